@@ -1,0 +1,43 @@
+# Starledger. `make help` prints what is here.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test check format lock
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## make .venv and install the locked dependencies
+
+$(STAMP): requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Starledger needs Python 3.11 or newer; name one with: make setup PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: $(STAMP) ## the whole shop without a Telegram account: sandbox, bot and chat page on this machine
+	$(PY) -m sandbox.demo
+
+run: $(STAMP) ## the bot against the real Telegram, configured by .env
+	$(PY) -m bot run
+
+test: $(STAMP) ## the whole test suite, on SQLite and on a PostgreSQL that it starts by itself
+	$(PY) -m pytest -n $(WORKERS) --cov --cov-report=term:skip-covered
+
+check: $(STAMP) ## formatter, linter, type checker, import rules
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(STAMP) ## let the formatter and the linter mend what they can
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+lock: ## pin the newest allowed dependencies again, with hashes (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet --upgrade -o requirements/runtime.txt
+	uv pip compile pyproject.toml --group dev --extra sandbox -c requirements/runtime.txt --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet --upgrade -o requirements/dev.txt

@@ -1,0 +1,1 @@
+"""Telegram's face of the desk: the only place with handlers."""

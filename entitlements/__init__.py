@@ -1,0 +1,1 @@
+"""Access: grants and what they add up to. Knows no payments."""
