@@ -1,0 +1,80 @@
+"""Brings a database to the program's schema, and refuses one that is not ours to use."""
+
+from pathlib import Path
+from typing import Final
+
+import stamina
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, insert, select, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from db import rules
+from db.engine import Database
+from db.errors import WrongDatabaseError
+from db.tables import VERSION_TABLE, Desk
+
+# "starled" in ASCII: the key of the advisory lock under which PostgreSQL is migrated.
+_MIGRATION_LOCK: Final = 0x737461726C6564
+_WAIT_SECONDS: Final = 30
+_FEATURE_NOT_SUPPORTED: Final = "0A000"
+
+
+async def migrate(database: Database, bot_id: int) -> None:
+    """Bring the schema up to date and write whose it is, in one transaction; of two that start at once one waits.
+
+    Raises WrongDatabaseError when the schema is newer than this program, when the database belongs to a bot other than
+    `bot_id`, or when tables that are there cannot be adopted; nothing is changed then.
+    """
+    async for attempt in stamina.retry_context(on=_is_locked, attempts=None, timeout=_WAIT_SECONDS, wait_max=1.0):
+        with attempt:
+            async with database.engine.begin() as connection:
+                await connection.run_sync(_migrate, bot_id)
+
+
+def _is_locked(error: Exception) -> bool:
+    return isinstance(error, OperationalError) and "database is locked" in str(error)
+
+
+def _migrate(connection: Connection, bot_id: int) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT set_config('lock_timeout', :wait, true)"), {"wait": f"{_WAIT_SECONDS}s"})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    scripts = ScriptDirectory.from_config(config)
+    current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        raise WrongDatabaseError(
+            f"the database is at revision {current}, which this program does not know: it belongs to a newer Starledger"
+        )
+    if current != scripts.get_current_head():
+        _upgrade(connection, config)
+    _claim(connection, bot_id)
+
+
+def _upgrade(connection: Connection, config: Config) -> None:
+    for statement in rules.drop_statements(connection):
+        connection.exec_driver_sql(statement)
+    try:
+        command.upgrade(config, "head")
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == _FEATURE_NOT_SUPPORTED:
+            raise WrongDatabaseError(f"the shared tables cannot take Starledger's columns: {error.orig}") from error
+        raise
+    for statement in rules.create_statements(connection.dialect.name):
+        connection.exec_driver_sql(statement)
+
+
+def _claim(connection: Connection, bot_id: int) -> None:
+    owner = connection.scalar(select(Desk.bot_id))
+    if owner is None:
+        connection.execute(insert(Desk).values(id=1, bot_id=bot_id))
+    elif owner != bot_id:
+        raise WrongDatabaseError(
+            f"the database belongs to the bot {owner}, and TELEGRAM_BOT_TOKEN is of the bot {bot_id}:"
+            " give each bot a database of its own (DATABASE_URL)"
+        )

@@ -1,0 +1,15 @@
+"""What alembic runs; the connection and its transaction are handed in by db/migrate.py."""
+
+from alembic import context
+
+from db.tables import VERSION_TABLE, Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    version_table=VERSION_TABLE,
+    compare_type=True,
+    compare_server_default=False,
+)
+with context.begin_transaction():
+    context.run_migrations()

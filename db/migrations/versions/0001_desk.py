@@ -1,0 +1,210 @@
+"""The desk's tables, beside or around those that a shared database already has (ACCEPTANCE.md's I7 and I8).
+
+An existing `users` or `stripe_events` keeps its columns and rows; what is missing is added, nullable or with a default.
+"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+from db.errors import WrongDatabaseError
+
+revision = "0001"
+down_revision = None
+
+_SHARED = ("users", "stripe_events")
+_OWN = ("entitlement_grants", "entitlements", "checkouts", "outbox", "quarantine", "desk")
+_WE_FILL = {
+    "users": {"id", "telegram_id", "created_at"},
+    "stripe_events": {
+        *(
+            "id",
+            "event_id",
+            "event_type",
+            "payment_method",
+            "customer_id",
+            "amount_cents",
+            "currency",
+            "status",
+        ),
+        "created_at",
+    },
+}
+
+
+def _user_columns() -> list[sa.Column[object]]:
+    return [
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("telegram_id", sa.BigInteger()),
+        sa.Column("username", sa.Text()),
+        sa.Column("language_code", sa.Text()),
+        sa.Column("created_at", sa.DateTime()),
+    ]
+
+
+def _event_columns() -> list[sa.Column[object]]:
+    return [
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("event_id", sa.Text(), nullable=False, unique=True),
+        sa.Column("event_type", sa.Text(), nullable=False),
+        sa.Column("payment_method", sa.Text(), nullable=False),
+        sa.Column("customer_id", sa.String(36), sa.ForeignKey("users.id"), nullable=False),
+        sa.Column("amount_cents", sa.Integer(), nullable=False),
+        sa.Column("currency", sa.String(3), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("webhook_timestamp", sa.DateTime()),
+        sa.Column("processed_at", sa.DateTime()),
+        sa.Column("created_at", sa.DateTime()),
+        sa.Column("outcome", sa.Text()),
+        sa.Column("origin", sa.Text()),
+        sa.Column("refund_of", sa.Text()),
+        sa.Column("reason", sa.Text()),
+        sa.Column("requested_by", sa.Text()),
+        sa.Column("payload", sa.Text()),
+        sa.Column("is_recurring", sa.Boolean()),
+        sa.Column("is_first_recurring", sa.Boolean()),
+        sa.Column("subscription_expires_at", sa.DateTime()),
+        sa.Column("due_at", sa.DateTime()),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("claimed_until", sa.DateTime()),
+        sa.Column("error", sa.Text()),
+    ]
+
+
+def _adopt(table: str, wanted: Sequence[sa.Column[object]], inspector: sa.Inspector) -> None:
+    """Add to an existing table what it lacks; refuse one whose rows we could not write."""
+    found = {column["name"]: column for column in inspector.get_columns(table)}
+    if not isinstance(found["id"]["type"], sa.String):
+        raise WrongDatabaseError(
+            f"{table}.id in this database is {found['id']['type']}, and Starledger writes UUIDs as text of 36 characters"
+        )
+    unfillable = sorted(
+        name
+        for name, column in found.items()
+        if not column["nullable"] and column.get("default") is None and name not in _WE_FILL[table]
+    )
+    if unfillable:
+        raise WrongDatabaseError(
+            f"{table} in this database has columns that Starledger cannot fill ({', '.join(unfillable)}):"
+            " make them nullable or give them a default"
+        )
+    for column in wanted:
+        if column.name not in found:
+            op.add_column(table, column)
+
+
+def _index(table: str, column: str, inspector: sa.Inspector | None, *, unique: bool = False) -> None:
+    """Make the index unless the adopted table has one on just this column."""
+    if inspector is not None:
+        indexes = [index["column_names"] for index in inspector.get_indexes(table) if index["unique"] or not unique]
+        indexes += [constraint["column_names"] for constraint in inspector.get_unique_constraints(table)]
+        if [column] in indexes:
+            return
+    op.create_index(f"{'ux' if unique else 'ix'}_{table}_{column}", table, [column], unique=unique)
+
+
+def _shared_tables(inspector: sa.Inspector) -> None:
+    tables = set(inspector.get_table_names())
+    for table, columns in (("users", _user_columns()), ("stripe_events", _event_columns())):
+        if table in tables:
+            _adopt(table, columns, inspector)
+        else:
+            op.create_table(table, *columns)
+    users = inspector if "users" in tables else None
+    events = inspector if "stripe_events" in tables else None
+    _index("users", "telegram_id", users, unique=True)
+    _index("users", "username", users)
+    for column in ("customer_id", "status", "created_at", "refund_of", "due_at"):
+        _index("stripe_events", column, events)
+    if events is not None and op.get_bind().dialect.name == "postgresql":
+        _widen_event_id(inspector)
+
+
+def _widen_event_id(inspector: sa.Inspector) -> None:
+    """Telegram's charge ids exceed 128 characters, and `refund:` stands before them; SQLite minds no length."""
+    for column in inspector.get_columns("stripe_events"):
+        if column["name"] == "event_id" and getattr(column["type"], "length", None) is not None:
+            op.alter_column("stripe_events", "event_id", type_=sa.Text(), existing_nullable=False)
+
+
+def _access_tables() -> None:
+    op.create_table(
+        "entitlement_grants",
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("user_id", sa.String(36), sa.ForeignKey("users.id"), nullable=False),
+        sa.Column("entitlement_type", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("granted_at", sa.DateTime(), nullable=False),
+        sa.Column("duration_days", sa.Integer()),
+        sa.Column("ends_at", sa.DateTime()),
+        sa.Column("revoked_at", sa.DateTime()),
+        sa.Column("revoke_reason", sa.Text()),
+        sa.UniqueConstraint("source", "entitlement_type", name="ux_entitlement_grants_source_type"),
+        sa.CheckConstraint("duration_days IS NULL OR ends_at IS NULL", name="ck_entitlement_grants_one_length"),
+        sa.CheckConstraint("duration_days > 0", name="ck_entitlement_grants_days_positive"),
+    )
+    op.create_index("ix_entitlement_grants_user_type", "entitlement_grants", ["user_id", "entitlement_type"])
+    op.create_table(
+        "entitlements",
+        sa.Column("user_id", sa.String(36), sa.ForeignKey("users.id"), primary_key=True),
+        sa.Column("entitlement_type", sa.Text(), primary_key=True),
+        sa.Column("expires_at", sa.DateTime()),
+        sa.Column("revoked_at", sa.DateTime()),
+    )
+    op.create_index("ix_entitlements_expires_at", "entitlements", ["expires_at"])
+
+
+def _desk_tables() -> None:
+    op.create_table(
+        "checkouts",
+        sa.Column("query_id", sa.Text(), primary_key=True),
+        sa.Column("telegram_id", sa.BigInteger(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("payload", sa.Text(), nullable=False),
+        sa.Column("verdict", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+    )
+    op.create_index("ix_checkouts_created_at", "checkouts", ["created_at"])
+    op.create_table(
+        "outbox",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
+        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("chat_id", sa.BigInteger(), nullable=False),
+        sa.Column("facts", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("due_at", sa.DateTime()),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("sent_at", sa.DateTime()),
+        sa.Column("error", sa.Text()),
+        sa.UniqueConstraint("event_id", "kind", "chat_id", name="ux_outbox_event_kind_chat"),
+    )
+    op.create_index("ix_outbox_due_at", "outbox", ["due_at"])
+    op.create_table(
+        "quarantine",
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("update_id", sa.BigInteger(), nullable=False, unique=True),
+        sa.Column("raw", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("resolved_at", sa.DateTime()),
+    )
+    op.create_table(
+        "desk",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        sa.Column("bot_id", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("id = 1", name="ck_desk_one_row"),
+    )
+
+
+def upgrade() -> None:
+    """Make what is not there."""
+    inspector = sa.inspect(op.get_bind())
+    taken = sorted(set(_OWN) & set(inspector.get_table_names()))
+    if taken:
+        raise WrongDatabaseError(f"this database has tables of that name that are not Starledger's: {', '.join(taken)}")
+    _shared_tables(inspector)
+    _access_tables()
+    _desk_tables()

@@ -1,0 +1,220 @@
+"""All tables of the desk, in the order in which rows are locked: users, events, grants, entitlements.
+
+`users`, `stripe_events`, `entitlement_grants` and `entitlements` (with the view `active_entitlements`) are shared with
+other services and documented in docs/database.md; the others are the desk's own. The rules that no CHECK can say
+(which states follow which, what is written once, that money rows are never deleted) are triggers: db/rules.py.
+"""
+
+import enum
+from datetime import datetime
+from typing import Final
+from uuid import uuid4
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from db.types import UtcDateTime
+
+ORIGIN: Final = "starledger"
+"""`stripe_events.origin` of the rows that this program wrote. Rows of others are read, never touched."""
+
+VERSION_TABLE: Final = "starledger_version"
+"""Alembic's table, of our own: the database is shared, and another program's `alembic_version` is left alone."""
+
+TELEGRAM_STARS: Final = "telegram_stars"
+"""`stripe_events.payment_method` of payments in Telegram Stars."""
+
+STARS_CURRENCY: Final = "XTR"
+"""Telegram's currency code for Stars; they have no minor unit (Bot API, sendInvoice)."""
+
+
+class EventStatus(enum.IntEnum):
+    """The state of an event. It moves from PENDING to PROCESSED or FAILED, and from FAILED to PROCESSED."""
+
+    PENDING = 0
+    PROCESSED = 1
+    FAILED = 2
+
+
+class Outcome(enum.StrEnum):
+    """What became of an event. None while it is open."""
+
+    GRANTED = "granted"
+    REFUNDED = "refunded"
+    FOREIGN = "foreign"
+    PARKED = "parked"
+
+
+def new_id() -> str:
+    """Return a fresh UUID as text of 36 characters."""
+    return str(uuid4())
+
+
+class Base(DeclarativeBase):
+    """The declarative base of every table."""
+
+
+class User(Base):
+    """A person. `telegram_id` is None for users of other services."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    telegram_id: Mapped[int | None] = mapped_column(BigInteger)
+    username: Mapped[str | None] = mapped_column(Text)
+    language_code: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        Index("ux_users_telegram_id", "telegram_id", unique=True),
+        Index("ix_users_username", "username"),
+    )
+
+
+class StripeEvent(Base):
+    """One audit row for each payment event of any channel; the name is the mission document's."""
+
+    __tablename__ = "stripe_events"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    event_id: Mapped[str] = mapped_column(Text, unique=True)
+    event_type: Mapped[str] = mapped_column(Text)
+    payment_method: Mapped[str] = mapped_column(Text)
+    customer_id: Mapped[str] = mapped_column(String(36), ForeignKey("users.id"))
+    amount_cents: Mapped[int] = mapped_column(Integer)
+    currency: Mapped[str] = mapped_column(String(3))
+    status: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    webhook_timestamp: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    processed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    outcome: Mapped[str | None] = mapped_column(Text)
+    origin: Mapped[str | None] = mapped_column(Text)
+    refund_of: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    requested_by: Mapped[str | None] = mapped_column(Text)
+    # What Telegram says of a charge beside its amount; a None may be filled when it becomes known.
+    payload: Mapped[str | None] = mapped_column(Text)
+    is_recurring: Mapped[bool | None]
+    is_first_recurring: Mapped[bool | None]
+    subscription_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # The work that is still to be done on it. `due_at` None: nothing.
+    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    attempts: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
+    claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    error: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        Index("ix_stripe_events_customer_id", "customer_id"),
+        Index("ix_stripe_events_status", "status"),
+        Index("ix_stripe_events_created_at", "created_at"),
+        Index("ix_stripe_events_refund_of", "refund_of"),
+        Index("ix_stripe_events_due_at", "due_at"),
+    )
+
+
+class EntitlementGrant(Base):
+    """One grant: so many days, or until a date, or (both None) for ever."""
+
+    __tablename__ = "entitlement_grants"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(String(36), ForeignKey("users.id"))
+    entitlement_type: Mapped[str] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(Text)
+    granted_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    duration_days: Mapped[int | None]
+    ends_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoke_reason: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        UniqueConstraint("source", "entitlement_type", name="ux_entitlement_grants_source_type"),
+        CheckConstraint("duration_days IS NULL OR ends_at IS NULL", name="ck_entitlement_grants_one_length"),
+        CheckConstraint("duration_days > 0", name="ck_entitlement_grants_days_positive"),
+        Index("ix_entitlement_grants_user_type", "user_id", "entitlement_type"),
+    )
+
+
+class Entitlement(Base):
+    """What stands now for one user and type: the fold of the grants (entitlements/fold.py), written with them."""
+
+    __tablename__ = "entitlements"
+
+    user_id: Mapped[str] = mapped_column(String(36), ForeignKey("users.id"), primary_key=True)
+    entitlement_type: Mapped[str] = mapped_column(Text, primary_key=True)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (Index("ix_entitlements_expires_at", "expires_at"),)
+
+
+class Checkout(Base):
+    """One pre-checkout query: it proves that we can write, and tells what was started and not paid."""
+
+    __tablename__ = "checkouts"
+
+    query_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    telegram_id: Mapped[int] = mapped_column(BigInteger)
+    amount: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(Text)
+    payload: Mapped[str] = mapped_column(Text)
+    verdict: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (Index("ix_checkouts_created_at", "created_at"),)
+
+
+class OutboxMessage(Base):
+    """A message that somebody must get: on record before it is tried, unique by event and kind."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    event_id: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    chat_id: Mapped[int] = mapped_column(BigInteger)
+    facts: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    attempts: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
+    sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    error: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        UniqueConstraint("event_id", "kind", "chat_id", name="ux_outbox_event_kind_chat"),
+        Index("ix_outbox_due_at", "due_at"),
+    )
+
+
+class QuarantinedUpdate(Base):
+    """An update that bears money and that the audit table would not take; raw, for an admin to look at."""
+
+    __tablename__ = "quarantine"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    update_id: Mapped[int] = mapped_column(BigInteger, unique=True)
+    raw: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    resolved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Desk(Base):
+    """The one row that says whose database this is."""
+
+    __tablename__ = "desk"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, default=1)
+    bot_id: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (CheckConstraint("id = 1", name="ck_desk_one_row"),)

@@ -1,0 +1,29 @@
+"""Column types of our own."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import DateTime, Dialect
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """UTC in a column without a time zone; aware datetimes on our side, whatever the session's zone.
+
+    A naive datetime is refused with ValueError: it would be somebody's local time, stored as if it were UTC.
+    """
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Turn an aware datetime into the naive UTC that is stored."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a datetime without a time zone was given to the database: {value!r}")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Turn what is stored into an aware datetime in UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
