@@ -80,6 +80,13 @@ _REWRITTEN_GRANT: Final = (
     " OR (OLD.ends_at IS NULL) <> (NEW.ends_at IS NULL)"
 )
 
+_VIEW: Final = (
+    "CREATE VIEW active_entitlements AS "
+    "SELECT e.user_id, u.telegram_id, e.entitlement_type, e.expires_at "
+    "FROM entitlements e JOIN users u ON u.id = e.user_id "
+    "WHERE e.revoked_at IS NULL AND (e.expires_at IS NULL OR e.expires_at > {now})"
+)
+
 # (name, table, moment, condition, what the refusal says)
 _RULES: Final = (
     (
@@ -180,9 +187,4 @@ def drop_statements(connection: Connection) -> list[str]:
 
 def _view_statement(dialect_name: str) -> str:
     now = "strftime('%Y-%m-%d %H:%M:%f', 'now')" if dialect_name == "sqlite" else "(now() AT TIME ZONE 'UTC')"
-    return (
-        "CREATE VIEW active_entitlements AS "
-        "SELECT e.user_id, u.telegram_id, e.entitlement_type, e.expires_at "
-        "FROM entitlements e JOIN users u ON u.id = e.user_id "
-        f"WHERE e.revoked_at IS NULL AND (e.expires_at IS NULL OR e.expires_at > {now})"
-    )
+    return _VIEW.format(now=now)

@@ -77,7 +77,7 @@ def _adopt(table: str, wanted: Sequence[sa.Column[object]], inspector: sa.Inspec
     found = {column["name"]: column for column in inspector.get_columns(table)}
     if not isinstance(found["id"]["type"], sa.String):
         raise WrongDatabaseError(
-            f"{table}.id in this database is {found['id']['type']}, and Starledger writes UUIDs as text of 36 characters"
+            f"{table}.id in this database is {found['id']['type']}; Starledger writes UUIDs as text of 36 characters"
         )
     unfillable = sorted(
         name
@@ -97,9 +97,11 @@ def _adopt(table: str, wanted: Sequence[sa.Column[object]], inspector: sa.Inspec
 def _index(table: str, column: str, inspector: sa.Inspector | None, *, unique: bool = False) -> None:
     """Make the index unless the adopted table has one on just this column."""
     if inspector is not None:
-        indexes = [index["column_names"] for index in inspector.get_indexes(table) if index["unique"] or not unique]
-        indexes += [constraint["column_names"] for constraint in inspector.get_unique_constraints(table)]
-        if [column] in indexes:
+        indexes = [
+            tuple(found["column_names"]) for found in inspector.get_indexes(table) if found["unique"] or not unique
+        ]
+        indexes += [tuple(found["column_names"]) for found in inspector.get_unique_constraints(table)]
+        if (column,) in indexes:
             return
     op.create_index(f"{'ux' if unique else 'ix'}_{table}_{column}", table, [column], unique=unique)
 
