@@ -1,0 +1,151 @@
+"""What every test may ask for: a migrated database on either engine, an empty one, a clock.
+
+PostgreSQL starts at the first test that needs it, once for all xdist workers, and ends with the run.
+"""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+from sqlalchemy.engine import make_url
+
+from db.engine import Database
+from db.migrate import migrate
+from tests.support.clock import FakeClock
+from tests.support.postgresql import Cluster, remove_cluster
+
+BOT_ID: Final = 1000001
+"""Whose the migrated databases are: the number before the colon of the tests' bot token."""
+
+_CLUSTER_DIRECTORY: Final = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest-alembic 0.13 uses a private attribute of pytest's nodes that pytest 9.2 no longer has, and breaks the
+    # collection of tests/conftest.py. Nothing here uses it.
+    config.pluginmanager.set_blocked("pytest_alembic")
+    if hasattr(config, "workerinput"):
+        config.stash[_CLUSTER_DIRECTORY] = Path(config.workerinput["cluster_directory"])
+    else:
+        # Not below pytest's own directory: that is closed to the server, which does not run as root when pytest does,
+        # and its path may be too long for a socket.
+        config.stash[_CLUSTER_DIRECTORY] = Path(tempfile.mkdtemp(prefix="starledger-"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["cluster_directory"] = str(node.config.stash[_CLUSTER_DIRECTORY])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        remove_cluster(config.stash[_CLUSTER_DIRECTORY])
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def cluster(request: pytest.FixtureRequest) -> Cluster:
+    cluster = Cluster(request.config.stash[_CLUSTER_DIRECTORY])
+    await cluster.forget_durability()
+    return cluster
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgresql_template(cluster: Cluster) -> AsyncIterator[str]:
+    """Give the name of a migrated database, one for each worker, that tests get copies of."""
+    async with cluster.database() as url:
+        await _migrated(url)
+        name = make_url(url).database
+        assert name is not None
+        yield name
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the path of a migrated file that tests get copies of."""
+    path = tmp_path_factory.mktemp("template") / "desk.sqlite"
+    await _migrated(_sqlite_url(path))
+    return path
+
+
+async def _migrated(url: str) -> None:
+    database = Database(url)
+    await migrate(database, BOT_ID)
+    await database.dispose()
+
+
+def _sqlite_url(path: Path) -> str:
+    return f"sqlite+aiosqlite:///{path}"
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    return _sqlite_url(Path(shutil.copy(sqlite_template, tmp_path / "desk.sqlite")))
+
+
+@pytest.fixture
+def empty_sqlite_url(tmp_path: Path) -> str:
+    return _sqlite_url(tmp_path / "empty.sqlite")
+
+
+@pytest_asyncio.fixture
+async def postgresql_url(cluster: Cluster, postgresql_template: str) -> AsyncIterator[str]:
+    async with cluster.database(postgresql_template) as url:
+        yield url
+
+
+@pytest_asyncio.fixture
+async def empty_postgresql_url(cluster: Cluster) -> AsyncIterator[str]:
+    async with cluster.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """Run the test on each engine."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def database_url(engine_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the `DATABASE_URL` of a migrated database of the bot `BOT_ID`, on each engine."""
+    url: str = request.getfixturevalue(f"{engine_name}_url")
+    return url
+
+
+@pytest.fixture
+def empty_database_url(engine_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the `DATABASE_URL` of a database with nothing in it, on each engine."""
+    url: str = request.getfixturevalue(f"empty_{engine_name}_url")
+    return url
+
+
+@pytest_asyncio.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """Give a migrated database of the bot `BOT_ID`, on each engine."""
+    database = Database(database_url)
+    yield database
+    await database.dispose()
+
+
+@pytest_asyncio.fixture
+async def postgresql_database(postgresql_url: str) -> AsyncIterator[Database]:
+    database = Database(postgresql_url)
+    yield database
+    await database.dispose()
+
+
+@pytest_asyncio.fixture
+async def sqlite_database(sqlite_url: str) -> AsyncIterator[Database]:
+    database = Database(sqlite_url)
+    yield database
+    await database.dispose()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
