@@ -1,0 +1,126 @@
+"""What a user holds of one entitlement type: a pure function of the grants and the moment.
+
+- A dated grant covers its own time, from `granted_at` to `ends_at`, and `SLACK` more. One that ends before it begins
+  covers nothing, and has no slack either.
+- One-time days use up only time that nothing dated covers, end to end, never before their own `granted_at`: they wait
+  while a subscription runs, whether it began before them or in their midst. A day is 24 hours.
+- A grant without days and without an end covers everything from `granted_at` on.
+- A revoked grant counts for nothing, as if it had never been made: one-time days that had waited for it are counted
+  anew from their own `granted_at`.
+
+So the grants' order of arrival never matters, nor does any order among equal times: days are worth the same whichever
+grant they come from. A further grant never shortens access at any moment, and never changes a moment before its own
+`granted_at`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from typing import Final
+
+SLACK: Final = timedelta(hours=1)
+"""How long a dated grant outlasts its end, so that a renewal that comes a little late opens no gap."""
+
+_LAST_MOMENT: Final = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grant:
+    """One grant of one entitlement type to one user; all times are aware and in UTC.
+
+    `duration_days` (above 0) for one-time days, `ends_at` for a dated grant, neither for life, never both. Two equal
+    grants are two grants, hence sequences of them and no sets.
+    """
+
+    granted_at: datetime
+    duration_days: int | None
+    ends_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Time from `start` up to but not including `end`; without an end: for ever."""
+
+    start: datetime
+    end: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the `entitlements` row says.
+
+    `expires_at` is None for ever; `revoked_at` is set if and only if no unrevoked grant is left, and `expires_at` is
+    then the same moment, so that a reader who looks at nothing else gives no access.
+    """
+
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+def coverage(grants: Sequence[Grant]) -> tuple[Interval, ...]:
+    """Return the time that the grants cover: disjoint intervals in order, with a gap between any two.
+
+    Time beyond the year 9999 is for ever: no datetime can tell the two apart.
+    """
+    counted = [grant for grant in grants if grant.revoked_at is None and not _ends_before_it_begins(grant)]
+    if not counted:
+        return ()
+    counted.sort(key=attrgetter("granted_at"))
+    intervals: list[Interval] = []
+    # As of the grant in hand: [start, end) is covered by it and those before, the part from dated_until on by
+    # one-time days. Nothing but a grant begins an interval, so one pass over them sees every gap.
+    start = end = dated_until = counted[0].granted_at
+    for grant in counted:
+        if grant.granted_at > end:
+            intervals.append(Interval(start, end))
+            start = end = grant.granted_at
+        dated_until = max(dated_until, grant.granted_at)
+        if grant.duration_days is not None:
+            more = timedelta(days=min(grant.duration_days, timedelta.max.days))
+        elif grant.ends_at is not None:
+            more = max(grant.ends_at - dated_until + SLACK, timedelta())
+        else:
+            more = timedelta.max
+        if more > _LAST_MOMENT - end:
+            return (*intervals, Interval(start, None))
+        end += more
+        if grant.ends_at is not None:
+            dated_until += more
+    return (*intervals, Interval(start, end))
+
+
+def stand(grants: Sequence[Grant]) -> Standing:
+    """Return what stands by the grants.
+
+    From the latest `granted_at` on, access is open at a moment exactly when the standing is not revoked and does not
+    expire by then: later gaps cannot be, since only a grant begins an interval.
+
+    Raises ValueError when there is no grant: nothing was ever given, and there is no row to write.
+    """
+    if not grants:
+        raise ValueError("nothing stands where nothing was granted")
+    revocations = [grant.revoked_at for grant in grants if grant.revoked_at is not None]
+    if len(revocations) == len(grants):
+        return Standing(expires_at=max(revocations), revoked_at=max(revocations))
+    intervals = coverage(grants)
+    if intervals:
+        return Standing(expires_at=intervals[-1].end, revoked_at=None)
+    ends = [grant.ends_at for grant in grants if grant.revoked_at is None and grant.ends_at is not None]
+    return Standing(expires_at=max(ends), revoked_at=None)
+
+
+def holds(grants: Sequence[Grant], at: datetime) -> bool:
+    """Tell whether the grants open access at this moment."""
+    return any(interval.start <= at and (interval.end is None or at < interval.end) for interval in coverage(grants))
+
+
+def for_life(grants: Sequence[Grant]) -> bool:
+    """Tell whether the grants, from some moment on, open access for ever: the standing that never expires."""
+    intervals = coverage(grants)
+    return bool(intervals) and intervals[-1].end is None
+
+
+def _ends_before_it_begins(grant: Grant) -> bool:
+    return grant.ends_at is not None and grant.ends_at <= grant.granted_at
