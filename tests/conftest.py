@@ -4,7 +4,6 @@ PostgreSQL starts at the first test that needs it, once for all xdist workers, a
 """
 
 import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +15,7 @@ from sqlalchemy.engine import make_url
 from db.engine import Database
 from db.migrate import migrate
 from tests.support.clock import FakeClock
-from tests.support.postgresql import Cluster, remove_cluster
+from tests.support.postgresql import Cluster, cluster_directory, remove_cluster
 
 BOT_ID: Final = 1000001
 """Whose the migrated databases are: the number before the colon of the tests' bot token."""
@@ -31,9 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         config.stash[_CLUSTER_DIRECTORY] = Path(config.workerinput["cluster_directory"])
     else:
-        # Not below pytest's own directory: that is closed to the server, which does not run as root when pytest does,
-        # and its path may be too long for a socket.
-        config.stash[_CLUSTER_DIRECTORY] = Path(tempfile.mkdtemp(prefix="starledger-"))
+        config.stash[_CLUSTER_DIRECTORY] = cluster_directory()
 
 
 @pytest.hookimpl(optionalhook=True)
