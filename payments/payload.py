@@ -1,0 +1,173 @@
+"""The signed invoice payload: what was sold to whom, readable from Telegram's ledger alone.
+
+A payload is one line of ASCII, its fields joined by colons::
+
+    sl1:premium_monthly:30:200:XTR:123456789:0f1e2d3c4b5a69788796a5b4:5ab1...
+    |   |               |  |   |   |         |                        `- signature, 128 bits of HMAC-SHA256
+    |   |               |  |   |   |         `- nonce, 96 bits: tells two invoices for the same thing apart
+    |   |               |  |   |   `- the buyer's Telegram id
+    |   |               |  `---`- the price, in the currency's minor unit (Stars have none: Stars)
+    |   |               `- days of access, `ever`, or `sub`: a subscription, whose days are Telegram's
+    |   `- the plan's code
+    `- form and version
+
+Telegram takes 1 to 128 bytes (Bot API, sendInvoice). The longest fields and the seven colons:
+3 + 20 + 5 + 10 + 3 + 16 + 24 + 32 + 7 = 120.
+"""
+
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+
+PAYLOAD_BYTES_MAX = 128
+CODE_PATTERN = "[a-z0-9_]{1,20}"
+DAYS_MAX = 36_500
+AMOUNT_MAX = 2**31 - 1
+"""The most that `stripe_events.amount_cents`, a 32-bit column that other services share, can hold."""
+TELEGRAM_ID_MAX = 2**52 - 1
+"""Bot API, User: the id "has at most 52 significant bits"."""
+
+_NONCE_BYTES = 12
+_SIGNATURE_BYTES = 16
+_BODY = re.compile(
+    f"sl1:(?P<plan>{CODE_PATTERN}):(?P<term>[1-9][0-9]{{0,4}}|ever|sub):(?P<amount>[1-9][0-9]{{0,9}})"
+    f":(?P<currency>[A-Z]{{3}}):(?P<buyer>[1-9][0-9]{{0,15}}):(?P<nonce>[0-9a-f]{{{2 * _NONCE_BYTES}}})"
+)
+# Another version's number is our form as well: after a step back to an older program the money waits, parked,
+# for the program that can read it, and is not taken for a stranger's.
+_OUR_FORM = re.compile("sl[0-9]{1,3}:[!-~]*")
+_KEY_LABEL = b"starledger invoice payload"
+
+
+class PayloadError(ValueError):
+    """An order that no payload can carry, or a token that cannot guard one: a bug or a wrong setting of ours.
+
+    Never raised by reading a payload, whatever it holds.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one invoice sells: to whom, for how much, for how long.
+
+    `days` is the length of access, None for ever; a subscription has none, Telegram counts its 30 days (Bot API,
+    createInvoiceLink). `amount` is in the currency's minor unit. Raises PayloadError when a field is out of its range.
+    """
+
+    plan: str
+    days: int | None
+    subscription: bool
+    amount: int
+    currency: str
+    buyer_telegram_id: int
+    nonce: str = field(default_factory=partial(secrets.token_hex, _NONCE_BYTES))
+
+    def __post_init__(self) -> None:
+        if (
+            _BODY.fullmatch(self.body) is None
+            or (self.subscription and self.days is not None)
+            or (self.days or 0) > DAYS_MAX
+            or self.amount > AMOUNT_MAX
+            or self.buyer_telegram_id > TELEGRAM_ID_MAX
+        ):
+            raise PayloadError(f"no payload can carry {self!r}")
+
+    @property
+    def body(self) -> str:
+        """The payload but for its signature; one order has exactly one."""
+        term = "sub" if self.subscription else "ever" if self.days is None else str(self.days)
+        fields = ("sl1", self.plan, term, self.amount, self.currency, self.buyer_telegram_id, self.nonce)
+        return ":".join(map(str, fields))
+
+
+class Verdict(Enum):
+    """What a payload proves to be."""
+
+    VALID = "valid"
+    """Signed under the token in use."""
+    OLD = "old"
+    """Signed under a token it replaced: a charge is settled, a pre-checkout is declined with "send /buy again"."""
+    DAMAGED = "damaged"
+    """Of our form, but not signed under any token we know: a charge is parked."""
+    FOREIGN = "foreign"
+    """Of another form: another program sells under the same token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A payload's verdict, with the order that it proves or merely claims.
+
+    `order` is there if and only if the verdict is VALID or OLD. `claimed` is what a DAMAGED payload says, where it can
+    be read at all: anybody can have written it, so nothing may be granted on it without other proof (an equal payload
+    of a settled charge, or an operator's word about a lost token).
+    """
+
+    verdict: Verdict
+    order: Order | None = None
+    claimed: Order | None = None
+
+
+class PayloadSigner:
+    """Signs orders under the bot's token, and reads payloads under that one and those it replaced.
+
+    The key is HMAC-SHA256 of the whole token, bot id included, under a label of its own: it never equals a key that
+    something else derives from the token, and whoever revokes a leaked token revokes the invoices with it. Raises
+    PayloadError for an empty token, whose key everybody would know.
+    """
+
+    def __init__(self, token: str, old_tokens: Sequence[str] = ()) -> None:
+        if not all(each.strip() for each in (token, *old_tokens)):
+            raise PayloadError("an empty bot token cannot sign")
+        self._key = _derive_key(token)
+        self._old_keys = tuple(map(_derive_key, old_tokens))
+
+    def sign(self, order: Order) -> str:
+        """Give the payload for an invoice: at most 120 bytes of ASCII, the same for the same order."""
+        return _sign(self._key, order)
+
+    def read(self, text: str) -> Reading:
+        """Say what a payload proves. Takes any text and never raises; compares in constant time."""
+        if len(text) > PAYLOAD_BYTES_MAX or _OUR_FORM.fullmatch(text) is None:
+            return Reading(Verdict.FOREIGN)
+        order = _parse(text)
+        if order is None:
+            return Reading(Verdict.DAMAGED)
+        # The whole text is compared with the one text that the order has, so nothing beside it can be valid.
+        if hmac.compare_digest(text, _sign(self._key, order)):
+            return Reading(Verdict.VALID, order)
+        if any(hmac.compare_digest(text, _sign(key, order)) for key in self._old_keys):
+            return Reading(Verdict.OLD, order)
+        return Reading(Verdict.DAMAGED, claimed=order)
+
+
+def _derive_key(token: str) -> bytes:
+    return hmac.digest(_KEY_LABEL, token.encode(), "sha256")
+
+
+def _sign(key: bytes, order: Order) -> str:
+    signature = hmac.digest(key, order.body.encode(), "sha256")[:_SIGNATURE_BYTES]
+    return f"{order.body}:{signature.hex()}"
+
+
+def _parse(text: str) -> Order | None:
+    """Read the order out of a payload; its signature is not looked at."""
+    found = _BODY.fullmatch(text.rpartition(":")[0])
+    if found is None:
+        return None
+    term = found["term"]
+    try:
+        return Order(
+            plan=found["plan"],
+            days=None if term in {"ever", "sub"} else int(term),
+            subscription=term == "sub",
+            amount=int(found["amount"]),
+            currency=found["currency"],
+            buyer_telegram_id=int(found["buyer"]),
+            nonce=found["nonce"],
+        )
+    except PayloadError:
+        return None
