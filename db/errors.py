@@ -1,13 +1,14 @@
 """What can go wrong with the database, and which kind it is.
 
 DeskDatabaseError
-├── WrongDatabaseError    the settings lead to a database that we must not use; the process ends with one line
-└── DeadlinePassedError   the database did not answer in the time that the caller has
+└── WrongDatabaseError    the settings lead to a database that we must not use; the process ends with one line
 
-Everything else comes from SQLAlchemy; `is_refusal` says whether the database refused a value or is away.
+Everything else comes from SQLAlchemy; `is_refusal` and `is_away` say whether the database refused a value or is away.
 """
 
+import asyncpg
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 _SQLITE_REFUSALS = frozenset({"IntegrityError", "DataError"})
 _SQLSTATE_REFUSALS = ("22", "23")
@@ -21,10 +22,6 @@ class WrongDatabaseError(DeskDatabaseError):
     """The database is another bot's, newer than the program, or cannot take our columns: one line for a person."""
 
 
-class DeadlinePassedError(DeskDatabaseError):
-    """The database did not answer in time; what was asked is withdrawn, or marked when it is done late."""
-
-
 def is_refusal(error: DBAPIError) -> bool:
     """Tell a value that the database refused (SQLSTATE class 22 or 23) from a database that is away.
 
@@ -35,3 +32,11 @@ def is_refusal(error: DBAPIError) -> bool:
     if sqlstate is not None:
         return str(sqlstate).startswith(_SQLSTATE_REFUSALS)
     return type(error.orig).__name__ in _SQLITE_REFUSALS
+
+
+def is_away(error: BaseException) -> bool:
+    """Tell whether an error says that the database is away, hung, full or locked: what was asked can be asked again."""
+    if isinstance(error, DBAPIError):
+        return not is_refusal(error)
+    # While a server starts or stops, asyncpg's own errors come through from the connect; a refused one is an OSError.
+    return isinstance(error, PoolTimeoutError | OSError | asyncpg.PostgresError | asyncpg.InterfaceError)

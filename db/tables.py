@@ -197,12 +197,15 @@ class OutboxMessage(Base):
 
 
 class QuarantinedUpdate(Base):
-    """An update that bears money and that the audit table would not take; raw, for an admin to look at."""
+    """An update that bears money and that the audit table would not take; raw, for an admin to look at.
+
+    `id` is made of the raw text: an update that comes again is the same row, and `update_id` may restart.
+    """
 
     __tablename__ = "quarantine"
 
-    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
-    update_id: Mapped[int] = mapped_column(BigInteger, unique=True)
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    update_id: Mapped[int] = mapped_column(BigInteger)
     raw: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -187,7 +187,7 @@ def _desk_tables() -> None:
     op.create_table(
         "quarantine",
         sa.Column("id", sa.String(36), primary_key=True),
-        sa.Column("update_id", sa.BigInteger(), nullable=False, unique=True),
+        sa.Column("update_id", sa.BigInteger(), nullable=False),
         sa.Column("raw", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),

@@ -1,0 +1,132 @@
+"""The poll: fetch, record, confirm, dispatch.
+
+Telegram is told that an update arrived by the offset of the next getUpdates (Bot API, getUpdates), and the offset moves
+past money only after its audit row is committed. Updates are fetched raw and validated one by one, so that one that
+aiogram refuses does not hold up the others.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from aiogram import Bot
+from aiogram.methods import TelegramMethod
+from aiogram.types import Update
+from loguru import logger
+from pydantic import ValidationError
+
+from bot.lanes import Lanes
+from payments.incoming import MoneyFact, bears_money
+from payments.recorder import Recorder
+
+ALLOWED_UPDATES: Final = ("message", "callback_query", "pre_checkout_query")
+"""Asked for at every poll: Telegram would keep the list of an older run (Bot API, getUpdates)."""
+
+BATCH_MAX: Final = 100
+POLL_SECONDS: Final = 30
+POLL_MARGIN_SECONDS: Final = 10
+CONFIRM_SECONDS: Final = 3
+AWAY_PAUSE_SECONDS: Final = 1.0
+
+RawUpdate = dict[str, Any]
+
+
+class GetRawUpdates(TelegramMethod[list[RawUpdate]]):
+    """getUpdates whose result is left as it came."""
+
+    __returning__ = list[RawUpdate]
+    __api_method__ = "getUpdates"
+
+    offset: int | None = None
+    limit: int = BATCH_MAX
+    timeout: int = POLL_SECONDS
+    allowed_updates: tuple[str, ...] = ALLOWED_UPDATES
+
+
+class Intake:
+    """Takes updates from Telegram, a batch at a time; bot/polling.py repeats it."""
+
+    def __init__(self, bot: Bot, recorder: Recorder, lanes: Lanes) -> None:
+        self._bot = bot
+        self._recorder = recorder
+        self._lanes = lanes
+        self._offset: int | None = None
+        self._seen: set[int] = set()
+
+    async def poll_once(self) -> None:
+        """Fetch a batch and take it. Raises aiogram's errors when Telegram is away or refuses."""
+        poll = GetRawUpdates(offset=self._offset)
+        batch = await self._bot(poll, request_timeout=POLL_SECONDS + POLL_MARGIN_SECONDS)
+        await self.take(batch)
+
+    async def confirm(self) -> None:
+        """Tell Telegram what was taken and take no more: for the end of a run."""
+        if self._offset is not None:
+            last = GetRawUpdates(offset=self._offset, limit=1, timeout=0)
+            await self._bot(last, request_timeout=CONFIRM_SECONDS)
+
+    async def take(self, batch: Sequence[RawUpdate]) -> None:
+        """Take a batch as Telegram orders it: pre-checkouts first, money on record before the offset passes it.
+
+        While the database is away the offset stands before the first payment, and what is fetched again is served once.
+        """
+        if not batch:
+            return
+        for raw in batch:
+            if "pre_checkout_query" in raw:
+                self._serve(raw)
+        money = [raw for raw in batch if bears_money(raw)]
+        facts = await self._recorder.record(money) if money else {}
+        if facts is None:
+            self._offset = money[0]["update_id"]
+        else:
+            self._offset = batch[-1]["update_id"] + 1
+        for raw in batch:
+            if not bears_money(raw):
+                self._serve(raw)
+            elif facts is not None:
+                self._serve_money(raw, facts)
+        if facts is None:
+            self._seen = {update_id for update_id in self._seen if update_id >= money[0]["update_id"]}
+            await asyncio.sleep(AWAY_PAUSE_SECONDS)
+        else:
+            self._seen.clear()
+
+    def _serve_money(self, raw: RawUpdate, facts: Mapping[int, MoneyFact]) -> None:
+        fact = facts.get(raw["update_id"])
+        update = self._validated(_bare(raw)) if fact else None
+        if fact is not None and update is not None:
+            self._lanes.money(update, fact)
+
+    def _serve(self, raw: RawUpdate) -> None:
+        if raw["update_id"] in self._seen:
+            return
+        self._seen.add(raw["update_id"])
+        if not raw.keys() & set(ALLOWED_UPDATES):
+            return
+        update = self._validated(raw)
+        if update is None:
+            return
+        if update.pre_checkout_query is not None:
+            self._lanes.pre_checkout(update)
+            return
+        sender = update.message or update.callback_query
+        user = sender.from_user if sender else None
+        if user is not None and not self._lanes.chatter(user.id, update):
+            logger.bind(telegram_id=user.id).debug("an update was dropped: the lane is full")
+
+    def _validated(self, raw: RawUpdate) -> Update | None:
+        try:
+            return Update.model_validate(raw, context={"bot": self._bot})
+        except ValidationError as error:
+            # The values stay out of the log: they are somebody's message.
+            fields = sorted({".".join(map(str, each["loc"])) for each in error.errors()})
+            logger.bind(update_id=raw["update_id"]).warning("an update cannot be read and is passed over: {}", fields)
+            return None
+
+
+def _bare(raw: RawUpdate) -> RawUpdate:
+    """Leave of a message that bears money what names it: the handler has the fact, and nothing odd can hide it."""
+    message = raw["message"]
+    kept = ("message_id", "date", "chat", "from", "successful_payment", "refunded_payment")
+    return {"update_id": raw["update_id"], "message": {key: message[key] for key in kept if key in message}}

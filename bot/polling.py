@@ -1,0 +1,64 @@
+"""Repeats the poll for as long as the process lives, whatever Telegram does meanwhile."""
+
+import asyncio
+import time
+from typing import Final
+
+from aiogram.exceptions import TelegramAPIError, TelegramConflictError, TelegramRetryAfter, TelegramUnauthorizedError
+from aiogram.utils.backoff import Backoff, BackoffConfig
+from loguru import logger
+
+from bot.intake import Intake
+
+BACKOFF: Final = BackoffConfig(min_delay=1.0, max_delay=30.0, factor=1.5, jitter=0.1)
+SAY_AGAIN_SECONDS: Final = 60
+BUG_PAUSE_SECONDS: Final = 5
+
+
+class Outage:
+    """Says that Telegram cannot be reached, once a minute while it lasts, and once when it is over."""
+
+    def __init__(self) -> None:
+        self._said_at: float | None = None
+        self._backoff = Backoff(BACKOFF)
+
+    def over(self) -> None:
+        """Note that Telegram has answered."""
+        if self._said_at is not None:
+            logger.info("Telegram answers again")
+            self._said_at = None
+        self._backoff.reset()
+
+    async def wait(self, error: TelegramAPIError) -> None:
+        """Log the error if it is time to, and wait for the next try."""
+        now = time.monotonic()
+        if self._said_at is None or now - self._said_at >= SAY_AGAIN_SECONDS:
+            logger.error(_in_words(error))
+            self._said_at = now
+        if isinstance(error, TelegramRetryAfter):
+            await asyncio.sleep(error.retry_after)
+        else:
+            await self._backoff.asleep()
+
+
+def _in_words(error: TelegramAPIError) -> str:
+    if isinstance(error, TelegramConflictError):
+        return f"another program polls with the same token, or a webhook is set; trying on: {error.message}"
+    if isinstance(error, TelegramUnauthorizedError):
+        return "Telegram refuses the token; was it revoked? Put the new one into TELEGRAM_BOT_TOKEN and restart"
+    return f"Telegram cannot be reached, trying on: {type(error).__name__}: {error.message}"
+
+
+async def poll_forever(intake: Intake) -> None:
+    """Poll until cancelled. What a poll raises is logged and waited out: even a bug is no reason to stop selling."""
+    outage = Outage()
+    while True:
+        try:
+            await intake.poll_once()
+        except TelegramAPIError as error:
+            await outage.wait(error)
+        except Exception as error:  # noqa: BLE001 - the offset has not moved: the batch comes again
+            logger.opt(exception=error).error("a batch of updates could not be taken, trying again")
+            await asyncio.sleep(BUG_PAUSE_SECONDS)
+        else:
+            outage.over()

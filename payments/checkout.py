@@ -1,0 +1,173 @@
+"""The answer to a pre-checkout query, in time: a buyer never waits behind anything.
+
+Telegram gives ten seconds (Bot API, answerPreCheckoutQuery). The payload is checked without asking anybody; then one
+transaction reads what the buyer holds and writes the query's own row, which proves that a payment could be recorded. If
+that is not done within the deadline the answer is no, in words.
+"""
+
+import asyncio
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+from loguru import logger
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.clock import Clock
+from db.engine import Database, Priority
+from db.errors import is_away
+from db.insert import insert_into
+from db.tables import STARS_CURRENCY, Checkout, Entitlement, User
+from payments.catalog import Catalog, Plan
+from payments.payload import PayloadSigner, Verdict
+
+DEADLINE_SECONDS: Final = 4.0
+LATE_MAX: Final = 100
+"""How many undecided queries may be under way; one more is declined at once."""
+
+
+class CheckoutVerdict(enum.StrEnum):
+    """What is answered to a pre-checkout query; everything but ACCEPTED declines it in words."""
+
+    ACCEPTED = "accepted"
+    UNKNOWN_INVOICE = "unknown_invoice"
+    """The payload is not ours, or damaged."""
+    STALE_INVOICE = "stale_invoice"
+    """Signed under a token that was replaced, or for a price or a length that has changed since."""
+    NOT_THE_BUYER = "not_the_buyer"
+    NOT_ON_SALE = "not_on_sale"
+    HELD_FOR_LIFE = "held_for_life"
+    TRY_AGAIN = "try_again"
+    """The database did not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutQuery:
+    """A pre-checkout query: who is about to pay how much (minor units; Stars: Stars) on which payload."""
+
+    query_id: str
+    telegram_id: int
+    amount: int
+    currency: str
+    payload: str
+
+
+class _WithdrawnError(Exception):
+    """The answer was given already; nothing of the late work may stay."""
+
+
+class CheckoutDesk:
+    """Decides pre-checkout queries within the deadline."""
+
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        signer: PayloadSigner,
+        clock: Clock,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._signer = signer
+        self._clock = clock
+        self._deadline_seconds = deadline_seconds
+        self._under_way: set[asyncio.Task[CheckoutVerdict]] = set()
+
+    async def decide(self, query: CheckoutQuery) -> CheckoutVerdict:
+        """Return the answer within the deadline, whatever the database does; an outage is TRY_AGAIN."""
+        plan, verdict = self._check_payload(query)
+        if plan is None:
+            return verdict
+        if len(self._under_way) >= LATE_MAX:
+            return CheckoutVerdict.TRY_AGAIN
+        withdrawn = asyncio.Event()
+        task = asyncio.create_task(self._ask_database(query, plan, withdrawn))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        # asyncio.wait_for would wait for the cancelled work, which waits for the database.
+        done, _ = await asyncio.wait({task}, timeout=self._deadline_seconds)
+        if done:
+            return task.result()
+        withdrawn.set()
+        logger.bind(user_id=query.telegram_id).warning("a pre-checkout was declined: the database is too slow")
+        return CheckoutVerdict.TRY_AGAIN
+
+    async def close(self) -> None:
+        """Wait for the work that was answered without it; it is bounded by the database's own time-outs."""
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+
+    def _check_payload(self, query: CheckoutQuery) -> tuple[Plan | None, CheckoutVerdict]:
+        reading = self._signer.read(query.payload)
+        if reading.verdict is Verdict.OLD:
+            return None, CheckoutVerdict.STALE_INVOICE
+        order = reading.order
+        if order is None:
+            return None, CheckoutVerdict.UNKNOWN_INVOICE
+        if order.buyer_telegram_id != query.telegram_id:
+            return None, CheckoutVerdict.NOT_THE_BUYER
+        plan = self._catalog.get(order.plan)
+        if plan is None or plan.retired:
+            return None, CheckoutVerdict.NOT_ON_SALE
+        offered = (plan.price_stars, STARS_CURRENCY, plan.days, plan.subscription)
+        signed = (order.amount, order.currency, order.days, order.subscription)
+        if signed != offered or (query.amount, query.currency) != (order.amount, order.currency):
+            return None, CheckoutVerdict.STALE_INVOICE
+        return plan, CheckoutVerdict.ACCEPTED
+
+    async def _ask_database(self, query: CheckoutQuery, plan: Plan, withdrawn: asyncio.Event) -> CheckoutVerdict:
+        try:
+            async with self._database.transaction(Priority.PRE_CHECKOUT) as session:
+                _stop_if_answered(withdrawn)
+                verdict = await _what_the_buyer_holds(session, query, plan)
+                await self._write_row(session, query, verdict)
+                _stop_if_answered(withdrawn)
+            if withdrawn.is_set():
+                await self._mark_late(query)
+        except _WithdrawnError:
+            return CheckoutVerdict.TRY_AGAIN
+        except Exception as error:
+            if not is_away(error):
+                raise
+            logger.bind(user_id=query.telegram_id).warning(
+                "a pre-checkout was declined: the database is away ({})", type(error).__name__
+            )
+            return CheckoutVerdict.TRY_AGAIN
+        return verdict
+
+    async def _write_row(self, session: AsyncSession, query: CheckoutQuery, verdict: CheckoutVerdict) -> None:
+        row = {
+            "query_id": query.query_id,
+            "telegram_id": query.telegram_id,
+            "amount": query.amount,
+            "currency": query.currency,
+            "payload": query.payload,
+            "verdict": verdict.value,
+            "created_at": self._clock(),
+        }
+        await session.execute(insert_into(session, Checkout).on_conflict_do_nothing(index_elements=["query_id"]), row)
+
+    async def _mark_late(self, query: CheckoutQuery) -> None:
+        """Correct a row that was committed after the answer was no."""
+        late = update(Checkout).where(Checkout.query_id == query.query_id)
+        async with self._database.transaction(Priority.PRE_CHECKOUT) as session:
+            await session.execute(late.values(verdict=CheckoutVerdict.TRY_AGAIN.value))
+
+
+def _stop_if_answered(withdrawn: asyncio.Event) -> None:
+    if withdrawn.is_set():
+        raise _WithdrawnError
+
+
+async def _what_the_buyer_holds(session: AsyncSession, query: CheckoutQuery, plan: Plan) -> CheckoutVerdict:
+    held = (
+        select(Entitlement.entitlement_type)
+        .join(User, User.id == Entitlement.user_id)
+        .where(User.telegram_id == query.telegram_id, Entitlement.entitlement_type.in_(plan.entitlements))
+        .where(Entitlement.expires_at.is_(None), Entitlement.revoked_at.is_(None))
+    )
+    if len((await session.scalars(held)).all()) == len(plan.entitlements):
+        return CheckoutVerdict.HELD_FOR_LIFE
+    return CheckoutVerdict.ACCEPTED

@@ -1,0 +1,44 @@
+"""What can go wrong with money, by its fate.
+
+PaymentError
+├── BusinessError             told to the user in words, no alert
+│   └── RefundRefusedError    why a refund is not asked for
+└── UnreadableMoneyError      an update that bears money and cannot be recorded: kept raw in quarantine, an alert
+
+Operational failures (the database or Telegram is away) are SQLAlchemy's and aiogram's own: counted and retried.
+Anything else is a bug: logged with its context, and the row waits.
+"""
+
+import enum
+
+
+class PaymentError(Exception):
+    """Base of what this package raises on purpose."""
+
+
+class BusinessError(PaymentError):
+    """Bad input from a person; the text for them is the caller's, by the class."""
+
+
+class RefundRefusal(enum.StrEnum):
+    """Why a refund is not asked for."""
+
+    UNKNOWN = "unknown"
+    """No charge has this id."""
+    ALREADY_REFUNDED = "already_refunded"
+    UNDER_WAY = "under_way"
+    """Asked for before, and not yet confirmed by Telegram."""
+    NOT_OURS = "not_ours"
+    """Another service wrote the row: its channel refunds it."""
+
+
+class RefundRefusedError(BusinessError):
+    """A refund that is not asked for, with the reason why."""
+
+    def __init__(self, refusal: RefundRefusal) -> None:
+        super().__init__(refusal.value)
+        self.refusal = refusal
+
+
+class UnreadableMoneyError(PaymentError):
+    """An update bears money, but what it says cannot be recorded; the text says which field and why."""

@@ -1,0 +1,210 @@
+"""The audit table `stripe_events`: the one way in for money, and the only moves of a row's state.
+
+Functions take the caller's session and never commit. Every one that changes rows locks the users first, sorted by id.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.insert import insert_into
+from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, Outcome, StripeEvent, User, new_id
+from payments.incoming import REFUND_PREFIX, ChargeFact, MoneyFact, Person
+
+CHARGE_TYPE: Final = "telegram_stars.successful_payment"
+REFUND_TYPE: Final = "telegram_stars.refunded"
+
+ASKED_OUTSIDE: Final = "telegram"
+"""`requested_by` of a refund that the desk was not asked for: Telegram's support, or another program."""
+
+ATTEMPTS_MAX: Final = 10
+PAUSE_SECONDS_FIRST: Final = 5
+PAUSE_SECONDS_MAX: Final = 3600
+
+
+class AnotherServicesRowError(Exception):
+    """An `event_id` that an update brings is taken by a row of another service; the update goes to quarantine."""
+
+
+async def lock_users(session: AsyncSession, people: Iterable[Person], now: datetime) -> dict[int, User]:
+    """Find the users by their Telegram ids, make those who are new, and lock their rows in the order of their ids.
+
+    The lock is FOR NO KEY UPDATE: it holds up whoever else changes this user's grants or refunds, and not the
+    foreign-key checks of inserting transactions. A name or language that has changed is taken over.
+    """
+    by_id = {person.telegram_id: person for person in people}
+    users = await _select_locked(session, by_id)
+    missing = [by_id[telegram_id] for telegram_id in sorted(by_id.keys() - users.keys())]
+    if missing:
+        rows = [
+            {
+                "id": new_id(),
+                "telegram_id": person.telegram_id,
+                "username": person.username,
+                "language_code": person.language_code,
+                "created_at": now,
+            }
+            for person in missing
+        ]
+        await session.execute(insert_into(session, User).on_conflict_do_nothing(index_elements=["telegram_id"]), rows)
+        users |= await _select_locked(session, [person.telegram_id for person in missing])
+    for telegram_id, person in by_id.items():
+        user = users[telegram_id]
+        user.username = person.username or user.username
+        user.language_code = person.language_code or user.language_code
+    return users
+
+
+async def _select_locked(session: AsyncSession, telegram_ids: Iterable[int]) -> dict[int, User]:
+    query = select(User).where(User.telegram_id.in_(list(telegram_ids))).order_by(User.id)
+    found = await session.scalars(query.with_for_update(key_share=True), execution_options={"populate_existing": True})
+    return {user.telegram_id: user for user in found if user.telegram_id is not None}
+
+
+async def record(session: AsyncSession, facts: Sequence[MoneyFact], now: datetime) -> None:
+    """Write the audit rows of a batch, at status 0 and due at once; a row that is there learns what it did not know.
+
+    `now` is when we record it. Raises AnotherServicesRowError when another service holds one of the ids.
+    """
+    users = await lock_users(session, (fact.person for fact in facts), now)
+    wanted = {fact.event_id: fact for fact in facts}
+    rows = [
+        _row(fact, users[fact.person.telegram_id].id, now)
+        for fact in sorted(wanted.values(), key=lambda fact: (users[fact.person.telegram_id].id, fact.event_id))
+    ]
+    insert = insert_into(session, StripeEvent).on_conflict_do_nothing(index_elements=["event_id"])
+    recorded = set(await session.scalars(insert.returning(StripeEvent.event_id), rows))
+    known = wanted.keys() - recorded
+    if known:
+        for event in await session.scalars(select(StripeEvent).where(StripeEvent.event_id.in_(known))):
+            _learn(event, wanted[event.event_id], now)
+
+
+def _row(fact: MoneyFact, user_id: str, now: datetime) -> dict[str, Any]:
+    is_charge = isinstance(fact, ChargeFact)
+    return {
+        "id": new_id(),
+        "event_id": fact.event_id,
+        "event_type": CHARGE_TYPE if is_charge else REFUND_TYPE,
+        "payment_method": TELEGRAM_STARS,
+        "customer_id": user_id,
+        "amount_cents": fact.amount,
+        "currency": fact.currency,
+        "status": EventStatus.PENDING,
+        "created_at": now,
+        "origin": ORIGIN,
+        "refund_of": None if is_charge else fact.charge_id,
+        "requested_by": None if is_charge else ASKED_OUTSIDE,
+        "due_at": now,
+        **_facts(fact),
+    }
+
+
+def _facts(fact: MoneyFact) -> dict[str, Any]:
+    if not isinstance(fact, ChargeFact):
+        return {"webhook_timestamp": fact.happened_at}
+    return {
+        "webhook_timestamp": fact.happened_at,
+        "payload": fact.payload,
+        "is_recurring": fact.is_recurring,
+        "is_first_recurring": fact.is_first_recurring,
+        "subscription_expires_at": fact.subscription_expires_at,
+    }
+
+
+def _learn(event: StripeEvent, fact: MoneyFact, now: datetime) -> None:
+    """Fill in what was unknown, and make the row due again when that can change what becomes of it."""
+    if event.origin != ORIGIN:
+        raise AnotherServicesRowError(f"{event.event_id} is a row of another service ({event.payment_method})")
+    learned = False
+    for column, value in _facts(fact).items():
+        if value is not None and getattr(event, column) is None:
+            setattr(event, column, value)
+            learned = True
+    if learned and event.status != EventStatus.PROCESSED:
+        event.due_at = now
+
+
+async def find(session: AsyncSession, event_id: str) -> StripeEvent | None:
+    """Read one event as it is, without a lock."""
+    return await session.scalar(select(StripeEvent).where(StripeEvent.event_id == event_id))
+
+
+async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
+    """Lock one event's user, then the event, and read it as it is under the lock. None: there is no such event."""
+    user_id = await session.scalar(select(StripeEvent.customer_id).where(StripeEvent.event_id == event_id))
+    if user_id is None:
+        return None
+    await session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+    query = select(StripeEvent).where(StripeEvent.event_id == event_id).with_for_update(key_share=True)
+    return await session.scalar(query, execution_options={"populate_existing": True})
+
+
+async def refund_of(session: AsyncSession, charge_event_id: str) -> StripeEvent | None:
+    """Read the refund of a charge, asked for or confirmed. The caller holds the user's lock."""
+    query = select(StripeEvent).where(StripeEvent.event_id == REFUND_PREFIX + charge_event_id)
+    return await session.scalar(query, execution_options={"populate_existing": True})
+
+
+def is_open(event: StripeEvent) -> bool:
+    """Tell whether something is still to be done: not settled yet, or failed and due again."""
+    return event.status == EventStatus.PENDING or (event.status == EventStatus.FAILED and event.due_at is not None)
+
+
+def close(event: StripeEvent, outcome: Outcome, now: datetime) -> None:
+    """End an event as processed: 0 to 1, or 2 to 1."""
+    event.status = EventStatus.PROCESSED
+    event.outcome = outcome
+    event.processed_at = now
+    event.due_at = event.claimed_until = event.error = None
+
+
+def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str | None) -> None:
+    """Take an event out of the work at status 2: parked or foreign, or (None) until its refund is through."""
+    event.status = EventStatus.FAILED
+    event.outcome = outcome
+    event.due_at = event.claimed_until = None
+    event.error = reason
+
+
+def fail(event: StripeEvent, error: str, now: datetime, jitter: float) -> bool:
+    """Note a failed attempt at status 2, due again after a growing pause; False: it was the last, the event is parked.
+
+    `jitter` from 0 to 1 lengthens the pause by up to a half, so that what failed together is not tried together.
+    """
+    event.attempts += 1
+    if event.attempts >= ATTEMPTS_MAX:
+        set_aside(event, Outcome.PARKED, error)
+        return False
+    event.status = EventStatus.FAILED
+    event.claimed_until = None
+    event.error = error
+    event.due_at = now + pause(event.attempts, jitter)
+    return True
+
+
+def pause(attempts: int, jitter: float) -> timedelta:
+    """Return how long to wait after so many failed attempts: 5 s, doubling, at most an hour, plus up to a half."""
+    seconds = min(PAUSE_SECONDS_FIRST * 2 ** (attempts - 1), PAUSE_SECONDS_MAX)
+    return timedelta(seconds=seconds * (1 + jitter / 2))
+
+
+async def due(session: AsyncSession, now: datetime, limit: int) -> Sequence[str]:
+    """Return the ids of our events that are due, the longest due first."""
+    query = (
+        select(StripeEvent.event_id)
+        .where(StripeEvent.due_at <= now, StripeEvent.origin == ORIGIN)
+        .where(or_(StripeEvent.claimed_until.is_(None), StripeEvent.claimed_until <= now))
+        .order_by(StripeEvent.due_at, StripeEvent.event_id)
+        .limit(limit)
+    )
+    return (await session.scalars(query)).all()
+
+
+async def next_due_at(session: AsyncSession) -> datetime | None:
+    """Return when the next of our events falls due. None: nothing is open."""
+    query = select(StripeEvent.due_at).where(StripeEvent.due_at.is_not(None), StripeEvent.origin == ORIGIN)
+    return await session.scalar(query.order_by(StripeEvent.due_at).limit(1))

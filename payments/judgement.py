@@ -1,0 +1,81 @@
+"""What becomes of a charge: a pure function of what was paid, what was signed, and what the buyer holds."""
+
+import enum
+from dataclasses import dataclass
+
+from payments.catalog import Catalog, Plan
+from payments.payload import Order, Reading, Verdict
+
+
+class Reason(enum.StrEnum):
+    """Why a charge is not granted. Stored as the event's `error` and, of a refund by itself, as its `reason`."""
+
+    ANOTHER_PROGRAM = "another_program"
+    DAMAGED_PAYLOAD = "damaged_payload"
+    PLAN_MISSING = "plan_missing"
+    WRONG_CURRENCY = "wrong_currency"
+    WRONG_AMOUNT = "wrong_amount"
+    NOT_THE_BUYER = "not_the_buyer"
+    HELD_FOR_LIFE = "held_for_life"
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The order is to be honoured."""
+
+    order: Order
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """Another program on the same token sold it: recorded and reported, never refunded by itself."""
+
+    reason: Reason = Reason.ANOTHER_PROGRAM
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A person decides."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """Surely ours, and it cannot be honoured: the money goes back by itself, once."""
+
+    reason: Reason
+
+
+Judgement = Granted | Foreign | Parked | GivenBack
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What was paid: `amount` in the currency's minor unit (Stars: Stars)."""
+
+    payer_telegram_id: int
+    amount: int
+    currency: str
+
+
+def judge(payment: Payment, reading: Reading, catalog: Catalog, held_for_life: frozenset[str]) -> Judgement:
+    """Decide a charge. `reading` is of its payload; `held_for_life` is what the payer has for ever already."""
+    if reading.verdict is Verdict.FOREIGN:
+        return Foreign()
+    order = reading.order
+    if order is None:
+        return Parked(Reason.DAMAGED_PAYLOAD)
+    plan = catalog.get(order.plan)
+    if plan is None:
+        return Parked(Reason.PLAN_MISSING)
+    if payment.currency != order.currency:
+        return Parked(Reason.WRONG_CURRENCY)
+    if payment.amount != order.amount:
+        return Parked(Reason.WRONG_AMOUNT)
+    if payment.payer_telegram_id != order.buyer_telegram_id:
+        return GivenBack(Reason.NOT_THE_BUYER)
+    if held_for_life.issuperset(plan.entitlements):
+        return GivenBack(Reason.HELD_FOR_LIFE)
+    return Granted(order, plan)

@@ -1,0 +1,82 @@
+"""What somebody must be told: written in the transaction that makes it true, delivered by bot/outbox.py.
+
+A notice is unique by event, kind and chat, so that settling twice tells once. Its facts are JSON; the words are made
+when it is delivered, in the reader's language.
+"""
+
+import enum
+import json
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.insert import insert_into
+from db.tables import OutboxMessage, StripeEvent
+
+
+class Notice(enum.StrEnum):
+    """The kinds of notices, with who gets them and their facts beside `charge_id`, `amount` and `currency`."""
+
+    GRANTED = "granted"
+    """Buyer: `title`, and `access`, a list of [entitlement type, until when in ISO 8601 or None]."""
+    WAITING = "waiting"
+    """Buyer: the payment is parked before the seller."""
+    GIVING_BACK = "giving_back"
+    """Buyer: the payment could not be honoured and goes back; `reason`."""
+    REFUNDED = "refunded"
+    """Buyer: the money is back and the access gone; `reason` (None: not given)."""
+    REFUND_DONE = "refund_done"
+    """The admin who asked: `buyer` (Telegram id)."""
+    PARKED = "parked"
+    """Admins: `reason`, `buyer`; a charge or a refund that waits for them."""
+    FOREIGN = "foreign"
+    """Admins: `buyer`; a charge of another program on the same token."""
+    REFUNDED_OUTSIDE = "refunded_outside"
+    """Admins: `buyer`; a refund that the desk was not asked for."""
+    QUARANTINED = "quarantined"
+    """Admins: `reason`; an update that bears money and could not be recorded (no `charge_id`)."""
+
+
+async def owe(
+    session: AsyncSession,
+    notice: Notice,
+    *,
+    event_id: str,
+    chat_id: int,
+    facts: dict[str, Any],
+    now: datetime,
+    held: bool = False,
+) -> None:
+    """Put a notice on record for a chat, due at once; a `held` one waits for `release`. Known already: nothing."""
+    insert = insert_into(session, OutboxMessage).on_conflict_do_nothing(index_elements=["event_id", "kind", "chat_id"])
+    row = {
+        "event_id": event_id,
+        "kind": notice.value,
+        "chat_id": chat_id,
+        "facts": json.dumps(facts),
+        "created_at": now,
+        "due_at": None if held else now,
+    }
+    await session.execute(insert, row)
+
+
+async def release(session: AsyncSession, notice: Notice, event_id: str, now: datetime) -> None:
+    """Make the held notices of an event due."""
+    query = select(OutboxMessage).where(
+        OutboxMessage.event_id == event_id,
+        OutboxMessage.kind == notice.value,
+        OutboxMessage.sent_at.is_(None),
+    )
+    for message in await session.scalars(query):
+        message.due_at = now
+
+
+def money_facts(event: StripeEvent) -> dict[str, Any]:
+    """Return the facts that every notice about money has: the charge's id, and its amount in minor units."""
+    return {
+        "charge_id": event.refund_of or event.event_id,
+        "amount": event.amount_cents,
+        "currency": event.currency,
+    }

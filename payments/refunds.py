@@ -1,0 +1,132 @@
+"""Refunds in Stars: asked for on record, sent to Telegram, confirmed in the same row."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from aiogram import Bot
+from aiogram.exceptions import TelegramBadRequest
+from sqlalchemy import or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.clock import Clock
+from db.engine import Database
+from db.insert import insert_into
+from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, Outcome, StripeEvent, User, new_id
+from payments import events
+from payments.errors import RefundRefusal, RefundRefusedError
+from payments.incoming import REFUND_PREFIX
+from payments.notices import Notice, money_facts, owe
+
+LEASE_SECONDS: Final = 60
+"""How long a refund is left alone while its call is under way; longer than the call's own time-out."""
+
+
+async def ask(
+    session: AsyncSession,
+    charge_id: str,
+    *,
+    reason: str | None,
+    requested_by: str,
+    reply_chat_id: int | None,
+    now: datetime,
+) -> StripeEvent:
+    """Put the refund of a charge on record, due at once, with who asked and why; a parked one is taken up again.
+
+    `reply_chat_id` is told when Telegram has done it. Raises RefundRefusedError.
+    """
+    charge = await events.lock(session, charge_id)
+    if charge is None or charge.refund_of is not None:
+        raise RefundRefusedError(RefundRefusal.UNKNOWN)
+    if charge.origin != ORIGIN:
+        raise RefundRefusedError(RefundRefusal.NOT_OURS)
+    known = await events.refund_of(session, charge_id)
+    if known is not None and known.outcome == Outcome.PARKED:
+        known.due_at = now
+        known.attempts = 0
+        return known
+    if known is not None:
+        is_done = known.outcome == Outcome.REFUNDED or known.webhook_timestamp is not None
+        raise RefundRefusedError(RefundRefusal.ALREADY_REFUNDED if is_done else RefundRefusal.UNDER_WAY)
+    refund = await open_refund(session, charge, reason=reason, requested_by=requested_by, now=now)
+    if reply_chat_id is not None:
+        user = await session.get_one(User, charge.customer_id)
+        facts = money_facts(refund) | {"buyer": user.telegram_id}
+        await owe(
+            session,
+            Notice.REFUND_DONE,
+            event_id=refund.event_id,
+            chat_id=reply_chat_id,
+            facts=facts,
+            now=now,
+            held=True,
+        )
+    return refund
+
+
+async def open_refund(
+    session: AsyncSession, charge: StripeEvent, *, reason: str | None, requested_by: str, now: datetime
+) -> StripeEvent:
+    """Write the audit row of a refund that is to be sent. The caller holds the user's lock; one that is there stays."""
+    event_id = REFUND_PREFIX + charge.event_id
+    row = {
+        "id": new_id(),
+        "event_id": event_id,
+        "event_type": events.REFUND_TYPE,
+        "payment_method": TELEGRAM_STARS,
+        "customer_id": charge.customer_id,
+        "amount_cents": charge.amount_cents,
+        "currency": charge.currency,
+        "status": EventStatus.PENDING,
+        "created_at": now,
+        "origin": ORIGIN,
+        "refund_of": charge.event_id,
+        "reason": reason,
+        "requested_by": requested_by,
+        "due_at": now,
+    }
+    await session.execute(insert_into(session, StripeEvent).on_conflict_do_nothing(index_elements=["event_id"]), row)
+    return (await session.scalars(select(StripeEvent).where(StripeEvent.event_id == event_id))).one()
+
+
+class RefundSender:
+    """Brings a refund that is on record about at Telegram."""
+
+    def __init__(self, database: Database, bot: Bot, clock: Clock) -> None:
+        self._database = database
+        self._bot = bot
+        self._clock = clock
+
+    async def send(self, event_id: str) -> bool:
+        """Call refundStarPayment for a refund that is due; True when Telegram has it, False when another does it now.
+
+        No transaction is open during the call. `CHARGE_ALREADY_REFUNDED` is success: an answer may have been lost.
+        Raises aiogram's TelegramAPIError or its network errors when Telegram refuses or is away.
+        """
+        claimed = await self._claim(event_id)
+        if claimed is None:
+            return False
+        telegram_id, charge_id = claimed
+        try:
+            await self._bot.refund_star_payment(user_id=telegram_id, telegram_payment_charge_id=charge_id)
+        except TelegramBadRequest as error:
+            if "CHARGE_ALREADY_REFUNDED" not in error.message:
+                raise
+        return True
+
+    async def _claim(self, event_id: str) -> tuple[int, str] | None:
+        now = self._clock()
+        claim = (
+            update(StripeEvent)
+            .where(StripeEvent.event_id == event_id, StripeEvent.origin == ORIGIN, StripeEvent.due_at.is_not(None))
+            .where(or_(StripeEvent.claimed_until.is_(None), StripeEvent.claimed_until <= now))
+            .values(claimed_until=now + timedelta(seconds=LEASE_SECONDS))
+            .returning(StripeEvent.customer_id, StripeEvent.refund_of)
+        )
+        async with self._database.transaction() as session:
+            row = (await session.execute(claim)).one_or_none()
+            if row is None:
+                return None
+            user = await session.get_one(User, row.customer_id)
+        if user.telegram_id is None or row.refund_of is None:
+            raise ValueError(f"the refund {event_id} of ours has no charge or no buyer")
+        return user.telegram_id, row.refund_of

@@ -1,0 +1,252 @@
+"""One event to its effect, in the caller's transaction: audit row, grants, entitlements and notices together.
+
+Any order and any repetition of a charge and its refund ends in the same state.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.clock import Clock
+from db.tables import ORIGIN, TELEGRAM_STARS, Entitlement, EventStatus, Outcome, StripeEvent, User
+from entitlements.service import EntitlementService
+from payments import events, refunds
+from payments.catalog import Catalog
+from payments.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, judge
+from payments.notices import Notice, money_facts, owe, release
+from payments.payload import PayloadSigner, Reading, Verdict
+
+LATE_HOURS: Final = 1
+DELAY_DAYS_MAX: Final = 7
+SUBSCRIPTION_DAYS: Final = 30
+"""The only period that Telegram sells (Bot API, createInvoiceLink: subscription_period)."""
+
+BY_ITSELF: Final = "starledger"
+"""`requested_by` of a refund that no person asked for."""
+
+
+def charge_source(charge_id: str) -> str:
+    """Return the source of the grants that a charge in Stars pays for."""
+    return f"{TELEGRAM_STARS}:{charge_id}"
+
+
+def delay_source(charge_id: str) -> str:
+    """Return the source of the grants that give back the time which a late settlement took."""
+    return f"delay:{charge_id}"
+
+
+class Settlement:
+    """Settles events. Knows the plans, the payload's key, the time, and the chats where admins are told."""
+
+    def __init__(self, catalog: Catalog, signer: PayloadSigner, clock: Clock, alert_chat_ids: Sequence[int]) -> None:
+        self._catalog = catalog
+        self._signer = signer
+        self._clock = clock
+        self._alert_chat_ids = tuple(alert_chat_ids)
+
+    async def settle(self, session: AsyncSession, event_id: str, *, confirmed: bool = False) -> StripeEvent | None:
+        """Bring an event to its end, or leave it where it ended before; None: there is no such event of ours.
+
+        `confirmed` says of a refund that Telegram has just done it; one that Telegram told us of (its
+        `webhook_timestamp` is known) is confirmed anyway. An unconfirmed one is left open: it has to be sent.
+        """
+        event = await events.lock(session, event_id)
+        if event is None or event.origin != ORIGIN:
+            return None
+        if events.is_open(event):
+            if event.refund_of is None:
+                await self._settle_charge(session, event)
+            elif confirmed or event.webhook_timestamp is not None:
+                await self._settle_refund(session, event)
+            await session.flush()
+        return event
+
+    async def park(self, session: AsyncSession, event: StripeEvent, reason: str) -> None:
+        """Put an event before the admins. The caller holds the user's lock."""
+        events.set_aside(event, Outcome.PARKED, reason)
+        await self.alert_parked(session, event, reason)
+
+    async def alert_parked(self, session: AsyncSession, event: StripeEvent, reason: str) -> None:
+        """Tell the admins, and the buyer of a charge, that an event is parked."""
+        user = await session.get_one(User, event.customer_id)
+        await self._tell_admins(session, Notice.PARKED, event, user, reason)
+        if event.refund_of is None:
+            await self._tell_buyer(session, Notice.WAITING, event, user)
+
+    async def _settle_charge(self, session: AsyncSession, event: StripeEvent) -> None:
+        user = await session.get_one(User, event.customer_id)
+        if user.telegram_id is None or event.payload is None:
+            raise ValueError(f"the charge {event.event_id} of ours has no payer or no payload")
+        refund = await events.refund_of(session, event.event_id)
+        if refund is not None and not _is_at_telegram(refund):
+            refund = None
+        if refund is not None and (mismatch := _mismatch(refund, event)) is not None:
+            await self._tell_admins(session, Notice.PARKED, refund, user, mismatch)
+            refund = None
+        judgement = await self._judge(session, event, user.telegram_id)
+        if isinstance(judgement, Granted):
+            await self._grant(session, event, user, judgement, refund)
+        elif refund is not None:
+            events.close(event, Outcome.REFUNDED, self._clock())
+        else:
+            await self._decline(session, event, user, judgement)
+
+    async def _judge(self, session: AsyncSession, event: StripeEvent, payer_telegram_id: int) -> Judgement:
+        payload = event.payload or ""
+        reading = self._signer.read(payload)
+        if reading.claimed is not None and await self._was_settled_before(session, event):
+            reading = Reading(Verdict.OLD, reading.claimed)
+        query = select(Entitlement.entitlement_type).where(
+            Entitlement.user_id == event.customer_id,
+            Entitlement.expires_at.is_(None),
+            Entitlement.revoked_at.is_(None),
+        )
+        held_for_life = frozenset(await session.scalars(query))
+        payment = Payment(payer_telegram_id, event.amount_cents, event.currency)
+        return judge(payment, reading, self._catalog, held_for_life)
+
+    async def _was_settled_before(self, session: AsyncSession, event: StripeEvent) -> bool:
+        """Tell a renewal: it brings the payload of its subscription's first invoice, maybe under a key that is gone."""
+        query = select(StripeEvent.id).where(
+            StripeEvent.customer_id == event.customer_id,
+            StripeEvent.payload == event.payload,
+            StripeEvent.outcome == Outcome.GRANTED,
+            StripeEvent.origin == ORIGIN,
+        )
+        return await session.scalar(query.limit(1)) is not None
+
+    async def _grant(
+        self, session: AsyncSession, event: StripeEvent, user: User, granted: Granted, refund: StripeEvent | None
+    ) -> None:
+        now = self._clock()
+        paid_at = event.webhook_timestamp or now
+        ends_at = None
+        if granted.order.subscription:
+            ends_at = event.subscription_expires_at or paid_at + timedelta(days=SUBSCRIPTION_DAYS)
+        service = EntitlementService(session)
+        delay_days = _delay_days(paid_at, now) if granted.order.days is not None else 0
+        for entitlement in granted.plan.entitlements:
+            await service.grant_entitlement(
+                user.id,
+                entitlement,
+                charge_source(event.event_id),
+                granted_at=paid_at,
+                duration_days=granted.order.days,
+                ends_at=ends_at,
+                revoked_at=_revoked_at(refund, now),
+                revoke_reason=refund.reason if refund else None,
+            )
+            if delay_days and refund is None:
+                await service.grant_entitlement(
+                    user.id,
+                    entitlement,
+                    delay_source(event.event_id),
+                    granted_at=paid_at,
+                    duration_days=delay_days,
+                )
+        events.close(event, Outcome.GRANTED, now)
+        if refund is None:
+            query = select(Entitlement).where(
+                Entitlement.user_id == user.id, Entitlement.entitlement_type.in_(granted.plan.entitlements)
+            )
+            access = [
+                (each.entitlement_type, each.expires_at.isoformat() if each.expires_at else None)
+                for each in await session.scalars(query, execution_options={"populate_existing": True})
+            ]
+            await self._tell_buyer(session, Notice.GRANTED, event, user, title=granted.plan.title, access=access)
+
+    async def _decline(
+        self, session: AsyncSession, event: StripeEvent, user: User, judgement: Foreign | Parked | GivenBack
+    ) -> None:
+        match judgement:
+            case Foreign(reason):
+                events.set_aside(event, Outcome.FOREIGN, reason)
+                await self._tell_admins(session, Notice.FOREIGN, event, user, reason)
+            case Parked(reason):
+                await self.park(session, event, reason)
+            case GivenBack(reason):
+                events.set_aside(event, None, reason)
+                await refunds.open_refund(session, event, reason=reason, requested_by=BY_ITSELF, now=self._clock())
+                await self._tell_buyer(session, Notice.GIVING_BACK, event, user, reason=reason)
+
+    async def _settle_refund(self, session: AsyncSession, refund: StripeEvent) -> None:
+        now = self._clock()
+        charge = await events.find(session, refund.refund_of or "")
+        if charge is not None:
+            mismatch = _mismatch(refund, charge)
+            if mismatch is not None:
+                await self.park(session, refund, mismatch)
+                return
+            if charge.outcome == Outcome.GRANTED:
+                service = EntitlementService(session)
+                at = _revoked_at(refund, now) or now
+                for source in (charge_source(charge.event_id), delay_source(charge.event_id)):
+                    await service.revoke_entitlement(source, at=at, reason=refund.reason or "refunded")
+            elif charge.status == EventStatus.FAILED:
+                events.close(charge, Outcome.REFUNDED, now)
+        events.close(refund, Outcome.REFUNDED, now)
+        await release(session, Notice.REFUND_DONE, refund.event_id, now)
+        user = await session.get_one(User, refund.customer_id)
+        told = None if refund.requested_by == BY_ITSELF else refund.reason
+        await self._tell_buyer(session, Notice.REFUNDED, refund, user, reason=told)
+        if refund.requested_by == events.ASKED_OUTSIDE:
+            await self._tell_admins(session, Notice.REFUNDED_OUTSIDE, refund, user, None)
+
+    async def _tell_buyer(
+        self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, **facts: object
+    ) -> None:
+        if user.telegram_id is not None:
+            await owe(
+                session,
+                notice,
+                event_id=event.event_id,
+                chat_id=user.telegram_id,
+                facts=money_facts(event) | facts,
+                now=self._clock(),
+            )
+
+    async def _tell_admins(
+        self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, reason: str | None
+    ) -> None:
+        for chat_id in self._alert_chat_ids:
+            await owe(
+                session,
+                notice,
+                event_id=event.event_id,
+                chat_id=chat_id,
+                facts=money_facts(event) | {"buyer": user.telegram_id, "reason": reason},
+                now=self._clock(),
+            )
+
+
+def _is_at_telegram(refund: StripeEvent) -> bool:
+    return refund.webhook_timestamp is not None or refund.status == EventStatus.PROCESSED
+
+
+def _revoked_at(refund: StripeEvent | None, now: datetime) -> datetime | None:
+    return None if refund is None else refund.webhook_timestamp or refund.processed_at or now
+
+
+def _delay_days(paid_at: datetime, now: datetime) -> int:
+    """Return the days that a late settlement took from the buyer, rounded up; 0 within the hour or after a week."""
+    late = now - paid_at
+    if timedelta(hours=LATE_HOURS) < late <= timedelta(days=DELAY_DAYS_MAX):
+        return -(-late // timedelta(days=1))
+    return 0
+
+
+def _mismatch(refund: StripeEvent, charge: StripeEvent) -> str | None:
+    """Say what of a refund contradicts its charge; Telegram gives back whole charges only (refundStarPayment)."""
+    if charge.origin != ORIGIN:
+        return "the charge is another service's"
+    if charge.customer_id != refund.customer_id:
+        return "the refund went to another user than the charge's"
+    if (charge.amount_cents, charge.currency) != (refund.amount_cents, refund.currency):
+        return (
+            f"the refund says {refund.amount_cents} {refund.currency},"
+            f" the charge {charge.amount_cents} {charge.currency}"
+        )
+    return None

@@ -1,0 +1,86 @@
+"""The channel of Telegram Stars: invoices out, pre-checkouts answered, charges and refunds in."""
+
+from typing import Final
+
+from aiogram import Bot
+from aiogram.types import LabeledPrice, Message
+
+from db.clock import Clock
+from db.engine import Database, Priority
+from db.tables import STARS_CURRENCY, StripeEvent
+from payments import events
+from payments.catalog import Plan
+from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
+from payments.incoming import ChargeFact, MoneyFact, RefundFact
+from payments.payload import Order, PayloadSigner
+from payments.worker import Worker
+
+START_BUY: Final = "buy_"
+"""`/start buy_CODE` is `/buy CODE`: what a forwarded copy opens (Bot API, sendInvoice: start_parameter)."""
+
+
+class TelegramPaymentHandler:
+    """What the bot's handlers ask of the Stars channel. Buyers are known by their Telegram ids, prices are in Stars."""
+
+    def __init__(
+        self,
+        bot: Bot,
+        database: Database,
+        signer: PayloadSigner,
+        desk: CheckoutDesk,
+        worker: Worker,
+        clock: Clock,
+    ) -> None:
+        self._bot = bot
+        self._database = database
+        self._signer = signer
+        self._desk = desk
+        self._worker = worker
+        self._clock = clock
+
+    async def send_invoice(self, chat_id: int, buyer_telegram_id: int, plan: Plan) -> Message:
+        """Send a plan's invoice; its signed payload says all that was sold, so nothing is written here.
+
+        A forwarded copy opens the bot instead of being paid by somebody else. Raises aiogram's TelegramAPIError.
+        """
+        order = Order(
+            plan=plan.code,
+            days=plan.days,
+            subscription=plan.subscription,
+            amount=plan.price_stars,
+            currency=STARS_CURRENCY,
+            buyer_telegram_id=buyer_telegram_id,
+        )
+        return await self._bot.send_invoice(
+            chat_id=chat_id,
+            title=plan.title,
+            description=plan.description,
+            payload=self._signer.sign(order),
+            currency=STARS_CURRENCY,
+            prices=[LabeledPrice(label=plan.title, amount=plan.price_stars)],
+            provider_token="",
+            start_parameter=START_BUY + plan.code,
+        )
+
+    async def validate_pre_checkout(self, query: CheckoutQuery) -> CheckoutVerdict:
+        """Decide a pre-checkout query within the deadline of payments/checkout.py."""
+        return await self._desk.decide(query)
+
+    async def handle_successful_payment(self, charge: ChargeFact) -> StripeEvent | None:
+        """Settle a charge, recorded before or not; return its event, None when another process is at it.
+
+        Raises SQLAlchemy's errors when the database is away.
+        """
+        return await self._handle(charge)
+
+    async def handle_refund(self, refund: RefundFact) -> StripeEvent | None:
+        """Settle a refund that Telegram tells of, whoever made it; as handle_successful_payment."""
+        return await self._handle(refund)
+
+    async def _handle(self, fact: MoneyFact) -> StripeEvent | None:
+        async with self._database.reading() as session:
+            known = await events.find(session, fact.event_id)
+        if known is None:
+            async with self._database.transaction(Priority.WORKER) as session:
+                await events.record(session, [fact], self._clock())
+        return await self._worker.process(fact.event_id)

@@ -1,0 +1,129 @@
+"""Does what is due: settles events, sends refunds. What fails waits with growing pauses, then parks."""
+
+import asyncio
+import contextlib
+import random
+from typing import Final
+
+from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, TelegramNotFound
+from loguru import logger
+
+from db.clock import Clock
+from db.engine import Database
+from db.errors import is_away
+from db.tables import StripeEvent
+from payments import events
+from payments.refunds import RefundSender
+from payments.settlement import Settlement
+
+BATCH_MAX: Final = 50
+IDLE_SECONDS: Final = 10
+"""How long the worker sleeps when nobody wakes it: what other processes asked for is found by then."""
+
+_FINAL = (TelegramBadRequest, TelegramForbiddenError, TelegramNotFound)
+
+
+class Worker:
+    """The loop over due events, and the one way by which an event is processed."""
+
+    def __init__(self, database: Database, settlement: Settlement, sender: RefundSender, clock: Clock) -> None:
+        self._database = database
+        self._settlement = settlement
+        self._sender = sender
+        self._clock = clock
+        self._wakened = asyncio.Event()
+        self.on_progress: asyncio.Event = asyncio.Event()
+
+    def wake(self) -> None:
+        """Say that something has become due in this process."""
+        self._wakened.set()
+
+    async def run(self) -> None:
+        """Work until cancelled. A database that is away is logged once, and once when it is back."""
+        away = False
+        while True:
+            try:
+                while await self.work_once():
+                    pass
+                if away:
+                    logger.info("the database is back: the worker goes on")
+                away = False
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                if not away:
+                    logger.error("the database is away, the worker waits: {}", type(error).__name__)
+                away = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_SECONDS):
+                    await self._wakened.wait()
+            self._wakened.clear()
+
+    async def work_once(self) -> int:
+        """Process what is due now, at most 50 events; return how many there were.
+
+        Raises SQLAlchemy's errors when the database is away.
+        """
+        async with self._database.reading() as session:
+            event_ids = await events.due(session, self._clock(), BATCH_MAX)
+        for event_id in event_ids:
+            await self.process(event_id)
+        return len(event_ids)
+
+    async def process(self, event_id: str) -> StripeEvent | None:
+        """Bring one event as far as it goes now, and return it; None: unknown, or under way elsewhere.
+
+        A failure is noted on the row, which waits for its next attempt. Raises SQLAlchemy's errors when the database is
+        away: the row is as it was.
+        """
+        try:
+            async with self._database.transaction() as session:
+                event = await self._settlement.settle(session, event_id)
+            if event is not None and event.refund_of is not None and events.is_open(event):
+                if not await self._sender.send(event_id):
+                    return None
+                async with self._database.transaction() as session:
+                    event = await self._settlement.settle(session, event_id, confirmed=True)
+        except Exception as error:
+            if is_away(error):
+                raise
+            return await self._note_failure(event_id, error)
+        if event is not None:
+            _log(event)
+            self.on_progress.set()
+        return event
+
+    async def _note_failure(self, event_id: str, error: Exception) -> StripeEvent | None:
+        bound = logger.bind(charge_id=event_id, event_id=event_id)
+        words = f"{type(error).__name__}: {error}"[:500]
+        async with self._database.transaction() as session:
+            event = await events.lock(session, event_id)
+            if event is None or not events.is_open(event):
+                return event
+            if isinstance(error, _FINAL):
+                bound.error("Telegram refuses the refund: {}", words)
+                await self._settlement.park(session, event, words)
+            elif events.fail(event, words, self._clock(), random.random()):  # noqa: S311 - jitter
+                bound.opt(exception=error).error("attempt {} failed, the event waits", event.attempts)
+            else:
+                bound.opt(exception=error).error("the last attempt failed, the event is parked")
+                await self._settlement.alert_parked(session, event, words)
+        self.on_progress.set()
+        return event
+
+
+def _log(event: StripeEvent) -> None:
+    logger.bind(
+        charge_id=event.refund_of or event.event_id,
+        event_id=event.event_id,
+        event_type=event.event_type,
+        payment_method=event.payment_method,
+        user_id=event.customer_id,
+        amount=event.amount_cents,
+        currency=event.currency,
+        status=event.status,
+        outcome=event.outcome,
+        reason=event.error or event.reason,
+        requested_by=event.requested_by,
+        happened_at=event.webhook_timestamp.isoformat() if event.webhook_timestamp else None,
+    ).info("{}: {}", event.event_type, event.outcome or "set aside")
