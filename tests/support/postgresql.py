@@ -23,8 +23,8 @@ _MEMORY_BYTES: Final = 1 << 30
 def cluster_directory() -> Path:
     """Make a directory for the run's cluster: in memory if there is room, for a database is copied ten times as fast.
 
-    It is not below pytest's own: that is closed to the server, which has a user of its own when pytest runs as root, and
-    its path may be too long for a socket.
+    It is not below pytest's own: that is closed to the server, which has a user of its own when pytest runs as root,
+    and its path may be too long for a socket.
     """
     in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _MEMORY_BYTES
     return Path(tempfile.mkdtemp(prefix="starledger-", dir=_MEMORY if in_memory else None))

@@ -1,0 +1,145 @@
+"""Grants and revocations, and what follows from them: the `entitlements` rows.
+
+Everything runs in the caller's transaction and commits nothing. Before a grant or a revocation the caller locks the
+user's row (`lock_user`): what stands is computed from all grants of the user, and of two computed side by side the
+later one would not know of the earlier one's grant.
+"""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import literal, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.insert import insert_into
+from db.tables import Entitlement, EntitlementGrant, User, new_id
+from entitlements import fold
+from entitlements.errors import InvalidEntitlementTypeError, UnknownUserError
+
+_TYPE: Final = re.compile(r"[a-z0-9_]{1,20}")
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One entitlement that is open; `expires_at` None: for ever."""
+
+    entitlement_type: str
+    expires_at: datetime | None
+
+
+async def lock_user(session: AsyncSession, user_id: str) -> None:
+    """Hold up whoever else changes this user's grants or refunds until the transaction ends.
+
+    FOR NO KEY UPDATE, so that inserts of rows that refer to the user go on. SQLite has one writer and needs no lock.
+    Raises UnknownUserError.
+    """
+    query = select(User.id).where(User.id == user_id).with_for_update(key_share=True)
+    if await session.scalar(query) is None:
+        raise UnknownUserError(f"no user has the id {user_id}")
+
+
+class EntitlementService:
+    """Access of the users, on the caller's session."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def grant_entitlement(
+        self,
+        user_id: str,
+        entitlement_type: str,
+        source: str,
+        *,
+        granted_at: datetime,
+        duration_days: int | None = None,
+        ends_at: datetime | None = None,
+        revoked_at: datetime | None = None,
+        revoke_reason: str | None = None,
+    ) -> bool:
+        """Grant `duration_days`, or time until `ends_at`, or (neither) for ever; False when `source` had granted it.
+
+        With `revoked_at` the grant is born revoked: its refund came first. Three statements: the grant, the user's
+        grants, what stands now.
+
+        Raises InvalidEntitlementTypeError and UnknownUserError.
+        """
+        if _TYPE.fullmatch(entitlement_type) is None:
+            raise InvalidEntitlementTypeError(f"not an entitlement type: {entitlement_type!r}")
+        grant = {
+            EntitlementGrant.id: new_id(),
+            EntitlementGrant.user_id: user_id,
+            EntitlementGrant.entitlement_type: entitlement_type,
+            EntitlementGrant.source: source,
+            EntitlementGrant.granted_at: granted_at,
+            EntitlementGrant.duration_days: duration_days,
+            EntitlementGrant.ends_at: ends_at,
+            EntitlementGrant.revoked_at: revoked_at,
+            EntitlementGrant.revoke_reason: revoke_reason,
+        }
+        # From the user's row, so that an unknown user is no row: a foreign key that fails aborts the transaction.
+        row = select(*(literal(value, column.type) for column, value in grant.items())).where(User.id == user_id)
+        insert = insert_into(self._session, EntitlementGrant).from_select(list(grant), row)
+        insert = insert.on_conflict_do_nothing(index_elements=["source", "entitlement_type"])
+        if await self._session.scalar(insert.returning(EntitlementGrant.id)) is None:
+            await lock_user(self._session, user_id)
+            return False
+        await self._write_standing(user_id, entitlement_type)
+        return True
+
+    async def revoke_entitlement(self, source: str, *, at: datetime, reason: str) -> tuple[tuple[str, str], ...]:
+        """Revoke whatever `source` granted and is not revoked; return whose and which: (user id, entitlement type)."""
+        query = (
+            update(EntitlementGrant)
+            .where(EntitlementGrant.source == source, EntitlementGrant.revoked_at.is_(None))
+            .values(revoked_at=at, revoke_reason=reason)
+            .returning(EntitlementGrant.user_id, EntitlementGrant.entitlement_type)
+        )
+        revoked = tuple(sorted((row.user_id, row.entitlement_type) for row in await self._session.execute(query)))
+        for user_id, entitlement_type in revoked:
+            await self._write_standing(user_id, entitlement_type)
+        return revoked
+
+    async def has_entitlement(self, user_id: str, entitlement_type: str, at: datetime) -> bool:
+        """Tell whether access is open at a moment, past or to come, by the grants that are known now."""
+        return fold.holds((await self._grants(user_id, entitlement_type))[entitlement_type], at)
+
+    async def holdings(self, user_id: str, at: datetime) -> tuple[Holding, ...]:
+        """List what is open at a moment, sorted by type, each with the end of the time that is open."""
+        return tuple(
+            Holding(entitlement_type, interval.end)
+            for entitlement_type, grants in sorted((await self._grants(user_id)).items())
+            for interval in fold.coverage(grants)
+            if interval.start <= at and (interval.end is None or at < interval.end)
+        )
+
+    async def _grants(self, user_id: str, entitlement_type: str | None = None) -> defaultdict[str, list[fold.Grant]]:
+        """Read a user's grants, of one type or of all, by type."""
+        query = select(
+            EntitlementGrant.entitlement_type,
+            EntitlementGrant.granted_at,
+            EntitlementGrant.duration_days,
+            EntitlementGrant.ends_at,
+            EntitlementGrant.revoked_at,
+        ).where(EntitlementGrant.user_id == user_id)
+        if entitlement_type is not None:
+            query = query.where(EntitlementGrant.entitlement_type == entitlement_type)
+        grants: defaultdict[str, list[fold.Grant]] = defaultdict(list)
+        for of_type, granted_at, duration_days, ends_at, revoked_at in await self._session.execute(query):
+            grant = fold.Grant(
+                granted_at=granted_at, duration_days=duration_days, ends_at=ends_at, revoked_at=revoked_at
+            )
+            grants[of_type].append(grant)
+        return grants
+
+    async def _write_standing(self, user_id: str, entitlement_type: str) -> None:
+        standing = fold.stand((await self._grants(user_id, entitlement_type))[entitlement_type])
+        stands = {"expires_at": standing.expires_at, "revoked_at": standing.revoked_at}
+        upsert = (
+            insert_into(self._session, Entitlement)
+            .values(user_id=user_id, entitlement_type=entitlement_type, **stands)
+            .on_conflict_do_update(index_elements=["user_id", "entitlement_type"], set_=stands)
+        )
+        await self._session.execute(upsert)

@@ -1,0 +1,17 @@
+"""Waiting for a condition instead of for a time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+WAIT_SECONDS: Final = 20
+"""After this a condition is held never to come true; on an idle machine none takes a tenth."""
+
+_PAUSE_SECONDS: Final = 0.01
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Return as soon as `condition` is true; TimeoutError after WAIT_SECONDS."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not await condition():  # noqa: ASYNC110 - what another process or the database does sets no Event
+            await asyncio.sleep(_PAUSE_SECONDS)
