@@ -1,0 +1,100 @@
+"""The log: one place where lines are made, and where secrets are taken out of them.
+
+Our code logs with loguru: `logger.bind(user_id=..., charge_id=...).info("...")`; what is bound stands in the line, in
+either format. The libraries' own `logging`, and warnings, come the same way.
+"""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterable
+from datetime import UTC
+from typing import TYPE_CHECKING, Final, Literal, TextIO
+from urllib.parse import quote
+
+from loguru import logger
+
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+_HIDDEN: Final = "***"
+_AFTER_COLON: Final = r"(?<=\d:)[A-Za-z0-9_-]{30,}"
+"""Whatever looks like a bot token past its colon: one that is in no setting of ours is a secret too."""
+_NEEDS_QUOTES: Final = re.compile(r"[\s\"=]|^$")
+_STANDARD_LEVELS: Final = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
+
+_Hide = Callable[[str], str]
+
+
+def configure(
+    level: str, style: Literal["text", "json"], secrets: Iterable[str] = (), stream: TextIO | None = None
+) -> None:
+    """Send every line from `level` up to `stream` (None: stderr), as text for people or as one flat JSON object a line.
+
+    No line holds one of `secrets`, however it came in: in a message, a bound value, or a traceback. Libraries are
+    heard from WARNING up, and at the level DEBUG from INFO up.
+    """
+    render = _as_json if style == "json" else _as_text
+    hide = _hider(secrets)
+    target = stream or sys.stderr
+
+    def write(message: "Message") -> None:
+        # The format below leaves nothing but the traceback in the message itself.
+        target.write(render(message.record, hide(message.strip()), hide) + "\n")
+        target.flush()
+
+    logger.remove()
+    # loguru's `diagnose` would print the value of every variable on the way, the token among them.
+    logger.add(write, level=level, format=lambda _: "{exception}", diagnose=False, backtrace=False)
+    library_level = logging.INFO if level == "DEBUG" else max(logging.WARNING, logger.level(level).no)
+    logging.basicConfig(handlers=[_ToLoguru()], level=library_level, force=True)
+    logging.captureWarnings(capture=True)
+
+
+class _ToLoguru(logging.Handler):
+    """Hands the libraries' records to loguru, under the name of whoever logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = record.levelname if record.levelname in _STANDARD_LEVELS else record.levelno
+        named = logger.patch(lambda line: line.update({"name": record.name}))
+        named.opt(exception=record.exc_info).log(level, "{}", record.getMessage().rstrip())
+
+
+def _hider(secrets: Iterable[str]) -> _Hide:
+    forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), repr(secret)[1:-1])}
+    # The longest first: of two secrets, one may begin with the other.
+    longest_first = sorted(forms, key=lambda form: (-len(form), form))
+    pattern = re.compile("|".join([*map(re.escape, longest_first), _AFTER_COLON]))
+    return lambda text: pattern.sub(_HIDDEN, text)
+
+
+def _as_text(record: "Record", traceback: str, hide: _Hide) -> str:
+    time = record["time"].astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    bound = "".join(
+        f"  {key}={_quoted(hide(str(value)))}" for key, value in record["extra"].items() if value is not None
+    )
+    line = f"{time}Z {record['level'].name:<8} {record['name']}: {hide(record['message'])}{bound}"
+    return f"{line}\n{traceback}" if traceback else line
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value) if _NEEDS_QUOTES.search(value) else value
+
+
+def _as_json(record: "Record", traceback: str, hide: _Hide) -> str:
+    facts = {
+        "time": record["time"].astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": record["level"].name,
+        "logger": record["name"],
+        "message": hide(record["message"]),
+    }
+    bound = {key: _plain(value, hide) for key, value in record["extra"].items()}
+    line = facts | bound | facts
+    if traceback:
+        line["exception"] = traceback
+    return json.dumps(line)
+
+
+def _plain(value: object, hide: _Hide) -> object:
+    return value if value is None or isinstance(value, bool | int | float) else hide(str(value))

@@ -1,0 +1,203 @@
+"""The settings of the daemon: the only reader of the environment and of `.env`.
+
+`.env.example` explains every setting to the person who fills it in.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+TELEGRAM_API_URL: Final = "https://api.telegram.org"
+
+_ID_BITS: Final = 52
+"""Bot API, User.id and Chat.id: "at most 52 significant bits"."""
+
+_TOKEN: Final = re.compile(r"(?P<bot_id>[1-9]\d{0,15}):[A-Za-z0-9_-]{20,100}", re.ASCII)
+_DATABASE_DRIVERS: Final = ("sqlite+aiosqlite", "postgresql+asyncpg")
+_TYPO_SIMILARITY: Final = 0.87
+_ENCODING: Final = "utf-8-sig"
+"""UTF-8, with or without the byte order mark that editors on Windows put first."""
+
+_HTTP_URL: Final = TypeAdapter(HttpUrl)
+
+_TelegramUserId = Annotated[int, Field(gt=0, lt=1 << _ID_BITS)]
+
+
+class SettingsError(Exception):
+    """Settings that the daemon cannot run with: one line that names each variable and the mend, and no secret."""
+
+
+class Settings(BaseSettings):
+    """What the environment and `.env` say, checked; the environment wins.
+
+    A field's description completes the sentences "put ... into .env" and "it takes ...": no error quotes a value.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file_encoding=_ENCODING,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        str_strip_whitespace=True,
+    )
+
+    telegram_bot_token: SecretStr = Field(description="the token that @BotFather gave you")
+    telegram_bot_tokens_old: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(), description="former tokens of this same bot, separated by commas"
+    )
+    telegram_api_url: str = Field(
+        default=TELEGRAM_API_URL, description="the address of a Bot API server, such as http://127.0.0.1:8081"
+    )
+    database_url: SecretStr = Field(
+        default=SecretStr("sqlite+aiosqlite:///data/starledger.db"),
+        description="sqlite+aiosqlite:///PATH or postgresql+asyncpg://USER:PASSWORD@HOST/NAME",
+    )
+    catalog_file: Path = Field(default=Path("catalog.toml"), description="the path of the file with your plans")
+    admin_ids: Annotated[tuple[_TelegramUserId, ...], NoDecode] = Field(
+        default=(), description="the admins' Telegram ids, numbers separated by commas"
+    )
+    admin_chat_id: Annotated[int, Field(gt=-(1 << _ID_BITS), lt=1 << _ID_BITS)] | None = Field(
+        default=None, description="the id of the admins' group, a number such as -1001234567890"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="text or json")
+    sandbox_clock_url: str | None = Field(
+        default=None,
+        description="the address of the sandbox's clock, and only beside a TELEGRAM_API_URL that is not Telegram's own",
+    )
+
+    @property
+    def bot_id(self) -> int:
+        """The bot's Telegram id: the number before the colon of its token."""
+        return int(self.telegram_bot_token.get_secret_value().partition(":")[0])
+
+    def secrets(self) -> frozenset[str]:
+        """Return what must stand in no log line: the tokens past their colon, and the database's password."""
+        tokens = (self.telegram_bot_token, *self.telegram_bot_tokens_old)
+        url = self.database_url.get_secret_value()
+        parsed = make_url(url)
+        passwords = (parsed.password, urlsplit(url).password, parsed.query.get("password"))
+        return frozenset(
+            [token.get_secret_value().partition(":")[2] for token in tokens]
+            + [password for password in passwords if isinstance(password, str) and password]
+        )
+
+    @field_validator("telegram_bot_tokens_old", "admin_ids", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _any_case(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        return value.strip().upper() if info.field_name == "log_level" else value.strip().lower()
+
+    @field_validator("telegram_bot_token")
+    @classmethod
+    def _is_token(cls, value: SecretStr) -> SecretStr:
+        _bot_id(value)
+        return value
+
+    @field_validator("telegram_bot_tokens_old")
+    @classmethod
+    def _are_of_this_bot(cls, value: tuple[SecretStr, ...], info: ValidationInfo) -> tuple[SecretStr, ...]:
+        # @BotFather's /revoke keeps the id: another one is another bot's, whose payments are not ours to settle.
+        token = info.data.get("telegram_bot_token")
+        if len({_bot_id(each) for each in (*value, token) if each is not None}) > 1:
+            raise ValueError
+        return value
+
+    @field_validator("telegram_api_url")
+    @classmethod
+    def _is_api_address(cls, value: str) -> str:
+        url = _http_url(value)
+        if "/bot" in (url.path or "") or url.query or url.fragment:
+            raise ValueError
+        return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_usable_database(cls, value: SecretStr) -> SecretStr:
+        try:
+            url = make_url(value.get_secret_value())
+        except ArgumentError as error:
+            raise ValueError from error
+        if url.drivername not in _DATABASE_DRIVERS or url.database in {None, "", ":memory:"}:
+            raise ValueError
+        return value
+
+    @field_validator("sandbox_clock_url")
+    @classmethod
+    def _is_beside_a_sandbox(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        _http_url(value)
+        # Where real money moves, nobody but the machine tells the time.
+        if _http_url(info.data.get("telegram_api_url", TELEGRAM_API_URL)).host == _http_url(TELEGRAM_API_URL).host:
+            raise ValueError
+        return value
+
+    @classmethod
+    def load(cls, env_file: Path = Path(".env")) -> Self:
+        """Read the environment and `env_file`, if there is one; raises SettingsError with all that is wrong."""
+        try:
+            typos = _typos(env_file)
+        except (OSError, UnicodeError) as error:
+            raise SettingsError(f"{env_file} cannot be read: it takes a file of UTF-8 text") from error
+        try:
+            settings = cls(_env_file=env_file)
+        except ValidationError as error:
+            # Not chained: pydantic's own text quotes what it was given.
+            raise SettingsError("; ".join(typos + _mistakes(error))) from None
+        if typos:
+            raise SettingsError("; ".join(typos))
+        return settings
+
+
+def _mistakes(error: ValidationError) -> list[str]:
+    said = {}
+    for each in error.errors(include_input=False, include_url=False):
+        field = str(each["loc"][0])
+        what = Settings.model_fields[field].description
+        if each["type"] == "missing":
+            said[field] = f"{field.upper()} is missing: put {what} into .env"
+        else:
+            said[field] = f"{field.upper()} is wrong: it takes {what}"
+    return list(said.values())
+
+
+def _typos(env_file: Path) -> list[str]:
+    """Find names in `.env` that are nearly ours: ADMIN_ID for ADMIN_IDS would be passed over, and no admin known."""
+    names = [name.upper() for name in Settings.model_fields]
+    found = []
+    for key in dotenv_values(env_file, encoding=_ENCODING):
+        near = difflib.get_close_matches(key.upper(), names, n=1, cutoff=_TYPO_SIMILARITY)
+        if near and near[0] != key.upper():
+            found.append(f"{key} in {env_file} is no setting: write {near[0]}")
+    return found
+
+
+def _bot_id(token: SecretStr) -> str:
+    match = _TOKEN.fullmatch(token.get_secret_value())
+    if match is None:
+        raise ValueError
+    return match["bot_id"]
+
+
+def _http_url(value: str) -> HttpUrl:
+    url = _HTTP_URL.validate_python(value)
+    if url.username is not None:  # a password in it would be a secret in a setting that is printed
+        raise ValueError
+    return url
