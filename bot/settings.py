@@ -81,6 +81,11 @@ class Settings(BaseSettings):
         """The bot's Telegram id: the number before the colon of its token."""
         return int(self.telegram_bot_token.get_secret_value().partition(":")[0])
 
+    @property
+    def alert_chat_ids(self) -> tuple[int, ...]:
+        """The chats where admins are told: their group if there is one, else each admin."""
+        return self.admin_ids if self.admin_chat_id is None else (self.admin_chat_id,)
+
     def secrets(self) -> frozenset[str]:
         """Return what must stand in no log line: the tokens past their colon, and the database's password."""
         tokens = (self.telegram_bot_token, *self.telegram_bot_tokens_old)

@@ -1,6 +1,10 @@
-"""No test sees the settings of the machine that it runs on."""
+"""No test sees the settings of the machine that it runs on, and none leaves its logging to the next."""
+
+import logging
+from collections.abc import Iterator
 
 import pytest
+from loguru import logger
 
 from bot.settings import Settings
 
@@ -9,3 +13,14 @@ from bot.settings import Settings
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    logger.remove()
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)

@@ -3,7 +3,6 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
@@ -38,15 +37,10 @@ def style(request: pytest.FixtureRequest) -> Style:
 
 
 @pytest.fixture
-def stream(style: Style) -> Iterator[io.StringIO]:
+def stream(style: Style) -> io.StringIO:
     stream = io.StringIO()
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
     logs.configure("INFO", style, SECRETS, stream)
-    yield stream
-    logger.remove()
-    logging.captureWarnings(capture=False)
-    root.handlers[:], root.level = before
+    return stream
 
 
 def assert_hidden(stream: io.StringIO) -> None:

@@ -66,6 +66,11 @@ def test_a_setting_left_empty_is_left_out(tmp_path: Path) -> None:
     assert load(tmp_path, "ADMIN_CHAT_ID=", "CATALOG_FILE=").admin_chat_id is None
 
 
+def test_alerts_go_to_the_admins_group_and_without_one_to_each_admin(tmp_path: Path) -> None:
+    assert load(tmp_path, "ADMIN_IDS=7,8").alert_chat_ids == (7, 8)
+    assert load(tmp_path, "ADMIN_IDS=7,8", "ADMIN_CHAT_ID=-100").alert_chat_ids == (-100,)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_a_byte_order_mark_does_not_hide_the_first_setting(tmp_path: Path, encoding: str) -> None:
     env_file = tmp_path / ".env"

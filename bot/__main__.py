@@ -1,0 +1,96 @@
+"""The operator's command line: `python -m bot [COMMAND]`.
+
+aiogram, whose import takes seconds, is left to the commands that speak to Telegram.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import typer
+from loguru import logger
+
+from bot import logs
+from bot.settings import Settings, SettingsError
+from db.engine import Database
+from db.errors import WrongDatabaseError, is_away
+from db.migrate import migrate as migrate_database
+from payments.catalog import CatalogError
+
+EXIT_FAILED: Final = 1
+EXIT_WRONG_SETTING: Final = 78
+"""EX_CONFIG of sysexits.h."""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback(invoke_without_command=True)
+def main(context: typer.Context) -> None:
+    """Run the payment desk of a Telegram bot, or see to it from the outside.
+
+    Without a command it runs. The settings come from the environment and from the file .env, which .env.example
+    explains. Exit status 78: a setting, the catalog or the database is a wrong one, and one line says which and what to
+    do.
+    """
+    if context.invoked_subcommand is None:
+        run()
+
+
+@app.command()
+def run() -> None:
+    """Run the desk: sell, record, grant, refund, until it is told to stop.
+
+    The database is brought up to date first. On SIGTERM or Ctrl-C the desk ends what it has begun, within 10 seconds.
+    """
+    with _errors_in_words():
+        settings = _load_settings()
+        from bot.app import run_desk  # noqa: PLC0415 - imports aiogram
+
+        asyncio.run(run_desk(settings))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database up to date. The daemon does so by itself at every start.
+
+    A database that holds tables of other services keeps them, with all their rows.
+    """
+    with _errors_in_words():
+        asyncio.run(_migrate(_load_settings()))
+    typer.echo("The database is up to date.")
+
+
+async def _migrate(settings: Settings) -> None:
+    database = Database(settings.database_url.get_secret_value())
+    try:
+        await migrate_database(database, settings.bot_id)
+    finally:
+        await database.dispose()
+
+
+def _load_settings() -> Settings:
+    settings = Settings.load()
+    logs.configure(settings.log_level, settings.log_format, settings.secrets())
+    return settings
+
+
+@contextmanager
+def _errors_in_words() -> Iterator[None]:
+    """End a command with 78 and one line for what a person has to mend, else with 1 and the log."""
+    logs.configure("INFO", "text")
+    try:
+        yield
+    except (SettingsError, CatalogError, WrongDatabaseError) as error:
+        typer.echo(f"starledger: {error}", err=True)
+        raise typer.Exit(EXIT_WRONG_SETTING) from None
+    except Exception as error:  # noqa: BLE001 - Python would print it beside the log, with the secrets in it
+        if is_away(error):
+            logger.error("the database does not answer: {}: {}", type(error).__name__, str(error).partition("\n")[0])
+        else:
+            logger.exception("stopped by an error that nobody expected")
+        raise typer.Exit(EXIT_FAILED) from None
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m bot")
