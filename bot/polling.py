@@ -9,6 +9,7 @@ from aiogram.utils.backoff import Backoff, BackoffConfig
 from loguru import logger
 
 from bot.intake import Intake
+from db.errors import AnotherDeskError
 
 BACKOFF: Final = BackoffConfig(min_delay=1.0, max_delay=30.0, factor=1.5, jitter=0.1)
 SAY_AGAIN_SECONDS: Final = 60
@@ -50,13 +51,18 @@ def _in_words(error: TelegramAPIError) -> str:
 
 
 async def poll_forever(intake: Intake) -> None:
-    """Poll until cancelled. What a poll raises is logged and waited out: even a bug is no reason to stop selling."""
+    """Poll until cancelled. What a poll raises is logged and waited out: even a bug is no reason to stop selling.
+
+    Raises AnotherDeskError when another desk has taken over.
+    """
     outage = Outage()
     while True:
         try:
             await intake.poll_once()
         except TelegramAPIError as error:
             await outage.wait(error)
+        except AnotherDeskError:
+            raise
         except Exception as error:  # noqa: BLE001 - the offset has not moved: the batch comes again
             logger.opt(exception=error).error("a batch of updates could not be taken, trying again")
             await asyncio.sleep(BUG_PAUSE_SECONDS)

@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, NullPool, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 SQLITE_BUSY_MILLISECONDS: Final = 1_000
@@ -85,7 +85,7 @@ class Database:
 
     @property
     def engine(self) -> AsyncEngine:
-        """The engine that writes: for migrations and for counting statements."""
+        """The engine that writes: for counting statements."""
         return self._writer
 
     @asynccontextmanager
@@ -112,6 +112,21 @@ class Database:
         async with AsyncSession(self._reader, expire_on_commit=False) as session, session.begin():
             yield session
 
+    @asynccontextmanager
+    async def migration(self) -> AsyncIterator[AsyncConnection]:
+        """Open one transaction to change the schema in: without a limit on a statement's time on PostgreSQL.
+
+        To add a column or an index to a large table that was there takes as long as it takes.
+        """
+        if self.is_sqlite:
+            engine = self._writer
+        else:
+            engine = create_async_engine(
+                self._writer.url, poolclass=NullPool, connect_args={"timeout": CONNECT_SECONDS}
+            )
+        async with engine.begin() as connection:
+            yield connection
+
     async def dispose(self) -> None:
         """Close every connection."""
         await self._writer.dispose()
@@ -131,6 +146,8 @@ def _sqlite_engine(url: URL, *, connections: int, can_write: bool) -> AsyncEngin
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_MILLISECONDS}")
         cursor.execute("PRAGMA foreign_keys = ON")
+        # Without it INSERT OR REPLACE would delete a money row past the trigger that forbids it.
+        cursor.execute("PRAGMA recursive_triggers = ON")
         if can_write:
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")
@@ -157,6 +174,8 @@ def _postgresql_engine(url: URL, pool_size: int) -> AsyncEngine:
             "command_timeout": STATEMENT_SECONDS,
             "server_settings": {
                 "application_name": "starledger",
+                # An adopted table may have columns with a time zone; what is written without one means UTC.
+                "timezone": "UTC",
                 "lock_timeout": str(LOCK_MILLISECONDS),
                 "idle_in_transaction_session_timeout": str(STATEMENT_SECONDS * 1000),
             },

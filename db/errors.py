@@ -1,6 +1,7 @@
 """What can go wrong with the database, and which kind it is.
 
 DeskDatabaseError
+├── AnotherDeskError      another process is the active desk of this database
 └── WrongDatabaseError    the settings lead to a database that we must not use; the process ends with one line
 
 Everything else comes from SQLAlchemy; `is_refusal` and `is_away` say whether the database refused a value or is away.
@@ -16,6 +17,10 @@ _SQLSTATE_REFUSALS = ("22", "23")
 
 class DeskDatabaseError(Exception):
     """Base of what this package raises."""
+
+
+class AnotherDeskError(DeskDatabaseError):
+    """Another process is the active desk of this database: one line for a person."""
 
 
 class WrongDatabaseError(DeskDatabaseError):

@@ -13,12 +13,13 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from db import rules
 from db.engine import Database
-from db.errors import WrongDatabaseError
+from db.errors import WrongDatabaseError, is_refusal
 from db.tables import VERSION_TABLE, Desk
 
 # "starled" in ASCII: the key of the advisory lock under which PostgreSQL is migrated.
 _MIGRATION_LOCK: Final = 0x737461726C6564
 _WAIT_SECONDS: Final = 30
+# PostgreSQL's answer when a view depends on a column whose type is to change.
 _FEATURE_NOT_SUPPORTED: Final = "0A000"
 
 
@@ -30,7 +31,7 @@ async def migrate(database: Database, bot_id: int) -> None:
     """
     async for attempt in stamina.retry_context(on=_is_locked, attempts=None, timeout=_WAIT_SECONDS, wait_max=1.0):
         with attempt:
-            async with database.engine.begin() as connection:
+            async with database.migration() as connection:
                 await connection.run_sync(_migrate, bot_id)
 
 
@@ -52,18 +53,21 @@ def _migrate(connection: Connection, bot_id: int) -> None:
             f"the database is at revision {current}, which this program does not know: it belongs to a newer Starledger"
         )
     if current != scripts.get_current_head():
+        if current is not None:
+            for statement in rules.drop_statements(connection):
+                connection.exec_driver_sql(statement)
         _upgrade(connection, config)
     _claim(connection, bot_id)
 
 
 def _upgrade(connection: Connection, config: Config) -> None:
-    for statement in rules.drop_statements(connection):
-        connection.exec_driver_sql(statement)
     try:
         command.upgrade(config, "head")
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) == _FEATURE_NOT_SUPPORTED:
-            raise WrongDatabaseError(f"the shared tables cannot take Starledger's columns: {error.orig}") from error
+        if is_refusal(error) or getattr(error.orig, "sqlstate", None) == _FEATURE_NOT_SUPPORTED:
+            raise WrongDatabaseError(
+                f"the shared tables cannot take what Starledger adds to them: {error.orig}"
+            ) from error
         raise
     for statement in rules.create_statements(connection.dialect.name):
         connection.exec_driver_sql(statement)

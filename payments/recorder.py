@@ -1,7 +1,7 @@
 """Records what bears money in a batch of raw updates, within a deadline, before Telegram is told that it arrived."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from loguru import logger
@@ -29,11 +29,14 @@ class Recorder:
         clock: Clock,
         alert_chat_ids: Sequence[int],
         record_seconds: float = RECORD_SECONDS,
+        ensure_active: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """Prepare; `ensure_active` is asked before each write, and raises when this is no longer the active desk."""
         self._database = database
         self._clock = clock
         self._alert_chat_ids = tuple(alert_chat_ids)
         self._record_seconds = record_seconds
+        self._ensure_active = ensure_active
         self._writing: asyncio.Task[Facts] | None = None
         self._is_away = False
 
@@ -41,7 +44,7 @@ class Recorder:
         """Commit the audit rows of a batch; return what was read, by update id.
 
         None: the database did not take them in time, and nothing may be confirmed. What cannot be read, and what the
-        database refuses, is in quarantine instead, and missing from the answer.
+        database refuses, is in quarantine instead, and missing from the answer. Raises what `ensure_active` raises.
         """
         if self._writing is not None and not await self._is_done(self._writing):
             self._note_away("a write hangs")
@@ -78,6 +81,8 @@ class Recorder:
 
     async def _write(self, money: Sequence[RawUpdate]) -> Facts:
         """Record the batch in one transaction; if something in it is refused, each update in one of its own."""
+        if self._ensure_active is not None:
+            await self._ensure_active()
         try:
             return await self._write_together(money)
         except Exception as error:

@@ -1,8 +1,7 @@
 """Does what is due: settles events, sends refunds. What fails waits with growing pauses, then parks."""
 
-import asyncio
-import contextlib
 import random
+from collections.abc import Callable
 from typing import Final
 
 from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, TelegramNotFound
@@ -13,51 +12,33 @@ from db.engine import Database
 from db.errors import is_away
 from db.tables import StripeEvent
 from payments import events
+from payments.loop import DueLoop
 from payments.refunds import RefundSender
 from payments.settlement import Settlement
 
 BATCH_MAX: Final = 50
-IDLE_SECONDS: Final = 10
-"""How long the worker sleeps when nobody wakes it: what other processes asked for is found by then."""
 
 _FINAL = (TelegramBadRequest, TelegramForbiddenError, TelegramNotFound)
 
 
 class Worker:
-    """The loop over due events, and the one way by which an event is processed."""
+    """The one way by which an event is processed, and the loop over those that are due."""
 
-    def __init__(self, database: Database, settlement: Settlement, sender: RefundSender, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settlement: Settlement,
+        sender: RefundSender,
+        clock: Clock,
+        on_progress: Callable[[], None],
+    ) -> None:
+        """Prepare the loop; `on_progress` is called whenever notices may have become due."""
         self._database = database
         self._settlement = settlement
         self._sender = sender
         self._clock = clock
-        self._wakened = asyncio.Event()
-        self.on_progress: asyncio.Event = asyncio.Event()
-
-    def wake(self) -> None:
-        """Say that something has become due in this process."""
-        self._wakened.set()
-
-    async def run(self) -> None:
-        """Work until cancelled. A database that is away is logged once, and once when it is back."""
-        away = False
-        while True:
-            try:
-                while await self.work_once():
-                    pass
-                if away:
-                    logger.info("the database is back: the worker goes on")
-                away = False
-            except Exception as error:
-                if not is_away(error):
-                    raise
-                if not away:
-                    logger.error("the database is away, the worker waits: {}", type(error).__name__)
-                away = True
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(IDLE_SECONDS):
-                    await self._wakened.wait()
-            self._wakened.clear()
+        self._on_progress = on_progress
+        self.loop = DueLoop("worker", self.work_once)
 
     async def work_once(self) -> int:
         """Process what is due now, at most 50 events; return how many there were.
@@ -90,7 +71,7 @@ class Worker:
             return await self._note_failure(event_id, error)
         if event is not None:
             _log(event)
-            self.on_progress.set()
+            self._on_progress()
         return event
 
     async def _note_failure(self, event_id: str, error: Exception) -> StripeEvent | None:
@@ -108,7 +89,7 @@ class Worker:
             else:
                 bound.opt(exception=error).error("the last attempt failed, the event is parked")
                 await self._settlement.alert_parked(session, event, words)
-        self.on_progress.set()
+        self._on_progress()
         return event
 
 

@@ -13,24 +13,22 @@ from db.errors import WrongDatabaseError
 revision = "0001"
 down_revision = None
 
-_SHARED = ("users", "stripe_events")
-_OWN = ("entitlement_grants", "entitlements", "checkouts", "outbox", "quarantine", "desk")
+_OWN = ("entitlement_grants", "entitlements", "active_entitlements", "checkouts", "outbox", "quarantine", "desk")
 _WE_FILL = {
     "users": {"id", "telegram_id", "created_at"},
     "stripe_events": {
-        *(
-            "id",
-            "event_id",
-            "event_type",
-            "payment_method",
-            "customer_id",
-            "amount_cents",
-            "currency",
-            "status",
-        ),
+        "id",
+        "event_id",
+        "event_type",
+        "payment_method",
+        "customer_id",
+        "amount_cents",
+        "currency",
+        "status",
         "created_at",
     },
 }
+_WIDENED = {"users": ("username", "language_code"), "stripe_events": ("event_id",)}
 
 
 def _user_columns() -> list[sa.Column[object]]:
@@ -75,10 +73,16 @@ def _event_columns() -> list[sa.Column[object]]:
 def _adopt(table: str, wanted: Sequence[sa.Column[object]], inspector: sa.Inspector) -> None:
     """Add to an existing table what it lacks; refuse one whose rows we could not write."""
     found = {column["name"]: column for column in inspector.get_columns(table)}
-    if not isinstance(found["id"]["type"], sa.String):
-        raise WrongDatabaseError(
-            f"{table}.id in this database is {found['id']['type']}; Starledger writes UUIDs as text of 36 characters"
-        )
+    # SQLite's integers have 64 bits by whatever name.
+    integer = sa.BigInteger if op.get_bind().dialect.name == "postgresql" else sa.Integer
+    for name, wanted_type, words in (
+        ("id", sa.String, "UUIDs as text of 36 characters"),
+        ("telegram_id", integer, "Telegram's ids as BIGINT"),
+    ):
+        if name in found and not isinstance(found[name]["type"], wanted_type):
+            raise WrongDatabaseError(
+                f"{table}.{name} in this database is {found[name]['type']}; Starledger writes {words}"
+            )
     unfillable = sorted(
         name
         for name, column in found.items()
@@ -95,13 +99,16 @@ def _adopt(table: str, wanted: Sequence[sa.Column[object]], inspector: sa.Inspec
 
 
 def _index(table: str, column: str, inspector: sa.Inspector | None, *, unique: bool = False) -> None:
-    """Make the index unless the adopted table has one on just this column."""
+    """Make the index unless the adopted table has one on just this column, and for all of its rows."""
     if inspector is not None:
-        indexes = [
-            tuple(found["column_names"]) for found in inspector.get_indexes(table) if found["unique"] or not unique
+        where = f"{op.get_bind().dialect.name}_where"
+        there = [found["column_names"] for found in inspector.get_unique_constraints(table)]
+        there += [
+            [str(name) for name in found["column_names"]]
+            for found in inspector.get_indexes(table)
+            if (found["unique"] or not unique) and where not in found.get("dialect_options", {})
         ]
-        indexes += [tuple(found["column_names"]) for found in inspector.get_unique_constraints(table)]
-        if (column,) in indexes:
+        if [column] in there:
             return
     op.create_index(f"{'ux' if unique else 'ix'}_{table}_{column}", table, [column], unique=unique)
 
@@ -119,15 +126,16 @@ def _shared_tables(inspector: sa.Inspector) -> None:
     _index("users", "username", users)
     for column in ("customer_id", "status", "created_at", "refund_of", "due_at"):
         _index("stripe_events", column, events)
-    if events is not None and op.get_bind().dialect.name == "postgresql":
-        _widen_event_id(inspector)
+    if op.get_bind().dialect.name == "postgresql":
+        for table in tables.intersection(_WIDENED):
+            _widen(table, inspector)
 
 
-def _widen_event_id(inspector: sa.Inspector) -> None:
-    """Telegram's charge ids exceed 128 characters, and `refund:` stands before them; SQLite minds no length."""
-    for column in inspector.get_columns("stripe_events"):
-        if column["name"] == "event_id" and getattr(column["type"], "length", None) is not None:
-            op.alter_column("stripe_events", "event_id", type_=sa.Text(), existing_nullable=False)
+def _widen(table: str, inspector: sa.Inspector) -> None:
+    """Make room for what others decide the length of, such as charge ids of over 128 characters; SQLite minds none."""
+    for column in inspector.get_columns(table):
+        if column["name"] in _WIDENED[table] and getattr(column["type"], "length", None) is not None:
+            op.alter_column(table, column["name"], type_=sa.Text())
 
 
 def _access_tables() -> None:
@@ -204,9 +212,11 @@ def _desk_tables() -> None:
 def upgrade() -> None:
     """Make what is not there."""
     inspector = sa.inspect(op.get_bind())
-    taken = sorted(set(_OWN) & set(inspector.get_table_names()))
+    taken = sorted(set(_OWN) & {*inspector.get_table_names(), *inspector.get_view_names()})
     if taken:
-        raise WrongDatabaseError(f"this database has tables of that name that are not Starledger's: {', '.join(taken)}")
+        raise WrongDatabaseError(
+            f"this database has tables of these names that are not Starledger's: {', '.join(taken)}"
+        )
     _shared_tables(inspector)
     _access_tables()
     _desk_tables()

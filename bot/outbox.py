@@ -1,0 +1,130 @@
+"""Delivers what is on record to be told: at least once, in order per chat, within Telegram's limits.
+
+A message may come twice only when a crash falls between Telegram's answer and our commit.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiogram import Bot
+from aiogram.exceptions import TelegramAPIError, TelegramBadRequest, TelegramForbiddenError, TelegramRetryAfter
+from aiolimiter import AsyncLimiter
+from loguru import logger
+from sqlalchemy import select
+from sqlalchemy.orm import aliased
+
+from db.clock import Clock
+from db.engine import Database
+from db.tables import OutboxMessage, User
+from payments.events import pause
+from payments.loop import DueLoop
+from payments.notices import Notice
+
+BATCH_MAX: Final = 50
+MESSAGES_PER_SECOND: Final = 25
+"""Telegram allows about 30 a second in all (core.telegram.org/bots/faq); some are left for answers in chats."""
+ATTEMPTS_MAX: Final = 20
+
+Render = Callable[[Notice, dict[str, Any], str | None], str]
+"""Makes the words of a notice from its facts, in a language (an IETF tag, or None)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    id: int
+    notice: Notice
+    chat_id: int
+    facts: dict[str, Any]
+    language_code: str | None
+    attempts: int
+
+
+class Outbox:
+    """The messages that are due, and the loop over them."""
+
+    def __init__(self, bot: Bot, database: Database, render: Render, clock: Clock) -> None:
+        self._bot = bot
+        self._database = database
+        self._render = render
+        self._clock = clock
+        self._limiter = AsyncLimiter(MESSAGES_PER_SECOND, 1)
+        # What Telegram has taken while the database was too far away to note it: not sent again by this process.
+        self._unnoted: set[int] = set()
+        self.loop = DueLoop("outbox", self.deliver_once)
+
+    async def deliver_once(self) -> int:
+        """Try the oldest due message of each chat, at most 50; return how many were tried.
+
+        Raises SQLAlchemy's errors when the database is away.
+        """
+        due = await self._due()
+        for message in due:
+            await self._deliver(message)
+        return len(due)
+
+    async def _due(self) -> Sequence[_Due]:
+        older = aliased(OutboxMessage)
+        waits_behind = select(older.id).where(
+            older.chat_id == OutboxMessage.chat_id, older.id < OutboxMessage.id, older.due_at.is_not(None)
+        )
+        query = (
+            select(OutboxMessage, User.language_code)
+            .outerjoin(User, User.telegram_id == OutboxMessage.chat_id)
+            .where(OutboxMessage.due_at <= self._clock(), ~waits_behind.exists())
+            .order_by(OutboxMessage.id)
+            .limit(BATCH_MAX)
+        )
+        async with self._database.reading() as session:
+            return [
+                _Due(row.id, Notice(row.kind), row.chat_id, json.loads(row.facts), language_code, row.attempts)
+                for row, language_code in await session.execute(query)
+            ]
+
+    async def _deliver(self, message: _Due) -> None:
+        bound = logger.bind(charge_id=message.facts.get("charge_id"), chat_id=message.chat_id, notice=message.notice)
+        if message.id in self._unnoted:
+            await self._close(message, None, is_sent=True)
+            return
+        try:
+            text = self._render(message.notice, message.facts, message.language_code)
+            async with self._limiter:
+                await self._bot.send_message(message.chat_id, text)
+        except TelegramRetryAfter as error:
+            bound.warning("Telegram asks for a pause of {} s", error.retry_after)
+            await asyncio.sleep(error.retry_after)
+        except (TelegramForbiddenError, TelegramBadRequest) as error:
+            bound.warning("a message cannot be delivered: {}", error.message)
+            await self._close(message, error.message, is_sent=False)
+        except TelegramAPIError as error:
+            await self._postpone(message, f"{type(error).__name__}: {error.message}")
+        except Exception as error:  # noqa: BLE001 - one notice's bug must not hold up the others
+            bound.opt(exception=error).error("a message could not be made")
+            await self._postpone(message, f"{type(error).__name__}: {error}")
+        else:
+            self._unnoted.add(message.id)
+            await self._close(message, None, is_sent=True)
+            bound.info("told: {}", message.notice)
+
+    async def _close(self, message: _Due, error: str | None, *, is_sent: bool) -> None:
+        async with self._database.transaction() as session:
+            row = await session.get_one(OutboxMessage, message.id)
+            row.due_at = None
+            row.sent_at = self._clock() if is_sent else None
+            row.error = error
+        self._unnoted.discard(message.id)
+
+    async def _postpone(self, message: _Due, error: str) -> None:
+        attempts = message.attempts + 1
+        if attempts >= ATTEMPTS_MAX:
+            logger.bind(chat_id=message.chat_id, notice=message.notice).error("a message is given up: {}", error)
+            await self._close(message, error, is_sent=False)
+            return
+        async with self._database.transaction() as session:
+            row = await session.get_one(OutboxMessage, message.id)
+            row.attempts = attempts
+            row.error = error
+            row.due_at = self._clock() + pause(attempts, random.random())  # noqa: S311 - jitter

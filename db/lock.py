@@ -1,0 +1,114 @@
+"""One active desk for a database: the lock that it holds from its first poll to its end.
+
+Idempotency never rests on it: the operator's commands run beside the daemon. It keeps two pollers from taking each
+other's updates. PostgreSQL: an advisory lock on a connection outside the pool, which the server frees when the process
+dies; a second desk stands by and takes over. SQLite: a lock file; a second desk says so and ends.
+"""
+
+import asyncio
+import fcntl
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import asyncpg
+from loguru import logger
+from sqlalchemy.engine import make_url
+
+from db.errors import AnotherDeskError, is_away
+
+# "starledger" as 63 bits of ASCII would not fit: its first seven letters and a number of its own.
+_DESK_LOCK: Final = 0x737461726C6501
+_TRY_SECONDS: Final = 1.0
+_CONNECT_SECONDS: Final = 3
+_ASK_SECONDS: Final = 2
+
+
+class DeskLock(Protocol):
+    """The right to poll for a database."""
+
+    async def acquire(self) -> None:
+        """Take the lock; PostgreSQL: wait for it as long as it takes. Raises AnotherDeskError on SQLite."""
+
+    async def ensure(self) -> None:
+        """Make sure before a write that the lock is held: after a dead connection it is taken again.
+
+        Raises AnotherDeskError when another desk has it now, and the database's errors when it is away.
+        """
+
+    async def release(self) -> None:
+        """Give the lock back."""
+
+
+def desk_lock(url: str) -> DeskLock:
+    """Return the lock that goes with a `DATABASE_URL`."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _FileLock(Path(f"{parsed.database}.lock"))
+    return _AdvisoryLock(parsed.set(drivername="postgresql").render_as_string(hide_password=False))
+
+
+class _FileLock:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: Any = None
+
+    async def acquire(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("w")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise AnotherDeskError(f"another desk is running on this database ({self._path} is locked)") from None
+
+    async def ensure(self) -> None:
+        """Do nothing: the kernel keeps the lock for as long as the process lives."""
+
+    async def release(self) -> None:
+        self._file.close()
+
+
+class _AdvisoryLock:
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: Any = None
+
+    async def acquire(self) -> None:
+        said = False
+        while not await self._try():
+            if not said:
+                logger.info("another desk is running on this database: standing by")
+                said = True
+            await asyncio.sleep(_TRY_SECONDS)
+
+    async def ensure(self) -> None:
+        if self._connection is not None and not self._connection.is_closed():
+            return
+        if not await self._try():
+            raise AnotherDeskError("another desk has taken over this database")
+        logger.info("the desk's lock is taken again")
+
+    async def release(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            try:
+                await connection.close(timeout=_ASK_SECONDS)
+            except Exception as error:
+                if not is_away(error):
+                    raise
+
+    async def _try(self) -> bool:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(
+                self._dsn,
+                timeout=_CONNECT_SECONDS,
+                command_timeout=_ASK_SECONDS,
+                server_settings={
+                    "application_name": "starledger lock",
+                    # A machine that vanished without a word frees the lock within 15 seconds.
+                    "tcp_keepalives_idle": "5",
+                    "tcp_keepalives_interval": "5",
+                    "tcp_keepalives_count": "2",
+                },
+            )
+        return bool(await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _DESK_LOCK))
