@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import DateTime, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -51,6 +51,8 @@ async def _set_zone(session: AsyncSession, zone: str) -> None:
         await session.execute(text(f"SET LOCAL TIME ZONE '{zone}'"))
 
 
+@example(grants=[(-3 * SLACK, -_HALF_HOUR - SLACK, False)]).via("half an hour past its end")
+@example(grants=[(-3 * SLACK, _HALF_HOUR - SLACK, False)]).via("half an hour before its end")
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(grants=_grants)
 async def test_the_view_agrees_with_the_service(

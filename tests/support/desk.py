@@ -1,0 +1,127 @@
+"""The money side of the desk, wired on a test's database, and what can be seen of it afterwards."""
+
+import json
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Table, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.engine import Database
+from db.tables import Base, Entitlement, OutboxMessage, StripeEvent, User
+from entitlements import EntitlementService
+from payments import events, refunds
+from payments.incoming import MoneyFact, Person
+from payments.notices import Notice
+from payments.settlement import Settlement
+from tests.support.clock import FakeClock
+from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER
+
+Rows = dict[str, list[tuple[Any, ...]]]
+
+OUR_TIMES: Final = frozenset({"created_at", "processed_at", "due_at", "sent_at"})
+OUR_IDS: Final = frozenset({"id"})
+
+
+class Desk:
+    """What the tests of money do to a database, each step in a transaction of its own as the daemon does it."""
+
+    def __init__(self, database: Database, clock: FakeClock, settlement: Settlement | None = None) -> None:
+        self.database = database
+        self.clock = clock
+        self.settlement = settlement or Settlement(CATALOG, SIGNER, clock, [ADMIN_CHAT_ID])
+
+    async def record(self, *facts: MoneyFact) -> None:
+        async with self.database.transaction() as session:
+            await events.record(session, facts, self.clock())
+
+    async def settle(self, event_id: str, *, confirmed: bool = False) -> StripeEvent | None:
+        async with self.database.transaction() as session:
+            return await self.settlement.settle(session, event_id, confirmed=confirmed)
+
+    async def take(self, fact: MoneyFact) -> StripeEvent:
+        """Record and settle one payment or refund, as when its update comes."""
+        await self.record(fact)
+        settled = await self.settle(fact.event_id)
+        assert settled is not None
+        return settled
+
+    async def ask_refund(self, charge_id: str, *, reply_chat_id: int | None = None) -> StripeEvent:
+        async with self.database.transaction() as session:
+            return await refunds.ask(
+                session,
+                charge_id,
+                reason="wrong plan",
+                requested_by="admin:42",
+                reply_chat_id=reply_chat_id,
+                now=self.clock(),
+            )
+
+    async def make_due(self, event_id: str) -> None:
+        """Take a parked event up again."""
+        async with self.database.transaction() as session:
+            event = await events.lock(session, event_id)
+            assert event is not None
+            event.due_at = self.clock()
+
+    async def event(self, event_id: str) -> StripeEvent:
+        async with self.database.reading() as session:
+            event = await events.find(session, event_id)
+        assert event is not None
+        return event
+
+    async def user_id(self, person: Person = BUYER) -> str:
+        async with self.database.reading() as session:
+            user_id = await session.scalar(select(User.id).where(User.telegram_id == person.telegram_id))
+        assert user_id is not None
+        return user_id
+
+    async def holds(self, entitlement_type: str = "premium", person: Person = BUYER) -> bool:
+        """Tell whether a person has access now, by the desk's clock."""
+        user_id = await self.user_id(person)
+        async with self.database.reading() as session:
+            return await EntitlementService(session).has_entitlement(user_id, entitlement_type, self.clock())
+
+    async def access(self, entitlement_type: str = "premium", person: Person = BUYER) -> Entitlement | None:
+        user_id = await self.user_id(person)
+        async with self.database.reading() as session:
+            return await session.get(Entitlement, (user_id, entitlement_type))
+
+    async def expires_at(self, entitlement_type: str = "premium", person: Person = BUYER) -> datetime | None:
+        """Return until when what stands is open; it must stand."""
+        access = await self.access(entitlement_type, person)
+        assert access is not None
+        assert access.revoked_at is None
+        return access.expires_at
+
+    async def notices(self, event_id: str | None = None) -> list[tuple[Notice, int, dict[str, Any]]]:
+        """Return what is on record to be told, in the order of writing: kind, chat, facts."""
+        query = select(OutboxMessage).order_by(OutboxMessage.id)
+        if event_id is not None:
+            query = query.where(OutboxMessage.event_id == event_id)
+        async with self.database.reading() as session:
+            return [(Notice(row.kind), row.chat_id, json.loads(row.facts)) for row in await session.scalars(query)]
+
+    async def told(self, event_id: str | None = None) -> list[tuple[Notice, int]]:
+        """Return the kinds and chats of `notices`."""
+        return [(notice, chat_id) for notice, chat_id, _ in await self.notices(event_id)]
+
+
+async def dump(session: AsyncSession, *, but: Collection[str] = ()) -> Rows:
+    """Return every row of every table, sorted, without the columns named in `but`."""
+    rows: Rows = {}
+    for table in Base.metadata.sorted_tables:
+        columns = [column for column in table.columns if column.name not in but]
+        rows[table.name] = sorted((tuple(row) for row in await session.execute(select(*columns))), key=repr)
+    return rows
+
+
+async def counts(database: Database) -> dict[str, int]:
+    """Return how many rows each table has."""
+
+    async def count(session: AsyncSession, table: Table) -> int:
+        return (await session.execute(select(func.count()).select_from(table))).scalar_one()
+
+    async with database.reading() as session:
+        return {table.name: await count(session, table) for table in Base.metadata.sorted_tables}
