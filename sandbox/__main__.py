@@ -1,0 +1,66 @@
+"""`python -m sandbox`: Telegram with Stars on this machine."""
+
+import asyncio
+import ipaddress
+import signal
+from typing import Annotated
+
+import typer
+
+from sandbox.server import running_sandbox
+from sandbox.settings import CHARGE_ID_LENGTH_MIN, TOKEN, Settings
+
+
+def main(  # the command's options
+    *,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8081,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    expose_to_network: Annotated[
+        bool,
+        typer.Option(
+            "--expose-to-network",
+            help="Allow an address that other machines reach. WHOEVER REACHES IT CONTROLS THE SANDBOX: "
+            "there is no password on the control API.",
+        ),
+    ] = False,
+    token: Annotated[str, typer.Option(help="The bot's token.")] = TOKEN,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same identifiers.")] = None,
+    charge_id_length: Annotated[
+        int,
+        typer.Option(min=CHARGE_ID_LENGTH_MIN, help="Characters of a charge id; over 128 finds short columns."),
+    ] = 110,
+    latency_ms: Annotated[int, typer.Option(min=0, help="Milliseconds that every Bot API call takes longer.")] = 0,
+) -> None:
+    """Run a Bot API server with Stars in it, for any bot, until Ctrl-C."""
+    if not _is_loopback(host) and not expose_to_network:
+        raise typer.BadParameter(
+            f"{host} can be reached from other machines, and whoever reaches the sandbox controls it. "
+            "If you want that, add --expose-to-network.",
+            param_hint="--host",
+        )
+    try:
+        settings = Settings(token=token, seed=seed, charge_id_length=charge_id_length, latency_ms=latency_ms)
+    except ValueError as refusal:
+        raise typer.BadParameter(str(refusal)) from refusal
+    asyncio.run(_serve(settings, host, port))
+
+
+async def _serve(settings: Settings, host: str, port: int) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with running_sandbox(settings, host=host, port=port) as server:
+        typer.echo(f"Bot API     {server.url}/bot{server.token}/getMe")
+        typer.echo(f"Control API {server.url}/control/about")
+        await stop.wait()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+if __name__ == "__main__":
+    typer.run(main)

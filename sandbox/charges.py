@@ -1,0 +1,198 @@
+"""Charges: Stars that moved from a person to the bot, and back."""
+
+import string
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+
+from sandbox.clock import VirtualClock
+from sandbox.errors import ControlError, bad_request
+from sandbox.feed import Feed
+from sandbox.invoices import STARS, SUBSCRIPTION_PERIOD_SECONDS, Invoice
+from sandbox.ledger import Affiliate, Ledger, payment_partner
+from sandbox.messages import Messages
+from sandbox.people import People, Person
+from sandbox.settings import Settings
+from sandbox.shapes import Json, without_none
+
+_ID_ALPHABET = string.ascii_letters + string.digits + "-_"
+
+
+@dataclass(slots=True)
+class Charge:
+    """A payment that went through. `subscription_id` is the id of its subscription's first charge."""
+
+    id: str
+    provider_id: str
+    user_id: int
+    stars: int
+    payload: str
+    charged_at: datetime
+    subscription_id: str | None = None
+    refunded_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What a subscription's charge pays for: until when, and whose (`first_charge_id` None: it is the first)."""
+
+    ends_at: datetime
+    first_charge_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PastPayment:
+    """A payment of some time ago, made by the control API: row and charge, but no update and no message."""
+
+    user_id: int
+    payload: str
+    stars: int
+    at: datetime
+    subscription: bool = False
+    subscription_id: str | None = None
+    refunded_at: datetime | None = None
+    as_paid_media: bool = False
+    affiliate: Affiliate | None = None
+
+
+class Charges:
+    """All charges by id; the only place where Stars change hands."""
+
+    def __init__(
+        self,
+        clock: VirtualClock,
+        people: People,
+        messages: Messages,
+        ledger: Ledger,
+        feed: Feed,
+        settings: Settings,
+        random: Random,
+    ) -> None:
+        self.by_id: dict[str, Charge] = {}
+        self._clock = clock
+        self._people = people
+        self._messages = messages
+        self._ledger = ledger
+        self._feed = feed
+        self._settings = settings
+        self._random = random
+
+    def take(self, person: Person, invoice: Invoice, period: Period | None = None) -> Charge:
+        """Move the price from person to bot: balance, ledger row, and the successful_payment message.
+
+        The caller has seen that the balance is high enough.
+        """
+        charge = self._new(person.id, invoice.payload, invoice.total_amount, self._clock.now())
+        if period is not None:
+            charge.subscription_id = period.first_charge_id or charge.id
+        person.balance_stars -= charge.stars
+        partner = payment_partner(person.user(), charge.payload, invoice.subscription_period_seconds)
+        self._ledger.append(self._row(charge, charge.charged_at, source=partner))
+        self._messages.post_by_person(person, person, {"successful_payment": _successful_payment(charge, period)})
+        self._feed.publish("charge", charge_id=charge.id, user_id=person.id)
+        return charge
+
+    def refund(self, user_id: int, charge_id: str) -> Charge:
+        """Give a charge back for refundStarPayment; raises ApiError with Telegram's CHARGE_ texts.
+
+        That a wrong user gets CHARGE_NOT_FOUND is a guess: Telegram's text is not known.
+        """
+        charge = self.by_id.get(charge_id)
+        if charge is None or charge.user_id != user_id:
+            raise bad_request("CHARGE_NOT_FOUND")
+        if charge.refunded_at is not None:
+            raise bad_request("CHARGE_ALREADY_REFUNDED")
+        if self._settings.switches.refuse_refund_below_balance and self._ledger.balance_stars() < charge.stars:
+            raise bad_request("BALANCE_TOO_LOW")
+        self._give_back(charge)
+        return charge
+
+    def refund_elsewhere(self, *, charge_id: str) -> Charge:
+        """Give a charge back as Telegram's support does, without the bot."""
+        charge = self.by_id.get(charge_id)
+        if charge is None or charge.refunded_at is not None:
+            raise ControlError(f"there is no charge {charge_id} to refund")
+        self._give_back(charge)
+        return charge
+
+    def add_past_payments(self, *, payments: list[PastPayment]) -> list[str]:
+        """Write down payments of some time ago, oldest first; gives their charge ids."""
+        return [self._add_past(payment) for payment in payments]
+
+    def _add_past(self, payment: PastPayment) -> str:
+        charge = self._new(payment.user_id, payment.payload, payment.stars, payment.at)
+        if payment.subscription:
+            charge.subscription_id = payment.subscription_id or charge.id
+        period_seconds = SUBSCRIPTION_PERIOD_SECONDS if payment.subscription else 0
+        partner = payment_partner(
+            self._people.person(payment.user_id).user(),
+            payment.payload,
+            period_seconds,
+            as_paid_media=payment.as_paid_media,
+            affiliate=self._affiliate(payment.affiliate),
+        )
+        self._ledger.append(self._row(charge, payment.at, source=partner))
+        if payment.refunded_at is not None:
+            charge.refunded_at = payment.refunded_at
+            self._ledger.append(self._row(charge, payment.refunded_at, receiver=partner))
+        return charge.id
+
+    def _affiliate(self, affiliate: Affiliate | None) -> Json | None:
+        if affiliate is None:
+            return None
+        return {
+            "affiliate_user": self._people.person(affiliate.user_id).user(),
+            "commission_per_mille": affiliate.commission_per_mille,
+            "amount": affiliate.stars,
+        }
+
+    def _give_back(self, charge: Charge) -> None:
+        person = self._people.persons[charge.user_id]
+        charge.refunded_at = self._clock.now()
+        person.balance_stars += charge.stars
+        period_seconds = SUBSCRIPTION_PERIOD_SECONDS if charge.subscription_id else 0
+        partner = payment_partner(person.user(), charge.payload, period_seconds)
+        self._ledger.append(self._row(charge, charge.refunded_at, receiver=partner))
+        self._messages.post_service_by_bot(person, {"refunded_payment": _refunded_payment(charge)})
+        self._feed.publish("refund", charge_id=charge.id, user_id=person.id)
+
+    def _new(self, user_id: int, payload: str, stars: int, at: datetime) -> Charge:
+        length = self._settings.charge_id_length - len("stx")
+        charge_id = "stx" + "".join(self._random.choices(_ID_ALPHABET, k=length))
+        charge = Charge(charge_id, f"{user_id}_{len(self.by_id) + 1}", user_id, stars, payload, at)
+        self.by_id[charge_id] = charge
+        return charge
+
+    @staticmethod
+    def _row(charge: Charge, at: datetime, *, source: Json | None = None, receiver: Json | None = None) -> Json:
+        date = int(at.timestamp())
+        return without_none(id=charge.id, amount=charge.stars, date=date, source=source, receiver=receiver)
+
+
+def _successful_payment(charge: Charge, period: Period | None) -> Json:
+    """Give the Bot API's SuccessfulPayment; false flags are absent, the first charge has both (TDLib)."""
+    return without_none(
+        currency=STARS,
+        total_amount=charge.stars,
+        invoice_payload=charge.payload,
+        telegram_payment_charge_id=charge.id,
+        provider_payment_charge_id=charge.provider_id,
+        subscription_expiration_date=int(period.ends_at.timestamp()) if period else None,
+        is_recurring=True if period else None,
+        is_first_recurring=True if period and period.first_charge_id is None else None,
+    )
+
+
+def _refunded_payment(charge: Charge) -> Json:
+    return {
+        "currency": STARS,
+        "total_amount": charge.stars,
+        "invoice_payload": charge.payload,
+        "telegram_payment_charge_id": charge.id,
+        "provider_payment_charge_id": charge.provider_id,
+    }
+
+
+def period_after(moment: datetime) -> datetime:
+    """Give the end of the 30 days that begin at `moment`."""
+    return moment + timedelta(seconds=SUBSCRIPTION_PERIOD_SECONDS)

@@ -1,0 +1,80 @@
+"""What Telegram finds in a text by itself: commands, mentions, links; and reading a text argument."""
+
+import re
+
+from sandbox.args import Args
+from sandbox.errors import bad_request
+from sandbox.markup import parse_html, utf16_length
+from sandbox.shapes import Json
+
+TEXT_LENGTH_MAX = 4096
+CAPTION_LENGTH_MAX = 1024
+SOURCE_BYTES_MAX = 1 << 15
+
+_FOUND = re.compile(
+    r"(?P<url>\bhttps?://[^\s<>\"]+[^\s<>\".,;:!?)])"
+    r"|(?P<bot_command>(?<![\w/<>])/[A-Za-z0-9_]{1,64}(?:@[A-Za-z0-9_]{3,32})?(?![\w/]))"
+    r"|(?P<mention>(?<![\w/@])@[A-Za-z0-9_]{3,32}\b)",
+    re.ASCII,
+)
+_UNSEARCHED = frozenset({"code", "pre", "text_link", "text_mention"})
+
+
+def find_entities(text: str) -> list[Json]:
+    """Give the MessageEntity objects that need no markup."""
+    return [
+        {
+            "type": found.lastgroup,
+            "offset": utf16_length(text[: found.start()]),
+            "length": utf16_length(found.group()),
+        }
+        for found in _FOUND.finditer(text)
+    ]
+
+
+def read_formatted(args: Args, name: str, length_max: int) -> tuple[str, list[Json]]:
+    """Read a text argument with its parse_mode and entities (Client.cpp, get_formatted_text).
+
+    Gives the plain text, trimmed, and all entities by offset. Raises ApiError for markup that does not
+    parse, an unknown parse mode, an empty or a too long text.
+    """
+    text = args.text(name)
+    mode = args.text("parse_mode").lower()
+    if len(text.encode(errors="surrogatepass")) > SOURCE_BYTES_MAX:
+        raise bad_request("Text is too long")
+    entities: list[Json] = []
+    if mode == "html":
+        text, entities = parse_html(text)
+    elif mode not in ("", "none"):
+        raise bad_request("Unsupported parse_mode")
+    else:
+        entities = args.json("entities", "Can't parse entities JSON object") or []
+    text, entities = _trim(text, entities)
+    if utf16_length(text) > length_max:
+        raise bad_request("Message is too long" if name == "text" else "Message caption is too long")
+    return text, merge_found(text, entities)
+
+
+def merge_found(text: str, entities: list[Json]) -> list[Json]:
+    """Add what is found in the text, where no code and no link is."""
+    closed = [
+        range(entity["offset"], entity["offset"] + entity["length"])
+        for entity in entities
+        if entity["type"] in _UNSEARCHED
+    ]
+    found = [entity for entity in find_entities(text) if not any(entity["offset"] in span for span in closed)]
+    return sorted([*entities, *found], key=lambda entity: (entity["offset"], -entity["length"]))
+
+
+def _trim(text: str, entities: list[Json]) -> tuple[str, list[Json]]:
+    """Cut white space off both ends, and the entities with it."""
+    kept = text.strip()
+    shift = utf16_length(text[: len(text) - len(text.lstrip())])
+    end = utf16_length(kept)
+    cut = []
+    for entity in entities:
+        begin = max(entity["offset"] - shift, 0)
+        length = min(entity["offset"] - shift + entity["length"], end) - begin
+        if length > 0:
+            cut.append({**entity, "offset": begin, "length": length})
+    return kept, cut

@@ -1,0 +1,204 @@
+"""Invoices: reading one out of a call, Telegram's checks in Telegram's order, and what can be paid."""
+
+import re
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from sandbox.args import Args
+from sandbox.errors import bad_request
+from sandbox.settings import Switches
+from sandbox.shapes import Json
+
+STARS = "XTR"
+SUBSCRIPTION_PERIOD_SECONDS = 2_592_000
+SUBSCRIPTION_STARS_MAX = 10_000
+TITLE_LENGTH_MAX = 32
+DESCRIPTION_LENGTH_MAX = 255
+PAYLOAD_BYTES_MAX = 128
+AMOUNT_MAX = 9999_9999_9999
+LINK_PREFIX = "https://t.me/$"
+_START_PARAMETER = re.compile(r"[A-Za-z0-9_-]{0,64}")
+_FLAGS = (
+    "need_name",
+    "need_phone_number",
+    "need_email",
+    "need_shipping_address",
+    "send_phone_number_to_provider",
+    "send_email_to_provider",
+    "is_flexible",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """What is offered for how many Stars. `subscription_period_seconds` is 0 for a one-time sale."""
+
+    title: str
+    description: str
+    payload: str
+    currency: str
+    total_amount: int
+    start_parameter: str = ""
+    subscription_period_seconds: int = 0
+
+    def shown(self) -> Json:
+        """Give the Bot API's Invoice: the payload is never shown again."""
+        return {
+            "title": self.title,
+            "description": self.description,
+            "start_parameter": self.start_parameter,
+            "currency": self.currency,
+            "total_amount": self.total_amount,
+        }
+
+
+@dataclass(slots=True)
+class Offer:
+    """Something that can be paid: an invoice message (`chat_id` set) or a link.
+
+    With a start_parameter, a message is for its private chat alone and payable once; without one, copies
+    keep a Pay button, and like a link it is payable by anyone, many times (Bot API, sendInvoice).
+    """
+
+    id: str
+    invoice: Invoice
+    chat_id: int | None = None
+    paid: bool = False
+
+    @property
+    def once(self) -> bool:
+        """Tell whether it is payable once, by one person."""
+        return bool(self.chat_id and self.chat_id > 0 and self.invoice.start_parameter)
+
+    @property
+    def link(self) -> str:
+        """Give the address under which createInvoiceLink hands it out."""
+        return LINK_PREFIX + self.id
+
+
+@dataclass(slots=True)
+class Offers:
+    """All that has been offered."""
+
+    random: Random
+    by_id: dict[str, Offer] = field(default_factory=dict)
+
+    def add(self, invoice: Invoice, chat_id: int | None = None) -> Offer:
+        """Offer an invoice in a chat, or by link."""
+        offer = Offer(f"{self.random.getrandbits(96):024x}", invoice, chat_id)
+        self.by_id[offer.id] = offer
+        return offer
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceRequest:
+    """The arguments of sendInvoice or createInvoiceLink after the checks that need no server."""
+
+    invoice: Invoice
+    amounts: list[int]
+    provider_token: str
+    has_tips: bool
+    has_flags: bool
+
+
+def read_invoice(args: Args) -> InvoiceRequest:
+    """Read an invoice with telegram-bot-api's own checks, in its order (get_input_message_invoice)."""
+    title = args.required("title")
+    description = args.required("description")
+    payload = args.required("payload")
+    currency = args.required("currency")
+    args.required("prices")
+    amounts = _read_prices(args.json("prices", "Can't parse prices JSON object"))
+    has_tips = _read_tips(args)
+    invoice = Invoice(
+        title,
+        description,
+        payload,
+        currency,
+        sum(amounts),
+        args.text("start_parameter"),
+        args.integer("subscription_period", 0, 0),
+    )
+    has_flags = any(args.boolean(flag) for flag in _FLAGS)
+    return InvoiceRequest(invoice, amounts, args.text("provider_token"), has_tips, has_flags)
+
+
+def check_amounts(request: InvoiceRequest) -> None:
+    """Make TDLib's checks of the sums (LabeledPricePart.cpp)."""
+    if any(abs(amount) > AMOUNT_MAX for amount in request.amounts):
+        raise bad_request("Too big amount of the currency specified")
+    if request.invoice.total_amount <= 0:
+        raise bad_request("Total price must be positive")
+    if request.invoice.total_amount > AMOUNT_MAX:
+        raise bad_request("Total price is too big")
+
+
+def check_on_server(request: InvoiceRequest, switches: Switches, *, link: bool) -> None:
+    """Make the checks of Telegram's servers.
+
+    The texts are on the official lists; which answers what is observed or, for title and description, a
+    guess; the order is ours.
+    """
+    invoice = request.invoice
+    if len(invoice.payload.encode(errors="surrogatepass")) > PAYLOAD_BYTES_MAX:
+        raise bad_request("INVOICE_PAYLOAD_INVALID")
+    if len(invoice.title) > TITLE_LENGTH_MAX or len(invoice.description) > DESCRIPTION_LENGTH_MAX:
+        raise bad_request("MEDIA_INVALID")
+    if invoice.currency != STARS or request.provider_token:
+        raise bad_request("PAYMENT_PROVIDER_INVALID")
+    if len(request.amounts) != 1 or request.has_tips or request.has_flags:
+        raise bad_request("STARS_INVOICE_INVALID")
+    if len(invoice.start_parameter) > 64:  # noqa: PLR2004  # Bot API, deep linking: up to 64 characters
+        raise bad_request("START_PARAM_TOO_LONG")
+    if not _START_PARAMETER.fullmatch(invoice.start_parameter):
+        raise bad_request("START_PARAM_INVALID")
+    if invoice.subscription_period_seconds:
+        _check_subscription(invoice, link=link)
+    elif invoice.total_amount > switches.price_stars_max:
+        raise bad_request("CURRENCY_TOTAL_AMOUNT_INVALID")
+
+
+def _check_subscription(invoice: Invoice, *, link: bool) -> None:
+    if not link:
+        raise bad_request("SUBSCRIPTION_EXPORT_MISSING")
+    if invoice.subscription_period_seconds != SUBSCRIPTION_PERIOD_SECONDS:
+        raise bad_request("SUBSCRIPTION_PERIOD_INVALID")
+    if invoice.total_amount > SUBSCRIPTION_STARS_MAX:
+        raise bad_request("SUBSCRIPTION_AMOUNT_INVALID")
+
+
+def _read_prices(prices: Any) -> list[int]:
+    if not isinstance(prices, list):
+        raise bad_request("Expected an Array of labeled prices")
+    amounts = [_read_price(price) for price in prices]
+    if not amounts:
+        raise bad_request("There must be at least one price")
+    return amounts
+
+
+def _read_price(price: Any) -> int:
+    prefix = "Can't parse labeled price: "
+    if not isinstance(price, dict):
+        raise bad_request(prefix + "LabeledPrice must be an Object")
+    if "label" not in price:
+        raise bad_request(prefix + 'Can\'t find field "label"')
+    if not price["label"]:
+        raise bad_request(prefix + "LabeledPrice label must be non-empty")
+    if "amount" not in price:
+        raise bad_request(prefix + 'Can\'t find field "amount"')
+    try:
+        return int(str(price["amount"]))
+    except ValueError:
+        raise bad_request(prefix + 'Field "amount" must be a Number') from None
+
+
+def _read_tips(args: Args) -> bool:
+    """Read the tips, which Stars do not have; tell whether there are any."""
+    most = args.text("max_tip_amount")
+    if most and not most.lstrip("-").isdigit():
+        raise bad_request('Can\'t parse "max_tip_amount" as Number')
+    suggested = args.json("suggested_tip_amounts", "Can't parse suggested_tip_amounts JSON object")
+    if suggested is not None and not isinstance(suggested, list):
+        raise bad_request("Expected an Array of suggested tip amounts")
+    return bool(int(most or "0") or suggested)

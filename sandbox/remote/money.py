@@ -1,0 +1,143 @@
+"""Stars: payments, refunds, the ledger, subscriptions."""
+
+from datetime import datetime
+
+from pydantic import TypeAdapter
+
+from sandbox.actions import ForwardedInvoice
+from sandbox.charges import Charge, PastPayment
+from sandbox.checkout import Payment, PaymentState
+from sandbox.ledger import OtherRow
+from sandbox.remote.transport import NUMBER, ROW, ROWS, Transport
+from sandbox.shapes import Json
+from sandbox.subscriptions import Subscription
+
+_CHARGE = TypeAdapter(Charge)
+_CHARGES = TypeAdapter(list[Charge])
+_FORWARDED = TypeAdapter(ForwardedInvoice)
+_IDS = TypeAdapter(list[str])
+_PAYMENT = TypeAdapter(Payment)
+_PAYMENTS = TypeAdapter(list[Payment])
+_SUBSCRIPTION = TypeAdapter(Subscription)
+_SUBSCRIPTIONS = TypeAdapter(list[Subscription])
+
+
+class MoneyCalls(Transport):
+    """What concerns Stars."""
+
+    async def start_payment(
+        self,
+        user_id: int,
+        *,
+        message_id: int | None = None,
+        chat_id: int | None = None,
+        offer: str | None = None,
+    ) -> Payment:
+        """Press Pay and Confirm, without waiting: on an invoice message, or on an offer (a link, or a copy's id)."""
+        return await self.call(
+            _PAYMENT, "start_payment", user_id=user_id, message_id=message_id, chat_id=chat_id, offer_id=offer
+        )
+
+    async def payment(self, payment_id: int) -> Payment:
+        """Give an attempt to pay as it stands."""
+        return await self.call(_PAYMENT, "payment", payment_id=payment_id)
+
+    async def payments(self) -> list[Payment]:
+        """Give all attempts to pay."""
+        return await self.call(_PAYMENTS, "payments")
+
+    async def payment_end(self, payment_id: int, *, timeout_seconds: float = 15.0) -> Payment:
+        """Wait until an attempt is no longer `asking`."""
+
+        async def ended() -> Payment | None:
+            payment = await self.payment(payment_id)
+            return None if payment.state is PaymentState.ASKING else payment
+
+        return await self.wait_until(ended, timeout_seconds=timeout_seconds, what="the end of the payment")
+
+    async def pay(
+        self,
+        user_id: int,
+        *,
+        message_id: int | None = None,
+        chat_id: int | None = None,
+        offer: str | None = None,
+        timeout_seconds: float = 15.0,
+    ) -> Payment:
+        """Press Pay and Confirm, and wait for the end."""
+        payment = await self.start_payment(user_id, message_id=message_id, chat_id=chat_id, offer=offer)
+        return await self.payment_end(payment.id, timeout_seconds=timeout_seconds)
+
+    async def forward_invoice(self, chat_id: int, message_id: int) -> ForwardedInvoice:
+        """Forward an invoice to somebody: its copy has a Pay button (`offer_id`) or leads to the bot (`url`)."""
+        return await self.call(_FORWARDED, "forward_invoice", chat_id=chat_id, message_id=message_id)
+
+    async def charges(self, user_id: int | None = None) -> list[Charge]:
+        """Give all charges in order, or those of a person."""
+        return await self.call(_CHARGES, "charges", user_id=user_id)
+
+    async def refund_elsewhere(self, charge_id: str) -> Charge:
+        """Refund as Telegram's support does."""
+        return await self.call(_CHARGE, "refund_elsewhere", charge_id=charge_id)
+
+    async def balance(self) -> Json:
+        """Give the bot's StarAmount."""
+        return await self.call(ROW, "balance")
+
+    async def ledger(self, offset: int = 0, limit: int = 1_000) -> list[Json]:
+        """Give rows of the ledger, oldest first, as getStarTransactions has them."""
+        return await self.call(ROWS, "ledger", offset=offset, limit=limit)
+
+    async def ledger_length(self) -> int:
+        """Give the number of rows."""
+        return await self.call(NUMBER, "ledger_length")
+
+    async def add_past_payments(self, payments: list[PastPayment]) -> list[str]:
+        """Write payments of some time ago into the ledger, without updates; gives their charge ids."""
+        return await self.call(_IDS, "add_past_payments", payments=payments)
+
+    async def add_other(
+        self,
+        kind: OtherRow,
+        stars: int,
+        *,
+        user_id: int | None = None,
+        payload: str = "",
+        nanostars: int = 0,
+        at: datetime | None = None,
+    ) -> Json:
+        """Write a movement of another kind into the ledger; `at` None is now."""
+        return await self.call(
+            ROW,
+            "add_other",
+            kind=kind,
+            stars=stars,
+            user_id=user_id,
+            payload=payload,
+            nanostars=nanostars,
+            at=at,
+        )
+
+    async def add_rows(self, rows: list[Json]) -> int:
+        """Write any rows into the ledger as they are; gives the number of rows."""
+        return await self.call(NUMBER, "add_rows", rows=rows)
+
+    async def subscriptions(self, user_id: int | None = None) -> list[Subscription]:
+        """Give all subscriptions, or those of a person; each is known by its first charge's id."""
+        return await self.call(_SUBSCRIPTIONS, "subscriptions", user_id=user_id)
+
+    async def cancel_subscription(self, subscription_id: str) -> Subscription:
+        """Cancel as its owner."""
+        return await self.call(_SUBSCRIPTION, "cancel_subscription", subscription_id=subscription_id)
+
+    async def take_up_again(self, subscription_id: str) -> Subscription:
+        """Take up again as its owner."""
+        return await self.call(_SUBSCRIPTION, "take_up_again", subscription_id=subscription_id)
+
+    async def renew(self, subscription_id: str) -> Subscription:
+        """Let Telegram try the renewal now."""
+        return await self.call(_SUBSCRIPTION, "renew", subscription_id=subscription_id)
+
+    async def fail_renewals(self, subscription_id: str, count: int = 1) -> Subscription:
+        """Let the next renewals fail."""
+        return await self.call(_SUBSCRIPTION, "fail_renewals", subscription_id=subscription_id, count=count)

@@ -1,0 +1,118 @@
+"""Telegram's other side: updates, calls, the clock, faults."""
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from sandbox.calls import Call
+from sandbox.faults import FaultKind
+from sandbox.remote.transport import NOTHING, Transport
+from sandbox.settings import Switches
+from sandbox.shapes import Json
+from sandbox.updates import UpdateRecord
+from sandbox.views import About, FaultsView
+from sandbox.world import ClockReading
+
+_ABOUT = TypeAdapter(About)
+_CALLS = TypeAdapter(list[Call])
+_CLOCK = TypeAdapter(ClockReading)
+_FAULTS = TypeAdapter(FaultsView)
+_SWITCHES = TypeAdapter(Switches)
+_UPDATE = TypeAdapter(UpdateRecord)
+_UPDATES = TypeAdapter(list[UpdateRecord])
+
+
+class TelegramCalls(Transport):
+    """What concerns Telegram itself."""
+
+    async def about(self) -> About:
+        """Tell the token and the bot's user."""
+        return await self.call(_ABOUT, "about")
+
+    async def replace_token(self, token: str) -> None:
+        """Give the bot another token; the old one is revoked."""
+        await self.call(NOTHING, "replace_token", token=token)
+
+    async def clock(self) -> ClockReading:
+        """Read the virtual clock."""
+        return await self.call(_CLOCK, "clock")
+
+    async def move_clock(self, seconds: float) -> ClockReading:
+        """Move the clock forward; all that is due on the way happens, in order."""
+        return await self.call(_CLOCK, "move_clock", seconds=seconds)
+
+    async def updates_waiting(self) -> list[UpdateRecord]:
+        """Give the updates that the bot has not confirmed."""
+        return await self.call(_UPDATES, "updates_waiting")
+
+    async def updates_past(self) -> list[UpdateRecord]:
+        """Give the last 10,000 updates that no longer wait, with their fate."""
+        return await self.call(_UPDATES, "updates_past")
+
+    async def push_raw(self, update: Json) -> UpdateRecord:
+        """Queue any object as an update; its update_id is given by the sandbox."""
+        return await self.call(_UPDATE, "push_raw", update=update)
+
+    async def calls(self, method: str | None = None, *, after: int = 0) -> list[Call]:
+        """Give the bot's last 10,000 calls, of one method or of all, after a number."""
+        return await self.call(_CALLS, "calls", method=method, after=after)
+
+    async def wait_for_call(self, method: str, *, after: int = 0, timeout_seconds: float = 10.0) -> Call:
+        """Wait until the bot has called a method, and give the first such call after a number."""
+
+        async def called() -> Call | None:
+            return next(iter(await self.calls(method, after=after)), None)
+
+        return await self.wait_until(called, timeout_seconds=timeout_seconds, what=f"a call of {method}")
+
+    async def wait_until_confirmed(self, *, timeout_seconds: float = 10.0) -> None:
+        """Wait until the bot has confirmed all updates."""
+
+        async def none_waits() -> bool:
+            return not await self.updates_waiting()
+
+        await self.wait_until(none_waits, timeout_seconds=timeout_seconds, what="the confirmation of all updates")
+
+    async def faults(self) -> FaultsView:
+        """Give what is set to go wrong."""
+        return await self.call(_FAULTS, "faults")
+
+    async def add_fault(self, kind: FaultKind, method: str = "*", *, count: int = 1, **more: Any) -> None:
+        """Set a fault for the next `count` calls; more: retry_after_seconds, status, delay_seconds."""
+        await self.call(TypeAdapter(Any), "add_fault", kind=kind, method=method, count=count, **more)
+
+    async def lose_updates(self, count: int = 1, *, kind: str = "*") -> None:
+        """Drop the next updates of a kind (a field of Update, or of its message)."""
+        await self.call(NOTHING, "lose_updates", count=count, kind=kind)
+
+    async def double_updates(self, count: int = 1, *, kind: str = "*") -> None:
+        """Deliver the next updates of a kind twice."""
+        await self.call(NOTHING, "double_updates", count=count, kind=kind)
+
+    async def set_away(self, *, away: bool) -> None:
+        """Make Telegram unreachable for the bot, or reachable again."""
+        await self.call(NOTHING, "set_away", away=away)
+
+    async def release_holds(self) -> None:
+        """Let the held calls go on."""
+        await self.call(NOTHING, "release_holds")
+
+    async def wait_until_held(self, *, timeout_seconds: float = 10.0) -> None:
+        """Wait until a call has run into a HOLD fault."""
+
+        async def held() -> bool:
+            return (await self.faults()).held > 0
+
+        await self.wait_until(held, timeout_seconds=timeout_seconds, what="a held call")
+
+    async def clear_faults(self) -> None:
+        """Set everything right again."""
+        await self.call(NOTHING, "clear_faults")
+
+    async def switches(self) -> Switches:
+        """Give the switches."""
+        return await self.call(_SWITCHES, "switches")
+
+    async def set_switches(self, **switches: bool | int) -> Switches:
+        """Turn switches, named as in `Switches`."""
+        return await self.call(_SWITCHES, "set_switches", **switches)

@@ -1,0 +1,37 @@
+"""What a sandbox is started with, and the switches that can be turned while it runs."""
+
+from dataclasses import dataclass, field
+
+CHARGE_ID_LENGTH_MIN = 24
+TOKEN = "100200300:SandboxTokenSandboxTokenSandboxToken"  # noqa: S105  # opens nothing but a sandbox
+
+
+@dataclass(slots=True)
+class Switches:
+    """Where Telegram's behaviour is not documented, or changes: the first value is our guess."""
+
+    refuse_refund_below_balance: bool = False
+    """refundStarPayment answers BALANCE_TOO_LOW instead of letting the balance go negative."""
+    announce_bot_cancel: bool = False
+    """A `subscription` update follows the bot's own editUserStarSubscription."""
+    price_stars_max: int = 100_000
+    """The highest price of a one-time invoice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a sandbox starts. The same seed gives the same identifiers in the same order."""
+
+    token: str = TOKEN
+    seed: int | None = None
+    charge_id_length: int = 110
+    latency_ms: int = 0
+    bot_name: str = "Sandbox Bot"
+    bot_username: str = "sandbox_bot"
+    switches: Switches = field(default_factory=Switches)
+
+    def __post_init__(self) -> None:
+        if self.charge_id_length < CHARGE_ID_LENGTH_MIN:
+            raise ValueError(f"charge_id_length must be at least {CHARGE_ID_LENGTH_MIN}, to tell charges apart")
+        if not self.token.partition(":")[0].isdigit() or not self.token.partition(":")[2]:
+            raise ValueError("token must look like 123456:letters")

@@ -1,0 +1,101 @@
+"""What can be read of the world, for a page or a test."""
+
+from dataclasses import dataclass
+
+from sandbox.calls import Call
+from sandbox.charges import Charge
+from sandbox.checkout import Payment
+from sandbox.faults import Fault, UpdateFault
+from sandbox.messages import ChatMessage
+from sandbox.people import Group, Person
+from sandbox.settings import Switches
+from sandbox.shapes import Json
+from sandbox.updates import UpdateRecord
+from sandbox.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """How to reach the bot, and what it is called."""
+
+    token: str
+    bot: Json
+
+
+@dataclass(frozen=True, slots=True)
+class FaultsView:
+    """What is set to go wrong; `held` calls wait to be released."""
+
+    calls: list[Fault]
+    updates: list[UpdateFault]
+    away: bool
+    held: int
+
+
+class Views:
+    """Reads without effect."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def about(self) -> About:
+        """Tell the token and the bot's user."""
+        return About(self._world.token, self._world.bot)
+
+    def persons(self) -> list[Person]:
+        """Give all persons."""
+        return list(self._world.people.persons.values())
+
+    def person(self, *, user_id: int) -> Person:
+        """Give a person."""
+        return self._world.people.person(user_id)
+
+    def groups(self) -> list[Group]:
+        """Give all groups."""
+        return list(self._world.people.groups.values())
+
+    def chat(self, *, chat_id: int) -> list[ChatMessage]:
+        """Give a chat's messages in order, deleted ones too."""
+        return self._world.messages.transcript(chat_id=chat_id)
+
+    def updates_waiting(self) -> list[UpdateRecord]:
+        """Give the updates that the bot has not confirmed."""
+        return self._world.queue.waiting()
+
+    def updates_past(self) -> list[UpdateRecord]:
+        """Give the last updates that no longer wait, with what became of each."""
+        self._world.queue.waiting()  # lets what has expired go first
+        return list(self._world.queue.past)
+
+    def ledger(self, *, offset: int = 0, limit: int = 1_000) -> list[Json]:
+        """Give rows of the ledger, oldest first."""
+        return self._world.ledger.page(offset, limit)
+
+    def ledger_length(self) -> int:
+        """Give the number of rows."""
+        return len(self._world.ledger.rows)
+
+    def balance(self) -> Json:
+        """Give the bot's StarAmount."""
+        return self._world.ledger.balance()
+
+    def charges(self, *, user_id: int | None = None) -> list[Charge]:
+        """Give all charges in order, or those of a person."""
+        return [found for found in self._world.charges.by_id.values() if user_id in (None, found.user_id)]
+
+    def payments(self) -> list[Payment]:
+        """Give all attempts to pay, in order."""
+        return list(self._world.checkout.payments.values())
+
+    def calls(self, *, method: str | None = None, after: int = 0) -> list[Call]:
+        """Give the bot's calls after a number."""
+        return self._world.calls.listing(method=method, after=after)
+
+    def faults(self) -> FaultsView:
+        """Give what is set to go wrong."""
+        faults = self._world.faults
+        return FaultsView(faults.calls, faults.updates, faults.away, faults.held)
+
+    def switches(self) -> Switches:
+        """Give the switches as they stand."""
+        return self._world.settings.switches

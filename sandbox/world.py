@@ -1,0 +1,125 @@
+"""One Telegram with one bot in it. Knows no HTTP; everything that changes it is a plain method call."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import TYPE_CHECKING
+
+from sandbox.actions import Actions
+from sandbox.callbacks import Callbacks
+from sandbox.calls import CallLog
+from sandbox.charges import Charges
+from sandbox.checkout import Checkout
+from sandbox.clock import VirtualClock
+from sandbox.commands import Commands
+from sandbox.errors import ControlError
+from sandbox.faults import Faults
+from sandbox.feed import Feed
+from sandbox.files import Files
+from sandbox.invoices import Offers
+from sandbox.ledger import Ledger
+from sandbox.messages import Messages
+from sandbox.people import People
+from sandbox.settings import Settings, Switches
+from sandbox.subscriptions import Subscriptions
+from sandbox.updates import UpdateQueue
+
+if TYPE_CHECKING:
+    from sandbox.shapes import Json
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """The virtual time, and by how much it is ahead of the real one."""
+
+    now: datetime
+    offset_seconds: float
+
+
+class World:
+    """All of it, wired; `token` opens the Bot API and can be replaced, as BotFather does."""
+
+    def __init__(self, settings: Settings) -> None:
+        random = Random(settings.seed)  # noqa: S311  # reproducible identifiers, no secrets
+        self.settings = settings
+        self.token = settings.token
+        self.bot: Json = {
+            "id": int(settings.token.partition(":")[0]),
+            "is_bot": True,
+            "first_name": settings.bot_name,
+            "username": settings.bot_username,
+        }
+        self.clock = VirtualClock()
+        self.feed = Feed()
+        self.faults = Faults(self.feed)
+        self.queue = UpdateQueue(self.clock, self.feed, self.faults, random)
+        self.people = People(self.feed)
+        self.messages = Messages(self.clock, self.queue, self.people, self.feed, self.bot)
+        self.ledger = Ledger(self.clock, self.people, self.feed, random)
+        self.offers = Offers(random)
+        self.charges = Charges(self.clock, self.people, self.messages, self.ledger, self.feed, settings, random)
+        self.subscriptions = Subscriptions(
+            self.clock, self.queue, self.people, self.charges, self.feed, settings.switches
+        )
+        self.checkout = Checkout(
+            self.clock,
+            self.queue,
+            self.people,
+            self.offers,
+            self.charges,
+            self.subscriptions,
+            self.feed,
+            random,
+        )
+        self.callbacks = Callbacks(self.clock, self.queue, self.feed, random)
+        self.files = Files(random)
+        self.commands = Commands(self.people)
+        self.calls = CallLog(self.clock, self.feed)
+        self.actions = Actions(
+            self.people,
+            self.messages,
+            self.callbacks,
+            self.checkout,
+            self.offers,
+            self.queue,
+            self.clock,
+            self.bot,
+        )
+
+    def read_clock(self) -> ClockReading:
+        """Give the virtual time."""
+        return ClockReading(self.clock.now(), self.clock.offset.total_seconds())
+
+    def move_clock(self, *, seconds: float) -> ClockReading:
+        """Move the clock forward; what is due on the way happens in order. Raises ControlError for a step back."""
+        try:
+            self.clock.move(timedelta(seconds=seconds))
+        except (ValueError, OverflowError) as refusal:
+            raise ControlError(str(refusal)) from refusal
+        self.feed.publish("clock", offset_seconds=self.clock.offset.total_seconds())
+        return self.read_clock()
+
+    def replace_token(self, *, token: str) -> None:
+        """Give the same bot another token; the old one is revoked. Raises ControlError for another bot's."""
+        if token.partition(":")[0] != str(self.bot["id"]):
+            raise ControlError(f"a token of this bot begins with {self.bot['id']}:")
+        self.token = token
+        self.feed.publish("token")
+
+    def set_switches(
+        self,
+        *,
+        refuse_refund_below_balance: bool | None = None,
+        announce_bot_cancel: bool | None = None,
+        price_stars_max: int | None = None,
+    ) -> Switches:
+        """Turn the switches that are given."""
+        switches = self.settings.switches
+        if refuse_refund_below_balance is not None:
+            switches.refuse_refund_below_balance = refuse_refund_below_balance
+        if announce_bot_cancel is not None:
+            switches.announce_bot_cancel = announce_bot_cancel
+        if price_stars_max is not None:
+            switches.price_stars_max = price_stars_max
+        self.feed.publish("switches")
+        return switches
