@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import text
+from sqlalchemy import NullPool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 USERS: Final = "CREATE TABLE users (id VARCHAR(36) PRIMARY KEY)"
@@ -56,11 +56,10 @@ def events_table(*, created_at: bool) -> tuple[str, ...]:
 
 async def run(url: str, *statements: str) -> list[tuple[object, ...]]:
     """Run `statements` as another program would, in one transaction; return the rows of the last one."""
-    engine = create_async_engine(url)
+    engine = create_async_engine(url, poolclass=NullPool)
     rows: list[tuple[object, ...]] = []
     async with engine.begin() as connection:
         for statement in statements:
             result = await connection.execute(text(statement))
             rows = [tuple(row) for row in result] if result.returns_rows else []
-    await engine.dispose()
     return rows
