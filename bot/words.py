@@ -1,0 +1,85 @@
+"""The words for chats, in the reader's language, English where a language has none.
+
+The texts are in locales/LANGUAGE/LC_MESSAGES/starledger.po, by short keys, each with the values that it takes in
+braces. They are HTML (Bot API, HTML style), and `Words.say` escapes every value, so that no name of a user becomes
+markup. The keys under `PLAIN` are shown by Telegram as they are: `Words.plain`.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+from aiogram.utils.i18n import I18n
+from babel import Locale
+from babel.dates import format_datetime
+from babel.numbers import format_currency, format_decimal, get_currency_precision
+from markupsafe import Markup
+
+from db.tables import STARS_CURRENCY
+
+PLAIN: Final = ("button.", "command.", "decline.", "format.", "toast.")
+"""Buttons, the menu of commands, refusals in the payment window, pop-ups: what Telegram shows without markup."""
+
+_FALLBACK: Final = "en"
+_LOCALES: Final = Path(__file__).parent / "locales"
+
+
+def load_locales(directory: Path = _LOCALES) -> I18n:
+    """Read the compiled languages; whatever a language has not translated is English."""
+    i18n = I18n(path=directory, default_locale=_FALLBACK, domain="starledger")
+    for name, translations in i18n.locales.items():
+        if name != _FALLBACK:
+            translations.add_fallback(i18n.locales[_FALLBACK])
+    return i18n
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of one language."""
+
+    locale: str
+    i18n: I18n
+
+    def say(self, key: str, /, *, count: int | None = None, **values: object) -> Markup:
+        """Return a text for a message, as HTML; every value is escaped unless it is itself Markup.
+
+        `count` picks the plural form of the keys that have one, and is a value too.
+        """
+        return Markup(self._template(key, count)).format(count=count, **values)  # noqa: S704 - our own text
+
+    def plain(self, key: str, /, *, count: int | None = None, **values: object) -> str:
+        """Return a text that Telegram shows as it is: of the keys under `PLAIN`."""
+        return self._template(key, count).format(count=count, **values)
+
+    def date(self, moment: datetime) -> str:
+        """Return an aware moment as a date and a time in UTC: 23 December 2026, 07:02 UTC."""
+        pattern = self.plain("format.date")
+        return format_datetime(moment.astimezone(UTC), pattern, tzinfo=UTC, locale=self.locale)
+
+    def money(self, amount: int, currency: str) -> str:
+        """Return an amount in the currency's minor unit (Stars have none: Stars): 200 ⭐, 4.99 USD."""
+        if currency == STARS_CURRENCY:
+            return self.plain("format.stars", amount=format_decimal(amount, locale=self.locale))
+        major = Decimal(amount).scaleb(-get_currency_precision(currency))
+        return format_currency(major, currency, "#,##0.00 ¤¤", locale=self.locale)
+
+    def left(self, until: datetime, now: datetime) -> Markup:
+        """Return how long it is until then in days, a begun one counted whole: 30 days left."""
+        return self.say("left", count=-(-(until - now) // timedelta(days=1)))
+
+    def _template(self, key: str, count: int | None) -> str:
+        if count is None:
+            return self.i18n.gettext(key, locale=self.locale)
+        return self.i18n.gettext(key, key, count, locale=self.locale)
+
+
+_I18N: Final = load_locales()
+
+
+def for_language(code: str | None, i18n: I18n = _I18N) -> Words:
+    """Return the words for an IETF language tag (Bot API, User: language_code), the nearest that there is."""
+    tag = (code or "").replace("-", "_")
+    nearest = Locale.negotiate([tag], i18n.available_locales)
+    return Words(str(nearest) if nearest else _FALLBACK, i18n)
