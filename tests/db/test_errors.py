@@ -1,0 +1,134 @@
+"""What the two engines really raise, and what we take it for."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+import db.engine
+from db.engine import Database
+from db.errors import is_away, is_refusal
+from db.tables import ORIGIN, StripeEvent, User
+from tests.support.rows import add_user
+
+EVENT: dict[str, Any] = {
+    "id": "e1",
+    "event_id": "charge",
+    "event_type": "telegram_stars.successful_payment",
+    "payment_method": "telegram_stars",
+    "customer_id": "u1",
+    "amount_cents": 200,
+    "currency": "XTR",
+    "origin": ORIGIN,
+}
+
+
+async def _error(database: Database, table: type[User | StripeEvent], row: dict[str, Any]) -> DBAPIError:
+    async with database.transaction() as session:
+        await session.execute(insert(User).values(id="u1", telegram_id=77))
+    with pytest.raises(DBAPIError) as caught:
+        async with database.transaction() as session:
+            await session.execute(insert(table).values(row))
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        pytest.param(User, {"id": "u1"}, id="taken id"),
+        pytest.param(User, {"id": "u2", "telegram_id": 77}, id="taken Telegram id"),
+        pytest.param(StripeEvent, EVENT | {"event_type": None}, id="missing value"),
+        pytest.param(StripeEvent, EVENT | {"customer_id": "nobody"}, id="unknown user"),
+        pytest.param(StripeEvent, EVENT | {"status": 1}, id="a rule of ours"),
+    ],
+)
+async def test_a_value_that_breaks_a_constraint_is_refused(
+    database: Database, table: type[User | StripeEvent], row: dict[str, Any]
+) -> None:
+    error = await _error(database, table, row)
+    assert is_refusal(error)
+    assert not is_away(error)
+
+
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        pytest.param(StripeEvent, EVENT | {"currency": "STARS"}, id="too long"),
+        pytest.param(StripeEvent, EVENT | {"amount_cents": 1 << 31}, id="above 32 bits"),
+        pytest.param(User, {"id": "u2", "telegram_id": 1 << 63}, id="above 64 bits"),
+        pytest.param(User, {"id": "u2", "username": "a\0b"}, id="NUL"),
+        pytest.param(User, {"id": "u2", "username": "\ud800"}, id="lone surrogate"),
+    ],
+)
+async def test_a_value_that_does_not_fit_is_refused(
+    postgresql_database: Database, table: type[User | StripeEvent], row: dict[str, Any]
+) -> None:
+    error = await _error(postgresql_database, table, row)
+    assert is_refusal(error)
+    assert not is_away(error)
+
+
+@pytest.fixture
+async def impatient(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+    """Open the database so that it gives up on a lock at once."""
+    monkeypatch.setattr(db.engine, "SQLITE_BUSY_MILLISECONDS", 1)
+    monkeypatch.setattr(db.engine, "LOCK_MILLISECONDS", 1)
+    monkeypatch.setattr(db.engine, "STATEMENT_SECONDS", 0.2)
+    database = Database(database_url, pool_size=1)
+    yield database
+    await database.dispose()
+
+
+async def test_a_lock_held_by_another_is_no_refusal(database: Database, impatient: Database) -> None:
+    async with database.transaction() as session:
+        await add_user(session, telegram_id=77)
+        with pytest.raises(DBAPIError, match="lock") as caught:
+            async with impatient.transaction() as other:
+                await add_user(other, telegram_id=77)
+    assert is_away(caught.value)
+    assert not is_refusal(caught.value)
+
+
+async def test_a_full_pool_is_no_refusal(impatient: Database) -> None:
+    async with impatient.engine.connect():
+        with pytest.raises(PoolTimeoutError) as caught:
+            await impatient.engine.connect()
+    assert is_away(caught.value)
+
+
+async def test_a_connection_that_the_server_ends_is_no_refusal(postgresql_database: Database) -> None:
+    with pytest.raises(DBAPIError) as caught:
+        async with postgresql_database.transaction() as session:
+            await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    assert is_away(caught.value)
+    async with postgresql_database.transaction() as session:
+        assert await session.scalar(text("SELECT 1")) == 1
+
+
+async def test_a_statement_that_takes_too_long_is_no_refusal(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db.engine, "STATEMENT_SECONDS", 0.2)
+    database = Database(postgresql_url)
+    with pytest.raises(TimeoutError) as caught:
+        async with database.reading() as session:
+            await session.execute(text("SELECT pg_sleep(60)"))
+    assert is_away(caught.value)
+    await database.dispose()
+
+
+@pytest.mark.parametrize("host", ["/nowhere", "127.0.0.1:1"])
+async def test_a_server_that_is_not_there_is_no_refusal(host: str) -> None:
+    database = Database(f"postgresql+asyncpg://postgres@/desk?host={host}")
+    with pytest.raises(OSError, match=r"No such file|Connect call failed") as caught:
+        async with database.reading() as session:
+            await session.execute(text("SELECT 1"))
+    assert is_away(caught.value)
+    await database.dispose()
+
+
+def test_a_bug_is_neither() -> None:
+    assert not is_away(ValueError("a bug"))
