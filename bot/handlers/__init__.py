@@ -1,0 +1,63 @@
+"""The handlers of updates, one router for each subject; they hold no state and write no SQL."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiogram import Dispatcher
+from aiogram.types import TelegramObject, User
+from aiogram.utils.callback_answer import CallbackAnswerMiddleware
+
+from bot.handlers import account, admin, checkout, shop, support
+from bot.handlers.errors import on_error
+from bot.history_pages import HistoryPages
+from bot.storefront import Storefront
+from bot.words import for_language
+from db.clock import Clock
+from db.engine import Database
+from payments.catalog import Catalog
+from payments.payload import PayloadSigner
+from payments.telegram import TelegramPaymentHandler
+from payments.worker import Worker
+
+
+def make_dispatcher(
+    *,
+    handler: TelegramPaymentHandler,
+    database: Database,
+    catalog: Catalog,
+    signer: PayloadSigner,
+    clock: Clock,
+    worker: Worker,
+    admins: frozenset[int],
+    admin_chat_id: int | None,
+) -> Dispatcher:
+    """Return the dispatcher that `feed_update` is called on; `admins` are Telegram ids.
+
+    An update that bears money is fed with its `fact`, which is on record. What a handler raises ends here.
+    """
+    dispatcher = Dispatcher(
+        disable_fsm=True,
+        payments=handler,  # aiogram hands in something of its own as `handler`
+        storefront=Storefront(handler, database, catalog, clock),
+        history=HistoryPages(database, catalog, signer),
+        database=database,
+        clock=clock,
+        worker=worker,
+        admins=admins,
+        admin_chat_id=admin_chat_id,
+    )
+    dispatcher.update.outer_middleware(_speak)
+    dispatcher.callback_query.middleware(CallbackAnswerMiddleware())
+    dispatcher.errors.register(on_error)
+    # An admin's /history has a name behind it, and the last router takes whatever is left.
+    dispatcher.include_routers(*(each.make_router() for each in (checkout, shop, admin, account, support)))
+    return dispatcher
+
+
+async def _speak(
+    handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]], event: TelegramObject, data: dict[str, Any]
+) -> Any:
+    """Hand in the words of the sender's language."""
+    sender: User | None = data.get("event_from_user")
+    data["words"] = for_language(sender.language_code if sender else None)
+    return await handler(event, data)

@@ -1,0 +1,74 @@
+"""What is mine: /status and /history."""
+
+from aiogram import Bot, Router
+from aiogram.exceptions import TelegramBadRequest
+from aiogram.filters import Command
+from aiogram.types import CallbackQuery, Message
+from aiogram.utils.callback_answer import CallbackAnswer
+from markupsafe import Markup
+
+from bot.handlers.places import IN_PRIVATE
+from bot.history_pages import HistoryButton, HistoryPages
+from bot.words import Words
+from db.clock import Clock
+from db.engine import Database
+from entitlements import EntitlementService
+from payments.history import find_user
+
+
+def make_router() -> Router:
+    """Return the router of a user's own affairs, and of the buttons under any history."""
+    router = Router(name="account")
+    router.message.filter(IN_PRIVATE)
+    router.message.register(on_status, Command("status", ignore_case=True))
+    router.message.register(on_history, Command("history", ignore_case=True))
+    router.callback_query.register(on_page_button, HistoryButton.filter())
+    return router
+
+
+async def on_status(message: Message, words: Words, database: Database, clock: Clock) -> None:
+    """Tell what is open now, and until when."""
+    now = clock()
+    async with database.reading() as session:
+        user = await find_user(session, message.chat.id)
+        holdings = await EntitlementService(session).holdings(user.id, now) if user else ()
+    if not holdings:
+        await message.answer(words.say("status.nothing"))
+        return
+    access = (words.access(holding.entitlement_type, holding.expires_at, now) for holding in holdings)
+    await message.answer(Markup("\n").join([words.say("status.title"), *access]))
+
+
+async def on_history(message: Message, words: Words, history: HistoryPages) -> None:
+    """Show the newest page of one's own payments and refunds."""
+    page = await history.show(words, HistoryButton(telegram_id=message.chat.id))
+    if page is None:
+        await message.answer(words.say("history.nothing"))
+    else:
+        await message.answer(page.text, reply_markup=page.keyboard)
+
+
+async def on_page_button(
+    query: CallbackQuery,
+    callback_data: HistoryButton,
+    bot: Bot,
+    words: Words,
+    history: HistoryPages,
+    admins: frozenset[int],
+    callback_answer: CallbackAnswer,
+) -> None:
+    """Turn the message to another page; a page that is not one's own, or not there, is refused by an alert."""
+    sender_id = query.from_user.id
+    may_see = sender_id in admins if callback_data.for_admin else sender_id == callback_data.telegram_id
+    page = await history.show(words, callback_data) if may_see else None
+    if page is None or query.message is None:
+        callback_answer.text = words.plain("toast.stale")
+        callback_answer.show_alert = True
+        return
+    # By its ids: of a message that is too old, Telegram sends nothing else (Bot API, InaccessibleMessage).
+    chat_id, message_id = query.message.chat.id, query.message.message_id
+    try:
+        await bot.edit_message_text(page.text, chat_id=chat_id, message_id=message_id, reply_markup=page.keyboard)
+    except TelegramBadRequest as error:
+        if "message is not modified" not in error.message:
+            await bot.send_message(chat_id, page.text, reply_markup=page.keyboard)

@@ -1,0 +1,139 @@
+"""What only admins may: /refund, and the history of anybody. They are known by the sender's id."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from aiogram import F, Router
+from aiogram.filters import Command, CommandObject
+from aiogram.types import Message
+from loguru import logger
+from markupsafe import Markup
+
+from bot.handlers.places import IN_PRIVATE, WRITTEN_HERE, ByAdmin, InDesk, InNameOfAdminChat, sender_id
+from bot.history_pages import HistoryButton, HistoryPages, who
+from bot.words import Words
+from db.clock import Clock
+from db.engine import Database
+from db.tables import Outcome, User
+from payments import events, refunds
+from payments.errors import RefundRefusedError
+from payments.history import find_namesakes, find_user
+from payments.payload import TELEGRAM_ID_MAX
+from payments.worker import Worker
+
+REASON_LENGTH_MAX: Final = 200
+CHARGE_ID_LENGTH_MAX: Final = 1024
+
+_USER: Final = re.compile(r"(?P<id>[1-9][0-9]{0,15})|@(?P<username>[A-Za-z0-9_]{1,32})")
+
+
+def make_router() -> Router:
+    """Return the router of the admins' commands, for private chats and the admins' group."""
+    router = Router(name="admin")
+    router.message.filter(InDesk())
+    router.message.register(on_anonymous, InNameOfAdminChat(), Command("history", "refund", "help", ignore_case=True))
+    by_admin = (ByAdmin(), WRITTEN_HERE)
+    router.message.register(on_refund, *by_admin, Command("refund", ignore_case=True))
+    router.message.register(on_history_of, *by_admin, Command("history", ignore_case=True, magic=F.args))
+    router.message.register(on_history_of_nobody, *by_admin, ~IN_PRIVATE, Command("history", ignore_case=True))
+    router.message.register(on_help, *by_admin, ~IN_PRIVATE, Command("help", ignore_case=True))
+    return router
+
+
+async def on_anonymous(message: Message, words: Words) -> None:
+    """Tell an admin who writes in the name of the group how to be known."""
+    await message.reply(words.say("anonymous_admin"))
+
+
+async def on_help(message: Message, words: Words) -> None:
+    """Answer /help in the admins' group, where nobody buys."""
+    await message.answer(words.say("help.admin"))
+
+
+async def on_refund(
+    message: Message, command: CommandObject, words: Words, database: Database, clock: Clock, worker: Worker
+) -> None:
+    """Put a refund on record, and say so at once: Telegram may be slow, and what came of it is told by the outbox."""
+    charge_id, reason = _split(command.args or "")
+    if not charge_id.isprintable() or not 0 < len(charge_id) <= CHARGE_ID_LENGTH_MAX:
+        await message.answer(words.say("refund.usage"))
+        return
+    if reason is not None and len(reason) > REASON_LENGTH_MAX:
+        await message.answer(words.say("refund.reason_too_long", length=REASON_LENGTH_MAX))
+        return
+    admin_id = sender_id(message)
+    order = logger.bind(admin_id=admin_id, chat_id=message.chat.id, charge_id=charge_id)
+    try:
+        async with database.transaction() as session:
+            refund = await refunds.ask(
+                session,
+                charge_id,
+                reason=reason,
+                requested_by=f"telegram:{admin_id}",
+                reply_chat_id=message.chat.id,
+                now=clock(),
+            )
+            buyer = await session.get_one(User, refund.customer_id)
+            charge = await events.find(session, charge_id)
+    except RefundRefusedError as error:
+        order.info("/refund: refused: {}", error.refusal)
+        await message.answer(words.say(f"refused.{error.refusal}", charge_id=charge_id))
+        return
+    order.info("/refund: asked for")
+    try:
+        amount = words.money(refund.amount_cents, refund.currency)
+        lines = [words.say("refund.asked", amount=amount, who=who(words, buyer))]
+        if charge is not None and charge.outcome == Outcome.FOREIGN:
+            lines.append(words.say("refund.foreign"))
+        await message.answer(Markup("\n").join(lines))
+    finally:
+        worker.loop.wake()
+
+
+async def on_history_of(
+    message: Message, command: CommandObject, words: Words, database: Database, history: HistoryPages
+) -> None:
+    """Show the newest page of the payments of the user whom an admin names by Telegram id or @username."""
+    named = _USER.fullmatch((command.args or "").strip())
+    if named is None or int(named["id"] or 0) > TELEGRAM_ID_MAX:
+        await message.answer(words.say("history.usage"))
+        return
+    logger.bind(admin_id=sender_id(message), chat_id=message.chat.id).info("/history of {}", named[0])
+    users = await _find(database, named)
+    if not users:
+        await message.answer(words.say("history.unknown_user", user=named[0]))
+    elif len(users) > 1:
+        ids = Markup(", ").join(words.say("person", telegram_id=user.telegram_id) for user in users)
+        await message.answer(words.say("history.namesakes", user=named[0], ids=ids))
+    else:
+        await _show(message, words, history, users[0])
+
+
+async def on_history_of_nobody(message: Message, words: Words) -> None:
+    """Tell an admin in the group to say whose history is wanted."""
+    await message.answer(words.say("history.usage"))
+
+
+def _split(args: str) -> tuple[str, str | None]:
+    """Part a charge's id from the reason, which becomes one line."""
+    charge_id, *rest = args.split(maxsplit=1) or [""]
+    return charge_id, " ".join(rest[0].replace("\0", "").split()) or None if rest else None
+
+
+async def _find(database: Database, named: re.Match[str]) -> Sequence[User]:
+    async with database.reading() as session:
+        if named["username"]:
+            return await find_namesakes(session, named["username"])
+        user = await find_user(session, int(named["id"]))
+    return [user] if user else []
+
+
+async def _show(message: Message, words: Words, history: HistoryPages, user: User) -> None:
+    page = None
+    if user.telegram_id is not None:
+        page = await history.show(words, HistoryButton(telegram_id=user.telegram_id, for_admin=True))
+    if page is None:
+        await message.answer(words.say("history.nothing_of", who=who(words, user)))
+    else:
+        await message.answer(page.text, reply_markup=page.keyboard)

@@ -1,0 +1,47 @@
+"""The payment itself: the question before it, the charge, the refund."""
+
+from aiogram import F, Router
+from aiogram.types import PreCheckoutQuery
+from loguru import logger
+
+from bot.words import Words
+from payments.checkout import CheckoutQuery, CheckoutVerdict
+from payments.incoming import ChargeFact, RefundFact
+from payments.telegram import TelegramPaymentHandler
+
+
+def make_router() -> Router:
+    """Return the router of what bears money."""
+    router = Router(name="checkout")
+    router.pre_checkout_query.register(on_pre_checkout)
+    router.message.register(on_charge, F.successful_payment)
+    router.message.register(on_refund, F.refunded_payment)
+    return router
+
+
+async def on_pre_checkout(query: PreCheckoutQuery, words: Words, payments: TelegramPaymentHandler) -> None:
+    """Answer a pre-checkout query: yes, or no in the buyer's words (Bot API, answerPreCheckoutQuery)."""
+    verdict = await payments.validate_pre_checkout(
+        CheckoutQuery(
+            query_id=query.id,
+            telegram_id=query.from_user.id,
+            amount=query.total_amount,
+            currency=query.currency,
+            payload=query.invoice_payload,
+        )
+    )
+    if verdict is CheckoutVerdict.ACCEPTED:
+        await query.answer(ok=True)
+    else:
+        await query.answer(ok=False, error_message=words.plain(f"decline.{verdict}"))
+    logger.bind(telegram_id=query.from_user.id, query_id=query.id, verdict=verdict.value).info("pre-checkout answered")
+
+
+async def on_charge(_: object, fact: ChargeFact, payments: TelegramPaymentHandler) -> None:
+    """Settle a charge that is on record; what the buyer is told of it is owed in the outbox."""
+    await payments.handle_successful_payment(fact)
+
+
+async def on_refund(_: object, fact: RefundFact, payments: TelegramPaymentHandler) -> None:
+    """Settle a refund that is on record, whoever made it."""
+    await payments.handle_refund(fact)

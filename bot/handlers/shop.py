@@ -1,0 +1,74 @@
+"""What is on sale, and the invoices: /buy, /buy CODE, /start buy_CODE and the buttons under the plans."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from aiogram import F, Router
+from aiogram.filters import Command, CommandObject, CommandStart
+from aiogram.types import CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, Message
+from aiogram.utils.callback_answer import CallbackAnswer
+
+from bot.handlers.places import IN_PRIVATE
+from bot.storefront import Refusal, Storefront
+from bot.words import Words
+from db.tables import STARS_CURRENCY
+from payments.catalog import Plan
+from payments.payload import CODE_PATTERN
+from payments.telegram import START_BUY
+
+_PLAN_BUTTON: Final = F.data.regexp(f"^{CODE_PATTERN}$")
+"""A plan's button holds its code and nothing else; what other buttons hold has a colon in it."""
+
+
+def make_router() -> Router:
+    """Return the router of what is on sale."""
+    router = Router(name="shop")
+    router.message.filter(IN_PRIVATE)
+    router.message.register(on_buy, Command("buy", ignore_case=True))
+    router.message.register(on_buy_link, CommandStart(ignore_case=True, magic=F.args.startswith(START_BUY)))
+    router.callback_query.register(on_plan_button, _PLAN_BUTTON)
+    return router
+
+
+async def on_buy(message: Message, command: CommandObject, words: Words, storefront: Storefront) -> None:
+    """Answer /buy with the plans, and /buy CODE with that plan's invoice at once."""
+    if command.args:
+        await _sell(message, command.args, words, storefront)
+    elif storefront.plans:
+        await message.answer(words.say("buy.choose"), reply_markup=_keyboard(words, storefront.plans))
+    else:
+        await message.answer(words.say("buy.nothing"))
+
+
+async def on_buy_link(message: Message, command: CommandObject, words: Words, storefront: Storefront) -> None:
+    """Answer /start buy_CODE, which the button of a forwarded invoice sends, as /buy CODE."""
+    await _sell(message, (command.args or "").removeprefix(START_BUY), words, storefront)
+
+
+async def on_plan_button(
+    query: CallbackQuery, words: Words, storefront: Storefront, callback_answer: CallbackAnswer
+) -> None:
+    """Send the invoice of the plan that was chosen; a button that no longer sells anything says so."""
+    refusal = await storefront.send_invoice(query.from_user.id, query.data or "")
+    if refusal is not None:
+        callback_answer.text = words.plain(f"toast.{refusal}")
+        callback_answer.show_alert = True
+
+
+async def _sell(message: Message, code: str, words: Words, storefront: Storefront) -> None:
+    # The chat is private: its id is the buyer's.
+    refusal = await storefront.send_invoice(message.chat.id, code.strip().lower())
+    if refusal is Refusal.HELD_FOR_LIFE:
+        await message.answer(words.say("buy.for_life"))
+    elif refusal is Refusal.NOT_ON_SALE and storefront.plans:
+        await message.answer(words.say("buy.unknown"), reply_markup=_keyboard(words, storefront.plans))
+    elif refusal is Refusal.NOT_ON_SALE:
+        await message.answer(words.say("buy.nothing"))
+
+
+def _keyboard(words: Words, plans: Sequence[Plan]) -> InlineKeyboardMarkup:
+    rows = []
+    for plan in plans:
+        text = words.plain("button.plan", title=plan.title, price=words.money(plan.price_stars, STARS_CURRENCY))
+        rows.append([InlineKeyboardButton(text=text, callback_data=plan.code)])
+    return InlineKeyboardMarkup(inline_keyboard=rows)

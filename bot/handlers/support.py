@@ -1,0 +1,94 @@
+"""What Telegram requires of a bot that sells (/start, /help, /terms, /paysupport), and the answer to all the rest."""
+
+from typing import Final
+
+from aiogram import Bot, F, Router
+from aiogram.enums import ContentType
+from aiogram.filters import Command
+from aiogram.types import CallbackQuery, Message
+from aiogram.utils.callback_answer import CallbackAnswer
+from markupsafe import Markup
+
+from bot.commands import register_admin
+from bot.handlers.places import IN_PRIVATE
+from bot.history_pages import HistoryPages
+from bot.words import Words
+
+_WRITTEN: Final = F.content_type.in_(
+    {
+        ContentType.TEXT,
+        ContentType.ANIMATION,
+        ContentType.AUDIO,
+        ContentType.CONTACT,
+        ContentType.DICE,
+        ContentType.DOCUMENT,
+        ContentType.LOCATION,
+        ContentType.PHOTO,
+        ContentType.POLL,
+        ContentType.STICKER,
+        ContentType.STORY,
+        ContentType.VENUE,
+        ContentType.VIDEO,
+        ContentType.VIDEO_NOTE,
+        ContentType.VOICE,
+    }
+)
+"""What a person sends on purpose, and may wait for an answer to. Of what the app itself reports nobody does."""
+
+
+def make_router() -> Router:
+    """Return the router that comes last: it takes whatever no other one knew."""
+    router = Router(name="support")
+    router.message.filter(IN_PRIVATE)
+    router.message.register(on_start, Command("start", ignore_case=True))
+    router.message.register(on_help, Command("help", ignore_case=True))
+    router.message.register(on_terms, Command("terms", ignore_case=True))
+    router.message.register(on_paysupport, Command("paysupport", ignore_case=True))
+    router.message.register(on_unknown_command, F.text.lstrip().startswith("/"))
+    router.message.register(on_other, _WRITTEN)
+    router.callback_query.register(on_stale_button)
+    return router
+
+
+async def on_start(message: Message, words: Words, bot: Bot, admins: frozenset[int]) -> None:
+    """Welcome somebody. An admin's menu can be set only from now on: Telegram did not know the chat before."""
+    await message.answer(words.say("start"))
+    if message.chat.id in admins:
+        await register_admin(bot, message.chat.id)
+
+
+async def on_help(message: Message, words: Words, admins: frozenset[int]) -> None:
+    """List the commands, the admins' own for admins only."""
+    parts = [words.say("help")]
+    if message.chat.id in admins:
+        parts.append(words.say("help.admin"))
+    await message.answer(Markup("\n\n").join(parts))
+
+
+async def on_terms(message: Message, words: Words) -> None:
+    """Tell the terms of sale."""
+    await message.answer(words.say("terms"))
+
+
+async def on_paysupport(message: Message, words: Words, history: HistoryPages) -> None:
+    """Tell how to get help with a payment, and what the seller will want to know: the latest charge ids."""
+    latest = await history.latest(words, message.chat.id)
+    parts = [words.say("paysupport", telegram_id=message.chat.id)]
+    parts += [words.say("paysupport.latest"), *latest] if latest else [words.say("paysupport.nothing")]
+    await message.answer(Markup("\n\n").join(parts))
+
+
+async def on_unknown_command(message: Message, words: Words) -> None:
+    """Answer what is no command, and an admin's command by anybody else, alike."""
+    await message.answer(words.say("unknown.command"))
+
+
+async def on_other(message: Message, words: Words) -> None:
+    """Answer whatever else a person sends."""
+    await message.answer(words.say("unknown.text"))
+
+
+async def on_stale_button(_: CallbackQuery, words: Words, callback_answer: CallbackAnswer) -> None:
+    """Answer a button that no other handler knows."""
+    callback_answer.text = words.plain("toast.stale")
+    callback_answer.show_alert = True

@@ -1,0 +1,120 @@
+"""A history as a chat message: one page, with buttons to the newer and the older one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from aiogram.filters.callback_data import CallbackData
+from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
+from markupsafe import Markup
+from pydantic import Field
+
+from bot.words import Words
+from db.engine import Database
+from db.tables import StripeEvent, User
+from payments.catalog import Catalog
+from payments.history import Entry, Page, find_user, read_page
+from payments.payload import TELEGRAM_ID_MAX, PayloadSigner
+from payments.settlement import BY_ITSELF
+
+PAGES_MAX: Final = 100_000
+LATEST_MAX: Final = 3
+
+
+class HistoryButton(CallbackData, prefix="history"):
+    """What a button under a history holds: whose it is, which page, and whether it is shown to an admin."""
+
+    telegram_id: Annotated[int, Field(gt=0, le=TELEGRAM_ID_MAX)]
+    number: Annotated[int, Field(gt=0, le=PAGES_MAX)] = 1
+    for_admin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPage:
+    """A page ready to be sent; without a keyboard when there is no other page."""
+
+    text: Markup
+    keyboard: InlineKeyboardMarkup | None
+
+
+class HistoryPages:
+    """Makes the messages. What was sold is read from the invoice's payload, its title from the catalog."""
+
+    def __init__(self, database: Database, catalog: Catalog, signer: PayloadSigner) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._signer = signer
+
+    async def show(self, words: Words, wanted: HistoryButton) -> ShownPage | None:
+        """Return a page; None when there is none of this number. The caller has checked who may see it."""
+        async with self._database.reading() as session:
+            user = await find_user(session, wanted.telegram_id)
+            page = await read_page(session, user.id, wanted.number) if user else None
+        if user is None or page is None or not page.entries:
+            return None
+        own = words.say("history.title")
+        title = words.say("history.title_of", who=who(words, user)) if wanted.for_admin else own
+        entries = [self._entry(words, entry, for_admin=wanted.for_admin) for entry in page.entries]
+        if page.page_count == 1:
+            return ShownPage(Markup("\n\n").join([title, *entries]), None)
+        footer = words.say("history.page", page=page.number, pages=page.page_count)
+        return ShownPage(Markup("\n\n").join([title, *entries, footer]), _keyboard(words, wanted, page))
+
+    async def latest(self, words: Words, telegram_id: int) -> list[Markup]:
+        """Return the latest charges and refunds of a user, at most 3, each as some lines of text."""
+        async with self._database.reading() as session:
+            user = await find_user(session, telegram_id)
+            entries = (await read_page(session, user.id)).entries if user else ()
+        return [self._entry(words, entry, for_admin=False) for entry in entries[:LATEST_MAX]]
+
+    def _entry(self, words: Words, entry: Entry, *, for_admin: bool) -> Markup:
+        event = entry.event
+        moment = event.webhook_timestamp or event.created_at or event.processed_at
+        when = words.date(moment) if moment else "-"
+        amount = words.money(event.amount_cents, event.currency)
+        state = words.say(f"state.{entry.state}")
+        charge_id = event.refund_of or event.event_id
+        title = self._title(entry.charge)
+        if entry.is_refund:
+            text = words.say("history.refund", when=when, amount=amount, state=state, charge_id=charge_id)
+        elif title is None:
+            text = words.say("history.charge", when=when, amount=amount, state=state, charge_id=charge_id)
+        else:
+            text = words.say(
+                "history.charge_for", when=when, title=title, amount=amount, state=state, charge_id=charge_id
+            )
+        return Markup("\n").join([text, *_remarks(words, event, for_admin=for_admin)])
+
+    def _title(self, charge: StripeEvent | None) -> str | None:
+        if charge is None or charge.payload is None:
+            return None
+        reading = self._signer.read(charge.payload)
+        order = reading.order or reading.claimed
+        plan = self._catalog.get(order.plan) if order else None
+        return plan.title if plan else None
+
+
+def who(words: Words, user: User) -> Markup:
+    """Return how admins read of a user: by @username if one is known, and by the Telegram id."""
+    if user.username is None:
+        return words.say("person", telegram_id=user.telegram_id)
+    return words.say("person.named", username=user.username, telegram_id=user.telegram_id)
+
+
+def _remarks(words: Words, event: StripeEvent, *, for_admin: bool) -> Iterator[Markup]:
+    # The reason of a refund that nobody asked for is a word of the program's own; the buyer was told it in a sentence.
+    if event.reason and event.requested_by != BY_ITSELF:
+        yield words.say("history.reason", reason=event.reason)
+    if event.requested_by and for_admin:
+        yield words.say("history.requested_by", requested_by=event.requested_by)
+
+
+def _keyboard(words: Words, wanted: HistoryButton, page: Page) -> InlineKeyboardMarkup:
+    row = []
+    if page.number > 1:
+        newer = wanted.model_copy(update={"number": page.number - 1})
+        row.append(InlineKeyboardButton(text=words.plain("button.newer"), callback_data=newer.pack()))
+    if page.number < page.page_count:
+        older = wanted.model_copy(update={"number": page.number + 1})
+        row.append(InlineKeyboardButton(text=words.plain("button.older"), callback_data=older.pack()))
+    return InlineKeyboardMarkup(inline_keyboard=[row])
