@@ -72,6 +72,7 @@ class _AdvisoryLock:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._connection: Any = None
+        self._held = False
 
     async def acquire(self) -> None:
         said = False
@@ -82,7 +83,7 @@ class _AdvisoryLock:
             await asyncio.sleep(_TRY_SECONDS)
 
     async def ensure(self) -> None:
-        if self._connection is not None and not self._connection.is_closed():
+        if self._held and not self._connection.is_closed():
             return
         if not await self._try():
             raise AnotherDeskError("another desk has taken over this database")
@@ -90,7 +91,7 @@ class _AdvisoryLock:
 
     async def release(self) -> None:
         if self._connection is not None:
-            connection, self._connection = self._connection, None
+            connection, self._connection, self._held = self._connection, None, False
             try:
                 await connection.close(timeout=_ASK_SECONDS)
             except Exception as error:
@@ -98,6 +99,7 @@ class _AdvisoryLock:
                     raise
 
     async def _try(self) -> bool:
+        self._held = False
         if self._connection is None or self._connection.is_closed():
             self._connection = await asyncpg.connect(
                 self._dsn,
@@ -111,4 +113,5 @@ class _AdvisoryLock:
                     "tcp_keepalives_count": "2",
                 },
             )
-        return bool(await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _DESK_LOCK))
+        self._held = bool(await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _DESK_LOCK))
+        return self._held

@@ -1,0 +1,80 @@
+"""One active desk for a database."""
+
+import asyncio
+
+import pytest
+
+import db.lock
+from db.errors import AnotherDeskError
+from db.lock import DeskLock, _AdvisoryLock, desk_lock
+from tests.support.document import run
+from tests.support.waiting import until
+
+HOLDERS = """
+    SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
+    WHERE locktype = 'advisory' AND granted AND datname = current_database()
+"""
+END_HOLDERS = HOLDERS.replace("pid", "pg_terminate_backend(pid)")
+
+
+@pytest.fixture(autouse=True)
+def _try_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db.lock, "_TRY_SECONDS", 0.01)
+
+
+async def _has_noticed(lock: DeskLock) -> bool:
+    assert isinstance(lock, _AdvisoryLock)
+    return bool(lock._connection.is_closed())
+
+
+async def test_a_second_desk_on_sqlite_says_so_and_ends(sqlite_url: str) -> None:
+    first, second = desk_lock(sqlite_url), desk_lock(sqlite_url)
+    await first.acquire()
+    with pytest.raises(AnotherDeskError, match=r"another desk is running.*desk\.sqlite\.lock"):
+        await second.acquire()
+    await first.ensure()
+    await first.release()
+    await second.acquire()
+    await second.release()
+
+
+@pytest.mark.parametrize("end", ["released", "connection lost"])
+async def test_a_second_desk_on_postgresql_stands_by_and_takes_over(empty_postgresql_url: str, end: str) -> None:
+    first, second = desk_lock(empty_postgresql_url), desk_lock(empty_postgresql_url)
+    await first.acquire()
+    (holder,) = await run(empty_postgresql_url, HOLDERS)
+    standing_by = asyncio.create_task(second.acquire())
+
+    async def second_has_asked() -> bool:
+        query = (
+            "SELECT pid FROM pg_stat_activity WHERE query LIKE '%try_advisory%' AND state = 'idle'"
+            " AND datname = current_database()"
+        )
+        return len(await run(empty_postgresql_url, query)) == 2
+
+    await until(second_has_asked)
+    assert not standing_by.done()
+    if end == "released":
+        await first.release()
+    else:
+        await run(empty_postgresql_url, END_HOLDERS)
+        await until(lambda: _has_noticed(first))
+    await standing_by
+    assert await run(empty_postgresql_url, HOLDERS) != [holder]
+    if end == "connection lost":
+        # Asked again it says so again: it has a connection now, but not the lock.
+        for _ in range(2):
+            with pytest.raises(AnotherDeskError, match="another desk has taken over"):
+                await first.ensure()
+    for lock in (first, second):
+        await lock.release()
+
+
+async def test_a_lock_that_nobody_took_meanwhile_is_taken_again(empty_postgresql_url: str) -> None:
+    lock = desk_lock(empty_postgresql_url)
+    await lock.acquire()
+    await run(empty_postgresql_url, END_HOLDERS)
+    await until(lambda: _has_noticed(lock))
+    await lock.ensure()
+    assert len(await run(empty_postgresql_url, HOLDERS)) == 1
+    await lock.release()
