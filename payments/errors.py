@@ -3,7 +3,10 @@
 PaymentError
 ├── BusinessError             told to the user in words, no alert
 │   └── RefundRefusedError    why a refund is not asked for
-└── UnreadableMoneyError      an update that bears money and cannot be recorded: kept raw in quarantine, an alert
+└── UnrecordableError         an update that bears money and cannot be recorded: kept raw in quarantine, an alert
+    ├── UnreadableMoneyError
+    ├── AnotherServicesRowError
+    └── ContradictionError
 
 Operational failures (the database or Telegram is away) are SQLAlchemy's and aiogram's own: counted and retried.
 Anything else is a bug: logged with its context, and the row waits.
@@ -40,5 +43,17 @@ class RefundRefusedError(BusinessError):
         self.refusal = refusal
 
 
-class UnreadableMoneyError(PaymentError):
-    """An update bears money, but what it says cannot be recorded; the text says which field and why."""
+class UnrecordableError(PaymentError):
+    """An update bears money, but what it says cannot be recorded; the text says why."""
+
+
+class UnreadableMoneyError(UnrecordableError):
+    """A field is missing, of another type, or no value for the database; the text names it and quotes no value."""
+
+
+class AnotherServicesRowError(UnrecordableError):
+    """The `event_id` is taken by a row of another service."""
+
+
+class ContradictionError(UnrecordableError):
+    """The event is on record with another amount, another currency or another user."""

@@ -3,7 +3,7 @@
 Functions take the caller's session and never commit. Every one that changes rows locks the users first, sorted by id.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
 from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, Outcome, StripeEvent, User, new_id
+from payments.errors import AnotherServicesRowError, ContradictionError
 from payments.incoming import REFUND_PREFIX, ChargeFact, MoneyFact, Person
 
 CHARGE_TYPE: Final = "telegram_stars.successful_payment"
@@ -24,9 +25,7 @@ ATTEMPTS_MAX: Final = 10
 PAUSE_SECONDS_FIRST: Final = 5
 PAUSE_SECONDS_MAX: Final = 3600
 
-
-class AnotherServicesRowError(Exception):
-    """An `event_id` that an update brings is taken by a row of another service; the update goes to quarantine."""
+_LEARNED: Final = ("webhook_timestamp", "payload", "is_recurring", "is_first_recurring", "subscription_expires_at")
 
 
 async def lock_users(session: AsyncSession, people: Iterable[Person], now: datetime) -> dict[int, User]:
@@ -67,28 +66,30 @@ async def _select_locked(session: AsyncSession, telegram_ids: Iterable[int]) -> 
 async def record(session: AsyncSession, facts: Sequence[MoneyFact], now: datetime) -> None:
     """Write the audit rows of a batch, at status 0 and due at once; a row that is there learns what it did not know.
 
-    `now` is when we record it. Raises AnotherServicesRowError when another service holds one of the ids.
+    `now` is when we record it. Raises AnotherServicesRowError when another service holds one of the ids, and
+    ContradictionError when an event is known with another amount, currency or user.
     """
     users = await lock_users(session, (fact.person for fact in facts), now)
-    wanted = {fact.event_id: fact for fact in facts}
-    rows = [
-        _row(fact, users[fact.person.telegram_id].id, now)
-        for fact in sorted(wanted.values(), key=lambda fact: (users[fact.person.telegram_id].id, fact.event_id))
-    ]
+    rows = [_row(fact, users[fact.person.telegram_id].id, now) for fact in facts]
+    wanted = {row["event_id"]: row for row in reversed(rows)}
+    in_order = sorted(wanted.values(), key=lambda row: (row["customer_id"], row["event_id"]))
     insert = insert_into(session, StripeEvent).on_conflict_do_nothing(index_elements=["event_id"])
-    recorded = set(await session.scalars(insert.returning(StripeEvent.event_id), rows))
-    known = wanted.keys() - recorded
-    if known:
-        for event in await session.scalars(select(StripeEvent).where(StripeEvent.event_id.in_(known))):
-            _learn(event, wanted[event.event_id], now)
+    # Without the option a batch of charges and refunds would be a statement for each change between them.
+    options = {"render_nulls": True}
+    recorded = set(await session.scalars(insert.returning(StripeEvent.event_id), in_order, execution_options=options))
+    again = [row for row in rows if row["event_id"] not in recorded or row is not wanted[row["event_id"]]]
+    if again:
+        query = select(StripeEvent).where(StripeEvent.event_id.in_({row["event_id"] for row in again}))
+        known = {event.event_id: event for event in await session.scalars(query)}
+        for row in again:
+            _learn(known[row["event_id"]], row, now)
 
 
 def _row(fact: MoneyFact, user_id: str, now: datetime) -> dict[str, Any]:
-    is_charge = isinstance(fact, ChargeFact)
-    return {
+    row = {
         "id": new_id(),
         "event_id": fact.event_id,
-        "event_type": CHARGE_TYPE if is_charge else REFUND_TYPE,
+        "event_type": CHARGE_TYPE,
         "payment_method": TELEGRAM_STARS,
         "customer_id": user_id,
         "amount_cents": fact.amount,
@@ -96,33 +97,36 @@ def _row(fact: MoneyFact, user_id: str, now: datetime) -> dict[str, Any]:
         "status": EventStatus.PENDING,
         "created_at": now,
         "origin": ORIGIN,
-        "refund_of": None if is_charge else fact.charge_id,
-        "requested_by": None if is_charge else ASKED_OUTSIDE,
+        "refund_of": None,
+        "requested_by": None,
         "due_at": now,
-        **_facts(fact),
-    }
-
-
-def _facts(fact: MoneyFact) -> dict[str, Any]:
-    if not isinstance(fact, ChargeFact):
-        return {"webhook_timestamp": fact.happened_at}
-    return {
         "webhook_timestamp": fact.happened_at,
-        "payload": fact.payload,
-        "is_recurring": fact.is_recurring,
-        "is_first_recurring": fact.is_first_recurring,
-        "subscription_expires_at": fact.subscription_expires_at,
+        "payload": None,
+        "is_recurring": None,
+        "is_first_recurring": None,
+        "subscription_expires_at": None,
     }
+    if isinstance(fact, ChargeFact):
+        return row | {
+            "payload": fact.payload,
+            "is_recurring": fact.is_recurring,
+            "is_first_recurring": fact.is_first_recurring,
+            "subscription_expires_at": fact.subscription_expires_at,
+        }
+    return row | {"event_type": REFUND_TYPE, "refund_of": fact.charge_id, "requested_by": ASKED_OUTSIDE}
 
 
-def _learn(event: StripeEvent, fact: MoneyFact, now: datetime) -> None:
-    """Fill in what was unknown, and make the row due again when that can change what becomes of it."""
+def _learn(event: StripeEvent, row: Mapping[str, Any], now: datetime) -> None:
+    """Fill in what was unknown, and make the event due again when that can change what becomes of it."""
     if event.origin != ORIGIN:
         raise AnotherServicesRowError(f"{event.event_id} is a row of another service ({event.payment_method})")
+    said = [column for column in ("amount_cents", "currency", "customer_id") if getattr(event, column) != row[column]]
+    if said:
+        raise ContradictionError(f"{event.event_id} is on record with another {', '.join(said)}")
     learned = False
-    for column, value in _facts(fact).items():
-        if value is not None and getattr(event, column) is None:
-            setattr(event, column, value)
+    for column in _LEARNED:
+        if row[column] is not None and getattr(event, column) is None:
+            setattr(event, column, row[column])
             learned = True
     if learned and event.status != EventStatus.PROCESSED:
         event.due_at = now
@@ -138,7 +142,8 @@ async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
     user_id = await session.scalar(select(StripeEvent.customer_id).where(StripeEvent.event_id == event_id))
     if user_id is None:
         return None
-    await session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+    user = select(User).where(User.id == user_id).with_for_update(key_share=True)
+    await session.execute(user, execution_options={"populate_existing": True})
     query = select(StripeEvent).where(StripeEvent.event_id == event_id).with_for_update(key_share=True)
     return await session.scalar(query, execution_options={"populate_existing": True})
 
@@ -162,10 +167,11 @@ def close(event: StripeEvent, outcome: Outcome, now: datetime) -> None:
     event.due_at = event.claimed_until = event.error = None
 
 
-def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str | None) -> None:
-    """Take an event out of the work at status 2: parked or foreign, or (None) until its refund is through."""
+def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str) -> None:
+    """Take an event out of the work at status 2: parked or foreign, or (None) as it is, until its refund is through."""
     event.status = EventStatus.FAILED
-    event.outcome = outcome
+    if outcome is not None:
+        event.outcome = outcome
     event.due_at = event.claimed_until = None
     event.error = reason
 

@@ -75,8 +75,6 @@ def charge(
     *,
     payer: Person = BUYER,
     buyer: Person | None = None,
-    amount: int | None = None,
-    currency: str = STARS_CURRENCY,
     payload: str | None = None,
     at: datetime = START,
     ends_at: datetime | None = None,
@@ -85,8 +83,8 @@ def charge(
     return ChargeFact(
         charge_id=charge_id,
         person=payer,
-        amount=plan(code).price_stars if amount is None else amount,
-        currency=currency,
+        amount=plan(code).price_stars,
+        currency=STARS_CURRENCY,
         payload=SIGNER.sign(order(code, buyer or payer)) if payload is None else payload,
         happened_at=at,
         is_recurring=plan(code).subscription,
@@ -94,11 +92,9 @@ def charge(
     )
 
 
-def refund(
-    charged: ChargeFact, *, at: datetime = START, amount: int | None = None, person: Person | None = None
-) -> RefundFact:
+def refund(charged: ChargeFact, at: datetime = START) -> RefundFact:
     """Return the refund of a charge as Telegram tells it."""
-    return RefundFact(charged.charge_id, person or charged.person, amount or charged.amount, charged.currency, at)
+    return RefundFact(charged.charge_id, charged.person, charged.amount, charged.currency, at)
 
 
 def charge_update(charged: ChargeFact, update_id: int = 1) -> dict[str, Any]:
@@ -117,17 +113,10 @@ def refund_update(refunded: RefundFact, update_id: int = 2) -> dict[str, Any]:
     return _update(update_id, refunded, sender=bot, refunded_payment=_money(refunded) | {"invoice_payload": ""})
 
 
-def query(code: str = "month", *, buyer: Person = BUYER, **changes: Any) -> CheckoutQuery:
-    """Return the pre-checkout query of a plan's invoice, with some of its fields changed."""
+def query(code: str = "month", buyer: Person = BUYER) -> CheckoutQuery:
+    """Return the pre-checkout query of a plan's invoice."""
     signed = order(code, buyer)
-    said = {
-        "query_id": "7001",
-        "telegram_id": buyer.telegram_id,
-        "amount": signed.amount,
-        "currency": signed.currency,
-        "payload": SIGNER.sign(signed),
-    }
-    return CheckoutQuery(**(said | changes))
+    return CheckoutQuery("7001", buyer.telegram_id, signed.amount, signed.currency, SIGNER.sign(signed))
 
 
 def _money(fact: ChargeFact | RefundFact) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Rows that many tests need."""
 
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import User, new_id
+from db.tables import EventStatus, StripeEvent, User, new_id
+from tests.support.clock import START
 
 
 async def add_user(session: AsyncSession, telegram_id: int | None = None) -> str:
@@ -11,3 +13,25 @@ async def add_user(session: AsyncSession, telegram_id: int | None = None) -> str
     session.add(user)
     await session.flush()
     return user.id
+
+
+async def add_other_services_event(
+    session: AsyncSession,
+    event_id: str,
+    customer_id: str,
+    event_type: str = "charge.succeeded",
+    amount_cents: int = 499,
+) -> None:
+    """Insert an audit row as another service on the shared database writes it: it knows nothing of our columns."""
+    row = {
+        "id": new_id(),
+        "event_id": event_id,
+        "event_type": event_type,
+        "payment_method": "stripe",
+        "customer_id": customer_id,
+        "amount_cents": amount_cents,
+        "currency": "USD",
+        "status": EventStatus.PROCESSED,
+        "processed_at": START,
+    }
+    await session.execute(insert(StripeEvent), row)

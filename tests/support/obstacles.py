@@ -1,0 +1,55 @@
+"""What makes a database refuse, break off or hang, by its own means."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import text
+
+from db.engine import Database
+
+
+@asynccontextmanager
+async def refusing(database: Database, operation: str, table: str) -> AsyncIterator[None]:
+    """Let a trigger refuse every `operation` (INSERT, UPDATE) on a table in the block, as a broken rule would."""
+    await _run(database, *_trigger(database, operation, table, "RAISE EXCEPTION 'no' USING ERRCODE = '23514';"))
+    yield
+    await _run(database, f"DROP TRIGGER obstacle{'' if database.is_sqlite else f' ON {table}'}")
+
+
+@asynccontextmanager
+async def breaking_off(database: Database, operation: str, table: str) -> AsyncIterator[None]:
+    """Let PostgreSQL end the connection that tries the `operation` on a table in the block, in mid-transaction."""
+    words = "PERFORM pg_terminate_backend(pg_backend_pid());"
+    await _run(database, *_trigger(database, operation, table, words))
+    yield
+    await _run(database, f"DROP TRIGGER obstacle ON {table}")
+
+
+@asynccontextmanager
+async def locked(database: Database, url: str, table: str) -> AsyncIterator[None]:
+    """Lock a table (SQLite: the file) from another connection in the block, so that a writer waits."""
+    other = Database(url)
+    try:
+        async with other.transaction() as session:
+            if not database.is_sqlite:
+                await session.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+            yield
+    finally:
+        await other.dispose()
+
+
+def _trigger(database: Database, operation: str, table: str, words: str) -> list[str]:
+    create = f"CREATE TRIGGER obstacle BEFORE {operation} ON {table}"
+    if database.is_sqlite:
+        return [f"{create} BEGIN SELECT RAISE(ABORT, 'no'); END"]
+    body = f"BEGIN {words} RETURN NEW; END"
+    return [
+        f"CREATE OR REPLACE FUNCTION obstacle() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$",
+        f"{create} FOR EACH ROW EXECUTE FUNCTION obstacle()",
+    ]
+
+
+async def _run(database: Database, *statements: str) -> None:
+    async with database.transaction() as session:
+        for statement in statements:
+            await session.execute(text(statement))
