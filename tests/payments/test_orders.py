@@ -19,7 +19,7 @@ from tests.support.desk import Desk
 from tests.support.money import SIGNER, STRANGER, charge, order, refund
 
 ORDERS = ["".join(steps) for length in (1, 2, 3) for steps in product("cCRA", repeat=length)]
-"""c: a charge is recorded; C: settled too; R: Telegram tells of a refund; A: an admin asks for one, Telegram does it."""
+"""c: a charge is recorded; C: settled too; R: Telegram tells of a refund; A: an admin asks for it, Telegram does it."""
 LONGER_ORDERS = ["".join(steps) for steps in product("CRA", repeat=4)]
 
 
