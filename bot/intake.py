@@ -51,17 +51,22 @@ class Intake:
         self._recorder = recorder
         self._lanes = lanes
         self._offset: int | None = None
+        self._told: int | None = None
         self._seen: set[int] = set()
 
     async def poll_once(self) -> None:
         """Fetch a batch and take it. Raises aiogram's errors when Telegram is away or refuses."""
         poll = GetRawUpdates(offset=self._offset)
+        self._told = self._offset
         batch = await self._bot(poll, request_timeout=POLL_SECONDS + POLL_MARGIN_SECONDS)
         await self.take(batch)
 
     async def confirm(self) -> None:
-        """Tell Telegram what was taken and take no more: for the end of a run."""
-        if self._offset is not None:
+        """Tell Telegram what was taken and take no more: for the end of a run.
+
+        Not said twice: Telegram holds a second poll at one offset for three seconds.
+        """
+        if self._offset != self._told:
             last = GetRawUpdates(offset=self._offset, limit=1, timeout=0)
             await self._bot(last, request_timeout=CONFIRM_SECONDS)
 

@@ -7,7 +7,7 @@ lone surrogate, too long, out of range) is found here, before the database is as
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -33,6 +33,8 @@ class Person:
 class ChargeFact:
     """A payment as Telegram tells it. `amount` in the currency's minor unit (Stars: Stars), times aware, UTC."""
 
+    kind: ClassVar = "charge"
+
     charge_id: str
     person: Person
     amount: int
@@ -52,6 +54,8 @@ class ChargeFact:
 @dataclass(frozen=True, slots=True)
 class RefundFact:
     """A refund as Telegram tells it, whoever made it."""
+
+    kind: ClassVar = "refund"
 
     charge_id: str
     person: Person

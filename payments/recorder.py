@@ -109,9 +109,8 @@ class Recorder:
             async with self._database.transaction(Priority.INTAKE) as session:
                 await events.record(session, list(facts.values()), self._clock())
         for fact in facts.values():
-            logger.bind(charge_id=fact.charge_id, event_id=fact.event_id, telegram_id=fact.person.telegram_id).info(
-                "recorded: {} {}", fact.amount, fact.currency
-            )
+            bound = logger.bind(charge_id=fact.charge_id, telegram_id=fact.person.telegram_id)
+            bound.info("recorded: {} of {} {}", fact.kind, fact.amount, fact.currency)
         return facts
 
     async def _quarantine(self, update: RawUpdate, reason: str, error: Exception | None = None) -> None:

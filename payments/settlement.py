@@ -57,12 +57,16 @@ class Settlement:
         if event is None or event.origin != ORIGIN:
             return None
         if events.is_open(event):
-            if event.refund_of is None:
-                await self._settle_charge(session, event)
-            elif confirmed or event.webhook_timestamp is not None:
-                await self._settle_refund(session, event)
-            await session.flush()
+            await self.settle_open(session, event, confirmed=confirmed)
         return event
+
+    async def settle_open(self, session: AsyncSession, event: StripeEvent, *, confirmed: bool = False) -> None:
+        """Settle an open event of ours that the caller has locked (events.lock), as `settle` does."""
+        if event.refund_of is None:
+            await self._settle_charge(session, event)
+        elif confirmed or event.webhook_timestamp is not None:
+            await self._settle_refund(session, event)
+        await session.flush()
 
     async def park(self, session: AsyncSession, event: StripeEvent, reason: str) -> None:
         """Put an event before the admins. The caller holds the user's lock."""
@@ -72,7 +76,8 @@ class Settlement:
     async def alert_parked(self, session: AsyncSession, event: StripeEvent, reason: str) -> None:
         """Tell the admins, and the buyer of a charge, that an event is parked."""
         user = await session.get_one(User, event.customer_id)
-        await self._tell_admins(session, Notice.PARKED, event, user, reason)
+        # Again when it is parked again: whoever took it up waits to hear of it.
+        await self._tell_admins(session, Notice.PARKED, event, user, reason, again=True)
         if event.refund_of is None:
             await self._tell_buyer(session, Notice.WAITING, event, user)
 
@@ -209,7 +214,14 @@ class Settlement:
             )
 
     async def _tell_admins(
-        self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, reason: str | None
+        self,
+        session: AsyncSession,
+        notice: Notice,
+        event: StripeEvent,
+        user: User,
+        reason: str | None,
+        *,
+        again: bool = False,
     ) -> None:
         for chat_id in self._alert_chat_ids:
             await owe(
@@ -219,6 +231,7 @@ class Settlement:
                 chat_id=chat_id,
                 facts=money_facts(event) | {"buyer": user.telegram_id, "reason": reason},
                 now=self._clock(),
+                again=again,
             )
 
 

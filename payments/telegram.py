@@ -3,6 +3,7 @@
 from typing import Final
 
 from aiogram import Bot
+from aiogram.methods import SendInvoice
 from aiogram.types import LabeledPrice, Message
 
 from db.clock import Clock
@@ -17,6 +18,28 @@ from payments.worker import Worker
 
 START_BUY: Final = "buy_"
 """`/start buy_CODE` is `/buy CODE`: what a forwarded copy opens (Bot API, sendInvoice: start_parameter)."""
+
+
+def invoice_of(plan: Plan, chat_id: int, buyer_telegram_id: int, signer: PayloadSigner) -> SendInvoice:
+    """Return the call that sends a plan's invoice to a chat, to be paid by this buyer."""
+    order = Order(
+        plan=plan.code,
+        days=plan.days,
+        subscription=plan.subscription,
+        amount=plan.price_stars,
+        currency=STARS_CURRENCY,
+        buyer_telegram_id=buyer_telegram_id,
+    )
+    return SendInvoice(
+        chat_id=chat_id,
+        title=plan.title,
+        description=plan.description,
+        payload=signer.sign(order),
+        currency=STARS_CURRENCY,
+        prices=[LabeledPrice(label=plan.title, amount=plan.price_stars)],
+        provider_token="",
+        start_parameter=START_BUY + plan.code,
+    )
 
 
 class TelegramPaymentHandler:
@@ -43,24 +66,7 @@ class TelegramPaymentHandler:
 
         A forwarded copy opens the bot instead of being paid by somebody else. Raises aiogram's TelegramAPIError.
         """
-        order = Order(
-            plan=plan.code,
-            days=plan.days,
-            subscription=plan.subscription,
-            amount=plan.price_stars,
-            currency=STARS_CURRENCY,
-            buyer_telegram_id=buyer_telegram_id,
-        )
-        return await self._bot.send_invoice(
-            chat_id=chat_id,
-            title=plan.title,
-            description=plan.description,
-            payload=self._signer.sign(order),
-            currency=STARS_CURRENCY,
-            prices=[LabeledPrice(label=plan.title, amount=plan.price_stars)],
-            provider_token="",
-            start_parameter=START_BUY + plan.code,
-        )
+        return await self._bot(invoice_of(plan, chat_id, buyer_telegram_id, self._signer))
 
     async def validate_pre_checkout(self, query: CheckoutQuery) -> CheckoutVerdict:
         """Decide a pre-checkout query within the deadline of payments/checkout.py."""

@@ -10,7 +10,7 @@ from loguru import logger
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
-from db.tables import StripeEvent
+from db.tables import ORIGIN, StripeEvent
 from payments import events
 from payments.loop import DueLoop
 from payments.refunds import RefundSender
@@ -59,8 +59,11 @@ class Worker:
         """
         try:
             async with self._database.transaction() as session:
-                event = await self._settlement.settle(session, event_id)
-            if event is not None and event.refund_of is not None and events.is_open(event):
+                event = await events.lock(session, event_id)
+                if event is None or event.origin != ORIGIN or not events.is_open(event):
+                    return event
+                await self._settlement.settle_open(session, event)
+            if event.refund_of is not None and events.is_open(event):
                 if not await self._sender.send(event_id):
                     return None
                 async with self._database.transaction() as session:
@@ -75,7 +78,7 @@ class Worker:
         return event
 
     async def _note_failure(self, event_id: str, error: Exception) -> StripeEvent | None:
-        bound = logger.bind(charge_id=event_id, event_id=event_id)
+        bound = logger.bind(event_id=event_id)
         words = f"{type(error).__name__}: {error}"[:500]
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
@@ -96,7 +99,6 @@ class Worker:
 def _log(event: StripeEvent) -> None:
     logger.bind(
         charge_id=event.refund_of or event.event_id,
-        event_id=event.event_id,
         event_type=event.event_type,
         payment_method=event.payment_method,
         user_id=event.customer_id,

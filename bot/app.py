@@ -1,0 +1,234 @@
+"""The composition root: settings in, everything wired, run until told to stop."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+from aiogram import Bot
+from aiogram.client.default import DefaultBotProperties
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.telegram import PRODUCTION, TelegramAPIServer
+from aiogram.enums import ParseMode
+from aiogram.exceptions import TelegramAPIError, TelegramNotFound, TelegramUnauthorizedError
+from aiogram.types import Update
+from loguru import logger
+
+from bot.commands import register_commands
+from bot.followed_clock import FollowedClock
+from bot.handlers import make_dispatcher
+from bot.intake import Intake
+from bot.lanes import Lanes
+from bot.notices import NoticeRenderer
+from bot.outbox import Outbox
+from bot.polling import Outage, poll_forever
+from bot.settings import TELEGRAM_API_URL, Settings, SettingsError
+from db.clock import Clock, utc_now
+from db.engine import Database
+from db.errors import is_away
+from db.lock import DeskLock, desk_lock
+from db.migrate import migrate
+from payments.catalog import Catalog, load_catalog
+from payments.checkout import CheckoutDesk
+from payments.incoming import MoneyFact
+from payments.payload import PayloadSigner
+from payments.recorder import Recorder
+from payments.refunds import RefundSender
+from payments.settlement import Settlement
+from payments.telegram import TelegramPaymentHandler
+from payments.worker import Worker
+
+CALL_SECONDS: Final = 20
+"""How long one call to Telegram may take; shorter than the lease of a refund."""
+FINISH_SECONDS: Final = 6
+DATABASE_PAUSE_SECONDS: Final = 2
+LOCK_SECONDS: Final = 1
+
+
+class Desk:
+    """The running parts of one daemon, wired."""
+
+    def __init__(
+        self, settings: Settings, catalog: Catalog, database: Database, lock: DeskLock, bot: Bot, clock: Clock
+    ) -> None:
+        alert_chat_ids = settings.alert_chat_ids
+        old_tokens = [token.get_secret_value() for token in settings.telegram_bot_tokens_old]
+        signer = PayloadSigner(settings.telegram_bot_token.get_secret_value(), old_tokens)
+        settlement = Settlement(catalog, signer, clock, alert_chat_ids)
+        self.outbox = Outbox(bot, database, NoticeRenderer(clock).render, clock)
+        sender = RefundSender(database, bot, clock)
+        self.worker = Worker(database, settlement, sender, clock, on_progress=self.outbox.loop.wake)
+        self.checkouts = CheckoutDesk(database, catalog, signer, clock)
+        self.recorder = Recorder(database, clock, alert_chat_ids, ensure_active=lock.ensure)
+        self._bot = bot
+        self._lock = lock
+        self._dispatcher = make_dispatcher(
+            handler=TelegramPaymentHandler(bot, database, signer, self.checkouts, self.worker, clock),
+            database=database,
+            catalog=catalog,
+            signer=signer,
+            clock=clock,
+            worker=self.worker,
+            admins=frozenset(settings.admin_ids),
+            admin_chat_id=settings.admin_chat_id,
+        )
+        self.lanes = Lanes(self._feed)
+        self.intake = Intake(bot, self.recorder, self.lanes)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work off what is due, then poll and work until `stop` is set; then finish what was begun."""
+        await self._catch_up()
+        self.lanes.start()
+        loops = [self.worker.loop.run(), self.outbox.loop.run(), self._watch_lock(), poll_forever(self.intake)]
+        async with _background(loops) as tasks:
+            stopping = asyncio.create_task(stop.wait())
+            done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            logger.info("stopping")
+            polling = tasks[-1]
+            polling.cancel()
+            await asyncio.wait({polling})
+            await self._finish(tasks[:2])
+        for task in done - {stopping}:
+            task.result()
+
+    async def _catch_up(self) -> None:
+        try:
+            while await self.worker.work_once():
+                pass
+        except Exception as error:
+            if not is_away(error):
+                raise
+            logger.warning("what is due is worked off when the database is back")
+
+    async def _finish(self, loops: list[asyncio.Task[None]]) -> None:
+        await self.lanes.close(FINISH_SECONDS)
+        self.worker.loop.stop()
+        self.outbox.loop.stop()
+        await asyncio.wait(loops, timeout=2)
+        await self.recorder.close()
+        with contextlib.suppress(TelegramAPIError):
+            await self.intake.confirm()
+
+    async def _watch_lock(self) -> None:
+        """End, and the desk with it, when another one has taken over."""
+        while True:
+            await asyncio.sleep(LOCK_SECONDS)
+            try:
+                await self._lock.ensure()
+            except Exception as error:
+                if not is_away(error):
+                    raise
+
+    async def _feed(self, update: Update, fact: MoneyFact | None) -> None:
+        await self._dispatcher.feed_update(self._bot, update, fact=fact)
+
+
+async def run_desk(settings: Settings) -> None:
+    """Run the daemon until SIGTERM or SIGINT; a second one ends the process at once.
+
+    Raises SettingsError, CatalogError, WrongDatabaseError and AnotherDeskError: each is one line for the seller.
+    """
+    catalog = load_catalog(settings.catalog_file)
+    stop = _stop_signal()
+    async with AsyncExitStack() as stack:
+        database = Database(settings.database_url.get_secret_value())
+        stack.push_async_callback(database.dispose)
+        bot = _make_bot(settings)
+        stack.push_async_callback(bot.session.close)
+        clock = await _clock(settings, stack)
+        lock = desk_lock(settings.database_url.get_secret_value())
+        stack.push_async_callback(lock.release)
+        starting = asyncio.create_task(_prepare(settings, database, lock, bot))
+        if await _first(starting, stop):
+            logger.info("ready: {} plans on sale", len(catalog.on_sale))
+            await Desk(settings, catalog, database, lock, bot, clock).run(stop)
+
+
+async def _prepare(settings: Settings, database: Database, lock: DeskLock, bot: Bot) -> None:
+    """Become the active desk, bring the database up to date, prove the token: as long as it takes for an answer."""
+    while True:
+        try:
+            await lock.acquire()
+            await migrate(database, settings.bot_id)
+            break
+        except Exception as error:
+            if not is_away(error):
+                raise
+            logger.error("the database cannot be reached, trying on: {}", type(error).__name__)
+            await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+    outage = Outage()
+    while True:
+        try:
+            me = await bot.get_me()
+        except (TelegramUnauthorizedError, TelegramNotFound):
+            raise SettingsError(
+                "TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put the one that @BotFather shows into .env"
+            ) from None
+        except TelegramAPIError as error:
+            await outage.wait(error)
+        else:
+            logger.info("this is @{}", me.username)
+            await register_commands(bot, settings.admin_ids, settings.admin_chat_id)
+            return
+
+
+async def _first(work: asyncio.Task[None], stop: asyncio.Event) -> bool:
+    """Wait for the work or for the stop; True when the work was done first."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if work.done():
+        work.result()
+        return True
+    work.cancel()
+    await asyncio.wait({work})
+    return False
+
+
+def _make_bot(settings: Settings) -> Bot:
+    is_telegram = settings.telegram_api_url == TELEGRAM_API_URL
+    server = PRODUCTION if is_telegram else TelegramAPIServer.from_base(settings.telegram_api_url)
+    return Bot(
+        settings.telegram_bot_token.get_secret_value(),
+        session=AiohttpSession(api=server, timeout=CALL_SECONDS),
+        default=DefaultBotProperties(parse_mode=ParseMode.HTML),
+    )
+
+
+async def _clock(settings: Settings, stack: AsyncExitStack) -> Clock:
+    if settings.sandbox_clock_url is None:
+        return utc_now
+    clock = FollowedClock(settings.sandbox_clock_url)
+    await stack.enter_async_context(_background([clock.follow()]))
+    return clock
+
+
+@asynccontextmanager
+async def _background(work: list[Coroutine[Any, Any, None]]) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Run beside the block, and cancel what is left when it ends."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            # What is not finished is on record, and the next start goes on with it.
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return stop

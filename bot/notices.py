@@ -1,0 +1,49 @@
+"""The words of what is on record to be told (payments/notices.py), in the reader's language."""
+
+from datetime import datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from bot.words import Words, for_language
+from db.clock import Clock
+from payments.judgement import Reason
+from payments.notices import Notice
+
+Facts = dict[str, Any]
+
+
+class NoticeRenderer:
+    """Makes the HTML of a notice from its facts. Every value in it is escaped."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def render(self, notice: Notice, facts: Facts, language_code: str | None) -> str:
+        """Return a notice's words for a reader of this language (an IETF tag; None: English)."""
+        words = for_language(language_code)
+        kind = f"{notice}.{facts['reason']}" if notice is Notice.GIVING_BACK else notice.value
+        text = words.say(f"notice.{kind}", **self._values(notice, facts, words))
+        if notice is Notice.REFUNDED and facts["reason"]:
+            text += "\n" + words.say("notice.reason", reason=facts["reason"])
+        return str(text)
+
+    def _values(self, notice: Notice, facts: Facts, words: Words) -> Facts:
+        values: Facts = {name: facts[name] for name in ("charge_id", "title") if name in facts}
+        if "amount" in facts:
+            values["amount"] = words.money(facts["amount"], facts["currency"])
+        if "buyer" in facts:
+            values["who"] = words.say("person", telegram_id=facts["buyer"])
+        if notice is Notice.GRANTED:
+            values["access"] = self._access(facts, words)
+        elif notice in {Notice.PARKED, Notice.QUARANTINED}:
+            reason = facts["reason"]
+            values["why"] = words.say(f"why.{reason}") if reason in set(Reason) else reason
+        return values
+
+    def _access(self, facts: Facts, words: Words) -> Markup:
+        now = self._clock()
+        return Markup("\n").join(
+            words.access(entitlement, datetime.fromisoformat(until) if until else None, now)
+            for entitlement, until in facts["access"]
+        )

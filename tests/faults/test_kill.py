@@ -1,0 +1,213 @@
+"""The daemon is killed at every step of a payment and of a refund, and started again: nothing is lost or doubled.
+
+A step is each statement, commit and HTTP call, before and after. Each run is compared with the one that lived.
+"""
+
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import pytest
+from aiogram import Bot
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.telegram import TelegramAPIServer
+from sqlalchemy import select
+
+from db.engine import Database
+from db.tables import Entitlement, EntitlementGrant, StripeEvent
+from payments.catalog import load_catalog
+from payments.payload import PayloadSigner
+from payments.telegram import invoice_of
+from sandbox.server import SandboxServer, running_sandbox
+from sandbox.settings import Settings
+from tests.conftest import BOT_ID
+from tests.faults.victim import NEVER, Victim, brings_money, brings_refund_command, living
+from tests.support.waiting import WAIT_SECONDS, until
+
+TOKEN: Final = f"{BOT_ID}:kill-tests-kill-tests-kill-tests-00"
+CATALOG: Final = Path(__file__).parents[2] / "catalog.example.toml"
+BUYER_ID: Final = 7001
+ADMIN_ID: Final = 7002
+STEPS_MAX: Final = 200
+
+Databases = Callable[[], AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture
+def databases(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Databases:
+    """Give a maker of migrated databases: each life and death has one of its own."""
+    if engine_name == "sqlite":
+        template: Path = request.getfixturevalue("sqlite_template")
+
+        @asynccontextmanager
+        async def make() -> AsyncIterator[str]:
+            yield f"sqlite+aiosqlite:///{shutil.copy(template, tmp_path / f'{uuid4().hex}.sqlite')}"
+
+        return make
+    cluster = request.getfixturevalue("cluster")
+    name: str = request.getfixturevalue("postgresql_template")
+
+    @asynccontextmanager
+    async def make_on_server() -> AsyncIterator[str]:
+        copy = f"kill_{uuid4().hex}"
+        await cluster.execute(f"CREATE DATABASE {copy} TEMPLATE {name}")
+        yield cluster.url(copy)
+        # The server may not have noticed yet that its killed client is gone.
+        await cluster.execute(f"DROP DATABASE {copy} WITH (FORCE)")
+
+    return make_on_server
+
+
+@dataclass(frozen=True)
+class Story:
+    """A sandbox with a buyer and an admin, and a database that outlives the daemon."""
+
+    server: SandboxServer
+    database_url: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "TELEGRAM_BOT_TOKEN": TOKEN,
+            "TELEGRAM_API_URL": self.server.url,
+            "DATABASE_URL": self.database_url,
+            "CATALOG_FILE": str(CATALOG),
+            "ADMIN_IDS": str(ADMIN_ID),
+        }
+
+    async def send_invoice(self) -> int:
+        """Send the buyer an invoice as /buy does; return its message id."""
+        plan = load_catalog(CATALOG).on_sale[0]
+        session = AiohttpSession(api=TelegramAPIServer.from_base(self.server.url))
+        bot = Bot(TOKEN, session=session)
+        message = await bot(invoice_of(plan, BUYER_ID, BUYER_ID, PayloadSigner(TOKEN)))
+        if session._session is not None:
+            # aiogram's own close sleeps 250 ms for TLS, which is not here.
+            await session._session.close()
+        return message.message_id
+
+    async def told(self, chat_id: int, words: str) -> int:
+        """Count the messages of the bot that hold these words."""
+        return sum(words in message.message.get("text", "") for message in await self.server.client.chat(chat_id))
+
+    async def row_count(self, event_id: str) -> int:
+        """Count the audit rows of this id."""
+        database = Database(self.database_url)
+        async with database.reading() as session:
+            rows = (await session.scalars(select(StripeEvent.id).where(StripeEvent.event_id == event_id))).all()
+        await database.dispose()
+        return len(rows)
+
+    async def outcome(self) -> dict[str, Any]:
+        """Return what the money and the access have come to, less our own ids and times."""
+        database = Database(self.database_url)
+        async with database.reading() as session:
+            events = await session.scalars(select(StripeEvent).order_by(StripeEvent.event_id))
+            grants = await session.scalars(select(EntitlementGrant))
+            access = await session.scalars(select(Entitlement))
+            found = {
+                "events": [
+                    (e.event_type, e.status, e.outcome, e.amount_cents, e.currency, e.reason, e.requested_by, e.due_at)
+                    for e in events
+                ],
+                "grants": [
+                    (g.entitlement_type, g.source.split(":")[0], g.duration_days, g.revoked_at is None, g.revoke_reason)
+                    for g in grants
+                ],
+                "access": [(a.entitlement_type, a.expires_at is None, a.revoked_at is None) for a in access],
+            }
+        await database.dispose()
+        found["ledger"] = [("source" in row, row["amount"]) for row in (await self.server.client.ledger(0, 100))]
+        return found
+
+
+@asynccontextmanager
+async def a_second_life(story: Story) -> AsyncIterator[None]:
+    """Run the daemon again; the block begins when it has caught up and waits for more, and it ends in peace."""
+    client = story.server.client
+    lived = (await client.calls())[-1].number
+    with living(story.environment) as heir:
+        await client.wait_for_call("getMe", after=lived, timeout_seconds=WAIT_SECONDS)
+        await client.wait_until_polling(timeout_seconds=WAIT_SECONDS)
+        yield
+        await client.wait_until_confirmed()
+        assert await heir.stop() == 0
+
+
+@asynccontextmanager
+async def a_story(databases: Databases) -> AsyncIterator[Story]:
+    async with databases() as url, running_sandbox(Settings(token=TOKEN, seed=1)) as server:
+        await server.client.add_person("Ann", id=BUYER_ID, balance_stars=1000, started=True)
+        await server.client.add_person("Boss", id=ADMIN_ID, started=True)
+        yield Story(server, url)
+
+
+def may_double(names: list[str]) -> bool:
+    """Tell whether the last step lies between Telegram's answer to a message and our commit of it."""
+    sent = max((at for at, name in enumerate(names) if name == "after SendMessage"), default=-1)
+    noted = max((at for at, name in enumerate(names) if name == "after commit"), default=-1)
+    return sent > noted
+
+
+async def pay(databases: Databases, kill_at: int) -> tuple[dict[str, Any], int, Victim]:
+    """Tell the story of a payment, with a death at a step of it and a second life; NEVER: without."""
+    async with a_story(databases) as story:
+        invoice = await story.send_invoice()
+        with living(story.environment, kill_at=kill_at, arms=brings_money) as victim:
+            payment = await story.server.client.pay(BUYER_ID, message_id=invoice)
+            assert payment.charge_id is not None, payment
+
+            async def is_over() -> bool:
+                return not victim.is_alive or await story.told(BUYER_ID, "Thank you") > 0
+
+            await until(is_over)
+            await victim.stop()
+        async with a_second_life(story):
+            await story.server.client.wait_for_text(BUYER_ID, "Thank you")
+        return await story.outcome(), await story.told(BUYER_ID, "Thank you"), victim
+
+
+async def refund(databases: Databases, kill_at: int) -> tuple[dict[str, Any], int, Victim]:
+    """Tell the story of a refund from the command to both confirmations, with a death at a step of it."""
+    async with a_story(databases) as story:
+        client = story.server.client
+        invoice = await story.send_invoice()
+        with living(story.environment, kill_at=kill_at, arms=brings_refund_command) as victim:
+            payment = await client.pay(BUYER_ID, message_id=invoice)
+            await client.wait_for_text(BUYER_ID, "Thank you")
+            command = f"/refund {payment.charge_id} as agreed"
+            await client.send_text(ADMIN_ID, command)
+
+            async def is_over() -> bool:
+                done = await story.told(BUYER_ID, "given back") and await story.told(ADMIN_ID, "went back")
+                return not victim.is_alive or bool(done)
+
+            await until(is_over)
+            await victim.stop()
+        async with a_second_life(story):
+            # A chat command may be lost in a crash; what it has begun on record may not.
+            if not await story.row_count(f"refund:{payment.charge_id}"):
+                await client.send_text(ADMIN_ID, command)
+            await client.wait_for_text(BUYER_ID, "given back")
+            await client.wait_for_text(ADMIN_ID, "went back")
+        return await story.outcome(), await story.told(BUYER_ID, "given back"), victim
+
+
+@pytest.mark.criterion("C1", "C3", "C9", "S8")
+@pytest.mark.parametrize("tell", [pay, refund])
+async def test_a_kill_at_any_step_changes_nothing(databases: Databases, tell: Any) -> None:
+    lived, told_lived, _ = await tell(databases, NEVER)
+    assert told_lived == 1
+    for kill_at in range(1, STEPS_MAX):
+        found, told, victim = await tell(databases, kill_at)
+        step = victim.names()
+        assert found == lived, f"killed at step {kill_at}: {step[-1]}"
+        assert told <= 1 + may_double(step), f"killed at step {kill_at}: {step[-1]}"
+        if victim.exit_code == 0:
+            assert kill_at > 20, step
+            return
+    pytest.fail(f"the story has more than {STEPS_MAX} steps")
