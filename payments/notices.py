@@ -48,9 +48,19 @@ async def owe(
     facts: dict[str, Any],
     now: datetime,
     held: bool = False,
+    again: bool = False,
 ) -> None:
-    """Put a notice on record for a chat, due at once; a `held` one waits for `release`. Known already: nothing."""
-    insert = insert_into(session, OutboxMessage).on_conflict_do_nothing(index_elements=["event_id", "kind", "chat_id"])
+    """Put a notice on record for a chat, due at once; a `held` one waits for `release`.
+
+    Known already: nothing, or with `again` it is due once more, with these facts.
+    """
+    key = ["event_id", "kind", "chat_id"]
+    insert = insert_into(session, OutboxMessage)
+    if again:
+        anew = {"facts": insert.excluded.facts, "due_at": now, "attempts": 0, "sent_at": None, "error": None}
+        insert = insert.on_conflict_do_update(index_elements=key, set_=anew)
+    else:
+        insert = insert.on_conflict_do_nothing(index_elements=key)
     row = {
         "event_id": event_id,
         "kind": notice.value,

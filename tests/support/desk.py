@@ -1,11 +1,10 @@
 """The money side of the desk, wired on a test's database, and what can be seen of it afterwards."""
 
 import json
-from collections.abc import Collection
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import Table, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.engine import Database
@@ -19,9 +18,6 @@ from tests.support.clock import FakeClock
 from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER
 
 Rows = dict[str, list[tuple[Any, ...]]]
-
-OUR_TIMES: Final = frozenset({"created_at", "processed_at", "due_at", "sent_at"})
-OUR_IDS: Final = frozenset({"id"})
 
 
 class Desk:
@@ -107,13 +103,24 @@ class Desk:
         """Return the kinds and chats of `notices`."""
         return [(notice, chat_id) for notice, chat_id, _ in await self.notices(event_id)]
 
+    async def due_notices(self) -> list[tuple[Notice, int, datetime]]:
+        """Return the kinds and chats of what is to be delivered, with when it fell due."""
+        query = select(OutboxMessage).where(OutboxMessage.due_at.is_not(None)).order_by(OutboxMessage.id)
+        async with self.database.reading() as session:
+            return [(Notice(row.kind), row.chat_id, row.due_at) for row in await session.scalars(query) if row.due_at]
 
-async def dump(session: AsyncSession, *, but: Collection[str] = ()) -> Rows:
-    """Return every row of every table, sorted, without the columns named in `but`."""
+    async def deliver(self) -> None:
+        """Mark what is due as delivered, as the outbox does after Telegram's answer."""
+        delivered = {"due_at": None, "sent_at": self.clock()}
+        async with self.database.transaction() as session:
+            await session.execute(update(OutboxMessage).where(OutboxMessage.due_at <= self.clock()).values(delivered))
+
+
+async def dump(session: AsyncSession) -> Rows:
+    """Return every row of every table, sorted."""
     rows: Rows = {}
     for table in Base.metadata.sorted_tables:
-        columns = [column for column in table.columns if column.name not in but]
-        rows[table.name] = sorted((tuple(row) for row in await session.execute(select(*columns))), key=repr)
+        rows[table.name] = sorted((tuple(row) for row in await session.execute(select(table))), key=repr)
     return rows
 
 
