@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sandbox.server import running_sandbox
-from sandbox.settings import CHARGE_ID_LENGTH_MIN, TOKEN, Settings
+from sandbox.settings import TOKEN, Settings
 
 
 def main(  # the command's options
@@ -26,8 +26,7 @@ def main(  # the command's options
     token: Annotated[str, typer.Option(help="The bot's token.")] = TOKEN,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same identifiers.")] = None,
     charge_id_length: Annotated[
-        int,
-        typer.Option(min=CHARGE_ID_LENGTH_MIN, help="Characters of a charge id; over 128 finds short columns."),
+        int, typer.Option(help="Characters of a charge id; over 128 finds short columns.")
     ] = 110,
     latency_ms: Annotated[int, typer.Option(min=0, help="Milliseconds that every Bot API call takes longer.")] = 0,
 ) -> None:

@@ -106,6 +106,8 @@ class Actions:
         offer_id: str | None = None,
     ) -> Payment:
         """Press Pay and Confirm on an invoice message, or on an offer known by its id or link."""
+        if chat_id is not None and chat_id < 0:
+            self._group_of(self._people.person(user_id), chat_id)
         if offer_id is None and message_id is not None:
             offer_id = self._messages.for_person(chat_id or user_id, message_id).offer_id
         if offer_id is None:

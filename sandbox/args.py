@@ -41,7 +41,7 @@ class Args:
     def integer(self, name: str, default: int = 0, low: int = -_INT32_MAX - 1, high: int = _INT32_MAX) -> int:
         """Give a number, clamped into its range without a word; what is no number counts as 0."""
         value = self.text(name)
-        return min(max(_leading_integer(value), low), high) if value else default
+        return min(max(leading_integer(value), low), high) if value else default
 
     def boolean(self, name: str) -> bool:
         """Tell whether an argument is `true`, `yes` or `1`, in any case."""
@@ -59,7 +59,7 @@ class Args:
 
     def user_id(self) -> int:
         """Give user_id; raises ApiError when it is missing, no number, zero or negative."""
-        number = _leading_integer(self.text("user_id"))
+        number = leading_integer(self.text("user_id"))
         if number <= 0:
             raise bad_request("Invalid user_id specified")
         return number
@@ -69,6 +69,7 @@ class Args:
         return self.integer(name, 0, 0)
 
 
-def _leading_integer(text: str) -> int:
+def leading_integer(text: str) -> int:
+    """Give the number that a text begins with, else 0, as TDLib's to_integer does."""
     found = _NUMBER.match(text)
     return int(found.group()) if found else 0

@@ -12,7 +12,7 @@ from sandbox.args import Args, Upload
 from sandbox.errors import ApiError, RetryAfterError, bad_request
 from sandbox.faults import Fault, FaultKind
 from sandbox.methods import METHODS
-from sandbox.polling import Poller
+from sandbox.shapes import Json
 from sandbox.wire import to_json
 from sandbox.world import World
 
@@ -23,9 +23,8 @@ _TOKEN = re.compile(r"[0-9]+:[A-Za-z0-9_-]+")
 class BotApi:
     """Answers /bot<token>/<method>."""
 
-    def __init__(self, world: World, poller: Poller) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._poller = poller
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one call."""
@@ -52,7 +51,11 @@ class BotApi:
         if faults.away or (fault is not None and fault.kind is FaultKind.ANSWER_LOST):
             return self._cut(request, method, args)
         self._world.calls.add(method, args.values, status, answer)
-        return web.Response(text=to_json(answer), status=status, headers=headers, content_type="application/json")
+        return _response(answer, status, headers)
+
+    async def not_found(self, _: web.Request) -> web.StreamResponse:
+        """Answer what is no call at all."""
+        return _response(ApiError(404, "Not Found").body(), 404)
 
     def _check_token(self, token: str) -> None:
         if not _TOKEN.fullmatch(token):
@@ -63,10 +66,11 @@ class BotApi:
     async def _run(self, method: str, args: Args) -> Any:
         self._world.clock.run_due()
         if method == "getupdates":
-            return await self._poller.get_updates(args)
+            return await self._world.poller.get_updates(args)
         if method not in METHODS:
             raise ApiError(404, "Not Found: method not found")
-        return METHODS[method](self._world, args)
+        with self._world.clock.one_moment():
+            return METHODS[method](self._world, args)
 
     async def _suffer(self, fault: Fault | None) -> None:
         """Let a fault that comes before the effect do its harm; raises ApiError for 429 and 5xx."""
@@ -100,6 +104,10 @@ class BotApi:
         if request.transport is not None:
             request.transport.abort()
         return web.Response()
+
+
+def _response(answer: Json, status: int, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(text=to_json(answer), status=status, headers=headers, content_type="application/json")
 
 
 async def _read_args(request: web.Request) -> Args:

@@ -9,7 +9,7 @@ from sandbox.clock import VirtualClock
 from sandbox.errors import ControlError, bad_request
 from sandbox.feed import Feed
 from sandbox.invoices import STARS, SUBSCRIPTION_PERIOD_SECONDS, Invoice
-from sandbox.ledger import Affiliate, Ledger, payment_partner
+from sandbox.ledger import Ledger, payment_partner
 from sandbox.messages import Messages
 from sandbox.people import People, Person
 from sandbox.settings import Settings
@@ -40,21 +40,6 @@ class Period:
     first_charge_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class PastPayment:
-    """A payment of some time ago, made by the control API: row and charge, but no update and no message."""
-
-    user_id: int
-    payload: str
-    stars: int
-    at: datetime
-    subscription: bool = False
-    subscription_id: str | None = None
-    refunded_at: datetime | None = None
-    as_paid_media: bool = False
-    affiliate: Affiliate | None = None
-
-
 class Charges:
     """All charges by id; the only place where Stars change hands."""
 
@@ -82,12 +67,12 @@ class Charges:
 
         The caller has seen that the balance is high enough.
         """
-        charge = self._new(person.id, invoice.payload, invoice.total_amount, self._clock.now())
+        charge = self.new(person.id, invoice.payload, invoice.total_amount, self._clock.now())
         if period is not None:
             charge.subscription_id = period.first_charge_id or charge.id
         person.balance_stars -= charge.stars
         partner = payment_partner(person.user(), charge.payload, invoice.subscription_period_seconds)
-        self._ledger.append(self._row(charge, charge.charged_at, source=partner))
+        self._ledger.append(charge_row(charge, charge.charged_at, source=partner))
         self._messages.post_by_person(person, person, {"successful_payment": _successful_payment(charge, period)})
         self._feed.publish("charge", charge_id=charge.id, user_id=person.id)
         return charge
@@ -115,58 +100,29 @@ class Charges:
         self._give_back(charge)
         return charge
 
-    def add_past_payments(self, *, payments: list[PastPayment]) -> list[str]:
-        """Write down payments of some time ago, oldest first; gives their charge ids."""
-        return [self._add_past(payment) for payment in payments]
-
-    def _add_past(self, payment: PastPayment) -> str:
-        charge = self._new(payment.user_id, payment.payload, payment.stars, payment.at)
-        if payment.subscription:
-            charge.subscription_id = payment.subscription_id or charge.id
-        period_seconds = SUBSCRIPTION_PERIOD_SECONDS if payment.subscription else 0
-        partner = payment_partner(
-            self._people.person(payment.user_id).user(),
-            payment.payload,
-            period_seconds,
-            as_paid_media=payment.as_paid_media,
-            affiliate=self._affiliate(payment.affiliate),
-        )
-        self._ledger.append(self._row(charge, payment.at, source=partner))
-        if payment.refunded_at is not None:
-            charge.refunded_at = payment.refunded_at
-            self._ledger.append(self._row(charge, payment.refunded_at, receiver=partner))
-        return charge.id
-
-    def _affiliate(self, affiliate: Affiliate | None) -> Json | None:
-        if affiliate is None:
-            return None
-        return {
-            "affiliate_user": self._people.person(affiliate.user_id).user(),
-            "commission_per_mille": affiliate.commission_per_mille,
-            "amount": affiliate.stars,
-        }
-
     def _give_back(self, charge: Charge) -> None:
         person = self._people.persons[charge.user_id]
         charge.refunded_at = self._clock.now()
         person.balance_stars += charge.stars
         period_seconds = SUBSCRIPTION_PERIOD_SECONDS if charge.subscription_id else 0
         partner = payment_partner(person.user(), charge.payload, period_seconds)
-        self._ledger.append(self._row(charge, charge.refunded_at, receiver=partner))
+        self._ledger.append(charge_row(charge, charge.refunded_at, receiver=partner))
         self._messages.post_service_by_bot(person, {"refunded_payment": _refunded_payment(charge)})
         self._feed.publish("refund", charge_id=charge.id, user_id=person.id)
 
-    def _new(self, user_id: int, payload: str, stars: int, at: datetime) -> Charge:
+    def new(self, user_id: int, payload: str, stars: int, at: datetime) -> Charge:
+        """Make a charge with a new id; no Star moves yet."""
         length = self._settings.charge_id_length - len("stx")
         charge_id = "stx" + "".join(self._random.choices(_ID_ALPHABET, k=length))
         charge = Charge(charge_id, f"{user_id}_{len(self.by_id) + 1}", user_id, stars, payload, at)
         self.by_id[charge_id] = charge
         return charge
 
-    @staticmethod
-    def _row(charge: Charge, at: datetime, *, source: Json | None = None, receiver: Json | None = None) -> Json:
-        date = int(at.timestamp())
-        return without_none(id=charge.id, amount=charge.stars, date=date, source=source, receiver=receiver)
+
+def charge_row(charge: Charge, at: datetime, *, source: Json | None = None, receiver: Json | None = None) -> Json:
+    """Give the StarTransaction of a charge (`source`) or of its refund (`receiver`): the id is the same."""
+    date = int(at.timestamp())
+    return without_none(id=charge.id, amount=charge.stars, date=date, source=source, receiver=receiver)
 
 
 def _successful_payment(charge: Charge, period: Period | None) -> Json:

@@ -9,7 +9,7 @@ from sandbox.charges import Charge, Charges, Period, period_after
 from sandbox.clock import Timer, VirtualClock
 from sandbox.errors import ControlError, bad_request
 from sandbox.feed import Feed
-from sandbox.invoices import LINK_PREFIX, Offer, Offers
+from sandbox.invoices import Offer, Offers
 from sandbox.people import People, Person, Reach
 from sandbox.subscriptions import Subscriptions
 from sandbox.updates import QUERY_LIFE, UpdateQueue
@@ -71,9 +71,7 @@ class Checkout:
     def start(self, *, user_id: int, offer_id: str) -> Payment:
         """Press Confirm on an offer (its id, or a link). Raises ControlError when there is no Pay button for them."""
         person = self._people.person(user_id)
-        offer = self._offers.by_id.get(offer_id.removeprefix(LINK_PREFIX))
-        if offer is None:
-            raise ControlError(f"nothing is offered under {offer_id}")
+        offer = self._offers.find(offer_id)
         if offer.once and offer.chat_id != user_id:
             raise ControlError("a copy of this invoice has no Pay button: it leads to the bot")
         payment = Payment(len(self.payments) + 1, user_id, offer.id, PaymentState.ASKING)

@@ -1,7 +1,8 @@
 """The sandbox's time: real time plus an offset that only grows, and what is due at a moment of it."""
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -40,12 +41,21 @@ class VirtualClock:
         self._numbers = count()
 
     def now(self) -> datetime:
-        """Give the virtual time, UTC; while a timer fires, the moment it was set for."""
+        """Give the virtual time, UTC: while a timer fires the moment it was set for, in one moment that one."""
         return self._moment or self._real() + self.offset
 
     def unix(self) -> int:
         """Give the virtual time as Telegram dates things: whole seconds since 1970."""
         return int(self.now().timestamp())
+
+    @contextmanager
+    def one_moment(self) -> Iterator[None]:
+        """Let no time pass inside: whatever an operation dates bears the same date."""
+        self._moment = self.now()
+        try:
+            yield
+        finally:
+            self._moment = None
 
     def call_at(self, when: datetime, callback: Callable[[], None]) -> Timer:
         """Have `callback` called at `when`; at once, on the next look, if that has passed."""
@@ -62,6 +72,7 @@ class VirtualClock:
         if not timedelta() <= by <= MOVE_MAX:
             raise ValueError(f"the clock goes forward, by at most {MOVE_MAX.days} days at a time")
         self.offset += by
+        self._moment = None
         self.run_due()
         self.on_schedule()
 

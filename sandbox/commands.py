@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sandbox.args import Args
+from sandbox.args import Args, leading_integer
 from sandbox.errors import bad_request
 from sandbox.people import Group, People
 from sandbox.shapes import Json
@@ -82,7 +82,7 @@ class Commands:
         chat = self._people.chat_for_bot(str(scope["chat_id"]))
         if kind != "chat" and not isinstance(chat, Group):
             raise bad_request("BOT_COMMAND_SCOPE_INVALID")
-        user_id = int(scope.get("user_id", 0)) if kind == "chat_member" else 0
+        user_id = leading_integer(str(scope.get("user_id"))) if kind == "chat_member" else 0
         if kind == "chat_member" and user_id <= 0:
             raise bad_request(prefix + "Invalid user_id specified")
         return kind, chat.id, user_id

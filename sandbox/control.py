@@ -41,9 +41,12 @@ class ControlApi:
 
     async def events(self, request: web.Request) -> web.Response:
         """Give what has changed after event number `after`; wait for it up to `timeout` real seconds."""
-        after = int(request.query.get("after", self._world.feed.last))
-        timeout_seconds = min(float(request.query.get("timeout", 0)), EVENTS_TIMEOUT_SECONDS_MAX)
-        events = await self._world.feed.wait(after, timeout_seconds)
+        try:
+            after = int(request.query.get("after", self._world.feed.last))
+            timeout_seconds = float(request.query.get("timeout", 0))
+        except ValueError as refusal:
+            return _answer({"error": str(refusal)}, 422)
+        events = await self._world.feed.wait(after, min(timeout_seconds, EVENTS_TIMEOUT_SECONDS_MAX))
         return _answer({"last": self._world.feed.last, "events": events})
 
     async def file(self, request: web.Request) -> web.Response:
@@ -62,8 +65,14 @@ class ControlApi:
         """Perform an action, or a read, with its arguments in a JSON object."""
         if request.content_type != "application/json":
             return _answer({"error": "Content-Type must be application/json"}, 415)
+        try:
+            arguments = json.loads(await request.read() or b"{}")
+        except ValueError as refusal:
+            return _answer({"error": str(refusal)}, 422)
+        if not isinstance(arguments, dict):
+            return _answer({"error": "the arguments must be a JSON object"}, 422)
         name = request.match_info["operation"]
-        return self._perform(self._actions.get(name) or self._reads.get(name), json.loads(await request.read()))
+        return self._perform(self._actions.get(name) or self._reads.get(name), arguments)
 
     def _perform(self, operation: Operation | None, arguments: dict[str, Any]) -> web.Response:
         if operation is None:
@@ -71,7 +80,9 @@ class ControlApi:
         self._world.clock.run_due()
         try:
             model = _arguments(operation.__func__)(**arguments)  # type: ignore[attr-defined]  # all are methods
-            return _answer({"result": operation(**{name: getattr(model, name) for name in type(model).model_fields})})
+            with self._world.clock.one_moment():
+                result = operation(**{name: getattr(model, name) for name in type(model).model_fields})
+            return _answer({"result": result})
         except ValidationError as refusal:
             return _answer({"error": str(refusal)}, 422)
         except ControlError as refusal:
@@ -88,11 +99,13 @@ def _reads(world: World) -> dict[str, Operation]:
         "chat": views.chat,
         "updates_waiting": views.updates_waiting,
         "updates_past": views.updates_past,
+        "polling": views.polling,
         "ledger": views.ledger,
         "ledger_length": views.ledger_length,
         "balance": views.balance,
         "charges": views.charges,
         "payments": views.payments,
+        "offer": views.offer,
         "payment": world.checkout.payment,
         "callback": world.callbacks.find,
         "subscriptions": world.subscriptions.listing,
@@ -118,7 +131,7 @@ def _actions(world: World) -> dict[str, Operation]:
         "start_payment": world.actions.start_payment,
         "forward_invoice": world.actions.forward_invoice,
         "refund_elsewhere": world.charges.refund_elsewhere,
-        "add_past_payments": world.charges.add_past_payments,
+        "add_past_payments": world.history.add_past_payments,
         "add_other": world.ledger.add_other,
         "add_rows": world.ledger.add_rows,
         "push_raw": world.queue.push_raw,

@@ -1,5 +1,6 @@
 """What Telegram finds in a text by itself: commands, mentions, links; and reading a text argument."""
 
+import json
 import re
 
 from sandbox.args import Args
@@ -40,19 +41,47 @@ def read_formatted(args: Args, name: str, length_max: int) -> tuple[str, list[Js
     """
     text = args.text(name)
     mode = args.text("parse_mode").lower()
-    if len(text.encode(errors="surrogatepass")) > SOURCE_BYTES_MAX:
+    if not _is_utf8(text):
+        raise bad_request("Text must be encoded in UTF-8")
+    if len(text.encode()) > SOURCE_BYTES_MAX:
         raise bad_request("Text is too long")
-    entities: list[Json] = []
     if mode == "html":
         text, entities = parse_html(text)
+    elif mode in ("markdown", "markdownv2"):
+        raise bad_request("the sandbox reads no Markdown: send HTML, or entities")
     elif mode not in ("", "none"):
         raise bad_request("Unsupported parse_mode")
     else:
-        entities = args.json("entities", "Can't parse entities JSON object") or []
+        entities = _read_entities(args, "entities" if name == "text" else f"{name}_entities")
     text, entities = _trim(text, entities)
     if utf16_length(text) > length_max:
         raise bad_request("Message is too long" if name == "text" else "Message caption is too long")
     return text, merge_found(text, entities)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read_entities(args: Args, name: str) -> list[Json]:
+    """Read MessageEntity objects; what is no JSON array counts as none (Client.cpp, get_input_entities)."""
+    try:
+        entities = json.loads(args.text(name))
+    except ValueError:
+        return []
+    if not isinstance(entities, list):
+        return []
+    for entity in entities:
+        if not isinstance(entity, dict):
+            raise bad_request("Can't parse MessageEntity: expected an Object")
+        for field, kind in (("type", str), ("offset", int), ("length", int)):
+            if not isinstance(entity.get(field), kind):
+                raise bad_request(f"Can't parse MessageEntity: Can't find field \"{field}\"")
+    return entities
 
 
 def merge_found(text: str, entities: list[Json]) -> list[Json]:

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from sandbox.args import Args
-from sandbox.errors import bad_request
+from sandbox.errors import ControlError, bad_request
 from sandbox.settings import Switches
 from sandbox.shapes import Json
 
@@ -19,6 +19,7 @@ PAYLOAD_BYTES_MAX = 128
 AMOUNT_MAX = 9999_9999_9999
 LINK_PREFIX = "https://t.me/$"
 _START_PARAMETER = re.compile(r"[A-Za-z0-9_-]{0,64}")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _FLAGS = (
     "need_name",
     "need_phone_number",
@@ -90,6 +91,13 @@ class Offers:
         self.by_id[offer.id] = offer
         return offer
 
+    def find(self, offer_id: str) -> Offer:
+        """Find an offer by its id or its link; raises ControlError."""
+        offer = self.by_id.get(offer_id.removeprefix(LINK_PREFIX))
+        if offer is None:
+            raise ControlError(f"nothing is offered under {offer_id}")
+        return offer
+
 
 @dataclass(frozen=True, slots=True)
 class InvoiceRequest:
@@ -107,6 +115,8 @@ def read_invoice(args: Args) -> InvoiceRequest:
     title = args.required("title")
     description = args.required("description")
     payload = args.required("payload")
+    if any("\ud800" <= character <= "\udfff" for character in payload):
+        raise bad_request("The payload must be encoded in UTF-8")
     currency = args.required("currency")
     args.required("prices")
     amounts = _read_prices(args.json("prices", "Can't parse prices JSON object"))
@@ -141,7 +151,7 @@ def check_on_server(request: InvoiceRequest, switches: Switches, *, link: bool) 
     guess; the order is ours.
     """
     invoice = request.invoice
-    if len(invoice.payload.encode(errors="surrogatepass")) > PAYLOAD_BYTES_MAX:
+    if len(invoice.payload.encode()) > PAYLOAD_BYTES_MAX:
         raise bad_request("INVOICE_PAYLOAD_INVALID")
     if len(invoice.title) > TITLE_LENGTH_MAX or len(invoice.description) > DESCRIPTION_LENGTH_MAX:
         raise bad_request("MEDIA_INVALID")
@@ -187,16 +197,15 @@ def _read_price(price: Any) -> int:
         raise bad_request(prefix + "LabeledPrice label must be non-empty")
     if "amount" not in price:
         raise bad_request(prefix + 'Can\'t find field "amount"')
-    try:
-        return int(str(price["amount"]))
-    except ValueError:
-        raise bad_request(prefix + 'Field "amount" must be a Number') from None
+    if not _WHOLE_NUMBER.fullmatch(str(price["amount"])):
+        raise bad_request(prefix + 'Field "amount" must be a Number')
+    return int(price["amount"])
 
 
 def _read_tips(args: Args) -> bool:
     """Read the tips, which Stars do not have; tell whether there are any."""
     most = args.text("max_tip_amount")
-    if most and not most.lstrip("-").isdigit():
+    if most and not _WHOLE_NUMBER.fullmatch(most):
         raise bad_request('Can\'t parse "max_tip_amount" as Number')
     suggested = args.json("suggested_tip_amounts", "Can't parse suggested_tip_amounts JSON object")
     if suggested is not None and not isinstance(suggested, list):

@@ -21,11 +21,10 @@ _OTHER_KINDS = (
 )
 
 
-def read_inline_keyboard(args: Args, *, invoice: bool = False) -> Json | None:
+def read_inline_keyboard(args: Args) -> Json | None:
     """Give the InlineKeyboardMarkup of a call, None when there is none or it is another kind of keyboard.
 
-    Raises ApiError: markup that does not parse, a button without a kind, callback_data over 64 bytes,
-    a Pay button anywhere but first in an invoice.
+    Raises ApiError: markup that does not parse, a button without a kind, callback_data over 64 bytes.
     """
     markup = args.json("reply_markup", "Can't parse reply keyboard markup JSON object")
     if markup is None:
@@ -37,9 +36,7 @@ def read_inline_keyboard(args: Args, *, invoice: bool = False) -> Json | None:
         return None
     if not isinstance(rows, list):
         raise bad_request('Field "inline_keyboard" must be of type Array')
-    keyboard = [_read_row(row) for row in rows]
-    _check_pay([button for row in keyboard for button in row], invoice=invoice)
-    keyboard = [row for row in keyboard if row]
+    keyboard = [row for row in map(_read_row, rows) if row]
     return {"inline_keyboard": keyboard} if keyboard else None
 
 
@@ -71,8 +68,9 @@ def _read_button(button: Any) -> Json:
     return {name: value for name, value in button.items() if value is not None}
 
 
-def _check_pay(buttons: list[Json], *, invoice: bool) -> None:
-    """Check where Pay stands; which of the two texts answers which case is a guess."""
+def check_pay_button(markup: Json | None, *, invoice: bool) -> None:
+    """Raise ApiError for Pay anywhere but first in an invoice; which text answers which case is a guess."""
+    buttons = [button for row in (markup or {}).get("inline_keyboard", []) for button in row]
     if invoice and buttons and not buttons[0].get("pay"):
         raise bad_request("REPLY_MARKUP_BUY_EMPTY")
     if any(button.get("pay") for button in (buttons[1:] if invoice else buttons)):

@@ -1,6 +1,5 @@
 """The bot's Star ledger: every movement oldest first, as getStarTransactions tells it, and the balance."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from random import Random
@@ -35,15 +34,6 @@ class OtherRow(StrEnum):
     ADS = "ads"
     PAID_BROADCAST = "paid_broadcast"
     OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class Affiliate:
-    """Who brought a buyer, and what it cost: `stars` of commission, negative in a refund."""
-
-    user_id: int
-    commission_per_mille: int
-    stars: int
 
 
 class Ledger:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from sandbox.args import leading_integer
 from sandbox.errors import ApiError, ControlError, bad_request
 from sandbox.feed import Feed
 from sandbox.shapes import Json, without_none
@@ -177,11 +178,8 @@ class People:
         """
         if not chat_id:
             raise bad_request("chat_id is empty")
-        try:
-            number = int(chat_id)
-        except ValueError:
-            # Only groups and channels are found by @username, and the sandbox's have none.
-            raise bad_request("chat not found") from None
+        # Only groups and channels are found by @username, and the sandbox's have none.
+        number = leading_integer(chat_id)
         if number in self.groups:
             group = self.groups[number]
             if group.bot_removed:

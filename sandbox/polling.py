@@ -9,6 +9,7 @@ from time import monotonic
 
 from sandbox.args import Args
 from sandbox.errors import ApiError
+from sandbox.feed import Feed
 from sandbox.shapes import Json
 from sandbox.updates import UpdateQueue
 
@@ -22,8 +23,9 @@ CONFLICT = "Conflict: terminated by other getUpdates request; make sure that onl
 class Poller:
     """The one place where updates leave; at most one call is held."""
 
-    def __init__(self, queue: UpdateQueue) -> None:
+    def __init__(self, queue: UpdateQueue, feed: Feed) -> None:
         self._queue = queue
+        self._feed = feed
         self._offset: int | None = None
         self._started_at = 0.0
         self._held: asyncio.Future[bool] | None = None
@@ -54,6 +56,11 @@ class Poller:
             raise ApiError(409, CONFLICT)
         return self._queue.take(offset, limit)
 
+    @property
+    def holding(self) -> bool:
+        """Tell whether a call is held: the bot waits for updates."""
+        return self._held is not None
+
     def wake(self) -> None:
         """Let the held call answer with what there is."""
         self._settle(replaced=False)
@@ -66,6 +73,7 @@ class Poller:
         self._settle(replaced=True)
         held: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._held = held
+        self._feed.publish("poll")
         try:
             async with asyncio.timeout(timeout_seconds):
                 return await held

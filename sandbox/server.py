@@ -11,7 +11,6 @@ from sandbox.bot_api import BotApi
 from sandbox.client import SandboxClient
 from sandbox.clock import VirtualClock
 from sandbox.control import ControlApi
-from sandbox.polling import Poller
 from sandbox.settings import Settings
 from sandbox.world import World
 
@@ -41,13 +40,12 @@ async def running_sandbox(
 ) -> AsyncIterator[SandboxServer]:
     """Run a sandbox; port 0 takes a free one. Raises OSError when the port is taken."""
     world = World(settings or Settings())
-    poller = Poller(world.queue)
-    world.queue.on_push = poller.wake
-    world.faults.on_away = poller.wake
     app = web.Application(client_max_size=BODY_BYTES_MAX)
     app.router.add_routes(ControlApi(world).routes())
-    app.router.add_route("*", "/bot{token}/{method}", BotApi(world, poller).handle)
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+    bot_api = BotApi(world)
+    app.router.add_route("*", "/bot{token}/{method}", bot_api.handle)
+    app.router.add_route("*", "/{tail:.*}", bot_api.not_found)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     driver = asyncio.create_task(_drive(world.clock))
     try:
@@ -59,8 +57,8 @@ async def running_sandbox(
         driver.cancel()
         with suppress(asyncio.CancelledError):
             await driver
-        poller.wake()
-        world.feed.wake()
+        world.poller.wake()
+        world.faults.release_holds()
         await runner.cleanup()
 
 

@@ -65,6 +65,18 @@ class Subscriptions:
         self._schedule(subscription)
         self._changed(subscription)
 
+    def adopt(self, charge: Charge, invoice: Invoice, ends_at: datetime) -> None:
+        """Take over a charge of the past: the first of a subscription, or one that renewed it."""
+        found = self.by_id.get(charge.subscription_id or "")
+        if found is None:
+            self.begin(charge, invoice, ends_at)
+            found = self.by_id[charge.id]
+        else:
+            found.ends_at = ends_at
+            self._reschedule(found)
+        over = ends_at <= self._clock.now()
+        found.state = SubscriptionState.ENDED if over else SubscriptionState.ACTIVE
+
     def listing(self, *, user_id: int | None = None) -> list[Subscription]:
         """Give all subscriptions, or those of a person."""
         return [found for found in self.by_id.values() if user_id in (None, found.user_id)]
@@ -133,11 +145,15 @@ class Subscriptions:
     def _schedule(self, subscription: Subscription) -> None:
         self._timers[subscription.id] = self._clock.call_at(subscription.ends_at, lambda: self._reach_end(subscription))
 
+    def _reschedule(self, subscription: Subscription) -> None:
+        self._timers[subscription.id].cancel()
+        self._schedule(subscription)
+
     def _reach_end(self, subscription: Subscription) -> None:
         if subscription.state is SubscriptionState.CANCELED:
             subscription.state = SubscriptionState.ENDED
             self._changed(subscription)
-        else:
+        elif subscription.state is not SubscriptionState.ENDED:
             self._renew(subscription)
 
     def _renew(self, subscription: Subscription) -> None:
@@ -150,8 +166,7 @@ class Subscriptions:
         # A late renewal begins when it is paid, an early one where the period before it ends.
         subscription.ends_at = period_after(max(subscription.ends_at, self._clock.now()))
         subscription.state = SubscriptionState.ACTIVE
-        self._timers[subscription.id].cancel()
-        self._schedule(subscription)
+        self._reschedule(subscription)
         self._charges.take(person, subscription.invoice, Period(subscription.ends_at, subscription.id))
         self._changed(subscription)
 

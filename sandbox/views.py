@@ -6,6 +6,7 @@ from sandbox.calls import Call
 from sandbox.charges import Charge
 from sandbox.checkout import Payment
 from sandbox.faults import Fault, UpdateFault
+from sandbox.invoices import Offer
 from sandbox.messages import ChatMessage
 from sandbox.people import Group, Person
 from sandbox.settings import Switches
@@ -67,6 +68,10 @@ class Views:
         self._world.queue.waiting()  # lets what has expired go first
         return list(self._world.queue.past)
 
+    def polling(self) -> bool:
+        """Tell whether a getUpdates call is held: the bot is there and waits."""
+        return self._world.poller.holding
+
     def ledger(self, *, offset: int = 0, limit: int = 1_000) -> list[Json]:
         """Give rows of the ledger, oldest first."""
         return self._world.ledger.page(offset, limit)
@@ -86,6 +91,10 @@ class Views:
     def payments(self) -> list[Payment]:
         """Give all attempts to pay, in order."""
         return list(self._world.checkout.payments.values())
+
+    def offer(self, *, offer_id: str) -> Offer:
+        """Give what is offered by an invoice message or a link. Raises ControlError."""
+        return self._world.offers.find(offer_id)
 
     def calls(self, *, method: str | None = None, after: int = 0) -> list[Call]:
         """Give the bot's calls after a number."""

@@ -16,10 +16,12 @@ from sandbox.errors import ControlError
 from sandbox.faults import Faults
 from sandbox.feed import Feed
 from sandbox.files import Files
+from sandbox.history import History
 from sandbox.invoices import Offers
 from sandbox.ledger import Ledger
 from sandbox.messages import Messages
 from sandbox.people import People
+from sandbox.polling import Poller
 from sandbox.settings import Settings, Switches
 from sandbox.subscriptions import Subscriptions
 from sandbox.updates import UpdateQueue
@@ -53,6 +55,9 @@ class World:
         self.feed = Feed()
         self.faults = Faults(self.feed)
         self.queue = UpdateQueue(self.clock, self.feed, self.faults, random)
+        self.poller = Poller(self.queue, self.feed)
+        self.queue.on_push = self.poller.wake
+        self.faults.on_away = self.poller.wake
         self.people = People(self.feed)
         self.messages = Messages(self.clock, self.queue, self.people, self.feed, self.bot)
         self.ledger = Ledger(self.clock, self.people, self.feed, random)
@@ -71,6 +76,7 @@ class World:
             self.feed,
             random,
         )
+        self.history = History(self.people, self.charges, self.ledger, self.subscriptions)
         self.callbacks = Callbacks(self.clock, self.queue, self.feed, random)
         self.files = Files(random)
         self.commands = Commands(self.people)

@@ -48,6 +48,11 @@ def get_webhook_info(world: World, _: Args) -> Json:
     return info
 
 
+def accept(_: World, __: Args) -> bool:
+    """Take a setting of the bot's profile that nothing here depends on."""
+    return True
+
+
 def set_my_commands(world: World, args: Args) -> bool:
     """SetMyCommands."""
     world.commands.set(args)
@@ -73,4 +78,8 @@ METHODS: dict[str, Callable[[World, Args], Any]] = {
     "setMyCommands": set_my_commands,
     "getMyCommands": get_my_commands,
     "deleteMyCommands": delete_my_commands,
+    "setMyName": accept,
+    "setMyDescription": accept,
+    "setMyShortDescription": accept,
+    "setChatMenuButton": accept,
 }

@@ -6,7 +6,7 @@ from typing import Any
 from sandbox.args import Args
 from sandbox.entities import CAPTION_LENGTH_MAX, TEXT_LENGTH_MAX, read_formatted
 from sandbox.errors import bad_request
-from sandbox.keyboards import read_inline_keyboard
+from sandbox.keyboards import check_pay_button, read_inline_keyboard
 from sandbox.messages import ChatMessage
 from sandbox.shapes import Json
 from sandbox.world import World
@@ -25,6 +25,7 @@ def edit_message_text(world: World, args: Args) -> Json:
         raise bad_request("There is no text in the message to edit")
     if not text:
         raise bad_request("Text must be non-empty")
+    check_pay_button(markup, invoice=False)
     return world.messages.edit(found, {"text": text, "entities": entities or None, "reply_markup": markup})
 
 
@@ -42,7 +43,9 @@ def edit_message_caption(world: World, args: Args) -> Json:
 def edit_message_reply_markup(world: World, args: Args) -> Json:
     """EditMessageReplyMarkup."""
     markup = read_inline_keyboard(args)
-    return world.messages.edit(_to_edit(world, args), {"reply_markup": markup})
+    found = _to_edit(world, args)
+    check_pay_button(markup, invoice=found.offer_id is not None)
+    return world.messages.edit(found, {"reply_markup": markup})
 
 
 def delete_message(world: World, args: Args) -> bool:

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from sandbox.args import Args
+from sandbox.args import Args, leading_integer
 from sandbox.entities import CAPTION_LENGTH_MAX, TEXT_LENGTH_MAX, read_formatted
 from sandbox.errors import bad_request
 from sandbox.invoices import check_amounts, check_on_server, read_invoice
-from sandbox.keyboards import read_inline_keyboard
+from sandbox.keyboards import check_pay_button, read_inline_keyboard
 from sandbox.people import Group, Person
 from sandbox.shapes import Json, without_none
 from sandbox.world import World
@@ -56,7 +56,7 @@ def send_document(world: World, args: Args) -> Json:
 def send_invoice(world: World, args: Args) -> Json:
     """SendInvoice: an offer in a chat."""
     request = read_invoice(args)
-    markup = read_inline_keyboard(args, invoice=True)
+    markup = read_inline_keyboard(args)
     chat = world.people.chat_for_bot(args.text("chat_id"))
     check_amounts(request)
     world.people.check_reachable(chat)
@@ -92,6 +92,7 @@ def _send_file(world: World, args: Args, content: Json) -> Json:
 def _post(world: World, args: Args, chat: Person | Group, content: Json, offer_id: str | None = None) -> Json:
     replied = _replied(world, args, chat)
     protected = True if args.boolean("protect_content") else None
+    check_pay_button(content["reply_markup"], invoice="invoice" in content)
     content = without_none(reply_to_message=replied, has_protected_content=protected, **content)
     return world.messages.post_by_bot(chat, content, offer_id)
 
@@ -99,7 +100,9 @@ def _post(world: World, args: Args, chat: Person | Group, content: Json, offer_i
 def _replied(world: World, args: Args, chat: Person | Group) -> Json | None:
     """Give the message that is replied to; raises ApiError when it is gone, unless the call allows that."""
     parameters = args.json("reply_parameters", "Can't parse reply parameters JSON object") or {}
-    message_id = int(parameters.get("message_id", 0)) or args.message_id("reply_to_message_id")
+    if not isinstance(parameters, dict):
+        raise bad_request("Object expected as reply parameters")
+    message_id = leading_integer(str(parameters.get("message_id", 0))) or args.message_id("reply_to_message_id")
     if not message_id:
         return None
     found = world.messages.chats.get(chat.id, {}).get(message_id)

@@ -5,8 +5,10 @@ from datetime import datetime
 from pydantic import TypeAdapter
 
 from sandbox.actions import ForwardedInvoice
-from sandbox.charges import Charge, PastPayment
+from sandbox.charges import Charge
 from sandbox.checkout import Payment, PaymentState
+from sandbox.history import PastPayment
+from sandbox.invoices import Offer
 from sandbox.ledger import OtherRow
 from sandbox.remote.transport import NUMBER, ROW, ROWS, Transport
 from sandbox.shapes import Json
@@ -16,6 +18,7 @@ _CHARGE = TypeAdapter(Charge)
 _CHARGES = TypeAdapter(list[Charge])
 _FORWARDED = TypeAdapter(ForwardedInvoice)
 _IDS = TypeAdapter(list[str])
+_OFFER = TypeAdapter(Offer)
 _PAYMENT = TypeAdapter(Payment)
 _PAYMENTS = TypeAdapter(list[Payment])
 _SUBSCRIPTION = TypeAdapter(Subscription)
@@ -24,6 +27,10 @@ _SUBSCRIPTIONS = TypeAdapter(list[Subscription])
 
 class MoneyCalls(Transport):
     """What concerns Stars."""
+
+    async def offer(self, offer: str) -> Offer:
+        """Give what a link or an offer's id offers."""
+        return await self.call(_OFFER, "offer", offer_id=offer)
 
     async def start_payment(
         self,

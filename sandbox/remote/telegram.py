@@ -17,6 +17,7 @@ _ABOUT = TypeAdapter(About)
 _CALLS = TypeAdapter(list[Call])
 _CLOCK = TypeAdapter(ClockReading)
 _FAULTS = TypeAdapter(FaultsView)
+_FLAG = TypeAdapter(bool)
 _SWITCHES = TypeAdapter(Switches)
 _UPDATE = TypeAdapter(UpdateRecord)
 _UPDATES = TypeAdapter(list[UpdateRecord])
@@ -72,6 +73,14 @@ class TelegramCalls(Transport):
             return not await self.updates_waiting()
 
         await self.wait_until(none_waits, timeout_seconds=timeout_seconds, what="the confirmation of all updates")
+
+    async def wait_until_polling(self, *, timeout_seconds: float = 10.0) -> None:
+        """Wait until a getUpdates call of the bot is held: it is there, and has nothing to do."""
+
+        async def polling() -> bool:
+            return await self.call(_FLAG, "polling")
+
+        await self.wait_until(polling, timeout_seconds=timeout_seconds, what="a long poll of the bot")
 
     async def faults(self) -> FaultsView:
         """Give what is set to go wrong."""

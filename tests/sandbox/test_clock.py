@@ -1,0 +1,72 @@
+"""Virtual time: it runs, it is moved, and what is due happens in order at its own moment."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox.client import SandboxClient
+from sandbox.clock import VirtualClock, real_now
+from sandbox.people import Person
+from sandbox.remote.transport import SandboxError
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+@given(st.lists(st.integers(0, 100), max_size=20), st.integers(0, 100))
+def test_timers_fire_in_order_each_at_its_moment(delays: list[int], step: int) -> None:
+    clock = VirtualClock(lambda: NOON)
+    fired: list[datetime] = []
+    for delay in delays:
+        clock.call_at(NOON + timedelta(seconds=delay), lambda: fired.append(clock.now()))
+    clock.move(timedelta(seconds=step))
+    assert fired == [NOON + timedelta(seconds=delay) for delay in sorted(delays) if delay <= step]
+    assert clock.now() == NOON + timedelta(seconds=step)
+
+
+def test_a_timer_set_by_a_timer_fires_on_the_way() -> None:
+    clock = VirtualClock(lambda: NOON)
+    fired: list[timedelta] = []
+
+    def again() -> None:
+        fired.append(clock.now() - NOON)
+        clock.call_at(clock.now() + timedelta(days=30), again)
+
+    clock.call_at(NOON + timedelta(days=30), again)
+    clock.move(timedelta(days=100))
+    assert fired == [timedelta(days=30), timedelta(days=60), timedelta(days=90)]
+
+
+def test_a_cancelled_timer_does_not_fire() -> None:
+    clock = VirtualClock(lambda: NOON)
+    timer = clock.call_at(NOON, lambda: pytest.fail("it was cancelled"))
+    timer.cancel()
+    clock.run_due()
+    assert clock.next_due() is None
+
+
+def test_no_time_passes_in_one_moment() -> None:
+    seconds = iter(range(10))
+    clock = VirtualClock(lambda: NOON + timedelta(seconds=next(seconds)))
+    with clock.one_moment():
+        assert clock.now() == clock.now()
+    assert clock.now() != clock.now()
+
+
+async def test_it_starts_now_and_dates_what_happens(client: SandboxClient, ann: Person) -> None:
+    before = real_now()
+    reading = await client.clock()
+    assert before <= reading.now <= real_now()
+    assert reading.offset_seconds == 0
+    moved = await client.move_clock(86_400)
+    assert moved.offset_seconds == 86_400
+    sent = await client.send_text(ann.id, "tomorrow")
+    assert sent.message["date"] >= int((before + timedelta(days=1)).timestamp())
+
+
+@pytest.mark.parametrize("seconds", [-1, 10**9, float("inf")])
+async def test_it_goes_forward_by_years_at_most(seconds: float, client: SandboxClient) -> None:
+    with pytest.raises(SandboxError):
+        await client.move_clock(seconds)
+    assert (await client.clock()).offset_seconds == 0

@@ -1,0 +1,49 @@
+"""The command `python -m sandbox`, as a real process."""
+
+import asyncio
+import os
+import signal
+import sys
+
+import pytest
+from aiohttp import ClientSession
+
+
+async def run(*options: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "sandbox",
+        *options,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+async def test_it_prints_where_it_is_and_stops_cleanly(stop: signal.Signals) -> None:
+    process = await run("--port", "0", "--token", "7:secret", "--charge-id-length", "140")
+    assert process.stdout is not None
+    address = (await process.stdout.readline()).decode().split()[-1]
+    async with ClientSession() as http, http.get(address) as response:
+        assert (await response.json())["result"]["id"] == 7
+    process.send_signal(stop)
+    _, errors = await process.communicate()
+    assert (process.returncode, errors) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--host", "192.0.2.1"], "--expose-to-network"),
+        (["--host", "example.com"], "--expose-to-network"),
+        (["--token", "nonsense"], "123456:letters"),
+        (["--charge-id-length", "5"], "at least 24"),
+    ],
+)
+async def test_what_it_will_not_do(options: list[str], words: str) -> None:
+    process = await run(*options)
+    _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert words in errors.decode()
