@@ -75,8 +75,9 @@ async def find_namesakes(session: AsyncSession, username: str) -> Sequence[User]
 
 def _newest_first(user_id: str) -> Select[StripeEvent]:
     happened_at = func.coalesce(StripeEvent.webhook_timestamp, StripeEvent.created_at, StripeEvent.processed_at)
-    # Telegram's times are whole seconds: of a charge and its refund in the same one, the refund is the newer.
-    newest_first = (happened_at.desc().nulls_last(), StripeEvent.refund_of.is_(None), StripeEvent.event_id)
+    # Telegram's times are whole seconds: within one, what was recorded later is newer, and a refund than its charge.
+    recorded_at = StripeEvent.created_at.desc().nulls_last()
+    newest_first = (happened_at.desc().nulls_last(), recorded_at, StripeEvent.refund_of.is_(None), StripeEvent.event_id)
     return select(StripeEvent).where(StripeEvent.customer_id == user_id).order_by(*newest_first)
 
 

@@ -1,0 +1,113 @@
+import pytest
+from loguru import logger
+
+from db.engine import Database
+from payments.catalog import parse_catalog
+from sandbox.checkout import PaymentState
+from sandbox.messages import ChatMessage
+from tests.support.chats import Chats, running_chats
+
+INVOICE = {
+    "title": "Premium, 30 days",
+    "description": "Everything, for 30 days",
+    "start_parameter": "buy_month",
+    "currency": "XTR",
+    "total_amount": 200,
+}
+
+
+def _offered(message: ChatMessage) -> list[str]:
+    return [button["callback_data"] for button in message.buttons()]
+
+
+@pytest.mark.criterion("L1")
+async def test_buy_shows_a_button_for_each_plan_which_sends_its_invoice(chats: Chats) -> None:
+    buyer = chats.people.buyer
+    shown = await chats.answer(buyer, "/buy")
+    assert shown.text() == "What would you like? Press a button, and its invoice comes."
+    assert _offered(shown) == ["month", "bundle", "life"], "retired plans and subscriptions are left out"
+    assert [button["text"] for button in shown.buttons()] == [
+        "Premium, 30 days · 200 ⭐",
+        "Premium and archive · 300 ⭐",
+        "Premium for life · 1,000 ⭐",
+    ]
+    press = await chats.press(buyer, shown, text="Premium, 30 days · 200 ⭐")
+    assert (press.text, press.show_alert) == ("", False)
+    [invoice] = await chats.said(buyer.id, after=shown.message_id)
+    assert invoice.message["invoice"] == INVOICE
+
+
+@pytest.mark.criterion("L1")
+@pytest.mark.parametrize("text", ["/buy month", "/start buy_month", "/BUY  MONTH ", "/buy@sandbox_bot month"])
+async def test_buy_with_a_code_sends_the_invoice_at_once(chats: Chats, text: str) -> None:
+    invoice = await chats.answer(chats.people.buyer, text)
+    assert invoice.message["invoice"] == INVOICE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/buy nothing_such",
+        "/buy old",
+        "/buy auto",
+        "/start buy_",
+        "/buy <b>month",
+        "/buy month month",
+        f"/buy {'x' * 4000}",
+    ],
+)
+async def test_buy_of_what_is_not_on_sale_shows_what_is(chats: Chats, text: str) -> None:
+    shown = await chats.answer(chats.people.buyer, text)
+    assert shown.text() == "That is not on sale. This is:"
+    assert _offered(shown) == ["month", "bundle", "life"]
+
+
+@pytest.mark.parametrize("data", ["nothing_such", "old", "auto"])
+async def test_a_button_of_what_is_no_longer_sold_says_so(chats: Chats, data: str) -> None:
+    shown = await chats.answer(chats.people.buyer, "/buy")
+    press = await chats.press_altered(chats.people.buyer, shown, data)
+    assert (press.text, press.show_alert) == ("This is no longer on sale. Send /buy to see what is.", True)
+    assert await chats.said(chats.people.buyer.id, after=shown.message_id) == []
+
+
+@pytest.mark.parametrize("data", ["buy:month", "month\n", "MONTH", "<b>", "x" * 64, ":", "history:::", "💥"])
+async def test_an_altered_button_is_answered_by_an_alert(chats: Chats, data: str) -> None:
+    shown = await chats.answer(chats.people.buyer, "/buy")
+    press = await chats.press_altered(chats.people.buyer, shown, data)
+    assert (press.text, press.show_alert) == ("This button is out of date. Send the command again.", True)
+    assert await chats.said(chats.people.buyer.id, after=shown.message_id) == []
+
+
+async def test_what_is_held_for_life_is_not_sold_again(chats: Chats) -> None:
+    buyer = chats.people.buyer
+    shown = await chats.answer(buyer, "/buy")
+    await chats.buy(buyer, "life")
+    told = await chats.answer(buyer, "/buy month")
+    assert told.text() == "What this opens is yours for ever already, so there is nothing to pay: /status"
+    press = await chats.press(buyer, shown, text="Premium, 30 days · 200 ⭐")
+    assert (press.text, press.show_alert) == ("This is yours for ever already, so there is nothing to pay.", True)
+    bundle = await chats.answer(buyer, "/buy bundle")
+    assert "invoice" in bundle.message, "the archive in it is not held yet"
+
+
+async def test_a_forwarded_invoice_opens_the_bot_for_an_invoice_of_ones_own(chats: Chats) -> None:
+    invoice = await chats.answer(chats.people.buyer, "/buy month")
+    forwarded = await chats.client.forward_invoice(invoice.chat_id, invoice.message_id)
+    assert forwarded.offer_id is None
+    assert forwarded.url is not None
+    own = await chats.answer(chats.people.other, f"/start {forwarded.url.partition('?start=')[2]}")
+    assert (await chats.pay(chats.people.other, own)).state is PaymentState.PAID
+
+
+async def test_an_empty_shop_says_so_and_names_the_subscriptions_that_it_leaves_out(sqlite_database: Database) -> None:
+    catalog = parse_catalog(
+        '[plans.auto]\ntitle = "T"\ndescription = "D"\nstars = 1\nsubscription = true', "the test's catalog"
+    )
+    lines: list[str] = []
+    sink = logger.add(lines.append, level="WARNING", format="{message}")
+    async with running_chats(sqlite_database, catalog) as chats:
+        logger.remove(sink)
+        for text in ("/buy", "/buy auto"):
+            told = await chats.answer(chats.people.buyer, text)
+            assert told.text() == "Nothing is on sale right now. What you have bought stays yours: /status"
+    assert lines == ["subscriptions are not sold yet, /buy leaves them out: auto\n"]

@@ -1,0 +1,89 @@
+from typing import Any
+
+import pytest
+
+from tests.support.chats import Chats
+
+UNKNOWN_TEXT = "This bot understands commands only. Send /help to see them."
+
+
+@pytest.mark.parametrize("text", ["/start", "/start something", "/start@sandbox_bot"])
+async def test_start_welcomes(chats: Chats, text: str) -> None:
+    told = await chats.answer(chats.people.buyer, text)
+    assert told.text().startswith("Welcome!")
+
+
+async def test_help_names_the_admins_commands_to_admins_only(chats: Chats) -> None:
+    everybodys = (await chats.answer(chats.people.buyer, "/help")).text()
+    admins = (await chats.answer(chats.people.admin, "/help")).text()
+    assert admins.startswith(everybodys)
+    assert "/refund" in admins
+    assert "/refund" not in everybodys
+
+
+async def test_terms_are_there(chats: Chats) -> None:
+    assert (await chats.answer(chats.people.buyer, "/terms")).text().startswith("Terms of sale")
+
+
+async def test_paysupport_gives_what_the_seller_will_ask_for(chats: Chats) -> None:
+    buyer = chats.people.buyer
+    before = (await chats.answer(buyer, "/paysupport")).text()
+    assert before.endswith("There is no payment of yours on record yet.")
+    charge_ids = [await chats.buy(buyer, "month") for _ in range(4)]
+    told = (await chats.answer(buyer, "/paysupport")).text()
+    assert f"Your Telegram id: {buyer.id}" in told
+    assert [charge_id for charge_id in charge_ids if charge_id in told] == charge_ids[1:]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"text": "hello"},
+        {"text": "<b>hello</b> &amp;"},
+        {
+            "sticker": {"file_id": "f", "file_unique_id": "u", "type": "regular", "width": 1, "height": 1}
+            | {"is_animated": False, "is_video": False}
+        },
+        {"photo": [{"file_id": "f", "file_unique_id": "u", "width": 1, "height": 1}], "caption": "look"},
+        {"photo": [{"file_id": "f", "file_unique_id": "u", "width": 1, "height": 1}], "caption": "/nonsense"},
+    ],
+    ids=["text", "markup", "sticker", "photo", "command as a caption"],
+)
+async def test_what_is_no_command_is_answered_politely(chats: Chats, content: dict[str, Any]) -> None:
+    [told] = await chats.send(chats.people.buyer, **content)
+    assert told.text() == UNKNOWN_TEXT
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"pinned_message": {"message_id": 1, "date": 0, "chat": {"id": 1, "type": "private"}}},
+        {"message_auto_delete_timer_changed": {"message_auto_delete_time": 60}},
+        {"write_access_allowed": {}},
+        {"a_field_of_next_year": {}},
+        {},
+    ],
+    ids=str,
+)
+async def test_what_the_app_reports_is_not_answered(chats: Chats, content: dict[str, Any]) -> None:
+    assert await chats.send(chats.people.buyer, **content) == []
+
+
+@pytest.mark.parametrize("kind", ["edited_message", "channel_post", "business_message"])
+async def test_what_is_not_a_message_to_the_bot_is_not_answered(chats: Chats, kind: str) -> None:
+    buyer = chats.people.buyer
+    message = {"message_id": 1, "date": 1, "from": buyer.user(), "chat": buyer.chat(), "text": "/status"}
+    await chats.push({kind: message})
+    assert await chats.said(buyer.id) == []
+
+
+async def test_a_language_without_words_is_answered_in_english(chats: Chats) -> None:
+    await chats.client.rename(chats.people.buyer.id, "Ann", language_code="tlh")
+    assert (await chats.answer(chats.people.buyer, "/start")).text().startswith("Welcome!")
+
+
+async def test_an_admin_who_presses_start_gets_the_admins_menu(chats: Chats) -> None:
+    for person, has_it in ((chats.people.admin, True), (chats.people.buyer, False)):
+        await chats.answer(person, "/start")
+        menu = await chats.client.commands(person.id)
+        assert ("refund" in [command["command"] for command in menu]) is has_it

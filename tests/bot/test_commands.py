@@ -1,0 +1,58 @@
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from aiogram import Bot
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.telegram import TelegramAPIServer
+from aiogram.exceptions import TelegramNetworkError
+
+from bot.commands import register_commands
+from sandbox.faults import FaultKind
+from sandbox.server import SandboxServer, running_sandbox
+
+EVERYBODYS = ["buy", "status", "history", "terms", "paysupport", "help"]
+ADMINS = ["buy", "status", "history", "refund", "terms", "paysupport", "help"]
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[SandboxServer]:
+    async with running_sandbox() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def bot(server: SandboxServer) -> AsyncIterator[Bot]:
+    async with Bot(server.token, session=AiohttpSession(api=TelegramAPIServer.from_base(server.url))) as bot:
+        yield bot
+
+
+async def _menu(server: SandboxServer, user_id: int, chat_id: int | None = None) -> list[str]:
+    return [command["command"] for command in await server.client.commands(user_id, chat_id)]
+
+
+@pytest.mark.criterion("S12")
+async def test_the_admins_menu_is_seen_by_admins_only(server: SandboxServer, bot: Bot) -> None:
+    buyer = await server.client.add_person("Ann")
+    admin = await server.client.add_person("Max", started=True)
+    group = await server.client.add_group("Desk", member_ids=[buyer.id], admin_ids=[admin.id])
+    elsewhere = await server.client.add_group("Elsewhere", member_ids=[buyer.id], admin_ids=[admin.id])
+    await register_commands(bot, [admin.id], group.id)
+    assert await _menu(server, buyer.id) == EVERYBODYS
+    assert await _menu(server, admin.id) == ADMINS
+    assert await _menu(server, admin.id, group.id) == ["history", "refund", "help"]
+    assert await _menu(server, admin.id, elsewhere.id) == []
+
+
+async def test_chats_that_telegram_does_not_know_stop_nothing(server: SandboxServer, bot: Bot) -> None:
+    admin = await server.client.add_person("Max", started=True)
+    group = await server.client.add_group("Desk", admin_ids=[admin.id])
+    await server.client.remove_bot(group.id)
+    await register_commands(bot, [4242, admin.id], group.id)
+    assert await _menu(server, admin.id) == ADMINS
+
+
+async def test_telegram_away_is_the_callers_to_wait_out(server: SandboxServer, bot: Bot) -> None:
+    await server.client.add_fault(FaultKind.CUT_BEFORE, "setMyCommands")
+    with pytest.raises(TelegramNetworkError):
+        await register_commands(bot, [], None)

@@ -1,0 +1,181 @@
+"""The bot's handlers before a sandbox: what people write, press and pay, and what they read."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from aiogram import Bot
+from aiogram.client.default import DefaultBotProperties
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.telegram import TelegramAPIServer
+from aiogram.enums import ParseMode
+from aiogram.types import Update
+
+from bot.handlers import make_dispatcher
+from bot.intake import GetRawUpdates
+from bot.notices import NoticeRenderer
+from bot.outbox import Outbox
+from db.engine import Database
+from payments import events
+from payments.catalog import Catalog
+from payments.checkout import CheckoutDesk
+from payments.incoming import bears_money, read_money
+from payments.payload import PayloadSigner
+from payments.refunds import RefundSender
+from payments.settlement import Settlement
+from payments.telegram import TelegramPaymentHandler
+from payments.worker import Worker
+from sandbox.callbacks import Press
+from sandbox.checkout import Payment
+from sandbox.client import SandboxClient
+from sandbox.messages import ChatMessage
+from sandbox.people import Group, Person
+from sandbox.server import SandboxServer, running_sandbox
+from sandbox.shapes import Json
+from tests.support.money import CATALOG
+
+RICH: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Who is there: two buyers, an admin, the admins' group with all of them in it, and a group that is nobody's."""
+
+    buyer: Person
+    other: Person
+    admin: Person
+    desk: Group
+    elsewhere: Group
+
+
+class Chats:
+    """Somebody's chats with the bot, served update by update; `settle` does what is due in between."""
+
+    def __init__(self, server: SandboxServer, bot: Bot, database: Database, catalog: Catalog, people: People) -> None:
+        self.people = people
+        self.client = server.client
+        self.bot = bot
+        self.database = database
+        self.signer = PayloadSigner(server.token)
+        self.is_clock_broken = False
+        self._now = server.world.clock.now
+        settlement = Settlement(catalog, self.signer, self.clock, [people.desk.id])
+        self._outbox = Outbox(bot, database, NoticeRenderer(self.clock).render, self.clock)
+        sender = RefundSender(database, bot, self.clock)
+        self.worker = Worker(database, settlement, sender, self.clock, on_progress=self._outbox.loop.wake)
+        desk = CheckoutDesk(database, catalog, self.signer, self.clock)
+        self._dispatcher = make_dispatcher(
+            handler=TelegramPaymentHandler(bot, database, self.signer, desk, self.worker, self.clock),
+            database=database,
+            catalog=catalog,
+            signer=self.signer,
+            clock=self.clock,
+            worker=self.worker,
+            admins=frozenset([people.admin.id]),
+            admin_chat_id=people.desk.id,
+        )
+        self._offset = 0
+
+    def clock(self) -> datetime:
+        """Tell the sandbox's time, or raise what no handler expects."""
+        if self.is_clock_broken:
+            raise RuntimeError("the clock of the secret system stands still")
+        return self._now()
+
+    async def say(
+        self, sender: Person, text: str, *, group: Group | None = None, anonymous: bool = False
+    ) -> list[ChatMessage]:
+        """Let somebody write, and return what the bot says to it in that chat."""
+        chat_id = group.id if group else None
+        sent = await self.client.send_text(sender.id, text, chat_id=chat_id, anonymous=anonymous)
+        await self.serve()
+        return await self.said(sent.chat_id, after=sent.message_id)
+
+    async def said(self, chat_id: int, *, after: int = 0) -> list[ChatMessage]:
+        """Return the bot's messages in a chat."""
+        return [each for each in await self.client.chat(chat_id) if each.by_bot and each.message_id > after]
+
+    async def answer(self, sender: Person, text: str, *, group: Group | None = None) -> ChatMessage:
+        """Let somebody write, and return the bot's one message to it."""
+        [message] = await self.say(sender, text, group=group)
+        return message
+
+    async def press(self, presser: Person, message: ChatMessage, *, text: str) -> Press:
+        """Let somebody press the button with this text, and return how it was answered."""
+        chat_id = message.chat_id
+        press = await self.client.press(presser.id, message.message_id, text=text, chat_id=chat_id)
+        await self.serve()
+        return await self.client.press_answer(press.id)
+
+    async def press_altered(self, presser: Person, message: ChatMessage, data: str) -> Press:
+        """Let an altered app send any data from below a message."""
+        press = await self.client.press_stale(presser.id, message.message_id, data)
+        await self.serve()
+        return await self.client.press_answer(press.id)
+
+    async def pay(self, payer: Person, invoice: ChatMessage) -> Payment:
+        """Let somebody press Pay, and see it through to its end, notices and all."""
+        payment = await self.client.start_payment(payer.id, message_id=invoice.message_id, chat_id=invoice.chat_id)
+        await self.serve()
+        payment = await self.client.payment_end(payment.id)
+        await self.settle()
+        return payment
+
+    async def buy(self, buyer: Person, code: str) -> str:
+        """Let somebody buy a plan, and return the charge id."""
+        payment = await self.pay(buyer, await self.answer(buyer, f"/buy {code}"))
+        assert payment.charge_id is not None
+        return payment.charge_id
+
+    async def send(self, sender: Person, **content: object) -> list[ChatMessage]:
+        """Let somebody send a message with any content, and return what the bot says to it in the private chat."""
+        before = len(await self.client.chat(sender.id))
+        head = {"message_id": 999, "date": int(self.clock().timestamp()), "from": sender.user(), "chat": sender.chat()}
+        await self.push({"message": head | content})
+        return [each for each in (await self.client.chat(sender.id))[before:] if each.by_bot]
+
+    async def push(self, update: Json) -> None:
+        """Serve an update as it is given."""
+        await self.client.push_raw(update)
+        await self.serve()
+
+    async def settle(self) -> None:
+        """Do all that is due: updates, refunds, notices."""
+        await self.serve()
+        while await self.worker.work_once() + await self._outbox.deliver_once():
+            await self.serve()
+
+    async def serve(self) -> None:
+        """Serve every update that waits, money first on record as the daemon has it."""
+        while await self.client.updates_waiting():
+            for raw in await self.bot(GetRawUpdates(offset=self._offset, timeout=0)):
+                self._offset = raw["update_id"] + 1
+                update = Update.model_validate(raw, context={"bot": self.bot})
+                fact = read_money(raw) if bears_money(raw) else None
+                if fact is not None:
+                    async with self.database.transaction() as session:
+                        await events.record(session, [fact], self.clock())
+                await self._dispatcher.feed_update(self.bot, update, fact=fact)
+
+
+@asynccontextmanager
+async def running_chats(database: Database, catalog: Catalog = CATALOG) -> AsyncIterator[Chats]:
+    """Run a sandbox with its people, and the handlers before it on the sandbox's clock."""
+    async with running_sandbox() as server:
+        api = AiohttpSession(api=TelegramAPIServer.from_base(server.url))
+        html = DefaultBotProperties(parse_mode=ParseMode.HTML)
+        async with Bot(server.token, session=api, default=html) as bot:
+            people = await _people(server.client)
+            yield Chats(server, bot, database, catalog, people)
+
+
+async def _people(client: SandboxClient) -> People:
+    buyer = await client.add_person("Ann", username="Ann_B", balance_stars=RICH, started=True)
+    other = await client.add_person("Bob", balance_stars=RICH, started=True)
+    admin = await client.add_person("Max", started=True)
+    ids = [buyer.id, other.id, admin.id]
+    desk = await client.add_group("Desk", member_ids=ids, admin_ids=[admin.id])
+    elsewhere = await client.add_group("Elsewhere", member_ids=ids, admin_ids=[admin.id])
+    return People(buyer, other, admin, desk, elsewhere)
