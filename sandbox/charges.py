@@ -1,6 +1,6 @@
 """Charges: Stars that moved from a person to the bot, and back."""
 
-import string
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -14,8 +14,6 @@ from sandbox.messages import Messages
 from sandbox.people import People, Person
 from sandbox.settings import Settings
 from sandbox.shapes import Json, without_none
-
-_ID_ALPHABET = string.ascii_letters + string.digits + "-_"
 
 
 @dataclass(slots=True)
@@ -112,8 +110,8 @@ class Charges:
 
     def new(self, user_id: int, payload: str, stars: int, at: datetime) -> Charge:
         """Make a charge with a new id; no Star moves yet."""
-        length = self._settings.charge_id_length - len("stx")
-        charge_id = "stx" + "".join(self._random.choices(_ID_ALPHABET, k=length))
+        length = self._settings.charge_id_length
+        charge_id = "stx" + urlsafe_b64encode(self._random.randbytes(length)).decode()[: length - len("stx")]
         charge = Charge(charge_id, f"{user_id}_{len(self.by_id) + 1}", user_id, stars, payload, at)
         self.by_id[charge_id] = charge
         return charge
