@@ -17,6 +17,7 @@ from payments.errors import RefundRefusal, RefundRefusedError
 from payments.incoming import REFUND_PREFIX
 from payments.notices import Notice, money_facts, owe
 
+CALL_SECONDS: Final = 30
 LEASE_SECONDS: Final = 60
 """How long a refund is left alone while its call is under way; longer than the call's own time-out."""
 
@@ -39,15 +40,15 @@ async def ask(
         raise RefundRefusedError(RefundRefusal.UNKNOWN)
     if charge.origin != ORIGIN:
         raise RefundRefusedError(RefundRefusal.NOT_OURS)
-    known = await events.refund_of(session, charge_id)
-    if known is not None and known.outcome == Outcome.PARKED:
-        known.due_at = now
-        known.attempts = 0
-        return known
-    if known is not None:
-        is_done = known.outcome == Outcome.REFUNDED or known.webhook_timestamp is not None
+    refund = await events.refund_of(session, charge_id)
+    if refund is None:
+        refund = await open_refund(session, charge, reason=reason, requested_by=requested_by, now=now)
+    elif refund.outcome == Outcome.PARKED:
+        refund.due_at = now
+        refund.attempts = 0
+    else:
+        is_done = refund.outcome == Outcome.REFUNDED or refund.webhook_timestamp is not None
         raise RefundRefusedError(RefundRefusal.ALREADY_REFUNDED if is_done else RefundRefusal.UNDER_WAY)
-    refund = await open_refund(session, charge, reason=reason, requested_by=requested_by, now=now)
     if reply_chat_id is not None:
         user = await session.get_one(User, charge.customer_id)
         facts = money_facts(refund) | {"buyer": user.telegram_id}
@@ -107,7 +108,9 @@ class RefundSender:
             return False
         telegram_id, charge_id = claimed
         try:
-            await self._bot.refund_star_payment(user_id=telegram_id, telegram_payment_charge_id=charge_id)
+            await self._bot.refund_star_payment(
+                user_id=telegram_id, telegram_payment_charge_id=charge_id, request_timeout=CALL_SECONDS
+            )
         except TelegramBadRequest as error:
             if "CHARGE_ALREADY_REFUNDED" not in error.message:
                 raise

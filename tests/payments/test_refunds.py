@@ -1,0 +1,260 @@
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from typing import Final
+
+import pytest
+from aiogram import Bot
+from sqlalchemy import text
+
+from db.engine import Database
+from db.tables import EventStatus, Outcome
+from payments import events
+from payments.errors import RefundRefusal, RefundRefusedError
+from payments.notices import Notice
+from payments.refunds import LEASE_SECONDS, RefundSender
+from payments.worker import Worker
+from sandbox.client import SandboxClient
+from sandbox.faults import FaultKind
+from sandbox.history import PastPayment
+from tests.support.clock import START
+from tests.support.desk import Desk, dump
+from tests.support.money import ADMIN_CHAT_ID, BUYER, STRANGER, charge, refund
+from tests.support.rows import add_other_services_event
+
+ADMIN_ID: Final = 42
+METHOD: Final = "refundStarPayment"
+
+
+async def _sell(desk: Desk, telegram: SandboxClient) -> str:
+    """Let Telegram have a charge of the buyer's, and the desk too; return the charge id."""
+    await telegram.add_person("Buyer", id=BUYER.telegram_id)
+    sold = charge()
+    (charge_id,) = await telegram.add_past_payments(
+        [PastPayment(BUYER.telegram_id, sold.payload, sold.amount, sold.happened_at)]
+    )
+    await desk.take(charge(charge_id))
+    return charge_id
+
+
+async def _refunds_at_telegram(telegram: SandboxClient) -> int:
+    return sum("receiver" in row for row in await telegram.ledger())
+
+
+@pytest.mark.criterion("R2", "R5", "R7")
+async def test_asking_puts_the_refund_on_record(desk: Desk) -> None:
+    await desk.take(charge())
+    now = desk.clock.advance(days=1)
+    await desk.ask_refund("charge-1")
+    event = await desk.event("refund:charge-1")
+    assert (event.event_type, event.refund_of) == ("telegram_stars.refunded", "charge-1")
+    assert (event.amount_cents, event.currency, event.customer_id) == (200, "XTR", await desk.user_id())
+    assert (event.status, event.due_at, event.created_at, event.webhook_timestamp) == (0, now, now, None)
+    assert (event.reason, event.requested_by) == ("wrong plan", "admin:42")
+    # It is Telegram that gives back: until it has, the access stays.
+    await desk.settle("refund:charge-1")
+    assert (await desk.event("refund:charge-1")).status == EventStatus.PENDING
+    assert await desk.holds()
+
+
+@pytest.mark.criterion("R8")
+@pytest.mark.parametrize("is_settled", [False, True], ids=["told", "settled"])
+async def test_what_telegram_has_refunded_is_not_asked_for_again(desk: Desk, *, is_settled: bool) -> None:
+    await desk.take(charge())
+    await desk.record(refund(charge()))
+    if is_settled:
+        await desk.settle("refund:charge-1")
+    await _is_refused(desk, "charge-1", RefundRefusal.ALREADY_REFUNDED)
+
+
+@pytest.mark.criterion("R8")
+async def test_what_is_under_way_is_not_asked_for_again(desk: Desk) -> None:
+    await desk.take(charge())
+    await desk.ask_refund("charge-1")
+    await _is_refused(desk, "charge-1", RefundRefusal.UNDER_WAY)
+    await desk.settle("refund:charge-1", confirmed=True)
+    await _is_refused(desk, "charge-1", RefundRefusal.ALREADY_REFUNDED)
+
+
+@pytest.mark.criterion("I5")
+async def test_what_is_no_charge_of_ours_is_not_refunded(desk: Desk) -> None:
+    await desk.take(refund(charge("unknown")))
+    async with desk.database.transaction() as session:
+        await add_other_services_event(session, "stripe:ch_1", await desk.user_id())
+    await _is_refused(desk, "nothing", RefundRefusal.UNKNOWN)
+    await _is_refused(desk, "refund:unknown", RefundRefusal.UNKNOWN)
+    await _is_refused(desk, "stripe:ch_1", RefundRefusal.NOT_OURS)
+
+
+async def _is_refused(desk: Desk, charge_id: str, refusal: RefundRefusal) -> None:
+    async with desk.database.reading() as session:
+        before = await dump(session)
+    with pytest.raises(RefundRefusedError) as refused:
+        await desk.ask_refund(charge_id)
+    assert refused.value.refusal is refusal
+    async with desk.database.reading() as session:
+        assert await dump(session) == before
+
+
+@pytest.mark.criterion("R1", "R4", "R6", "I4")
+async def test_telegram_gives_back_and_the_access_is_gone(desk: Desk, worker: Worker, telegram: SandboxClient) -> None:
+    charge_id = await _sell(desk, telegram)
+    await desk.ask_refund(charge_id, reply_chat_id=ADMIN_ID)
+    await desk.deliver()
+    assert await desk.due_notices() == []
+    event = await worker.process(f"refund:{charge_id}")
+    assert event is not None
+    assert (event.status, event.outcome, event.processed_at) == (EventStatus.PROCESSED, Outcome.REFUNDED, START)
+    assert not await desk.holds()
+    assert (await telegram.person(BUYER.telegram_id)).balance_stars == 200
+    assert [(notice, chat_id) for notice, chat_id, _ in await desk.due_notices()] == [
+        (Notice.REFUND_DONE, ADMIN_ID),
+        (Notice.REFUNDED, BUYER.telegram_id),
+    ]
+
+
+async def test_no_transaction_is_open_while_telegram_is_asked(
+    desk: Desk, worker: Worker, telegram: SandboxClient
+) -> None:
+    charge_id = await _sell(desk, telegram)
+    await desk.ask_refund(charge_id)
+    await telegram.add_fault(FaultKind.HOLD, METHOD)
+    sending = asyncio.create_task(worker.process(f"refund:{charge_id}"))
+    await telegram.wait_until_held()
+    # Whoever else needs this buyer's lock, or SQLite's only one, has it.
+    await desk.take(charge("another"))
+    if not desk.database.is_sqlite:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state ~ 'transaction'"
+        async with desk.database.reading() as session:
+            assert (await session.execute(text(query))).scalar_one() == 0
+    await telegram.release_holds()
+    assert await sending is not None
+
+
+@pytest.fixture
+async def second(desk: Desk, database_url: str, bot: Bot) -> AsyncIterator[Worker]:
+    """Give the worker of another process: connections of its own."""
+    database = Database(database_url)
+    yield Worker(
+        database, desk.settlement, RefundSender(database, bot, desk.clock), desk.clock, on_progress=lambda: None
+    )
+    await database.dispose()
+
+
+@pytest.mark.criterion("S9")
+async def test_two_processes_make_one_call(desk: Desk, worker: Worker, telegram: SandboxClient, second: Worker) -> None:
+    charge_id = await _sell(desk, telegram)
+    await desk.ask_refund(charge_id)
+    await telegram.add_fault(FaultKind.HOLD, METHOD)
+    first = asyncio.create_task(worker.work_once())
+    await telegram.wait_until_held()
+    assert await second.process(f"refund:{charge_id}") is None
+    assert await second.work_once() == 0
+    await telegram.release_holds()
+    assert await first == 1
+    assert len(await telegram.calls(METHOD)) == 1
+    assert (await desk.event(f"refund:{charge_id}")).outcome == Outcome.REFUNDED
+
+
+async def test_a_call_that_died_is_made_again_after_its_lease(
+    desk: Desk, worker: Worker, telegram: SandboxClient
+) -> None:
+    charge_id = await _sell(desk, telegram)
+    await desk.ask_refund(charge_id)
+    await telegram.add_fault(FaultKind.HOLD, METHOD)
+    dying = asyncio.create_task(worker.process(f"refund:{charge_id}"))
+    await telegram.wait_until_held()
+    dying.cancel()
+    await asyncio.wait({dying})
+    await telegram.clear_faults()
+    desk.clock.advance(seconds=LEASE_SECONDS - 1)
+    assert await worker.work_once() == 0
+    desk.clock.advance(seconds=1)
+    assert await worker.work_once() == 1
+    assert (await desk.event(f"refund:{charge_id}")).outcome == Outcome.REFUNDED
+    assert await _refunds_at_telegram(telegram) == 1
+
+
+@pytest.mark.criterion("E1")
+async def test_an_answer_that_was_lost_is_success_at_the_next_attempt(
+    desk: Desk, worker: Worker, telegram: SandboxClient
+) -> None:
+    charge_id = await _sell(desk, telegram)
+    await desk.ask_refund(charge_id)
+    await telegram.add_fault(FaultKind.ANSWER_LOST, METHOD)
+    event = await worker.process(f"refund:{charge_id}")
+    assert event is not None
+    assert (event.status, event.outcome, event.attempts) == (EventStatus.FAILED, None, 1)
+    assert await worker.work_once() == 0
+    desk.clock.advance(seconds=10)
+    assert await worker.work_once() == 1
+    event = await desk.event(f"refund:{charge_id}")
+    assert (event.status, event.outcome) == (EventStatus.PROCESSED, Outcome.REFUNDED)
+    (_, again) = await telegram.calls(METHOD)
+    assert again.answer["description"] == "Bad Request: CHARGE_ALREADY_REFUNDED"
+    assert await _refunds_at_telegram(telegram) == 1
+    assert not await desk.holds()
+
+
+@pytest.mark.criterion("E5")
+async def test_what_telegram_refuses_is_parked_at_once(desk: Desk, worker: Worker, telegram: SandboxClient) -> None:
+    await telegram.add_person("Buyer", id=BUYER.telegram_id)
+    await desk.take(charge("not at Telegram"))
+    await desk.deliver()
+    await desk.ask_refund("not at Telegram")
+    event = await worker.process("refund:not at Telegram")
+    assert event is not None
+    assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, Outcome.PARKED, None)
+    assert "CHARGE_NOT_FOUND" in (event.error or "")
+    assert await desk.told("refund:not at Telegram") == [(Notice.PARKED, ADMIN_CHAT_ID)]
+    assert await desk.holds()
+
+
+@pytest.mark.criterion("E1", "E5")
+@pytest.mark.parametrize(
+    "fault",
+    [{"kind": FaultKind.CUT_BEFORE}, {"kind": FaultKind.SERVER_ERROR}, {"kind": FaultKind.RETRY_AFTER}],
+    ids=["cut", "5xx", "429"],
+)
+async def test_while_telegram_is_away_a_refund_is_tried_with_growing_pauses_then_parked(
+    desk: Desk, worker: Worker, telegram: SandboxClient, fault: dict[str, FaultKind]
+) -> None:
+    charge_id = await _sell(desk, telegram)
+    await desk.deliver()
+    await desk.ask_refund(charge_id)
+    await telegram.add_fault(**fault, method=METHOD, count=events.ATTEMPTS_MAX)
+    pauses = []
+    for _ in range(events.ATTEMPTS_MAX - 1):
+        assert await worker.work_once() == 1
+        due_at = (await desk.event(f"refund:{charge_id}")).due_at
+        assert due_at is not None
+        pauses.append(due_at - desk.clock())
+        desk.clock.now = due_at
+    assert all(longer > shorter for shorter, longer in pairwise(pauses))
+    assert await worker.work_once() == 1
+    event = await desk.event(f"refund:{charge_id}")
+    assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, Outcome.PARKED, None)
+    assert await desk.told(event.event_id) == [(Notice.PARKED, ADMIN_CHAT_ID)]
+
+    # Somebody asks again when Telegram is back.
+    await desk.ask_refund(charge_id, reply_chat_id=ADMIN_ID)
+    assert await worker.work_once() == 1
+    assert (await desk.event(f"refund:{charge_id}")).outcome == Outcome.REFUNDED
+    assert (Notice.REFUND_DONE, ADMIN_ID) in await desk.told(f"refund:{charge_id}")
+    assert await _refunds_at_telegram(telegram) == 1
+
+
+@pytest.mark.criterion("S2")
+async def test_what_a_stranger_paid_goes_back_by_itself_once(
+    desk: Desk, worker: Worker, telegram: SandboxClient
+) -> None:
+    await telegram.add_person("Stranger", id=STRANGER.telegram_id)
+    paid = charge(payer=STRANGER, buyer=BUYER)
+    past = PastPayment(STRANGER.telegram_id, paid.payload, paid.amount, paid.happened_at)
+    (charge_id,) = await telegram.add_past_payments([past])
+    await desk.record(charge(charge_id, payer=STRANGER, payload=paid.payload))
+    while await worker.work_once():
+        pass
+    assert (await telegram.person(STRANGER.telegram_id)).balance_stars == 200
+    assert (await desk.event(charge_id)).outcome == Outcome.REFUNDED
+    assert await _refunds_at_telegram(telegram) == 1
