@@ -97,8 +97,7 @@ class Desk:
 
     async def _catch_up(self) -> None:
         try:
-            while await self.worker.work_once():
-                pass
+            await self.worker.catch_up()
         except Exception as error:
             if not is_away(error):
                 raise

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
@@ -208,6 +208,12 @@ async def due(session: AsyncSession, now: datetime, limit: int) -> Sequence[str]
         .limit(limit)
     )
     return (await session.scalars(query)).all()
+
+
+async def release_claims(session: AsyncSession) -> None:
+    """Free what a process that died had claimed; a call that is made twice for it is refused by Telegram as done."""
+    claimed = update(StripeEvent).where(StripeEvent.claimed_until.is_not(None), StripeEvent.origin == ORIGIN)
+    await session.execute(claimed.values(claimed_until=None))
 
 
 async def next_due_at(session: AsyncSession) -> datetime | None:

@@ -40,6 +40,16 @@ class Worker:
         self._on_progress = on_progress
         self.loop = DueLoop("worker", self.work_once)
 
+    async def catch_up(self) -> None:
+        """Work off what is due at the start of the one active desk: what its predecessor had begun is free again.
+
+        Raises SQLAlchemy's errors when the database is away.
+        """
+        async with self._database.transaction() as session:
+            await events.release_claims(session)
+        while await self.work_once():
+            pass
+
     async def work_once(self) -> int:
         """Process what is due now, at most 50 events; return how many there were.
 
