@@ -31,8 +31,9 @@ async def locked(database: Database, url: str, table: str) -> AsyncIterator[None
     other = Database(url)
     try:
         async with other.transaction() as session:
-            if not database.is_sqlite:
-                await session.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+            # SQLite locks at the first statement, whichever it is.
+            lock = "SELECT 1" if database.is_sqlite else f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"
+            await session.execute(text(lock))
             yield
     finally:
         await other.dispose()
