@@ -72,7 +72,7 @@ class _Turnstile:
 class Database:
     """The engine behind one `DATABASE_URL`, and the transactions on it; services are handed a session."""
 
-    def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
+    def __init__(self, url: str) -> None:
         """Prepare the engines for `url` (`sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://...`); connects later."""
         parsed = make_url(url)
         self.is_sqlite: Final = parsed.get_backend_name() == "sqlite"
@@ -81,7 +81,7 @@ class Database:
             self._writer = _sqlite_engine(parsed, connections=1, can_write=True)
             self._reader = _sqlite_engine(parsed, connections=SQLITE_READERS, can_write=False)
         else:
-            self._writer = self._reader = _postgresql_engine(parsed, pool_size)
+            self._writer = self._reader = _postgresql_engine(parsed)
 
     @property
     def engine(self) -> AsyncEngine:
@@ -162,10 +162,10 @@ def _sqlite_engine(url: URL, *, connections: int, can_write: bool) -> AsyncEngin
     return engine
 
 
-def _postgresql_engine(url: URL, pool_size: int) -> AsyncEngine:
+def _postgresql_engine(url: URL) -> AsyncEngine:
     return create_async_engine(
         url,
-        pool_size=pool_size,
+        pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=STATEMENT_SECONDS,
         pool_recycle=1800,

@@ -4,7 +4,7 @@ PostgreSQL starts at the first test that needs it, once for all xdist workers, a
 """
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -122,25 +122,36 @@ def empty_database_url(engine_name: str, request: pytest.FixtureRequest) -> str:
 
 
 @pytest_asyncio.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
+async def open_database() -> AsyncIterator[Callable[[str], Database]]:
+    """Give what opens the database at a `DATABASE_URL`, as often as the test likes; all are closed at its end.
+
+    Also when it fails: a connection to SQLite that is left open is a thread that keeps pytest from ending.
+    """
+    opened: list[Database] = []
+
+    def open_(url: str) -> Database:
+        opened.append(Database(url))
+        return opened[-1]
+
+    yield open_
+    for database in opened:
+        await database.dispose()
+
+
+@pytest.fixture
+def database(database_url: str, open_database: Callable[[str], Database]) -> Database:
     """Give a migrated database of the bot `BOT_ID`, on each engine."""
-    database = Database(database_url)
-    yield database
-    await database.dispose()
+    return open_database(database_url)
 
 
-@pytest_asyncio.fixture
-async def postgresql_database(postgresql_url: str) -> AsyncIterator[Database]:
-    database = Database(postgresql_url)
-    yield database
-    await database.dispose()
+@pytest.fixture
+def postgresql_database(postgresql_url: str, open_database: Callable[[str], Database]) -> Database:
+    return open_database(postgresql_url)
 
 
-@pytest_asyncio.fixture
-async def sqlite_database(sqlite_url: str) -> AsyncIterator[Database]:
-    database = Database(sqlite_url)
-    yield database
-    await database.dispose()
+@pytest.fixture
+def sqlite_database(sqlite_url: str, open_database: Callable[[str], Database]) -> Database:
+    return open_database(sqlite_url)
 
 
 @pytest.fixture

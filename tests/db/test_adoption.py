@@ -1,6 +1,6 @@
 """A database that other services have used before us keeps its rows, and goes on serving them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -26,10 +26,8 @@ OLD_WRITE = (
 
 
 @pytest.fixture
-async def found(empty_database_url: str) -> AsyncIterator[Database]:
-    database = Database(empty_database_url)
-    yield database
-    await database.dispose()
+def found(empty_database_url: str, open_database: Callable[[str], Database]) -> Database:
+    return open_database(empty_database_url)
 
 
 async def _schema(database: Database) -> dict[str, list[tuple[str, str, bool]]]:
@@ -179,12 +177,13 @@ async def test_tables_that_cannot_be_shared_are_refused_and_left_alone(
 
 
 @pytest.mark.criterion("I8")
-async def test_a_view_on_the_column_to_widen_is_named_and_left_alone(empty_postgresql_url: str) -> None:
+async def test_a_view_on_the_column_to_widen_is_named_and_left_alone(
+    empty_postgresql_url: str, open_database: Callable[[str], Database]
+) -> None:
     view = "CREATE VIEW charges AS SELECT event_id FROM stripe_events"
     await run(empty_postgresql_url, USERS, *events_table(created_at=True), view)
-    found = Database(empty_postgresql_url)
+    found = open_database(empty_postgresql_url)
     before = await _schema(found)
     with pytest.raises(WrongDatabaseError, match=r"\A.*cannot take what.*view.*\Z"):
         await migrate(found, BOT_ID)
     assert await _schema(found) == before
-    await found.dispose()

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 
@@ -131,9 +132,11 @@ async def test_sqlite_writes_are_on_disk_when_they_are_committed(sqlite_database
         assert {name: await session.scalar(text(f"PRAGMA {name}")) for name in pragmas} == pragmas
 
 
-async def test_two_programs_write_one_sqlite_file_in_turn(sqlite_url: str) -> None:
+async def test_two_programs_write_one_sqlite_file_in_turn(
+    sqlite_url: str, open_database: Callable[[str], Database]
+) -> None:
     """A transaction takes the write lock when it begins: what it has read then still holds when it writes."""
-    databases = [Database(sqlite_url), Database(sqlite_url)]
+    databases = [open_database(sqlite_url), open_database(sqlite_url)]
 
     async def add_one(database: Database) -> None:
         async with database.transaction() as session:
@@ -142,12 +145,11 @@ async def test_two_programs_write_one_sqlite_file_in_turn(sqlite_url: str) -> No
 
     await asyncio.gather(*(add_one(database) for database in databases * 5))
     assert await _count_users(databases[0]) == 10
-    for database in databases:
-        await database.dispose()
 
 
-async def test_a_directory_that_is_missing_is_made(empty_sqlite_url: str) -> None:
-    database = Database(empty_sqlite_url.replace("empty.sqlite", "data/desk.sqlite"))
+async def test_a_directory_that_is_missing_is_made(
+    empty_sqlite_url: str, open_database: Callable[[str], Database]
+) -> None:
+    database = open_database(empty_sqlite_url.replace("empty.sqlite", "data/desk.sqlite"))
     async with database.transaction() as session:
         assert await session.scalar(text("SELECT 1")) == 1
-    await database.dispose()

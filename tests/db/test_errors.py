@@ -1,6 +1,6 @@
 """What the two engines really raise, and what we take it for."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -72,14 +72,13 @@ async def test_a_value_that_does_not_fit_is_refused(
 
 
 @pytest.fixture
-async def impatient(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+def impatient(database_url: str, open_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch) -> Database:
     """Open the database so that it gives up on a lock at once."""
     monkeypatch.setattr(db.engine, "SQLITE_BUSY_MILLISECONDS", 1)
     monkeypatch.setattr(db.engine, "LOCK_MILLISECONDS", 1)
     monkeypatch.setattr(db.engine, "STATEMENT_SECONDS", 0.2)
-    database = Database(database_url, pool_size=1)
-    yield database
-    await database.dispose()
+    monkeypatch.setattr(db.engine, "POOL_SIZE", 1)
+    return open_database(database_url)
 
 
 async def test_a_lock_held_by_another_is_no_refusal(database: Database, impatient: Database) -> None:
@@ -109,25 +108,23 @@ async def test_a_connection_that_the_server_ends_is_no_refusal(postgresql_databa
 
 
 async def test_a_statement_that_takes_too_long_is_no_refusal(
-    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+    postgresql_url: str, open_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(db.engine, "STATEMENT_SECONDS", 0.2)
-    database = Database(postgresql_url)
+    database = open_database(postgresql_url)
     with pytest.raises(TimeoutError) as caught:
         async with database.reading() as session:
             await session.execute(text("SELECT pg_sleep(60)"))
     assert is_away(caught.value)
-    await database.dispose()
 
 
 @pytest.mark.parametrize("host", ["/nowhere", "127.0.0.1:1"])
-async def test_a_server_that_is_not_there_is_no_refusal(host: str) -> None:
-    database = Database(f"postgresql+asyncpg://postgres@/desk?host={host}")
+async def test_a_server_that_is_not_there_is_no_refusal(host: str, open_database: Callable[[str], Database]) -> None:
+    database = open_database(f"postgresql+asyncpg://postgres@/desk?host={host}")
     with pytest.raises(OSError, match=r"No such file|Connect call failed") as caught:
         async with database.reading() as session:
             await session.execute(text("SELECT 1"))
     assert is_away(caught.value)
-    await database.dispose()
 
 
 def test_a_bug_is_neither() -> None:

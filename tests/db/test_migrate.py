@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,10 +26,8 @@ OTHER_BOT_ID = 1000002
 
 
 @pytest.fixture
-async def empty_database(empty_database_url: str) -> AsyncIterator[Database]:
-    database = Database(empty_database_url)
-    yield database
-    await database.dispose()
+def empty_database(empty_database_url: str, open_database: Callable[[str], Database]) -> Database:
+    return open_database(empty_database_url)
 
 
 async def _tables(database: Database) -> set[str]:
@@ -51,20 +49,19 @@ async def test_migrating_again_changes_nothing(database: Database, database_url:
     assert await run(database_url, "SELECT id FROM users") == [("u1",)]
 
 
-async def test_two_that_start_at_once_on_an_empty_database_both_succeed(empty_database_url: str) -> None:
-    databases = [Database(empty_database_url) for _ in range(4)]
-    await asyncio.gather(*(migrate(database, BOT_ID) for database in databases))
+async def test_two_that_start_at_once_on_an_empty_database_both_succeed(
+    empty_database_url: str, open_database: Callable[[str], Database]
+) -> None:
+    await asyncio.gather(*(migrate(open_database(empty_database_url), BOT_ID) for _ in range(4)))
     assert await run(empty_database_url, "SELECT bot_id FROM desk") == [(BOT_ID,)]
-    for database in databases:
-        await database.dispose()
 
 
 async def test_a_migration_may_take_longer_than_a_statement(
-    empty_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+    empty_postgresql_url: str, open_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(db.engine, "STATEMENT_SECONDS", 0.05)
-    starting = Database(empty_postgresql_url)
-    other = Database(empty_postgresql_url)
+    starting = open_database(empty_postgresql_url)
+    other = open_database(empty_postgresql_url)
 
     async def has_waited_long() -> bool:
         waiting = await run(
@@ -79,8 +76,6 @@ async def test_a_migration_may_take_longer_than_a_statement(
         migrating = asyncio.create_task(migrate(starting, BOT_ID))
         await until(has_waited_long)
     await migrating
-    await starting.dispose()
-    await other.dispose()
 
 
 async def test_the_models_are_what_the_migrations_make(database: Database) -> None:
