@@ -1,7 +1,7 @@
 """A clock that follows the sandbox's: moved there, it moves here too. Never beside the real Telegram."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import aiohttp
@@ -34,7 +34,7 @@ class FollowedClock:
                 await asyncio.sleep(ASK_SECONDS)
 
     async def ask(self, session: aiohttp.ClientSession) -> None:
-        """Ask once. Raises aiohttp.ClientError."""
+        """Ask once, the sandbox's control operation `clock`. Raises aiohttp.ClientError."""
         async with session.get(self._url, raise_for_status=True) as answer:
             said = await answer.json()
-        self._offset = datetime.fromtimestamp(said["now"], UTC) - utc_now()
+        self._offset = timedelta(seconds=said["result"]["offset_seconds"])

@@ -1,0 +1,84 @@
+"""A bot as a child process: started, killed like a power cut, stopped in good order; its last words are kept."""
+
+import asyncio
+import contextlib
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+LINES_KEPT = 500
+LINE_BYTES_MAX = 1 << 20
+STOP_SECONDS = 12.0
+
+
+class BotProcess:
+    """One command, run at most once at a time.
+
+    `lines` are its last 500 lines of output; `status` is the exit status of the last run (negative: the signal),
+    None before the first has ended. Whoever is in `watchers` is called after each change.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], directory: Path) -> None:
+        self.lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self.status: int | None = None
+        self.watchers: set[Callable[[], None]] = set()
+        self._command = command
+        self._environment = environment
+        self._directory = directory
+        self._process: Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Give the process id, None while it does not run."""
+        return self._process.pid if self._process is not None else None
+
+    async def start(self) -> None:
+        """Start it, unless it runs."""
+        if self._process is not None:
+            return
+        # In a session of its own it gets no Ctrl-C from the terminal: stop() ends it in order.
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdout=PIPE,
+            stderr=STDOUT,
+            env=self._environment,
+            cwd=self._directory,
+            limit=LINE_BYTES_MAX,
+            start_new_session=True,
+        )
+        self._reading = asyncio.create_task(self._read(self._process))
+        self._changed()
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would: SIGKILL."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def stop(self) -> None:
+        """End it with SIGTERM, and wait; after 12 seconds it is killed."""
+        if self._process is None or self._reading is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            await asyncio.wait_for(asyncio.shield(self._reading), STOP_SECONDS)
+        except TimeoutError:
+            self.kill()
+            await self._reading
+
+    async def _read(self, process: Process) -> None:
+        if process.stdout is None:
+            raise ValueError("the process was started without a pipe for its output")
+        while line := await process.stdout.readline():
+            self.lines.append(line.decode(errors="replace").rstrip())
+            self._changed()
+        self.status = await process.wait()
+        self._process = None
+        self._changed()
+
+    def _changed(self) -> None:
+        for watcher in tuple(self.watchers):
+            watcher()

@@ -1,0 +1,112 @@
+"""`python -m sandbox.demo`: a whole shop on this machine, without a Telegram account.
+
+A sandbox, the bot of this checkout on a fresh SQLite file in a temporary folder, three people, and the chat page.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from sandbox.bot_process import BotProcess
+from sandbox.server import SandboxServer, running_sandbox
+from sandbox.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+PORT = 8080
+PORTS_TRIED = 20
+BUYER_STARS = 2_500
+WORDS_SHOWN = 15
+_KEPT_VARIABLES = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV"}
+
+_HINT = """\
+  Ann and Ben buy, Olga is the admin. Press Start, then send /buy, choose a plan, press Pay, and send /status.
+  To give it back, copy the charge id, and let Olga send /refund with it behind.
+  "Behind the scenes" has Telegram's ledger, a clock to move, faults, and a switch to kill the bot.
+  Ctrl-C ends it all and leaves nothing behind."""
+
+
+def main(
+    *,
+    port: Annotated[int, typer.Option(help="Port of the page; if it is taken, the next free one.")] = PORT,
+) -> None:
+    """Run the demo until Ctrl-C."""
+    try:
+        import nicegui  # noqa: F401, PLC0415  # an optional extra, looked for before anything is started
+    except ImportError:
+        typer.echo("The demo's page needs NiceGUI: make setup, or pip install 'starledger[sandbox]'.", err=True)
+        raise typer.Exit(1) from None
+    asyncio.run(_run(port))
+
+
+async def _run(port: int) -> None:
+    from sandbox.page.serving import listening_socket, serving_page  # noqa: PLC0415  # NiceGUI is an optional extra
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    with TemporaryDirectory(prefix="starledger-demo-") as folder:
+        async with running_sandbox(Settings(bot_name="Premium Shop", bot_username="premium_shop_bot")) as sandbox:
+            admin_id = await _add_people(sandbox)
+            bot = _bot_process(Path(folder), sandbox, admin_id)
+            listening = listening_socket("127.0.0.1", port, tries=PORTS_TRIED)
+            async with serving_page(sandbox.url, listening, bot=bot) as url:
+                try:
+                    await bot.start()
+                    typer.echo(f"Open {url} in a browser.\n{_HINT}")
+                    await _tell_of_ends(bot, stop)
+                finally:
+                    await bot.stop()
+
+
+async def _add_people(sandbox: SandboxServer) -> int:
+    """Make two buyers and the admin; gives the admin's id."""
+    await sandbox.client.add_person("Ann", balance_stars=BUYER_STARS, username="ann_reads")
+    await sandbox.client.add_person("Ben", balance_stars=BUYER_STARS, username="ben_listens")
+    return (await sandbox.client.add_person("Olga", last_name="(admin)", username="olga_sells")).id
+
+
+def _bot_process(folder: Path, sandbox: SandboxServer, admin_id: int) -> BotProcess:
+    catalog = shutil.copy(ROOT / "catalog.example.toml", folder / "catalog.toml")
+    settings = {
+        "TELEGRAM_BOT_TOKEN": sandbox.token,
+        "TELEGRAM_API_URL": sandbox.url,
+        "SANDBOX_CLOCK_URL": f"{sandbox.url}/control/clock",
+        "DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'demo.db'}",
+        "CATALOG_FILE": str(catalog),
+        "ADMIN_IDS": str(admin_id),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+    }
+    # Neither the user's own settings nor a .env of the checkout must reach the demo's bot.
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT_VARIABLES}
+    return BotProcess([sys.executable, "-m", "bot", "run"], kept | settings, folder)
+
+
+async def _tell_of_ends(bot: BotProcess, stop: asyncio.Event) -> None:
+    """Wait for the stop; whenever the bot has ended by itself, say so, with its last words."""
+    changed = asyncio.Event()
+    bot.watchers.add(changed.set)
+    stopping = asyncio.create_task(stop.wait())
+    is_running = True
+    while not stop.is_set():
+        changing = asyncio.create_task(changed.wait())
+        await asyncio.wait({stopping, changing}, return_when=asyncio.FIRST_COMPLETED)
+        changing.cancel()
+        changed.clear()
+        was_running, is_running = is_running, bot.pid is not None
+        if was_running and not is_running:
+            words = "\n  ".join(list(bot.lines)[-WORDS_SHOWN:])
+            typer.echo(f"The bot has ended with status {bot.status}. Its last words:\n  {words}", err=True)
+    stopping.cancel()
+    bot.watchers.discard(changed.set)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""Telegram's other side: what a person in a chat does not see."""

@@ -1,0 +1,56 @@
+"""The bot's Star ledger with its balance, as getStarTransactions tells it, the newest on top."""
+
+from sandbox.client import SandboxClient
+from sandbox.page.backstage.cards import ROWS_SHOWN, as_json, card, entry, list_of_newest, refusals_told
+from sandbox.page.elements import box, button, clock_time, day, line, moment, stars
+from sandbox.page.keyed_rows import KeyedRows
+from sandbox.shapes import Json
+
+
+class LedgerCard:
+    """Shows the last hundred rows."""
+
+    def __init__(self, client: SandboxClient) -> None:
+        self._client = client
+        with card("The bot's Stars") as head:
+            with head:
+                self._balance = box("")
+            self._rows = KeyedRows[int, Json](list_of_newest(), self._build)
+
+    async def refresh(self) -> None:
+        """Read the balance and the newest rows."""
+        length = await self._client.ledger_length()
+        first = max(length - ROWS_SHOWN, 0)
+        rows = await self._client.ledger(first, ROWS_SHOWN)
+        balance = await self._client.balance()
+        self._balance.clear()
+        with self._balance:
+            stars(balance["amount"], "balance-pill")
+        self._rows.show(dict(enumerate(rows, start=first)))
+
+    async def update(self, events: list[Json]) -> None:
+        """Read again when a row was added."""
+        if any(event["topic"] == "ledger" for event in events):
+            await self.refresh()
+
+    def _build(self, row: Json) -> None:
+        is_income = "source" in row
+        partner = row.get("source") or row.get("receiver") or {}
+        at = moment(row.get("date", 0))
+
+        async def refund() -> None:
+            await self._client.refund_elsewhere(row["id"])
+
+        with entry() as summary:
+            with summary:
+                line(f"{day(at)}, {clock_time(at)}", "muted when")
+                line(_name(partner), "grow")
+                line(f"{'+' if is_income else '-'}{row.get('amount', 0):,}", "income" if is_income else "expense")
+            as_json(row)
+            if is_income and partner.get("transaction_type") == "invoice_payment":
+                button("Refund it, as Telegram's support would", refusals_told(refund), "button soft")
+
+
+def _name(partner: Json) -> str:
+    user = partner.get("user", {})
+    return str(user.get("first_name") or partner.get("type", ""))

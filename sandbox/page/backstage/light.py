@@ -1,0 +1,49 @@
+"""In the page's head: whether the bot runs, and how far the clock was moved."""
+
+from datetime import timedelta
+
+from nicegui import ui
+
+from sandbox.bot_process import BotProcess
+from sandbox.client import SandboxClient
+from sandbox.page.elements import box, line
+from sandbox.shapes import Json
+
+
+def ahead(offset: timedelta) -> str:
+    """Write how far the clock was moved, in days and hours; empty when it was not."""
+    hours = offset.seconds // 3600
+    parts = [f"{offset.days} d" if offset.days else "", f"{hours} h" if hours else ""]
+    return " ".join(part for part in parts if part)
+
+
+class StatusLight:
+    """Two small words that are there only when something is unusual."""
+
+    def __init__(self, client: SandboxClient, bot: BotProcess | None) -> None:
+        self._client = client
+        with box("status"):
+            self._clock = line("", "badge")
+            self._stopped = line("bot stopped", "badge state-failed")
+        self._stopped.set_visibility(False)
+        if bot is not None:
+            self._follow(bot)
+
+    async def refresh(self) -> None:
+        """Read the clock's offset."""
+        told = ahead(timedelta(seconds=(await self._client.clock()).offset_seconds))
+        self._clock.set_text(f"+{told}")
+        self._clock.set_visibility(bool(told))
+
+    async def update(self, events: list[Json]) -> None:
+        """Read again when the clock was moved."""
+        if any(event["topic"] == "clock" for event in events):
+            await self.refresh()
+
+    def _follow(self, bot: BotProcess) -> None:
+        def show() -> None:
+            self._stopped.set_visibility(bot.pid is None)
+
+        bot.watchers.add(show)
+        ui.context.client.on_delete(lambda: bot.watchers.discard(show))
+        show()

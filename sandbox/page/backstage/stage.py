@@ -1,0 +1,50 @@
+"""The second tab as a whole."""
+
+from sandbox.bot_process import BotProcess
+from sandbox.client import SandboxClient
+from sandbox.page.backstage.bot import BotCard
+from sandbox.page.backstage.calls import CallsCard
+from sandbox.page.backstage.clock import ClockCard
+from sandbox.page.backstage.faults import FaultsCard
+from sandbox.page.backstage.ledger import LedgerCard
+from sandbox.page.backstage.subscriptions import SubscriptionsCard
+from sandbox.page.backstage.updates import UpdatesCard
+from sandbox.page.elements import box
+from sandbox.shapes import Json
+
+
+class Backstage:
+    """All cards; they follow the sandbox while the tab is in sight, and catch up when it comes back."""
+
+    def __init__(self, client: SandboxClient, bot: BotProcess | None) -> None:
+        with box("backstage", "main") as self.root:
+            with box("stage-column"):
+                if bot is not None:
+                    BotCard(bot)
+                clock = ClockCard(client)
+                faults = FaultsCard(client)
+            with box("stage-column"):
+                ledger = LedgerCard(client)
+                subscriptions = SubscriptionsCard(client)
+                updates = UpdatesCard(client)
+            with box("stage-column"):
+                calls = CallsCard(client)
+        self._cards = (clock, faults, ledger, subscriptions, updates, calls)
+        self.root.set_visibility(False)
+
+    async def show(self, *, visible: bool) -> None:
+        """Come into sight, or leave it."""
+        self.root.set_visibility(visible)
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Read everything anew."""
+        if self.root.visible:
+            for card in self._cards:
+                await card.refresh()
+
+    async def update(self, events: list[Json]) -> None:
+        """Read anew what the events touch."""
+        if self.root.visible:
+            for card in self._cards:
+                await card.update(events)

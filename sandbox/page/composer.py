@@ -1,0 +1,97 @@
+"""Where a person writes: the field, the commands that the bot has registered, and Start."""
+
+from typing import TYPE_CHECKING
+
+from nicegui import events, ui
+
+from sandbox.page.elements import box, icon_button, line
+from sandbox.page.hands import Hands
+from sandbox.people import Person, Reach
+
+if TYPE_CHECKING:
+    from sandbox.shapes import Json
+
+_START = {
+    Reach.NOT_STARTED: "Start",
+    Reach.BLOCKED: "Restart bot",
+    Reach.DEACTIVATED: "This account is deleted",
+}
+
+
+class Composer:
+    """The bottom of a pane."""
+
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
+        self._commands: list[Json] = []
+        self._suggestions = box("suggestions")
+        with box("composer") as self._writing:
+            icon_button("menu", "Commands", self._toggle_commands, "menu-button")
+            self._field = (
+                ui.input(placeholder="Message", on_change=self._on_change)
+                .props("borderless dense autocomplete=off")
+                .classes("field")
+                .on("keydown.enter", self._send)
+                .on("keydown.escape", self._suggestions.clear)
+            )
+            self._field.props["aria-label"] = "Message"
+            icon_button("send", "Send", self._send, "send-button")
+        with box("start", "button").props("type=button").on("click", self._start, args=[]) as self._starting:
+            self._start_text = line("")
+
+    def show(self, person: Person) -> None:
+        """Offer the field, or Start while the bot may not write to the person."""
+        is_open = person.reach is Reach.OPEN
+        self._writing.set_visibility(is_open)
+        self._starting.set_visibility(not is_open)
+        self._start_text.set_text(_START.get(person.reach, ""))
+        if person.reach is Reach.DEACTIVATED:
+            self._starting.props("disabled")
+
+    async def _start(self) -> None:
+        await self._hands.send("/start")
+
+    async def _send(self) -> None:
+        text = (self._field.value or "").strip()
+        self._field.set_value("")
+        self._suggestions.clear()
+        if text:
+            await self._hands.send(text)
+
+    async def _toggle_commands(self) -> None:
+        if list(self._suggestions):
+            self._suggestions.clear()
+        else:
+            await self._suggest("/")
+
+    async def _on_change(self, change: events.ValueChangeEventArguments[str | None]) -> None:
+        typed = change.value or ""
+        if typed.startswith("/") and " " not in typed:
+            await self._suggest(typed)
+        else:
+            self._suggestions.clear()
+
+    async def _suggest(self, typed: str) -> None:
+        commands = await self._hands.client.commands(self._hands.user_id)
+        fitting = [command for command in commands if f"/{command['command']}".startswith(typed.lower())]
+        self._suggestions.clear()
+        with self._suggestions:
+            for command in fitting:
+                self._show_suggestion(f"/{command['command']}", command["description"])
+
+    def _show_suggestion(self, command: str, description: str) -> None:
+        async def send() -> None:
+            self._field.set_value("")
+            self._suggestions.clear()
+            await self._hands.send(command)
+
+        def complete() -> None:
+            self._field.set_value(f"{command} ")
+            self._suggestions.clear()
+            self._field.run_method("focus")
+
+        with box("suggestion-row"):
+            with box("suggestion", "button").props("type=button").on("click", send, args=[]):
+                line(command, "suggestion-command")
+                line(description, "suggestion-text")
+            icon_button("north_west", f"Write {command} with more behind it", complete)

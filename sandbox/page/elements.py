@@ -1,0 +1,64 @@
+"""The few building blocks of the page. Text goes in as text: nothing here takes markup."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from nicegui import ui
+
+_COPY = "(event) => { navigator.clipboard.writeText(event.currentTarget.innerText); emit(); }"
+
+
+def box(classes: str, tag: str = "div") -> ui.element:
+    """Make an element with classes of style.css."""
+    return ui.element(tag).classes(classes)
+
+
+def line(text: str, classes: str = "") -> ui.label:
+    """Make a line of text."""
+    return ui.label(text).classes(classes)
+
+
+def button(text: str, on_click: Callable[..., Any], classes: str = "button") -> ui.element:
+    """Make a button with a text."""
+    with box(classes, "button").props("type=button").on("click", on_click, args=[]) as made:
+        ui.label(text)
+    return made
+
+
+def icon_button(icon: str, told: str, on_click: Callable[..., Any], classes: str = "") -> ui.element:
+    """Make a round button with an icon; `told` is its name for who cannot see it, and its tooltip."""
+    made = box(f"icon-button {classes}", "button").on("click", on_click, args=[])
+    made.props["type"], made.props["aria-label"], made.props["title"] = "button", told, told
+    with made:
+        ui.icon(icon)
+    return made
+
+
+def stars(amount: int, classes: str = "") -> ui.element:
+    """Show an amount of Stars."""
+    with box(f"stars {classes}", "span") as made:
+        ui.icon("star")
+        ui.label(f"{amount:,}")
+    return made
+
+
+def copies_on_click(element: ui.element, on_copied: Callable[[], None]) -> None:
+    """Let a click copy an element's text."""
+    element.classes("copies").on("click", on_copied, args=[], js_handler=_COPY)
+    element.props["title"] = "Click to copy"
+
+
+def moment(unix_seconds: int) -> datetime:
+    """Give Telegram's date as an aware time, UTC."""
+    return datetime.fromtimestamp(unix_seconds, UTC)
+
+
+def clock_time(when: datetime) -> str:
+    """Write the time of day, UTC."""
+    return f"{when:%H:%M}"
+
+
+def day(when: datetime) -> str:
+    """Write the day."""
+    return f"{when.day} {when:%B %Y}"

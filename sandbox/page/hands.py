@@ -1,0 +1,113 @@
+"""What a person can do in a chat; each answer shows in that person's own pane."""
+
+import re
+from typing import TYPE_CHECKING
+
+from nicegui import ui
+
+from sandbox.callbacks import Press
+from sandbox.client import SandboxClient
+from sandbox.invoices import LINK_PREFIX
+from sandbox.messages import ChatMessage
+from sandbox.page.elements import box, button, line
+from sandbox.page.sheet import PaymentSheet
+from sandbox.people import Reach
+from sandbox.remote.transport import SandboxError, SandboxTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandbox.shapes import Json
+
+ANSWER_SECONDS = 30.0
+TOAST_SECONDS = 4.0
+_LINK = re.compile(rf"{re.escape(LINK_PREFIX)}(?P<offer>\w+)")
+
+
+class Hands:
+    """One person's hands. `cover` is the layer above the pane's chat, for sheets, alerts and toasts."""
+
+    def __init__(self, client: SandboxClient, user_id: int, bot_username: str, cover: ui.element) -> None:
+        self.client = client
+        self.user_id = user_id
+        self.sheet = PaymentSheet(client, user_id, cover, self.toast)
+        self._cover = cover
+        self._start_link = re.compile(
+            rf"(?:https?://t\.me/|tg://resolve\?domain=){re.escape(bot_username)}(?:[?&]start=(?P<parameter>[\w-]*))?",
+            re.IGNORECASE,
+        )
+
+    async def send(self, text: str) -> None:
+        """Write to the bot."""
+        try:
+            await self.client.send_text(self.user_id, text)
+        except SandboxError as refusal:
+            self.toast(str(refusal))
+
+    async def set_reach(self, reach: Reach) -> None:
+        """Block the bot, or take it back."""
+        await self.client.set_reach(self.user_id, reach)
+
+    async def press(self, message_id: int, data: str) -> None:
+        """Press a button with callback_data and show what the bot answers to it."""
+        try:
+            press = await self.client.press(self.user_id, message_id, data=data)
+            self._show_answer(await self.client.press_answer(press.id, timeout_seconds=ANSWER_SECONDS))
+        except SandboxTimeoutError:
+            self.toast("The bot has not answered.")
+        except SandboxError as refusal:
+            self.toast(str(refusal))
+
+    async def pay(self, found: ChatMessage) -> None:
+        """Open the payment sheet of an invoice message."""
+        invoice: Json = found.message["invoice"]
+        await self.sheet.ask(
+            invoice["title"], invoice["description"], invoice["total_amount"], message_id=found.message_id
+        )
+
+    def is_within(self, address: str) -> bool:
+        """Tell whether an address leads to this bot or to one of its invoices: it is followed here."""
+        return bool(_LINK.fullmatch(address) or self._start_link.fullmatch(address))
+
+    async def open_address(self, address: str) -> None:
+        """Follow an address: an invoice link to its sheet, a link to the bot to its start, others to a new tab."""
+        if offered := _LINK.fullmatch(address):
+            offer = await self.client.offer(offered["offer"])
+            await self.sheet.ask(
+                offer.invoice.title,
+                offer.invoice.description,
+                offer.invoice.total_amount,
+                offer=offer.id,
+                renews=bool(offer.invoice.subscription_period_seconds),
+            )
+        elif started := self._start_link.fullmatch(address):
+            await self.client.start(self.user_id, started["parameter"] or "")
+        else:
+            ui.navigate.to(address, new_tab=True)
+
+    def copied(self) -> None:
+        """Say that something is in the clipboard now."""
+        self.toast("Copied to clipboard")
+
+    def toast(self, text: str) -> None:
+        """Show a short text over the chat for some seconds."""
+        with self._cover:
+            shown = box("toast").props("role=status")
+            with shown:
+                line(text)
+                ui.timer(TOAST_SECONDS, shown.delete, once=True)
+
+    def _show_answer(self, press: Press) -> None:
+        if press.url:
+            with self._cover:
+                ui.timer(0, lambda: self.open_address(press.url), once=True)
+        elif press.show_alert:
+            self._alert(press.text)
+        elif press.text:
+            self.toast(press.text)
+
+    def _alert(self, text: str) -> None:
+        with self._cover, box("veil") as veil, box("alert").props("role=alertdialog"):
+            line(text, "alert-text")
+            close: Callable[[], None] = veil.delete
+            button("OK", close, "text-button")

@@ -1,0 +1,133 @@
+"""The payment sheet: what is sold, for how much, from which balance; then the bot's yes or no."""
+
+from collections.abc import Callable
+from datetime import UTC
+
+from nicegui import ui
+
+from sandbox.charges import Charge
+from sandbox.checkout import Payment, PaymentState
+from sandbox.client import SandboxClient
+from sandbox.page.elements import box, button, copies_on_click, day, icon_button, line, stars
+from sandbox.remote.transport import SandboxError, SandboxTimeoutError
+
+TOP_UP_STARS = 1_000
+PAYMENT_SECONDS = 30.0
+
+_ENDS = {
+    PaymentState.DECLINED: "The bot declined the payment",
+    PaymentState.TIMED_OUT: "Timed out",
+    PaymentState.BALANCE_TOO_LOW: "Not enough Stars",
+    PaymentState.ALREADY_PAID: "Already paid",
+}
+_NOTHING_TAKEN = {
+    PaymentState.TIMED_OUT: "The bot did not answer within 10 seconds.",
+    PaymentState.BALANCE_TOO_LOW: "Your balance is lower than the price.",
+    PaymentState.ALREADY_PAID: "This invoice can be paid once.",
+}
+
+
+class PaymentSheet:
+    """One person's sheet; there is at most one at a time."""
+
+    def __init__(self, client: SandboxClient, user_id: int, cover: ui.element, toast: Callable[[str], None]) -> None:
+        self._client = client
+        self._user_id = user_id
+        self._cover = cover
+        self._toast = toast
+        self._veil: ui.element | None = None
+
+    async def ask(
+        self,
+        title: str,
+        description: str,
+        price_stars: int,
+        *,
+        message_id: int | None = None,
+        offer: str | None = None,
+        renews: bool = False,
+    ) -> None:
+        """Open on an invoice message, or on an offer by link, and let the person confirm."""
+        person = await self._client.person(self._user_id)
+
+        async def confirm() -> None:
+            await self._pay(message_id, offer)
+
+        async def top_up() -> None:
+            await self._client.set_balance(self._user_id, person.balance_stars + max(TOP_UP_STARS, price_stars))
+            await self.ask(title, description, price_stars, message_id=message_id, offer=offer, renews=renews)
+
+        with self._opened("Confirm your purchase"):
+            line(title, "sheet-title")
+            line(description, "sheet-text")
+            stars(price_stars, "price")
+            if renews:
+                line("every 30 days, until you cancel", "muted")
+            with box("balance muted"):
+                line("Your balance")
+                stars(person.balance_stars)
+            if person.balance_stars >= price_stars:
+                button(f"Confirm and pay {price_stars:,} Stars", confirm, "button wide")
+            else:
+                line(f"You need {price_stars - person.balance_stars:,} more Stars.", "sheet-text")
+                button("Get more Stars", top_up, "button wide")
+
+    def show_receipt(self, charge: Charge, title: str) -> None:
+        """Open on a charge: what, when, and its id to copy."""
+        with self._opened("Receipt"):
+            line(title, "sheet-title")
+            stars(charge.stars, "price")
+            line(f"Paid {_when(charge)}", "muted")
+            if charge.refunded_at is not None:
+                line("Refunded", "badge")
+            line("Transaction ID", "muted")
+            copies_on_click(line(charge.id, "run is-code charge-id"), lambda: self._toast("Copied to clipboard"))
+            button("Close", self.close, "button wide")
+
+    def close(self) -> None:
+        """Take the sheet away; a payment that was confirmed goes on."""
+        if self._veil is not None:
+            self._veil.delete()
+            self._veil = None
+
+    async def _pay(self, message_id: int | None, offer: str | None) -> None:
+        with self._opened("Paying") as body:
+            ui.spinner(size="48px")
+            line("Asking the bot…", "sheet-text")
+        try:
+            payment = await self._client.pay(
+                self._user_id, message_id=message_id, offer=offer, timeout_seconds=PAYMENT_SECONDS
+            )
+        except (SandboxError, SandboxTimeoutError) as refusal:
+            self.close()
+            self._toast(str(refusal))
+            return
+        if payment.state is PaymentState.PAID:
+            if not body.is_deleted:
+                self.close()
+        else:
+            self._show_end(payment)
+
+    def _show_end(self, payment: Payment) -> None:
+        with self._opened(_ENDS[payment.state]):
+            ui.icon("block" if payment.state is PaymentState.DECLINED else "hourglass_disabled", size="48px")
+            line(_ENDS[payment.state], "sheet-title")
+            line(payment.error_message or _NOTHING_TAKEN[payment.state], "sheet-text refusal")
+            line("Nothing was charged.", "muted")
+            button("OK", self.close, "button wide")
+
+    def _opened(self, told: str) -> ui.element:
+        self.close()
+        with self._cover:
+            self._veil = box("veil")
+        with self._veil:
+            body = box("sheet").props("role=dialog")
+            body.props["aria-label"] = told
+        with body:
+            icon_button("close", "Close", self.close, "sheet-close")
+        return body
+
+
+def _when(charge: Charge) -> str:
+    at = charge.charged_at.astimezone(UTC)
+    return f"{day(at)}, {at:%H:%M} UTC"
