@@ -46,9 +46,12 @@ class Recorder:
         None: the database did not take them in time, and nothing may be confirmed. What cannot be read, and what the
         database refuses, is in quarantine instead, and missing from the answer. Raises what `ensure_active` raises.
         """
-        if self._writing is not None and not await self._is_done(self._writing):
-            self._note_away("a write hangs")
-            return None
+        if self._writing is not None:
+            if not await self._is_done(self._writing):
+                self._note_away("a write hangs")
+                return None
+            # However it ended, its batch is written again; asyncio complains of an error that nobody looks at.
+            self._writing.exception()
         self._writing = asyncio.create_task(self._write(money))
         if not await self._is_done(self._writing):
             self._note_away("no answer in time")

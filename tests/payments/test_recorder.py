@@ -1,0 +1,141 @@
+import asyncio
+import gc
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+
+from db.tables import QuarantinedUpdate
+from payments.notices import Notice
+from payments.recorder import Recorder
+from tests.support.desk import Desk, counts, dump
+from tests.support.logs import logged
+from tests.support.money import ADMIN_CHAT_ID, STRANGER, charge, charge_update, refund, refund_update
+from tests.support.obstacles import breaking_off, locked, refusing
+from tests.support.rows import add_other_services_event
+from tests.support.waiting import until
+
+CHARGE_UPDATE = charge_update(charge(), 11)
+REFUND_UPDATE = refund_update(refund(charge()), 13)
+
+
+def _unreadable(update_id: int, charge_id: str = "nul\0 and lone \ud800") -> dict[str, Any]:
+    return charge_update(charge(charge_id, payer=STRANGER), update_id)
+
+
+@pytest.fixture
+def recorder(desk: Desk) -> Recorder:
+    return Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], record_seconds=0.2)
+
+
+async def _quarantined(desk: Desk) -> list[QuarantinedUpdate]:
+    async with desk.database.reading() as session:
+        return list(await session.scalars(select(QuarantinedUpdate).order_by(QuarantinedUpdate.update_id)))
+
+
+@pytest.mark.criterion("C1", "O1", "O3")
+async def test_a_batch_is_on_record_when_it_returns(desk: Desk, recorder: Recorder) -> None:
+    with logged() as records:
+        facts = await recorder.record([CHARGE_UPDATE, REFUND_UPDATE])
+    assert facts is not None
+    assert {number: fact.event_id for number, fact in facts.items()} == {11: "charge-1", 13: "refund:charge-1"}
+    assert (await counts(desk.database))["stripe_events"] == 2
+    assert [record["extra"]["charge_id"] for record in records] == ["charge-1", "charge-1"]
+
+
+@pytest.mark.criterion("E3", "E4")
+async def test_what_cannot_be_read_is_kept_raw_and_the_rest_is_recorded(desk: Desk, recorder: Recorder) -> None:
+    bad = _unreadable(12)
+    facts = await recorder.record([CHARGE_UPDATE, bad, REFUND_UPDATE])
+    assert facts is not None
+    assert facts.keys() == {11, 13}
+    assert (await counts(desk.database))["stripe_events"] == 2
+    (kept,) = await _quarantined(desk)
+    assert json.loads(kept.raw) == bad
+    assert (kept.update_id, kept.created_at, kept.resolved_at) == (12, desk.clock(), None)
+    assert "telegram_payment_charge_id" in kept.reason
+    told = await desk.notices(f"quarantine:{kept.id}")
+    assert told == [(Notice.QUARANTINED, ADMIN_CHAT_ID, {"reason": kept.reason})]
+
+
+async def test_an_update_is_quarantined_once_however_often_it_comes(desk: Desk, recorder: Recorder) -> None:
+    # Ids restart after a quiet week: another update under the same id is another row.
+    bad, another = _unreadable(12), _unreadable(12, "another\0")
+    for update in (bad, bad, another, bad):
+        assert await recorder.record([update]) == {}
+    assert len(await _quarantined(desk)) == 2
+    assert len(await desk.told()) == 2
+
+
+@pytest.mark.criterion("I5", "E3")
+async def test_another_services_row_sends_one_update_to_quarantine(desk: Desk, recorder: Recorder) -> None:
+    await recorder.record([CHARGE_UPDATE])
+    async with desk.database.transaction() as session:
+        await add_other_services_event(session, "taken", await desk.user_id())
+    taken = charge_update(charge("taken"), 14)
+    facts = await recorder.record([taken, charge_update(charge("free"), 15)])
+    assert facts is not None
+    assert facts.keys() == {15}
+    (kept,) = await _quarantined(desk)
+    assert (kept.update_id, "another service" in kept.reason) == (14, True)
+
+
+@pytest.mark.criterion("S3")
+async def test_an_update_that_contradicts_its_row_goes_to_quarantine(desk: Desk, recorder: Recorder) -> None:
+    await recorder.record([CHARGE_UPDATE])
+    assert await recorder.record([charge_update(replace(charge(), amount=1), 14)]) == {}
+    (kept,) = await _quarantined(desk)
+    assert "amount_cents" in kept.reason
+    assert (await desk.event("charge-1")).amount_cents == 200
+
+
+@pytest.mark.criterion("E3")
+async def test_what_the_database_refuses_goes_to_quarantine(desk: Desk, recorder: Recorder) -> None:
+    async with refusing(desk.database, "INSERT", "stripe_events"):
+        assert await recorder.record([CHARGE_UPDATE, REFUND_UPDATE]) == {}
+    assert [kept.update_id for kept in await _quarantined(desk)] == [11, 13]
+
+
+@pytest.mark.criterion("E2", "I9")
+async def test_a_database_that_hangs_is_given_up_in_time_and_taken_up_again(
+    desk: Desk, recorder: Recorder, database_url: str
+) -> None:
+    async def is_recorded() -> bool:
+        return await recorder.record([CHARGE_UPDATE]) is not None
+
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    with logged() as records:
+        async with locked(desk.database, database_url, "stripe_events"):
+            # Each returns although the lock is held, and is longer under way than SQLite waits for a lock.
+            for _ in range(10):
+                assert await recorder.record([CHARGE_UPDATE]) is None
+            if not desk.database.is_sqlite:
+                waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = "
+                async with desk.database.reading() as session:
+                    in_flight = await session.execute(text(waiting + "current_database()"))
+                assert in_flight.scalar_one() == 1
+        await until(is_recorded)
+    told = [record["message"] for record in records if "the database is" in record["message"]]
+    assert len(told) == 2
+    assert "away" in told[0]
+    assert "back" in told[1]
+    assert (await counts(desk.database))["stripe_events"] == 1
+    gc.collect()
+    assert complaints == []
+
+
+@pytest.mark.criterion("E2", "I10")
+@pytest.mark.parametrize("engine_name", ["postgresql"])
+async def test_a_connection_that_breaks_confirms_nothing(desk: Desk, recorder: Recorder) -> None:
+    async with desk.database.reading() as session:
+        before = await dump(session)
+    async with breaking_off(desk.database, "INSERT", "stripe_events"):
+        assert await recorder.record([CHARGE_UPDATE]) is None
+        async with desk.database.reading() as session:
+            assert await dump(session) == before
+    facts = await recorder.record([CHARGE_UPDATE])
+    assert facts is not None
+    assert facts.keys() == {11}
