@@ -54,7 +54,7 @@ class Args:
             return None
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise bad_request(refusal) from None
 
     def user_id(self) -> int:

@@ -25,9 +25,18 @@ class BotApi:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._running: set[asyncio.Task[web.StreamResponse]] = set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one call."""
+        """Answer one call. A poll ends with its connection; anything else happens though nobody may hear of it."""
+        if request.match_info["method"].lower() == "getupdates":
+            return await self._answer(request)
+        task = asyncio.create_task(self._answer(request))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
         faults = self._world.faults
         args = Args()
@@ -117,13 +126,17 @@ async def _read_args(request: web.Request) -> Args:
     if request.content_type == "application/json":
         try:
             body = json.loads(await request.read() or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise bad_request("can't parse JSON object") from None
         if not isinstance(body, dict):
             raise bad_request("JSON object expected")
         values |= {name: _as_text(value) for name, value in body.items() if value is not None}
     else:
-        for name, field in (await request.post()).items():
+        try:
+            form = await request.post()
+        except (ValueError, LookupError):  # LookupError: a charset that nobody knows
+            raise bad_request("can't parse the form") from None
+        for name, field in form.items():
             if isinstance(field, web.FileField):
                 content = await asyncio.to_thread(field.file.read)
                 files[name] = Upload(field.filename, field.content_type, content)

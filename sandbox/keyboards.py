@@ -49,23 +49,27 @@ def _read_row(row: Any) -> list[Json]:
 def _read_button(button: Any) -> Json:
     if not isinstance(button, dict):
         raise _button_refusal("InlineKeyboardButton must be an Object")
-    text = button.get("text")
+    text, url, data = (_text_field(button, name) for name in ("text", "url", "callback_data"))
     if text is None:
         raise _button_refusal('Can\'t find field "text"')
-    if not isinstance(text, str):
-        raise _button_refusal('Field "text" must be of type String')
     if not text.strip():
         raise bad_request("Inline keyboard button text must be non-empty")
-    url, data = button.get("url"), button.get("callback_data")
     if url:
         if not _URL.fullmatch(url):
             raise bad_request(f"Inline keyboard button URL '{url}' is invalid: wrong HTTP URL")
     elif data:
-        if len(data.encode()) > CALLBACK_DATA_BYTES_MAX:
+        if len(data.encode(errors="surrogatepass")) > CALLBACK_DATA_BYTES_MAX:
             raise bad_request("BUTTON_DATA_INVALID")
     elif not any(kind in button for kind in _OTHER_KINDS):
         raise _button_refusal("Text buttons are unallowed in the inline keyboard")
     return {name: value for name, value in button.items() if value is not None}
+
+
+def _text_field(button: Json, name: str) -> str | None:
+    value = button.get(name)
+    if value is not None and not isinstance(value, str):
+        raise _button_refusal(f'Field "{name}" must be of type String')
+    return value
 
 
 def check_pay_button(markup: Json | None, *, invoice: bool) -> None:

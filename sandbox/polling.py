@@ -82,6 +82,7 @@ class Poller:
         finally:
             if self._held is held:
                 self._held = None
+                self._feed.publish("poll")
 
     async def _pause_repeated_conflict(self) -> None:
         now = monotonic()

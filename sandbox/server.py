@@ -45,7 +45,7 @@ async def running_sandbox(
     bot_api = BotApi(world)
     app.router.add_route("*", "/bot{token}/{method}", bot_api.handle)
     app.router.add_route("*", "/{tail:.*}", bot_api.not_found)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     driver = asyncio.create_task(_drive(world.clock))
     try:

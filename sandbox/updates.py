@@ -126,7 +126,7 @@ class UpdateQueue:
         """
         try:
             names = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             return
@@ -145,10 +145,10 @@ class UpdateQueue:
     def take(self, offset: int, limit: int) -> list[Json]:
         """Confirm all before `offset` and give up to `limit` from there (TQueue.get).
 
-        An offset more than 10 above the next id, or 100,000 below the oldest, is answered from the head.
+        An offset more than 10 above the next id is answered from the head.
         """
         head = self.head()
-        if offset > self._next_id + OFFSET_AHEAD_MAX or offset < head - QUEUE_MAX:
+        if offset > self._next_id + OFFSET_AHEAD_MAX:
             offset = head
         confirmed = [number for number in self._waiting if number < offset]
         self._remove(confirmed, Fate.CONFIRMED)

@@ -74,13 +74,13 @@ class TelegramCalls(Transport):
 
         await self.wait_until(none_waits, timeout_seconds=timeout_seconds, what="the confirmation of all updates")
 
+    async def polling(self) -> bool:
+        """Tell whether a getUpdates call is held: the bot is there, and has nothing to do."""
+        return await self.call(_FLAG, "polling")
+
     async def wait_until_polling(self, *, timeout_seconds: float = 10.0) -> None:
-        """Wait until a getUpdates call of the bot is held: it is there, and has nothing to do."""
-
-        async def polling() -> bool:
-            return await self.call(_FLAG, "polling")
-
-        await self.wait_until(polling, timeout_seconds=timeout_seconds, what="a long poll of the bot")
+        """Wait until a getUpdates call of the bot is held."""
+        await self.wait_until(self.polling, timeout_seconds=timeout_seconds, what="a long poll of the bot")
 
     async def faults(self) -> FaultsView:
         """Give what is set to go wrong."""

@@ -73,11 +73,21 @@ async def test_what_is_no_method_is_404(api: Api, server: SandboxServer, http: C
 
 
 async def test_a_body_that_is_no_json_object_is_refused(server: SandboxServer, http: ClientSession) -> None:
-    for body in (b"{", b"[]", b"\xff"):
+    for body in (b"{", b"[]", b"\xff", b"[" * 100_000):
         headers = {"Content-Type": "application/json"}
         url = f"{server.url}/bot{server.token}/getMe"
         async with http.post(url, data=body, headers=headers) as response:
             assert response.status == 400
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["multipart/form-data; boundary=x", "multipart/form-data", "application/x-www-form-urlencoded; charset=nonsense"],
+)
+async def test_a_form_that_is_none_is_refused(content_type: str, server: SandboxServer, http: ClientSession) -> None:
+    url = f"{server.url}/bot{server.token}/getMe"
+    async with http.post(url, data=b"garbage", headers={"Content-Type": content_type}) as response:
+        assert (await response.json())["description"] == "Bad Request: can't parse the form"
 
 
 async def test_429_has_its_seconds_in_text_field_and_header(
@@ -110,6 +120,7 @@ def test_the_wording_of_errors(code: int, text: str, description: str) -> None:
     assert ApiError(code, text).description == description
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_numbers_are_read_as_tdlib_does(text: str) -> None:
     number = leading_integer(text)
@@ -149,7 +160,7 @@ _JSON = st.recursive(
 _VALUES = st.text(max_size=20) | _JSON.map(json.dumps) | st.sampled_from(["5000000001", "XTR", "HTML", "1", "<b>"])
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(sorted(METHODS)), st.dictionaries(st.sampled_from(_NAMES.split()), _VALUES, max_size=12))
 def test_no_arguments_break_a_method(method: str, values: dict[str, str]) -> None:
     world = World(Settings(seed=1))

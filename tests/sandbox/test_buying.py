@@ -120,6 +120,8 @@ async def test_an_answer_counts_once(bot: Bot, client: SandboxClient, ann: Perso
     await bot.answer_pre_checkout_query(asked.pre_checkout_query.id, ok=True)
     with pytest.raises(TelegramBadRequest, match="query is too old"):
         await bot.answer_pre_checkout_query(asked.pre_checkout_query.id, ok=True)
+    await client.move_clock(10)
+    assert [payment.state for payment in await client.payments()] == [PaymentState.PAID]
     assert len(await client.charges()) == 1
 
 

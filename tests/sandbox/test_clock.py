@@ -1,19 +1,22 @@
 """Virtual time: it runs, it is moved, and what is due happens in order at its own moment."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.client import SandboxClient
 from sandbox.clock import VirtualClock, real_now
 from sandbox.people import Person
 from sandbox.remote.transport import SandboxError
+from sandbox.server import SandboxServer
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 100), max_size=20), st.integers(0, 100))
 def test_timers_fire_in_order_each_at_its_moment(delays: list[int], step: int) -> None:
     clock = VirtualClock(lambda: NOON)
@@ -52,6 +55,15 @@ def test_no_time_passes_in_one_moment() -> None:
     with clock.one_moment():
         assert clock.now() == clock.now()
     assert clock.now() != clock.now()
+
+
+async def test_due_things_happen_as_real_time_goes_by(server: SandboxServer) -> None:
+    clock = server.world.clock
+    fired = asyncio.Event()
+    clock.call_at(clock.now() + timedelta(hours=1), lambda: pytest.fail("it is not due"))
+    clock.call_at(clock.now() + timedelta(milliseconds=20), fired.set)
+    async with asyncio.timeout(10):
+        await fired.wait()
 
 
 async def test_it_starts_now_and_dates_what_happens(client: SandboxClient, ann: Person) -> None:

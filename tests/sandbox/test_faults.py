@@ -85,6 +85,17 @@ async def test_a_held_call_waits_to_be_released(bot: Bot, client: SandboxClient,
     assert (await client.faults()).held == 0
 
 
+async def test_what_was_asked_happens_though_the_asker_is_gone(bot: Bot, client: SandboxClient, ann: Person) -> None:
+    await client.add_fault(FaultKind.HOLD, "sendMessage")
+    sending = asyncio.create_task(bot.send_message(ann.id, "hello"))
+    await client.wait_until_held()
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    await client.release_holds()
+    await client.wait_for_text(ann.id, "hello")
+
+
 async def test_a_delayed_call_comes_through(bot: Bot, client: SandboxClient, ann: Person) -> None:
     await client.add_fault(FaultKind.DELAY, "sendMessage", delay_seconds=0.01)
     assert (await bot.send_message(ann.id, "hello")).text == "hello"

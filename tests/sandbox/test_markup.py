@@ -5,7 +5,7 @@ import html
 import pytest
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.entities import merge_found
@@ -101,12 +101,14 @@ async def test_a_bot_that_forgets_to_escape_is_told(bot: Bot, ann: Person) -> No
     assert plain.text == "Hello <script>"
 
 
+@settings(deadline=None)
 @given(_TEXT)
 def test_escaped_text_comes_back_whole(text: str) -> None:
     assert parse_html(html.escape(text)) == (text, [])
     assert parse_html(f"<b>{html.escape(text)}</b>")[0] == text
 
 
+@settings(deadline=None)
 @given(_TEXT)
 def test_any_text_parses_or_is_refused(text: str) -> None:
     try:

@@ -105,6 +105,7 @@ async def test_white_space_at_the_ends_goes_and_entities_with_it(api: Api, ann: 
         ({"callback_data": "x"}, "can't parse inline keyboard button: Can't find field \"text\""),
         ({"text": "x", "pay": True}, "BUTTON_TYPE_INVALID"),
         ({"text": "x", "url": "no url"}, "inline keyboard button URL 'no url' is invalid: wrong HTTP URL"),
+        ({"text": "x", "url": 5}, 'can\'t parse inline keyboard button: Field "url" must be of type String'),
         ("x", "can't parse inline keyboard button: InlineKeyboardButton must be an Object"),
     ],
 )

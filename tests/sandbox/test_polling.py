@@ -18,7 +18,7 @@ async def start(client: SandboxClient, poll: Awaitable[dict[str, Any]]) -> async
     while True:
         last, events = await client.events(after=last, timeout_seconds=10)
         assert events, "the poll was not held"
-        if any(event["topic"] == "poll" for event in events):
+        if any(event["topic"] == "poll" for event in events) and await client.polling():
             return task
 
 
@@ -73,8 +73,12 @@ async def test_short_polls_with_data_do_not_collide(api: Api, client: SandboxCli
     assert all(len(answer["result"]) == 1 for answer in answers)
 
 
-async def test_it_shows_when_the_bot_waits(api: Api, client: SandboxClient, ann: Person) -> None:
+async def test_a_poll_ends_with_its_connection(api: Api, client: SandboxClient) -> None:
     poll = asyncio.ensure_future(api("getUpdates", timeout=50))
     await client.wait_until_polling()
-    await client.send_text(ann.id, "hello")
-    await poll
+    poll.cancel()
+
+    async def gone() -> bool:
+        return not await client.polling()
+
+    await client.wait_until(gone)

@@ -55,7 +55,7 @@ async def test_a_negative_offset_keeps_the_last_and_forgets_the_rest(
     assert {record.fate for record in await client.updates_past()} == {Fate.FORGOTTEN}
 
 
-@pytest.mark.parametrize("beyond", [11, -100_001])
+@pytest.mark.parametrize("beyond", [11, -1, -100_001])
 async def test_an_absurd_offset_is_answered_from_the_head(
     beyond: int, api: Api, client: SandboxClient, ids: list[int]
 ) -> None:
