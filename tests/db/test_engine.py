@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.engine import POOL_SIZE, Database, Priority, _Turnstile
 from db.tables import User
 from tests.support.rows import add_user
-from tests.support.waiting import until
+from tests.support.waiting import WAIT_SECONDS, until
 
 
 async def _count_users(database: Database) -> int:
@@ -104,8 +104,9 @@ async def test_a_wait_that_is_cancelled_leaves_nothing_behind(when: str) -> None
         cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
-    await patient
-    await go("later")
+    async with asyncio.timeout(WAIT_SECONDS):
+        await patient
+        await go("later")
     assert passed == ["patient", "later"]
     assert turnstile._waiting == []
 
