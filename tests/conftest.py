@@ -4,6 +4,7 @@ PostgreSQL starts at the first test that needs it, once for all xdist workers, a
 """
 
 import shutil
+import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_CLUSTER_DIRECTORY] = Path(config.workerinput["cluster_directory"])
     else:
         config.stash[_CLUSTER_DIRECTORY] = cluster_directory()
+        # A run that is told to end, as by a time-out, ends like one that is interrupted: with its PostgreSQL.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
