@@ -75,7 +75,7 @@ class TelegramPaymentHandler:
     async def handle_successful_payment(self, charge: ChargeFact) -> StripeEvent | None:
         """Settle a charge, recorded before or not; return its event, None when another process is at it.
 
-        Raises SQLAlchemy's errors when the database is away.
+        Raises SQLAlchemy's errors when the database is away, and UnrecordableError when the charge contradicts its row.
         """
         return await self._handle(charge)
 
@@ -86,7 +86,8 @@ class TelegramPaymentHandler:
     async def _handle(self, fact: MoneyFact) -> StripeEvent | None:
         async with self._database.reading() as session:
             known = await events.find(session, fact.event_id)
-        if known is None:
+        # A refund that was asked for here is on record before Telegram has told of it.
+        if known is None or known.webhook_timestamp is None:
             async with self._database.transaction(Priority.WORKER) as session:
                 await events.record(session, [fact], self._clock())
         return await self._worker.process(fact.event_id)
