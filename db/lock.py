@@ -53,19 +53,25 @@ class _FileLock:
         self._file: Any = None
 
     async def acquire(self) -> None:
+        # A start that waits for its database asks again; the lock is not let go in between.
+        if self._file is not None:
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("w")
+        file = self._path.open("w")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._file.close()
+            file.close()
             raise AnotherDeskError(f"another desk is running on this database ({self._path} is locked)") from None
+        self._file = file
 
     async def ensure(self) -> None:
         """Do nothing: the kernel keeps the lock for as long as the process lives."""
 
     async def release(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 class _AdvisoryLock:
@@ -73,6 +79,8 @@ class _AdvisoryLock:
         self._dsn = dsn
         self._connection: Any = None
         self._held = False
+        # Two at once would open two connections, and one would find the lock taken by the other.
+        self._asking = asyncio.Lock()
 
     async def acquire(self) -> None:
         said = False
@@ -83,11 +91,12 @@ class _AdvisoryLock:
             await asyncio.sleep(_TRY_SECONDS)
 
     async def ensure(self) -> None:
-        if self._held and not self._connection.is_closed():
-            return
-        if not await self._try():
-            raise AnotherDeskError("another desk has taken over this database")
-        logger.info("the desk's lock is taken again")
+        async with self._asking:
+            if self._held and not self._connection.is_closed():
+                return
+            if not await self._try():
+                raise AnotherDeskError("another desk has taken over this database")
+            logger.info("the desk's lock is taken again")
 
     async def release(self) -> None:
         if self._connection is not None:
