@@ -14,7 +14,7 @@ from loguru import logger
 from bot import logs
 from bot.settings import Settings, SettingsError
 from db.engine import Database
-from db.errors import WrongDatabaseError, is_away
+from db.errors import AnotherDeskError, WrongDatabaseError, is_away
 from db.migrate import migrate as migrate_database
 from payments.catalog import CatalogError
 
@@ -81,9 +81,16 @@ def _errors_in_words() -> Iterator[None]:
     logs.configure("INFO", "text")
     try:
         yield
-    except (SettingsError, CatalogError, WrongDatabaseError) as error:
+    except (SettingsError, WrongDatabaseError) as error:
         typer.echo(f"starledger: {error}", err=True)
         raise typer.Exit(EXIT_WRONG_SETTING) from None
+    except CatalogError as error:
+        mend = "CATALOG_FILE is no catalog to sell from: mend the file, or put the path of another into .env"
+        typer.echo(f"starledger: {mend}: {error}", err=True)
+        raise typer.Exit(EXIT_WRONG_SETTING) from None
+    except AnotherDeskError as error:
+        typer.echo(f"starledger: {error}", err=True)
+        raise typer.Exit(EXIT_FAILED) from None
     except Exception as error:  # noqa: BLE001 - Python would print it beside the log, with the secrets in it
         if is_away(error):
             logger.error("the database does not answer: {}: {}", type(error).__name__, str(error).partition("\n")[0])

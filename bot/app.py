@@ -24,7 +24,7 @@ from bot.intake import Intake
 from bot.lanes import Lanes
 from bot.notices import NoticeRenderer
 from bot.outbox import Outbox
-from bot.polling import Outage, poll_forever
+from bot.polling import TELEGRAM_AWAY, Outage, poll_forever
 from bot.settings import TELEGRAM_API_URL, Settings, SettingsError
 from db.clock import Clock, utc_now
 from db.engine import Database
@@ -44,6 +44,8 @@ from payments.worker import Worker
 CALL_SECONDS: Final = 20
 """How long one call to Telegram may take; shorter than the lease of a refund."""
 FINISH_SECONDS: Final = 6
+END_SECONDS: Final = 9
+"""When whatever still hangs is left to the next start: the contract gives ten seconds from SIGTERM to the end."""
 DATABASE_PAUSE_SECONDS: Final = 2
 LOCK_SECONDS: Final = 1
 
@@ -80,7 +82,8 @@ class Desk:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work off what is due, then poll and work until `stop` is set; then finish what was begun."""
-        await self._catch_up()
+        if not await _first(asyncio.create_task(self._catch_up()), stop):
+            return
         self.lanes.start()
         loops = [self.worker.loop.run(), self.outbox.loop.run(), self._watch_lock(), poll_forever(self.intake)]
         async with _background(loops) as tasks:
@@ -149,6 +152,7 @@ async def run_desk(settings: Settings) -> None:
 
 async def _prepare(settings: Settings, database: Database, lock: DeskLock, bot: Bot) -> None:
     """Become the active desk, bring the database up to date, prove the token: as long as it takes for an answer."""
+    is_database_away = False
     while True:
         try:
             await lock.acquire()
@@ -157,21 +161,27 @@ async def _prepare(settings: Settings, database: Database, lock: DeskLock, bot: 
         except Exception as error:
             if not is_away(error):
                 raise
-            logger.error("the database cannot be reached, trying on: {}", type(error).__name__)
+            if not is_database_away:
+                said = str(error).partition("\n")[0]
+                logger.error("the database cannot be reached, trying on: {}: {}", type(error).__name__, said)
+            is_database_away = True
             await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+    if is_database_away:
+        logger.info("the database answers")
     outage = Outage()
     while True:
         try:
             me = await bot.get_me()
+            await register_commands(bot, settings.admin_ids, settings.admin_chat_id)
         except (TelegramUnauthorizedError, TelegramNotFound):
             raise SettingsError(
                 "TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put the one that @BotFather shows into .env"
             ) from None
-        except TelegramAPIError as error:
+        except TELEGRAM_AWAY as error:
             await outage.wait(error)
         else:
+            outage.over()
             logger.info("this is @{}", me.username)
-            await register_commands(bot, settings.admin_ids, settings.admin_chat_id)
             return
 
 
@@ -222,11 +232,16 @@ def _stop_signal() -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
+    # What is not finished is on record, and the next start goes on with it.
     def on_signal() -> None:
         if stop.is_set():
-            # What is not finished is on record, and the next start goes on with it.
             os._exit(1)
         stop.set()
+        loop.call_later(END_SECONDS, give_up)
+
+    def give_up() -> None:
+        logger.warning("stopped with something unfinished after {} s", END_SECONDS)
+        os._exit(0)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)

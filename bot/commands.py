@@ -12,8 +12,8 @@ from bot.words import for_language
 
 # By the keys of their descriptions: an admin's `history` is described as `history_of`.
 _EVERYBODYS: Final = ("buy", "status", "history", "terms", "paysupport", "help")
-_ADMINS: Final = ("buy", "status", "history_of", "refund", "terms", "paysupport", "help")
-_IN_ADMIN_CHAT: Final = ("history_of", "refund", "help")
+_ADMINS: Final = ("buy", "status", "history_of", "refund", "pending", "retry", "terms", "paysupport", "help")
+_IN_ADMIN_CHAT: Final = ("history_of", "refund", "pending", "retry", "help")
 
 
 async def register_commands(bot: Bot, admin_ids: Iterable[int], admin_chat_id: int | None) -> None:

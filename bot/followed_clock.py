@@ -29,12 +29,12 @@ class FollowedClock:
             while True:
                 try:
                     await self.ask(session)
-                except aiohttp.ClientError as error:
+                except (aiohttp.ClientError, TimeoutError) as error:
                     logger.debug("the sandbox's clock does not answer: {}", type(error).__name__)
                 await asyncio.sleep(ASK_SECONDS)
 
     async def ask(self, session: aiohttp.ClientSession) -> None:
-        """Ask once, the sandbox's control operation `clock`. Raises aiohttp.ClientError."""
+        """Ask once, the sandbox's control operation `clock`. Raises aiohttp.ClientError, and TimeoutError."""
         async with session.get(self._url, raise_for_status=True) as answer:
             said = await answer.json()
         self._offset = timedelta(seconds=said["result"]["offset_seconds"])

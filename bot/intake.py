@@ -27,6 +27,7 @@ POLL_SECONDS: Final = 30
 POLL_MARGIN_SECONDS: Final = 10
 CONFIRM_SECONDS: Final = 3
 AWAY_PAUSE_SECONDS: Final = 1.0
+"""From poll to poll at one offset: Telegram throttles busier ones."""
 
 RawUpdate = dict[str, Any]
 
@@ -52,12 +53,14 @@ class Intake:
         self._lanes = lanes
         self._offset: int | None = None
         self._told: int | None = None
+        self._polled_at = 0.0
         self._seen: set[int] = set()
 
     async def poll_once(self) -> None:
         """Fetch a batch and take it. Raises aiogram's errors when Telegram is away or refuses."""
         poll = GetRawUpdates(offset=self._offset)
         self._told = self._offset
+        self._polled_at = asyncio.get_running_loop().time()
         batch = await self._bot(poll, request_timeout=POLL_SECONDS + POLL_MARGIN_SECONDS)
         await self.take(batch)
 
@@ -93,7 +96,7 @@ class Intake:
                 self._serve_money(raw, facts)
         if facts is None:
             self._seen = {update_id for update_id in self._seen if update_id >= money[0]["update_id"]}
-            await asyncio.sleep(AWAY_PAUSE_SECONDS)
+            await asyncio.sleep(self._polled_at + AWAY_PAUSE_SECONDS - asyncio.get_running_loop().time())
         else:
             self._seen.clear()
 

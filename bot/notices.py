@@ -7,7 +7,6 @@ from markupsafe import Markup
 
 from bot.words import Words, for_language
 from db.clock import Clock
-from payments.judgement import Reason
 from payments.notices import Notice
 
 Facts = dict[str, Any]
@@ -37,8 +36,7 @@ class NoticeRenderer:
         if notice is Notice.GRANTED:
             values["access"] = self._access(facts, words)
         elif notice in {Notice.PARKED, Notice.QUARANTINED}:
-            reason = facts["reason"]
-            values["why"] = words.say(f"why.{reason}") if reason in set(Reason) else reason
+            values["why"] = words.why(facts["reason"])
         return values
 
     def _access(self, facts: Facts, words: Words) -> Markup:

@@ -8,13 +8,14 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from aiogram import Bot
 from aiogram.exceptions import TelegramAPIError, TelegramBadRequest, TelegramForbiddenError, TelegramRetryAfter
 from aiolimiter import AsyncLimiter
 from loguru import logger
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import aliased
 
 from db.clock import Clock
@@ -36,7 +37,8 @@ Render = Callable[[Notice, dict[str, Any], str | None], str]
 @dataclass(frozen=True, slots=True)
 class _Due:
     id: int
-    notice: Notice
+    due_at: datetime | None
+    kind: str
     chat_id: int
     facts: dict[str, Any]
     language_code: str | None
@@ -53,7 +55,7 @@ class Outbox:
         self._clock = clock
         self._limiter = AsyncLimiter(MESSAGES_PER_SECOND, 1)
         # What Telegram has taken while the database was too far away to note it: not sent again by this process.
-        self._unnoted: set[int] = set()
+        self._unnoted: set[tuple[int, datetime | None]] = set()
         self.loop = DueLoop("outbox", self.deliver_once)
 
     async def deliver_once(self) -> int:
@@ -80,17 +82,17 @@ class Outbox:
         )
         async with self._database.reading() as session:
             return [
-                _Due(row.id, Notice(row.kind), row.chat_id, json.loads(row.facts), language_code, row.attempts)
+                _Due(row.id, row.due_at, row.kind, row.chat_id, json.loads(row.facts), language_code, row.attempts)
                 for row, language_code in await session.execute(query)
             ]
 
     async def _deliver(self, message: _Due) -> None:
-        bound = logger.bind(charge_id=message.facts.get("charge_id"), chat_id=message.chat_id, notice=message.notice)
-        if message.id in self._unnoted:
+        bound = logger.bind(charge_id=message.facts.get("charge_id"), chat_id=message.chat_id, notice=message.kind)
+        if (message.id, message.due_at) in self._unnoted:
             await self._close(message, None, is_sent=True)
             return
         try:
-            text = self._render(message.notice, message.facts, message.language_code)
+            text = self._render(Notice(message.kind), message.facts, message.language_code)
             async with self._limiter:
                 await self._bot.send_message(message.chat_id, text)
         except TelegramRetryAfter as error:
@@ -105,26 +107,25 @@ class Outbox:
             bound.opt(exception=error).error("a message could not be made")
             await self._postpone(message, f"{type(error).__name__}: {error}")
         else:
-            self._unnoted.add(message.id)
+            self._unnoted.add((message.id, message.due_at))
             await self._close(message, None, is_sent=True)
-            bound.info("told: {}", message.notice)
+            bound.info("told: {}", message.kind)
 
     async def _close(self, message: _Due, error: str | None, *, is_sent: bool) -> None:
-        async with self._database.transaction() as session:
-            row = await session.get_one(OutboxMessage, message.id)
-            row.due_at = None
-            row.sent_at = self._clock() if is_sent else None
-            row.error = error
-        self._unnoted.discard(message.id)
+        await self._note(message, due_at=None, sent_at=self._clock() if is_sent else None, error=error)
+        self._unnoted.discard((message.id, message.due_at))
 
     async def _postpone(self, message: _Due, error: str) -> None:
         attempts = message.attempts + 1
         if attempts >= ATTEMPTS_MAX:
-            logger.bind(chat_id=message.chat_id, notice=message.notice).error("a message is given up: {}", error)
+            logger.bind(chat_id=message.chat_id, notice=message.kind).error("a message is given up: {}", error)
             await self._close(message, error, is_sent=False)
             return
+        due_at = self._clock() + pause(attempts, random.random())  # noqa: S311 - jitter
+        await self._note(message, attempts=attempts, error=error, due_at=due_at)
+
+    async def _note(self, message: _Due, **values: object) -> None:
+        """Write what came of a message, unless it was owed anew meanwhile and is due with other facts."""
+        same = update(OutboxMessage).where(OutboxMessage.id == message.id, OutboxMessage.due_at == message.due_at)
         async with self._database.transaction() as session:
-            row = await session.get_one(OutboxMessage, message.id)
-            row.attempts = attempts
-            row.error = error
-            row.due_at = self._clock() + pause(attempts, random.random())  # noqa: S311 - jitter
+            await session.execute(same.values(values))

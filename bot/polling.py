@@ -4,7 +4,13 @@ import asyncio
 import time
 from typing import Final
 
-from aiogram.exceptions import TelegramAPIError, TelegramConflictError, TelegramRetryAfter, TelegramUnauthorizedError
+from aiogram.exceptions import (
+    ClientDecodeError,
+    TelegramAPIError,
+    TelegramConflictError,
+    TelegramRetryAfter,
+    TelegramUnauthorizedError,
+)
 from aiogram.utils.backoff import Backoff, BackoffConfig
 from loguru import logger
 
@@ -14,6 +20,9 @@ from db.errors import AnotherDeskError
 BACKOFF: Final = BackoffConfig(min_delay=1.0, max_delay=30.0, factor=1.5, jitter=0.1)
 SAY_AGAIN_SECONDS: Final = 60
 BUG_PAUSE_SECONDS: Final = 5
+
+TELEGRAM_AWAY: Final = (TelegramAPIError, ClientDecodeError)
+"""What a call raises that is no fault of ours; the second when a proxy answers in Telegram's place, in HTML."""
 
 
 class Outage:
@@ -30,7 +39,7 @@ class Outage:
             self._said_at = None
         self._backoff.reset()
 
-    async def wait(self, error: TelegramAPIError) -> None:
+    async def wait(self, error: TelegramAPIError | ClientDecodeError) -> None:
         """Log the error if it is time to, and wait for the next try."""
         now = time.monotonic()
         if self._said_at is None or now - self._said_at >= SAY_AGAIN_SECONDS:
@@ -42,7 +51,10 @@ class Outage:
             await self._backoff.asleep()
 
 
-def _in_words(error: TelegramAPIError) -> str:
+def _in_words(error: TelegramAPIError | ClientDecodeError) -> str:
+    if isinstance(error, ClientDecodeError):
+        # Its own text quotes the whole answer, which may hold what people wrote.
+        return f"Telegram's answer cannot be read, trying on: {type(error.original).__name__}; is a proxy in between?"
     if isinstance(error, TelegramConflictError):
         return f"another program polls with the same token, or a webhook is set; trying on: {error.message}"
     if isinstance(error, TelegramUnauthorizedError):
@@ -59,7 +71,7 @@ async def poll_forever(intake: Intake) -> None:
     while True:
         try:
             await intake.poll_once()
-        except TelegramAPIError as error:
+        except TELEGRAM_AWAY as error:
             await outage.wait(error)
         except AnotherDeskError:
             raise

@@ -15,9 +15,10 @@ from aiogram.utils.i18n import I18n
 from babel import Locale
 from babel.dates import format_datetime
 from babel.numbers import format_currency, format_decimal, get_currency_precision
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from db.tables import STARS_CURRENCY
+from payments.judgement import Reason
 
 PLAIN: Final = ("button.", "command.", "decline.", "format.", "toast.")
 """Buttons, the menu of commands, refusals in the payment window, pop-ups: what Telegram shows without markup."""
@@ -68,6 +69,16 @@ class Words:
     def left(self, until: datetime, now: datetime) -> Markup:
         """Return how long it is until then in days, a begun one counted whole: 30 days left."""
         return self.say("left", count=-(-(until - now) // timedelta(days=1)))
+
+    def access(self, entitlement: str, until: datetime | None, now: datetime) -> Markup:
+        """Return the line that says what is open and until when; None: for ever."""
+        if until is None:
+            return self.say("access.for_ever", entitlement=entitlement)
+        return self.say("access.until", entitlement=entitlement, until=self.date(until), left=self.left(until, now))
+
+    def why(self, reason: str) -> Markup:
+        """Return why something waits: one of our reasons in words, anything else (what Telegram said) as it is."""
+        return self.say(f"why.{reason}") if reason in set(Reason) else escape(reason)
 
     def _template(self, key: str, count: int | None) -> str:
         if count is None:

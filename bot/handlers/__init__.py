@@ -9,6 +9,7 @@ from aiogram.utils.callback_answer import CallbackAnswerMiddleware
 
 from bot.handlers import account, admin, checkout, shop, support
 from bot.handlers.errors import on_error
+from bot.handlers.rate_limit import RateLimit
 from bot.history_pages import HistoryPages
 from bot.storefront import Storefront
 from bot.words import for_language
@@ -47,6 +48,7 @@ def make_dispatcher(
         admin_chat_id=admin_chat_id,
     )
     dispatcher.update.outer_middleware(_speak)
+    dispatcher.update.outer_middleware(RateLimit(clock))
     dispatcher.callback_query.middleware(CallbackAnswerMiddleware())
     dispatcher.errors.register(on_error)
     # An admin's /history has a name behind it, and the last router takes whatever is left.

@@ -1,4 +1,4 @@
-"""What only admins may: /refund, and the history of anybody. They are known by the sender's id."""
+"""What only admins may: /refund, what waits, and the history of anybody. They are known by the sender's id."""
 
 import re
 from collections.abc import Sequence
@@ -15,16 +15,18 @@ from bot.history_pages import HistoryButton, HistoryPages, who
 from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
-from db.tables import Outcome, User
+from db.tables import Outcome, StripeEvent, User
 from payments import events, refunds
 from payments.errors import RefundRefusedError
 from payments.history import find_namesakes, find_user
 from payments.payload import TELEGRAM_ID_MAX
+from payments.pending import LISTED_MAX, QUARANTINE_PREFIX, list_pending, retry
 from payments.worker import Worker
 
 REASON_LENGTH_MAX: Final = 200
 CHARGE_ID_LENGTH_MAX: Final = 1024
 
+_ADMINS_ONLY: Final = ("history", "refund", "pending", "retry")
 _USER: Final = re.compile(r"(?P<id>[1-9][0-9]{0,15})|@(?P<username>[A-Za-z0-9_]{1,32})")
 
 
@@ -32,9 +34,11 @@ def make_router() -> Router:
     """Return the router of the admins' commands, for private chats and the admins' group."""
     router = Router(name="admin")
     router.message.filter(InDesk())
-    router.message.register(on_anonymous, InNameOfAdminChat(), Command("history", "refund", "help", ignore_case=True))
+    router.message.register(on_anonymous, InNameOfAdminChat(), Command(*_ADMINS_ONLY, "help", ignore_case=True))
     by_admin = (ByAdmin(), WRITTEN_HERE)
     router.message.register(on_refund, *by_admin, Command("refund", ignore_case=True))
+    router.message.register(on_pending, *by_admin, Command("pending", ignore_case=True))
+    router.message.register(on_retry, *by_admin, Command("retry", ignore_case=True))
     router.message.register(on_history_of, *by_admin, Command("history", ignore_case=True, magic=F.args))
     router.message.register(on_history_of_nobody, *by_admin, ~IN_PRIVATE, Command("history", ignore_case=True))
     router.message.register(on_help, *by_admin, ~IN_PRIVATE, Command("help", ignore_case=True))
@@ -91,6 +95,39 @@ async def on_refund(
         worker.loop.wake()
 
 
+async def on_pending(message: Message, words: Words, database: Database) -> None:
+    """List what waits, each with the command that takes it up again."""
+    async with database.reading() as session:
+        found = await list_pending(session)
+    if not found.count:
+        await message.answer(words.say("pending.nothing"))
+        return
+    entries = [_waiting_event(words, event, user) for event, user in found.events]
+    for row in found.quarantined:
+        waiting_id = QUARANTINE_PREFIX + row.id
+        why = words.why(row.reason)
+        entries.append(words.say("pending.quarantined", when=words.date(row.created_at), why=why, id=waiting_id))
+    entries = entries[:LISTED_MAX]
+    if found.count > len(entries):
+        entries.append(words.say("pending.more", count=found.count - len(entries)))
+    await message.answer(Markup("\n\n").join([words.say("pending.title"), *entries]))
+
+
+async def on_retry(
+    message: Message, command: CommandObject, words: Words, database: Database, clock: Clock, worker: Worker
+) -> None:
+    """Take up again what waits."""
+    waiting_id = (command.args or "").strip()
+    if not waiting_id.isprintable() or not 0 < len(waiting_id) <= CHARGE_ID_LENGTH_MAX:
+        await message.answer(words.say("retry.usage"))
+        return
+    async with database.transaction() as session:
+        came = await retry(session, waiting_id, clock())
+    logger.bind(admin_id=sender_id(message), chat_id=message.chat.id, event_id=waiting_id).info("/retry: {}", came)
+    worker.loop.wake()
+    await message.answer(words.say(f"retry.{came}", id=waiting_id))
+
+
 async def on_history_of(
     message: Message, command: CommandObject, words: Words, database: Database, history: HistoryPages
 ) -> None:
@@ -119,6 +156,21 @@ def _split(args: str) -> tuple[str, str | None]:
     """Part a charge's id from the reason, which becomes one line."""
     charge_id, *rest = args.split(maxsplit=1) or [""]
     return charge_id, " ".join(rest[0].replace("\0", "").split()) or None if rest else None
+
+
+def _waiting_event(words: Words, event: StripeEvent, user: User) -> Markup:
+    state = words.say("state.waiting" if event.outcome == Outcome.PARKED else "state.open")
+    why = words.why(event.error) if event.error else words.say("pending.no_attempt")
+    key = "charge" if event.refund_of is None else "refund"
+    return words.say(
+        f"pending.entry.{key}",
+        when=words.date(event.created_at) if event.created_at else "-",
+        amount=words.money(event.amount_cents, event.currency),
+        who=who(words, user),
+        state=state,
+        why=why,
+        id=event.event_id,
+    )
 
 
 async def _find(database: Database, named: re.Match[str]) -> Sequence[User]:

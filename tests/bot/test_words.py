@@ -111,7 +111,6 @@ def test_markup_is_said_and_plain_text_is_plain() -> None:
         assert use.key.startswith(PLAIN) == use.is_plain, f"{use.place}: {use.key}"
 
 
-@pytest.mark.xfail(reason="the handlers that say the rest are written in the next commits")
 def test_every_text_is_used() -> None:
     known = read(ENGLISH)
     assert known.keys() == {key for use in uses() for key in keys_of(use, known)}

@@ -72,6 +72,21 @@ async def test_a_history_reads_like_a_statement(chats: Chats) -> None:
     assert charge.splitlines()[1:] == ["Premium, 30 days, 200 ⭐: given back", charge_id]
 
 
+async def test_what_went_back_by_itself_shows_no_word_of_the_programs_own(chats: Chats) -> None:
+    buyer = chats.people.buyer
+    invoices = [await chats.answer(buyer, "/buy life") for _ in range(2)]
+    for invoice in invoices:
+        await chats.client.start_payment(buyer.id, message_id=invoice.message_id, chat_id=invoice.chat_id)
+    await chats.settle()
+    _, *entries = (await chats.answer(buyer, "/history")).text().split("\n\n")
+    assert sorted(entry.splitlines()[1] for entry in entries) == [
+        "Premium for life, 1,000 ⭐: done",
+        "Premium for life, 1,000 ⭐: given back",
+        "Refund of 1,000 ⭐: done",
+    ]
+    assert all(len(entry.splitlines()) == 3 for entry in entries), "no reason stands below"
+
+
 async def test_a_long_history_is_turned_page_by_page_in_its_own_message(chats: Chats) -> None:
     buyer = chats.people.buyer
     await _foreign_charges(chats, buyer, 2 * PAGE_SIZE + 1)

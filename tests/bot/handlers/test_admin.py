@@ -7,6 +7,7 @@ from db.tables import STARS_CURRENCY, EventStatus, StripeEvent
 from payments import events
 from payments.history import PAGE_SIZE
 from payments.incoming import ChargeFact, Person
+from sandbox.faults import FaultKind
 from sandbox.people import Person as Account
 from tests.support.chats import Chats
 
@@ -63,6 +64,16 @@ async def test_a_second_refund_changes_nothing_and_says_so(chats: Chats) -> None
     assert under_way.text() == f"The refund of {charge_id} was asked for before, and is under way. Nothing was changed."
     assert again.text() == f"The charge {charge_id} was given back before. Nothing was changed."
     assert len(await _refunds(chats)) == 1
+
+
+async def test_a_refund_is_begun_though_telegram_does_not_take_the_word_about_it(chats: Chats) -> None:
+    charge_id = await chats.buy(chats.people.buyer, "month")
+    chats.worker.loop._wakened.clear()
+    await chats.client.add_fault(FaultKind.CUT_BEFORE, "sendMessage")
+    assert await chats.say(chats.people.admin, f"/refund {charge_id}") == []
+    assert chats.worker.loop._wakened.is_set(), "it does not wait for the worker's next round"
+    await chats.settle()
+    assert [refund.status for refund in await _refunds(chats)] == [EventStatus.PROCESSED]
 
 
 async def test_the_refund_of_an_unknown_charge_names_it_escaped(chats: Chats) -> None:

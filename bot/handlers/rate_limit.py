@@ -1,0 +1,87 @@
+"""How much one person may ask: a polite word once, then silence. Money and pre-checkouts are never counted."""
+
+import enum
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from aiogram.types import TelegramObject, Update, User
+
+from bot.words import Words
+from db.clock import Clock
+
+BURST: Final = 20
+"""How many messages and button presses at once are answered."""
+PER_SECOND: Final = 0.5
+"""How many more each second of rest allows."""
+USERS_MAX: Final = 10_000
+"""How many users are remembered, the latest ones."""
+
+
+class Admission(enum.Enum):
+    """What becomes of one more message."""
+
+    ANSWER = enum.auto()
+    WARN = enum.auto()
+    IGNORE = enum.auto()
+
+
+@dataclass(slots=True)
+class _Allowance:
+    left: float
+    counted_at: datetime
+    is_warned: bool = False
+
+
+class RateLimit:
+    """Counts what each user asks, by the clock that is handed in."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._users: OrderedDict[int, _Allowance] = OrderedDict()
+
+    def admit(self, user_id: int) -> Admission:
+        """Count one message of a user. Who has rested until half of the burst is there again is warned anew."""
+        now = self._clock()
+        allowance = self._users.pop(user_id, None) or _Allowance(BURST, now)
+        self._users[user_id] = allowance
+        if len(self._users) > USERS_MAX:
+            self._users.popitem(last=False)
+        rested_seconds = (now - allowance.counted_at).total_seconds()
+        allowance.left = min(BURST, allowance.left + rested_seconds * PER_SECOND)
+        allowance.counted_at = now
+        if allowance.left > BURST / 2:
+            allowance.is_warned = False
+        if allowance.left >= 1:
+            allowance.left -= 1
+            return Admission.ANSWER
+        if allowance.is_warned:
+            return Admission.IGNORE
+        allowance.is_warned = True
+        return Admission.WARN
+
+    async def __call__(
+        self,
+        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
+        event: TelegramObject,
+        data: dict[str, Any],
+    ) -> Any:
+        """Be the middleware of all updates, within the one that hands in the words."""
+        sender: User | None = data.get("event_from_user")
+        if not isinstance(event, Update) or sender is None or event.pre_checkout_query or data.get("fact"):
+            return await handler(event, data)
+        admission = self.admit(sender.id)
+        if admission is Admission.ANSWER:
+            return await handler(event, data)
+        if admission is Admission.WARN:
+            await _warn(event, data["words"])
+        return None
+
+
+async def _warn(update: Update, words: Words) -> None:
+    if update.callback_query is not None:
+        await update.callback_query.answer(words.plain("toast.slow_down"), show_alert=True)
+    elif update.message is not None:
+        await update.message.answer(words.say("slow_down"))

@@ -1,0 +1,97 @@
+"""What waits for its next attempt or for an admin, and taking it up again: events and quarantined updates."""
+
+import enum
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.tables import ORIGIN, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, User
+from payments import events
+from payments.errors import UnrecordableError
+from payments.incoming import read_money
+
+LISTED_MAX: Final = 8
+"""Entries in one list: with charge ids of 250 characters it still fits into a chat message of 4096."""
+QUARANTINE_PREFIX: Final = "quarantine:"
+
+
+class Retry(enum.StrEnum):
+    """What came of taking something up again."""
+
+    BEGUN = "begun"
+    NOT_WAITING = "not_waiting"
+    UNKNOWN = "unknown"
+    STILL_UNRECORDABLE = "still_unrecordable"
+    """A quarantined update that the audit table would not take again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What waits, the oldest first, at most LISTED_MAX of each kind; `count` is how much there is in all."""
+
+    events: Sequence[tuple[StripeEvent, User]]
+    quarantined: Sequence[QuarantinedUpdate]
+    count: int
+
+
+async def list_pending(session: AsyncSession) -> Pending:
+    """Read what waits."""
+    waiting = select(StripeEvent, User).join(User, User.id == StripeEvent.customer_id).where(_waits())
+    found = await session.execute(waiting.order_by(StripeEvent.created_at, StripeEvent.event_id).limit(LISTED_MAX))
+    unresolved = QuarantinedUpdate.resolved_at.is_(None)
+    oldest = select(QuarantinedUpdate).where(unresolved).order_by(QuarantinedUpdate.created_at).limit(LISTED_MAX)
+    counts = select(
+        select(func.count(StripeEvent.id)).where(_waits()).scalar_subquery()
+        + select(func.count(QuarantinedUpdate.id)).where(unresolved).scalar_subquery()
+    )
+    return Pending(
+        [(event, user) for event, user in found],
+        (await session.scalars(oldest)).all(),
+        (await session.scalars(counts)).one(),
+    )
+
+
+async def retry(session: AsyncSession, waiting_id: str, now: datetime) -> Retry:
+    """Make an event due at once with all its attempts before it, or record a quarantined update after all.
+
+    `waiting_id` is an `event_id`, or `quarantine:` and a row's id. The worker does the rest.
+    """
+    if waiting_id.startswith(QUARANTINE_PREFIX):
+        return await _retry_quarantined(session, waiting_id.removeprefix(QUARANTINE_PREFIX), now)
+    event = await events.lock(session, waiting_id)
+    if event is None or event.origin != ORIGIN:
+        return Retry.UNKNOWN
+    is_waiting = events.is_open(event) or event.outcome == Outcome.PARKED
+    if not is_waiting:
+        return Retry.NOT_WAITING
+    event.attempts = 0
+    event.due_at = now
+    return Retry.BEGUN
+
+
+async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) -> Retry:
+    row = await session.get(QuarantinedUpdate, row_id, with_for_update=True)
+    if row is None:
+        return Retry.UNKNOWN
+    if row.resolved_at is not None:
+        return Retry.NOT_WAITING
+    try:
+        await events.record(session, [read_money(json.loads(row.raw))], now)
+    except UnrecordableError:
+        return Retry.STILL_UNRECORDABLE
+    row.resolved_at = now
+    return Retry.BEGUN
+
+
+def _waits() -> ColumnElement[bool]:
+    """Tell the events that are not at their end; a charge that is being given back waits in its refund's row."""
+    failed = and_(
+        StripeEvent.status == EventStatus.FAILED,
+        or_(StripeEvent.due_at.is_not(None), StripeEvent.outcome == Outcome.PARKED),
+    )
+    return and_(StripeEvent.origin == ORIGIN, or_(StripeEvent.status == EventStatus.PENDING, failed))

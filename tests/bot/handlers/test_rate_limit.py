@@ -1,0 +1,49 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.handlers.rate_limit import BURST, PER_SECOND, USERS_MAX, Admission, RateLimit
+from tests.support.chats import Chats
+from tests.support.clock import FakeClock
+
+SLOW_DOWN = "One moment, please: that was a lot at once. Try again in a minute."
+
+
+@pytest.mark.criterion("L4")
+async def test_who_floods_is_told_once_and_pays_all_the_same(chats: Chats) -> None:
+    buyer = chats.people.buyer
+    invoice = await chats.answer(buyer, "/buy month")
+    answers = [text.text() for _ in range(BURST + 10) for text in await chats.say(buyer, "/help")]
+    assert answers.count(SLOW_DOWN) == 1
+    assert len(answers) <= BURST + 10 - 5
+    assert (await chats.pay(buyer, invoice)).charge_id is not None
+    assert "Thank you!" in (await chats.said(buyer.id))[-2].text() + (await chats.said(buyer.id))[-1].text()
+    assert (await chats.answer(chats.people.other, "/help")).text() != SLOW_DOWN
+
+
+def test_rest_brings_the_allowance_back(clock: FakeClock) -> None:
+    limit = RateLimit(clock)
+    first = [limit.admit(1) for _ in range(BURST + 2)]
+    assert first == [Admission.ANSWER] * BURST + [Admission.WARN, Admission.IGNORE]
+    clock.advance(seconds=1 / PER_SECOND)
+    assert [limit.admit(1) for _ in range(2)] == [Admission.ANSWER, Admission.IGNORE]
+    clock.advance(seconds=BURST / PER_SECOND)
+    assert [limit.admit(1) for _ in range(BURST + 1)] == [Admission.ANSWER] * BURST + [Admission.WARN]
+
+
+@given(pauses_seconds=st.lists(st.floats(0, 60), max_size=200))
+def test_nobody_is_answered_more_than_the_burst_and_the_rest_allow(pauses_seconds: list[float]) -> None:
+    clock = FakeClock()
+    limit = RateLimit(clock)
+    answered = 0
+    for pause_seconds in pauses_seconds:
+        clock.advance(seconds=pause_seconds)
+        answered += limit.admit(1) is Admission.ANSWER
+    assert answered <= BURST + sum(pauses_seconds) * PER_SECOND + 1e-6
+
+
+def test_only_the_latest_users_are_remembered(clock: FakeClock) -> None:
+    limit = RateLimit(clock)
+    for user_id in range(USERS_MAX + 10):
+        limit.admit(user_id)
+    assert len(limit._users) == USERS_MAX
