@@ -4,9 +4,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
+COVERAGE_MIN := 88
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check format lock
+.PHONY: help setup demo run test check format messages lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +27,9 @@ run: $(STAMP) ## the bot against the real Telegram, configured by .env
 	$(PY) -m bot run
 
 test: $(STAMP) ## the whole test suite, on SQLite and on a PostgreSQL that it starts by itself
-	$(PY) -m pytest -n $(WORKERS) --cov --cov-report=term:skip-covered
+	$(PY) -m pytest -n $(WORKERS) --cov --cov-report=
+	@for package in bot payments entitlements db; do \
+		$(PY) -m coverage report --include="$$package/*" --fail-under=$(COVERAGE_MIN) || exit 1; done
 
 check: $(STAMP) ## formatter, linter, type checker, import rules
 	$(VENV)/bin/ruff format --check .
@@ -37,6 +40,9 @@ check: $(STAMP) ## formatter, linter, type checker, import rules
 format: $(STAMP) ## let the formatter and the linter mend what they can
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+messages: $(STAMP) ## compile the words of the chats after a change to bot/locales
+	$(VENV)/bin/pybabel compile --directory bot/locales --domain starledger
 
 lock: ## pin the newest allowed dependencies again, with hashes (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet --upgrade -o requirements/runtime.txt

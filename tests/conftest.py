@@ -25,9 +25,6 @@ _CLUSTER_DIRECTORY: Final = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # pytest-alembic 0.13 uses a private attribute of pytest's nodes that pytest 9.2 no longer has, and breaks the
-    # collection of tests/conftest.py. Nothing here uses it.
-    config.pluginmanager.set_blocked("pytest_alembic")
     if hasattr(config, "workerinput"):
         config.stash[_CLUSTER_DIRECTORY] = Path(config.workerinput["cluster_directory"])
     else:
