@@ -22,7 +22,7 @@ EXIT_FAILED: Final = 1
 EXIT_WRONG_SETTING: Final = 78
 """EX_CONFIG of sysexits.h."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 
 @app.callback(invoke_without_command=True)
