@@ -7,7 +7,7 @@ WORKERS ?= 2
 COVERAGE_MIN := 88
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check format messages lock
+.PHONY: help setup demo run test acceptance check format messages lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ test: $(STAMP) ## the whole test suite, on SQLite and on a PostgreSQL that it st
 	$(PY) -m pytest -n $(WORKERS) --cov --cov-report=
 	@for package in bot payments entitlements db; do \
 		$(PY) -m coverage report --include="$$package/*" --fail-under=$(COVERAGE_MIN) || exit 1; done
+
+acceptance: $(STAMP) ## the mission's list, line by line, with the tests of each; lines of later issues fail
+	$(PY) -m pytest -p tests.support.acceptance -n $(WORKERS) -q --no-header
 
 check: $(STAMP) ## formatter, linter, type checker, import rules
 	$(VENV)/bin/ruff format --check .
