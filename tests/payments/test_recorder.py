@@ -110,7 +110,8 @@ async def test_a_database_that_hangs_is_given_up_in_time_and_taken_up_again(desk
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )
         async with desk.database.reading() as session:
-            return (await session.execute(text(waiting))).scalar_one() == 1
+            in_flight: int = (await session.execute(text(waiting))).scalar_one()
+        return in_flight == 1
 
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))

@@ -6,24 +6,17 @@ import pytest
 from aiogram import Bot
 
 from db.tables import Outcome
-from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
+from payments.checkout import CheckoutQuery, CheckoutVerdict
 from payments.errors import AnotherServicesRowError
 from payments.incoming import ChargeFact, RefundFact, read_money
 from payments.payload import Verdict
 from payments.telegram import TelegramPaymentHandler
-from payments.worker import Worker
 from sandbox.client import SandboxClient
 from tests.support.desk import Desk
-from tests.support.money import BUYER, CATALOG, SIGNER, charge, order, plan, refund
+from tests.support.money import BUYER, SIGNER, charge, order, plan, refund
 from tests.support.rows import add_other_services_event
 
 BUYER_ID: Final = BUYER.telegram_id
-
-
-@pytest.fixture
-def handler(desk: Desk, bot: Bot, worker: Worker) -> TelegramPaymentHandler:
-    checkouts = CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock)
-    return TelegramPaymentHandler(bot, desk.database, SIGNER, checkouts, worker, desk.clock)
 
 
 async def _update(bot: Bot, telegram: SandboxClient, field: str) -> dict[str, Any]:

@@ -1,0 +1,57 @@
+"""The money side of the desk on each engine, and a Telegram that it can call: for a conftest to import."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from aiogram import Bot
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.telegram import TelegramAPIServer
+
+from db.engine import Database
+from payments.checkout import CheckoutDesk
+from payments.refunds import RefundSender
+from payments.telegram import TelegramPaymentHandler
+from payments.worker import Worker
+from sandbox.client import SandboxClient
+from sandbox.server import SandboxServer, running_sandbox
+from sandbox.settings import Settings
+from tests.support.clock import FakeClock
+from tests.support.desk import Desk
+from tests.support.money import CATALOG, SIGNER, TOKEN
+
+
+@pytest.fixture
+def desk(database: Database, clock: FakeClock) -> Desk:
+    return Desk(database, clock)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[SandboxServer]:
+    async with running_sandbox(Settings(token=TOKEN, seed=1)) as running:
+        yield running
+
+
+@pytest.fixture
+def telegram(server: SandboxServer) -> SandboxClient:
+    return server.client
+
+
+@pytest.fixture
+async def bot(server: SandboxServer) -> AsyncIterator[Bot]:
+    session = AiohttpSession(api=TelegramAPIServer.from_base(server.url))
+    yield Bot(server.token, session=session)
+    if session._session is not None:
+        # aiogram's own close sleeps 250 ms for TLS, which is not here.
+        await session._session.close()
+
+
+@pytest.fixture
+def worker(desk: Desk, bot: Bot) -> Worker:
+    sender = RefundSender(desk.database, bot, desk.clock)
+    return Worker(desk.database, desk.settlement, sender, desk.clock, on_progress=lambda: None)
+
+
+@pytest.fixture
+def handler(desk: Desk, bot: Bot, worker: Worker) -> TelegramPaymentHandler:
+    checkouts = CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock)
+    return TelegramPaymentHandler(bot, desk.database, SIGNER, checkouts, worker, desk.clock)
