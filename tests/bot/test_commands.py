@@ -12,7 +12,7 @@ from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer, running_sandbox
 
 EVERYBODYS = ["buy", "status", "history", "terms", "paysupport", "help"]
-ADMINS = ["buy", "status", "history", "refund", "terms", "paysupport", "help"]
+ADMINS = ["buy", "status", "history", "refund", "pending", "retry", "terms", "paysupport", "help"]
 
 
 @pytest_asyncio.fixture
@@ -40,7 +40,7 @@ async def test_the_admins_menu_is_seen_by_admins_only(server: SandboxServer, bot
     await register_commands(bot, [admin.id], group.id)
     assert await _menu(server, buyer.id) == EVERYBODYS
     assert await _menu(server, admin.id) == ADMINS
-    assert await _menu(server, admin.id, group.id) == ["history", "refund", "help"]
+    assert await _menu(server, admin.id, group.id) == ["history", "refund", "pending", "retry", "help"]
     assert await _menu(server, admin.id, elsewhere.id) == []
 
 

@@ -58,6 +58,13 @@ async def test_a_refund_of_the_same_second_stands_above_its_charge(database: Dat
     assert await _states(database) == [("refund:z-charge", State.OPEN), ("z-charge", State.OPEN)]
 
 
+async def test_of_charges_of_the_same_second_the_later_recorded_stands_above(database: Database) -> None:
+    for recorded_after_seconds, charge_id in enumerate(("b", "a", "c")):
+        async with database.transaction() as session:
+            await events.record(session, [_charge(charge_id)], START + timedelta(seconds=recorded_after_seconds))
+    assert [charge_id for charge_id, _ in await _states(database)] == ["c", "a", "b"]
+
+
 async def test_a_charge_is_given_back_once_its_refund_is_done(database: Database) -> None:
     await _record(database, _charge("charge"))
     async with database.transaction() as session:

@@ -128,10 +128,10 @@ async def test_a_charge_of_another_service_is_left_to_it(chats: Chats) -> None:
     assert await _refunds(chats) == []
 
 
-@pytest.mark.parametrize("text", ["/refund", "/refund   ", f"/refund {'x' * 1025}", "/refund a\0b"])
-async def test_refund_with_absurd_arguments_tells_how_it_is_used(chats: Chats, text: str) -> None:
-    told = await chats.answer(chats.people.admin, text)
-    assert told.text().startswith(REFUND_USAGE)
+async def test_refund_with_absurd_arguments_tells_how_it_is_used(chats: Chats) -> None:
+    for text in ("/refund", "/refund   ", f"/refund {'x' * 1025}", "/refund a\0b"):
+        told = await chats.answer(chats.people.admin, text)
+        assert told.text().startswith(REFUND_USAGE)
 
 
 async def test_a_reason_that_is_too_long_refunds_nothing(chats: Chats) -> None:
@@ -144,16 +144,16 @@ async def test_a_reason_that_is_too_long_refunds_nothing(chats: Chats) -> None:
 
 
 @pytest.mark.criterion("S12")
-@pytest.mark.parametrize("command", ["/refund {charge}", "/refund", "/pending", "/retry x", "/REFUND {charge}"])
-async def test_an_admins_command_does_not_exist_for_anybody_else(chats: Chats, command: str) -> None:
+async def test_an_admins_command_does_not_exist_for_anybody_else(chats: Chats) -> None:
     charge_id = await chats.buy(chats.people.buyer, "month")
-    told = await chats.answer(chats.people.buyer, command.format(charge=charge_id))
-    assert told.text() == UNKNOWN_COMMAND
-    await chats.answer(chats.people.buyer, "/no_such_command")
-    [to_this, to_nonsense] = (await chats.client.calls("sendMessage"))[-2:]
-    assert to_this.args == to_nonsense.args, "not a byte tells that the command is there"
-    assert await chats.say(chats.people.buyer, command.format(charge=charge_id), group=chats.people.desk) == []
-    assert await _refunds(chats) == []
+    for command in ("/refund {charge}", "/refund", "/pending", "/retry x", "/REFUND {charge}"):
+        told = await chats.answer(chats.people.buyer, command.format(charge=charge_id))
+        assert told.text() == UNKNOWN_COMMAND
+        await chats.answer(chats.people.buyer, "/no_such_command")
+        [to_this, to_nonsense] = (await chats.client.calls("sendMessage"))[-2:]
+        assert to_this.args == to_nonsense.args, "not a byte tells that the command is there"
+        assert await chats.say(chats.people.buyer, command.format(charge=charge_id), group=chats.people.desk) == []
+        assert await _refunds(chats) == []
 
 
 @pytest.mark.criterion("S12")
@@ -163,16 +163,16 @@ async def test_anybody_else_sees_their_own_history_whomever_they_name(chats: Cha
     assert told.text() == "You have paid nothing here yet. Send /buy to see what is on sale."
 
 
-@pytest.mark.parametrize("command", ["/refund", "/history 1", "/help", "/buy", "/start", "hello"])
-async def test_the_bot_is_silent_in_other_groups(chats: Chats, command: str) -> None:
-    for person in (chats.people.admin, chats.people.buyer):
-        assert await chats.say(person, command, group=chats.people.elsewhere) == []
-    assert await chats.say(chats.people.admin, command, group=chats.people.elsewhere, anonymous=True) == []
+async def test_the_bot_is_silent_in_other_groups(chats: Chats) -> None:
+    for command in ("/refund", "/history 1", "/help", "/buy", "/start", "hello"):
+        for person in (chats.people.admin, chats.people.buyer):
+            assert await chats.say(person, command, group=chats.people.elsewhere) == []
+        assert await chats.say(chats.people.admin, command, group=chats.people.elsewhere, anonymous=True) == []
 
 
-@pytest.mark.parametrize("text", ["/buy", "/status", "/start", "/nonsense", "hello", "/refund@another_bot x"])
-async def test_the_bot_is_silent_in_the_admins_group_about_all_but_their_commands(chats: Chats, text: str) -> None:
-    assert await chats.say(chats.people.admin, text, group=chats.people.desk) == []
+async def test_the_bot_is_silent_in_the_admins_group_about_all_but_their_commands(chats: Chats) -> None:
+    for text in ("/buy", "/status", "/start", "/nonsense", "hello", "/refund@another_bot x"):
+        assert await chats.say(chats.people.admin, text, group=chats.people.desk) == []
 
 
 async def test_help_in_the_admins_group_lists_their_commands(chats: Chats) -> None:
@@ -181,14 +181,14 @@ async def test_help_in_the_admins_group_lists_their_commands(chats: Chats) -> No
 
 
 @pytest.mark.criterion("S12")
-@pytest.mark.parametrize("command", ["/refund {charge}", "/history 1", "/help"])
-async def test_an_anonymous_admin_is_told_how_to_be_known(chats: Chats, command: str) -> None:
+async def test_an_anonymous_admin_is_told_how_to_be_known(chats: Chats) -> None:
     charge_id = await chats.buy(chats.people.buyer, "month")
-    [told] = await chats.say(
-        chats.people.admin, command.format(charge=charge_id), group=chats.people.desk, anonymous=True
-    )
-    assert told.text().startswith("You write as the group, so it cannot be seen who you are.")
-    assert await _refunds(chats) == []
+    for command in ("/refund {charge}", "/history 1", "/help"):
+        [told] = await chats.say(
+            chats.people.admin, command.format(charge=charge_id), group=chats.people.desk, anonymous=True
+        )
+        assert told.text().startswith("You write as the group, so it cannot be seen who you are.")
+        assert await _refunds(chats) == []
 
 
 @pytest.mark.criterion("S12")
@@ -229,13 +229,22 @@ async def test_the_pages_in_the_admins_group_are_turned_by_admins_only(chats: Ch
     assert turned.text().endswith("Page 2 of 2")
 
 
-@pytest.mark.parametrize(
-    "args",
-    ["@", "ann", "0", "-5", "1 2", "@ann <b>", "99999999999999999", "9999999999999999", "١٢", "@ann\0", "x" * 4000],
-)
-async def test_history_with_absurd_arguments_tells_how_it_is_used(chats: Chats, args: str) -> None:
-    told = await chats.answer(chats.people.admin, f"/history {args}")
-    assert told.text() == HISTORY_USAGE
+async def test_history_with_absurd_arguments_tells_how_it_is_used(chats: Chats) -> None:
+    for args in (
+        "@",
+        "ann",
+        "0",
+        "-5",
+        "1 2",
+        "@ann <b>",
+        "99999999999999999",
+        "9999999999999999",
+        "١٢",
+        "@ann\0",
+        "x" * 4000,
+    ):
+        told = await chats.answer(chats.people.admin, f"/history {args}")
+        assert told.text() == HISTORY_USAGE
 
 
 async def test_history_of_nobody_in_the_admins_group_tells_how_it_is_used(chats: Chats) -> None:
