@@ -49,6 +49,8 @@ def configure(
     logger.add(write, level=level, format=lambda _: "{exception}", diagnose=False, backtrace=False)
     library_level = logging.INFO if level == "DEBUG" else max(logging.WARNING, logger.level(level).no)
     logging.basicConfig(handlers=[_ToLoguru()], level=library_level, force=True)
+    # It would say at each retry that there is one, and not of what: who retries says that once.
+    logging.getLogger("stamina").setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
 
 

@@ -22,7 +22,8 @@ from db.tables import STARS_CURRENCY, Checkout, Entitlement, User
 from payments.catalog import Catalog, Plan
 from payments.payload import PayloadSigner, Verdict
 
-DEADLINE_SECONDS: Final = 4.0
+DEADLINE_SECONDS: Final = 3.0
+"""Before it, up to two seconds go by while the batch in front is being recorded: five in all."""
 LATE_MAX: Final = 100
 """How many undecided queries may be under way; one more is declined at once."""
 

@@ -15,6 +15,8 @@ from payments.incoming import MoneyFact, read_money
 from payments.quarantine import quarantine
 
 RECORD_SECONDS: Final = 2.0
+REASON_LENGTH_MAX: Final = 500
+"""A database's own words may be long, and an admin's message is at most 4,096 characters (Bot API, sendMessage)."""
 
 RawUpdate = Mapping[str, Any]
 Facts = dict[int, MoneyFact]
@@ -98,7 +100,8 @@ class Recorder:
             except Exception as error:
                 if is_away(error):
                     raise
-                await self._quarantine(update, f"{type(error).__name__}: {getattr(error, 'orig', error)}", error)
+                words = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
+                await self._quarantine(update, words[:REASON_LENGTH_MAX], error)
         return facts
 
     async def _write_together(self, money: Sequence[RawUpdate]) -> Facts:

@@ -1,0 +1,299 @@
+"""The daemon itself, as a process: how it starts, what stops it, and what it does not stop for."""
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+import pytest_asyncio
+from aiogram.utils.backoff import BackoffConfig
+from aiohttp import web
+from sqlalchemy import select, text
+
+from db.engine import Database
+from db.tables import EventStatus, StripeEvent
+from payments import events, refunds
+from payments.catalog import load_catalog
+from payments.incoming import ChargeFact, Person
+from payments.payload import Order, PayloadSigner
+from sandbox.faults import FaultKind
+from sandbox.server import SandboxServer, running_sandbox
+from sandbox.settings import Settings
+from tests.support.clock import START
+from tests.support.daemon import CATALOG, TOKEN, Daemon, running_daemon
+from tests.support.money import charge_update
+from tests.support.obstacles import locked
+from tests.support.waiting import WAIT_SECONDS, until
+
+BUYER: Final = Person(7001, "ann", "en")
+AT_ONCE: Final = {"bot.polling.BACKOFF": BackoffConfig(min_delay=0.01, max_delay=0.02, factor=1.5, jitter=0.001)}
+TAKE_OVER_SECONDS: Final = 5
+"""Issue 3: how soon the second desk goes on after the first one's death."""
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[SandboxServer]:
+    async with running_sandbox(Settings(token=TOKEN, seed=1)) as server:
+        await server.client.add_person("Ann", id=BUYER.telegram_id, balance_stars=1000, started=True)
+        yield server
+
+
+def _charge(charge_id: str = "charge-1") -> ChargeFact:
+    plan = load_catalog(CATALOG).on_sale[0]
+    order = Order(plan.code, plan.days, plan.subscription, plan.price_stars, "XTR", BUYER.telegram_id)
+    return ChargeFact(charge_id, BUYER, plan.price_stars, "XTR", PayloadSigner(TOKEN).sign(order), START)
+
+
+async def _status(database: Database, event_id: str = "charge-1") -> int | None:
+    async with database.reading() as session:
+        return await session.scalar(select(StripeEvent.status).where(StripeEvent.event_id == event_id))
+
+
+async def _record(database: Database) -> None:
+    async with database.transaction() as session:
+        await events.record(session, [_charge()], START)
+
+
+async def _failed_calls(server: SandboxServer, method: str, count: int) -> None:
+    async def are_there() -> bool:
+        return sum(call.status != 200 for call in await server.client.calls(method)) >= count
+
+    await until(are_there)
+
+
+async def _ended_with_one_line(daemon: Daemon) -> tuple[int | None, str]:
+    status = await daemon.ended()
+    said = daemon.said()
+    assert said.count("\n") == 1, said
+    assert TOKEN.partition(":")[2] not in said
+    return status, said
+
+
+# What it cannot run with.
+
+
+@pytest.mark.criterion("S7")
+async def test_a_token_that_telegram_does_not_know_ends_it(tmp_path: Path, sqlite_url: str) -> None:
+    async with running_sandbox() as server:
+        with running_daemon(tmp_path, server.url, sqlite_url) as daemon:
+            status, said = await _ended_with_one_line(daemon)
+    assert status == 78
+    assert said.startswith("starledger: TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put ")
+
+
+@pytest.mark.parametrize(
+    ("catalog", "mistakes", "words"),
+    [
+        (None, 0, "cannot be read"),
+        ("[plans.x", 0, "not TOML"),
+        ('[plans.x]\ntitle = "X"\n', 2, "plans.x.stars"),
+    ],
+)
+async def test_a_catalog_that_cannot_be_used_ends_it(
+    server: SandboxServer, tmp_path: Path, sqlite_url: str, catalog: str | None, mistakes: int, words: str
+) -> None:
+    if catalog is not None:
+        (tmp_path / "plans.toml").write_text(catalog)
+    with running_daemon(tmp_path, server.url, sqlite_url, CATALOG_FILE="plans.toml") as daemon:
+        assert await daemon.ended() == 78
+    first, *more = daemon.said().splitlines()
+    assert first.startswith("starledger: CATALOG_FILE is no catalog to sell from: mend the file, or put ")
+    assert "plans.toml" in first
+    assert len(more) == mistakes
+    assert words in daemon.said()
+
+
+async def test_the_database_of_another_bot_ends_it(server: SandboxServer, tmp_path: Path, sqlite_url: str) -> None:
+    another = f"1000002:{TOKEN.partition(':')[2]}"
+    with running_daemon(tmp_path, server.url, sqlite_url, TELEGRAM_BOT_TOKEN=another) as daemon:
+        status, said = await _ended_with_one_line(daemon)
+    assert status == 78
+    assert said.startswith("starledger: the database belongs to the bot 1000001")
+    assert await server.client.calls() == []
+
+
+async def test_a_second_desk_on_sqlite_says_so_and_ends(server: SandboxServer, tmp_path: Path, sqlite_url: str) -> None:
+    with running_daemon(tmp_path, server.url, sqlite_url) as first:
+        await server.client.wait_until_polling(timeout_seconds=WAIT_SECONDS)
+        with running_daemon(tmp_path, server.url, sqlite_url) as second:
+            status, said = await _ended_with_one_line(second)
+        assert status == 1
+        assert said.startswith("starledger: another desk is running on this database (")
+        assert await first.stop() == 0
+    assert len(await server.client.calls("getMe")) == 1
+
+
+# What it waits for.
+
+
+@pytest.mark.criterion("E1")
+async def test_a_telegram_that_is_away_is_waited_for_and_told_of_once(
+    server: SandboxServer, tmp_path: Path, sqlite_url: str
+) -> None:
+    await server.client.set_away(away=True)
+    with running_daemon(tmp_path, server.url, sqlite_url, constants=AT_ONCE) as daemon:
+        await _failed_calls(server, "getMe", 5)
+        assert daemon.said().count("Telegram cannot be reached, trying on") == 1
+        # Its menu of commands is not worth an end either.
+        await server.client.add_fault(FaultKind.CUT_BEFORE, "setMyCommands")
+        await server.client.set_away(away=False)
+        await server.client.wait_until_polling(timeout_seconds=WAIT_SECONDS)
+        assert daemon.said().count("Telegram answers again") == 1
+
+        await server.client.set_away(away=True)
+        await _failed_calls(server, "getUpdates", 5)
+        await server.client.set_away(away=False)
+        await server.client.send_text(BUYER.telegram_id, "/help")
+        await server.client.wait_for_text(BUYER.telegram_id, "What you can do here", timeout_seconds=WAIT_SECONDS)
+        assert await daemon.stop() == 0
+    assert daemon.said().count("Telegram cannot be reached, trying on") == 2
+    assert daemon.said().count("Telegram answers again") == 2
+    assert "Traceback" not in daemon.said()
+
+
+@asynccontextmanager
+async def _proxy_in_trouble() -> AsyncIterator[str]:
+    """Run what stands between us and Telegram, and answers in its place."""
+
+    async def trouble(_: web.Request) -> web.Response:
+        return web.Response(text="<html>502 Bad Gateway</html>", status=502, content_type="text/html")
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", trouble)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+@pytest.mark.criterion("E1")
+async def test_a_proxy_that_answers_in_telegrams_place_is_waited_out(tmp_path: Path, sqlite_url: str) -> None:
+    async with _proxy_in_trouble() as url:
+        with running_daemon(tmp_path, url, sqlite_url) as daemon:
+            await daemon.until_said("Telegram's answer cannot be read, trying on: JSONDecodeError")
+            assert await daemon.stop() == 0
+    assert "Traceback" not in daemon.said()
+
+
+@pytest.mark.criterion("E2")
+async def test_a_database_that_is_away_at_the_start_is_waited_for(
+    server: SandboxServer, tmp_path: Path, sqlite_url: str, sqlite_database: Database
+) -> None:
+    impatient = {"db.migrate._WAIT_SECONDS": 0.1, "bot.app.DATABASE_PAUSE_SECONDS": 0.1}
+    with ExitStack() as stack:
+        async with locked(sqlite_database, sqlite_url, "desk"):
+            daemon = stack.enter_context(running_daemon(tmp_path, server.url, sqlite_url, constants=impatient))
+            await daemon.until_said("the database cannot be reached, trying on: OperationalError")
+        await server.client.wait_until_polling(timeout_seconds=WAIT_SECONDS)
+        assert await daemon.stop() == 0
+    assert daemon.said().count("the database cannot be reached") == 1
+    assert daemon.said().count("the database answers") == 1
+    assert "stamina" not in daemon.said()
+
+
+async def test_a_second_desk_on_postgresql_goes_on_when_the_first_is_killed(
+    server: SandboxServer, tmp_path: Path, postgresql_url: str
+) -> None:
+    client = server.client
+    with running_daemon(tmp_path, server.url, postgresql_url) as first:
+        await client.wait_until_polling(timeout_seconds=WAIT_SECONDS)
+        with running_daemon(tmp_path, server.url, postgresql_url) as second:
+            await second.until_said("another desk is running on this database: standing by")
+            lived = (await client.calls())[-1].number
+            first.process.kill()
+            await client.wait_for_call("getMe", after=lived, timeout_seconds=TAKE_OVER_SECONDS)
+            await client.wait_until_polling(timeout_seconds=WAIT_SECONDS)
+            assert await second.stop() == 0
+
+
+# What it begins with.
+
+
+@pytest.mark.criterion("C3", "E2")
+async def test_what_a_predecessor_left_open_is_settled_before_the_first_poll(
+    server: SandboxServer, tmp_path: Path, database_url: str, database: Database
+) -> None:
+    await _record(database)
+    await server.client.add_fault(FaultKind.HOLD, "getUpdates")
+    with running_daemon(tmp_path, server.url, database_url) as daemon:
+        await server.client.wait_until_held(timeout_seconds=WAIT_SECONDS)
+        assert await _status(database) == EventStatus.PROCESSED
+        await server.client.release_holds()
+        await server.client.wait_for_text(BUYER.telegram_id, "Thank you", timeout_seconds=WAIT_SECONDS)
+        assert await daemon.stop() == 0
+
+
+async def test_a_stop_does_not_wait_for_what_it_begins_with(
+    server: SandboxServer, tmp_path: Path, sqlite_url: str, sqlite_database: Database
+) -> None:
+    await _record(sqlite_database)
+    async with sqlite_database.transaction() as session:
+        await refunds.ask(session, "charge-1", reason=None, requested_by="test", reply_chat_id=None, now=START)
+    await server.client.add_fault(FaultKind.HOLD, "refundStarPayment")
+    with running_daemon(tmp_path, server.url, sqlite_url) as daemon:
+        await server.client.wait_until_held(timeout_seconds=WAIT_SECONDS)
+        assert await daemon.stop() == 0
+
+
+# What it ends with.
+
+
+@pytest.mark.criterion("C7", "C9", "S8")
+async def test_a_payment_that_is_being_handled_is_finished_before_the_end(
+    server: SandboxServer, tmp_path: Path, postgresql_url: str, postgresql_database: Database
+) -> None:
+    with running_daemon(tmp_path, server.url, postgresql_url) as daemon:
+        await server.client.wait_until_polling(timeout_seconds=WAIT_SECONDS)
+        async with locked(postgresql_database, postgresql_url, "entitlement_grants"):
+            await server.client.push_raw(charge_update(_charge()))
+
+            async def is_under_way() -> bool:
+                query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = "
+                async with postgresql_database.reading() as session:
+                    return bool((await session.execute(text(query + "current_database()"))).scalar_one())
+
+            await until(is_under_way)
+            assert await _status(postgresql_database) == EventStatus.PENDING
+            daemon.signal()
+            await daemon.until_said("stopping")
+        assert await daemon.ended() == 0
+    assert await _status(postgresql_database) == EventStatus.PROCESSED
+    assert await server.client.updates_waiting() == []
+
+
+async def test_an_answer_that_is_being_given_is_finished_before_the_end(
+    server: SandboxServer, tmp_path: Path, sqlite_url: str
+) -> None:
+    await server.client.add_fault(FaultKind.HOLD, "sendMessage")
+    with running_daemon(tmp_path, server.url, sqlite_url) as daemon:
+        await server.client.send_text(BUYER.telegram_id, "/help")
+        await server.client.wait_until_held(timeout_seconds=WAIT_SECONDS)
+        daemon.signal()
+        await daemon.until_said("stopping")
+        await server.client.release_holds()
+        assert await daemon.ended() == 0
+    assert "What you can do here" in (await server.client.chat(BUYER.telegram_id))[-1].text()
+    assert await server.client.updates_waiting() == []
+
+
+async def test_a_second_signal_ends_it_at_once(server: SandboxServer, tmp_path: Path, sqlite_url: str) -> None:
+    await server.client.add_fault(FaultKind.HOLD, "sendMessage")
+    with running_daemon(tmp_path, server.url, sqlite_url) as daemon:
+        await server.client.send_text(BUYER.telegram_id, "/help")
+        await server.client.wait_until_held(timeout_seconds=WAIT_SECONDS)
+        daemon.signal()
+        await daemon.until_said("stopping")
+        assert await daemon.stop() == 1
+    assert "not answered within" not in daemon.said()
+
+
+async def test_whatever_hangs_it_ends_within_its_time(server: SandboxServer, tmp_path: Path, sqlite_url: str) -> None:
+    constants = {"bot.app.END_SECONDS": 0.1, "bot.app.FINISH_SECONDS": 60}
+    await server.client.add_fault(FaultKind.HOLD, "sendMessage")
+    with running_daemon(tmp_path, server.url, sqlite_url, constants=constants) as daemon:
+        await server.client.send_text(BUYER.telegram_id, "/help")
+        await server.client.wait_until_held(timeout_seconds=WAIT_SECONDS)
+        assert await daemon.stop() == 0
+    assert "stopped with something unfinished" in daemon.said()
