@@ -13,7 +13,7 @@ from aiogram.client.default import DefaultBotProperties
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import PRODUCTION, TelegramAPIServer
 from aiogram.enums import ParseMode
-from aiogram.exceptions import TelegramAPIError, TelegramNotFound, TelegramUnauthorizedError
+from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
 from aiogram.types import Update
 from loguru import logger
 
@@ -117,7 +117,7 @@ class Desk:
                 await asyncio.wait(loops)
                 await self.checkouts.close()
                 await self.recorder.close()
-                with contextlib.suppress(TelegramAPIError):
+                with contextlib.suppress(*TELEGRAM_AWAY):
                     await self.intake.confirm()
         except TimeoutError:
             logger.warning("stopping: not all was finished within {} s, the next start goes on", FINISH_SECONDS)
