@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Final
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from db.errors import is_refusal
 from db.tables import ORIGIN, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, User
 from payments import events
 from payments.errors import UnrecordableError
@@ -59,7 +61,8 @@ async def list_pending(session: AsyncSession) -> Pending:
 async def retry(session: AsyncSession, waiting_id: str, now: datetime) -> Retry:
     """Make an event due at once with all its attempts before it, or record a quarantined update after all.
 
-    `waiting_id` is an `event_id`, or `quarantine:` and a row's id. The worker does the rest.
+    `waiting_id` is an `event_id`, or `quarantine:` and a row's id. The worker does the rest. Raises SQLAlchemy's errors
+    when the database is away.
     """
     if waiting_id.startswith(QUARANTINE_PREFIX):
         return await _retry_quarantined(session, waiting_id.removeprefix(QUARANTINE_PREFIX), now)
@@ -81,8 +84,13 @@ async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) 
     if row.resolved_at is not None:
         return Retry.NOT_WAITING
     try:
-        await events.record(session, [read_money(json.loads(row.raw))], now)
+        async with session.begin_nested():
+            await events.record(session, [read_money(json.loads(row.raw))], now)
     except UnrecordableError:
+        return Retry.STILL_UNRECORDABLE
+    except DBAPIError as error:
+        if not is_refusal(error):
+            raise
         return Retry.STILL_UNRECORDABLE
     row.resolved_at = now
     return Retry.BEGUN

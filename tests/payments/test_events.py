@@ -202,3 +202,16 @@ async def test_statements_do_not_grow_with_the_batch(desk: Desk, facts: list[Mon
     with statements(desk.database) as said:
         await desk.record(*facts)
     assert len(said) <= 3
+
+
+@pytest.mark.criterion("S4")
+@pytest.mark.parametrize(
+    "text", ["'); DROP TABLE users; --", '"', "\\'", "%s %(id)s :id $1 ?", "${id}", "\u2028\ufdd0🙂"]
+)
+async def test_what_others_wrote_is_data_and_never_sql(desk: Desk, text: str) -> None:
+    told = charge(text, payload=text)
+    await desk.take(told)
+    await desk.take(refund(told))
+    event = await desk.event(text)
+    assert (event.event_id, event.payload, event.outcome) == (text, text, Outcome.REFUNDED)
+    assert (await desk.event(f"refund:{text}")).refund_of == text

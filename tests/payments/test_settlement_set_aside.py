@@ -63,7 +63,7 @@ async def test_a_parked_charge_is_granted_once_what_it_lacked_is_there(desk: Des
     await desk.settle("charge-1")
     assert (await desk.event("charge-1")).outcome == Outcome.PARKED
     desk.clock.advance(hours=2)
-    await desk.make_due("charge-1")
+    await desk.retry("charge-1")
     event = await desk.settle("charge-1")
     assert event is not None
     assert (event.status, event.outcome, event.error) == (EventStatus.PROCESSED, Outcome.GRANTED, None)
@@ -76,7 +76,7 @@ async def test_a_charge_that_is_parked_again_is_told_again_to_admins_alone(desk:
     await desk.deliver()
     assert await desk.due_notices() == []
     now = desk.clock.advance(hours=1)
-    await desk.make_due("charge-1")
+    await desk.retry("charge-1")
     await desk.settle("charge-1")
     assert await desk.due_notices() == [(Notice.PARKED, ADMIN_CHAT_ID, now)]
 
@@ -120,7 +120,7 @@ async def test_a_charge_is_not_parked_for_ever_when_it_turns_out_to_be_given_bac
     await _without(desk, "month").take(charged)
     if reason == "held_for_life":
         await _hold_for_life(desk)
-    await desk.make_due("charge-1")
+    await desk.retry("charge-1")
     await desk.settle("charge-1")
     assert (await desk.event("charge-1")).error == reason
     await desk.settle("refund:charge-1", confirmed=True)

@@ -75,7 +75,7 @@ async def test_what_keeps_failing_is_parked_and_goes_on_when_it_is_taken_up(desk
     event = await desk.event("charge-1")
     assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, Outcome.PARKED, None)
     assert await desk.told() == [(Notice.PARKED, ADMIN_CHAT_ID), (Notice.WAITING, BUYER.telegram_id)]
-    await desk.make_due("charge-1")
+    await desk.retry("charge-1")
     assert await worker.work_once() == 1
     assert (await desk.event("charge-1")).outcome == Outcome.GRANTED
     assert await desk.holds()

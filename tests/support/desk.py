@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.engine import Database
 from db.tables import Base, Entitlement, OutboxMessage, StripeEvent, User
 from entitlements import EntitlementService
-from payments import events, refunds
+from payments import events, pending, refunds
 from payments.incoming import MoneyFact, Person
 from payments.notices import Notice
+from payments.pending import Retry
 from payments.settlement import Settlement
 from tests.support.clock import FakeClock
 from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER
@@ -54,12 +55,10 @@ class Desk:
                 now=self.clock(),
             )
 
-    async def make_due(self, event_id: str) -> None:
-        """Take a parked event up again."""
+    async def retry(self, waiting_id: str) -> Retry:
+        """Take up again what is parked or in quarantine."""
         async with self.database.transaction() as session:
-            event = await events.lock(session, event_id)
-            assert event is not None
-            event.due_at = self.clock()
+            return await pending.retry(session, waiting_id, self.clock())
 
     async def event(self, event_id: str) -> StripeEvent:
         async with self.database.reading() as session:

@@ -1,0 +1,121 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from db.tables import Outcome, QuarantinedUpdate
+from payments import events, pending
+from payments.incoming import ChargeFact
+from payments.pending import LISTED_MAX, Retry
+from payments.quarantine import quarantine
+from tests.support.desk import Desk, dump
+from tests.support.money import STRANGER, charge, charge_update, refund
+from tests.support.obstacles import refusing
+from tests.support.rows import add_other_services_event
+
+
+async def _quarantine(desk: Desk, update: dict[str, Any]) -> str:
+    """Put an update into quarantine, and return the id that takes it up again."""
+    async with desk.database.transaction() as session:
+        await quarantine(session, update, "why", [], desk.clock())
+        return "quarantine:" + (await session.scalars(select(QuarantinedUpdate.id))).one()
+
+
+async def test_everything_that_is_not_at_its_end_waits_the_oldest_first(desk: Desk) -> None:
+    wrong = replace(charge("parked"), amount=1)
+    for fact in (
+        charge("granted"),
+        wrong,
+        charge("foreign", payload="another program's"),
+        charge("given back", payer=STRANGER, buyer=wrong.person),
+        charge("refunded"),
+        refund(charge("refunded")),
+    ):
+        await desk.take(fact)
+        desk.clock.advance(seconds=1)
+    await desk.record(charge("open"))
+    await desk.record(charge("failed"))
+    async with desk.database.transaction() as session:
+        failed = await events.lock(session, "failed")
+        assert failed is not None
+        events.fail(failed, "why", desk.clock(), jitter=0)
+        await add_other_services_event(session, "another's", failed.customer_id)
+    bad = await _quarantine(desk, charge_update(charge("bad\0")))
+    async with desk.database.reading() as session:
+        waiting = await pending.list_pending(session)
+    assert [event.event_id for event, _ in waiting.events] == ["parked", "refund:given back", "failed", "open"]
+    assert [user.telegram_id for _, user in waiting.events] == [5001, 5002, 5001, 5001]
+    assert [f"quarantine:{row.id}" for row in waiting.quarantined] == [bad]
+    assert waiting.count == 5
+
+
+async def test_a_list_is_bounded_and_its_count_is_not(desk: Desk) -> None:
+    await desk.record(*(charge(f"{number:02}") for number in range(LISTED_MAX + 2)))
+    async with desk.database.reading() as session:
+        waiting = await pending.list_pending(session)
+    assert len(waiting.events) == LISTED_MAX
+    assert waiting.count == LISTED_MAX + 2
+
+
+@pytest.mark.criterion("E5")
+async def test_a_retry_has_all_its_attempts_before_it(desk: Desk) -> None:
+    await desk.record(charge())
+    async with desk.database.transaction() as session:
+        event = await events.lock(session, "charge-1")
+        assert event is not None
+        while events.fail(event, "why", desk.clock(), jitter=0):
+            pass
+    now = desk.clock.advance(days=1)
+    assert await desk.retry("charge-1") is Retry.BEGUN
+    event = await desk.event("charge-1")
+    assert (event.attempts, event.due_at, event.outcome) == (0, now, Outcome.PARKED)
+
+
+@pytest.mark.criterion("I5")
+async def test_what_does_not_wait_is_left_alone(desk: Desk) -> None:
+    await desk.take(charge("granted"))
+    await desk.take(charge("foreign", payload="another program's"))
+    async with desk.database.transaction() as session:
+        await add_other_services_event(session, "another's", await desk.user_id())
+        before = await dump(session)
+    for waiting_id, came in (
+        ("granted", Retry.NOT_WAITING),
+        ("foreign", Retry.NOT_WAITING),
+        ("another's", Retry.UNKNOWN),
+        ("nothing", Retry.UNKNOWN),
+        ("quarantine:nothing", Retry.UNKNOWN),
+    ):
+        assert await desk.retry(waiting_id) is came
+    async with desk.database.reading() as session:
+        assert await dump(session) == before
+
+
+@pytest.mark.criterion("E3")
+async def test_a_quarantined_update_is_recorded_once_it_can_be(desk: Desk) -> None:
+    waiting_id = await _quarantine(desk, charge_update(charge()))
+    async with refusing(desk.database, "INSERT", "stripe_events"):
+        async with desk.database.reading() as session:
+            before = await dump(session)
+        assert await desk.retry(waiting_id) is Retry.STILL_UNRECORDABLE
+        async with desk.database.reading() as session:
+            assert await dump(session) == before
+    assert [await desk.retry(waiting_id) for _ in range(2)] == [Retry.BEGUN, Retry.NOT_WAITING]
+    assert await desk.settle("charge-1") is not None
+    assert await desk.holds()
+
+
+@pytest.mark.criterion("S3", "E3")
+@pytest.mark.parametrize(
+    "told",
+    [charge("unreadable\0"), replace(charge(), amount=1), charge(payer=STRANGER)],
+    ids=["NUL", "amount", "payer"],
+)
+async def test_what_still_cannot_be_recorded_stays_in_quarantine(desk: Desk, told: ChargeFact) -> None:
+    await desk.take(charge())
+    waiting_id = await _quarantine(desk, charge_update(told))
+    async with desk.database.reading() as session:
+        before = await dump(session)
+    assert await desk.retry(waiting_id) is Retry.STILL_UNRECORDABLE
+    async with desk.database.reading() as session:
+        assert await dump(session) == before
