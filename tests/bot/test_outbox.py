@@ -1,0 +1,249 @@
+"""What is owed goes out: at least once, in order, whatever Telegram and the database do meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+from aiogram import Bot
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.telegram import TelegramAPIServer
+from sqlalchemy import insert, select
+
+from bot.outbox import ATTEMPTS_MAX, BATCH_MAX, Outbox
+from db.engine import Database
+from db.errors import is_away
+from db.tables import OutboxMessage, User
+from payments.notices import Notice, owe
+from sandbox.faults import FaultKind
+from sandbox.people import Reach
+from sandbox.server import SandboxServer, running_sandbox
+from tests.support.clock import FakeClock
+from tests.support.logs import logged
+from tests.support.obstacles import breaking_off, locked
+
+ANN: Final = 7001
+BOB: Final = 7002
+NOBODY: Final = 7999
+
+
+class Owed:
+    """Messages that are owed, their delivery, and what came of them."""
+
+    def __init__(self, server: SandboxServer, bot: Bot, database: Database, clock: FakeClock) -> None:
+        self.client = server.client
+        self.database = database
+        self.clock = clock
+        self.outbox = Outbox(bot, database, self._render, clock)
+        self.broken: set[str] = set()
+        self.languages: dict[str, str | None] = {}
+
+    def _render(self, _: Notice, facts: dict[str, Any], language_code: str | None) -> str:
+        text: str = facts["text"]
+        if text in self.broken:
+            raise KeyError(text)
+        self.languages[text] = language_code
+        return text
+
+    async def owe(self, chat_id: int, *texts: str, again: bool = False) -> None:
+        """Owe a chat texts, each of an event of its own; `again`: of one that it was told of before."""
+        async with self.database.transaction() as session:
+            for text in texts:
+                event_id = f"{chat_id}:{text.removesuffix(' anew')}"
+                await owe(
+                    session,
+                    Notice.PARKED,
+                    event_id=event_id,
+                    chat_id=chat_id,
+                    facts={"text": text},
+                    now=self.clock(),
+                    again=again,
+                )
+
+    async def deliver(self) -> None:
+        """Deliver until nothing is due."""
+        while await self.outbox.deliver_once():
+            pass
+
+    async def told(self, chat_id: int) -> list[str]:
+        return [message.text() for message in await self.client.chat(chat_id)]
+
+    async def rows(self) -> list[OutboxMessage]:
+        async with self.database.reading() as session:
+            return list(await session.scalars(select(OutboxMessage).order_by(OutboxMessage.id)))
+
+
+@pytest_asyncio.fixture
+async def owed(database: Database, clock: FakeClock) -> AsyncIterator[Owed]:
+    async with running_sandbox() as server:
+        await server.client.add_person("Ann", id=ANN, started=True)
+        await server.client.add_person("Bob", id=BOB, started=True)
+        session = AiohttpSession(api=TelegramAPIServer.from_base(server.url))
+        async with Bot(server.token, session=session) as bot:
+            yield Owed(server, bot, database, clock)
+
+
+@pytest.mark.criterion("C9", "R6")
+async def test_what_is_owed_comes_once_and_in_order(owed: Owed) -> None:
+    await owed.owe(ANN, "1", "2", "3")
+    await owed.owe(BOB, "4")
+    assert await owed.outbox.deliver_once() == 2
+    await owed.deliver()
+    await owed.deliver()
+    assert await owed.told(ANN) == ["1", "2", "3"]
+    assert await owed.told(BOB) == ["4"]
+    assert [(row.due_at, row.sent_at, row.error) for row in await owed.rows()] == 4 * [(None, owed.clock(), None)]
+
+
+async def test_a_round_is_bounded_and_none_is_left_out(owed: Owed) -> None:
+    for chat_id in range(BATCH_MAX + 1):
+        await owed.owe(NOBODY + chat_id, "1")
+    assert [await owed.outbox.deliver_once() for _ in range(3)] == [BATCH_MAX, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("chat_id", "words"), [(ANN, "Forbidden: bot was blocked by the user"), (NOBODY, "Bad Request: chat not found")]
+)
+async def test_a_refusal_is_final_and_noted(owed: Owed, chat_id: int, words: str) -> None:
+    await owed.client.set_reach(ANN, Reach.BLOCKED)
+    await owed.owe(chat_id, "1")
+    await owed.owe(BOB, "2")
+    await owed.deliver()
+    refused, sent = await owed.rows()
+    assert (refused.due_at, refused.sent_at) == (None, None)
+    assert refused.error is not None
+    assert words.removeprefix("Bad Request: ") in refused.error
+    assert sent.sent_at is not None
+    # Unblocking brings nothing back; what is new comes.
+    await owed.client.set_reach(ANN, Reach.OPEN)
+    await owed.owe(ANN, "3")
+    await owed.deliver()
+    assert await owed.told(ANN) == ["3"]
+
+
+@pytest.mark.criterion("E1")
+async def test_a_pause_that_telegram_asks_for_is_kept(owed: Owed, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    real = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await real(0)
+
+    await owed.owe(ANN, "1", "2")
+    await owed.client.add_fault(FaultKind.RETRY_AFTER, "sendMessage", retry_after_seconds=33)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    await owed.deliver()
+    assert max(slept) == 33
+    assert await owed.told(ANN) == ["1", "2"]
+    # It was no failure: it would count towards giving up.
+    assert [row.attempts for row in await owed.rows()] == [0, 0]
+
+
+@pytest.mark.criterion("E1")
+@pytest.mark.parametrize("fault", [FaultKind.CUT_BEFORE, FaultKind.SERVER_ERROR])
+async def test_what_fails_is_tried_again_with_growing_pauses_in_order(owed: Owed, fault: FaultKind) -> None:
+    await owed.owe(ANN, "1", "2")
+    pauses = []
+    for _ in range(3):
+        await owed.client.add_fault(fault, "sendMessage")
+        await owed.deliver()
+        due_at = (await owed.rows())[0].due_at
+        assert due_at is not None
+        pauses.append((due_at - owed.clock()).total_seconds())
+        # Another chat does not wait for this one.
+        await owed.owe(BOB, str(len(pauses)))
+        await owed.deliver()
+        assert len(await owed.told(BOB)) == len(pauses)
+        owed.clock.now = due_at
+    assert 0 < pauses[0] < pauses[1] < pauses[2]
+    assert await owed.told(ANN) == []
+    await owed.deliver()
+    assert await owed.told(ANN) == ["1", "2"]
+
+
+async def test_what_fails_for_ever_is_given_up_and_the_next_goes_on(owed: Owed) -> None:
+    await owed.owe(ANN, "1", "2")
+    await owed.client.add_fault(FaultKind.SERVER_ERROR, "sendMessage", count=ATTEMPTS_MAX)
+    with logged("ERROR") as records:
+        for _ in range(ATTEMPTS_MAX):
+            await owed.deliver()
+            owed.clock.advance(hours=2)
+    await owed.deliver()
+    assert await owed.told(ANN) == ["2"]
+    assert ["a message is given up" in record["message"] for record in records] == [True]
+    assert records[0]["extra"]["chat_id"] == ANN
+    given_up = (await owed.rows())[0]
+    assert (given_up.due_at, given_up.sent_at) == (None, None)
+    assert "TelegramServerError" in (given_up.error or "")
+
+
+@pytest.mark.criterion("O6")
+async def test_a_notice_that_cannot_be_made_waits_and_holds_up_no_other_chat(owed: Owed) -> None:
+    owed.broken = {"1"}
+    await owed.owe(ANN, "1")
+    await owed.owe(BOB, "2")
+    with logged("ERROR") as records:
+        await owed.deliver()
+    assert await owed.told(BOB) == ["2"]
+    assert [record["exception"] is not None for record in records] == [True]
+    # The next version can make it.
+    owed.broken = set()
+    owed.clock.advance(hours=1)
+    await owed.deliver()
+    assert await owed.told(ANN) == ["1"]
+
+
+async def test_a_kind_of_a_newer_version_holds_up_no_other_chat(owed: Owed) -> None:
+    row = {"event_id": "e", "kind": "telepathy", "chat_id": ANN, "facts": "{}"}
+    async with owed.database.transaction() as session:
+        await session.execute(insert(OutboxMessage), row | {"created_at": owed.clock(), "due_at": owed.clock()})
+    await owed.owe(BOB, "2")
+    await owed.deliver()
+    assert await owed.told(BOB) == ["2"]
+
+
+@pytest.mark.criterion("E2")
+async def test_what_telegram_has_is_told_once_though_the_database_was_away_to_note_it(
+    owed: Owed, database_url: str
+) -> None:
+    await owed.owe(ANN, "1", "2")
+    if owed.database.is_sqlite:
+        obstacle = locked(owed.database, database_url, "outbox")
+    else:
+        obstacle = breaking_off(owed.database, "UPDATE", "outbox")
+    async with obstacle:
+        for _ in range(2):
+            with pytest.raises(Exception, match=r".") as raised:
+                await owed.outbox.deliver_once()
+            assert is_away(raised.value)
+    assert await owed.told(ANN) == ["1"]
+    await owed.deliver()
+    assert await owed.told(ANN) == ["1", "2"]
+    assert None not in [row.sent_at for row in await owed.rows()]
+    assert owed.outbox._unnoted == set()
+
+
+async def test_what_is_owed_anew_while_it_is_being_told_is_told_anew(owed: Owed) -> None:
+    await owed.owe(ANN, "1")
+    await owed.client.add_fault(FaultKind.HOLD, "sendMessage")
+    telling = asyncio.create_task(owed.outbox.deliver_once())
+    await owed.client.wait_until_held()
+    owed.clock.advance(minutes=1)
+    await owed.owe(ANN, "1 anew", again=True)
+    await owed.client.release_holds()
+    await telling
+    await owed.deliver()
+    assert await owed.told(ANN) == ["1", "1 anew"]
+
+
+async def test_the_reader_is_told_in_the_language_that_came_last_with_them(owed: Owed) -> None:
+    async with owed.database.transaction() as session:
+        session.add(User(telegram_id=ANN, language_code="de"))
+        session.add(User(telegram_id=BOB))
+    await owed.owe(ANN, "1")
+    await owed.owe(BOB, "2")
+    await owed.owe(NOBODY, "3")
+    await owed.deliver()
+    assert owed.languages == {"1": "de", "2": None, "3": None}
