@@ -6,21 +6,23 @@ aiogram, whose import takes seconds, is left to the commands that speak to Teleg
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 from loguru import logger
+from rich.console import Console
 
-from bot import logs
+from bot import console, logs
 from bot.settings import Settings, SettingsError
-from db.engine import Database
 from db.errors import AnotherDeskError, WrongDatabaseError, is_away
-from db.migrate import migrate as migrate_database
 from payments.catalog import CatalogError
 
 EXIT_FAILED: Final = 1
 EXIT_WRONG_SETTING: Final = 78
 """EX_CONFIG of sysexits.h."""
+
+# A charge id is longer than a line, and one that is broken in two cannot be copied.
+_CONSOLE: Final = Console(soft_wrap=True, highlight=False, markup=False)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
@@ -61,12 +63,41 @@ def migrate() -> None:
     typer.echo("The database is up to date.")
 
 
+@app.command()
+def pending() -> None:
+    """List the payments and refunds that wait for their next attempt or for you, the oldest first."""
+    with _errors_in_words():
+        asyncio.run(console.print_pending(_load_settings(), _CONSOLE))
+
+
+@app.command()
+def retry(waiting_id: Annotated[str, typer.Argument(metavar="ID", help="As `pending` shows it.")]) -> None:
+    """Take up again what waits; the running desk does it within seconds, else the next start.
+
+    Exit status 1: there was nothing to take up.
+    """
+    with _errors_in_words():
+        begun = asyncio.run(console.retry_one(_load_settings(), waiting_id, _CONSOLE))
+    raise typer.Exit(0 if begun else EXIT_FAILED)
+
+
+@app.command()
+def refund(
+    charge_id: Annotated[str, typer.Argument(metavar="CHARGE_ID", help="As `/history` shows it.")],
+    reason: Annotated[str | None, typer.Option(help="Why; the buyer reads it.")] = None,
+) -> None:
+    """Give a payment back and end the access that it paid for, beside the running desk or without it.
+
+    Exit status 1: it was refused, or Telegram has not done it yet; `pending` shows what waits.
+    """
+    with _errors_in_words():
+        done = asyncio.run(console.refund_one(_load_settings(), charge_id, reason, _CONSOLE))
+    raise typer.Exit(0 if done else EXIT_FAILED)
+
+
 async def _migrate(settings: Settings) -> None:
-    database = Database(settings.database_url.get_secret_value())
-    try:
-        await migrate_database(database, settings.bot_id)
-    finally:
-        await database.dispose()
+    async with console.open_database(settings):
+        pass
 
 
 def _load_settings() -> Settings:

@@ -31,12 +31,13 @@ from db.engine import Database
 from db.errors import is_away
 from db.lock import DeskLock, desk_lock
 from db.migrate import migrate
+from db.tables import StripeEvent
 from payments.catalog import Catalog, load_catalog
 from payments.checkout import CheckoutDesk
 from payments.incoming import MoneyFact
 from payments.payload import PayloadSigner
 from payments.recorder import Recorder
-from payments.refunds import RefundSender
+from payments.refund_sender import RefundSender
 from payments.settlement import Settlement
 from payments.telegram import TelegramPaymentHandler
 from payments.worker import Worker
@@ -58,8 +59,7 @@ class Desk:
         self, settings: Settings, catalog: Catalog, database: Database, lock: DeskLock, bot: Bot, clock: Clock
     ) -> None:
         alert_chat_ids = settings.alert_chat_ids
-        old_tokens = [token.get_secret_value() for token in settings.telegram_bot_tokens_old]
-        signer = PayloadSigner(settings.telegram_bot_token.get_secret_value(), old_tokens)
+        signer = _signer(settings)
         settlement = Settlement(catalog, signer, clock, alert_chat_ids)
         self.outbox = Outbox(bot, database, NoticeRenderer(clock).render, clock)
         sender = RefundSender(database, bot, clock)
@@ -157,6 +157,20 @@ async def run_desk(settings: Settings) -> None:
             await Desk(settings, catalog, database, lock, bot, clock).run(stop)
 
 
+async def process_once(settings: Settings, database: Database, event_id: str) -> StripeEvent | None:
+    """Process one event beside a running desk or without one; return it, None when another process is at it.
+
+    Notices that come of it are delivered by the running desk, else by the next start.
+    """
+    async with AsyncExitStack() as stack:
+        bot = _make_bot(settings)
+        stack.push_async_callback(bot.session.close)
+        clock = await _clock(settings, stack)
+        settlement = Settlement(load_catalog(settings.catalog_file), _signer(settings), clock, settings.alert_chat_ids)
+        worker = Worker(database, settlement, RefundSender(database, bot, clock), clock, on_progress=lambda: None)
+        return await worker.process(event_id)
+
+
 async def _prepare(settings: Settings, database: Database, lock: DeskLock, bot: Bot) -> None:
     """Become the active desk, bring the database up to date, prove the token: as long as it takes for an answer."""
     is_database_away = False
@@ -203,6 +217,11 @@ async def _first(work: asyncio.Task[None], stop: asyncio.Event) -> bool:
     work.cancel()
     await asyncio.wait({work})
     return False
+
+
+def _signer(settings: Settings) -> PayloadSigner:
+    old_tokens = [token.get_secret_value() for token in settings.telegram_bot_tokens_old]
+    return PayloadSigner(settings.telegram_bot_token.get_secret_value(), old_tokens)
 
 
 def _make_bot(settings: Settings) -> Bot:

@@ -1,25 +1,16 @@
-"""Refunds in Stars: asked for on record, sent to Telegram, confirmed in the same row."""
+"""Refunds in Stars: asked for on record. payments/refund_sender.py sends them, settlement confirms the same row."""
 
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
-from aiogram import Bot
-from aiogram.exceptions import TelegramBadRequest
-from sqlalchemy import or_, select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.clock import Clock
-from db.engine import Database
 from db.insert import insert_into
 from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, Outcome, StripeEvent, User, new_id
 from payments import events
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.incoming import REFUND_PREFIX
 from payments.notices import Notice, money_facts, owe
-
-CALL_SECONDS: Final = 30
-LEASE_SECONDS: Final = 60
-"""How long a refund is left alone while its call is under way; longer than the call's own time-out."""
 
 
 async def ask(
@@ -87,49 +78,3 @@ async def open_refund(
     }
     await session.execute(insert_into(session, StripeEvent).on_conflict_do_nothing(index_elements=["event_id"]), row)
     return (await session.scalars(select(StripeEvent).where(StripeEvent.event_id == event_id))).one()
-
-
-class RefundSender:
-    """Brings a refund that is on record about at Telegram."""
-
-    def __init__(self, database: Database, bot: Bot, clock: Clock) -> None:
-        self._database = database
-        self._bot = bot
-        self._clock = clock
-
-    async def send(self, event_id: str) -> bool:
-        """Call refundStarPayment for a refund that is due; True when Telegram has it, False when another does it now.
-
-        No transaction is open during the call. `CHARGE_ALREADY_REFUNDED` is success: an answer may have been lost.
-        Raises aiogram's TelegramAPIError or its network errors when Telegram refuses or is away.
-        """
-        claimed = await self._claim(event_id)
-        if claimed is None:
-            return False
-        telegram_id, charge_id = claimed
-        try:
-            await self._bot.refund_star_payment(
-                user_id=telegram_id, telegram_payment_charge_id=charge_id, request_timeout=CALL_SECONDS
-            )
-        except TelegramBadRequest as error:
-            if "CHARGE_ALREADY_REFUNDED" not in error.message:
-                raise
-        return True
-
-    async def _claim(self, event_id: str) -> tuple[int, str] | None:
-        now = self._clock()
-        claim = (
-            update(StripeEvent)
-            .where(StripeEvent.event_id == event_id, StripeEvent.origin == ORIGIN, StripeEvent.due_at.is_not(None))
-            .where(or_(StripeEvent.claimed_until.is_(None), StripeEvent.claimed_until <= now))
-            .values(claimed_until=now + timedelta(seconds=LEASE_SECONDS))
-            .returning(StripeEvent.customer_id, StripeEvent.refund_of)
-        )
-        async with self._database.transaction() as session:
-            row = (await session.execute(claim)).one_or_none()
-            if row is None:
-                return None
-            user = await session.get_one(User, row.customer_id)
-        if user.telegram_id is None or row.refund_of is None:
-            raise ValueError(f"the refund {event_id} of ours has no charge or no buyer")
-        return user.telegram_id, row.refund_of

@@ -13,7 +13,7 @@ from db.errors import is_away
 from db.tables import ORIGIN, StripeEvent
 from payments import events
 from payments.loop import DueLoop
-from payments.refunds import RefundSender
+from payments.refund_sender import RefundSender
 from payments.settlement import Settlement
 
 BATCH_MAX: Final = 50

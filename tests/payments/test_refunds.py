@@ -12,7 +12,7 @@ from db.tables import EventStatus, Outcome
 from payments import events
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.notices import Notice
-from payments.refunds import LEASE_SECONDS, RefundSender
+from payments.refund_sender import LEASE_SECONDS, RefundSender
 from payments.worker import Worker
 from sandbox.client import SandboxClient
 from sandbox.faults import FaultKind

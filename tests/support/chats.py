@@ -23,7 +23,7 @@ from payments.catalog import Catalog
 from payments.checkout import CheckoutDesk
 from payments.incoming import bears_money, read_money
 from payments.payload import PayloadSigner
-from payments.refunds import RefundSender
+from payments.refund_sender import RefundSender
 from payments.settlement import Settlement
 from payments.telegram import TelegramPaymentHandler
 from payments.worker import Worker

@@ -9,7 +9,7 @@ from aiogram.client.telegram import TelegramAPIServer
 
 from db.engine import Database
 from payments.checkout import CheckoutDesk
-from payments.refunds import RefundSender
+from payments.refund_sender import RefundSender
 from payments.telegram import TelegramPaymentHandler
 from payments.worker import Worker
 from sandbox.client import SandboxClient
