@@ -74,6 +74,8 @@ class Words:
         """Return the line that says what is open and until when; None: for ever."""
         if until is None:
             return self.say("access.for_ever", entitlement=entitlement)
+        if until <= now:
+            return self.say("access.over", entitlement=entitlement, until=self.date(until))
         return self.say("access.until", entitlement=entitlement, until=self.date(until), left=self.left(until, now))
 
     def why(self, reason: str) -> Markup:

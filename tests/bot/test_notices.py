@@ -1,0 +1,133 @@
+"""The words of every notice, sent through Telegram's own reading of HTML."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+from aiogram import Bot
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.telegram import TelegramAPIServer
+from aiogram.types import Message
+
+from bot.notices import NoticeRenderer
+from payments.judgement import Reason
+from payments.notices import Notice
+from payments.recorder import REASON_LENGTH_MAX
+from sandbox.server import running_sandbox
+from tests.support.clock import START, FakeClock
+
+READER: Final = 7001
+RENDERER: Final = NoticeRenderer(FakeClock())
+SOON: Final = (START + timedelta(days=30)).isoformat()
+
+GIVING_BACK: Final = (Reason.NOT_THE_BUYER, Reason.HELD_FOR_LIFE)
+
+
+def _facts(notice: Notice, value: str) -> dict[str, Any]:
+    """Return the facts of a notice (payments/notices.py), each text among them this value."""
+    facts: dict[str, Any] = {"charge_id": value, "amount": 1500, "currency": "XTR"}
+    match notice:
+        case Notice.GRANTED:
+            return facts | {"title": value, "access": [(value, SOON), (value, None)]}
+        case Notice.WAITING:
+            return facts
+        case Notice.GIVING_BACK:
+            return facts | {"reason": Reason.NOT_THE_BUYER.value}
+        case Notice.REFUNDED:
+            return facts | {"reason": value}
+        case Notice.REFUND_DONE:
+            return facts | {"buyer": READER}
+        case Notice.PARKED | Notice.FOREIGN | Notice.REFUNDED_OUTSIDE:
+            return facts | {"buyer": READER, "reason": value}
+        case Notice.QUARANTINED:
+            return {"reason": value}
+
+
+@pytest_asyncio.fixture
+async def bot() -> AsyncIterator[Bot]:
+    async with running_sandbox() as server:
+        await server.client.add_person("Ann", id=READER, started=True)
+        session = AiohttpSession(api=TelegramAPIServer.from_base(server.url))
+        async with Bot(server.token, session=session) as bot:
+            yield bot
+
+
+async def _read(bot: Bot, html: str) -> Message:
+    return await bot.send_message(READER, html, parse_mode="HTML")
+
+
+def _markup(message: Message) -> list[str]:
+    return [entity.type for entity in message.entities or []]
+
+
+HOSTILE: Final = [
+    "<b>",
+    "</code>",
+    '<a href="tg://user?id=1">Ann</a>',
+    "&amp;&lt;",
+    "\"'`",
+    "{charge_id}",
+    "%(amount)s",
+    "👩‍👩‍👧‍👦",
+    "\u202eabc",
+]
+
+
+@pytest.mark.criterion("S5")
+@pytest.mark.parametrize("notice", Notice)
+async def test_a_value_is_read_as_it_is_and_makes_no_markup(bot: Bot, notice: Notice) -> None:
+    plain = await _read(bot, RENDERER.render(notice, _facts(notice, "plain"), None))
+    for value in HOSTILE:
+        hostile = await _read(bot, RENDERER.render(notice, _facts(notice, value), None))
+        assert plain.text is not None
+        assert hostile.text == plain.text.replace("plain", value)
+        assert _markup(hostile) == _markup(plain)
+
+
+@pytest.mark.parametrize("notice", Notice)
+async def test_the_longest_values_fit_into_a_message(bot: Bot, notice: Notice) -> None:
+    facts = _facts(notice, "&" * REASON_LENGTH_MAX)
+    longest = {"charge_id": "&" * 1024, "title": "&" * 32, "access": 10 * [("x" * 20, SOON)]}
+    message = await _read(bot, RENDERER.render(notice, facts | {k: v for k, v in longest.items() if k in facts}, None))
+    assert message.text is not None
+
+
+@pytest.mark.criterion("C9", "R6", "I3")
+@pytest.mark.parametrize("notice", Notice)
+async def test_a_notice_says_what_it_is_about(bot: Bot, notice: Notice) -> None:
+    facts = _facts(notice, "known by this")
+    text = (await _read(bot, RENDERER.render(notice, facts, None))).text
+    assert text is not None
+    assert "notice." not in text
+    assert "known by this" in text
+    assert ("1,500 ⭐" in text) is ("amount" in facts)
+    assert (str(READER) in text) is ("buyer" in facts)
+
+
+@pytest.mark.parametrize("reason", GIVING_BACK)
+def test_why_a_payment_goes_back_is_told_in_words(reason: Reason) -> None:
+    text = RENDERER.render(Notice.GIVING_BACK, _facts(Notice.GIVING_BACK, "x") | {"reason": reason.value}, None)
+    assert "you get your Stars back" in text
+    assert reason.value not in text
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_why_something_waits_is_told_in_words(reason: Reason) -> None:
+    text = RENDERER.render(Notice.PARKED, _facts(Notice.PARKED, "x") | {"reason": reason.value}, None)
+    assert reason.value not in text
+    assert "why." not in text
+
+
+def test_a_refund_without_a_reason_says_nothing_of_one() -> None:
+    with_reason = RENDERER.render(Notice.REFUNDED, _facts(Notice.REFUNDED, "x"), None)
+    without = RENDERER.render(Notice.REFUNDED, _facts(Notice.REFUNDED, "x") | {"reason": None}, None)
+    assert with_reason == without + "\nReason: x"
+
+
+def test_a_payment_that_came_to_be_known_when_its_time_was_over_says_so() -> None:
+    over = (START - timedelta(days=3)).isoformat()
+    text = RENDERER.render(Notice.GRANTED, _facts(Notice.GRANTED, "x") | {"access": [("premium", over)]}, None)
+    assert "<b>premium</b> was open until 26 February 2026, 12:00 UTC" in text
+    assert "left" not in text
