@@ -208,3 +208,12 @@ async def test_a_refund_before_its_charge_lets_the_grant_be_born_revoked(desk: D
     assert access is not None
     assert access.revoked_at == START + timedelta(hours=1)
     assert await desk.told("charge-1") == []
+
+
+async def test_a_refund_that_is_only_asked_for_takes_nothing_away_yet(desk: Desk) -> None:
+    await desk.record(charge())
+    await desk.ask_refund("charge-1")
+    await desk.settle("charge-1")
+    assert await desk.holds()
+    await desk.settle("refund:charge-1", confirmed=True)
+    assert not await desk.holds()
