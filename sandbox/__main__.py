@@ -3,12 +3,18 @@
 import asyncio
 import ipaddress
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
 from sandbox.server import running_sandbox
 from sandbox.settings import TOKEN, Settings
+
+PAGE_PORTS_TRIED = 20
+NO_PAGE = -1
 
 
 def main(  # the command's options
@@ -29,6 +35,10 @@ def main(  # the command's options
         int, typer.Option(help="Characters of a charge id; over 128 finds short columns.")
     ] = 110,
     latency_ms: Annotated[int, typer.Option(min=0, help="Milliseconds that every Bot API call takes longer.")] = 0,
+    page_port: Annotated[
+        int,
+        typer.Option(min=NO_PAGE, help="Port of the chat page, or the next free one; 0 takes any, -1 leaves it out."),
+    ] = 8080,
 ) -> None:
     """Run a Bot API server with Stars in it, for any bot, until Ctrl-C."""
     if not _is_loopback(host) and not expose_to_network:
@@ -41,17 +51,34 @@ def main(  # the command's options
         settings = Settings(token=token, seed=seed, charge_id_length=charge_id_length, latency_ms=latency_ms)
     except ValueError as refusal:
         raise typer.BadParameter(str(refusal)) from refusal
-    asyncio.run(_serve(settings, host, port))
+    asyncio.run(_serve(settings, host, port, page_port))
 
 
-async def _serve(settings: Settings, host: str, port: int) -> None:
+async def _serve(settings: Settings, host: str, port: int, page_port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_sandbox(settings, host=host, port=port) as server:
         typer.echo(f"Bot API     {server.url}/bot{server.token}/getMe")
         typer.echo(f"Control API {server.url}/control/about")
-        await stop.wait()
+        async with _page(server.url, host, page_port):
+            await stop.wait()
+
+
+@asynccontextmanager
+async def _page(sandbox_url: str, host: str, port: int) -> AsyncIterator[None]:
+    """Serve the chat page while the block runs; without NiceGUI, which is optional, say how to get it."""
+    if port == NO_PAGE:
+        yield
+    elif find_spec("nicegui") is None:
+        typer.echo("Chat page   needs NiceGUI: pip install 'starledger[sandbox]'")
+        yield
+    else:
+        from sandbox.page.serving import listening_socket, serving_page  # noqa: PLC0415  # takes a second, and NiceGUI
+
+        async with serving_page(sandbox_url, listening_socket(host, port, tries=PAGE_PORTS_TRIED)) as url:
+            typer.echo(f"Chat page   {url}")
+            yield
 
 
 def _is_loopback(host: str) -> bool:

@@ -16,18 +16,21 @@ class BotProcess:
     """One command, run at most once at a time.
 
     `lines` are its last 500 lines of output; `status` is the exit status of the last run (negative: the signal),
-    None before the first has ended. Whoever is in `watchers` is called after each change.
+    None before the first has ended, and `ended_by_itself` tells that nobody here asked for that end. Whoever is in
+    `watchers` is called after each change.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], directory: Path) -> None:
         self.lines: deque[str] = deque(maxlen=LINES_KEPT)
         self.status: int | None = None
+        self.ended_by_itself = False
         self.watchers: set[Callable[[], None]] = set()
         self._command = command
         self._environment = environment
         self._directory = directory
         self._process: Process | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._asked_to_end = False
 
     @property
     def pid(self) -> int | None:
@@ -38,6 +41,7 @@ class BotProcess:
         """Start it, unless it runs."""
         if self._process is not None:
             return
+        self._asked_to_end = False
         # In a session of its own it gets no Ctrl-C from the terminal: stop() ends it in order.
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
@@ -53,6 +57,7 @@ class BotProcess:
 
     def kill(self) -> None:
         """End it at once, as a power cut would: SIGKILL."""
+        self._asked_to_end = True
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -61,6 +66,7 @@ class BotProcess:
         """End it with SIGTERM, and wait; after 12 seconds it is killed."""
         if self._process is None or self._reading is None:
             return
+        self._asked_to_end = True
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         try:
@@ -69,6 +75,11 @@ class BotProcess:
             self.kill()
             await self._reading
 
+    async def ended(self) -> None:
+        """Wait for the end of the present run."""
+        if self._reading is not None:
+            await asyncio.shield(self._reading)
+
     async def _read(self, process: Process) -> None:
         if process.stdout is None:
             raise ValueError("the process was started without a pipe for its output")
@@ -76,6 +87,7 @@ class BotProcess:
             self.lines.append(line.decode(errors="replace").rstrip())
             self._changed()
         self.status = await process.wait()
+        self.ended_by_itself = not self._asked_to_end
         self._process = None
         self._changed()
 

@@ -8,9 +8,11 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from socket import socket
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,11 +44,19 @@ def main(
     except ImportError:
         typer.echo("The demo's page needs NiceGUI: make setup, or pip install 'starledger[sandbox]'.", err=True)
         raise typer.Exit(1) from None
-    asyncio.run(_run(port))
+    from sandbox.page.serving import listening_socket  # noqa: PLC0415  # NiceGUI is an optional extra
+
+    try:
+        listening = listening_socket("127.0.0.1", port, tries=PORTS_TRIED)
+    except OSError:
+        typer.echo(f"No port from {port} to {port + PORTS_TRIED - 1} is free; name another with --port.", err=True)
+        raise typer.Exit(1) from None
+    typer.echo("Starting the shop…")
+    asyncio.run(_run(listening))
 
 
-async def _run(port: int) -> None:
-    from sandbox.page.serving import listening_socket, serving_page  # noqa: PLC0415  # NiceGUI is an optional extra
+async def _run(listening: socket) -> None:
+    from sandbox.page.serving import serving_page  # noqa: PLC0415  # NiceGUI is an optional extra
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -55,14 +65,24 @@ async def _run(port: int) -> None:
         async with running_sandbox(Settings(bot_name="Premium Shop", bot_username="premium_shop_bot")) as sandbox:
             admin_id = await _add_people(sandbox)
             bot = _bot_process(Path(folder), sandbox, admin_id)
-            listening = listening_socket("127.0.0.1", port, tries=PORTS_TRIED)
             async with serving_page(sandbox.url, listening, bot=bot) as url:
                 try:
                     await bot.start()
+                    await _first(stop.wait(), bot.ended(), sandbox.client.wait_until_polling(timeout_seconds=60))
                     typer.echo(f"Open {url} in a browser.\n{_HINT}")
-                    await _tell_of_ends(bot, stop)
+                    bot.watchers.add(_EndTeller(bot))
+                    await stop.wait()
                 finally:
                     await bot.stop()
+
+
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Wait until one of them is over, and leave the others."""
+    tasks = [asyncio.create_task(each) for each in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _add_people(sandbox: SandboxServer) -> int:
@@ -89,23 +109,21 @@ def _bot_process(folder: Path, sandbox: SandboxServer, admin_id: int) -> BotProc
     return BotProcess([sys.executable, "-m", "bot", "run"], kept | settings, folder)
 
 
-async def _tell_of_ends(bot: BotProcess, stop: asyncio.Event) -> None:
-    """Wait for the stop; whenever the bot has ended by itself, say so, with its last words."""
-    changed = asyncio.Event()
-    bot.watchers.add(changed.set)
-    stopping = asyncio.create_task(stop.wait())
-    is_running = True
-    while not stop.is_set():
-        changing = asyncio.create_task(changed.wait())
-        await asyncio.wait({stopping, changing}, return_when=asyncio.FIRST_COMPLETED)
-        changing.cancel()
-        changed.clear()
-        was_running, is_running = is_running, bot.pid is not None
-        if was_running and not is_running:
-            words = "\n  ".join(list(bot.lines)[-WORDS_SHOWN:])
-            typer.echo(f"The bot has ended with status {bot.status}. Its last words:\n  {words}", err=True)
-    stopping.cancel()
-    bot.watchers.discard(changed.set)
+class _EndTeller:
+    """Says on the terminal when the bot has ended by itself, with its last words."""
+
+    def __init__(self, bot: BotProcess) -> None:
+        self._bot = bot
+        self._ran = True
+        self()
+
+    def __call__(self) -> None:
+        """Look at the bot after a change."""
+        runs = self._bot.pid is not None
+        if self._ran and not runs and self._bot.ended_by_itself:
+            words = "\n  ".join(list(self._bot.lines)[-WORDS_SHOWN:])
+            typer.echo(f"The bot has ended with status {self._bot.status}. Its last words:\n  {words}", err=True)
+        self._ran = runs
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ class Chats:
         self._bot = bot
         self._panes: dict[int, ChatPane] = {}
         self._choices: dict[int, ui.element] = {}
+        self._names: dict[int, ui.label] = {}
         with box("chats", "main") as self.root:
-            self._chooser = box("chooser", "nav")
+            self._chooser = box("chooser", "nav").props("aria-label=People")
             self._floor = box("panes")
 
     async def refresh(self) -> None:
@@ -37,8 +38,9 @@ class Chats:
         known = self._panes.keys()
         if any(event["topic"] == "person" and event["user_id"] not in known for event in events):
             await self.refresh()
-        for pane in self._panes.values():
+        for user_id, pane in self._panes.items():
             await pane.update(events)
+            self._names[user_id].set_text(full_name(pane.person))
 
     def _add(self, person: Person) -> None:
         with self._floor:
@@ -47,7 +49,7 @@ class Chats:
             choice = box("choice", "button").on("click", lambda: self._choose(person.id), args=[])
             with choice:
                 avatar(person)
-                line(full_name(person))
+                self._names[person.id] = line(full_name(person))
         self._choices[person.id] = choice
         if len(self._panes) == 1:
             self._choose(person.id)

@@ -1,15 +1,10 @@
 """Where a person writes: the field, the commands that the bot has registered, and Start."""
 
-from typing import TYPE_CHECKING
-
 from nicegui import events, ui
 
 from sandbox.page.elements import box, icon_button, line
 from sandbox.page.hands import Hands
 from sandbox.people import Person, Reach
-
-if TYPE_CHECKING:
-    from sandbox.shapes import Json
 
 _START = {
     Reach.NOT_STARTED: "Start",
@@ -18,12 +13,21 @@ _START = {
 }
 
 
+_TAKE = """(event) => {
+    const field = event.currentTarget.closest(".composer").querySelector("input");
+    emit(field.value);
+    field.value = "";
+    field.dispatchEvent(new Event("input"));
+}"""
+"""Hands over what is written and empties the field at once, so that what is typed next is not lost to a late answer."""
+
+
 class Composer:
     """The bottom of a pane."""
 
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
-        self._commands: list[Json] = []
+        self._looks = 0
         self._suggestions = box("suggestions")
         with box("composer") as self._writing:
             icon_button("menu", "Commands", self._toggle_commands, "menu-button")
@@ -31,11 +35,13 @@ class Composer:
                 ui.input(placeholder="Message", on_change=self._on_change)
                 .props("borderless dense autocomplete=off")
                 .classes("field")
-                .on("keydown.enter", self._send)
-                .on("keydown.escape", self._suggestions.clear)
+                .on("keydown.enter", self._send, js_handler=_TAKE)
+                .on("keydown.escape", self._close, args=[])
             )
             self._field.props["aria-label"] = "Message"
-            icon_button("send", "Send", self._send, "send-button")
+            with box("icon-button send-button", "button").props("type=button aria-label=Send") as send:
+                ui.icon("send")
+            send.on("click", self._send, js_handler=_TAKE)
         with box("start", "button").props("type=button").on("click", self._start, args=[]) as self._starting:
             self._start_text = line("")
 
@@ -51,16 +57,14 @@ class Composer:
     async def _start(self) -> None:
         await self._hands.send("/start")
 
-    async def _send(self) -> None:
-        text = (self._field.value or "").strip()
-        self._field.set_value("")
-        self._suggestions.clear()
-        if text:
+    async def _send(self, event: events.GenericEventArguments) -> None:
+        self._close()
+        if text := str(event.args).strip():
             await self._hands.send(text)
 
     async def _toggle_commands(self) -> None:
         if list(self._suggestions):
-            self._suggestions.clear()
+            self._close()
         else:
             await self._suggest("/")
 
@@ -69,10 +73,18 @@ class Composer:
         if typed.startswith("/") and " " not in typed:
             await self._suggest(typed)
         else:
-            self._suggestions.clear()
+            self._close()
+
+    def _close(self) -> None:
+        self._looks += 1
+        self._suggestions.clear()
 
     async def _suggest(self, typed: str) -> None:
+        self._looks += 1
+        look = self._looks
         commands = await self._hands.client.commands(self._hands.user_id)
+        if look != self._looks:
+            return  # More was typed meanwhile, or it was sent.
         fitting = [command for command in commands if f"/{command['command']}".startswith(typed.lower())]
         self._suggestions.clear()
         with self._suggestions:
@@ -82,12 +94,12 @@ class Composer:
     def _show_suggestion(self, command: str, description: str) -> None:
         async def send() -> None:
             self._field.set_value("")
-            self._suggestions.clear()
+            self._close()
             await self._hands.send(command)
 
         def complete() -> None:
             self._field.set_value(f"{command} ")
-            self._suggestions.clear()
+            self._close()
             self._field.run_method("focus")
 
         with box("suggestion-row"):

@@ -6,7 +6,7 @@ from typing import Any
 
 from nicegui import ui
 
-_COPY = "(event) => { navigator.clipboard.writeText(event.currentTarget.innerText); emit(); }"
+_COPY = "(event) => navigator.clipboard.writeText(event.currentTarget.innerText).then(() => emit())"
 
 
 def box(classes: str, tag: str = "div") -> ui.element:

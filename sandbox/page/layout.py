@@ -13,6 +13,7 @@ from sandbox.page.backstage.light import StatusLight
 from sandbox.page.backstage.stage import Backstage
 from sandbox.page.chats import Chats
 from sandbox.page.elements import box, button, icon_button, line
+from sandbox.page.newcomer import NewcomerDialog
 from sandbox.shapes import Json
 
 STYLE_FILE = Path(__file__).with_name("style.css")
@@ -40,6 +41,7 @@ async def build_page(client: SandboxClient, bot: BotProcess | None) -> None:
             line("Telegram sandbox", "brand")
             tabs = box("tabs", "nav")
             status = StatusLight(client, bot)
+            icon_button("person_add", "Add a person", NewcomerDialog(client).open)
             icon_button("dark_mode", "Light or dark", lambda: dark.set_value(not dark.value))
         chats = Chats(client, about.bot)
         backstage = Backstage(client, bot)

@@ -30,10 +30,10 @@ class ChatPane:
         self.person = person
         self._client = client
         self._bot_name = bot["first_name"]
+        self._last_id = 0
         with box("pane", "section") as self.root:
-            self.root.props["aria-label"] = f"{full_name(person)}'s chat"
             self._head = box("pane-head")
-            with box("scroll"):
+            with box("scroll") as self._scroll:
                 self._rows = KeyedRows[int, Shown](box("messages").props("role=log"), self._build_message)
             cover = box("cover")
             self._hands = Hands(client, person.id, bot["username"], cover)
@@ -57,6 +57,7 @@ class ChatPane:
         if person == self.person and list(self._head):
             return
         self.person = person
+        self.root.props["aria-label"] = f"{full_name(person)}'s chat"
         self._composer.show(person)
         self._head.clear()
         with self._head:
@@ -80,7 +81,12 @@ class ChatPane:
             ui.menu_item("Unblock the bot" if person.reach is Reach.BLOCKED else "Block the bot", toggle_block)
 
     async def _refresh_messages(self) -> None:
-        self._rows.show(self._with_context(await self._client.chat(self.person.id), await self._charges()))
+        wanted = self._with_context(await self._client.chat(self.person.id), await self._charges())
+        self._rows.show(wanted)
+        # Who writes sees the end of the chat; who reads further up is left there.
+        if any(message_id > self._last_id and not shown.found.by_bot for message_id, shown in wanted.items()):
+            self._scroll.run_method("scrollTo", 0, 0)
+        self._last_id = max(wanted, default=0)
 
     def _build_message(self, shown: Shown) -> None:
         show_message(shown, self._bot_name, self._hands)

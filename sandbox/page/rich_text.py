@@ -15,6 +15,7 @@ _ADDRESS = re.compile(r"(?:https?://|tg:|mailto:|tel:)", re.IGNORECASE)
 _STYLED = {"bold", "italic", "underline", "strikethrough", "spoiler", "code", "pre", "blockquote"}
 _LOOKS = {"expandable_blockquote": "blockquote"} | {style: style for style in _STYLED}
 _COPIED = {"code", "pre"}
+_LONG = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ def _show(piece: Piece, hands: Hands) -> None:
     for kind in kinds & _LOOKS.keys():
         shown.classes(f"is-{_LOOKS[kind]}")
     if kinds & _COPIED:
+        if len(piece.text) >= _LONG:
+            shown.classes("is-long")
         copies_on_click(shown, hands.copied)
     elif "bot_command" in kinds:
         shown.classes("link").on("click", lambda: hands.send(piece.text), args=[])

@@ -14,7 +14,7 @@ _OK = 200
 
 
 class CallsCard:
-    """Shows the last hundred calls; empty polls are left out."""
+    """Shows the last hundred calls; of its polls only those that failed."""
 
     def __init__(self, client: SandboxClient) -> None:
         self._client = client
@@ -22,14 +22,14 @@ class CallsCard:
         self._calls: deque[Call] = deque(maxlen=ROWS_SHOWN)
         with card("The bot's calls") as head:
             with head:
-                line("without its empty polls", "muted")
+                line("without its polls", "muted")
             self._rows = KeyedRows[int, Call](list_of_newest(), _build)
 
     async def refresh(self) -> None:
         """Read the calls since the last look."""
         for call in await self._client.calls(after=self._last):
             self._last = call.number
-            if call.method.lower() != _POLL or call.answer.get("result") != []:
+            if call.method.lower() != _POLL or call.status != _OK:
                 self._calls.append(call)
         self._rows.show({call.number: call for call in self._calls})
 

@@ -9,6 +9,7 @@ from nicegui import ui
 
 from sandbox.page.elements import box, line
 from sandbox.remote.transport import SandboxError
+from sandbox.shapes import Json
 
 ROWS_SHOWN = 100
 
@@ -44,6 +45,12 @@ def as_json(value: object) -> ui.label:
 def second(when: datetime) -> str:
     """Write the time of day with seconds, UTC."""
     return f"{when.astimezone(UTC):%H:%M:%S}"
+
+
+def object_in(value: Json, name: str) -> Json:
+    """Give an object within an object, empty when there is none: tests push updates and rows of any shape."""
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def refusals_told(action: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:

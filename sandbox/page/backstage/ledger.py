@@ -1,7 +1,7 @@
 """The bot's Star ledger with its balance, as getStarTransactions tells it, the newest on top."""
 
 from sandbox.client import SandboxClient
-from sandbox.page.backstage.cards import ROWS_SHOWN, as_json, card, entry, list_of_newest, refusals_told
+from sandbox.page.backstage.cards import ROWS_SHOWN, as_json, card, entry, list_of_newest, object_in, refusals_told
 from sandbox.page.elements import box, button, clock_time, day, line, moment, stars
 from sandbox.page.keyed_rows import KeyedRows
 from sandbox.shapes import Json
@@ -35,22 +35,23 @@ class LedgerCard:
 
     def _build(self, row: Json) -> None:
         is_income = "source" in row
-        partner = row.get("source") or row.get("receiver") or {}
-        at = moment(row.get("date", 0))
+        partner = object_in(row, "source") or object_in(row, "receiver")
 
         async def refund() -> None:
             await self._client.refund_elsewhere(row["id"])
 
         with entry() as summary:
             with summary:
-                line(f"{day(at)}, {clock_time(at)}", "muted when")
-                line(_name(partner), "grow")
-                line(f"{'+' if is_income else '-'}{row.get('amount', 0):,}", "income" if is_income else "expense")
+                line(_date(row), "muted when")
+                line(str(object_in(partner, "user").get("first_name") or partner.get("type", "")), "grow")
+                line(f"{'+' if is_income else '-'}{row.get('amount')}", "income" if is_income else "expense")
             as_json(row)
             if is_income and partner.get("transaction_type") == "invoice_payment":
                 button("Refund it, as Telegram's support would", refusals_told(refund), "button soft")
 
 
-def _name(partner: Json) -> str:
-    user = partner.get("user", {})
-    return str(user.get("first_name") or partner.get("type", ""))
+def _date(row: Json) -> str:
+    if not isinstance(row.get("date"), int):
+        return "no date"
+    at = moment(row["date"])
+    return f"{day(at)}, {clock_time(at)}"

@@ -4,7 +4,7 @@ from datetime import datetime
 from itertools import islice
 
 from sandbox.client import SandboxClient
-from sandbox.page.backstage.cards import ROWS_SHOWN, as_json, card, entry, list_of_newest, second
+from sandbox.page.backstage.cards import ROWS_SHOWN, as_json, card, entry, list_of_newest, object_in, second
 from sandbox.page.elements import line
 from sandbox.page.keyed_rows import KeyedRows
 from sandbox.shapes import Json
@@ -41,13 +41,14 @@ def _build(record: UpdateRecord) -> None:
     with entry() as summary:
         with summary:
             line(second(record.created_at), "muted when")
-            line(_told(record), "grow")
+            line(_told(record))
+            line(str(object_in(record.update, record.kind).get("text", "")), "grow muted")
             line(record.fate.value.replace("_", " "), f"badge state-{record.fate}")
         as_json(record.update)
 
 
 def _told(record: UpdateRecord) -> str:
     """Name an update by its kind, a message that reports money by what it reports."""
-    body = record.update.get(record.kind, {})
+    body = object_in(record.update, record.kind)
     money = next((name for name in ("successful_payment", "refunded_payment") if name in body), None)
     return money or record.kind

@@ -1,0 +1,128 @@
+"""A real browser before a sandbox with its page, or before the demo; each is a process of its own.
+
+Without a Chromium these tests are skipped. With SCREENSHOTS=FOLDER they write the pictures that the README shows there.
+"""
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from aiogram import Bot
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.telegram import TelegramAPIServer
+from playwright.async_api import BrowserContext, Page, ViewportSize, async_playwright, expect
+
+from sandbox.client import SandboxClient
+from sandbox.settings import TOKEN
+from tests.support.pages import WAIT_MS, Program, running
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SIZES = {"desktop": ViewportSize(width=1180, height=600), "phone": ViewportSize(width=390, height=780)}
+
+PICTURES = {
+    "pay-phone-light",
+    "pay-desktop-dark",
+    "story-desktop-light",
+    "story-phone-dark",
+    "behind-desktop-dark",
+    "behind-phone-light",
+}
+"""What the README shows, and what shows each view on both screens, light and dark."""
+
+Shoot = Callable[[str], Awaitable[None]]
+
+
+@pytest.fixture(params=SIZES)
+def device(request: pytest.FixtureRequest) -> str:
+    """Run the test on a wide screen and on a phone's."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+async def context() -> AsyncIterator[BrowserContext]:
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium here (Debian: apt-get install chromium)")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        context = await browser.new_context(
+            viewport=SIZES["desktop"], permissions=["clipboard-read", "clipboard-write"]
+        )
+        context.set_default_timeout(WAIT_MS)
+        yield context
+        await browser.close()
+
+
+@pytest.fixture
+async def page(context: BrowserContext) -> AsyncIterator[Page]:
+    """Give a browser tab; a script's error, or a request that leaves this machine, fails the test."""
+    page = await context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: errors.append(request.url) if "//127.0.0.1:" not in request.url[:20] else None)
+    yield page
+    assert not errors
+
+
+@pytest.fixture
+def shoot(page: Page, device: str) -> Shoot:
+    """Give a function that takes the pictures of a view, when pictures are wanted."""
+
+    async def take(name: str) -> None:
+        if folder := os.environ.get("SCREENSHOTS"):
+            await expect(page.get_by_role("status")).to_have_count(0)
+            for scheme in ("light", "dark"):
+                if (full_name := f"{name}-{device}-{scheme}") in PICTURES:
+                    await page.emulate_media(color_scheme=scheme)
+                    await page.screenshot(path=Path(folder) / f"{full_name}.png", animations="disabled")
+
+    return take
+
+
+@pytest.fixture(scope="module")
+def sandbox_program() -> Iterator[Program]:
+    """Run a sandbox with its page; its tests make people of their own."""
+    with running("sandbox", ["--port", "0", "--page-port", "0"], "Chat page") as program:
+        yield program
+        program.stop()
+
+
+@pytest.fixture
+async def client(sandbox_program: Program) -> AsyncIterator[SandboxClient]:
+    async with SandboxClient(sandbox_program.address("Control API")) as client:
+        yield client
+        await client.clear_faults()
+
+
+@pytest.fixture
+async def bot(client: SandboxClient) -> AsyncIterator[Bot]:
+    """Give a bot without a program: the test says what it does."""
+    session = AiohttpSession(api=TelegramAPIServer.from_base(client.url))
+    yield Bot(TOKEN, session=session)
+    if session._session is not None:
+        # aiogram's own close sleeps 250 ms for TLS, which is not here.
+        await session._session.close()
+
+
+@pytest.fixture
+async def opened(sandbox_program: Program, page: Page) -> Page:
+    """Give the tab with the sandbox's page in it."""
+    await page.goto(sandbox_program.address("Chat page"))
+    return page
+
+
+@pytest.fixture
+def demo() -> Iterator[Program]:
+    with running("sandbox.demo", ["--port", "0"], "Open ") as program:
+        yield program

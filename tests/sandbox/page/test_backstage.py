@@ -1,0 +1,87 @@
+"""Telegram's other side: the ledger, faults as switches, what the bot asked and got."""
+
+import pytest
+from aiogram import Bot
+from aiogram.exceptions import TelegramNetworkError
+from aiogram.types import LabeledPrice
+from playwright.async_api import Page, expect
+
+from sandbox.client import SandboxClient
+from sandbox.people import Person
+
+
+@pytest.fixture
+async def stage(opened: Page) -> Page:
+    await opened.get_by_role("button", name="Behind the scenes").click()
+    return opened
+
+
+async def paid(client: SandboxClient, bot: Bot, name: str, stars: int) -> Person:
+    """Let a new person pay so much."""
+    person = await client.add_person(name, balance_stars=stars, started=True)
+    prices = [LabeledPrice(label="A book", amount=stars)]
+    sent = await bot.send_invoice(person.id, "A book", "About it", "book", "XTR", prices)
+    payment = await client.start_payment(person.id, message_id=sent.message_id)
+    assert payment.query_id is not None
+    await bot.answer_pre_checkout_query(payment.query_id, ok=True)
+    return person
+
+
+async def test_the_ledger_shows_a_payment_and_refunds_it_as_support_does(
+    stage: Page, client: SandboxClient, bot: Bot
+) -> None:
+    person = await paid(client, bot, "Yara", 321)
+    ledger = stage.get_by_role("region", name="The bot's Stars")
+    await ledger.get_by_text("+321").click()
+    await ledger.get_by_role("button", name="Refund it, as Telegram's support would").click()
+    await ledger.get_by_text("-321").wait_for()
+    await client.wait_for(person.id, lambda found: "refunded_payment" in found.message)
+    await ledger.get_by_role("button", name="Refund it, as Telegram's support would").click()
+    await stage.get_by_text("there is no charge").wait_for()
+
+
+async def test_a_fault_is_switched_on_and_switches_itself_off(stage: Page, client: SandboxClient, bot: Bot) -> None:
+    person = await client.add_person("Zoe", started=True)
+    lost = stage.get_by_role("switch", name="The next payment's update is lost")
+    refused = stage.get_by_role("switch", name="The next 3 messages: 502")
+    away = stage.get_by_role("switch", name="Telegram cannot be reached")
+    for each in (lost, refused, away):
+        await each.click()
+        await expect(each).to_be_checked()
+    with pytest.raises(TelegramNetworkError):
+        await bot.send_message(person.id, "Nobody hears it")
+    await stage.get_by_role("region", name="The bot's calls").get_by_text("cut").first.wait_for()
+    await away.click()
+    await refused.click()
+    await expect(refused).not_to_be_checked()
+    await expect(away).not_to_be_checked()
+    await expect(lost).to_be_checked()
+    await bot.send_message(person.id, "This arrives")
+    await paid(client, bot, "Zora", 1)
+    await expect(lost).not_to_be_checked()
+    await stage.get_by_role("region", name="Updates").get_by_text("lost").first.wait_for()
+
+
+async def test_what_is_undocumented_can_be_switched(stage: Page, client: SandboxClient) -> None:
+    await stage.get_by_role("switch", name="A refund beyond the bot's balance is refused").click()
+    await expect(stage.get_by_role("switch", name="A refund beyond the bot's balance is refused")).to_be_checked()
+    assert (await client.switches()).refuse_refund_below_balance
+
+
+async def test_waiting_updates_are_told_from_confirmed_ones(stage: Page, client: SandboxClient, bot: Bot) -> None:
+    await bot.get_updates(offset=-1)
+    person = await client.add_person("Zack", started=True)
+    await client.send_text(person.id, "first")
+    updates = stage.get_by_role("region", name="Updates")
+    await updates.get_by_text("waiting", exact=True).first.wait_for()
+    (update,) = (await bot.get_updates(offset=-1))[-1:]
+    await bot.get_updates(offset=update.update_id + 1)
+    await updates.get_by_text("0 waiting").wait_for()
+    await expect(updates.get_by_text("waiting", exact=True)).to_have_count(0)
+
+
+async def test_updates_and_rows_of_any_shape_are_shown(stage: Page, client: SandboxClient) -> None:
+    await client.push_raw({"strange": 5})
+    await client.add_rows([{"id": "odd", "date": "never", "source": [], "amount": 5}])
+    await stage.get_by_role("region", name="Updates").get_by_text("strange", exact=True).wait_for()
+    await stage.get_by_role("region", name="The bot's Stars").get_by_text("no date").wait_for()

@@ -1,0 +1,94 @@
+"""The whole story on the demo's page, by clicks: buy, pay, have it, give it back; and a bot that is killed."""
+
+import re
+
+from playwright.async_api import Page, expect
+
+from tests.sandbox.page.conftest import SIZES, Shoot
+from tests.support.pages import Chat, Program
+
+CHARGE_ID = re.compile(r"^stx\S{20,}$")
+
+
+async def test_buy_pay_status_history_refund_status(demo: Program, page: Page, device: str, shoot: Shoot) -> None:
+    await page.set_viewport_size(SIZES[device])
+    await page.goto(demo.address("Open"))
+    ann, ben, olga = (Chat(page, name) for name in ("Ann", "Ben", "Olga (admin)"))
+
+    await ann.choose()
+    await ann.balance("2,500")
+    await ann.click("Start")
+    await ann.read("Welcome!")
+    await ann.click("Commands")
+    await ann.click("/buy What is on sale")
+    await ann.click(re.compile("Premium, 30 days"))
+    await ann.click(re.compile("^Pay"))
+    sheet = ann.pane.get_by_role("dialog", name="Confirm your purchase")
+    await expect(sheet).to_contain_text("Premium, 30 days")
+    await expect(sheet).to_contain_text("2,500")
+    await shoot("pay")
+    await ann.click("Confirm and pay 200 Stars")
+    await ann.read("You paid")
+    await ann.balance("2,300")
+    await ann.pane.get_by_text(CHARGE_ID).last.click()
+    charge_id = await page.evaluate("navigator.clipboard.readText()")
+    assert CHARGE_ID.match(charge_id)
+
+    await ann.say("/status")
+    await ann.read("What you have")
+    await ann.say("/history")
+    await ann.read("Your payments")
+    await ann.click("Receipt")
+    await ann.pane.get_by_role("dialog", name="Receipt").get_by_text(charge_id).wait_for()
+    await ann.click("Close")
+
+    await ben.choose()
+    await ben.click("Start")
+    await ben.say("/buy")
+    await ben.button(re.compile("Premium, one year")).wait_for()
+
+    await olga.choose()
+    await olga.click("Start")
+    await olga.say(f"/refund {charge_id} bought twice")
+    await olga.read(re.compile("went back"))
+    await ann.choose()
+    await ann.read("Refund:")
+    await ann.balance("2,500")
+    await ann.say("/status")
+    await ann.read(re.compile("nothing here yet"))
+    await shoot("story")
+
+    await page.get_by_role("button", name="Behind the scenes").click()
+    await expect(page.get_by_role("region", name="The bot's Stars").locator("summary")).to_have_count(2)
+    await page.get_by_role("region", name="The bot's calls").get_by_text("refundStarPayment").wait_for()
+    await shoot("behind")
+
+
+async def test_a_kill_loses_no_star_and_the_bot_follows_the_clock(demo: Program, page: Page) -> None:
+    await page.goto(demo.address("Open"))
+    ann = Chat(page, "Ann")
+    await ann.click("Start")
+    await ann.say("/buy")
+    await ann.click(re.compile("Premium, 30 days"))
+    await ann.click(re.compile("^Pay"))
+    await ann.click("Confirm and pay 200 Stars")
+    await ann.read("You paid")
+    await page.get_by_role("button", name="Behind the scenes").click()
+    await page.get_by_role("button", name="Kill (SIGKILL)").click()
+    await page.get_by_text("bot stopped").wait_for()
+    await page.get_by_role("button", name="Start the bot").click()
+    await page.get_by_text("bot stopped").wait_for(state="hidden")
+    await page.get_by_role("button", name="Chats").click()
+    await ann.say("/status")
+    await ann.read("What you have")
+    await ann.balance("2,300")
+    await expect(ann.pane.get_by_text("You paid", exact=True)).to_have_count(1)
+
+    await page.get_by_role("button", name="Behind the scenes").click()
+    await page.get_by_role("button", name="+30 days").click()
+    await page.get_by_text("+30 d", exact=True).wait_for()
+    await page.get_by_role("button", name="+1 hour").click()
+    await page.get_by_text("+30 d 1 h", exact=True).wait_for()
+    await page.get_by_role("button", name="Chats").click()
+    await ann.say("/status")
+    await ann.read(re.compile("nothing here"))
