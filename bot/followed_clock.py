@@ -10,6 +10,7 @@ from loguru import logger
 from db.clock import utc_now
 
 ASK_SECONDS: Final = 0.5
+ANSWER_SECONDS: Final = 5
 
 
 class FollowedClock:
@@ -25,7 +26,7 @@ class FollowedClock:
 
     async def follow(self) -> None:
         """Ask for the offset until cancelled; a sandbox that is away leaves it as it was."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS)) as session:
             while True:
                 try:
                     await self.ask(session)

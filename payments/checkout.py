@@ -92,7 +92,7 @@ class CheckoutDesk:
         if done:
             return task.result()
         withdrawn.set()
-        logger.bind(user_id=query.telegram_id).warning("a pre-checkout was declined: the database is too slow")
+        logger.bind(telegram_id=query.telegram_id).warning("a pre-checkout was declined: the database is too slow")
         return CheckoutVerdict.TRY_AGAIN
 
     async def close(self) -> None:
@@ -132,7 +132,7 @@ class CheckoutDesk:
         except Exception as error:
             if not is_away(error):
                 raise
-            logger.bind(user_id=query.telegram_id).warning(
+            logger.bind(telegram_id=query.telegram_id).warning(
                 "a pre-checkout was declined: the database is away ({})", type(error).__name__
             )
             return CheckoutVerdict.TRY_AGAIN

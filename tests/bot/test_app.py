@@ -1,7 +1,7 @@
 """The daemon itself, as a process: how it starts, what stops it, and what it does not stop for."""
 
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from payments import events, refunds
 from payments.catalog import load_catalog
 from payments.incoming import ChargeFact, Person
 from payments.payload import Order, PayloadSigner
+from sandbox.checkout import PaymentState
 from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings
@@ -235,6 +236,38 @@ async def test_a_stop_does_not_wait_for_what_it_begins_with(
     with running_daemon(tmp_path, server.url, sqlite_url) as daemon:
         await server.client.wait_until_held(timeout_seconds=WAIT_SECONDS)
         assert await daemon.stop() == 0
+
+
+# What it goes on through.
+
+
+@pytest.mark.criterion("E2", "C1", "L2")
+async def test_while_its_database_is_away_nobody_pays_and_no_payment_is_lost(
+    server: SandboxServer, tmp_path: Path, database_url: str, database: Database
+) -> None:
+    client, ann = server.client, BUYER.telegram_id
+    with running_daemon(tmp_path, server.url, database_url) as daemon:
+        await client.send_text(ann, "/buy premium_monthly")
+        invoice = await client.wait_for(ann, lambda one: "invoice" in one.message, timeout_seconds=WAIT_SECONDS)
+        async with AsyncExitStack() as stack:
+            # The file on SQLite; on PostgreSQL the tables.
+            for table in ("checkouts",) if database.is_sqlite else ("checkouts", "stripe_events"):
+                await stack.enter_async_context(locked(database, database_url, table))
+            await client.push_raw(charge_update(_charge()))
+            await daemon.until_said("payments wait, unconfirmed, at Telegram")
+            declined = await client.pay(ann, message_id=invoice.message_id)
+            assert declined.state is PaymentState.DECLINED
+            assert declined.error_message == (
+                "We cannot take payments this minute. Please try again in a minute. Nothing was charged."
+            )
+            assert len(await client.calls("answerPreCheckoutQuery")) == 1
+        await client.wait_for_text(ann, "Thank you", timeout_seconds=WAIT_SECONDS)
+        await client.wait_until_confirmed(timeout_seconds=WAIT_SECONDS)
+        paid = await client.pay(ann, message_id=invoice.message_id)
+        assert paid.state is PaymentState.PAID
+        assert await daemon.stop() == 0
+    assert daemon.said().count("payments wait, unconfirmed, at Telegram") == 1
+    assert daemon.said().count("payments are recorded and confirmed again") == 1
 
 
 # What it ends with.
