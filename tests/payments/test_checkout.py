@@ -150,8 +150,8 @@ async def slow_commits(desk: Desk, database_url: str) -> AsyncIterator[asyncio.E
 @pytest.mark.criterion("L2")
 @pytest.mark.parametrize("engine_name", ["postgresql"])
 async def test_a_row_that_was_committed_after_the_no_says_so(desk: Desk, slow_commits: asyncio.Event) -> None:
-    # Long enough for all but the commit.
-    checkouts = _checkouts(desk, deadline_seconds=2)
+    # Long enough for all but the commit, and shorter than PostgreSQL waits for a lock.
+    checkouts = _checkouts(desk, deadline_seconds=1)
     assert await checkouts.decide(query()) is CheckoutVerdict.TRY_AGAIN
     slow_commits.set()
     await checkouts.close()
