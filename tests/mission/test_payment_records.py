@@ -73,7 +73,7 @@ async def test_payment_error_recorded_in_database(desk: Desk, handler: TelegramP
     assert not await desk.holds()
 
 
-@pytest.mark.criterion("O8", "N5")
+@pytest.mark.criterion("O8")
 async def test_query_user_payment_history(desk: Desk, handler: TelegramPaymentHandler) -> None:
     for number in (1, 2):
         await handler.handle_successful_payment(charge(str(number), at=START + timedelta(minutes=number)))
@@ -114,7 +114,7 @@ async def test_transaction_consistency_on_concurrent_updates(desk: Desk, handler
     assert await desk.expires_at() == START + 10 * MONTH
 
 
-@pytest.mark.criterion("I5", "I6", "N4")
+@pytest.mark.criterion("I5", "I6")
 async def test_payment_method_consistency_telegram_vs_stripe(desk: Desk, handler: TelegramPaymentHandler) -> None:
     await handler.handle_successful_payment(charge())
     user_id = await desk.user_id()
