@@ -78,7 +78,7 @@ class Outbox:
             select(OutboxMessage, User.language_code)
             .outerjoin(User, User.telegram_id == OutboxMessage.chat_id)
             .where(OutboxMessage.due_at <= self._clock(), ~waits_behind.exists())
-            .order_by(OutboxMessage.id)
+            .order_by(OutboxMessage.due_at, OutboxMessage.id)
             .limit(BATCH_MAX)
         )
         async with self._database.reading() as session:

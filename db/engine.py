@@ -83,11 +83,6 @@ class Database:
         else:
             self._writer = self._reader = _postgresql_engine(parsed)
 
-    @property
-    def engine(self) -> AsyncEngine:
-        """The engine that writes: for counting statements."""
-        return self._writer
-
     @asynccontextmanager
     async def transaction(self, priority: Priority = Priority.WORKER) -> AsyncIterator[AsyncSession]:
         """Open one transaction: committed when the block ends, rolled back when it raises.

@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    func,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -77,12 +78,12 @@ class User(Base):
 
     __table_args__ = (
         Index("ux_users_telegram_id", "telegram_id", unique=True),
-        Index("ix_users_username", "username"),
+        Index("ix_users_username_lower", func.lower(username)),
     )
 
 
 class StripeEvent(Base):
-    """One audit row for each payment event of any channel; the name is the mission document's."""
+    """One audit row for each payment event of any channel; the name is that of the older services on the database."""
 
     __tablename__ = "stripe_events"
 
@@ -117,7 +118,6 @@ class StripeEvent(Base):
         Index("ix_stripe_events_customer_id", "customer_id"),
         Index("ix_stripe_events_status", "status"),
         Index("ix_stripe_events_created_at", "created_at"),
-        Index("ix_stripe_events_refund_of", "refund_of"),
         Index("ix_stripe_events_due_at", "due_at"),
     )
 
@@ -155,8 +155,6 @@ class Entitlement(Base):
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
-    __table_args__ = (Index("ix_entitlements_expires_at", "expires_at"),)
-
 
 class Checkout(Base):
     """One pre-checkout query: it proves that we can write, and tells what was started and not paid."""
@@ -171,11 +169,12 @@ class Checkout(Base):
     verdict: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
-    __table_args__ = (Index("ix_checkouts_created_at", "created_at"),)
+
+_WAITS: Final = text("due_at IS NOT NULL")
 
 
 class OutboxMessage(Base):
-    """A message that somebody must get: on record before it is tried, unique by event and kind."""
+    """A message that somebody must get: on record before it is tried, unique by event, kind and chat."""
 
     __tablename__ = "outbox"
 
@@ -193,6 +192,8 @@ class OutboxMessage(Base):
     __table_args__ = (
         UniqueConstraint("event_id", "kind", "chat_id", name="ux_outbox_event_kind_chat"),
         Index("ix_outbox_due_at", "due_at"),
+        # What waits before a message of the same chat; the rows that are done with stay out of it.
+        Index("ix_outbox_waiting", "chat_id", "id", sqlite_where=_WAITS, postgresql_where=_WAITS),
     )
 
 

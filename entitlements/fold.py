@@ -116,11 +116,5 @@ def holds(grants: Sequence[Grant], at: datetime) -> bool:
     return any(interval.start <= at and (interval.end is None or at < interval.end) for interval in coverage(grants))
 
 
-def for_life(grants: Sequence[Grant]) -> bool:
-    """Tell whether the grants, from some moment on, open access for ever: the standing that never expires."""
-    intervals = coverage(grants)
-    return bool(intervals) and intervals[-1].end is None
-
-
 def _ends_before_it_begins(grant: Grant) -> bool:
     return grant.ends_at is not None and grant.ends_at <= grant.granted_at

@@ -214,9 +214,3 @@ async def release_claims(session: AsyncSession) -> None:
     """Free what a process that died had claimed; a call that is made twice for it is refused by Telegram as done."""
     claimed = update(StripeEvent).where(StripeEvent.claimed_until.is_not(None), StripeEvent.origin == ORIGIN)
     await session.execute(claimed.values(claimed_until=None))
-
-
-async def next_due_at(session: AsyncSession) -> datetime | None:
-    """Return when the next of our events falls due. None: nothing is open."""
-    query = select(StripeEvent.due_at).where(StripeEvent.due_at.is_not(None), StripeEvent.origin == ORIGIN)
-    return await session.scalar(query.order_by(StripeEvent.due_at).limit(1))

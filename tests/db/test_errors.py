@@ -92,9 +92,9 @@ async def test_a_lock_held_by_another_is_no_refusal(database: Database, impatien
 
 
 async def test_a_full_pool_is_no_refusal(impatient: Database) -> None:
-    async with impatient.engine.connect():
+    async with impatient._writer.connect():
         with pytest.raises(PoolTimeoutError) as caught:
-            await impatient.engine.connect()
+            await impatient._writer.connect()
     assert is_away(caught.value)
 
 

@@ -1,24 +1,27 @@
-"""The indexes are used: the plans of the queries that run often, as each engine explains them."""
+"""The indexes are used: the plans of the desk's own queries, as each engine explains them."""
 
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from aiogram import Bot
 from sqlalchemy import event, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import QueryableAttribute
 
+from bot.outbox import Outbox
 from db.engine import Database
-from db.tables import Checkout, EntitlementGrant, OutboxMessage, StripeEvent, User
+from db.tables import ORIGIN, EntitlementGrant, OutboxMessage, StripeEvent, User
 from entitlements import EntitlementService
-from payments import events, history
+from payments import events, history, pending
+from tests.support.money import TOKEN
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 USERS = 1000
 EVENTS = 4000
 
-Ask = Callable[[AsyncSession], Awaitable[object]]
+Ask = Callable[[Database, AsyncSession], Awaitable[object]]
 
 
 async def _fill(database: Database) -> None:
@@ -26,15 +29,16 @@ async def _fill(database: Database) -> None:
     rows = [
         {
             "id": str(number),
-            "event_id": f"evt_{number}",
-            "event_type": "charge.succeeded",
-            "payment_method": "stripe",
+            "event_id": f"charge-{number}",
+            "event_type": events.CHARGE_TYPE,
+            "payment_method": "telegram_stars",
             "customer_id": str(number % USERS),
             "amount_cents": 100,
-            "currency": "USD",
+            "currency": "XTR",
             "status": 0 if number % 500 == 0 else 1,
             "created_at": NOON - timedelta(hours=number),
             "due_at": NOON if number % 500 == 0 else None,
+            "origin": ORIGIN if number % 500 == 0 else None,
         }
         for number in range(EVENTS)
     ]
@@ -42,34 +46,30 @@ async def _fill(database: Database) -> None:
         {
             "event_id": row["event_id"],
             "kind": "granted",
-            "chat_id": 77,
+            "chat_id": number % USERS,
             "facts": "{}",
             "created_at": row["created_at"],
-            "due_at": row["due_at"],
+            "due_at": NOON if number % 4 == 0 else None,
         }
-        for row in rows
+        for number, row in enumerate(rows)
     ]
     grants = [
         {"id": row["id"], "user_id": row["customer_id"], "entitlement_type": "premium", "source": row["event_id"]}
         | {"granted_at": NOON}
         for row in rows
     ]
-    checkouts = [
-        {"query_id": row["id"], "telegram_id": 77, "amount": 1, "currency": "XTR", "payload": "", "verdict": "yes"}
-        | {"created_at": row["created_at"]}
-        for row in rows
-    ]
+    users = [{"id": str(number), "telegram_id": number, "username": f"User_{number}"} for number in range(USERS)]
     async with database.transaction() as session:
-        users = [{"id": str(number), "telegram_id": number} for number in range(USERS)]
         for table, of_table in (
             (User, users),
             (StripeEvent, rows),
             (OutboxMessage, messages),
             (EntitlementGrant, grants),
-            (Checkout, checkouts),
         ):
             await session.execute(insert(table), of_table)
-        await session.execute(text("ANALYZE"))
+        if not database.is_sqlite:
+            # Autovacuum does it on PostgreSQL; nobody does on SQLite.
+            await session.execute(text("ANALYZE"))
 
 
 async def _plans(database: Database, ask: Ask) -> str:
@@ -83,33 +83,42 @@ async def _plans(database: Database, ask: Ask) -> str:
     async with database.reading() as session:
         connection = await session.connection()
         event.listen(engine, "before_cursor_execute", note)
-        await ask(session)
+        await ask(database, session)
         event.remove(engine, "before_cursor_execute", note)
+        if not database.is_sqlite:
+            # Tables as small as these are read and joined whole where that is allowed at all.
+            for way in ("seqscan", "hashjoin", "mergejoin"):
+                await session.execute(text(f"SET LOCAL enable_{way} = off"))
         explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
         lines: list[str] = []
         for statement, parameters in asked:
-            lines += [str(row) for row in await connection.exec_driver_sql(f"{explain} {statement}", parameters)]
+            if statement.startswith("SELECT"):
+                lines += [str(row) for row in await connection.exec_driver_sql(f"{explain} {statement}", parameters)]
     return "\n".join(lines)
 
 
-def _where(column: QueryableAttribute[Any], *, since: object = None, equals: object = None) -> Ask:
-    condition = column == equals if since is None else column >= since
-    return lambda session: session.execute(select(column.class_).where(condition))
+async def _read_outbox(database: Database, _: AsyncSession) -> object:
+    outbox = Outbox(Bot(TOKEN), database, lambda *_: "", lambda: NOON)
+    return await outbox._due()
+
+
+def _since(moment: datetime) -> Ask:
+    """Ask what a report of another service asks of the shared table."""
+    return lambda _, session: session.execute(select(StripeEvent).where(StripeEvent.created_at >= moment))
 
 
 # What is asked, and the indexes that its plan must name.
 QUERIES: dict[str, tuple[Ask, set[str]]] = {
-    "of a customer": (_where(StripeEvent.customer_id, equals="7"), {"ix_stripe_events_customer_id"}),
-    "in a state": (_where(StripeEvent.status, equals=0), {"ix_stripe_events_status"}),
-    "since a time": (_where(StripeEvent.created_at, since=NOON), {"ix_stripe_events_created_at"}),
-    "checkouts since a time": (_where(Checkout.created_at, since=NOON), {"ix_checkouts_created_at"}),
-    "messages to be sent": (_where(OutboxMessage.due_at, since=NOON), {"ix_outbox_due_at"}),
-    "due work": (lambda session: events.due(session, NOON, 50), {"ix_stripe_events_due_at"}),
-    "next due work": (events.next_due_at, {"ix_stripe_events_due_at"}),
-    "history": (lambda session: history.read_page(session, "7"), {"ix_stripe_events_customer_id", "event_id"}),
-    "a user by Telegram's id": (lambda session: history.find_user(session, 7), {"ux_users_telegram_id"}),
+    "what is due": (lambda _, session: events.due(session, NOON, 50), {"ix_stripe_events_due_at"}),
+    "what waits": (lambda _, session: pending.list_pending(session), {"ix_stripe_events_status"}),
+    "events since a time": (_since(NOON), {"ix_stripe_events_created_at"}),
+    "the refund of a charge": (lambda _, session: events.refund_of(session, "charge-7"), {"event_id"}),
+    "messages to be sent": (_read_outbox, {"ix_outbox_due_at", "ix_outbox_waiting", "ux_users_telegram_id"}),
+    "a history": (lambda _, session: history.read_page(session, "7"), {"ix_stripe_events_customer_id", "event_id"}),
+    "a user by Telegram's id": (lambda _, session: history.find_user(session, 7), {"ux_users_telegram_id"}),
+    "users by name": (lambda _, session: history.find_namesakes(session, "USER_7"), {"ix_users_username_lower"}),
     "grants of a user": (
-        lambda session: EntitlementService(session).has_entitlement("7", "premium", NOON),
+        lambda _, session: EntitlementService(session).has_entitlement("7", "premium", NOON),
         {"ix_entitlement_grants_user_type"},
     ),
 }
@@ -122,5 +131,6 @@ async def test_the_plans_use_the_indexes_and_read_no_whole_table(database: Datab
         plans = await _plans(database, ask)
         missing = {index for index in indexes if index not in plans}
         assert not missing, (name, plans)
-        whole_table = "SCAN " if database.is_sqlite else "Seq Scan"
-        assert whole_table not in plans, (name, plans)
+        # What could not be recorded is a handful of rows in a desk's life.
+        read_whole = set(re.findall(r"(?:SCAN|Seq Scan on) ([a-z_]+)", plans)) - {"quarantine"}
+        assert not read_whole, (name, plans)

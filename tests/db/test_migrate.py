@@ -31,7 +31,7 @@ def empty_database(empty_database_url: str, open_database: Callable[[str], Datab
 
 
 async def _tables(database: Database) -> set[str]:
-    async with database.engine.connect() as connection:
+    async with database._writer.connect() as connection:
         return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
 
 
@@ -78,12 +78,14 @@ async def test_a_migration_may_take_longer_than_a_statement(
     await migrating
 
 
+# Neither SQLAlchemy nor alembic can read an index on an expression back from SQLite: it is compared on PostgreSQL.
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection", "ignore:autogenerate skipping")
 async def test_the_models_are_what_the_migrations_make(database: Database) -> None:
     def differences(connection: Connection) -> list[object]:
         options = {"version_table": VERSION_TABLE, "compare_type": True}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata))
 
-    async with database.engine.connect() as connection:
+    async with database._writer.connect() as connection:
         assert await connection.run_sync(differences) == []
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entitlements.fold import SLACK, Grant, Interval, Standing, coverage, for_life, holds, stand
+from entitlements.fold import SLACK, Grant, Interval, Standing, coverage, holds, stand
 
 pytestmark = pytest.mark.criterion("I2")
 
@@ -104,7 +104,6 @@ def test_a_revoked_grant_counts_for_nothing(grants: list[Grant]) -> None:
 @given(anything, moments)
 def test_one_for_life_absorbs(grants: list[Grant], bought_at: datetime) -> None:
     with_life = [*grants, life(bought_at)]
-    assert for_life(with_life)
     assert stand(with_life) == Standing(expires_at=None, revoked_at=None)
     assert coverage(with_life)[-1].start <= bought_at
 
@@ -151,7 +150,6 @@ def test_the_standing_agrees_with_the_grants_at_every_moment_since_the_last_one(
         at = max(moment, last_granted_at)
         open_by_standing = standing.revoked_at is None and (standing.expires_at is None or at < standing.expires_at)
         assert holds(grants, at) == open_by_standing
-    assert for_life(grants) == (standing.expires_at is None)
 
 
 @pytest.mark.parametrize(

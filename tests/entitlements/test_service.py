@@ -136,7 +136,7 @@ async def test_a_grant_takes_three_statements(database: Database, user_id: str) 
     async with database.transaction() as session:
         await session.connection()
 
-        @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
+        @event.listens_for(database._writer.sync_engine, "before_cursor_execute")
         def _count(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
             statements.append(statement.split(maxsplit=1)[0])
 

@@ -154,7 +154,6 @@ async def test_what_is_due_comes_in_order_and_bounded(desk: Desk) -> None:
         assert await events.due(session, START + 3 * MINUTE, 9) == ["at 2", "at 0", "at 3"]
         assert await events.due(session, START + 3 * MINUTE, 2) == ["at 2", "at 0"]
         assert await events.due(session, START + 4 * MINUTE, 9) == ["at 1", "at 2", "at 0", "at 3"]
-        assert await events.next_due_at(session) == START + MINUTE
 
 
 @given(st.floats(0, 1))

@@ -1,11 +1,10 @@
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import text
 
 from db.engine import Database
 from db.tables import Outcome, StripeEvent, User, new_id
-from payments import events, history, refunds
+from payments import events, refunds
 from payments.history import PAGE_SIZE, State, find_namesakes, find_user, read_page
 from payments.incoming import ChargeFact, Person
 from tests.support.clock import START
@@ -146,14 +145,3 @@ async def test_a_user_without_payments_has_no_pages(database: Database) -> None:
     async with database.reading() as session:
         page = await read_page(session, user_id)
     assert (page.page_count, page.entries) == (0, ())
-
-
-@pytest.mark.criterion("Q2")
-async def test_the_history_is_read_by_its_index(database: Database) -> None:
-    query = history._newest_first("somebody").compile(database.engine, compile_kwargs={"literal_binds": True})
-    async with database.reading() as session:
-        if not database.is_sqlite:
-            await session.execute(text("SET LOCAL enable_seqscan = off"))  # the planner reads small tables whole
-        explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
-        plan = str((await session.execute(text(f"{explain} {query}"))).all())
-    assert "ix_stripe_events_customer_id" in plan

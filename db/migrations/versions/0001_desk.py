@@ -1,4 +1,4 @@
-"""The desk's tables, beside or around those that a shared database already has (ACCEPTANCE.md's I7 and I8).
+"""The desk's tables, beside or around those that other services already have in a shared database.
 
 An existing `users` or `stripe_events` keeps its columns and rows; what is missing is added, nullable or with a default.
 """
@@ -123,8 +123,8 @@ def _shared_tables(inspector: sa.Inspector) -> None:
     users = inspector if "users" in tables else None
     events = inspector if "stripe_events" in tables else None
     _index("users", "telegram_id", users, unique=True)
-    _index("users", "username", users)
-    for column in ("customer_id", "status", "created_at", "refund_of", "due_at"):
+    op.create_index("ix_users_username_lower", "users", [sa.text("lower(username)")])
+    for column in ("customer_id", "status", "created_at", "due_at"):
         _index("stripe_events", column, events)
     if op.get_bind().dialect.name == "postgresql":
         for table in tables.intersection(_WIDENED):
@@ -162,7 +162,6 @@ def _access_tables() -> None:
         sa.Column("expires_at", sa.DateTime()),
         sa.Column("revoked_at", sa.DateTime()),
     )
-    op.create_index("ix_entitlements_expires_at", "entitlements", ["expires_at"])
 
 
 def _desk_tables() -> None:
@@ -176,7 +175,6 @@ def _desk_tables() -> None:
         sa.Column("verdict", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
     )
-    op.create_index("ix_checkouts_created_at", "checkouts", ["created_at"])
     op.create_table(
         "outbox",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
@@ -192,6 +190,8 @@ def _desk_tables() -> None:
         sa.UniqueConstraint("event_id", "kind", "chat_id", name="ux_outbox_event_kind_chat"),
     )
     op.create_index("ix_outbox_due_at", "outbox", ["due_at"])
+    waits = sa.text("due_at IS NOT NULL")
+    op.create_index("ix_outbox_waiting", "outbox", ["chat_id", "id"], sqlite_where=waits, postgresql_where=waits)
     op.create_table(
         "quarantine",
         sa.Column("id", sa.String(36), primary_key=True),
