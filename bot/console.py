@@ -14,7 +14,8 @@ from db.migrate import migrate
 from db.tables import Outcome
 from payments import refunds
 from payments.errors import RefundRefusal, RefundRefusedError
-from payments.pending import LISTED_MAX, QUARANTINE_PREFIX, Retry, list_pending, retry
+from payments.pending import LISTED_MAX, Retry, list_pending, retry
+from payments.quarantine import QUARANTINE_PREFIX
 
 _REFUSALS = {
     RefundRefusal.UNKNOWN: "there is no charge of this id",

@@ -6,7 +6,7 @@ aiogram refuses does not hold up the others.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from aiogram import Bot
@@ -84,26 +84,24 @@ class Intake:
             if "pre_checkout_query" in raw:
                 self._serve(raw)
         money = [raw for raw in batch if bears_money(raw)]
-        facts = await self._recorder.record(money) if money else {}
-        if facts is None:
-            self._offset = money[0]["update_id"]
-        else:
-            self._offset = batch[-1]["update_id"] + 1
+        taken = await self._recorder.record(money) if money else {}
+        waiting = [raw["update_id"] for raw in money if raw["update_id"] not in taken]
+        self._offset = waiting[0] if waiting else batch[-1]["update_id"] + 1
         for raw in batch:
             if not bears_money(raw):
                 self._serve(raw)
-            elif facts is not None:
-                self._serve_money(raw, facts)
-        if facts is None:
-            self._seen = {update_id for update_id in self._seen if update_id >= money[0]["update_id"]}
+            elif raw["update_id"] in taken:
+                self._serve_money(raw, taken[raw["update_id"]])
+        self._seen = {update_id for update_id in self._seen if waiting and update_id >= waiting[0]}
+        if waiting:
             await asyncio.sleep(self._polled_at + AWAY_PAUSE_SECONDS - asyncio.get_running_loop().time())
-        else:
-            self._seen.clear()
 
-    def _serve_money(self, raw: RawUpdate, facts: Mapping[int, MoneyFact]) -> None:
-        fact = facts.get(raw["update_id"])
-        update = self._validated(_bare(raw)) if fact else None
-        if fact is not None and update is not None:
+    def _serve_money(self, raw: RawUpdate, fact: MoneyFact | None) -> None:
+        if fact is None or raw["update_id"] in self._seen:
+            return
+        self._seen.add(raw["update_id"])
+        update = self._validated(_bare(raw))
+        if update is not None:
             self._lanes.money(update, fact)
 
     def _serve(self, raw: RawUpdate) -> None:

@@ -21,8 +21,7 @@ class NoticeRenderer:
     def render(self, notice: Notice, facts: Facts, language_code: str | None) -> str:
         """Return a notice's words for a reader of this language (an IETF tag; None: English)."""
         words = for_language(language_code)
-        kind = f"{notice}.{facts['reason']}" if notice is Notice.GIVING_BACK else notice.value
-        text = words.say(f"notice.{kind}", **self._values(notice, facts, words))
+        text = words.say(f"notice.{_kind(notice, facts)}", **self._values(notice, facts, words))
         if notice is Notice.REFUNDED and facts["reason"]:
             text += "\n" + words.say("notice.reason", reason=facts["reason"])
         return str(text)
@@ -37,6 +36,7 @@ class NoticeRenderer:
             values["access"] = self._access(facts, words)
         elif notice in {Notice.PARKED, Notice.QUARANTINED}:
             values["why"] = words.why(facts["reason"])
+            values["retry_id"] = facts["retry_id"]
         return values
 
     def _access(self, facts: Facts, words: Words) -> Markup:
@@ -45,3 +45,14 @@ class NoticeRenderer:
             words.access(entitlement, datetime.fromisoformat(until) if until else None, now)
             for entitlement, until in facts["access"]
         )
+
+
+def _kind(notice: Notice, facts: Facts) -> str:
+    match notice:
+        case Notice.GIVING_BACK:
+            return f"{notice}.{facts['reason']}"
+        case Notice.REFUNDED:
+            return notice.value if facts["was_granted"] else f"{notice}.never_granted"
+        case Notice.PARKED:
+            return f"{notice}.charge" if facts["retry_id"] == facts["charge_id"] else f"{notice}.refund"
+    return notice.value

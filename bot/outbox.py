@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from aiogram import Bot
-from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, TelegramRetryAfter
+from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, TelegramMigrateToChat, TelegramRetryAfter
 from aiolimiter import AsyncLimiter
 from loguru import logger
 from sqlalchemy import select, update
@@ -29,7 +29,9 @@ from payments.notices import Notice
 BATCH_MAX: Final = 50
 MESSAGES_PER_SECOND: Final = 25
 """Telegram allows about 30 a second in all (core.telegram.org/bots/faq); some are left for answers in chats."""
-ATTEMPTS_MAX: Final = 20
+PAUSE_SECONDS_MAX: Final = 300
+ATTEMPTS_MAX: Final = 48
+"""While Telegram is away, that is about a day and a half."""
 
 Render = Callable[[Notice, dict[str, Any], str | None], str]
 """Makes the words of a notice from its facts, in a language (an IETF tag, or None)."""
@@ -66,6 +68,8 @@ class Outbox:
         """
         due = await self._due()
         for message in due:
+            if self.loop.is_stopping:
+                break
             await self._deliver(message)
         return len(due)
 
@@ -98,7 +102,11 @@ class Outbox:
                 await self._bot.send_message(message.chat_id, text)
         except TelegramRetryAfter as error:
             bound.warning("Telegram asks for a pause of {} s", error.retry_after)
-            await asyncio.sleep(error.retry_after)
+            # Nothing else is sent meanwhile; a longer one is asked for again.
+            await asyncio.sleep(min(error.retry_after, PAUSE_SECONDS_MAX))
+        except TelegramMigrateToChat as error:
+            bound.error("the group is now {}: put that into ADMIN_CHAT_ID", error.migrate_to_chat_id)
+            await self._note(message, chat_id=error.migrate_to_chat_id)
         except (TelegramForbiddenError, TelegramBadRequest) as error:
             bound.warning("a message cannot be delivered: {}", error.message)
             await self._close(message, error.message, is_sent=False)

@@ -21,13 +21,18 @@ from sqlalchemy.pool import ConnectionPoolEntry
 SQLITE_BUSY_MILLISECONDS: Final = 1_000
 SQLITE_READERS: Final = 4
 POOL_SIZE: Final = 5
+URGENT_POOL_SIZE: Final = 3
+"""Connections of PostgreSQL for pre-checkouts and intake alone; of the latter one write is in flight at most."""
 CONNECT_SECONDS: Final = 3
 STATEMENT_SECONDS: Final = 10
-LOCK_MILLISECONDS: Final = 5_000
+LOCK_MILLISECONDS: Final = 1_500
 
 
 class Priority(enum.IntEnum):
-    """Who goes first at SQLite's one write connection; the lower the sooner."""
+    """Who goes first at SQLite's one write connection, the lower the sooner.
+
+    On PostgreSQL the first two have connections of their own.
+    """
 
     PRE_CHECKOUT = 0
     INTAKE = 1
@@ -80,8 +85,11 @@ class Database:
         if self.is_sqlite:
             self._writer = _sqlite_engine(parsed, connections=1, can_write=True)
             self._reader = _sqlite_engine(parsed, connections=SQLITE_READERS, can_write=False)
+            self._urgent = self._writer
         else:
-            self._writer = self._reader = _postgresql_engine(parsed)
+            self._writer = self._reader = _postgresql_engine(parsed, POOL_SIZE)
+            # What buyers and Telegram wait for never queues behind the work for a locked user.
+            self._urgent = _postgresql_engine(parsed, URGENT_POOL_SIZE)
 
     @asynccontextmanager
     async def transaction(self, priority: Priority = Priority.WORKER) -> AsyncIterator[AsyncSession]:
@@ -90,21 +98,16 @@ class Database:
         On SQLite it waits for its turn by `priority`; a wait that is cancelled leaves nothing behind.
         """
         if self.is_sqlite:
-            async with self._turnstile.turn(priority), self._begin() as session:
+            async with self._turnstile.turn(priority), _begin(self._writer) as session:
                 yield session
         else:
-            async with self._begin() as session:
+            async with _begin(self._urgent if priority <= Priority.INTAKE else self._writer) as session:
                 yield session
-
-    @asynccontextmanager
-    async def _begin(self) -> AsyncIterator[AsyncSession]:
-        async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
-            yield session
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
         """Open a session to read with; it takes no write lock and cannot write on SQLite."""
-        async with AsyncSession(self._reader, expire_on_commit=False) as session, session.begin():
+        async with _begin(self._reader) as session:
             yield session
 
     @asynccontextmanager
@@ -124,15 +127,22 @@ class Database:
 
     async def dispose(self) -> None:
         """Close every connection."""
-        await self._writer.dispose()
-        if self._reader is not self._writer:
-            await self._reader.dispose()
+        for engine in {self._writer, self._reader, self._urgent}:
+            await engine.dispose()
+
+
+@asynccontextmanager
+async def _begin(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+    async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+        yield session
 
 
 def _sqlite_engine(url: URL, *, connections: int, can_write: bool) -> AsyncEngine:
     if can_write and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(url, pool_size=connections, max_overflow=0, pool_timeout=STATEMENT_SECONDS)
+    engine = create_async_engine(
+        url, pool_size=connections, max_overflow=0, pool_timeout=STATEMENT_SECONDS, hide_parameters=True
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def _prepare(connection: Any, _entry: ConnectionPoolEntry) -> None:
@@ -157,13 +167,14 @@ def _sqlite_engine(url: URL, *, connections: int, can_write: bool) -> AsyncEngin
     return engine
 
 
-def _postgresql_engine(url: URL) -> AsyncEngine:
+def _postgresql_engine(url: URL, pool_size: int) -> AsyncEngine:
     return create_async_engine(
         url,
-        pool_size=POOL_SIZE,
+        pool_size=pool_size,
         max_overflow=0,
         pool_timeout=STATEMENT_SECONDS,
         pool_recycle=1800,
+        hide_parameters=True,
         connect_args={
             "timeout": CONNECT_SECONDS,
             "command_timeout": STATEMENT_SECONDS,

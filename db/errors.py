@@ -12,7 +12,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 _SQLITE_REFUSALS = frozenset({"IntegrityError", "DataError"})
-_SQLSTATE_REFUSALS = ("22", "23")
+# Data exceptions, integrity violations, limits such as an index row's size, and a trigger's plain RAISE EXCEPTION.
+_SQLSTATE_REFUSALS = ("22", "23", "54", "P0001")
+# A lock that was not to be had in time, a deadlock, a serialization failure, a statement's time-out.
+_SQLSTATE_HELD_UP = frozenset({"55P03", "40P01", "40001", "57014"})
 
 
 class DeskDatabaseError(Exception):
@@ -28,7 +31,7 @@ class WrongDatabaseError(DeskDatabaseError):
 
 
 def is_refusal(error: DBAPIError) -> bool:
-    """Tell a value that the database refused (SQLSTATE class 22 or 23) from a database that is away.
+    """Tell a value that the database refused from a database that is away.
 
     A bad value taken for an outage would hold up everything behind it for ever; an outage taken for a bad value would
     lose the money in it.
@@ -45,3 +48,11 @@ def is_away(error: BaseException) -> bool:
         return not is_refusal(error)
     # While a server starts or stops, asyncpg's own errors come through from the connect; a refused one is an OSError.
     return isinstance(error, PoolTimeoutError | OSError | asyncpg.PostgresError | asyncpg.InterfaceError)
+
+
+def is_held_up(error: BaseException) -> bool:
+    """Tell of an error that `is_away` holds for whether only somebody's lock is behind it: others can be served.
+
+    PostgreSQL only: SQLite has one lock for all, and who cannot have it finds the database away.
+    """
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _SQLSTATE_HELD_UP

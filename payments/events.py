@@ -3,7 +3,7 @@
 Functions take the caller's session and never commit. Every one that changes rows locks the users first, sorted by id.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ ASKED_OUTSIDE: Final = "telegram"
 """`requested_by` of a refund that the desk was not asked for: Telegram's support, or another program."""
 
 ATTEMPTS_MAX: Final = 10
+"""After about an hour a person looks at what is no outage."""
 PAUSE_SECONDS_FIRST: Final = 5
 PAUSE_SECONDS_MAX: Final = 3600
 
@@ -170,19 +171,20 @@ def close(event: StripeEvent, outcome: Outcome, now: datetime) -> None:
 def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str) -> None:
     """Take an event out of the work at status 2: parked or foreign, or (None) as it is, until its refund is through."""
     event.status = EventStatus.FAILED
-    if outcome is not None:
+    # What a charge was parked as stays: the database lets an outcome change only as the event is processed.
+    if event.outcome is None and outcome is not None:
         event.outcome = outcome
     event.due_at = event.claimed_until = None
     event.error = reason
 
 
-def fail(event: StripeEvent, error: str, now: datetime, jitter: float) -> bool:
+def fail(event: StripeEvent, error: str, now: datetime, jitter: float, attempts_max: int = ATTEMPTS_MAX) -> bool:
     """Note a failed attempt at status 2, due again after a growing pause; False: it was the last, the event is parked.
 
     `jitter` from 0 to 1 lengthens the pause by up to a half, so that what failed together is not tried together.
     """
     event.attempts += 1
-    if event.attempts >= ATTEMPTS_MAX:
+    if event.attempts >= attempts_max:
         set_aside(event, Outcome.PARKED, error)
         return False
     event.status = EventStatus.FAILED
@@ -198,12 +200,13 @@ def pause(attempts: int, jitter: float) -> timedelta:
     return timedelta(seconds=seconds * (1 + jitter / 2))
 
 
-async def due(session: AsyncSession, now: datetime, limit: int) -> Sequence[str]:
-    """Return the ids of our events that are due, the longest due first."""
+async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[str] = ()) -> Sequence[str]:
+    """Return the ids of our events that are due, the longest due first, without those in `but`."""
     query = (
         select(StripeEvent.event_id)
         .where(StripeEvent.due_at <= now, StripeEvent.origin == ORIGIN)
         .where(or_(StripeEvent.claimed_until.is_(None), StripeEvent.claimed_until <= now))
+        .where(StripeEvent.event_id.not_in(but))
         .order_by(StripeEvent.due_at, StripeEvent.event_id)
         .limit(limit)
     )

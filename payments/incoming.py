@@ -93,7 +93,8 @@ class _Narrow(BaseModel):
 class _Money(_Narrow):
     currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
     total_amount: int = Field(gt=0, le=_AMOUNT_MAX)
-    telegram_payment_charge_id: Annotated[_Text, StringConstraints(min_length=1, max_length=1024)]
+    # ASCII: PostgreSQL indexes 2,704 bytes at most, and `refund:` stands before a charge's id.
+    telegram_payment_charge_id: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,1024}$")]
     invoice_payload: Annotated[_Text, StringConstraints(max_length=1024)]
 
 

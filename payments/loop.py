@@ -14,13 +14,16 @@ IDLE_SECONDS: Final = 10
 
 
 class DueLoop:
-    """Repeats `work_once`, which does a bounded piece of what is due and returns how much it found."""
+    """Repeats `work_once`, which does a bounded piece of what is due and returns how much it found.
+
+    `is_stopping` tells it to leave the rest of its piece.
+    """
 
     def __init__(self, name: str, work_once: Callable[[], Awaitable[int]]) -> None:
         self._name = name
         self._work_once = work_once
         self._wakened = asyncio.Event()
-        self._is_stopping = False
+        self.is_stopping = False
         self._is_away = False
 
     def wake(self) -> None:
@@ -29,15 +32,15 @@ class DueLoop:
 
     def stop(self) -> None:
         """Let `run` end after the piece that is under way."""
-        self._is_stopping = True
+        self.is_stopping = True
         self._wakened.set()
 
     async def run(self) -> None:
         """Work until stopped. An outage is logged once, and once when it is over; a bug ends the loop."""
-        while not self._is_stopping:
+        while not self.is_stopping:
             # Cleared before the look, so that what becomes due during it wakes the next one.
             self._wakened.clear()
-            if await self._work() or self._is_stopping:
+            if await self._work() or self.is_stopping:
                 continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(IDLE_SECONDS):

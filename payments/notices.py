@@ -26,17 +26,17 @@ class Notice(enum.StrEnum):
     GIVING_BACK = "giving_back"
     """Buyer: the payment could not be honoured and goes back; `reason`."""
     REFUNDED = "refunded"
-    """Buyer: the money is back and the access gone; `reason` (None: not given)."""
+    """Buyer: the money is back; `was_granted` (then the access is gone), `reason` (None: not given)."""
     REFUND_DONE = "refund_done"
     """The admin who asked: `buyer` (Telegram id)."""
     PARKED = "parked"
-    """Admins: `reason`, `buyer`; a charge or a refund that waits for them."""
+    """Admins: `reason`, `buyer`; a charge or a refund that waits for them, and `retry_id`, which takes it up again."""
     FOREIGN = "foreign"
     """Admins: `buyer`; a charge of another program on the same token."""
     REFUNDED_OUTSIDE = "refunded_outside"
     """Admins: `buyer`; a refund that the desk was not asked for."""
     QUARANTINED = "quarantined"
-    """Admins: `reason`; an update that bears money and could not be recorded (no `charge_id`)."""
+    """Admins: `reason`, `retry_id`; an update that bears money and could not be recorded (no `charge_id`)."""
 
 
 async def owe(

@@ -16,10 +16,10 @@ from db.tables import ORIGIN, EventStatus, Outcome, QuarantinedUpdate, StripeEve
 from payments import events
 from payments.errors import UnrecordableError
 from payments.incoming import read_money
+from payments.quarantine import QUARANTINE_PREFIX
 
 LISTED_MAX: Final = 8
-"""Entries in one list: with charge ids of 250 characters it still fits into a chat message of 4096."""
-QUARANTINE_PREFIX: Final = "quarantine:"
+"""Entries of each kind in one list."""
 
 
 class Retry(enum.StrEnum):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,6 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.insert import insert_into
 from db.tables import QuarantinedUpdate
 from payments.notices import Notice, owe
+
+QUARANTINE_PREFIX: Final = "quarantine:"
+"""Before a row's id where an event's id would stand: in its notice, and for taking it up again."""
 
 
 async def quarantine(
@@ -28,12 +31,13 @@ async def quarantine(
     }
     insert = insert_into(session, QuarantinedUpdate).on_conflict_do_nothing(index_elements=["id"])
     await session.execute(insert, row)
+    event_id = f"{QUARANTINE_PREFIX}{row['id']}"
     for chat_id in alert_chat_ids:
         await owe(
             session,
             Notice.QUARANTINED,
-            event_id=f"quarantine:{row['id']}",
+            event_id=event_id,
             chat_id=chat_id,
-            facts={"reason": reason},
+            facts={"reason": reason, "retry_id": event_id},
             now=now,
         )

@@ -8,7 +8,7 @@ from loguru import logger
 
 from db.clock import Clock
 from db.engine import Database, Priority
-from db.errors import is_away
+from db.errors import is_away, is_held_up
 from payments import events
 from payments.errors import UnreadableMoneyError
 from payments.incoming import MoneyFact, read_money
@@ -19,7 +19,7 @@ REASON_LENGTH_MAX: Final = 500
 """A database's own words may be long, and an admin's message is at most 4,096 characters (Bot API, sendMessage)."""
 
 RawUpdate = Mapping[str, Any]
-Facts = dict[int, MoneyFact]
+Taken = dict[int, MoneyFact | None]
 
 
 class Recorder:
@@ -39,88 +39,117 @@ class Recorder:
         self._alert_chat_ids = tuple(alert_chat_ids)
         self._record_seconds = record_seconds
         self._ensure_active = ensure_active
-        self._writing: asyncio.Task[Facts] | None = None
+        self._writing: asyncio.Task[Taken] | None = None
+        self._taken: Taken = {}
         self._is_away = False
 
-    async def record(self, money: Sequence[RawUpdate]) -> Facts | None:
-        """Commit the audit rows of a batch; return what was read, by update id.
+    async def record(self, money: Sequence[RawUpdate]) -> Taken:
+        """Commit the audit rows of a batch within the deadline; return what is on record, by update id.
 
-        None: the database did not take them in time, and nothing may be confirmed. What cannot be read, and what the
-        database refuses, is in quarantine instead, and missing from the answer. Raises what `ensure_active` raises.
+        None stands for an update that cannot be read, or that the database refuses: it is in quarantine. An update that
+        is missing is not on record yet, and may not be confirmed. Raises what `ensure_active` raises.
         """
-        if self._writing is not None:
-            if not await self._is_done(self._writing):
-                self._note_away("a write hangs")
-                return None
-            # However it ended, its batch is written again; asyncio complains of an error that nobody looks at.
-            self._writing.exception()
-        self._writing = asyncio.create_task(self._write(money))
-        if not await self._is_done(self._writing):
+        deadline = asyncio.get_running_loop().time() + self._record_seconds
+        await self._collect(deadline)
+        rest = [update for update in money if update["update_id"] not in self._taken]
+        if rest and self._writing is None:
+            self._writing = asyncio.create_task(self._write(rest))
+            await self._collect(deadline)
+        ids = {update["update_id"] for update in money}
+        taken = {update_id: fact for update_id, fact in self._taken.items() if update_id in ids}
+        if len(taken) == len(ids):
+            self._taken = {}
+            self._note_back()
+        return taken
+
+    async def close(self) -> None:
+        """Wait for a write that is in flight, as long as a deadline."""
+        await self._collect(asyncio.get_running_loop().time() + self._record_seconds)
+
+    async def _collect(self, deadline: float) -> None:
+        """Wait for the write in flight until the deadline; what one that came late has written counts."""
+        if self._writing is None:
+            return
+        # asyncio.wait_for would cancel the write and wait for the database to hear of it.
+        done, _ = await asyncio.wait({self._writing}, timeout=max(0, deadline - asyncio.get_running_loop().time()))
+        if not done:
             self._note_away("no answer in time")
-            return None
+            return
         task, self._writing = self._writing, None
         error = task.exception()
         if error is not None and is_away(error):
             self._note_away(type(error).__name__)
-            return None
-        facts = task.result()
-        if self._is_away:
-            self._is_away = False
-            logger.info("the database is back: payments are recorded and confirmed again")
-        return facts
-
-    async def close(self) -> None:
-        """Wait for a write that is in flight, as long as a deadline."""
-        if self._writing is not None:
-            await self._is_done(self._writing)
-
-    async def _is_done(self, task: asyncio.Task[Facts]) -> bool:
-        # asyncio.wait_for would cancel the write and wait for the database to hear of it.
-        done, _ = await asyncio.wait({task}, timeout=self._record_seconds)
-        return bool(done)
+        else:
+            self._taken |= task.result()
 
     def _note_away(self, why: str) -> None:
         if not self._is_away:
             self._is_away = True
             logger.error("the database is away ({}): payments wait, unconfirmed, at Telegram", why)
 
-    async def _write(self, money: Sequence[RawUpdate]) -> Facts:
-        """Record the batch in one transaction; if something in it is refused, each update in one of its own."""
+    def _note_back(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            logger.info("the database is back: payments are recorded and confirmed again")
+
+    async def _write(self, money: Sequence[RawUpdate]) -> Taken:
+        """Record the batch in one transaction; if something in it is refused or held up, each update in its own."""
         if self._ensure_active is not None:
             await self._ensure_active()
         try:
             return await self._write_together(money)
         except Exception as error:
-            if is_away(error):
+            if is_away(error) and not is_held_up(error):
                 raise
-        facts: Facts = {}
+        taken: Taken = {}
+        held_up: set[int] = set()
         for update in money:
+            payer_id = _payer_id(update)
+            if payer_id in held_up:
+                continue
             try:
-                facts |= await self._write_together([update])
+                taken |= await self._write_together([update])
             except Exception as error:
-                if is_away(error):
+                if is_held_up(error):
+                    logger.bind(telegram_id=payer_id).error(
+                        "the row of a user is locked: the payment waits at Telegram"
+                    )
+                    held_up.add(payer_id)
+                elif is_away(error):
                     raise
-                words = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
-                await self._quarantine(update, words[:REASON_LENGTH_MAX], error)
-        return facts
+                else:
+                    words = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
+                    await self._quarantine(update, words[:REASON_LENGTH_MAX], error)
+                    taken[update["update_id"]] = None
+        return taken
 
-    async def _write_together(self, money: Sequence[RawUpdate]) -> Facts:
-        facts: Facts = {}
+    async def _write_together(self, money: Sequence[RawUpdate]) -> Taken:
+        facts: dict[int, MoneyFact] = {}
+        unreadable: Taken = {}
         for update in money:
             try:
                 facts[update["update_id"]] = read_money(update)
             except UnreadableMoneyError as error:
                 await self._quarantine(update, str(error))
+                unreadable[update["update_id"]] = None
         if facts:
             async with self._database.transaction(Priority.INTAKE) as session:
                 await events.record(session, list(facts.values()), self._clock())
         for fact in facts.values():
             bound = logger.bind(charge_id=fact.charge_id, telegram_id=fact.person.telegram_id)
             bound.info("recorded: {} of {} {}", fact.kind, fact.amount, fact.currency)
-        return facts
+        return unreadable | facts
 
     async def _quarantine(self, update: RawUpdate, reason: str, error: Exception | None = None) -> None:
         bound = logger.bind(update_id=update["update_id"]).opt(exception=error)
         bound.error("an update that bears money is in quarantine: {}", reason)
         async with self._database.transaction(Priority.INTAKE) as session:
             await quarantine(session, update, reason, self._alert_chat_ids, self._clock())
+
+
+def _payer_id(update: RawUpdate) -> int:
+    """Return whose row the recording of an update locks; 0 for one that cannot be read, which locks none."""
+    try:
+        return read_money(update).person.telegram_id
+    except UnreadableMoneyError:
+        return 0

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import ORIGIN, TELEGRAM_STARS, Entitlement, EventStatus, Outcome, StripeEvent, User
+from db.tables import ORIGIN, TELEGRAM_STARS, Entitlement, EntitlementGrant, EventStatus, Outcome, StripeEvent, User
 from entitlements.service import EntitlementService
 from payments import events, refunds
 from payments.catalog import Catalog
@@ -104,10 +104,13 @@ class Settlement:
         reading = self._signer.read(payload)
         if reading.claimed is not None and await self._was_settled_before(session, event):
             reading = Reading(Verdict.OLD, reading.claimed)
-        query = select(Entitlement.entitlement_type).where(
-            Entitlement.user_id == event.customer_id,
-            Entitlement.expires_at.is_(None),
-            Entitlement.revoked_at.is_(None),
+        # By what was granted until this charge, not by what stands now: the order of settling must not decide.
+        query = select(EntitlementGrant.entitlement_type).where(
+            EntitlementGrant.user_id == event.customer_id,
+            EntitlementGrant.revoked_at.is_(None),
+            EntitlementGrant.duration_days.is_(None),
+            EntitlementGrant.ends_at.is_(None),
+            EntitlementGrant.granted_at <= (event.webhook_timestamp or self._clock()),
         )
         held_for_life = frozenset(await session.scalars(query))
         payment = Payment(payer_telegram_id, event.amount_cents, event.currency)
@@ -196,7 +199,8 @@ class Settlement:
         await release(session, Notice.REFUND_DONE, refund.event_id, now)
         user = await session.get_one(User, refund.customer_id)
         told = None if refund.requested_by == BY_ITSELF else refund.reason
-        await self._tell_buyer(session, Notice.REFUNDED, refund, user, reason=told)
+        was_granted = charge is not None and charge.outcome == Outcome.GRANTED
+        await self._tell_buyer(session, Notice.REFUNDED, refund, user, reason=told, was_granted=was_granted)
         if refund.requested_by == events.ASKED_OUTSIDE:
             await self._tell_admins(session, Notice.REFUNDED_OUTSIDE, refund, user, None)
 
@@ -223,13 +227,16 @@ class Settlement:
         *,
         again: bool = False,
     ) -> None:
+        facts = money_facts(event) | {"buyer": user.telegram_id, "reason": reason}
+        if notice is Notice.PARKED:
+            facts["retry_id"] = event.event_id
         for chat_id in self._alert_chat_ids:
             await owe(
                 session,
                 notice,
                 event_id=event.event_id,
                 chat_id=chat_id,
-                facts=money_facts(event) | {"buyer": user.telegram_id, "reason": reason},
+                facts=facts,
                 now=self._clock(),
                 again=again,
             )

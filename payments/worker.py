@@ -1,23 +1,39 @@
 """Does what is due: settles events, sends refunds. What fails waits with growing pauses, then parks."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
-from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, TelegramNotFound
+from aiogram.exceptions import (
+    TelegramBadRequest,
+    TelegramForbiddenError,
+    TelegramNetworkError,
+    TelegramNotFound,
+    TelegramRetryAfter,
+    TelegramServerError,
+)
 from loguru import logger
 
 from db.clock import Clock
 from db.engine import Database
-from db.errors import is_away
+from db.errors import is_away, is_held_up
 from db.tables import ORIGIN, StripeEvent
 from payments import events
+from payments.incoming import REFUND_PREFIX
 from payments.loop import DueLoop
 from payments.refund_sender import RefundSender
 from payments.settlement import Settlement
 
 BATCH_MAX: Final = 50
 
+AWAY_ATTEMPTS_MAX: Final = 48
+"""How often a refund is tried while Telegram is away: for about a day and a half."""
+ERROR_LENGTH_MAX: Final = 500
+HELD_SECONDS: Final = 60
+HELD_MAX: Final = 1_000
+
+_TELEGRAM_AWAY = (TelegramNetworkError, TelegramServerError)
 _FINAL = (TelegramBadRequest, TelegramForbiddenError, TelegramNotFound)
 
 
@@ -39,27 +55,57 @@ class Worker:
         self._clock = clock
         self._on_progress = on_progress
         self.loop = DueLoop("worker", self.work_once)
+        # Events that this process leaves alone until then: their rows could not even be noted on.
+        self._held: dict[str, datetime] = {}
+        self._refunds_rest_until: datetime | None = None
 
     async def catch_up(self) -> None:
-        """Work off what is due at the start of the one active desk: what its predecessor had begun is free again.
+        """Begin as the one active desk: what the last one had claimed is free, and the oldest due charges are settled.
 
+        Refunds, which go over HTTP, and what is more than a batch are left to the loop: buyers wait for the first poll.
         Raises SQLAlchemy's errors when the database is away.
         """
         async with self._database.transaction() as session:
             await events.release_claims(session)
-        while await self.work_once():
-            pass
+        await self._process_all([each for each in await self._due() if not each.startswith(REFUND_PREFIX)])
 
     async def work_once(self) -> int:
         """Process what is due now, at most 50 events; return how many there were.
 
         Raises SQLAlchemy's errors when the database is away.
         """
-        async with self._database.reading() as session:
-            event_ids = await events.due(session, self._clock(), BATCH_MAX)
-        for event_id in event_ids:
-            await self.process(event_id)
+        event_ids = await self._due()
+        await self._process_all(event_ids)
         return len(event_ids)
+
+    async def _due(self) -> Sequence[str]:
+        now = self._clock()
+        self._held = {event_id: until for event_id, until in self._held.items() if until > now}
+        async with self._database.reading() as session:
+            return await events.due(session, now, BATCH_MAX, but=self._held)
+
+    async def _process_all(self, event_ids: Sequence[str]) -> None:
+        for event_id in event_ids:
+            if self.loop.is_stopping:
+                return
+            resting_until = self._refunds_rest_until
+            if resting_until and event_id.startswith(REFUND_PREFIX) and self._clock() < resting_until:
+                self._hold(event_id, resting_until)
+                continue
+            try:
+                await self.process(event_id)
+            except Exception as error:
+                if is_away(error) and not is_held_up(error):
+                    raise
+                # The failure could not be noted either: one row must not hold up the others, nor end the loop.
+                logger.bind(event_id=event_id).opt(exception=None if is_held_up(error) else error).error(
+                    "an event is left alone for {} s: {}", HELD_SECONDS, type(error).__name__
+                )
+                self._hold(event_id, self._clock() + timedelta(seconds=HELD_SECONDS))
+
+    def _hold(self, event_id: str, until: datetime) -> None:
+        if len(self._held) < HELD_MAX:
+            self._held[event_id] = until
 
     async def process(self, event_id: str) -> StripeEvent | None:
         """Bring one event as far as it goes now, and return it; None: unknown, or under way elsewhere.
@@ -78,6 +124,8 @@ class Worker:
                     return None
                 async with self._database.transaction() as session:
                     event = await self._settlement.settle(session, event_id, confirmed=True)
+        except TelegramRetryAfter as error:
+            return await self._rest(event_id, error.retry_after)
         except Exception as error:
             if is_away(error):
                 raise
@@ -87,9 +135,22 @@ class Worker:
             self._on_progress()
         return event
 
+    async def _rest(self, event_id: str, seconds: float) -> StripeEvent | None:
+        """Leave all refunds alone for as long as Telegram asks; that is no failed attempt of this one."""
+        logger.bind(event_id=event_id).warning("Telegram asks for a pause of {} s: refunds wait", seconds)
+        until = self._clock() + timedelta(seconds=seconds)
+        self._refunds_rest_until = until
+        async with self._database.transaction() as session:
+            event = await events.lock(session, event_id)
+            if event is not None and events.is_open(event):
+                event.due_at = until
+                event.claimed_until = None
+        return event
+
     async def _note_failure(self, event_id: str, error: Exception) -> StripeEvent | None:
         bound = logger.bind(event_id=event_id)
-        words = f"{type(error).__name__}: {error}"[:500]
+        words = f"{type(error).__name__}: {error}"[:ERROR_LENGTH_MAX]
+        attempts_max = AWAY_ATTEMPTS_MAX if isinstance(error, _TELEGRAM_AWAY) else events.ATTEMPTS_MAX
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
             if event is None or not events.is_open(event):
@@ -97,7 +158,7 @@ class Worker:
             if isinstance(error, _FINAL):
                 bound.error("Telegram refuses the refund: {}", words)
                 await self._settlement.park(session, event, words)
-            elif events.fail(event, words, self._clock(), random.random()):  # noqa: S311 - jitter
+            elif events.fail(event, words, self._clock(), random.random(), attempts_max):  # noqa: S311 - jitter
                 bound.opt(exception=error).error("attempt {} failed, the event waits", event.attempts)
             else:
                 bound.opt(exception=error).error("the last attempt failed, the event is parked")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final
 
 from aiogram import F, Router
@@ -15,15 +16,19 @@ from bot.history_pages import HistoryButton, HistoryPages, who
 from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
-from db.tables import Outcome, StripeEvent, User
+from db.tables import Outcome, QuarantinedUpdate, StripeEvent, User
 from payments import events, refunds
 from payments.errors import RefundRefusedError
 from payments.history import find_namesakes, find_user
 from payments.payload import TELEGRAM_ID_MAX
-from payments.pending import LISTED_MAX, QUARANTINE_PREFIX, list_pending, retry
+from payments.pending import list_pending, retry
+from payments.quarantine import QUARANTINE_PREFIX
 from payments.worker import Worker
 
 REASON_LENGTH_MAX: Final = 200
+WHY_LENGTH_MAX: Final = 120
+LIST_LENGTH_MAX: Final = 3_500
+"""Characters of entries in a list, with their tags: a message holds 4,096 (Bot API, sendMessage)."""
 CHARGE_ID_LENGTH_MAX: Final = 1024
 
 _ADMINS_ONLY: Final = ("history", "refund", "pending", "retry")
@@ -102,15 +107,12 @@ async def on_pending(message: Message, words: Words, database: Database) -> None
     if not found.count:
         await message.answer(words.say("pending.nothing"))
         return
-    entries = [_waiting_event(words, event, user) for event, user in found.events]
-    for row in found.quarantined:
-        waiting_id = QUARANTINE_PREFIX + row.id
-        why = words.why(row.reason)
-        entries.append(words.say("pending.quarantined", when=words.date(row.created_at), why=why, id=waiting_id))
-    entries = entries[:LISTED_MAX]
-    if found.count > len(entries):
-        entries.append(words.say("pending.more", count=found.count - len(entries)))
-    await message.answer(Markup("\n\n").join([words.say("pending.title"), *entries]))
+    entries = [_waiting_update(words, row) for row in found.quarantined]
+    entries += [_waiting_event(words, event, user) for event, user in found.events]
+    shown = _that_fit(entries)
+    if found.count > len(shown):
+        shown.append(words.say("pending.more", count=found.count - len(shown)))
+    await message.answer(Markup("\n\n").join([words.say("pending.title"), *shown]))
 
 
 async def on_retry(
@@ -158,9 +160,28 @@ def _split(args: str) -> tuple[str, str | None]:
     return charge_id, " ".join(rest[0].replace("\0", "").split()) or None if rest else None
 
 
+def _that_fit(entries: Sequence[Markup]) -> list[Markup]:
+    """Keep as many entries as one message holds: what is left out comes to the front in its turn."""
+    lengths = accumulate(len(entry) for entry in entries)
+    return [entry for entry, length in zip(entries, lengths, strict=True) if length <= LIST_LENGTH_MAX]
+
+
+def _waiting_update(words: Words, row: QuarantinedUpdate) -> Markup:
+    return words.say(
+        "pending.quarantined",
+        when=words.date(row.created_at),
+        why=_cut(words, row.reason),
+        id=QUARANTINE_PREFIX + row.id,
+    )
+
+
+def _cut(words: Words, reason: str) -> Markup:
+    return words.why(reason if len(reason) <= WHY_LENGTH_MAX else f"{reason[:WHY_LENGTH_MAX]}…")
+
+
 def _waiting_event(words: Words, event: StripeEvent, user: User) -> Markup:
     state = words.say("state.waiting" if event.outcome == Outcome.PARKED else "state.open")
-    why = words.why(event.error) if event.error else words.say("pending.no_attempt")
+    why = _cut(words, event.error) if event.error else words.say("pending.no_attempt")
     key = "charge" if event.refund_of is None else "refund"
     return words.say(
         f"pending.entry.{key}",

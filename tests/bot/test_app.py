@@ -236,6 +236,7 @@ async def test_a_stop_does_not_wait_for_what_it_begins_with(
     with running_daemon(tmp_path, server.url, sqlite_url) as daemon:
         await server.client.wait_until_held(timeout_seconds=WAIT_SECONDS)
         assert await daemon.stop() == 0
+    assert "unfinished" not in daemon.said()
 
 
 # What it goes on through.

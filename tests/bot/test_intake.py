@@ -252,10 +252,11 @@ async def test_nothing_odd_around_a_payment_hides_it(line: Line) -> None:
         "telepathy": {"of": ["the", "future"]},
     }
     odd["message"]["successful_payment"]["order_info"] = "somewhere"
-    odd["message"]["from"]["language_code"] = ["en"]
     await line.push(odd)
     await line.intake.poll_once()
     assert await line.recorded() == {"charge-1"}
+    await line.rest()
+    assert line.served == ["charge-1"]
 
 
 UNREADABLE: Final = {

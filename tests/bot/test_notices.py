@@ -36,13 +36,15 @@ def _facts(notice: Notice, value: str) -> dict[str, Any]:
         case Notice.GIVING_BACK:
             return facts | {"reason": Reason.NOT_THE_BUYER.value}
         case Notice.REFUNDED:
-            return facts | {"reason": value}
+            return facts | {"reason": value, "was_granted": True}
         case Notice.REFUND_DONE:
             return facts | {"buyer": READER}
-        case Notice.PARKED | Notice.FOREIGN | Notice.REFUNDED_OUTSIDE:
+        case Notice.PARKED:
+            return facts | {"buyer": READER, "reason": value, "retry_id": value}
+        case Notice.FOREIGN | Notice.REFUNDED_OUTSIDE:
             return facts | {"buyer": READER, "reason": value}
         case Notice.QUARANTINED:
-            return {"reason": value}
+            return {"reason": value, "retry_id": value}
 
 
 @pytest_asyncio.fixture

@@ -39,8 +39,7 @@ async def _quarantined(desk: Desk) -> list[QuarantinedUpdate]:
 async def test_a_batch_is_on_record_when_it_returns(desk: Desk, recorder: Recorder) -> None:
     with logged() as records:
         facts = await recorder.record([CHARGE_UPDATE, REFUND_UPDATE])
-    assert facts is not None
-    assert {number: fact.event_id for number, fact in facts.items()} == {11: "charge-1", 13: "refund:charge-1"}
+    assert {number: fact and fact.event_id for number, fact in facts.items()} == {11: "charge-1", 13: "refund:charge-1"}
     assert (await counts(desk.database))["stripe_events"] == 2
     assert [record["extra"]["charge_id"] for record in records] == ["charge-1", "charge-1"]
 
@@ -49,7 +48,7 @@ async def test_a_batch_is_on_record_when_it_returns(desk: Desk, recorder: Record
 async def test_what_cannot_be_read_is_kept_raw_and_the_rest_is_recorded(desk: Desk, recorder: Recorder) -> None:
     bad = _unreadable(12)
     facts = await recorder.record([CHARGE_UPDATE, bad, REFUND_UPDATE])
-    assert facts is not None
+    assert facts.pop(12) is None
     assert facts.keys() == {11, 13}
     assert (await counts(desk.database))["stripe_events"] == 2
     (kept,) = await _quarantined(desk)
@@ -57,14 +56,14 @@ async def test_what_cannot_be_read_is_kept_raw_and_the_rest_is_recorded(desk: De
     assert (kept.update_id, kept.created_at, kept.resolved_at) == (12, desk.clock(), None)
     assert "telegram_payment_charge_id" in kept.reason
     told = await desk.notices(f"quarantine:{kept.id}")
-    assert told == [(Notice.QUARANTINED, ADMIN_CHAT_ID, {"reason": kept.reason})]
+    assert told == [(Notice.QUARANTINED, ADMIN_CHAT_ID, {"reason": kept.reason, "retry_id": f"quarantine:{kept.id}"})]
 
 
 async def test_an_update_is_quarantined_once_however_often_it_comes(desk: Desk, recorder: Recorder) -> None:
     # Ids restart after a quiet week: another update under the same id is another row.
     bad, another = _unreadable(12), _unreadable(12, "another\0")
     for update in (bad, bad, another, bad):
-        assert await recorder.record([update]) == {}
+        assert await recorder.record([update]) == {12: None}
     assert len(await _quarantined(desk)) == 2
     assert len(await desk.told()) == 2
 
@@ -76,7 +75,7 @@ async def test_another_services_row_sends_one_update_to_quarantine(desk: Desk, r
         await add_other_services_event(session, "taken", await desk.user_id())
     taken = charge_update(charge("taken"), 14)
     facts = await recorder.record([taken, charge_update(charge("free"), 15)])
-    assert facts is not None
+    assert facts.pop(14) is None
     assert facts.keys() == {15}
     (kept,) = await _quarantined(desk)
     assert (kept.update_id, "another service" in kept.reason) == (14, True)
@@ -85,7 +84,7 @@ async def test_another_services_row_sends_one_update_to_quarantine(desk: Desk, r
 @pytest.mark.criterion("S3")
 async def test_an_update_that_contradicts_its_row_goes_to_quarantine(desk: Desk, recorder: Recorder) -> None:
     await recorder.record([CHARGE_UPDATE])
-    assert await recorder.record([charge_update(replace(charge(), amount=1), 14)]) == {}
+    assert await recorder.record([charge_update(replace(charge(), amount=1), 14)]) == {14: None}
     (kept,) = await _quarantined(desk)
     assert "amount_cents" in kept.reason
     assert (await desk.event("charge-1")).amount_cents == 200
@@ -94,7 +93,7 @@ async def test_an_update_that_contradicts_its_row_goes_to_quarantine(desk: Desk,
 @pytest.mark.criterion("E3")
 async def test_what_the_database_refuses_goes_to_quarantine(desk: Desk, recorder: Recorder) -> None:
     async with refusing(desk.database, "INSERT", "stripe_events"):
-        assert await recorder.record([CHARGE_UPDATE, REFUND_UPDATE]) == {}
+        assert await recorder.record([CHARGE_UPDATE, REFUND_UPDATE]) == {11: None, 13: None}
     assert [kept.update_id for kept in await _quarantined(desk)] == [11, 13]
 
 
@@ -103,7 +102,7 @@ async def test_a_database_that_hangs_is_given_up_in_time_and_taken_up_again(desk
     recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], record_seconds=0.2)
 
     async def is_recorded() -> bool:
-        return await recorder.record([CHARGE_UPDATE]) is not None
+        return bool(await recorder.record([CHARGE_UPDATE]))
 
     async def one_is_in_flight() -> bool:
         waiting = (
@@ -119,7 +118,7 @@ async def test_a_database_that_hangs_is_given_up_in_time_and_taken_up_again(desk
         async with locked(desk.database, database_url, "stripe_events"):
             # Each returns although the lock is held; together they take longer than SQLite waits for a lock.
             for _ in range(10):
-                assert await recorder.record([CHARGE_UPDATE]) is None
+                assert await recorder.record([CHARGE_UPDATE]) == {}
             if not desk.database.is_sqlite:
                 await until(one_is_in_flight)
         await until(is_recorded)
@@ -138,7 +137,7 @@ async def test_a_connection_that_breaks_confirms_nothing(desk: Desk, recorder: R
     async with desk.database.reading() as session:
         before = await dump(session)
     async with breaking_off(desk.database, "INSERT", "stripe_events"):
-        assert await recorder.record([CHARGE_UPDATE]) is None
+        assert await recorder.record([CHARGE_UPDATE]) == {}
         async with desk.database.reading() as session:
             assert await dump(session) == before
     facts = await recorder.record([CHARGE_UPDATE])

@@ -45,7 +45,11 @@ async def test_what_a_person_must_decide_is_parked(desk: Desk, charged: ChargeFa
     assert await desk.access() is None
     money = {"charge_id": "charge-1", "amount": charged.amount, "currency": charged.currency}
     assert await desk.notices() == [
-        (Notice.PARKED, ADMIN_CHAT_ID, money | {"reason": reason, "buyer": BUYER.telegram_id}),
+        (
+            Notice.PARKED,
+            ADMIN_CHAT_ID,
+            money | {"reason": reason, "buyer": BUYER.telegram_id, "retry_id": "charge-1"},
+        ),
         (Notice.WAITING, BUYER_CHAT_ID, money),
     ]
 
@@ -186,7 +190,7 @@ async def test_a_refund_from_outside_takes_access_away_and_is_told(desk: Desk) -
         assert access.revoked_at == refunded_at
     money = {"charge_id": "charge-1", "amount": 300, "currency": "XTR"}
     assert await desk.notices("refund:charge-1") == [
-        (Notice.REFUNDED, BUYER_CHAT_ID, money | {"reason": None}),
+        (Notice.REFUNDED, BUYER_CHAT_ID, money | {"reason": None, "was_granted": True}),
         (Notice.REFUNDED_OUTSIDE, ADMIN_CHAT_ID, money | {"reason": None, "buyer": BUYER.telegram_id}),
     ]
 

@@ -21,7 +21,7 @@ def statements(database: Database) -> Iterator[list[str]]:
         if statement.split(maxsplit=1)[0] != "BEGIN":
             said.append(statement)
 
-    engines = {database._writer.sync_engine, database._reader.sync_engine}
+    engines = {engine.sync_engine for engine in (database._writer, database._reader, database._urgent)}
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     try:

@@ -34,7 +34,7 @@ async def _reread(chats: Chats, message: ChatMessage) -> ChatMessage:
 
 async def test_status_of_somebody_without_anything(chats: Chats) -> None:
     told = await chats.answer(chats.people.buyer, "/status")
-    assert told.text() == "You have nothing here yet. Send /buy to see what is on sale."
+    assert told.text() == "You have nothing here now. Send /buy to see what is on sale."
 
 
 @pytest.mark.criterion("I2")

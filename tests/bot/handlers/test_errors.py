@@ -141,7 +141,7 @@ async def test_telegram_away_costs_one_answer_and_no_more(chats: Chats, log: lis
     assert await chats.say(buyer, "/status") == []
     assert len(_at("WARNING", log)) == 1
     assert _at("ERROR", log) == []
-    assert (await chats.answer(buyer, "/status")).text().startswith("You have nothing here yet.")
+    assert (await chats.answer(buyer, "/status")).text().startswith("You have nothing here now.")
 
 
 async def test_an_apology_that_is_not_taken_ends_there(chats: Chats, log: list[str]) -> None:
