@@ -31,7 +31,7 @@ test: $(STAMP) ## the whole test suite, on SQLite and on a PostgreSQL that it st
 	@for package in bot payments entitlements db; do \
 		$(PY) -m coverage report --include="$$package/*" --fail-under=$(COVERAGE_MIN) || exit 1; done
 
-acceptance: $(STAMP) ## the mission's list, line by line, with the tests of each; lines of later issues fail
+acceptance: $(STAMP) ## what the project set out to do, line by line, with the tests of each
 	$(PY) -m pytest -p tests.support.acceptance -n $(WORKERS) -q --no-header
 
 check: $(STAMP) ## formatter, linter, type checker, import rules

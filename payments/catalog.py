@@ -52,6 +52,10 @@ def load_catalog(path: Path) -> Catalog:
     """Read the catalog file; raises CatalogError with all that is wrong with it."""
     try:
         raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise CatalogError(
+            f"{path}: there is no such file; copy catalog.example.toml to it and write your plans"
+        ) from error
     except OSError as error:
         raise CatalogError(f"{path}: the catalog cannot be read: {error.strerror}") from error
     try:

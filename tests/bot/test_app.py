@@ -86,7 +86,7 @@ async def test_a_token_that_telegram_does_not_know_ends_it(tmp_path: Path, sqlit
 @pytest.mark.parametrize(
     ("catalog", "mistakes", "words"),
     [
-        (None, 0, "cannot be read"),
+        (None, 0, "there is no such file; copy catalog.example.toml to it"),
         ("[plans.x", 0, "not TOML"),
         ('[plans.x]\ntitle = "X"\n', 2, "plans.x.stars"),
     ],

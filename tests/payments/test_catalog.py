@@ -211,7 +211,7 @@ def test_a_file_in_another_encoding_is_told_with_the_line(tmp_path: Path) -> Non
 
 
 def test_a_file_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match=r"missing\.toml: the catalog cannot be read: No such file or directory$"):
+    with pytest.raises(CatalogError, match=r"missing\.toml: there is no such file; copy catalog\.example\.toml to it"):
         load_catalog(tmp_path / "missing.toml")
     with pytest.raises(CatalogError, match=r"the catalog cannot be read: Is a directory$"):
         load_catalog(tmp_path)
