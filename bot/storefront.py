@@ -6,9 +6,9 @@ from loguru import logger
 
 from db.clock import Clock
 from db.engine import Database
+from db.tables import User
 from entitlements import EntitlementService
 from payments.catalog import Catalog, Plan
-from payments.history import find_user
 from payments.telegram import TelegramPaymentHandler
 
 
@@ -44,18 +44,12 @@ class Storefront:
         plan = self._by_code.get(code)
         if plan is None:
             return Refusal.NOT_ON_SALE
-        if await self._holds_for_life(buyer_telegram_id, plan):
+        buyer = User.telegram_id == buyer_telegram_id
+        async with self._database.reading() as session:
+            held = await EntitlementService(session).held_for_life(buyer, self._clock())
+        if held.issuperset(plan.entitlements):
             return Refusal.HELD_FOR_LIFE
         await self._handler.send_invoice(buyer_telegram_id, buyer_telegram_id, plan)
         sent = logger.bind(telegram_id=buyer_telegram_id, plan=plan.code, price_stars=plan.price_stars)
         sent.info("an invoice was sent")
         return None
-
-    async def _holds_for_life(self, telegram_id: int, plan: Plan) -> bool:
-        async with self._database.reading() as session:
-            user = await find_user(session, telegram_id)
-            if user is None:
-                return False
-            holdings = await EntitlementService(session).holdings(user.id, self._clock())
-        held_for_life = {holding.entitlement_type for holding in holdings if holding.expires_at is None}
-        return held_for_life.issuperset(plan.entitlements)

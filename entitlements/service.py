@@ -1,17 +1,18 @@
 """Grants and revocations, and what follows from them: the `entitlements` rows.
 
 Everything runs in the caller's transaction and commits nothing. Before a grant or a revocation the caller locks the
-user's row (`lock_user`): what stands is computed from all grants of the user, and of two computed side by side the
+user's row (`lock_users`): what stands is computed from all grants of the user, and of two computed side by side the
 later one would not know of the earlier one's grant.
 """
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import literal, select, update
+from sqlalchemy import ColumnElement, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
@@ -30,15 +31,13 @@ class Holding:
     expires_at: datetime | None
 
 
-async def lock_user(session: AsyncSession, user_id: str) -> None:
-    """Hold up whoever else changes this user's grants or refunds until the transaction ends.
+async def lock_users(session: AsyncSession, which: ColumnElement[bool]) -> Sequence[User]:
+    """Hold up whoever else changes these users' grants or refunds until the transaction ends; return them, by id.
 
-    FOR NO KEY UPDATE, so that inserts of rows that refer to the user go on. SQLite has one writer and needs no lock.
-    Raises UnknownUserError.
+    FOR NO KEY UPDATE, so that inserts of rows that refer to a user go on. SQLite has one writer and needs no lock.
     """
-    query = select(User.id).where(User.id == user_id).with_for_update(key_share=True)
-    if await session.scalar(query) is None:
-        raise UnknownUserError(f"no user has the id {user_id}")
+    query = select(User).where(which).order_by(User.id).with_for_update(key_share=True)
+    return (await session.scalars(query, execution_options={"populate_existing": True})).all()
 
 
 class EntitlementService:
@@ -84,7 +83,8 @@ class EntitlementService:
         insert = insert_into(self._session, EntitlementGrant).from_select(list(grant), row)
         insert = insert.on_conflict_do_nothing(index_elements=["source", "entitlement_type"])
         if await self._session.scalar(insert.returning(EntitlementGrant.id)) is None:
-            await lock_user(self._session, user_id)
+            if await self._session.get(User, user_id) is None:
+                raise UnknownUserError(f"no user has the id {user_id}")
             return False
         await self._write_standing(user_id, entitlement_type)
         return True
@@ -114,6 +114,21 @@ class EntitlementService:
             for interval in fold.coverage(grants)
             if interval.start <= at and (interval.end is None or at < interval.end)
         )
+
+    async def held_for_life(self, user: ColumnElement[bool], at: datetime) -> frozenset[str]:
+        """Return the types that a user, told by a condition on `users`, has for ever by what was granted until then."""
+        held = (
+            select(EntitlementGrant.entitlement_type)
+            .join(User, User.id == EntitlementGrant.user_id)
+            .where(
+                user,
+                EntitlementGrant.duration_days.is_(None),
+                EntitlementGrant.ends_at.is_(None),
+                EntitlementGrant.revoked_at.is_(None),
+                EntitlementGrant.granted_at <= at,
+            )
+        )
+        return frozenset(await self._session.scalars(held))
 
     async def _grants(self, user_id: str, entitlement_type: str | None = None) -> defaultdict[str, list[fold.Grant]]:
         """Read a user's grants, of one type or of all, by type."""

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from loguru import logger
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away
 from db.insert import insert_into
-from db.tables import STARS_CURRENCY, Checkout, Entitlement, User
+from db.tables import STARS_CURRENCY, Checkout, User
+from entitlements import EntitlementService
 from payments.catalog import Catalog, Plan
 from payments.payload import PayloadSigner, Verdict
 
@@ -122,7 +123,10 @@ class CheckoutDesk:
         try:
             async with self._database.transaction(Priority.PRE_CHECKOUT) as session:
                 _stop_if_answered(withdrawn)
-                verdict = await _what_the_buyer_holds(session, query, plan)
+                buyer = User.telegram_id == query.telegram_id
+                held = await EntitlementService(session).held_for_life(buyer, self._clock())
+                is_held = held.issuperset(plan.entitlements)
+                verdict = CheckoutVerdict.HELD_FOR_LIFE if is_held else CheckoutVerdict.ACCEPTED
                 await self._write_row(session, query, verdict)
                 _stop_if_answered(withdrawn)
             if withdrawn.is_set():
@@ -160,15 +164,3 @@ class CheckoutDesk:
 def _stop_if_answered(withdrawn: asyncio.Event) -> None:
     if withdrawn.is_set():
         raise _WithdrawnError
-
-
-async def _what_the_buyer_holds(session: AsyncSession, query: CheckoutQuery, plan: Plan) -> CheckoutVerdict:
-    held = (
-        select(Entitlement.entitlement_type)
-        .join(User, User.id == Entitlement.user_id)
-        .where(User.telegram_id == query.telegram_id, Entitlement.entitlement_type.in_(plan.entitlements))
-        .where(Entitlement.expires_at.is_(None), Entitlement.revoked_at.is_(None))
-    )
-    if len((await session.scalars(held)).all()) == len(plan.entitlements):
-        return CheckoutVerdict.HELD_FOR_LIFE
-    return CheckoutVerdict.ACCEPTED

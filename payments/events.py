@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
 from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, Outcome, StripeEvent, User, new_id
+from entitlements.service import lock_users
 from payments.errors import AnotherServicesRowError, ContradictionError
 from payments.incoming import REFUND_PREFIX, ChargeFact, MoneyFact, Person
 
@@ -29,14 +30,13 @@ PAUSE_SECONDS_MAX: Final = 3600
 _LEARNED: Final = ("webhook_timestamp", "payload", "is_recurring", "is_first_recurring", "subscription_expires_at")
 
 
-async def lock_users(session: AsyncSession, people: Iterable[Person], now: datetime) -> dict[int, User]:
-    """Find the users by their Telegram ids, make those who are new, and lock their rows in the order of their ids.
+async def _lock_people(session: AsyncSession, people: Iterable[Person], now: datetime) -> dict[int, User]:
+    """Lock the users of these Telegram ids, make those who are new, and return them by Telegram id.
 
-    The lock is FOR NO KEY UPDATE: it holds up whoever else changes this user's grants or refunds, and not the
-    foreign-key checks of inserting transactions. A name or language that has changed is taken over.
+    A name or language that has changed is taken over.
     """
     by_id = {person.telegram_id: person for person in people}
-    users = await _select_locked(session, by_id)
+    users = await _lock_known(session, by_id)
     missing = [by_id[telegram_id] for telegram_id in sorted(by_id.keys() - users.keys())]
     if missing:
         rows = [
@@ -50,7 +50,7 @@ async def lock_users(session: AsyncSession, people: Iterable[Person], now: datet
             for person in missing
         ]
         await session.execute(insert_into(session, User).on_conflict_do_nothing(index_elements=["telegram_id"]), rows)
-        users |= await _select_locked(session, [person.telegram_id for person in missing])
+        users |= await _lock_known(session, [person.telegram_id for person in missing])
     for telegram_id, person in by_id.items():
         user = users[telegram_id]
         user.username = person.username or user.username
@@ -58,9 +58,8 @@ async def lock_users(session: AsyncSession, people: Iterable[Person], now: datet
     return users
 
 
-async def _select_locked(session: AsyncSession, telegram_ids: Iterable[int]) -> dict[int, User]:
-    query = select(User).where(User.telegram_id.in_(list(telegram_ids))).order_by(User.id)
-    found = await session.scalars(query.with_for_update(key_share=True), execution_options={"populate_existing": True})
+async def _lock_known(session: AsyncSession, telegram_ids: Iterable[int]) -> dict[int, User]:
+    found = await lock_users(session, User.telegram_id.in_(list(telegram_ids)))
     return {user.telegram_id: user for user in found if user.telegram_id is not None}
 
 
@@ -70,7 +69,7 @@ async def record(session: AsyncSession, facts: Sequence[MoneyFact], now: datetim
     `now` is when we record it. Raises AnotherServicesRowError when another service holds one of the ids, and
     ContradictionError when an event is known with another amount, currency or user.
     """
-    users = await lock_users(session, (fact.person for fact in facts), now)
+    users = await _lock_people(session, (fact.person for fact in facts), now)
     rows = [_row(fact, users[fact.person.telegram_id].id, now) for fact in facts]
     wanted = {row["event_id"]: row for row in reversed(rows)}
     in_order = sorted(wanted.values(), key=lambda row: (row["customer_id"], row["event_id"]))
@@ -143,8 +142,7 @@ async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
     user_id = await session.scalar(select(StripeEvent.customer_id).where(StripeEvent.event_id == event_id))
     if user_id is None:
         return None
-    user = select(User).where(User.id == user_id).with_for_update(key_share=True)
-    await session.execute(user, execution_options={"populate_existing": True})
+    await lock_users(session, User.id == user_id)
     query = select(StripeEvent).where(StripeEvent.event_id == event_id).with_for_update(key_share=True)
     return await session.scalar(query, execution_options={"populate_existing": True})
 

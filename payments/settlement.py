@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import ORIGIN, TELEGRAM_STARS, Entitlement, EntitlementGrant, EventStatus, Outcome, StripeEvent, User
+from db.tables import ORIGIN, TELEGRAM_STARS, Entitlement, EventStatus, Outcome, StripeEvent, User
 from entitlements.service import EntitlementService
 from payments import events, refunds
 from payments.catalog import Catalog
@@ -105,14 +105,8 @@ class Settlement:
         if reading.claimed is not None and await self._was_settled_before(session, event):
             reading = Reading(Verdict.OLD, reading.claimed)
         # By what was granted until this charge, not by what stands now: the order of settling must not decide.
-        query = select(EntitlementGrant.entitlement_type).where(
-            EntitlementGrant.user_id == event.customer_id,
-            EntitlementGrant.revoked_at.is_(None),
-            EntitlementGrant.duration_days.is_(None),
-            EntitlementGrant.ends_at.is_(None),
-            EntitlementGrant.granted_at <= (event.webhook_timestamp or self._clock()),
-        )
-        held_for_life = frozenset(await session.scalars(query))
+        paid_at = event.webhook_timestamp or self._clock()
+        held_for_life = await EntitlementService(session).held_for_life(User.id == event.customer_id, paid_at)
         payment = Payment(payer_telegram_id, event.amount_cents, event.currency)
         return judge(payment, reading, self._catalog, held_for_life)
 

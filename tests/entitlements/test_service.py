@@ -5,10 +5,10 @@ import pytest
 from sqlalchemy import event, select
 
 from db.engine import Database
-from db.tables import Entitlement, EntitlementGrant
+from db.tables import Entitlement, EntitlementGrant, User
 from entitlements import EntitlementService
 from entitlements.errors import InvalidEntitlementTypeError, UnknownUserError
-from entitlements.service import Holding, lock_user
+from entitlements.service import Holding
 from tests.support.clock import START
 from tests.support.rows import add_user
 
@@ -131,6 +131,19 @@ async def test_holdings_are_what_is_open_by_type(database: Database, user_id: st
         )
 
 
+async def test_held_for_life_is_what_has_no_end_and_was_granted_until_then(database: Database, user_id: str) -> None:
+    async with database.transaction() as session:
+        service = EntitlementService(session)
+        await service.grant_entitlement(user_id, "days", "test:1", granted_at=START, duration_days=30)
+        await service.grant_entitlement(user_id, "dated", "test:2", granted_at=START, ends_at=START + DAY)
+        await service.grant_entitlement(user_id, "taken", "test:3", granted_at=START, revoked_at=START)
+        await service.grant_entitlement(user_id, "archive", "test:4", granted_at=START)
+        await service.grant_entitlement(user_id, "later", "test:5", granted_at=START + DAY)
+        assert await service.held_for_life(User.id == user_id, START) == {"archive"}
+        assert await service.held_for_life(User.id == user_id, START + DAY) == {"archive", "later"}
+        assert await service.held_for_life(User.telegram_id == 1, START) == frozenset()
+
+
 async def test_a_grant_takes_three_statements(database: Database, user_id: str) -> None:
     statements: list[str] = []
     async with database.transaction() as session:
@@ -149,8 +162,6 @@ async def test_invalid_user_id_handled(database: Database, user_id: str) -> None
         service = EntitlementService(session)
         with pytest.raises(UnknownUserError, match="nobody"):
             await service.grant_entitlement("nobody", "premium", "test:1", granted_at=START)
-        with pytest.raises(UnknownUserError, match="nobody"):
-            await lock_user(session, "nobody")
         # The transaction is still good for other work.
         assert await service.grant_entitlement(user_id, "premium", "test:1", granted_at=START)
     async with database.reading() as session:

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import text
 
 from db.engine import Database
-from db.tables import Entitlement
+from db.tables import Entitlement, User
 from entitlements import EntitlementService
-from entitlements.service import lock_user
+from entitlements.service import lock_users
 from tests.support.clock import START
 from tests.support.rows import add_user
 from tests.support.waiting import until
@@ -39,7 +39,7 @@ async def test_two_payments_at_once_are_sixty_days_by_the_lock(
     async def first() -> None:
         async with postgresql_database.transaction() as session:
             if locks:
-                await lock_user(session, user_id)
+                await lock_users(session, User.id == user_id)
             await EntitlementService(session).grant_entitlement(
                 user_id, "premium", "test:1", granted_at=START, duration_days=30
             )
@@ -51,7 +51,7 @@ async def test_two_payments_at_once_are_sixty_days_by_the_lock(
         await first_has_granted.wait()
         async with postgresql_database.transaction() as session:
             if locks:
-                await lock_user(session, user_id)
+                await lock_users(session, User.id == user_id)
             await EntitlementService(session).grant_entitlement(
                 user_id, "premium", "test:2", granted_at=START, duration_days=30
             )
@@ -67,7 +67,7 @@ async def test_twenty_five_grants_at_once_on_five_connections_all_count(postgres
 
     async def grant(source: str) -> None:
         async with postgresql_database.transaction() as session:
-            await lock_user(session, user_id)
+            await lock_users(session, User.id == user_id)
             await EntitlementService(session).grant_entitlement(
                 user_id, "premium", source, granted_at=START, duration_days=30
             )
