@@ -31,6 +31,20 @@ AWAY_PAUSE_SECONDS: Final = 1.0
 
 RawUpdate = dict[str, Any]
 
+_MONEY: Final = (
+    "currency",
+    "total_amount",
+    "invoice_payload",
+    "telegram_payment_charge_id",
+    "provider_payment_charge_id",
+)
+_BARE: Final = {
+    "chat": ("id", "type"),
+    "from": ("id", "is_bot", "first_name"),
+    "successful_payment": _MONEY,
+    "refunded_payment": _MONEY,
+}
+
 
 class GetRawUpdates(TelegramMethod[list[RawUpdate]]):
     """getUpdates whose result is left as it came."""
@@ -134,5 +148,9 @@ class Intake:
 def _bare(raw: RawUpdate) -> RawUpdate:
     """Leave of a message that bears money what names it: the handler has the fact, and nothing odd can hide it."""
     message = raw["message"]
-    kept = ("message_id", "date", "chat", "from", "successful_payment", "refunded_payment")
-    return {"update_id": raw["update_id"], "message": {key: message[key] for key in kept if key in message}}
+    bare = {key: message[key] for key in ("message_id", "date") if key in message}
+    for name, fields in _BARE.items():
+        part = message.get(name)
+        if isinstance(part, dict):
+            bare[name] = {key: part[key] for key in fields if key in part}
+    return {"update_id": raw["update_id"], "message": bare}

@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 
 from db.engine import Database
 from db.tables import EventStatus, StripeEvent
-from payments import events, refunds
+from payments import events
 from payments.catalog import load_catalog
 from payments.incoming import ChargeFact, Person
 from payments.payload import Order, PayloadSigner
@@ -51,9 +51,9 @@ async def _status(database: Database, event_id: str = "charge-1") -> int | None:
         return await session.scalar(select(StripeEvent.status).where(StripeEvent.event_id == event_id))
 
 
-async def _record(database: Database) -> None:
+async def _record(database: Database, *charge_ids: str) -> None:
     async with database.transaction() as session:
-        await events.record(session, [_charge()], START)
+        await events.record(session, [_charge(charge_id) for charge_id in charge_ids], START)
 
 
 async def _failed_calls(server: SandboxServer, method: str, count: int) -> None:
@@ -216,7 +216,7 @@ async def test_a_second_desk_on_postgresql_goes_on_when_the_first_is_killed(
 async def test_what_a_predecessor_left_open_is_settled_before_the_first_poll(
     server: SandboxServer, tmp_path: Path, database_url: str, database: Database
 ) -> None:
-    await _record(database)
+    await _record(database, "charge-1")
     await server.client.add_fault(FaultKind.HOLD, "getUpdates")
     with running_daemon(tmp_path, server.url, database_url) as daemon:
         await server.client.wait_until_held(timeout_seconds=WAIT_SECONDS)
@@ -227,16 +227,15 @@ async def test_what_a_predecessor_left_open_is_settled_before_the_first_poll(
 
 
 async def test_a_stop_does_not_wait_for_what_it_begins_with(
-    server: SandboxServer, tmp_path: Path, sqlite_url: str, sqlite_database: Database
+    server: SandboxServer, tmp_path: Path, postgresql_url: str, postgresql_database: Database
 ) -> None:
-    await _record(sqlite_database)
-    async with sqlite_database.transaction() as session:
-        await refunds.ask(session, "charge-1", reason=None, requested_by="test", reply_chat_id=None, now=START)
-    await server.client.add_fault(FaultKind.HOLD, "refundStarPayment")
-    with running_daemon(tmp_path, server.url, sqlite_url) as daemon:
-        await server.client.wait_until_held(timeout_seconds=WAIT_SECONDS)
-        assert await daemon.stop() == 0
+    await _record(postgresql_database, *(f"charge-{n}" for n in range(10)))
+    with running_daemon(tmp_path, server.url, postgresql_url) as daemon:
+        async with locked(postgresql_database, postgresql_url, "entitlement_grants"):
+            await daemon.until_said("an event is left alone")
+            assert await daemon.stop() == 0
     assert "unfinished" not in daemon.said()
+    assert await server.client.calls("getUpdates") == []
 
 
 # What it goes on through.

@@ -252,11 +252,25 @@ async def test_nothing_odd_around_a_payment_hides_it(line: Line) -> None:
         "telepathy": {"of": ["the", "future"]},
     }
     odd["message"]["successful_payment"]["order_info"] = "somewhere"
+    odd["message"]["from"]["language_code"] = ["en"]
+    odd["message"]["chat"]["username"] = 7
     await line.push(odd)
     await line.intake.poll_once()
     assert await line.recorded() == {"charge-1"}
     await line.rest()
     assert line.served == ["charge-1"]
+
+
+@pytest.mark.criterion("C1")
+@pytest.mark.parametrize("field", ["chat", "message_id"])
+async def test_money_that_no_handler_can_take_is_on_record_for_the_worker(line: Line, field: str) -> None:
+    odd = deepcopy(CHARGE)
+    odd["message"][field] = "7"
+    ids = await line.push(odd, _message("behind"))
+    await line.poll_past(ids[-1])
+    await line.rest()
+    assert await line.recorded() == {"charge-1"}
+    assert "behind" in line.served
 
 
 UNREADABLE: Final = {
