@@ -19,7 +19,7 @@ from bot.lanes import (
 )
 from payments.incoming import MoneyFact
 from tests.support.logs import logged
-from tests.support.money import charge
+from tests.support.money import BUYER, charge
 from tests.support.waiting import WAIT_SECONDS, until
 
 FLOODER = 666
@@ -116,7 +116,7 @@ async def test_money_beyond_the_lane_is_left_to_the_worker_by_name(handlers: Han
         assert records == []
         handlers.lanes.money(_update(MONEY_MAX), charge("one-too-many"))
     (said,) = records
-    assert said["extra"] == {"charge_id": "one-too-many"}
+    assert said["extra"] == {"charge_id": "one-too-many", "telegram_id": BUYER.telegram_id}
     assert "the worker settles this one" in said["message"]
     handlers.gate.set()
     await handlers.lanes.close(WAIT_SECONDS)
