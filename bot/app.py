@@ -24,7 +24,7 @@ from bot.intake import Intake
 from bot.lanes import Lanes
 from bot.notices import NoticeRenderer
 from bot.outbox import Outbox
-from bot.polling import TELEGRAM_AWAY, Outage, poll_forever
+from bot.polling import TELEGRAM_ERRORS, Outage, poll_forever
 from bot.settings import TELEGRAM_API_URL, Settings, SettingsError
 from db.clock import Clock, utc_now
 from db.engine import Database
@@ -117,7 +117,7 @@ class Desk:
                 await asyncio.wait(loops)
                 await self.checkouts.close()
                 await self.recorder.close()
-                with contextlib.suppress(*TELEGRAM_AWAY):
+                with contextlib.suppress(*TELEGRAM_ERRORS):
                     await self.intake.confirm()
         except TimeoutError:
             logger.warning("stopping: not all was finished within {} s, the next start goes on", FINISH_SECONDS)
@@ -198,7 +198,7 @@ async def _prepare(settings: Settings, database: Database, lock: DeskLock, bot: 
             raise SettingsError(
                 "TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put the one that @BotFather shows into .env"
             ) from None
-        except TELEGRAM_AWAY as error:
+        except TELEGRAM_ERRORS as error:
             await outage.wait(error)
         else:
             outage.over()

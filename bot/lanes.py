@@ -94,7 +94,8 @@ class Lanes:
         try:
             self._money.put_nowait((update, fact))
         except asyncio.QueueFull:
-            logger.bind(charge_id=fact.charge_id).info("the payments' lane is full: the worker settles this one")
+            bound = logger.bind(charge_id=fact.charge_id, telegram_id=fact.person.telegram_id)
+            bound.info("the payments' lane is full: the worker settles this one")
 
     def chatter(self, user_id: int, update: Update) -> bool:
         """Serve anything else of a user; False when it was dropped."""

@@ -1,7 +1,8 @@
 """The log: one place where lines are made, and where secrets are taken out of them.
 
 Our code logs with loguru: `logger.bind(user_id=..., charge_id=...).info("...")`; what is bound stands in the line, in
-either format. The libraries' own `logging`, and warnings, come the same way.
+either format. A `user_id` is one of `users.id`, a `telegram_id` is Telegram's. The libraries' own `logging`, and
+warnings, come the same way.
 """
 
 import json

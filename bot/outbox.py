@@ -18,7 +18,7 @@ from loguru import logger
 from sqlalchemy import select, update
 from sqlalchemy.orm import aliased
 
-from bot.polling import TELEGRAM_AWAY
+from bot.polling import TELEGRAM_ERRORS
 from db.clock import Clock
 from db.engine import Database
 from db.tables import OutboxMessage, User
@@ -110,7 +110,7 @@ class Outbox:
         except (TelegramForbiddenError, TelegramBadRequest) as error:
             bound.warning("a message cannot be delivered: {}", error.message)
             await self._close(message, error.message, is_sent=False)
-        except TELEGRAM_AWAY as error:
+        except TELEGRAM_ERRORS as error:
             await self._postpone(message, f"{type(error).__name__}: {error.message}")
         except Exception as error:  # noqa: BLE001 - one notice's bug must not hold up the others
             bound.opt(exception=error).error("a message could not be made")

@@ -21,7 +21,7 @@ BACKOFF: Final = BackoffConfig(min_delay=1.0, max_delay=30.0, factor=1.5, jitter
 SAY_AGAIN_SECONDS: Final = 60
 BUG_PAUSE_SECONDS: Final = 5
 
-TELEGRAM_AWAY: Final = (TelegramAPIError, ClientDecodeError)
+TELEGRAM_ERRORS: Final = (TelegramAPIError, ClientDecodeError)
 """What a call raises that is no fault of ours; the second when a proxy answers in Telegram's place, in HTML."""
 
 
@@ -71,7 +71,7 @@ async def poll_forever(intake: Intake) -> None:
     while True:
         try:
             await intake.poll_once()
-        except TELEGRAM_AWAY as error:
+        except TELEGRAM_ERRORS as error:
             await outage.wait(error)
         except AnotherDeskError:
             raise

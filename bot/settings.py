@@ -15,10 +15,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-TELEGRAM_API_URL: Final = "https://api.telegram.org"
+from payments.payload import TELEGRAM_ID_MAX
 
-_ID_BITS: Final = 52
-"""Bot API, User.id and Chat.id: "at most 52 significant bits"."""
+TELEGRAM_API_URL: Final = "https://api.telegram.org"
 
 _TOKEN: Final = re.compile(r"(?P<bot_id>[1-9]\d{0,15}):[A-Za-z0-9_-]{20,100}", re.ASCII)
 _DATABASE_DRIVERS: Final = ("sqlite+aiosqlite", "postgresql+asyncpg")
@@ -28,7 +27,7 @@ _ENCODING: Final = "utf-8-sig"
 
 _HTTP_URL: Final = TypeAdapter(HttpUrl)
 
-_TelegramUserId = Annotated[int, Field(gt=0, lt=1 << _ID_BITS)]
+_TelegramUserId = Annotated[int, Field(gt=0, le=TELEGRAM_ID_MAX)]
 
 
 class SettingsError(Exception):
@@ -64,7 +63,7 @@ class Settings(BaseSettings):
     admin_ids: Annotated[tuple[_TelegramUserId, ...], NoDecode] = Field(
         default=(), description="the admins' Telegram ids, numbers separated by commas"
     )
-    admin_chat_id: Annotated[int, Field(gt=-(1 << _ID_BITS), lt=1 << _ID_BITS)] | None = Field(
+    admin_chat_id: Annotated[int, Field(ge=-TELEGRAM_ID_MAX, le=TELEGRAM_ID_MAX)] | None = Field(
         default=None, description="the id of the admins' group, a number such as -1001234567890"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(

@@ -7,9 +7,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from payments.catalog_file import PlanTable, check_document
+from payments.errors import PaymentError
 
 
-class CatalogError(ValueError):
+class CatalogError(PaymentError):
     """A catalog that cannot be used; its text lists every mistake, one a line, for the seller to read."""
 
 

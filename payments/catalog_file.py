@@ -7,7 +7,7 @@ says what must stand there.
 import json
 import re
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from babel.numbers import list_currencies
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
@@ -15,21 +15,21 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from payments.payload import AMOUNT_MAX, CODE_PATTERN, DAYS_MAX
 
-PRICE_STARS_MAX = 100_000
+PRICE_STARS_MAX: Final = 100_000
 """The most that Telegram takes for a one-time invoice: measured by others, the Bot API names no figure."""
-SUBSCRIPTION_PRICE_STARS_MAX = 10_000
+SUBSCRIPTION_PRICE_STARS_MAX: Final = 10_000
 """Bot API, createInvoiceLink, subscription_period."""
-TITLE_LENGTH_MAX = 32
+TITLE_LENGTH_MAX: Final = 32
 """Bot API, sendInvoice."""
-DESCRIPTION_LENGTH_MAX = 255
+DESCRIPTION_LENGTH_MAX: Final = 255
 """Bot API, sendInvoice."""
-ON_SALE_MAX = 100
+ON_SALE_MAX: Final = 100
 """An inline keyboard holds at most 100 buttons, and each plan on sale has one."""
-ENTITLEMENTS_MAX = 10
+ENTITLEMENTS_MAX: Final = 10
 
-_CODE_RULE = "1 to 20 characters out of a-z, 0-9 and _"
-_HEADING_RULE = "a plan begins with its heading, such as [plans.premium_monthly]"
-_LINE_RULE = "must be one line of 1 to {} characters (an emoji counts as two or more) with no space at its ends"
+_CODE_RULE: Final = "1 to 20 characters out of a-z, 0-9 and _"
+_HEADING_RULE: Final = "a plan begins with its heading, such as [plans.premium_monthly]"
+_LINE_RULE: Final = "must be one line of 1 to {} characters (an emoji counts as two or more) with no space at its ends"
 
 
 def _check_line(value: str, info: ValidationInfo) -> str:

@@ -3,10 +3,12 @@
 PaymentError
 ├── BusinessError             told to the user in words, no alert
 │   └── RefundRefusedError    why a refund is not asked for
-└── UnrecordableError         an update that bears money and cannot be recorded: kept raw in quarantine, an alert
-    ├── UnreadableMoneyError
-    ├── AnotherServicesRowError
-    └── ContradictionError
+├── UnrecordableError         an update that bears money and cannot be recorded: kept raw in quarantine, an alert
+│   ├── UnreadableMoneyError
+│   ├── AnotherServicesRowError
+│   └── ContradictionError
+├── CatalogError              no catalog to sell from: the process ends with its text, for the seller (catalog.py)
+└── PayloadError              an order that no payload can carry: a bug, or a wrong setting (payload.py)
 
 Operational failures (the database or Telegram is away) are SQLAlchemy's and aiogram's own: counted and retried.
 Anything else is a bug: logged with its context, and the row waits.

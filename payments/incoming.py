@@ -12,11 +12,12 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from payments.errors import UnreadableMoneyError
+from payments.payload import AMOUNT_MAX, TELEGRAM_ID_MAX
 
 REFUND_PREFIX: Final = "refund:"
+CHARGE_ID_LENGTH_MAX: Final = 1024
+"""Seen are more than 128; PostgreSQL indexes 2,704 bytes at most, and `refund:` stands before a charge's id."""
 
-_AMOUNT_MAX: Final = 2**31 - 1
-_TELEGRAM_ID_MAX: Final = 2**52 - 1
 _DATE_MAX: Final = 253_402_300_799  # the last second that datetime knows
 
 
@@ -92,9 +93,8 @@ class _Narrow(BaseModel):
 
 class _Money(_Narrow):
     currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
-    total_amount: int = Field(gt=0, le=_AMOUNT_MAX)
-    # ASCII: PostgreSQL indexes 2,704 bytes at most, and `refund:` stands before a charge's id.
-    telegram_payment_charge_id: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,1024}$")]
+    total_amount: int = Field(gt=0, le=AMOUNT_MAX)
+    telegram_payment_charge_id: Annotated[str, StringConstraints(pattern=rf"^[!-~]{{1,{CHARGE_ID_LENGTH_MAX}}}$")]
     invoice_payload: Annotated[_Text, StringConstraints(max_length=1024)]
 
 
@@ -105,7 +105,7 @@ class _SuccessfulPayment(_Money):
 
 
 class _Id(_Narrow):
-    id: int = Field(gt=0, le=_TELEGRAM_ID_MAX)
+    id: int = Field(gt=0, le=TELEGRAM_ID_MAX)
 
 
 class _Message(_Narrow):

@@ -22,28 +22,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
+from typing import Final
 
-PAYLOAD_BYTES_MAX = 128
-CODE_PATTERN = "[a-z0-9_]{1,20}"
-DAYS_MAX = 36_500
-AMOUNT_MAX = 2**31 - 1
+from payments.errors import PaymentError
+
+PAYLOAD_BYTES_MAX: Final = 128
+CODE_PATTERN: Final = "[a-z0-9_]{1,20}"
+DAYS_MAX: Final = 36_500
+AMOUNT_MAX: Final = 2**31 - 1
 """The most that `stripe_events.amount_cents`, a 32-bit column that other services share, can hold."""
-TELEGRAM_ID_MAX = 2**52 - 1
-"""Bot API, User: the id "has at most 52 significant bits"."""
+TELEGRAM_ID_MAX: Final = 2**52 - 1
+"""Bot API, User and Chat: the id "has at most 52 significant bits"."""
 
-_NONCE_BYTES = 12
-_SIGNATURE_BYTES = 16
-_BODY = re.compile(
+_NONCE_BYTES: Final = 12
+_SIGNATURE_BYTES: Final = 16
+_BODY: Final = re.compile(
     f"sl1:(?P<plan>{CODE_PATTERN}):(?P<term>[1-9][0-9]{{0,4}}|ever|sub):(?P<amount>[1-9][0-9]{{0,9}})"
     f":(?P<currency>[A-Z]{{3}}):(?P<buyer>[1-9][0-9]{{0,15}}):(?P<nonce>[0-9a-f]{{{2 * _NONCE_BYTES}}})"
 )
 # Another version's number is our form as well: after a step back to an older program the money waits, parked,
 # for the program that can read it, and is not taken for a stranger's.
-_OUR_FORM = re.compile("sl[0-9]{1,3}:[!-~]*")
-_KEY_LABEL = b"starledger invoice payload"
+_OUR_FORM: Final = re.compile("sl[0-9]{1,3}:[!-~]*")
+_KEY_LABEL: Final = b"starledger invoice payload"
 
 
-class PayloadError(ValueError):
+class PayloadError(PaymentError):
     """An order that no payload can carry, or a token that cannot guard one: a bug or a wrong setting of ours.
 
     Never raised by reading a payload, whatever it holds.

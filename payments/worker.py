@@ -137,7 +137,6 @@ class Worker:
 
     async def _rest(self, event_id: str, seconds: float) -> StripeEvent | None:
         """Leave all refunds alone for as long as Telegram asks; that is no failed attempt of this one."""
-        logger.bind(event_id=event_id).warning("Telegram asks for a pause of {} s: refunds wait", seconds)
         until = self._clock() + timedelta(seconds=seconds)
         self._refunds_rest_until = until
         async with self._database.transaction() as session:
@@ -145,6 +144,8 @@ class Worker:
             if event is not None and events.is_open(event):
                 event.due_at = until
                 event.claimed_until = None
+        bound = logger.bind(event_id=event_id, user_id=event.customer_id if event else None)
+        bound.warning("Telegram asks for a pause of {} s: refunds wait", seconds)
         return event
 
     async def _note_failure(self, event_id: str, error: Exception) -> StripeEvent | None:
@@ -155,6 +156,7 @@ class Worker:
             event = await events.lock(session, event_id)
             if event is None or not events.is_open(event):
                 return event
+            bound = bound.bind(charge_id=event.refund_of or event.event_id, user_id=event.customer_id)
             if isinstance(error, _FINAL):
                 bound.error("Telegram refuses the refund: {}", words)
                 await self._settlement.park(session, event, words)

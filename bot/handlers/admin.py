@@ -20,16 +20,16 @@ from db.tables import Outcome, QuarantinedUpdate, StripeEvent, User
 from payments import events, refunds
 from payments.errors import RefundRefusedError
 from payments.history import find_namesakes, find_user
+from payments.incoming import CHARGE_ID_LENGTH_MAX
 from payments.payload import TELEGRAM_ID_MAX
 from payments.pending import list_pending, retry
 from payments.quarantine import QUARANTINE_PREFIX
 from payments.worker import Worker
 
-REASON_LENGTH_MAX: Final = 200
+REFUND_REASON_LENGTH_MAX: Final = 200
 WHY_LENGTH_MAX: Final = 120
 LIST_LENGTH_MAX: Final = 3_500
 """Characters of entries in a list, with their tags: a message holds 4,096 (Bot API, sendMessage)."""
-CHARGE_ID_LENGTH_MAX: Final = 1024
 
 _ADMINS_ONLY: Final = ("history", "refund", "pending", "retry")
 _USER: Final = re.compile(r"(?P<id>[1-9][0-9]{0,15})|@(?P<username>[A-Za-z0-9_]{1,32})")
@@ -68,8 +68,8 @@ async def on_refund(
     if not charge_id.isprintable() or not 0 < len(charge_id) <= CHARGE_ID_LENGTH_MAX:
         await message.answer(words.say("refund.usage"))
         return
-    if reason is not None and len(reason) > REASON_LENGTH_MAX:
-        await message.answer(words.say("refund.reason_too_long", length=REASON_LENGTH_MAX))
+    if reason is not None and len(reason) > REFUND_REASON_LENGTH_MAX:
+        await message.answer(words.say("refund.reason_too_long", length=REFUND_REASON_LENGTH_MAX))
         return
     admin_id = sender_id(message)
     order = logger.bind(admin_id=admin_id, chat_id=message.chat.id, charge_id=charge_id)
@@ -89,7 +89,7 @@ async def on_refund(
         order.info("/refund: refused: {}", error.refusal)
         await message.answer(words.say(f"refused.{error.refusal}", charge_id=charge_id))
         return
-    order.info("/refund: asked for")
+    order.bind(user_id=buyer.id).info("/refund: asked for")
     try:
         amount = words.money(refund.amount_cents, refund.currency)
         lines = [words.say("refund.asked", amount=amount, who=who(words, buyer))]

@@ -16,7 +16,7 @@ from bot.words import Words
 from db.errors import is_away
 from payments.incoming import MoneyFact
 
-_TELEGRAM_AWAY = (TelegramNetworkError, TelegramRetryAfter, TelegramServerError)
+_NOT_TAKEN = (TelegramNetworkError, TelegramRetryAfter, TelegramServerError)
 
 
 async def on_error(event: ErrorEvent, bot: Bot, words: Words, fact: MoneyFact | None = None) -> None:
@@ -32,7 +32,7 @@ async def on_error(event: ErrorEvent, bot: Bot, words: Words, fact: MoneyFact | 
             return
         error = error.__context__
     _log(error, event.update, fact)
-    if fact is None and not isinstance(error, (TelegramForbiddenError, *_TELEGRAM_AWAY)):
+    if fact is None and not isinstance(error, (TelegramForbiddenError, *_NOT_TAKEN)):
         await _apologise(event.update, bot, words)
 
 
@@ -50,7 +50,7 @@ def _log(error: Exception, update: Update, fact: MoneyFact | None) -> None:
     )
     if isinstance(error, TelegramForbiddenError):
         bound.info("an answer is not wanted: {}", error.message)
-    elif isinstance(error, _TELEGRAM_AWAY):
+    elif isinstance(error, _NOT_TAKEN):
         bound.warning("Telegram did not take an answer: {}: {}", type(error).__name__, error.message)
     elif is_away(error):
         bound.warning("an update was not handled, the database is away: {}", type(error).__name__)

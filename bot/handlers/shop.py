@@ -7,7 +7,6 @@ from aiogram import F, Router
 from aiogram.filters import Command, CommandObject, CommandStart
 from aiogram.types import CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from aiogram.utils.callback_answer import CallbackAnswer
-from magic_filter import RegexpMode
 
 from bot.handlers.places import IN_PRIVATE
 from bot.storefront import Refusal, Storefront
@@ -17,7 +16,7 @@ from payments.catalog import Plan
 from payments.payload import CODE_PATTERN
 from payments.telegram import START_BUY
 
-_PLAN_BUTTON: Final = F.data.regexp(CODE_PATTERN, mode=RegexpMode.FULLMATCH)
+_PLAN_BUTTON: Final = F.data.regexp(rf"{CODE_PATTERN}\Z")
 """A plan's button holds its code and nothing else; what other buttons hold has a colon in it."""
 
 

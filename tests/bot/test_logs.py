@@ -112,7 +112,7 @@ def test_the_values_of_variables_stand_in_no_traceback(stream: io.StringIO) -> N
 
 
 def log_a_payment() -> None:
-    bound = logger.bind(user_id=7, charge_id="stx 1", event_type="telegram_stars.successful_payment", reason=None)
+    bound = logger.bind(telegram_id=7, charge_id="stx 1", event_type="telegram_stars.successful_payment", reason=None)
     bound.info("granted")
 
 
@@ -128,7 +128,7 @@ def test_a_json_line_is_one_flat_object(stream: io.StringIO) -> None:
         "level": "INFO",
         "logger": __name__,
         "message": "granted",
-        "user_id": 7,
+        "telegram_id": 7,
         "charge_id": "stx 1",
         "event_type": "telegram_stars.successful_payment",
         "reason": None,
@@ -141,7 +141,7 @@ def test_a_text_line_shows_what_is_bound(stream: io.StringIO) -> None:
     log_a_payment()
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z INFO     \S+: granted"
-        r'  user_id=7  charge_id="stx 1"  event_type=telegram_stars.successful_payment\n',
+        r'  telegram_id=7  charge_id="stx 1"  event_type=telegram_stars.successful_payment\n',
         stream.getvalue(),
     )
 

@@ -99,7 +99,7 @@ async def test_a_bug_in_a_pre_checkout_declines_it_in_words(chats: Chats, log: l
 async def test_a_payment_whose_handling_fails_is_not_apologised_for_and_goes_on(chats: Chats, log: list[str]) -> None:
     buyer = chats.people.buyer
     invoice = await chats.answer(buyer, "/buy month")
-    await _rename(chats, "entitlement_grants", "away")
+    await _rename(chats, "outbox", "away")
     payment = await chats.client.start_payment(buyer.id, message_id=invoice.message_id, chat_id=invoice.chat_id)
     await chats.serve()
     payment = await chats.client.payment_end(payment.id)
@@ -109,7 +109,7 @@ async def test_a_payment_whose_handling_fails_is_not_apologised_for_and_goes_on(
     assert "the database is away" in line
     assert payment.charge_id is not None
     assert payment.charge_id in line
-    await _rename(chats, "away", "entitlement_grants")
+    await _rename(chats, "away", "outbox")
     await chats.settle()
     [told] = await chats.said(buyer.id, after=invoice.message_id)
     assert "Thank you!" in told.text()
