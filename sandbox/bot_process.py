@@ -20,7 +20,14 @@ class BotProcess:
     `watchers` is called after each change.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], directory: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        directory: Path,
+        *,
+        stop_seconds: float = STOP_SECONDS,
+    ) -> None:
         self.lines: deque[str] = deque(maxlen=LINES_KEPT)
         self.status: int | None = None
         self.ended_by_itself = False
@@ -28,6 +35,7 @@ class BotProcess:
         self._command = command
         self._environment = environment
         self._directory = directory
+        self._stop_seconds = stop_seconds
         self._process: Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._asked_to_end = False
@@ -63,14 +71,14 @@ class BotProcess:
                 self._process.kill()
 
     async def stop(self) -> None:
-        """End it with SIGTERM, and wait; after 12 seconds it is killed."""
+        """End it with SIGTERM, and wait; after `stop_seconds` it is killed."""
         if self._process is None or self._reading is None:
             return
         self._asked_to_end = True
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         try:
-            await asyncio.wait_for(asyncio.shield(self._reading), STOP_SECONDS)
+            await asyncio.wait_for(asyncio.shield(self._reading), self._stop_seconds)
         except TimeoutError:
             self.kill()
             await self._reading

@@ -40,11 +40,11 @@ def main(
 ) -> None:
     """Run the demo until Ctrl-C."""
     try:
-        import nicegui  # noqa: F401, PLC0415  # an optional extra, looked for before anything is started
+        import nicegui  # noqa: F401, PLC0415 - an optional extra, looked for before anything is started
     except ImportError:
         typer.echo("The demo's page needs NiceGUI: make setup, or pip install 'starledger[sandbox]'.", err=True)
         raise typer.Exit(1) from None
-    from sandbox.page.serving import listening_socket  # noqa: PLC0415  # NiceGUI is an optional extra
+    from sandbox.page.serving import listening_socket  # noqa: PLC0415 - NiceGUI is an optional extra
 
     try:
         listening = listening_socket("127.0.0.1", port, tries=PORTS_TRIED)
@@ -56,10 +56,10 @@ def main(
 
 
 async def _run(listening: socket) -> None:
-    from sandbox.page.serving import serving_page  # noqa: PLC0415  # NiceGUI is an optional extra
+    from sandbox.page.serving import serving_page  # noqa: PLC0415 - NiceGUI is an optional extra
 
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with TemporaryDirectory(prefix="starledger-demo-") as folder:
         async with running_sandbox(Settings(bot_name="Premium Shop", bot_username="premium_shop_bot")) as sandbox:
@@ -69,7 +69,8 @@ async def _run(listening: socket) -> None:
                 try:
                     await bot.start()
                     await _first(stop.wait(), bot.ended(), sandbox.client.wait_until_polling(timeout_seconds=60))
-                    typer.echo(f"Open {url} in a browser.\n{_HINT}")
+                    if not stop.is_set():
+                        typer.echo(f"Open {url} in a browser.\n{_HINT}")
                     bot.watchers.add(_EndTeller(bot))
                     await stop.wait()
                 finally:

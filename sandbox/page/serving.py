@@ -82,6 +82,7 @@ async def serving_page(
             favicon=_FAVICON,
             dark=None,
             tailwind=False,
+            binding_refresh_interval=None,
             reconnect_timeout=RECONNECT_SECONDS,
             show_welcome_message=False,
         )
@@ -111,7 +112,7 @@ def _register(client: SandboxClient, bot: BotProcess | None) -> None:
         return await _file(client, file_id, "image/png", "inline")
 
     @nicegui_app.get("/files/document/{file_id}/{name}")
-    async def document(file_id: str, name: str) -> Response:  # noqa: ARG001  # for the browser, which saves under it
+    async def document(file_id: str, name: str) -> Response:  # noqa: ARG001 - for the browser, which saves under it
         return await _file(client, file_id, "application/octet-stream", "attachment")
 
 

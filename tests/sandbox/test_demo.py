@@ -2,7 +2,6 @@
 
 import signal
 import socket
-import tempfile
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # ships no types
@@ -12,22 +11,25 @@ from aiohttp import ClientSession
 from tests.support.pages import running
 
 
-def folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("starledger-demo-*"))
+def left_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_it_is_up_and_leaves_nothing_behind(number: signal.Signals) -> None:
-    before = folders()
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_it_is_up_and_leaves_nothing_behind(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # The settings of the user's own bot are not for the demo's.
+    monkeypatch.setenv("ADMIN_CHAT_ID", "no number")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with running("sandbox.demo", ["--port", "0"], "Open ") as demo:
         (bot,) = psutil.Process(demo.process.pid).children()
         async with ClientSession() as http, http.get(demo.address("Open")) as page:
             assert page.status == 200
-        assert folders() - before
-        rest = demo.stop(number)
-        assert "Traceback" not in rest
+        assert "demo.db" in left_in(tmp_path)
+        demo.stop(number)
         assert not bot.is_running()
-        assert folders() == before
+        assert not left_in(tmp_path)
 
 
 async def test_a_taken_port_is_passed_over() -> None:

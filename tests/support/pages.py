@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from playwright.async_api import Locator, Page
 
 WAIT_MS = 30_000
+STOP_SECONDS = 20
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 
 
@@ -27,19 +28,19 @@ class Program:
         assert found is not None
         return found.group()
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> str:
-        """Stop it in order; give what it still said."""
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Stop it in order: it exits with 0 and without a traceback."""
         self.process.send_signal(number)
         rest, _ = self.process.communicate()
         assert self.process.returncode == 0, rest
-        return rest
+        assert "Traceback" not in rest
 
 
 @contextmanager
 def running(module: str, options: Sequence[str], until: str) -> Iterator[Program]:
-    """Run `python -m MODULE`, from the line on that begins with `until`; a test's end kills what still runs."""
+    """Run `python -m MODULE`, from the line on that begins with `until`; a test's end ends what still runs."""
     command = [sys.executable, "-u", "-m", module, *options]
-    with subprocess.Popen(  # noqa: S603  # our own program
+    with subprocess.Popen(  # noqa: S603 - our own program
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
@@ -53,7 +54,11 @@ def running(module: str, options: Sequence[str], until: str) -> Iterator[Program
                 raise AssertionError(f"{module} ended: {''.join(said)}")
             yield Program(process, said)
         finally:
-            process.kill()
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 @dataclass(frozen=True, slots=True)

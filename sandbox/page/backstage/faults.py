@@ -124,7 +124,7 @@ def _is_same(fault: AnyFault, other: AnyFault) -> bool:
     return False
 
 
-def _switch(told: str, is_on: bool, toggle: Callable[[], Awaitable[object]]) -> ui.element:  # noqa: FBT001  # a switch
+def _switch(told: str, is_on: bool, toggle: Callable[[], Awaitable[object]]) -> ui.element:  # noqa: FBT001 - a switch
     made = box("switch", "button").props("type=button role=switch").on("click", refusals_told(toggle), args=[])
     made.props["aria-checked"] = "true" if is_on else "false"
     with made:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 from aiogram import Bot
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import TelegramAPIServer
 from playwright.async_api import BrowserContext, Page, ViewportSize, async_playwright, expect
 
 from sandbox.client import SandboxClient
 from sandbox.settings import TOKEN
+from tests.support.bots import talking_bot
 from tests.support.pages import WAIT_MS, Program, running
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -108,11 +107,8 @@ async def client(sandbox_program: Program) -> AsyncIterator[SandboxClient]:
 @pytest.fixture
 async def bot(client: SandboxClient) -> AsyncIterator[Bot]:
     """Give a bot without a program: the test says what it does."""
-    session = AiohttpSession(api=TelegramAPIServer.from_base(client.url))
-    yield Bot(TOKEN, session=session)
-    if session._session is not None:
-        # aiogram's own close sleeps 250 ms for TLS, which is not here.
-        await session._session.close()
+    async with talking_bot(client.url, TOKEN) as bot:
+        yield bot
 
 
 @pytest.fixture

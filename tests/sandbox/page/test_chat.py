@@ -184,9 +184,15 @@ async def test_files_are_shown_and_saved(opened: Page, client: SandboxClient, bo
     await chat.read("The chart")
     picture = chat.pane.locator("img")
     await expect(picture).to_have_js_property("naturalWidth", 1)
+    link = chat.pane.get_by_role("link", name="report.html")
     async with opened.expect_download() as download:
-        await chat.pane.get_by_role("link", name="report.html").click()
+        await link.click()
     assert (await (await download.value).path()).read_text() == page_url
+    # Opened in a tab of its own, it would otherwise be a page on the sandbox's own address.
+    answer = await opened.request.get(str(await link.evaluate("link => link.href")))
+    assert answer.headers["content-disposition"] == "attachment"
+    assert answer.headers["content-security-policy"].startswith("sandbox;")
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 async def test_a_refusal_is_in_the_bots_own_words(opened: Page, client: SandboxClient, bot: Bot, inbox: Inbox) -> None:

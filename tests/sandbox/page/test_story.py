@@ -55,7 +55,7 @@ async def test_buy_pay_status_history_refund_status(demo: Program, page: Page, d
     await ann.read("Refund:")
     await ann.balance("2,500")
     await ann.say("/status")
-    await ann.read(re.compile("nothing here yet"))
+    await ann.read(re.compile("nothing here now"))
     await shoot("story")
 
     await page.get_by_role("button", name="Behind the scenes").click()
