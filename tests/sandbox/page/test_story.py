@@ -92,3 +92,5 @@ async def test_a_kill_loses_no_star_and_the_bot_follows_the_clock(demo: Program,
     await page.get_by_role("button", name="Chats").click()
     await ann.say("/status")
     await ann.read(re.compile("nothing here"))
+    # With the page still open in a browser, too.
+    demo.stop()
