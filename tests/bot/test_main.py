@@ -68,11 +68,23 @@ def test_a_database_that_is_away_is_told_in_one_line_without_its_password(monkey
     assert "hush-hush" not in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["migrate", "--help"]])
-def test_every_command_explains_itself(arguments: list[str]) -> None:
-    result = RUNNER.invoke(app, arguments)
-    assert result.exit_code == 0
-    assert "Usage: " in result.stdout
+SENTENCES: Final = {
+    "run": "Run the desk: sell, record, grant, refund, until it is told to stop.",
+    "migrate": "Bring the database up to date.",
+    "pending": "List the payments and refunds that wait for their next attempt or for you, the oldest first.",
+    "retry": "Take up again what waits; the running desk does it within seconds, else the next start.",
+    "refund": "Give a payment back and end the access that it paid for, beside the running desk or without it.",
+}
+
+
+def test_every_command_explains_itself() -> None:
+    result = RUNNER.invoke(app, ["--help"])
+    assert "Run the payment desk of a Telegram bot, or see to it from the outside." in " ".join(result.stdout.split())
+    assert {command.callback.__name__ for command in app.registered_commands if command.callback} == SENTENCES.keys()
+    for command, sentence in SENTENCES.items():
+        result = RUNNER.invoke(app, [command, "--help"])
+        assert result.exit_code == 0
+        assert sentence in " ".join(result.stdout.split()), command
 
 
 def start(directory: Path, *arguments: str, python_path: Path = ROOT) -> subprocess.CompletedProcess[str]:

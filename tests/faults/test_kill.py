@@ -14,9 +14,6 @@ from typing import Any, Final
 from uuid import uuid4
 
 import pytest
-from aiogram import Bot
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import TelegramAPIServer
 from sqlalchemy import select
 
 from db.engine import Database
@@ -29,6 +26,7 @@ from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings
 from tests.conftest import BOT_ID
 from tests.faults.victim import NEVER, Victim, brings_money, brings_refund_command, living
+from tests.support.bots import talking_bot
 from tests.support.waiting import WAIT_SECONDS, until
 
 TOKEN: Final = f"{BOT_ID}:kill-tests-kill-tests-kill-tests-00"
@@ -88,12 +86,8 @@ class Story:
     async def send_invoice(self) -> int:
         """Send the buyer an invoice as /buy does; return its message id."""
         plan = load_catalog(CATALOG).on_sale[0]
-        session = AiohttpSession(api=TelegramAPIServer.from_base(self.server.url))
-        bot = Bot(TOKEN, session=session)
-        message = await bot(invoice_of(plan, BUYER_ID, BUYER_ID, PayloadSigner(TOKEN)))
-        if session._session is not None:
-            # aiogram's own close sleeps 250 ms for TLS, which is not here.
-            await session._session.close()
+        async with talking_bot(self.server.url, TOKEN) as bot:
+            message = await bot(invoice_of(plan, BUYER_ID, BUYER_ID, PayloadSigner(TOKEN)))
         return message.message_id
 
     async def told(self, chat_id: int, words: str) -> int:

@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 from aiogram import Bot
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import TelegramAPIServer
 from aiohttp import ClientSession
 
 from sandbox.client import SandboxClient
 from sandbox.people import Person
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings
+from tests.support.bots import talking_bot
 
 Api = Callable[..., Awaitable[dict[str, Any]]]
 
@@ -31,11 +30,8 @@ def client(server: SandboxServer) -> SandboxClient:
 
 @pytest.fixture
 async def bot(server: SandboxServer) -> AsyncIterator[Bot]:
-    session = AiohttpSession(api=TelegramAPIServer.from_base(server.url))
-    yield Bot(server.token, session=session)
-    if session._session is not None:
-        # aiogram's own close sleeps 250 ms for TLS, which is not here.
-        await session._session.close()
+    async with talking_bot(server.url, server.token) as bot:
+        yield bot
 
 
 @pytest.fixture

@@ -8,8 +8,6 @@ from typing import Final
 
 from aiogram import Bot
 from aiogram.client.default import DefaultBotProperties
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import TelegramAPIServer
 from aiogram.enums import ParseMode
 from aiogram.types import Update
 
@@ -34,6 +32,7 @@ from sandbox.messages import ChatMessage
 from sandbox.people import Group, Person
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.shapes import Json
+from tests.support.bots import talking_bot
 from tests.support.money import CATALOG
 
 RICH: Final = 100_000
@@ -83,6 +82,11 @@ class Chats:
         if self.is_clock_broken:
             raise RuntimeError("the clock of the secret system stands still")
         return self._now()
+
+    def stop_clock(self) -> None:
+        """Let the desk's time stand still; the sandbox's goes on."""
+        moment = self._now()
+        self._now = lambda: moment
 
     async def say(
         self, sender: Person, text: str, *, group: Group | None = None, anonymous: bool = False
@@ -164,9 +168,8 @@ class Chats:
 async def running_chats(database: Database, catalog: Catalog = CATALOG) -> AsyncIterator[Chats]:
     """Run a sandbox with its people, and the handlers before it on the sandbox's clock."""
     async with running_sandbox() as server:
-        api = AiohttpSession(api=TelegramAPIServer.from_base(server.url))
         html = DefaultBotProperties(parse_mode=ParseMode.HTML)
-        async with Bot(server.token, session=api, default=html) as bot:
+        async with talking_bot(server.url, server.token, html) as bot:
             people = await _people(server.client)
             yield Chats(server, bot, database, catalog, people)
 

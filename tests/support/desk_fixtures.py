@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiogram import Bot
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import TelegramAPIServer
 
 from db.engine import Database
 from payments.checkout import CheckoutDesk
@@ -15,6 +13,7 @@ from payments.worker import Worker
 from sandbox.client import SandboxClient
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings
+from tests.support.bots import talking_bot
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.money import CATALOG, SIGNER, TOKEN
@@ -38,11 +37,8 @@ def telegram(server: SandboxServer) -> SandboxClient:
 
 @pytest.fixture
 async def bot(server: SandboxServer) -> AsyncIterator[Bot]:
-    session = AiohttpSession(api=TelegramAPIServer.from_base(server.url))
-    yield Bot(server.token, session=session)
-    if session._session is not None:
-        # aiogram's own close sleeps 250 ms for TLS, which is not here.
-        await session._session.close()
+    async with talking_bot(server.url, server.token) as bot:
+        yield bot
 
 
 @pytest.fixture

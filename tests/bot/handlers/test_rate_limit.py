@@ -12,10 +12,10 @@ SLOW_DOWN = "One moment, please: that was a lot at once. Try again in a minute."
 @pytest.mark.criterion("L4")
 async def test_who_floods_is_told_once_and_pays_all_the_same(chats: Chats) -> None:
     buyer = chats.people.buyer
+    chats.stop_clock()
     invoice = await chats.answer(buyer, "/buy month")
     answers = [text.text() for _ in range(BURST + 10) for text in await chats.say(buyer, "/help")]
-    assert answers.count(SLOW_DOWN) == 1
-    assert len(answers) <= BURST + 10 - 5
+    assert answers[BURST - 1 :] == [SLOW_DOWN]
     assert (await chats.pay(buyer, invoice)).charge_id is not None
     assert "Thank you!" in (await chats.said(buyer.id))[-2].text() + (await chats.said(buyer.id))[-1].text()
     assert (await chats.answer(chats.people.other, "/help")).text() != SLOW_DOWN
