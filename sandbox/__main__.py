@@ -74,7 +74,7 @@ async def _page(sandbox_url: str, host: str, port: int) -> AsyncIterator[None]:
         typer.echo("Chat page   needs NiceGUI: pip install 'starledger[sandbox]'")
         yield
     else:
-        from sandbox.page.serving import listening_socket, serving_page  # noqa: PLC0415  # takes a second, and NiceGUI
+        from sandbox.page.serving import listening_socket, serving_page  # noqa: PLC0415 - takes a second, and NiceGUI
 
         async with serving_page(sandbox_url, listening_socket(host, port, tries=PAGE_PORTS_TRIED)) as url:
             typer.echo(f"Chat page   {url}")

@@ -63,7 +63,7 @@ class Commands:
 
     def _key(self, args: Args) -> tuple[Scope, str]:
         language = args.text("language_code")
-        if language and not (len(language) == 2 and language.isalpha() and language.islower()):  # noqa: PLR2004  # ISO 639-1
+        if language and not (len(language) == 2 and language.isalpha() and language.islower()):  # noqa: PLR2004 - ISO 639-1
             raise bad_request("Invalid language code specified")
         scope = args.json("scope", "Can't parse BotCommandScope JSON object")
         return (("default", 0, 0) if scope is None else self._scope(scope)), language

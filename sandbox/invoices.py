@@ -159,7 +159,7 @@ def check_on_server(request: InvoiceRequest, switches: Switches, *, link: bool) 
         raise bad_request("PAYMENT_PROVIDER_INVALID")
     if len(request.amounts) != 1 or request.has_tips or request.has_flags:
         raise bad_request("STARS_INVOICE_INVALID")
-    if len(invoice.start_parameter) > 64:  # noqa: PLR2004  # Bot API, deep linking: up to 64 characters
+    if len(invoice.start_parameter) > 64:  # noqa: PLR2004 - Bot API, deep linking: up to 64 characters
         raise bad_request("START_PARAM_TOO_LONG")
     if not _START_PARAMETER.fullmatch(invoice.start_parameter):
         raise bad_request("START_PARAM_INVALID")

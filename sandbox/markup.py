@@ -68,7 +68,7 @@ class _Parser:
                 self._add(self._reference())
             else:
                 plain = _PLAIN.match(self.source, self.at)
-                assert plain is not None  # noqa: S101  # neither < nor & is here, so one character matches
+                assert plain is not None  # noqa: S101 - neither < nor & is here, so one character matches
                 self.at = plain.end()
                 self._add(plain.group())
         if self.open:
@@ -181,7 +181,7 @@ class _Parser:
 
     def _read(self, pattern: re.Pattern[str], begin: int) -> str:
         found = pattern.match(self.source, begin)
-        assert found is not None  # noqa: S101  # each of these patterns matches nothing, too
+        assert found is not None  # noqa: S101 - each of these patterns matches nothing, too
         self.at = found.end()
         return found.group()
 

@@ -92,7 +92,7 @@ class People:
         *,
         first_name: str,
         balance_stars: int = 0,
-        id: int | None = None,  # noqa: A002  # Telegram's own name for it
+        id: int | None = None,  # noqa: A002 - Telegram's own name for it
         last_name: str | None = None,
         username: str | None = None,
         language_code: str | None = "en",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 CHARGE_ID_LENGTH_MIN = 24
-TOKEN = "100200300:SandboxTokenSandboxTokenSandboxToken"  # noqa: S105  # opens nothing but a sandbox
+TOKEN = "100200300:SandboxTokenSandboxTokenSandboxToken"  # noqa: S105 - opens nothing but a sandbox
 
 
 @dataclass(slots=True)

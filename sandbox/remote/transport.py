@@ -77,7 +77,7 @@ class Transport:
         """Give the content of a file that the bot has sent. Raises SandboxError."""
         async with self._http.get(f"{self.url}/control/files/{file_id}") as response:
             content = await response.read()
-            if response.status != 200:  # noqa: PLR2004  # HTTP's own number
+            if response.status != 200:  # noqa: PLR2004 - HTTP's own number
                 raise SandboxError(f"there is no file {file_id}")
             return content
 

@@ -30,7 +30,7 @@ from tests.support.waiting import WAIT_SECONDS, until
 BUYER: Final = Person(7001, "ann", "en")
 AT_ONCE: Final = {"bot.polling.BACKOFF": BackoffConfig(min_delay=0.01, max_delay=0.02, factor=1.5, jitter=0.001)}
 TAKE_OVER_SECONDS: Final = 5
-"""Issue 3: how soon the second desk goes on after the first one's death."""
+"""How soon the second desk goes on after the first one's death."""
 
 
 @pytest_asyncio.fixture

@@ -50,7 +50,7 @@ async def _indexed(database: Database, table: str) -> list[list[str | None]]:
 @pytest.mark.criterion("I7")
 @pytest.mark.criterion("I8")
 @pytest.mark.parametrize("created_at", [True, False], ids=["created_at", "no created_at"])
-async def test_the_documents_tables_are_adopted_with_their_rows(
+async def test_an_older_services_tables_are_adopted_with_their_rows(
     found: Database, empty_database_url: str, *, created_at: bool
 ) -> None:
     await run(empty_database_url, USERS, *events_table(created_at=created_at), *ALEMBIC, *ROWS)

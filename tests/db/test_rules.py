@@ -1,4 +1,4 @@
-"""Promise 9, attacked by SQL: what the database itself refuses of our rows, and leaves free of others'."""
+"""The rules of db/rules.py, attacked by SQL: what the database refuses of our rows, and leaves free of others'."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -27,7 +27,7 @@ _FORKSERVER.set_forkserver_preload([__name__, "aiosqlite", "asyncpg"])
 
 NEVER = 0
 STOP_SECONDS = 10
-"""CONTRACT: the daemon ends within ten seconds of a SIGTERM."""
+"""The daemon promises to end within ten seconds of a SIGTERM (bot/__main__.py, run)."""
 
 
 class _Steps:
@@ -64,7 +64,7 @@ def _hook_database(steps: _Steps) -> None:
         do_commit(self, connection)
         steps.step("after commit")
 
-    DefaultDialect.do_commit = counted_commit  # type: ignore[method-assign] # the hook around every commit
+    DefaultDialect.do_commit = counted_commit  # type: ignore[method-assign]  # the hook around every commit
 
 
 def _hook_telegram(steps: _Steps, arms: Callable[[Any], bool]) -> None:
@@ -79,7 +79,7 @@ def _hook_telegram(steps: _Steps, arms: Callable[[Any], bool]) -> None:
         steps.step(f"after {name}")
         return answer
 
-    AiohttpSession.make_request = counted_request  # type: ignore[method-assign] # the hook around every call
+    AiohttpSession.make_request = counted_request  # type: ignore[method-assign]  # the hook around every call
 
 
 def brings_money(answer: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The mission document's tests of what payments leave in the database, by its names."""
+"""What payments leave in the database: the tests that the desk was ordered with, by the names that they were given."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The mission document's tests of payments in Stars, by its names."""
+"""Payments in Stars: the tests that the desk was ordered with, by the names that they were given."""
 
 import asyncio
 from datetime import timedelta

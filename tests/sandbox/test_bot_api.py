@@ -1,4 +1,4 @@
-"""The form of calls and answers: PROTOCOL of the Bot API server, over plain HTTP."""
+"""The form of calls and answers, as the Bot API server has it, over plain HTTP."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -168,4 +168,4 @@ def test_no_arguments_break_a_method(method: str, values: dict[str, str]) -> Non
     try:
         json.dumps(METHODS[method](world, Args({name: value for name, value in values.items() if value})))
     except ApiError as refusal:
-        assert refusal.code in (400, 403)  # noqa: PT017  # either answer or refusal is right
+        assert refusal.code in (400, 403)  # noqa: PT017 - either answer or refusal is right

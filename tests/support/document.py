@@ -1,4 +1,4 @@
-"""The shared database as it may be found: the mission document's tables (ACCEPTANCE.md) with rows in them."""
+"""The shared database as it may be found: the tables of an older service, with rows in them."""
 
 from typing import Final
 
@@ -45,7 +45,7 @@ ROWS: Final = (
 
 
 def events_table(*, created_at: bool) -> tuple[str, ...]:
-    """Return the document's table and its indexes, with the column `created_at` of its index or without both."""
+    """Return the older service's table and its indexes, with the column `created_at` of its index or without both."""
     indexed = ["customer_id", "status", *(["created_at"] if created_at else [])]
     column = "created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP, " if created_at else ""
     return (
