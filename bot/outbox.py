@@ -106,7 +106,7 @@ class Outbox:
             await asyncio.sleep(min(error.retry_after, PAUSE_SECONDS_MAX))
         except TelegramMigrateToChat as error:
             bound.error("the group is now {}: put that into ADMIN_CHAT_ID", error.migrate_to_chat_id)
-            await self._note(message, chat_id=error.migrate_to_chat_id)
+            await self._move(message, error.migrate_to_chat_id)
         except (TelegramForbiddenError, TelegramBadRequest) as error:
             bound.warning("a message cannot be delivered: {}", error.message)
             await self._close(message, error.message, is_sent=False)
@@ -132,6 +132,20 @@ class Outbox:
             return
         due_at = self._clock() + pause(attempts, random.random())  # noqa: S311 - jitter
         await self._note(message, attempts=attempts, error=error, due_at=due_at)
+
+    async def _move(self, message: _Due, chat_id: int) -> None:
+        """Owe a message to another chat; one that is on record for that chat as well is closed here."""
+        there = aliased(OutboxMessage)
+        is_there = select(there.id).where(
+            there.event_id == OutboxMessage.event_id, there.kind == OutboxMessage.kind, there.chat_id == chat_id
+        )
+        move = update(OutboxMessage).where(OutboxMessage.id == message.id, OutboxMessage.due_at == message.due_at)
+        async with self._database.transaction() as session:
+            moved = await session.scalar(
+                move.where(~is_there.exists()).values(chat_id=chat_id).returning(OutboxMessage.id)
+            )
+        if moved is None:
+            await self._close(message, f"the chat is now {chat_id}, which has this message of its own", is_sent=False)
 
     async def _note(self, message: _Due, **values: object) -> None:
         """Write what came of a message, unless it was owed anew meanwhile and is due with other facts."""

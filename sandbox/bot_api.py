@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.args import Args, Upload
-from sandbox.errors import ApiError, RetryAfterError, bad_request
+from sandbox.errors import ApiError, MigratedError, RetryAfterError, bad_request
 from sandbox.faults import Fault, FaultKind
 from sandbox.methods import METHODS
 from sandbox.shapes import Json
@@ -82,12 +82,14 @@ class BotApi:
             return METHODS[method](self._world, args)
 
     async def _suffer(self, fault: Fault | None) -> None:
-        """Let a fault that comes before the effect do its harm; raises ApiError for 429 and 5xx."""
+        """Let a fault that comes before the effect do its harm; raises ApiError for 429, 400 and 5xx."""
         if fault is None:
             return
         match fault.kind:
             case FaultKind.RETRY_AFTER:
                 raise RetryAfterError(fault.retry_after_seconds)
+            case FaultKind.MIGRATED:
+                raise MigratedError(fault.migrate_to_chat_id)
             case FaultKind.SERVER_ERROR:
                 raise ApiError(fault.status, HTTPStatus(fault.status).phrase)
             case FaultKind.DELAY:

@@ -2,6 +2,7 @@
 
 ApiError            a Bot API call is refused: becomes an HTTP answer
 +-- RetryAfterError      429 with the seconds to wait
++-- MigratedError        400 with the new id of a group
 ControlError        the control API is asked for what cannot be (an unknown user, a button that is not there)
 
 The wording rules are those of telegram-bot-api, Client.cpp, fail_query_with_error.
@@ -63,6 +64,18 @@ class RetryAfterError(ApiError):
     def body(self) -> dict[str, Any]:
         """Give the JSON body, with the seconds as a number beside the text."""
         return {**super().body(), "parameters": {"retry_after": self.retry_after_seconds}}
+
+
+class MigratedError(ApiError):
+    """400: the group has become a supergroup, with an id of its own (Bot API, ResponseParameters)."""
+
+    def __init__(self, chat_id: int) -> None:
+        super().__init__(400, "group chat was upgraded to a supergroup chat")
+        self.chat_id = chat_id
+
+    def body(self) -> dict[str, Any]:
+        """Give the JSON body, with the new id as a number beside the text."""
+        return {**super().body(), "parameters": {"migrate_to_chat_id": self.chat_id}}
 
 
 def bad_request(text: str) -> ApiError:

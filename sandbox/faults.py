@@ -22,6 +22,8 @@ class FaultKind(StrEnum):
     """It happens, then the connection is cut instead of an answer."""
     RETRY_AFTER = "retry_after"
     """429, nothing happens; `retry_after_seconds`."""
+    MIGRATED = "migrated"
+    """400, nothing happens: the group is now the supergroup `migrate_to_chat_id`."""
     SERVER_ERROR = "server_error"
     """5xx, nothing happens; `status`."""
     DELAY = "delay"
@@ -40,6 +42,7 @@ class Fault:
     retry_after_seconds: int = 1
     status: int = 502
     delay_seconds: float = 0.0
+    migrate_to_chat_id: int = 0
 
 
 @dataclass(slots=True)
@@ -75,11 +78,12 @@ class Faults:
         retry_after_seconds: int = 1,
         status: int = 502,
         delay_seconds: float = 0.0,
+        migrate_to_chat_id: int = 0,
     ) -> list[Fault]:
         """Set a fault for the next `count` calls of a method, behind those already set."""
         if len(self.calls) >= FAULTS_MAX:
             raise ControlError(f"{FAULTS_MAX} faults are set already")
-        self.calls.append(Fault(kind, method, count, retry_after_seconds, status, delay_seconds))
+        self.calls.append(Fault(kind, method, count, retry_after_seconds, status, delay_seconds, migrate_to_chat_id))
         self._feed.publish("faults")
         return self.calls
 

@@ -87,7 +87,7 @@ class TelegramCalls(Transport):
         return await self.call(_FAULTS, "faults")
 
     async def add_fault(self, kind: FaultKind, method: str = "*", *, count: int = 1, **more: Any) -> None:
-        """Set a fault for the next `count` calls; more: retry_after_seconds, status, delay_seconds."""
+        """Set a fault for the next `count` calls; more: what the kind names (sandbox.faults)."""
         await self.call(TypeAdapter(Any), "add_fault", kind=kind, method=method, count=count, **more)
 
     async def lose_updates(self, count: int = 1, *, kind: str = "*") -> None:

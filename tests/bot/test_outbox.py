@@ -26,6 +26,7 @@ from tests.support.obstacles import breaking_off, locked
 ANN: Final = 7001
 BOB: Final = 7002
 NOBODY: Final = 7999
+OLD_GROUP: Final = -7000
 
 
 class Owed:
@@ -35,9 +36,14 @@ class Owed:
         self.client = server.client
         self.database = database
         self.clock = clock
-        self.outbox = Outbox(bot, database, self._render, clock)
+        self._bot = bot
+        self.outbox = self.next_outbox()
         self.broken: set[str] = set()
         self.languages: dict[str, str | None] = {}
+
+    def next_outbox(self) -> Outbox:
+        """Return the outbox of the next process."""
+        return Outbox(self._bot, self.database, self._render, self.clock)
 
     def _render(self, _: Notice, facts: dict[str, Any], language_code: str | None) -> str:
         text: str = facts["text"]
@@ -46,15 +52,14 @@ class Owed:
         self.languages[text] = language_code
         return text
 
-    async def owe(self, chat_id: int, *texts: str, again: bool = False) -> None:
+    async def owe(self, chat_id: int, *texts: str, again: bool = False, event_id: str | None = None) -> None:
         """Owe a chat texts, each of an event of its own; `again`: of one that it was told of before."""
         async with self.database.transaction() as session:
             for text in texts:
-                event_id = f"{chat_id}:{text.removesuffix(' anew')}"
                 await owe(
                     session,
                     Notice.PARKED,
-                    event_id=event_id,
+                    event_id=event_id or f"{chat_id}:{text.removesuffix(' anew')}",
                     chat_id=chat_id,
                     facts={"text": text},
                     now=self.clock(),
@@ -236,6 +241,44 @@ async def test_what_is_owed_anew_while_it_is_being_told_is_told_anew(owed: Owed)
     await telling
     await owed.deliver()
     assert await owed.told(ANN) == ["1", "1 anew"]
+
+
+async def test_a_stop_leaves_the_rest_to_the_next_start_and_nothing_is_told_twice(owed: Owed) -> None:
+    await owed.owe(ANN, "1")
+    await owed.owe(BOB, "2")
+    await owed.client.add_fault(FaultKind.HOLD, "sendMessage")
+    running = asyncio.create_task(owed.outbox.loop.run())
+    await owed.client.wait_until_held()
+    owed.outbox.loop.stop()
+    await owed.client.release_holds()
+    await running
+    assert (await owed.told(ANN), await owed.told(BOB)) == (["1"], [])
+    owed.outbox = owed.next_outbox()
+    await owed.deliver()
+    assert (await owed.told(ANN), await owed.told(BOB)) == (["1"], ["2"])
+
+
+async def test_what_is_owed_to_a_group_that_became_another_chat_is_told_there(owed: Owed) -> None:
+    group = await owed.client.add_group("Desk", member_ids=[ANN], admin_ids=[ANN])
+    await owed.owe(OLD_GROUP, "1")
+    await owed.client.add_fault(FaultKind.MIGRATED, "sendMessage", migrate_to_chat_id=group.id)
+    with logged("ERROR") as records:
+        await owed.deliver()
+    assert await owed.told(group.id) == ["1"]
+    ((row,), (said,)) = (await owed.rows(), records)
+    assert (row.chat_id, row.sent_at, row.attempts) == (group.id, owed.clock(), 0)
+    assert f"the group is now {group.id}: put that into ADMIN_CHAT_ID" in said["message"]
+
+
+async def test_what_the_new_chat_of_a_group_is_owed_already_is_told_there_once(owed: Owed) -> None:
+    group = await owed.client.add_group("Desk", member_ids=[ANN], admin_ids=[ANN])
+    for chat_id in (OLD_GROUP, group.id):
+        await owed.owe(chat_id, "1", event_id="parked before and after ADMIN_CHAT_ID was changed")
+    await owed.owe(BOB, "2")
+    await owed.client.add_fault(FaultKind.MIGRATED, "sendMessage", migrate_to_chat_id=group.id)
+    await owed.deliver()
+    assert (await owed.told(group.id), await owed.told(BOB)) == (["1"], ["2"])
+    assert [row.due_at for row in await owed.rows()] == 3 * [None]
 
 
 async def test_the_reader_is_told_in_the_language_that_came_last_with_them(owed: Owed) -> None:

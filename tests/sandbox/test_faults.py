@@ -4,7 +4,13 @@ import asyncio
 
 import pytest
 from aiogram import Bot
-from aiogram.exceptions import TelegramBadRequest, TelegramNetworkError, TelegramRetryAfter, TelegramServerError
+from aiogram.exceptions import (
+    TelegramBadRequest,
+    TelegramMigrateToChat,
+    TelegramNetworkError,
+    TelegramRetryAfter,
+    TelegramServerError,
+)
 
 from sandbox.client import SandboxClient
 from sandbox.faults import FaultKind
@@ -62,6 +68,13 @@ async def test_a_flood_and_a_server_error(bot: Bot, client: SandboxClient, ann: 
         await bot.send_message(ann.id, "two")
     await bot.send_message(ann.id, "three")
     assert [message.text() for message in await client.chat(ann.id)] == ["three"]
+
+
+async def test_a_group_that_has_become_another_chat(bot: Bot, client: SandboxClient) -> None:
+    await client.add_fault(FaultKind.MIGRATED, "sendMessage", migrate_to_chat_id=-1009)
+    with pytest.raises(TelegramMigrateToChat, match="group chat was upgraded to a supergroup chat") as migrated:
+        await bot.send_message(-9, "one")
+    assert migrated.value.migrate_to_chat_id == -1009
 
 
 async def test_a_fault_is_for_its_method_or_for_all(bot: Bot, client: SandboxClient) -> None:
