@@ -7,7 +7,7 @@ WORKERS ?= 2
 COVERAGE_MIN := 88
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test acceptance check format messages lock
+.PHONY: help setup demo run test acceptance check format screenshots messages lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ check: $(STAMP) ## formatter, linter, type checker, import rules
 format: $(STAMP) ## let the formatter and the linter mend what they can
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+screenshots: $(STAMP) ## take the pictures of the README anew (needs Chromium)
+	SCREENSHOTS=docs/images $(PY) -m pytest tests/sandbox/page/test_story.py
 
 messages: $(STAMP) ## compile the words of the chats after a change to bot/locales
 	$(VENV)/bin/pybabel compile --directory bot/locales --domain starledger
