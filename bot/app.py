@@ -47,7 +47,7 @@ CALL_SECONDS: Final = 20
 FINISH_SECONDS: Final = 8
 LANES_SECONDS: Final = 4
 END_SECONDS: Final = 9
-"""When whatever still hangs is left to the next start: the contract gives ten seconds from SIGTERM to the end."""
+"""When whatever still hangs is left to the next start: the desk ends within ten seconds of SIGTERM."""
 DATABASE_PAUSE_SECONDS: Final = 2
 LOCK_SECONDS: Final = 1
 

@@ -18,7 +18,7 @@ def load(directory: Path, *lines: str, token: str = TOKEN) -> Settings:
     return Settings.load(env_file)
 
 
-def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
+def test_without_a_variable_its_default_stands(tmp_path: Path) -> None:
     settings = load(tmp_path)
     assert settings.model_dump(exclude={"telegram_bot_token", "database_url"}) == {
         "telegram_bot_tokens_old": (),
