@@ -96,11 +96,13 @@ class Recorder:
         """Record the batch in one transaction; if something in it is refused or held up, each update in its own."""
         if self._ensure_active is not None:
             await self._ensure_active()
-        try:
-            return await self._write_together(money)
-        except Exception as error:
-            if is_away(error) and not is_held_up(error):
-                raise
+        # One alone would wait twice for the same lock, and past the deadline.
+        if len(money) > 1:
+            try:
+                return await self._write_together(money)
+            except Exception as error:
+                if is_away(error) and not is_held_up(error):
+                    raise
         taken: Taken = {}
         held_up: set[int] = set()
         for update in money:

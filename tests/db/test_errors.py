@@ -1,18 +1,20 @@
 """What the two engines really raise, and what we take it for."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 import db.engine
 from db.engine import Database
-from db.errors import is_away, is_refusal
+from db.errors import is_away, is_held_up, is_refusal
 from db.tables import ORIGIN, StripeEvent, User
-from tests.support.rows import add_user
+from tests.support.obstacles import refusing
+from tests.support.rows import INCOMPRESSIBLE, add_user
 
 EVENT: dict[str, Any] = {
     "id": "e1",
@@ -61,6 +63,7 @@ async def test_a_value_that_breaks_a_constraint_is_refused(
         pytest.param(User, {"id": "u2", "telegram_id": 1 << 63}, id="above 64 bits"),
         pytest.param(User, {"id": "u2", "username": "a\0b"}, id="NUL"),
         pytest.param(User, {"id": "u2", "username": "\ud800"}, id="lone surrogate"),
+        pytest.param(StripeEvent, EVENT | {"event_id": INCOMPRESSIBLE}, id="too long for an index"),
     ],
 )
 async def test_a_value_that_does_not_fit_is_refused(
@@ -89,6 +92,44 @@ async def test_a_lock_held_by_another_is_no_refusal(database: Database, impatien
                 await add_user(other, telegram_id=77)
     assert is_away(caught.value)
     assert not is_refusal(caught.value)
+    assert is_held_up(caught.value) is not database.is_sqlite
+
+
+async def test_a_plain_exception_of_a_trigger_is_a_refusal(postgresql_database: Database) -> None:
+    async with refusing(postgresql_database, "INSERT", "users", sqlstate="P0001"):
+        with pytest.raises(DBAPIError) as caught:
+            async with postgresql_database.transaction() as session:
+                await add_user(session, telegram_id=77)
+    assert is_refusal(caught.value)
+    assert not is_away(caught.value)
+
+
+async def test_of_two_that_wait_for_each_other_one_is_held_up(postgresql_database: Database) -> None:
+    async with postgresql_database.transaction() as session:
+        user_ids = [await add_user(session) for _ in range(2)]
+    barrier = asyncio.Barrier(2)
+
+    async def lock(first: str, second: str) -> None:
+        async with postgresql_database.transaction() as session:
+            # PostgreSQL looks for a circle when a wait has lasted so long.
+            await session.execute(text("SET LOCAL deadlock_timeout = '10ms'"))
+            await session.execute(select(User).where(User.id == first).with_for_update())
+            await barrier.wait()
+            await session.execute(select(User).where(User.id == second).with_for_update())
+
+    ended = await asyncio.gather(lock(*user_ids), lock(*reversed(user_ids)), return_exceptions=True)
+    (error,) = [each for each in ended if each is not None]
+    assert "deadlock" in str(error)
+    assert is_held_up(error)
+    assert is_away(error)
+
+
+async def test_a_statement_that_the_server_ends_is_held_up(postgresql_database: Database) -> None:
+    with pytest.raises(DBAPIError, match="canceling statement") as caught:
+        async with postgresql_database.transaction() as session:
+            await session.execute(text("SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60)"))
+    assert is_held_up(caught.value)
+    assert is_away(caught.value)
 
 
 async def test_a_full_pool_is_no_refusal(impatient: Database) -> None:
@@ -103,6 +144,7 @@ async def test_a_connection_that_the_server_ends_is_no_refusal(postgresql_databa
         async with postgresql_database.transaction() as session:
             await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
     assert is_away(caught.value)
+    assert not is_held_up(caught.value)
     async with postgresql_database.transaction() as session:
         assert await session.scalar(text("SELECT 1")) == 1
 

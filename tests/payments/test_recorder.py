@@ -8,20 +8,22 @@ import pytest
 from sqlalchemy import select, text
 
 from db.tables import QuarantinedUpdate
+from payments.incoming import read_money
 from payments.notices import Notice
-from payments.recorder import Recorder
+from payments.recorder import Recorder, Taken
 from tests.support.desk import Desk, counts, dump
 from tests.support.logs import logged
 from tests.support.money import ADMIN_CHAT_ID, STRANGER, charge, charge_update, refund, refund_update
 from tests.support.obstacles import breaking_off, locked, refusing
-from tests.support.rows import add_other_services_event
-from tests.support.waiting import until
+from tests.support.rows import INCOMPRESSIBLE, add_other_services_event
+from tests.support.statements import statements
+from tests.support.waiting import WAIT_SECONDS, until
 
 CHARGE_UPDATE = charge_update(charge(), 11)
 REFUND_UPDATE = refund_update(refund(charge()), 13)
 
 
-def _unreadable(update_id: int, charge_id: str = "nul\0 and lone \ud800") -> dict[str, Any]:
+def _unreadable(update_id: int, charge_id: str = "nul\0") -> dict[str, Any]:
     return charge_update(charge(charge_id, payer=STRANGER), update_id)
 
 
@@ -45,8 +47,11 @@ async def test_a_batch_is_on_record_when_it_returns(desk: Desk, recorder: Record
 
 
 @pytest.mark.criterion("E3", "E4")
-async def test_what_cannot_be_read_is_kept_raw_and_the_rest_is_recorded(desk: Desk, recorder: Recorder) -> None:
-    bad = _unreadable(12)
+@pytest.mark.parametrize("charge_id", ["nul\0 and lone \ud800", INCOMPRESSIBLE], ids=["text", "length in bytes"])
+async def test_what_cannot_be_read_is_kept_raw_and_the_rest_is_recorded(
+    desk: Desk, recorder: Recorder, charge_id: str
+) -> None:
+    bad = _unreadable(12, charge_id)
     facts = await recorder.record([CHARGE_UPDATE, bad, REFUND_UPDATE])
     assert facts.pop(12) is None
     assert facts.keys() == {11, 13}
@@ -129,6 +134,51 @@ async def test_a_database_that_hangs_is_given_up_in_time_and_taken_up_again(desk
     assert (await counts(desk.database))["stripe_events"] == 1
     gc.collect()
     assert complaints == []
+
+
+@pytest.mark.criterion("C1", "E2")
+async def test_a_write_that_ends_after_its_deadline_counts_at_the_next_poll(desk: Desk, database_url: str) -> None:
+    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], record_seconds=0.1)
+    facts: Taken = {}
+
+    async def is_recorded() -> bool:
+        facts.update(await recorder.record([CHARGE_UPDATE]))
+        return bool(facts)
+
+    with statements(desk.database) as said:
+        async with locked(desk.database, database_url, "stripe_events"):
+            assert await recorder.record([CHARGE_UPDATE]) == {}
+        await until(is_recorded)
+    assert facts == {11: read_money(CHARGE_UPDATE)}
+    assert sum(each.startswith("INSERT INTO stripe_events") for each in said) == 1
+    assert (await counts(desk.database))["stripe_events"] == 1
+
+
+@pytest.mark.criterion("I9")
+async def test_one_deadline_is_kept_over_the_write_in_flight_and_the_next_one(
+    desk: Desk, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], record_seconds=0.1)
+    waits: list[tuple[float, float]] = []
+    real = asyncio.wait
+
+    async def wait(tasks: set[asyncio.Task[Taken]], *, timeout: float) -> Any:  # noqa: ASYNC109 - asyncio.wait's own
+        waits.append((asyncio.get_running_loop().time(), timeout))
+        return await real(tasks, timeout=timeout)
+
+    async def is_in_flight() -> bool:
+        return bool(waits)
+
+    async with locked(desk.database, database_url, "stripe_events"):
+        assert await recorder.record([CHARGE_UPDATE]) == {}
+        recorder._record_seconds = WAIT_SECONDS
+        monkeypatch.setattr(asyncio, "wait", wait)
+        recording = asyncio.create_task(recorder.record([CHARGE_UPDATE, REFUND_UPDATE]))
+        await until(is_in_flight)
+    assert (await recording).keys() == {11, 13}
+    (first_at, first_seconds), (second_at, second_seconds) = waits
+    went_by = second_at - first_at
+    assert first_seconds - second_seconds > went_by / 2
 
 
 @pytest.mark.criterion("E2", "I10")

@@ -3,15 +3,22 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from db.engine import Database
+from db.tables import User
 
 
 @asynccontextmanager
-async def refusing(database: Database, operation: str, table: str) -> AsyncIterator[None]:
-    """Let a trigger refuse every `operation` (INSERT, UPDATE) on a table in the block, as a broken rule would."""
-    await _run(database, *_trigger(database, operation, table, "RAISE EXCEPTION 'no' USING ERRCODE = '23514';"))
+async def refusing(
+    database: Database, operation: str, table: str, *, when: str | None = None, sqlstate: str = "23514"
+) -> AsyncIterator[None]:
+    """Let a trigger refuse every `operation` (INSERT, UPDATE) on a table in the block, as a broken rule would.
+
+    `when` is a condition on the NEW row; `sqlstate` is what PostgreSQL raises, a plain RAISE EXCEPTION is P0001.
+    """
+    words = f"RAISE EXCEPTION 'no' USING ERRCODE = '{sqlstate}';"
+    await _run(database, *_trigger(database, operation, table, words, when))
     yield
     await _run(database, f"DROP TRIGGER obstacle{'' if database.is_sqlite else f' ON {table}'}")
 
@@ -39,14 +46,28 @@ async def locked(database: Database, url: str, table: str) -> AsyncIterator[None
         await other.dispose()
 
 
-def _trigger(database: Database, operation: str, table: str, words: str) -> list[str]:
-    create = f"CREATE TRIGGER obstacle BEFORE {operation} ON {table}"
+@asynccontextmanager
+async def locked_user(url: str, telegram_id: int) -> AsyncIterator[None]:
+    """Lock one user's row of PostgreSQL from another connection in the block, as another service may."""
+    other = Database(url)
+    try:
+        async with other.transaction() as session:
+            await session.execute(select(User.id).where(User.telegram_id == telegram_id).with_for_update())
+            yield
+    finally:
+        await other.dispose()
+
+
+def _trigger(database: Database, operation: str, table: str, words: str, when: str | None = None) -> list[str]:
+    create = f"CREATE TRIGGER obstacle BEFORE {operation} ON {table} FOR EACH ROW"
+    if when is not None:
+        create += f" WHEN ({when})"
     if database.is_sqlite:
         return [f"{create} BEGIN SELECT RAISE(ABORT, 'no'); END"]
     body = f"BEGIN {words} RETURN NEW; END"
     return [
         f"CREATE OR REPLACE FUNCTION obstacle() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$",
-        f"{create} FOR EACH ROW EXECUTE FUNCTION obstacle()",
+        f"{create} EXECUTE FUNCTION obstacle()",
     ]
 
 

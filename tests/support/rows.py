@@ -1,10 +1,15 @@
 """Rows that many tests need."""
 
+from typing import Final
+
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import EventStatus, StripeEvent, User, new_id
 from tests.support.clock import START
+
+INCOMPRESSIBLE: Final = "".join(chr(0x4E00 + number * 7919 % 20_000) for number in range(1024))
+"""1,024 characters, 3,072 bytes: more than PostgreSQL's index takes of one value (2,704), packed or not."""
 
 
 async def add_user(session: AsyncSession, telegram_id: int | None = None) -> str:
