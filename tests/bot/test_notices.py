@@ -128,6 +128,16 @@ def test_a_refund_without_a_reason_says_nothing_of_one() -> None:
     assert with_reason == without + "\nReason: x"
 
 
+@pytest.mark.criterion("R6")
+def test_the_refund_of_what_never_opened_anything_does_not_say_that_something_is_closed() -> None:
+    facts = _facts(Notice.REFUNDED, "x")
+    assert "what it opened is closed" in RENDERER.render(Notice.REFUNDED, facts, None)
+    never = RENDERER.render(Notice.REFUNDED, facts | {"was_granted": False}, None)
+    assert "was given back." in never
+    assert "closed" not in never
+    assert never.endswith("Reason: x")
+
+
 def test_a_payment_that_came_to_be_known_when_its_time_was_over_says_so() -> None:
     over = (START - timedelta(days=3)).isoformat()
     text = RENDERER.render(Notice.GRANTED, _facts(Notice.GRANTED, "x") | {"access": [("premium", over)]}, None)

@@ -12,6 +12,7 @@ from db.engine import Database
 from db.tables import EventStatus, Outcome
 from payments import events
 from payments.errors import RefundRefusal, RefundRefusedError
+from payments.incoming import Person
 from payments.notices import Notice
 from payments.refund_sender import LEASE_SECONDS, RefundSender
 from payments.worker import AWAY_ATTEMPTS_MAX, Worker
@@ -27,14 +28,14 @@ ADMIN_ID: Final = 42
 METHOD: Final = "refundStarPayment"
 
 
-async def _sell(desk: Desk, telegram: SandboxClient) -> str:
-    """Let Telegram have a charge of the buyer's, and the desk too; return the charge id."""
-    await telegram.add_person("Buyer", id=BUYER.telegram_id)
-    sold = charge()
+async def _sell(desk: Desk, telegram: SandboxClient, buyer: Person = BUYER) -> str:
+    """Let Telegram have a charge of a buyer's, and the desk too; return the charge id."""
+    await telegram.add_person("Buyer", id=buyer.telegram_id)
+    sold = charge(payer=buyer)
     (charge_id,) = await telegram.add_past_payments(
-        [PastPayment(BUYER.telegram_id, sold.payload, sold.amount, sold.happened_at)]
+        [PastPayment(buyer.telegram_id, sold.payload, sold.amount, sold.happened_at)]
     )
-    await desk.take(charge(charge_id))
+    await desk.take(charge(charge_id, payer=buyer))
     return charge_id
 
 
@@ -244,6 +245,46 @@ async def test_while_telegram_is_away_a_refund_is_tried_with_growing_pauses_then
     assert (await desk.event(f"refund:{charge_id}")).outcome == Outcome.REFUNDED
     assert (Notice.REFUND_DONE, ADMIN_ID) in await desk.told(f"refund:{charge_id}")
     assert await _refunds_at_telegram(telegram) == 1
+
+
+@pytest.mark.criterion("E1")
+async def test_while_telegram_asks_for_a_pause_no_refund_is_sent_and_charges_are_settled(
+    desk: Desk, worker: Worker, telegram: SandboxClient
+) -> None:
+    refunds = []
+    for buyer in (BUYER, STRANGER):
+        charge_id = await _sell(desk, telegram, buyer)
+        refunds.append((await desk.ask_refund(charge_id)).event_id)
+        desk.clock.advance(seconds=1)
+    await desk.record(charge("another"))
+    await telegram.add_fault(FaultKind.RETRY_AFTER, METHOD, retry_after_seconds=33)
+    assert await worker.work_once() == 3
+    asked = await desk.event(refunds[0])
+    assert (asked.status, asked.attempts, asked.claimed_until) == (EventStatus.PENDING, 0, None)
+    assert asked.due_at == desk.clock() + timedelta(seconds=33)
+    assert len(await telegram.calls(METHOD)) == 1
+    assert (await desk.event("another")).outcome == Outcome.GRANTED
+    desk.clock.advance(seconds=32)
+    assert await worker.work_once() == 0
+    desk.clock.advance(seconds=1)
+    assert await worker.work_once() == 2
+    assert [(await desk.event(event_id)).outcome for event_id in refunds] == 2 * [Outcome.REFUNDED]
+    assert await _refunds_at_telegram(telegram) == 2
+
+
+async def test_a_start_settles_charges_and_leaves_refunds_which_ask_telegram_to_the_loop(
+    desk: Desk, worker: Worker, telegram: SandboxClient
+) -> None:
+    charge_id = await _sell(desk, telegram)
+    await desk.ask_refund(charge_id)
+    # As the process that died while it called.
+    assert await worker._sender._claim(f"refund:{charge_id}") is not None
+    await desk.record(charge("another"))
+    await worker.catch_up()
+    assert (await desk.event("another")).outcome == Outcome.GRANTED
+    assert await telegram.calls(METHOD) == []
+    assert await worker.work_once() == 1
+    assert (await desk.event(f"refund:{charge_id}")).outcome == Outcome.REFUNDED
 
 
 @pytest.mark.criterion("S2")

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from db.tables import EventStatus, Outcome
+from payments import events
 from payments.catalog import Catalog
 from payments.incoming import ChargeFact, RefundFact
 from payments.notices import Notice
@@ -117,6 +118,19 @@ async def test_what_cannot_be_honoured_is_given_back_once(desk: Desk, charged: C
     assert (held is not None) is (reason == "held_for_life")
 
 
+@pytest.mark.criterion("C3")
+@pytest.mark.parametrize("order_of_settling", ["M L", "L M"])
+async def test_days_paid_before_access_for_life_are_not_given_back_in_whatever_order_both_are_settled(
+    desk: Desk, order_of_settling: str
+) -> None:
+    await desk.record(charge("M", "month"), charge("L", "life", at=desk.clock.advance(minutes=1)))
+    for event_id in order_of_settling.split():
+        await desk.settle(event_id)
+    assert [(await desk.event(event_id)).outcome for event_id in ("M", "L")] == 2 * [Outcome.GRANTED]
+    assert await desk.expires_at() is None
+    assert await desk.told() == 2 * [(Notice.GRANTED, BUYER_CHAT_ID)]
+
+
 @GIVEN_BACK
 async def test_a_charge_is_not_parked_for_ever_when_it_turns_out_to_be_given_back(
     desk: Desk, charged: ChargeFact, reason: str
@@ -139,6 +153,26 @@ async def test_what_was_set_aside_can_be_refunded(desk: Desk, payload: str) -> N
     await desk.settle("refund:charge-1", confirmed=True)
     event = await desk.event("charge-1")
     assert (event.status, event.outcome, event.processed_at) == (EventStatus.PROCESSED, Outcome.REFUNDED, desk.clock())
+    ((notice, chat_id, facts),) = await desk.notices("refund:charge-1")
+    assert (notice, chat_id, facts["was_granted"]) == (Notice.REFUNDED, BUYER_CHAT_ID, False)
+
+
+async def test_another_programs_charge_that_failures_had_parked_stays_parked_and_can_be_refunded(desk: Desk) -> None:
+    await desk.record(charge(payload="another program's"))
+    async with desk.database.transaction() as session:
+        event = await events.lock(session, "charge-1")
+        assert event is not None
+        while events.fail(event, "why", desk.clock(), jitter=0):
+            pass
+    await desk.retry("charge-1")
+    settled = await desk.settle("charge-1")
+    assert settled is not None
+    assert (settled.status, settled.outcome, settled.due_at) == (EventStatus.FAILED, Outcome.PARKED, None)
+    assert settled.error == "another_program"
+    assert await desk.told("charge-1") == [(Notice.FOREIGN, ADMIN_CHAT_ID)]
+    await desk.ask_refund("charge-1")
+    await desk.settle("refund:charge-1", confirmed=True)
+    assert (await desk.event("charge-1")).outcome == Outcome.REFUNDED
 
 
 @pytest.mark.criterion("R3")

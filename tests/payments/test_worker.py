@@ -12,7 +12,7 @@ from payments.catalog import Catalog
 from payments.incoming import Person
 from payments.notices import Notice
 from payments.settlement import Settlement
-from payments.worker import BATCH_MAX, Worker
+from payments.worker import BATCH_MAX, HELD_SECONDS, Worker
 from tests.support.desk import Desk, dump
 from tests.support.logs import logged
 from tests.support.money import ADMIN_CHAT_ID, BUYER, SIGNER, STRANGER, TOKEN, charge, plan, refund
@@ -93,6 +93,39 @@ async def test_one_that_fails_does_not_hold_up_the_next(desk: Desk, worker: Work
     assert "InvalidEntitlementTypeError" in (event.error or "")
     assert await desk.access() is None
     assert await desk.holds(person=STRANGER)
+
+
+@pytest.mark.criterion("E5", "O6")
+async def test_a_failure_that_cannot_even_be_noted_holds_up_neither_the_others_nor_the_loop(
+    desk: Desk, worker: Worker
+) -> None:
+    await desk.record(charge("a"), charge("b", payer=STRANGER))
+    with logged("ERROR") as records:
+        async with refusing(desk.database, "UPDATE", "stripe_events", when="NEW.event_id = 'a'"):
+            running = asyncio.create_task(worker.loop.run())
+            await until(lambda: _is_settled(desk, "b"))
+        worker.loop.stop()
+        await running
+    (said,) = [record for record in records if "left alone" in record["message"]]
+    assert said["extra"]["event_id"] == "a"
+    assert said["exception"] is not None
+    assert await worker.work_once() == 0
+    event = await desk.event("a")
+    assert (event.status, event.attempts, event.error) == (EventStatus.PENDING, 0, None)
+    desk.clock.advance(seconds=HELD_SECONDS)
+    worker = Worker(desk.database, desk.settlement, worker._sender, desk.clock, on_progress=lambda: None)
+    assert await worker.work_once() == 1
+    assert await desk.holds()
+
+
+async def test_a_stop_leaves_the_rest_of_a_batch_to_the_next_start(desk: Desk, worker: Worker) -> None:
+    await desk.record(*(charge(str(number)) for number in range(3)))
+    next_worker = Worker(desk.database, desk.settlement, worker._sender, desk.clock, on_progress=lambda: None)
+    worker._on_progress = worker.loop.stop
+    await worker.loop.run()
+    assert [await _is_settled(desk, str(number)) for number in range(3)] == [True, False, False]
+    assert await next_worker.work_once() == 2
+    assert await desk.told() == 3 * [(Notice.GRANTED, BUYER.telegram_id)]
 
 
 async def _is_away_and_the_row_as_it_was(desk: Desk, worker: Worker) -> None:
