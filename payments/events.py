@@ -199,13 +199,13 @@ def pause(attempts: int, jitter: float) -> timedelta:
 
 
 async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[str] = ()) -> Sequence[str]:
-    """Return the ids of our events that are due, the longest due first, without those in `but`."""
+    """Return the ids of our events that are due, without those in `but`: the longest due, then the oldest first."""
     query = (
         select(StripeEvent.event_id)
         .where(StripeEvent.due_at <= now, StripeEvent.origin == ORIGIN)
         .where(or_(StripeEvent.claimed_until.is_(None), StripeEvent.claimed_until <= now))
         .where(StripeEvent.event_id.not_in(but))
-        .order_by(StripeEvent.due_at, StripeEvent.event_id)
+        .order_by(StripeEvent.due_at, StripeEvent.webhook_timestamp, StripeEvent.event_id)
         .limit(limit)
     )
     return (await session.scalars(query)).all()
