@@ -59,6 +59,7 @@ async def context() -> AsyncIterator[BrowserContext]:
             viewport=SIZES["desktop"], permissions=["clipboard-read", "clipboard-write"]
         )
         context.set_default_timeout(WAIT_MS)
+        expect.set_options(timeout=WAIT_MS)
         yield context
         await browser.close()
 
