@@ -113,9 +113,7 @@ class Recorder:
                 taken |= await self._write_together([update])
             except Exception as error:
                 if is_held_up(error):
-                    logger.bind(telegram_id=payer_id).error(
-                        "the row of a user is locked: the payment waits at Telegram"
-                    )
+                    self._note_away("somebody holds a lock")
                     held_up.add(payer_id)
                 elif is_away(error):
                     raise
