@@ -75,6 +75,9 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
 
     The buyer is told by the running desk, else by the next start.
     """
+    if reason is not None and len(reason) > refunds.REASON_LENGTH_MAX:
+        console.print(f"{charge_id} is not refunded: a reason has at most {refunds.REASON_LENGTH_MAX} characters.")
+        return False
     async with open_database(settings) as database:
         try:
             async with database.transaction() as session:

@@ -1,6 +1,7 @@
 """Refunds in Stars: asked for on record. payments/refund_sender.py sends them, settlement confirms the same row."""
 
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,6 +12,9 @@ from payments import events
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.incoming import REFUND_PREFIX
 from payments.notices import Notice, money_facts, owe
+
+REASON_LENGTH_MAX: Final = 200
+"""Characters of a refund's reason: the buyer reads it in a message, below the rest."""
 
 
 async def ask(

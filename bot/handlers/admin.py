@@ -26,7 +26,6 @@ from payments.pending import list_pending, retry
 from payments.quarantine import QUARANTINE_PREFIX
 from payments.worker import Worker
 
-REFUND_REASON_LENGTH_MAX: Final = 200
 WHY_LENGTH_MAX: Final = 120
 LIST_LENGTH_MAX: Final = 3_500
 """Characters of entries in a list, with their tags: a message holds 4,096 (Bot API, sendMessage)."""
@@ -68,8 +67,8 @@ async def on_refund(
     if not charge_id.isprintable() or not 0 < len(charge_id) <= CHARGE_ID_LENGTH_MAX:
         await message.answer(words.say("refund.usage"))
         return
-    if reason is not None and len(reason) > REFUND_REASON_LENGTH_MAX:
-        await message.answer(words.say("refund.reason_too_long", length=REFUND_REASON_LENGTH_MAX))
+    if reason is not None and len(reason) > refunds.REASON_LENGTH_MAX:
+        await message.answer(words.say("refund.reason_too_long", length=refunds.REASON_LENGTH_MAX))
         return
     admin_id = sender_id(message)
     order = logger.bind(admin_id=admin_id, chat_id=message.chat.id, charge_id=charge_id)

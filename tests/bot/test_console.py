@@ -11,6 +11,7 @@ from payments.catalog import load_catalog
 from payments.incoming import ChargeFact, Person
 from payments.payload import Order, PayloadSigner
 from payments.quarantine import quarantine
+from payments.refunds import REASON_LENGTH_MAX
 from payments.settlement import Settlement
 from sandbox.history import PastPayment
 from sandbox.server import SandboxServer, running_sandbox
@@ -58,6 +59,8 @@ async def test_a_refund_from_the_command_line_needs_no_running_desk(
     async with running_sandbox(Settings(token=TOKEN)) as server:
         await server.client.add_person("Ann", id=BUYER.telegram_id, started=True)
         desk, charge_id = await _buy(server, database, clock)
+        refused = await _bot(database_url, server, "refund", charge_id, "--reason", "x" * (REASON_LENGTH_MAX + 1))
+        assert refused == (1, f"{charge_id} is not refunded: a reason has at most {REASON_LENGTH_MAX} characters.\n")
         status, printed = await _bot(database_url, server, "refund", charge_id, "--reason", "a <b>gift</b>")
         assert (status, printed) == (0, f"{charge_id}: 1 XTR given back, the access ended.\n")
         refund = await desk.event(f"refund:{charge_id}")
