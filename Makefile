@@ -17,7 +17,7 @@ setup: $(STAMP) ## make .venv and install the locked dependencies
 $(STAMP): requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Starledger needs Python 3.11 or newer; name one with: make setup PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
 
 demo: $(STAMP) ## the whole shop without a Telegram account: sandbox, bot and chat page on this machine
