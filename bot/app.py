@@ -34,6 +34,7 @@ from db.migrate import migrate
 from db.tables import StripeEvent
 from payments.catalog import Catalog, load_catalog
 from payments.checkout import CheckoutDesk
+from payments.effects import OutwardEffects
 from payments.incoming import MoneyFact
 from payments.payload import PayloadSigner
 from payments.recorder import Recorder
@@ -60,7 +61,7 @@ class Desk:
     ) -> None:
         alert_chat_ids = settings.alert_chat_ids
         signer = _signer(settings)
-        settlement = Settlement(catalog, signer, clock, alert_chat_ids)
+        settlement = Settlement(catalog, signer, clock, OutwardEffects(clock, alert_chat_ids))
         self.outbox = Outbox(bot, database, NoticeRenderer(clock).render, clock)
         sender = RefundSender(database, bot, clock)
         self.worker = Worker(database, settlement, sender, clock, on_progress=self.outbox.loop.wake)
@@ -166,7 +167,8 @@ async def process_once(settings: Settings, database: Database, event_id: str) ->
         bot = _make_bot(settings)
         stack.push_async_callback(bot.session.close)
         clock = await _clock(settings, stack)
-        settlement = Settlement(load_catalog(settings.catalog_file), _signer(settings), clock, settings.alert_chat_ids)
+        effects = OutwardEffects(clock, settings.alert_chat_ids)
+        settlement = Settlement(load_catalog(settings.catalog_file), _signer(settings), clock, effects)
         worker = Worker(database, settlement, RefundSender(database, bot, clock), clock, on_progress=lambda: None)
         return await worker.process(event_id)
 

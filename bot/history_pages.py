@@ -13,9 +13,9 @@ from bot.words import Words
 from db.engine import Database
 from db.tables import StripeEvent, User
 from payments.catalog import Catalog
+from payments.effects import BY_ITSELF
 from payments.history import Entry, Page, find_user, read_page
 from payments.payload import TELEGRAM_ID_MAX, PayloadSigner
-from payments.settlement import BY_ITSELF
 
 PAGES_MAX: Final = 100_000
 LATEST_MAX: Final = 3

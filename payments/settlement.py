@@ -3,7 +3,6 @@
 Any order and any repetition of a charge and its refund ends in the same state.
 """
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,21 +10,19 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import ORIGIN, TELEGRAM_STARS, Entitlement, EventStatus, Outcome, StripeEvent, User
+from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, Outcome, StripeEvent, User
 from entitlements.service import EntitlementService
-from payments import events, refunds
+from payments import events
 from payments.catalog import Catalog
+from payments.effects import BY_ITSELF, Effects
 from payments.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, judge
-from payments.notices import Notice, money_facts, owe, release
+from payments.notices import Notice
 from payments.payload import PayloadSigner, Reading, Verdict
 
 LATE_HOURS: Final = 1
 DELAY_DAYS_MAX: Final = 7
 SUBSCRIPTION_DAYS: Final = 30
 """The only period that Telegram sells (Bot API, createInvoiceLink: subscription_period)."""
-
-BY_ITSELF: Final = "starledger"
-"""`requested_by` of a refund that no person asked for."""
 
 
 def charge_source(charge_id: str) -> str:
@@ -39,13 +36,13 @@ def delay_source(charge_id: str) -> str:
 
 
 class Settlement:
-    """Settles events. Knows the plans, the payload's key, the time, and the chats where admins are told."""
+    """Settles events. Knows the plans, the payload's key and the time; whatever goes out is left to the `effects`."""
 
-    def __init__(self, catalog: Catalog, signer: PayloadSigner, clock: Clock, alert_chat_ids: Sequence[int]) -> None:
+    def __init__(self, catalog: Catalog, signer: PayloadSigner, clock: Clock, effects: Effects) -> None:
         self._catalog = catalog
         self._signer = signer
         self._clock = clock
-        self._alert_chat_ids = tuple(alert_chat_ids)
+        self._effects = effects
 
     async def settle(self, session: AsyncSession, event_id: str, *, confirmed: bool = False) -> StripeEvent | None:
         """Bring an event to its end, or leave it where it ended before; None: there is no such event of ours.
@@ -77,9 +74,9 @@ class Settlement:
         """Tell the admins, and the buyer of a charge, that an event is parked."""
         user = await session.get_one(User, event.customer_id)
         # Again when it is parked again: whoever took it up waits to hear of it.
-        await self._tell_admins(session, Notice.PARKED, event, user, reason, again=True)
+        await self._effects.tell_admins(session, Notice.PARKED, event, user, reason, again=True)
         if event.refund_of is None:
-            await self._tell_buyer(session, Notice.WAITING, event, user)
+            await self._effects.tell_buyer(session, Notice.WAITING, event, user)
 
     async def _settle_charge(self, session: AsyncSession, event: StripeEvent) -> None:
         user = await session.get_one(User, event.customer_id)
@@ -89,7 +86,7 @@ class Settlement:
         if refund is not None and not _is_at_telegram(refund):
             refund = None
         if refund is not None and (mismatch := _mismatch(refund, event)) is not None:
-            await self._tell_admins(session, Notice.PARKED, refund, user, mismatch)
+            await self._effects.tell_admins(session, Notice.PARKED, refund, user, mismatch)
             refund = None
         judgement = await self._judge(session, event, user.telegram_id)
         if isinstance(judgement, Granted):
@@ -129,7 +126,8 @@ class Settlement:
         if granted.order.subscription:
             ends_at = event.subscription_expires_at or paid_at + timedelta(days=SUBSCRIPTION_DAYS)
         service = EntitlementService(session)
-        delay_days = _delay_days(paid_at, now) if granted.order.days is not None else 0
+        gives_time_back = self._effects.gives_time_back and granted.order.days is not None
+        delay_days = _delay_days(paid_at, now) if gives_time_back else 0
         for entitlement in granted.plan.entitlements:
             await service.grant_entitlement(
                 user.id,
@@ -151,14 +149,7 @@ class Settlement:
                 )
         events.close(event, Outcome.GRANTED, now)
         if refund is None:
-            query = select(Entitlement).where(
-                Entitlement.user_id == user.id, Entitlement.entitlement_type.in_(granted.plan.entitlements)
-            )
-            access = [
-                (each.entitlement_type, each.expires_at.isoformat() if each.expires_at else None)
-                for each in await session.scalars(query, execution_options={"populate_existing": True})
-            ]
-            await self._tell_buyer(session, Notice.GRANTED, event, user, title=granted.plan.title, access=access)
+            await self._effects.tell_granted(session, event, user, granted.plan)
 
     async def _decline(
         self, session: AsyncSession, event: StripeEvent, user: User, judgement: Foreign | Parked | GivenBack
@@ -166,13 +157,14 @@ class Settlement:
         match judgement:
             case Foreign(reason):
                 events.set_aside(event, Outcome.FOREIGN, reason)
-                await self._tell_admins(session, Notice.FOREIGN, event, user, reason)
+                await self._effects.tell_admins(session, Notice.FOREIGN, event, user, reason)
             case Parked(reason):
                 await self.park(session, event, reason)
             case GivenBack(reason):
-                events.set_aside(event, None, reason)
-                await refunds.open_refund(session, event, reason=reason, requested_by=BY_ITSELF, now=self._clock())
-                await self._tell_buyer(session, Notice.GIVING_BACK, event, user, reason=reason)
+                if await self._effects.give_back(session, event, user, reason):
+                    events.set_aside(event, None, reason)
+                else:
+                    await self.park(session, event, reason)
 
     async def _settle_refund(self, session: AsyncSession, refund: StripeEvent) -> None:
         now = self._clock()
@@ -190,50 +182,13 @@ class Settlement:
             elif charge.status == EventStatus.FAILED:
                 events.close(charge, Outcome.REFUNDED, now)
         events.close(refund, Outcome.REFUNDED, now)
-        await release(session, Notice.REFUND_DONE, refund.event_id, now)
+        await self._effects.tell_asker(session, refund)
         user = await session.get_one(User, refund.customer_id)
         told = None if refund.requested_by == BY_ITSELF else refund.reason
         was_granted = charge is not None and charge.outcome == Outcome.GRANTED
-        await self._tell_buyer(session, Notice.REFUNDED, refund, user, reason=told, was_granted=was_granted)
+        await self._effects.tell_buyer(session, Notice.REFUNDED, refund, user, reason=told, was_granted=was_granted)
         if refund.requested_by == events.ASKED_OUTSIDE:
-            await self._tell_admins(session, Notice.REFUNDED_OUTSIDE, refund, user, None)
-
-    async def _tell_buyer(
-        self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, **facts: object
-    ) -> None:
-        if user.telegram_id is not None:
-            await owe(
-                session,
-                notice,
-                event_id=event.event_id,
-                chat_id=user.telegram_id,
-                facts=money_facts(event) | facts,
-                now=self._clock(),
-            )
-
-    async def _tell_admins(
-        self,
-        session: AsyncSession,
-        notice: Notice,
-        event: StripeEvent,
-        user: User,
-        reason: str | None,
-        *,
-        again: bool = False,
-    ) -> None:
-        facts = money_facts(event) | {"buyer": user.telegram_id, "reason": reason}
-        if notice is Notice.PARKED:
-            facts["retry_id"] = event.event_id
-        for chat_id in self._alert_chat_ids:
-            await owe(
-                session,
-                notice,
-                event_id=event.event_id,
-                chat_id=chat_id,
-                facts=facts,
-                now=self._clock(),
-                again=again,
-            )
+            await self._effects.tell_admins(session, Notice.REFUNDED_OUTSIDE, refund, user)
 
 
 def _is_at_telegram(refund: StripeEvent) -> bool:

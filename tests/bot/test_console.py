@@ -8,6 +8,7 @@ import pytest
 
 from db.engine import Database
 from payments.catalog import load_catalog
+from payments.effects import OutwardEffects
 from payments.incoming import ChargeFact, Person
 from payments.payload import Order, PayloadSigner
 from payments.quarantine import quarantine
@@ -48,7 +49,7 @@ async def _buy(server: SandboxServer, database: Database, clock: FakeClock, *, a
     [charge_id] = await server.client.add_past_payments(
         [PastPayment(user_id=BUYER.telegram_id, payload=payload, stars=amount, at=clock())]
     )
-    desk = Desk(database, clock, Settlement(load_catalog(CATALOG_FILE), signer, clock, []))
+    desk = Desk(database, clock, Settlement(load_catalog(CATALOG_FILE), signer, clock, OutwardEffects(clock, [])))
     await desk.take(ChargeFact(charge_id, BUYER, amount, "XTR", payload, clock()))
     return desk, charge_id
 

@@ -9,6 +9,7 @@ from db.engine import Database
 from db.tables import EntitlementGrant, EventStatus, Outcome
 from entitlements.fold import SLACK
 from payments.catalog import Catalog
+from payments.effects import OutwardEffects
 from payments.incoming import ChargeFact, RefundFact
 from payments.notices import Notice
 from payments.payload import PayloadSigner
@@ -170,7 +171,9 @@ async def test_a_retired_plan_is_still_honoured(desk: Desk) -> None:
 @pytest.mark.criterion("C4")
 async def test_what_was_signed_is_delivered_after_the_plan_has_changed(desk: Desk) -> None:
     changed = Catalog({"month": replace(plan("month"), price_stars=999, days=1)})
-    desk = Desk(desk.database, desk.clock, Settlement(changed, SIGNER, desk.clock, [ADMIN_CHAT_ID]))
+    desk = Desk(
+        desk.database, desk.clock, Settlement(changed, SIGNER, desk.clock, OutwardEffects(desk.clock, [ADMIN_CHAT_ID]))
+    )
     event = await desk.take(charge())
     assert event.outcome == Outcome.GRANTED
     assert await desk.expires_at() == START + 30 * DAY
@@ -183,7 +186,9 @@ def _renewal(number: int) -> ChargeFact:
 
 
 async def test_a_renewal_under_a_lost_key_is_known_by_an_equal_settled_charge(desk: Desk) -> None:
-    await Desk(desk.database, desk.clock, Settlement(CATALOG, LOST_SIGNER, desk.clock, [])).take(_renewal(0))
+    await Desk(
+        desk.database, desk.clock, Settlement(CATALOG, LOST_SIGNER, desk.clock, OutwardEffects(desk.clock, []))
+    ).take(_renewal(0))
     desk.clock.advance(days=30)
     assert (await desk.take(_renewal(1))).outcome == Outcome.GRANTED
     assert await desk.expires_at() == START + 60 * DAY + SLACK

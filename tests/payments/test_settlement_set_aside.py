@@ -8,6 +8,7 @@ import pytest
 from db.tables import EventStatus, Outcome
 from payments import events
 from payments.catalog import Catalog
+from payments.effects import OutwardEffects
 from payments.incoming import ChargeFact, RefundFact
 from payments.notices import Notice
 from payments.payload import PayloadSigner
@@ -24,7 +25,9 @@ FORGED = PayloadSigner("1000001:not-the-token").sign(order("life"))
 def _without(desk: Desk, code: str) -> Desk:
     """Return the desk with a catalog that lacks a plan."""
     catalog = Catalog({key: sold for key, sold in CATALOG.plans.items() if key != code})
-    return Desk(desk.database, desk.clock, Settlement(catalog, SIGNER, desk.clock, [ADMIN_CHAT_ID]))
+    return Desk(
+        desk.database, desk.clock, Settlement(catalog, SIGNER, desk.clock, OutwardEffects(desk.clock, [ADMIN_CHAT_ID]))
+    )
 
 
 @pytest.mark.criterion("S12", "C4", "C5", "S1")

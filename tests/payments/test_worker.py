@@ -9,6 +9,7 @@ from db.errors import is_away
 from db.tables import EventStatus, Outcome
 from payments import events
 from payments.catalog import Catalog
+from payments.effects import OutwardEffects
 from payments.incoming import Person
 from payments.notices import Notice
 from payments.settlement import Settlement
@@ -84,7 +85,7 @@ async def test_what_keeps_failing_is_parked_and_goes_on_when_it_is_taken_up(desk
 @pytest.mark.criterion("E5")
 async def test_one_that_fails_does_not_hold_up_the_next(desk: Desk, worker: Worker) -> None:
     absurd = Catalog({"month": plan("month"), "bundle": replace(plan("bundle"), entitlements=("premium", "No Type"))})
-    settlement = Settlement(absurd, SIGNER, desk.clock, [ADMIN_CHAT_ID])
+    settlement = Settlement(absurd, SIGNER, desk.clock, OutwardEffects(desk.clock, [ADMIN_CHAT_ID]))
     worker = Worker(desk.database, settlement, worker._sender, desk.clock, on_progress=lambda: None)
     await desk.record(charge("a", "bundle"), charge("b", "month", payer=STRANGER))
     assert await worker.work_once() == 2

@@ -19,6 +19,7 @@ from db.engine import Database
 from payments import events
 from payments.catalog import Catalog
 from payments.checkout import CheckoutDesk
+from payments.effects import OutwardEffects
 from payments.incoming import bears_money, read_money
 from payments.payload import PayloadSigner
 from payments.refund_sender import RefundSender
@@ -60,7 +61,7 @@ class Chats:
         self.signer = PayloadSigner(server.token)
         self.is_clock_broken = False
         self._now = server.world.clock.now
-        settlement = Settlement(catalog, self.signer, self.clock, [people.desk.id])
+        settlement = Settlement(catalog, self.signer, self.clock, OutwardEffects(self.clock, [people.desk.id]))
         self._outbox = Outbox(bot, database, NoticeRenderer(self.clock).render, self.clock)
         sender = RefundSender(database, bot, self.clock)
         self.worker = Worker(database, settlement, sender, self.clock, on_progress=self._outbox.loop.wake)

@@ -11,6 +11,7 @@ from db.engine import Database
 from db.tables import Base, Entitlement, OutboxMessage, StripeEvent, User
 from entitlements import EntitlementService
 from payments import events, pending, refunds
+from payments.effects import OutwardEffects
 from payments.incoming import MoneyFact, Person
 from payments.notices import Notice
 from payments.pending import Retry
@@ -27,7 +28,7 @@ class Desk:
     def __init__(self, database: Database, clock: FakeClock, settlement: Settlement | None = None) -> None:
         self.database = database
         self.clock = clock
-        self.settlement = settlement or Settlement(CATALOG, SIGNER, clock, [ADMIN_CHAT_ID])
+        self.settlement = settlement or Settlement(CATALOG, SIGNER, clock, OutwardEffects(clock, [ADMIN_CHAT_ID]))
 
     async def record(self, *facts: MoneyFact) -> None:
         async with self.database.transaction() as session:

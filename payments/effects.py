@@ -1,0 +1,168 @@
+"""What settling does beyond the desk's own books: people are told, and money that cannot be kept goes back.
+
+Each effect is a row in the caller's transaction, tried after its commit (bot/outbox.py, payments/refund_sender.py).
+A rebuild settles the past a second time, and with `NoEffects`: all of it has been said and sent before.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final, Protocol
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.clock import Clock
+from db.tables import Entitlement, StripeEvent, User
+from payments import refunds
+from payments.catalog import Plan
+from payments.notices import Notice, money_facts, owe, release
+
+BY_ITSELF: Final = "starledger"
+"""`requested_by` of a refund that no person asked for."""
+
+TOLD_DAYS_MAX: Final = 7
+"""A charge that is recorded later than that is old news: its buyer is not told that it was granted."""
+
+
+class Effects(Protocol):
+    """The outward effects of a settlement. The caller holds the user's lock."""
+
+    gives_time_back: bool
+    """Whether the time that a late settlement took from a buyer is given back."""
+
+    async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
+        """Tell the buyer what a charge has opened, and until when."""
+
+    async def tell_buyer(
+        self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, **facts: object
+    ) -> None:
+        """Tell the event's user; a notice with its facts (payments/notices.py)."""
+
+    async def tell_admins(
+        self,
+        session: AsyncSession,
+        notice: Notice,
+        event: StripeEvent,
+        user: User,
+        reason: str | None = None,
+        *,
+        again: bool = False,
+    ) -> None:
+        """Alert the admins, once for an event and a notice unless `again`."""
+
+    async def tell_asker(self, session: AsyncSession, refund: StripeEvent) -> None:
+        """Tell the admin who asked for a refund that it is done."""
+
+    async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:
+        """Have a charge refunded and tell its buyer so; False: nothing goes back by itself, an admin decides."""
+
+
+class OutwardEffects:
+    """The effects of a desk that is open: they are put on record, due at once."""
+
+    gives_time_back = True
+
+    def __init__(self, clock: Clock, alert_chat_ids: Sequence[int]) -> None:
+        """Prepare; `alert_chat_ids` are the chats where admins are told."""
+        self._clock = clock
+        self._alert_chat_ids = tuple(alert_chat_ids)
+
+    async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
+        """Owe the notice, unless the charge came to us as old news."""
+        if _is_old_news(charge):
+            return
+        query = select(Entitlement).where(
+            Entitlement.user_id == user.id, Entitlement.entitlement_type.in_(plan.entitlements)
+        )
+        access = [
+            (each.entitlement_type, each.expires_at.isoformat() if each.expires_at else None)
+            for each in await session.scalars(query, execution_options={"populate_existing": True})
+        ]
+        await self.tell_buyer(session, Notice.GRANTED, charge, user, title=plan.title, access=access)
+
+    async def tell_buyer(
+        self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, **facts: object
+    ) -> None:
+        """Owe the notice to the user, who has a chat with the bot if there is a Telegram id."""
+        if user.telegram_id is not None:
+            await owe(
+                session,
+                notice,
+                event_id=event.event_id,
+                chat_id=user.telegram_id,
+                facts=money_facts(event) | facts,
+                now=self._clock(),
+            )
+
+    async def tell_admins(
+        self,
+        session: AsyncSession,
+        notice: Notice,
+        event: StripeEvent,
+        user: User,
+        reason: str | None = None,
+        *,
+        again: bool = False,
+    ) -> None:
+        """Owe the notice to each chat where admins are told."""
+        facts = money_facts(event) | {"buyer": user.telegram_id, "reason": reason}
+        if notice is Notice.PARKED:
+            facts["retry_id"] = event.event_id
+        for chat_id in self._alert_chat_ids:
+            await owe(
+                session,
+                notice,
+                event_id=event.event_id,
+                chat_id=chat_id,
+                facts=facts,
+                now=self._clock(),
+                again=again,
+            )
+
+    async def tell_asker(self, session: AsyncSession, refund: StripeEvent) -> None:
+        """Release the notice that was held until now."""
+        await release(session, Notice.REFUND_DONE, refund.event_id, self._clock())
+
+    async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:
+        """Open the refund, for the worker to send."""
+        await refunds.open_refund(session, charge, reason=reason, requested_by=BY_ITSELF, now=self._clock())
+        await self.tell_buyer(session, Notice.GIVING_BACK, charge, user, reason=reason)
+        return True
+
+
+class NoEffects:
+    """Nobody is told, nothing goes out."""
+
+    gives_time_back = False
+
+    async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
+        """Do nothing."""
+
+    async def tell_buyer(
+        self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, **facts: object
+    ) -> None:
+        """Do nothing."""
+
+    async def tell_admins(
+        self,
+        session: AsyncSession,
+        notice: Notice,
+        event: StripeEvent,
+        user: User,
+        reason: str | None = None,
+        *,
+        again: bool = False,
+    ) -> None:
+        """Do nothing."""
+
+    async def tell_asker(self, session: AsyncSession, refund: StripeEvent) -> None:
+        """Do nothing."""
+
+    async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:  # noqa: ARG002 - it is another's signature
+        """Leave the charge to an admin."""
+        return False
+
+
+def _is_old_news(charge: StripeEvent) -> bool:
+    recorded_at, paid_at = charge.created_at, charge.webhook_timestamp
+    return recorded_at is not None and paid_at is not None and recorded_at - paid_at > timedelta(days=TOLD_DAYS_MAX)

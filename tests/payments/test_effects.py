@@ -1,0 +1,78 @@
+from datetime import timedelta
+
+import pytest
+
+from db.tables import EventStatus, Outcome
+from payments.effects import NoEffects
+from payments.incoming import ChargeFact
+from payments.judgement import Reason
+from payments.notices import Notice
+from payments.settlement import Settlement
+from tests.support.clock import START
+from tests.support.desk import Desk
+from tests.support.money import BUYER, CATALOG, SIGNER, STRANGER, charge, order, refund
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def silent(desk: Desk) -> Desk:
+    """Give the desk as the rebuild has it."""
+    return Desk(desk.database, desk.clock, Settlement(CATALOG, SIGNER, desk.clock, NoEffects()))
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        charge(),
+        charge(payload="another program's"),
+        charge(payload="sl1:damaged"),
+        charge(payer=STRANGER, buyer=BUYER),
+        refund(charge()),
+    ],
+    ids=["granted", "foreign", "parked", "given back", "refunded"],
+)
+async def test_without_effects_nobody_is_told_whatever_comes(silent: Desk, fact: ChargeFact) -> None:
+    assert (await silent.take(fact)).due_at is None
+    assert await silent.told() == []
+
+
+async def test_without_effects_the_asker_of_a_refund_is_not_told_either(desk: Desk, silent: Desk) -> None:
+    await silent.take(charge())
+    asked = await desk.ask_refund("charge-1", reply_chat_id=42)
+    await silent.settle(asked.event_id, confirmed=True)
+    assert await desk.told() == [(Notice.REFUND_DONE, 42)]
+    assert await desk.due_notices() == []
+
+
+async def test_without_effects_what_would_go_back_by_itself_is_parked_and_goes_back_when_taken_up(
+    desk: Desk, silent: Desk
+) -> None:
+    event = await silent.take(charge(payer=STRANGER, payload=SIGNER.sign(order("month", BUYER))))
+    assert (event.status, event.outcome, event.error) == (EventStatus.FAILED, Outcome.PARKED, Reason.NOT_THE_BUYER)
+    await desk.retry("charge-1")
+    await desk.settle("charge-1")
+    assert (await desk.event("refund:charge-1")).due_at is not None
+
+
+async def test_without_effects_no_time_is_given_back(desk: Desk, silent: Desk) -> None:
+    desk.clock.advance(days=2)
+    await silent.take(charge())
+    assert await desk.expires_at() == START + 30 * DAY
+
+
+@pytest.mark.parametrize(("late", "is_told"), [(7 * DAY, True), (7 * DAY + timedelta(seconds=1), False)])
+async def test_a_charge_that_came_as_old_news_is_granted_and_not_told(
+    desk: Desk, late: timedelta, *, is_told: bool
+) -> None:
+    desk.clock.now = START + late
+    await desk.take(charge())
+    assert await desk.access() is not None
+    assert await desk.told() == ([(Notice.GRANTED, BUYER.telegram_id)] if is_told else [])
+
+
+async def test_a_parked_charge_that_waited_longer_is_told_after_all(desk: Desk) -> None:
+    await desk.record(charge())
+    desk.clock.advance(days=10)
+    await desk.settle("charge-1")
+    assert await desk.told() == [(Notice.GRANTED, BUYER.telegram_id)]
