@@ -29,6 +29,7 @@ _WRITTEN_ONCE: Final = (
     "is_first_recurring",
     "subscription_expires_at",
     "requested_by",
+    "ledger_seen_at",
 )
 _GRANT_WRITTEN_FOR_EVER: Final = (
     "id",

@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
     func,
     text,
 )
@@ -82,6 +83,10 @@ class User(Base):
     )
 
 
+_UNSETTLED: Final = text("status = 0")
+_UNSEEN: Final = text(f"ledger_seen_at IS NULL AND origin = '{ORIGIN}'")
+
+
 class StripeEvent(Base):
     """One audit row for each payment event of any channel; the name is that of the older services on the database."""
 
@@ -113,12 +118,23 @@ class StripeEvent(Base):
     attempts: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
     claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     error: Mapped[str | None] = mapped_column(Text)
+    # When Telegram's ledger was first seen to have it; None: not yet.
+    ledger_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
         Index("ix_stripe_events_customer_id", "customer_id"),
         Index("ix_stripe_events_status", "status"),
         Index("ix_stripe_events_created_at", "created_at"),
         Index("ix_stripe_events_due_at", "due_at"),
+        # Few rows at any time: what is not settled, in Telegram's order, and what the ledger was not seen to have.
+        Index(
+            "ix_stripe_events_unsettled",
+            "webhook_timestamp",
+            "event_id",
+            sqlite_where=_UNSETTLED,
+            postgresql_where=_UNSETTLED,
+        ),
+        Index("ix_stripe_events_unseen", "created_at", sqlite_where=_UNSEEN, postgresql_where=_UNSEEN),
     )
 
 
@@ -222,3 +238,28 @@ class Desk(Base):
     bot_id: Mapped[int] = mapped_column(BigInteger)
 
     __table_args__ = (CheckConstraint("id = 1", name="ck_desk_one_row"),)
+
+
+class LedgerReading(Base):
+    """The one row that says how far Telegram's ledger has been read, and whether a whole pass over it is wanted.
+
+    The sums are over the first `row_count` rows; `latest` holds the keys of the last of them, as JSON, by which what is
+    read again is known. While `pass_wanted_at` is set, that pass alone settles events (payments/ledger/rebuild.py).
+    """
+
+    __tablename__ = "ledger"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, default=1)
+    row_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    latest: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")
+    # What the rows add up to, what those of invoices do, and what our own rows of the same payments and refunds do.
+    nanostars: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    payment_stars: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    event_stars: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    compared_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    balance_off_nanostars: Mapped[int | None] = mapped_column(BigInteger)
+    pass_wanted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    pass_begun_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    pass_trusts_unsigned: Mapped[bool] = mapped_column(default=False, server_default=false())
+
+    __table_args__ = (CheckConstraint("id = 1", name="ck_ledger_one_row"),)

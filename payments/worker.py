@@ -21,6 +21,7 @@ from db.errors import is_away, is_held_up
 from db.tables import ORIGIN, StripeEvent
 from payments import events
 from payments.incoming import REFUND_PREFIX
+from payments.ledger.reading import Gate
 from payments.loop import DueLoop
 from payments.refund_sender import RefundSender
 from payments.settlement import Settlement
@@ -58,6 +59,7 @@ class Worker:
         # Events that this process leaves alone until then: their rows could not even be noted on.
         self._held: dict[str, datetime] = {}
         self._refunds_rest_until: datetime | None = None
+        self._gate = Gate()
 
     async def catch_up(self) -> None:
         """Begin as the one active desk: what the last one had claimed is free, and the oldest due charges are settled.
@@ -82,6 +84,8 @@ class Worker:
         now = self._clock()
         self._held = {event_id: until for event_id, until in self._held.items() if until > now}
         async with self._database.reading() as session:
+            if not await self._gate.is_open(session):
+                return []
             return await events.due(session, now, BATCH_MAX, but=self._held)
 
     async def _process_all(self, event_ids: Sequence[str]) -> None:
@@ -110,13 +114,15 @@ class Worker:
     async def process(self, event_id: str) -> StripeEvent | None:
         """Bring one event as far as it goes now, and return it; None: unknown, or under way elsewhere.
 
-        A failure is noted on the row, which waits for its next attempt. Raises SQLAlchemy's errors when the database is
-        away: the row is as it was.
+        A failure is noted on the row, which waits for its next attempt. While a whole pass over the ledger is wanted the
+        row stays as it is. Raises SQLAlchemy's errors when the database is away: the row is as it was.
         """
         try:
             async with self._database.transaction() as session:
                 event = await events.lock(session, event_id)
                 if event is None or event.origin != ORIGIN or not events.is_open(event):
+                    return event
+                if not await self._gate.is_open(session):
                     return event
                 await self._settlement.settle_open(session, event)
             if event.refund_of is not None and events.is_open(event):

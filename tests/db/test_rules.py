@@ -54,6 +54,7 @@ EVENT_ONCE: dict[str, tuple[Any, Any]] = {
     "is_first_recurring": (True, False),
     "subscription_expires_at": (NOON, LATER),
     "requested_by": ("a", "b"),
+    "ledger_seen_at": (NOON, LATER),
 }
 EVENT_MOVES = {"status", "outcome", "processed_at"}
 EVENT_FREE = {"due_at", "attempts", "claimed_until", "error"}

@@ -1,0 +1,65 @@
+"""How far Telegram's ledger has been read, and the mark that says: a whole pass over it is wanted first.
+
+Functions take the caller's session and never commit. None of this imports aiogram.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.insert import insert_into
+from db.tables import ORIGIN, LedgerReading, StripeEvent
+
+
+async def find(session: AsyncSession) -> LedgerReading | None:
+    """Read the row as it is; None: the ledger was never looked at."""
+    return await session.scalar(select(LedgerReading), execution_options={"populate_existing": True})
+
+
+async def lock(session: AsyncSession) -> LedgerReading:
+    """Lock the row until the transaction ends, made first if there is none; it is locked before any user."""
+    await session.execute(insert_into(session, LedgerReading).on_conflict_do_nothing(index_elements=["id"]), {"id": 1})
+    query = select(LedgerReading).with_for_update()
+    return (await session.scalars(query, execution_options={"populate_existing": True})).one()
+
+
+async def mark_unfinished(session: AsyncSession, now: datetime, *, trusts_unsigned: bool = False) -> None:
+    """Say that a pass over the whole ledger is wanted before anything else is settled: what is read begins anew.
+
+    For a copy of the database that may be restored long after it was made, and for a rebuild before its first write.
+    """
+    reading = await lock(session)
+    start_over(reading)
+    reading.pass_wanted_at = now
+    reading.pass_begun_at = None
+    reading.pass_trusts_unsigned = trusts_unsigned
+
+
+def start_over(reading: LedgerReading) -> None:
+    """Forget what was read: the next page is the first one."""
+    reading.row_count = reading.nanostars = reading.payment_stars = reading.event_stars = 0
+    reading.latest = "[]"
+    reading.compared_at = reading.balance_off_nanostars = None
+
+
+async def has_events(session: AsyncSession) -> bool:
+    """Tell whether any payment or refund of ours is on record."""
+    return await session.scalar(select(StripeEvent.id).where(StripeEvent.origin == ORIGIN).limit(1)) is not None
+
+
+class Gate:
+    """Closed while a whole pass over the ledger is wanted: until then nobody else settles or sends.
+
+    Once open it stays open: a pass begins before the desk that it is of, under the same lock.
+    """
+
+    def __init__(self) -> None:
+        self._is_open = False
+
+    async def is_open(self, session: AsyncSession) -> bool:
+        """Ask the database, until it has said yes."""
+        if not self._is_open:
+            wanted = select(LedgerReading.id).where(LedgerReading.pass_wanted_at.is_not(None))
+            self._is_open = await session.scalar(wanted) is None
+        return self._is_open
