@@ -114,7 +114,7 @@ class Worker:
     async def process(self, event_id: str) -> StripeEvent | None:
         """Bring one event as far as it goes now, and return it; None: unknown, or under way elsewhere.
 
-        A failure is noted on the row, which waits for its next attempt. While a whole pass over the ledger is wanted the
+        A failure is noted on the row, which waits for its next attempt. While a pass over the ledger is wanted, the
         row stays as it is. Raises SQLAlchemy's errors when the database is away: the row is as it was.
         """
         try:
