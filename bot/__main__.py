@@ -10,9 +10,12 @@ from typing import Annotated, Final
 
 import typer
 from loguru import logger
-from rich.console import Console
 
-from bot import console, logs
+from bot import logs
+from bot.console.database import open_database
+from bot.console.printing import CONSOLE
+from bot.console.refund import refund_one
+from bot.console.waiting import print_pending, retry_one
 from bot.settings import Settings, SettingsError
 from db.errors import AnotherDeskError, WrongDatabaseError, is_away
 from payments.catalog import CatalogError
@@ -20,9 +23,6 @@ from payments.catalog import CatalogError
 EXIT_FAILED: Final = 1
 EXIT_WRONG_SETTING: Final = 78
 """EX_CONFIG of sysexits.h."""
-
-# A charge id is longer than a line, and one that is broken in two cannot be copied.
-_CONSOLE: Final = Console(soft_wrap=True, highlight=False, markup=False)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
@@ -67,7 +67,7 @@ def migrate() -> None:
 def pending() -> None:
     """List the payments and refunds that wait for their next attempt or for you, the oldest first."""
     with _errors_in_words():
-        asyncio.run(console.print_pending(_load_settings(), _CONSOLE))
+        asyncio.run(print_pending(_load_settings(), CONSOLE))
 
 
 @app.command()
@@ -77,7 +77,7 @@ def retry(waiting_id: Annotated[str, typer.Argument(metavar="ID", help="As `pend
     Exit status 1: there was nothing to take up.
     """
     with _errors_in_words():
-        begun = asyncio.run(console.retry_one(_load_settings(), waiting_id, _CONSOLE))
+        begun = asyncio.run(retry_one(_load_settings(), waiting_id, CONSOLE))
     raise typer.Exit(0 if begun else EXIT_FAILED)
 
 
@@ -91,12 +91,12 @@ def refund(
     Exit status 1: it was refused, or Telegram has not done it yet; `pending` shows what waits.
     """
     with _errors_in_words():
-        done = asyncio.run(console.refund_one(_load_settings(), charge_id, reason, _CONSOLE))
+        done = asyncio.run(refund_one(_load_settings(), charge_id, reason, CONSOLE))
     raise typer.Exit(0 if done else EXIT_FAILED)
 
 
 async def _migrate(settings: Settings) -> None:
-    async with console.open_database(settings):
+    async with open_database(settings):
         pass
 
 

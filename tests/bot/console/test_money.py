@@ -20,7 +20,7 @@ from sandbox.settings import Settings
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 TOKEN: Final = "1000001:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw-"
 BUYER: Final = Person(7001)
 CATALOG_FILE: Final = ROOT / "catalog.example.toml"

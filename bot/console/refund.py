@@ -1,0 +1,53 @@
+"""`refund`: giving a payment back from the command line."""
+
+import getpass
+from typing import Final
+
+from rich.console import Console
+
+from bot.console.database import open_database
+from bot.settings import Settings
+from db.clock import utc_now
+from db.tables import Outcome
+from payments import refunds
+from payments.errors import RefundRefusal, RefundRefusedError
+
+_REFUSALS: Final = {
+    RefundRefusal.UNKNOWN: "there is no charge of this id",
+    RefundRefusal.ALREADY_REFUNDED: "it was given back before",
+    RefundRefusal.UNDER_WAY: "its refund was asked for before, and is under way: see `pending`",
+    RefundRefusal.NOT_OURS: "another service wrote it, and refunds it",
+}
+
+
+async def refund_one(settings: Settings, charge_id: str, reason: str | None, console: Console) -> bool:
+    """Ask for a refund and send it, beside a running desk or without one; False when it was refused or has to wait.
+
+    The buyer is told by the running desk, else by the next start.
+    """
+    if reason is not None and len(reason) > refunds.REASON_LENGTH_MAX:
+        console.print(f"{charge_id} is not refunded: a reason has at most {refunds.REASON_LENGTH_MAX} characters.")
+        return False
+    async with open_database(settings) as database:
+        try:
+            async with database.transaction() as session:
+                refund = await refunds.ask(
+                    session,
+                    charge_id,
+                    reason=reason,
+                    requested_by=f"cli:{getpass.getuser()}",
+                    reply_chat_id=None,
+                    now=utc_now(),
+                )
+        except RefundRefusedError as error:
+            console.print(f"{charge_id} is not refunded: {_REFUSALS[error.refusal]}.")
+            return False
+        from bot.app import process_once  # noqa: PLC0415 - imports aiogram
+
+        done = await process_once(settings, database, refund.event_id)
+    if done is not None and done.outcome == Outcome.REFUNDED:
+        console.print(f"{charge_id}: {refund.amount_cents} {refund.currency} given back, the access ended.")
+        return True
+    why = done.error if done is not None else "the running desk is at it"
+    console.print(f"{charge_id}: the refund is on record and goes on by itself: {why}. See `pending`.")
+    return False

@@ -1,0 +1,48 @@
+"""`pending` and `retry`: what waits, and taking it up again."""
+
+from typing import Final
+
+from rich.console import Console
+
+from bot.console.database import open_database
+from bot.console.printing import minute
+from bot.settings import Settings
+from db.clock import utc_now
+from db.tables import Outcome
+from payments.pending import LISTED_MAX, Retry, list_pending, retry
+from payments.quarantine import QUARANTINE_PREFIX
+
+_RETRIES: Final = {
+    Retry.BEGUN: "taken up again: the running desk does it within seconds, else the next start",
+    Retry.NOT_WAITING: "does not wait: it has come to its end",
+    Retry.UNKNOWN: "is not known here: `pending` lists what waits",
+    Retry.STILL_UNRECORDABLE: "still cannot be recorded: it stays in the table quarantine",
+}
+
+
+async def print_pending(settings: Settings, console: Console) -> None:
+    """Print what waits for its next attempt or for an admin, the oldest first."""
+    async with open_database(settings) as database, database.reading() as session:
+        found = await list_pending(session)
+    if not found.count:
+        console.print("Nothing waits: every payment and refund has come to its end.")
+        return
+    for event, user in found.events:
+        kind = "charge" if event.refund_of is None else "refund"
+        state = "parked" if event.outcome == Outcome.PARKED else "open"
+        money = f"{event.amount_cents} {event.currency}"
+        head = (minute(event.created_at), kind, money, f"user {user.telegram_id or user.id}", state, event.error or "")
+        console.print("  ".join(head).rstrip(), f"    retry {event.event_id}", sep="\n")
+    for row in found.quarantined:
+        since = minute(row.created_at)
+        console.print(f"{since}  update  quarantined  {row.reason}\n    retry {QUARANTINE_PREFIX}{row.id}")
+    if found.count > LISTED_MAX:
+        console.print(f"{found.count} in all.")
+
+
+async def retry_one(settings: Settings, waiting_id: str, console: Console) -> bool:
+    """Take up again what waits, and print what came of it; False when there was nothing to take up."""
+    async with open_database(settings) as database, database.transaction() as session:
+        came = await retry(session, waiting_id, utc_now())
+    console.print(f"{waiting_id} {_RETRIES[came]}")
+    return came is Retry.BEGUN
