@@ -18,8 +18,13 @@ from sqlalchemy.exc import ArgumentError
 from payments.payload import TELEGRAM_ID_MAX
 
 TELEGRAM_API_URL: Final = "https://api.telegram.org"
+STRIPE_API_URL: Final = "https://api.stripe.com"
 
 _TOKEN: Final = re.compile(r"(?P<bot_id>[1-9]\d{0,15}):[A-Za-z0-9_-]{20,100}", re.ASCII)
+_PAYMENT_TOKEN: Final = re.compile(r"\d{1,16}:(?P<mode>TEST|LIVE):[!-~]{1,200}", re.ASCII)
+"""What @BotFather gives for a payment provider: the provider's bot, whether money moves, and a secret."""
+_STRIPE_KEY: Final = re.compile(r"[sr]k_(?P<mode>test|live)_[A-Za-z0-9_]{1,250}", re.ASCII)
+"""A secret or a restricted key (Stripe's documentation, API keys)."""
 _DATABASE_DRIVERS: Final = ("sqlite+aiosqlite", "postgresql+asyncpg")
 _TYPO_SIMILARITY: Final = 0.87
 _ENCODING: Final = "utf-8-sig"
@@ -70,6 +75,19 @@ class Settings(BaseSettings):
         default="INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
     )
     log_format: Literal["text", "json"] = Field(default="text", description="text or json")
+    payment_token: SecretStr | None = Field(
+        default=None, description="the provider token that @BotFather gave you for Stripe, with TEST or LIVE in it"
+    )
+    stripe_secret_key: SecretStr | None = Field(
+        default=None,
+        validate_default=True,
+        description="the key of your Stripe account, sk_test_... or sk_live_...: needed beside PAYMENT_TOKEN, and test"
+        " or live as that is",
+    )
+    stripe_api_url: str = Field(
+        default=STRIPE_API_URL,
+        description="the address of a Stripe for trials, such as http://127.0.0.1:8420: never beside a live key",
+    )
     sandbox_clock_url: str | None = Field(
         default=None,
         description="the address of the sandbox's clock, and only beside a TELEGRAM_API_URL that is not Telegram's own",
@@ -86,11 +104,15 @@ class Settings(BaseSettings):
         return self.admin_ids if self.admin_chat_id is None else (self.admin_chat_id,)
 
     def secrets(self) -> frozenset[str]:
-        """Return what must stand in no log line: the tokens past their colon, and the database's password."""
-        tokens = (self.telegram_bot_token, *self.telegram_bot_tokens_old)
+        """Return what must stand in no log line: tokens past their colon, Stripe's key, the database's password."""
+        tokens = [self.telegram_bot_token, *self.telegram_bot_tokens_old]
+        if self.payment_token is not None:
+            tokens.append(self.payment_token)
         url = self.database_url.get_secret_value()
         parsed = make_url(url)
-        passwords = (parsed.password, urlsplit(url).password, parsed.query.get("password"))
+        passwords = [parsed.password, urlsplit(url).password, parsed.query.get("password")]
+        if self.stripe_secret_key is not None:
+            passwords.append(self.stripe_secret_key.get_secret_value())
         return frozenset(
             [token.get_secret_value().partition(":")[2] for token in tokens]
             + [password for password in passwords if isinstance(password, str) and password]
@@ -141,6 +163,35 @@ class Settings(BaseSettings):
         if url.drivername not in _DATABASE_DRIVERS or url.database in {None, "", ":memory:"}:
             raise ValueError
         return value
+
+    @field_validator("payment_token")
+    @classmethod
+    def _is_payment_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _mode(_PAYMENT_TOKEN, value)
+        return value
+
+    @field_validator("stripe_secret_key")
+    @classmethod
+    def _goes_with_the_payment_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        token = info.data.get("payment_token")
+        # Without a key nothing could be given back; of two modes one is not the other's money.
+        if token is not None and (value is None or _mode(_STRIPE_KEY, value) != _mode(_PAYMENT_TOKEN, token)):
+            raise ValueError
+        if value is not None:
+            _mode(_STRIPE_KEY, value)
+        return value
+
+    @field_validator("stripe_api_url")
+    @classmethod
+    def _is_stripe_address(cls, value: str, info: ValidationInfo) -> str:
+        url, key = _http_url(value), info.data.get("stripe_secret_key")
+        if url.query or url.fragment:
+            raise ValueError
+        # A key that moves money is told to nobody but Stripe.
+        if url != _http_url(STRIPE_API_URL) and key is not None and _mode(_STRIPE_KEY, key) == "live":
+            raise ValueError
+        return value.rstrip("/")
 
     @field_validator("sandbox_clock_url")
     @classmethod
@@ -198,6 +249,14 @@ def _bot_id(token: SecretStr) -> str:
     if match is None:
         raise ValueError
     return match["bot_id"]
+
+
+def _mode(form: re.Pattern[str], secret: SecretStr) -> str:
+    """Return `test` or `live`, as a key of this form says it; raises ValueError for one of another form."""
+    match = form.fullmatch(secret.get_secret_value())
+    if match is None:
+        raise ValueError
+    return match["mode"].lower()
 
 
 def _http_url(value: str) -> HttpUrl:

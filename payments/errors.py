@@ -7,6 +7,10 @@ PaymentError
 │   ├── UnreadableMoneyError
 │   ├── AnotherServicesRowError
 │   └── ContradictionError
+├── ChannelError              a call to a channel's provider did not bring about what it was for
+│   ├── ChannelAwayError      operational: tried again after a pause that grows
+│   ├── ChannelPauseError     operational: the provider names the pause
+│   └── RefusedByChannelError final: a person decides
 ├── CatalogError              no catalog to sell from: the process ends with its text, for the seller (catalog.py)
 └── PayloadError              an order that no payload can carry: a bug, or a wrong setting (payload.py)
 
@@ -59,3 +63,27 @@ class AnotherServicesRowError(UnrecordableError):
 
 class ContradictionError(UnrecordableError):
     """The event is on record with another amount, another currency or another user."""
+
+
+class ChannelError(PaymentError):
+    """A call to a channel's provider did not do what it was for; the text holds no secret."""
+
+
+class ChannelAwayError(ChannelError):
+    """The provider could not be reached, or failed; whether it did what it was asked is not known."""
+
+
+class ChannelPauseError(ChannelError):
+    """The provider asks to be left alone for `seconds`."""
+
+    def __init__(self, seconds: float, words: str) -> None:
+        super().__init__(words)
+        self.seconds = seconds
+
+
+class RefusedByChannelError(ChannelError):
+    """The provider will not do it; `code` is its own name for why."""
+
+    def __init__(self, code: str, words: str) -> None:
+        super().__init__(words)
+        self.code = code

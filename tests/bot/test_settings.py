@@ -9,6 +9,9 @@ from bot.settings import Settings, SettingsError
 TOKEN: Final = "1000001:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw-"
 OLD_TOKEN: Final = "1000001:BBHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw-"
 ANOTHER_BOTS_TOKEN: Final = "1000002:CCHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw-"
+PAYMENT_TOKEN: Final = "284685063:TEST:OGY4ZjZiNzk0"
+STRIPE_KEY: Final = "sk_test_51Qw9zKLm"
+LIVE_KEY: Final = "rk_live_51Qw9zKLm"
 EXAMPLE: Final = Path(__file__).parents[2] / ".env.example"
 
 
@@ -28,6 +31,9 @@ def test_without_a_variable_its_default_stands(tmp_path: Path) -> None:
         "admin_chat_id": None,
         "log_level": "INFO",
         "log_format": "text",
+        "payment_token": None,
+        "stripe_secret_key": None,
+        "stripe_api_url": "https://api.stripe.com",
         "sandbox_clock_url": None,
     }
     assert settings.database_url.get_secret_value().startswith("sqlite+aiosqlite:///data/")
@@ -45,6 +51,9 @@ def test_every_value_is_read(tmp_path: Path) -> None:
         "ADMIN_CHAT_ID=-1001234567890",
         "LOG_LEVEL=debug",
         "LOG_FORMAT=JSON",
+        f"PAYMENT_TOKEN={PAYMENT_TOKEN}",
+        f"STRIPE_SECRET_KEY={STRIPE_KEY}",
+        "STRIPE_API_URL=http://127.0.0.1:8420",
         "SANDBOX_CLOCK_URL=http://127.0.0.1:8081/clock",
     )
     assert [old.get_secret_value() for old in settings.telegram_bot_tokens_old] == [OLD_TOKEN, TOKEN]
@@ -54,6 +63,11 @@ def test_every_value_is_read(tmp_path: Path) -> None:
     assert settings.admin_ids == (7, 8, 9)
     assert settings.admin_chat_id == -1001234567890
     assert (settings.log_level, settings.log_format) == ("DEBUG", "json")
+    assert settings.payment_token is not None
+    assert settings.payment_token.get_secret_value() == PAYMENT_TOKEN
+    assert settings.stripe_secret_key is not None
+    assert settings.stripe_secret_key.get_secret_value() == STRIPE_KEY
+    assert settings.stripe_api_url == "http://127.0.0.1:8420"
     assert settings.sandbox_clock_url == "http://127.0.0.1:8081/clock"
 
 
@@ -106,6 +120,12 @@ def test_a_missing_token_is_named_with_the_mend(tmp_path: Path) -> None:
         ("ADMIN_CHAT_ID", "the secret group"),
         ("LOG_LEVEL", "secretive"),
         ("LOG_FORMAT", "secretive"),
+        ("PAYMENT_TOKEN", "secret"),
+        ("PAYMENT_TOKEN", "284685063:MAYBE:secret"),
+        ("STRIPE_SECRET_KEY", "secret"),
+        ("STRIPE_SECRET_KEY", "pk_test_secret"),
+        ("STRIPE_API_URL", "https://me:secret@stripe"),
+        ("STRIPE_API_URL", "api.stripe.com"),
         ("SANDBOX_CLOCK_URL", "http://127.0.0.1:8081/clock"),
     ],
 )
@@ -123,6 +143,28 @@ def test_a_wrong_value_is_named_with_the_mend_and_not_quoted(
 def test_the_sandboxs_clock_is_refused_beside_telegrams_own_address(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="SANDBOX_CLOCK_URL is wrong"):
         load(tmp_path, "TELEGRAM_API_URL=https://API.telegram.org:443/", "SANDBOX_CLOCK_URL=http://127.0.0.1:1/clock")
+
+
+@pytest.mark.parametrize("key", ["", f"STRIPE_SECRET_KEY={LIVE_KEY}"])
+def test_a_provider_token_is_refused_without_a_key_of_the_same_mode(tmp_path: Path, key: str) -> None:
+    with pytest.raises(SettingsError, match=r"\ASTRIPE_SECRET_KEY is wrong: it takes [^\n;]+\Z") as caught:
+        load(tmp_path, f"PAYMENT_TOKEN={PAYMENT_TOKEN}", key)
+    assert "51Qw9zKLm" not in str(caught.value)
+    assert "OGY4ZjZiNzk0" not in str(caught.value)
+
+
+def test_a_live_key_is_told_to_nobody_but_stripe(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"\ASTRIPE_API_URL is wrong: it takes [^\n;]+\Z"):
+        load(tmp_path, f"STRIPE_SECRET_KEY={LIVE_KEY}", "STRIPE_API_URL=http://127.0.0.1:8420")
+    at_stripe = load(tmp_path, f"STRIPE_SECRET_KEY={LIVE_KEY}", "STRIPE_API_URL=https://API.stripe.com:443/")
+    assert at_stripe.stripe_secret_key is not None
+
+
+def test_a_desk_that_no_longer_sells_by_card_keeps_the_key_for_refunds(tmp_path: Path) -> None:
+    settings = load(tmp_path, f"STRIPE_SECRET_KEY={STRIPE_KEY}", "STRIPE_API_URL=http://127.0.0.1:8420/")
+    assert settings.payment_token is None
+    assert settings.stripe_secret_key is not None
+    assert settings.stripe_api_url == "http://127.0.0.1:8420"
 
 
 def test_all_mistakes_stand_in_one_line(tmp_path: Path) -> None:
@@ -144,9 +186,7 @@ def test_a_name_that_is_nearly_a_settings_is_refused(tmp_path: Path, typo: str, 
         load(tmp_path, f"{typo}=1")
 
 
-@pytest.mark.parametrize(
-    "name", ["HTTP_PORT", "PAYMENT_TOKEN", "STRIPE_API_URL", "TELEGRAM_WEBHOOK_URL", "COMPOSE_FILE"]
-)
+@pytest.mark.parametrize("name", ["HTTP_PORT", "TELEGRAM_WEBHOOK_URL", "COMPOSE_FILE"])
 def test_the_names_of_others_are_passed_over(tmp_path: Path, name: str) -> None:
     assert load(tmp_path, f"{name}=1") == load(tmp_path)
 
@@ -164,8 +204,11 @@ def test_printing_the_settings_shows_no_secret(tmp_path: Path) -> None:
         tmp_path,
         f"TELEGRAM_BOT_TOKENS_OLD={OLD_TOKEN}",
         "DATABASE_URL=postgresql+asyncpg://desk:p%40ss-word@db/desk",
+        f"PAYMENT_TOKEN={PAYMENT_TOKEN}",
+        f"STRIPE_SECRET_KEY={STRIPE_KEY}",
     )
-    assert settings.secrets() == {TOKEN.partition(":")[2], OLD_TOKEN.partition(":")[2], "p@ss-word", "p%40ss-word"}
+    tokens = {token.partition(":")[2] for token in (TOKEN, OLD_TOKEN, PAYMENT_TOKEN)}
+    assert settings.secrets() == tokens | {"p@ss-word", "p%40ss-word", STRIPE_KEY}
     for shown in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
         assert not any(secret in shown for secret in settings.secrets())
 

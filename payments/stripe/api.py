@@ -1,0 +1,187 @@
+"""Stripe's API, as far as the desk asks it: refunds out; refunds, disputes and events in.
+
+Over the `stripe` package with its AIOHTTP client. What Stripe tells is read by narrow models of our own; what goes
+wrong is one of the channel's errors (payments/errors.py). Nothing here tries again: the row that a call is for does.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, TypeVar
+
+import aiohttp
+import stripe
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError, UnreadableMoneyError
+from payments.payload import AMOUNT_MAX
+
+CALL_SECONDS: Final = 20
+PAGE_SIZE: Final = 100
+"""The most that Stripe lists at once (Stripe API, pagination)."""
+REFUND_PAGES_MAX: Final = 10
+EVENT_PAGES_MAX: Final = 1_000
+PAUSE_SECONDS: Final = 5
+"""How long to leave Stripe alone after a 429 that names no time."""
+ROW_KEY: Final = "starledger_refund"
+"""The metadata of a refund of ours: the `event_id` of its row."""
+
+_SECONDS_MAX: Final = 253_402_300_799
+_Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,255}$")]
+_Amount = Annotated[int, Field(gt=0, le=AMOUNT_MAX)]
+_Currency = Annotated[str, StringConstraints(pattern="^[a-z]{3}$")]
+
+
+class _Narrow(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class _Told(_Narrow):
+    id: _Id
+    charge: _Id
+    amount: _Amount
+    currency: _Currency
+    created: Annotated[int, Field(ge=0, le=_SECONDS_MAX)]
+
+    @property
+    def happened_at(self) -> datetime:
+        """When Stripe made it."""
+        return datetime.fromtimestamp(self.created, UTC)
+
+
+_T = TypeVar("_T", bound=_Narrow)
+
+
+class Refund(_Told):
+    """A refund as Stripe has it; `amount` in minor units, `currency` in lower case."""
+
+    status: str | None = None
+    row: str | None = Field(default=None, validation_alias=AliasPath("metadata", ROW_KEY))
+    """The `event_id` of the refund's row, if we asked for it."""
+
+    @property
+    def is_through(self) -> bool:
+        """Tell whether the money has left for the buyer: a pending one has, and an event tells if it comes back."""
+        return self.status in {"succeeded", "pending"}
+
+
+class Dispute(_Told):
+    """A dispute as Stripe has it: the buyer's bank wants the money back."""
+
+    status: str
+    reason: str
+
+    @property
+    def is_lost(self) -> bool:
+        """Tell whether the money is gone for good."""
+        return self.status == "lost"
+
+
+class Event(_Narrow):
+    """A notice of Stripe's that something has happened to a charge, not what: that is asked of the object itself."""
+
+    id: _Id
+    type: str
+    created: int
+    object_id: _Id = Field(validation_alias=AliasPath("data", "object", "id"))
+    object_charge_id: _Id | None = Field(default=None, validation_alias=AliasPath("data", "object", "charge"))
+
+    @property
+    def charge_id(self) -> str:
+        """The charge that it is about: the object itself, or what the object belongs to."""
+        return self.object_charge_id or self.object_id
+
+
+class StripeApi:
+    """One Stripe account. Close it when done."""
+
+    def __init__(self, secret_key: str, api_url: str) -> None:
+        self._http = stripe.AIOHTTPClient(timeout=aiohttp.ClientTimeout(total=CALL_SECONDS))
+        self._client = stripe.StripeClient(
+            secret_key, http_client=self._http, base_addresses={"api": api_url}, max_network_retries=0
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close_async()  # type: ignore[no-untyped-call]  # the package types its own calls only in part
+
+    async def refund(self, charge_id: str, amount: int, *, row: str, idempotency_key: str) -> Refund:
+        """Give back `amount` minor units of a charge, for the refund whose audit row is `row`.
+
+        The same key brings the same answer and moves no money again (Stripe API, idempotent requests). Raises
+        ChannelAwayError, ChannelPauseError and RefusedByChannelError with Stripe's code.
+        """
+        said = await self._call(
+            "post",
+            "/v1/refunds",
+            {"charge": charge_id, "amount": amount, "metadata": {ROW_KEY: row}},
+            idempotency_key,
+        )
+        return _read(Refund, said)
+
+    async def refunds(self, charge_id: str) -> list[Refund]:
+        """List all refunds of a charge, whoever made them. Raises as `refund` does."""
+        pages = self._pages("/v1/refunds", {"charge": charge_id}, REFUND_PAGES_MAX)
+        return [_read(Refund, each) async for page in pages for each in page]
+
+    async def dispute(self, dispute_id: str) -> Dispute:
+        """Retrieve a dispute as it stands now. Raises as `refund` does."""
+        return _read(Dispute, await self._call("get", f"/v1/disputes/{dispute_id}"))
+
+    async def events(self, event_type: str, since: int | None) -> AsyncIterator[list[Event]]:
+        """Give the events of a type a page at a time, from `since` (seconds since 1970) or as far back as Stripe keeps.
+
+        Stripe keeps 30 days (Stripe API, list all events), and gives the newest first. Raises as `refund` does.
+        """
+        wanted: dict[str, Any] = {"type": event_type}
+        if since is not None:
+            wanted["created"] = {"gte": since}
+        async for page in self._pages("/v1/events", wanted, EVENT_PAGES_MAX):
+            yield [_read(Event, each) for each in page]
+
+    async def _pages(self, path: str, wanted: dict[str, Any], pages_max: int) -> AsyncIterator[list[dict[str, Any]]]:
+        after: dict[str, str] = {}
+        for _ in range(pages_max):
+            said = await self._call("get", path, {**wanted, "limit": PAGE_SIZE, **after})
+            page = said["data"]
+            yield page
+            if not said["has_more"] or not page:
+                return
+            after = {"starting_after": page[-1]["id"]}
+        raise RefusedByChannelError("too_much", f"{path} has more than {pages_max} pages of {wanted}")
+
+    async def _call(
+        self, method: str, path: str, params: Mapping[str, Any] | None = None, idempotency_key: str | None = None
+    ) -> dict[str, Any]:
+        options = {} if idempotency_key is None else {"idempotency_key": idempotency_key}
+        try:
+            said = await self._client.raw_request_async(method, path, **(params or {}), **options)
+        except stripe.RateLimitError as error:
+            raise ChannelPauseError(_retry_after_seconds(error), str(error)) from None
+        except (stripe.InvalidRequestError, stripe.CardError, stripe.PermissionError) as error:
+            raise RefusedByChannelError(error.code or "refused", str(error)) from None
+        except stripe.AuthenticationError:
+            # Its text quotes the key in part.
+            raise RefusedByChannelError("authentication", "Stripe does not know the key in STRIPE_SECRET_KEY") from None
+        except stripe.StripeError as error:
+            raise ChannelAwayError(f"{type(error).__name__}: HTTP {error.http_status}") from None
+        except (
+            aiohttp.ClientError,
+            TimeoutError,
+        ) as error:  # cut off within the answer, which the package lets through
+            raise ChannelAwayError(type(error).__name__) from None
+        return said.data  # type: ignore[no-any-return]  # the package declares object
+
+
+def _read(model: type[_T], said: object) -> _T:
+    try:
+        return model.model_validate(said)
+    except ValidationError as error:
+        wrong = ", ".join(sorted({".".join(map(str, each["loc"])) for each in error.errors()}))
+        raise UnreadableMoneyError(f"Stripe's {model.__name__.lower()} cannot be read: {wrong}") from None
+
+
+def _retry_after_seconds(error: stripe.RateLimitError) -> float:
+    try:
+        return max(1.0, float((error.headers or {}).get("Retry-After", PAUSE_SECONDS)))
+    except ValueError:
+        return PAUSE_SECONDS
