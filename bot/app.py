@@ -22,6 +22,7 @@ from bot.followed_clock import FollowedClock
 from bot.handlers import make_dispatcher
 from bot.intake import Intake
 from bot.lanes import Lanes
+from bot.ledger_watch import LedgerWatch, mark_if_lost
 from bot.notices import NoticeRenderer
 from bot.outbox import Outbox
 from bot.polling import TELEGRAM_ERRORS, Outage, poll_forever
@@ -36,6 +37,9 @@ from payments.catalog import Catalog, load_catalog
 from payments.checkout import CheckoutDesk
 from payments.effects import OutwardEffects
 from payments.incoming import MoneyFact
+from payments.ledger.rebuild import WholePass
+from payments.ledger.reconciliation import Reconciliation
+from payments.ledger.telegram import TelegramLedger
 from payments.payload import PayloadSigner
 from payments.recorder import Recorder
 from payments.refund_sender import RefundSender
@@ -67,6 +71,14 @@ class Desk:
         self.worker = Worker(database, settlement, sender, clock, on_progress=self.outbox.loop.wake)
         self.checkouts = CheckoutDesk(database, catalog, signer, clock)
         self.recorder = Recorder(database, clock, alert_chat_ids, ensure_active=lock.ensure)
+        ledger = TelegramLedger(bot)
+        self.ledger_watch = LedgerWatch(
+            database,
+            WholePass(database, ledger, catalog, signer, clock),
+            Reconciliation(database, ledger, signer, clock, alert_chat_ids, on_recovered=self._wake),
+            settings.reconcile_minutes,
+            on_complete=self._wake,
+        )
         self._bot = bot
         self._lock = lock
         self._dispatcher = make_dispatcher(
@@ -87,7 +99,13 @@ class Desk:
         if not await _first(asyncio.create_task(self._catch_up()), stop):
             return
         self.lanes.start()
-        loops = [self.worker.loop.run(), self.outbox.loop.run(), self._watch_lock(), poll_forever(self.intake)]
+        loops = [
+            self.worker.loop.run(),
+            self.outbox.loop.run(),
+            self._watch_lock(),
+            self.ledger_watch.run(),
+            poll_forever(self.intake),
+        ]
         async with _background(loops) as tasks:
             stopping = asyncio.create_task(stop.wait())
             done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -123,6 +141,10 @@ class Desk:
         except TimeoutError:
             logger.warning("stopping: not all was finished within {} s, the next start goes on", FINISH_SECONDS)
 
+    def _wake(self) -> None:
+        self.worker.loop.wake()
+        self.outbox.loop.wake()
+
     async def _watch_lock(self) -> None:
         """End, and the desk with it, when another one has taken over."""
         while True:
@@ -152,7 +174,7 @@ async def run_desk(settings: Settings) -> None:
         clock = await _clock(settings, stack)
         lock = desk_lock(settings.database_url.get_secret_value())
         stack.push_async_callback(lock.release)
-        starting = asyncio.create_task(_prepare(settings, database, lock, bot))
+        starting = asyncio.create_task(_prepare(settings, database, lock, bot, clock))
         if await _first(starting, stop):
             logger.info("ready: {} plans on sale", len(catalog.on_sale))
             await Desk(settings, catalog, database, lock, bot, clock).run(stop)
@@ -173,8 +195,11 @@ async def process_once(settings: Settings, database: Database, event_id: str) ->
         return await worker.process(event_id)
 
 
-async def _prepare(settings: Settings, database: Database, lock: DeskLock, bot: Bot) -> None:
-    """Become the active desk, bring the database up to date, prove the token: as long as it takes for an answer."""
+async def _prepare(settings: Settings, database: Database, lock: DeskLock, bot: Bot, clock: Clock) -> None:
+    """Become the active desk, bring the database up to date, prove the token, see whether the database was lost.
+
+    As long as it takes for an answer.
+    """
     is_database_away = False
     while True:
         try:
@@ -196,6 +221,7 @@ async def _prepare(settings: Settings, database: Database, lock: DeskLock, bot: 
         try:
             me = await bot.get_me()
             await register_commands(bot, settings.admin_ids, settings.admin_chat_id)
+            await mark_if_lost(database, TelegramLedger(bot), clock)
         except (TelegramUnauthorizedError, TelegramNotFound):
             raise SettingsError(
                 "TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put the one that @BotFather shows into .env"

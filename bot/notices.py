@@ -1,7 +1,7 @@
 """The words of what is on record to be told (payments/notices.py), in the reader's language."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from markupsafe import Markup
 
@@ -10,6 +10,8 @@ from db.clock import Clock
 from payments.notices import Notice
 
 Facts = dict[str, Any]
+
+_AS_THEY_ARE: Final = ("charge_id", "title", "about", "detail", "here", "there")
 
 
 class NoticeRenderer:
@@ -27,7 +29,7 @@ class NoticeRenderer:
         return str(text)
 
     def _values(self, notice: Notice, facts: Facts, words: Words) -> Facts:
-        values: Facts = {name: facts[name] for name in ("charge_id", "title") if name in facts}
+        values: Facts = {name: facts[name] for name in _AS_THEY_ARE if name in facts}
         if "amount" in facts:
             values["amount"] = words.money(facts["amount"], facts["currency"])
         if "buyer" in facts:
@@ -55,4 +57,6 @@ def _kind(notice: Notice, facts: Facts) -> str:
             return notice.value if facts["was_granted"] else f"{notice}.never_granted"
         case Notice.PARKED:
             return f"{notice}.charge" if facts["retry_id"] == facts["charge_id"] else f"{notice}.refund"
+        case Notice.LEDGER:
+            return f"{notice}.{facts['finding']}"
     return notice.value

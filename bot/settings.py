@@ -88,6 +88,9 @@ class Settings(BaseSettings):
         default=STRIPE_API_URL,
         description="the address of a Stripe for trials, such as http://127.0.0.1:8420: never beside a live key",
     )
+    reconcile_minutes: int = Field(
+        default=15, ge=0, le=10_080, description="minutes from 1 to 10080 (a week), or 0 for never"
+    )
     sandbox_clock_url: str | None = Field(
         default=None,
         description="the address of the sandbox's clock, and only beside a TELEGRAM_API_URL that is not Telegram's own",

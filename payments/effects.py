@@ -21,7 +21,7 @@ BY_ITSELF: Final = "starledger"
 """`requested_by` of a refund that no person asked for."""
 
 TOLD_DAYS_MAX: Final = 7
-"""A charge that is recorded later than that is old news: its buyer is not told that it was granted."""
+"""A charge that the ledger brings later than that is old news: its buyer is not told that it was granted."""
 
 
 class Effects(Protocol):
@@ -165,4 +165,7 @@ class NoEffects:
 
 def _is_old_news(charge: StripeEvent) -> bool:
     recorded_at, paid_at = charge.created_at, charge.webhook_timestamp
-    return recorded_at is not None and paid_at is not None and recorded_at - paid_at > timedelta(days=TOLD_DAYS_MAX)
+    # What was seen in the ledger as it was recorded came from there.
+    if recorded_at is None or paid_at is None or charge.ledger_seen_at != recorded_at:
+        return False
+    return recorded_at - paid_at > timedelta(days=TOLD_DAYS_MAX)

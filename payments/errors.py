@@ -11,6 +11,7 @@ PaymentError
 │   ├── ChannelAwayError      operational: tried again after a pause that grows
 │   ├── ChannelPauseError     operational: the provider names the pause
 │   └── RefusedByChannelError final: a person decides
+├── LedgerError               Telegram's ledger cannot be read as one: operational, tried again
 ├── CatalogError              no catalog to sell from: the process ends with its text, for the seller (catalog.py)
 └── PayloadError              an order that no payload can carry: a bug, or a wrong setting (payload.py)
 
@@ -87,3 +88,7 @@ class RefusedByChannelError(ChannelError):
     def __init__(self, code: str, words: str) -> None:
         super().__init__(words)
         self.code = code
+
+
+class LedgerError(PaymentError):
+    """What Telegram answers is no page of a ledger; the text says what it is instead."""

@@ -63,14 +63,15 @@ async def _lock_known(session: AsyncSession, telegram_ids: Iterable[int]) -> dic
     return {user.telegram_id: user for user in found if user.telegram_id is not None}
 
 
-async def record(session: AsyncSession, facts: Sequence[MoneyFact], now: datetime) -> None:
+async def record(session: AsyncSession, facts: Sequence[MoneyFact], now: datetime, *, is_due: bool = True) -> None:
     """Write the audit rows of a batch, at status 0 and due at once; a row that is there learns what it did not know.
 
-    `now` is when we record it. Raises AnotherServicesRowError when another service holds one of the ids, and
-    ContradictionError when an event is known with another amount, currency or user.
+    `now` is when we record it. Rows that are not `is_due` wait for the pass over the ledger that writes them. Raises
+    AnotherServicesRowError when another service holds one of the ids, and ContradictionError when an event is known
+    with another amount, currency or user.
     """
     users = await _lock_people(session, (fact.person for fact in facts), now)
-    rows = [_row(fact, users[fact.person.telegram_id].id, now) for fact in facts]
+    rows = [_row(fact, users[fact.person.telegram_id].id, now, now if is_due else None) for fact in facts]
     wanted = {row["event_id"]: row for row in reversed(rows)}
     in_order = sorted(wanted.values(), key=lambda row: (row["customer_id"], row["event_id"]))
     insert = insert_into(session, StripeEvent).on_conflict_do_nothing(index_elements=["event_id"])
@@ -85,7 +86,7 @@ async def record(session: AsyncSession, facts: Sequence[MoneyFact], now: datetim
             _learn(known[row["event_id"]], row, now)
 
 
-def _row(fact: MoneyFact, user_id: str, now: datetime) -> dict[str, Any]:
+def _row(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) -> dict[str, Any]:
     row = {
         "id": new_id(),
         "event_id": fact.event_id,
@@ -99,7 +100,7 @@ def _row(fact: MoneyFact, user_id: str, now: datetime) -> dict[str, Any]:
         "origin": ORIGIN,
         "refund_of": None,
         "requested_by": None,
-        "due_at": now,
+        "due_at": due_at,
         "webhook_timestamp": fact.happened_at,
         "payload": None,
         "is_recurring": None,

@@ -37,6 +37,8 @@ class Notice(enum.StrEnum):
     """Admins: `buyer`; a refund that the desk was not asked for."""
     QUARANTINED = "quarantined"
     """Admins: `reason`, `retry_id`; an update that bears money and could not be recorded (no `charge_id`)."""
+    LEDGER = "ledger"
+    """Admins: `finding`, `about`, `detail`, `here`, `there` (payments/ledger/findings.py); no money beside them."""
 
 
 async def owe(

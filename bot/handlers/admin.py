@@ -20,7 +20,7 @@ from db.tables import Outcome, QuarantinedUpdate, StripeEvent, User
 from payments import events, refunds
 from payments.errors import RefundRefusedError
 from payments.history import find_namesakes, find_user
-from payments.incoming import CHARGE_ID_LENGTH_MAX
+from payments.narrow import CHARGE_ID_LENGTH_MAX
 from payments.payload import TELEGRAM_ID_MAX
 from payments.pending import list_pending, retry
 from payments.quarantine import QUARANTINE_PREFIX

@@ -1,6 +1,7 @@
 """The words of every notice, sent through Telegram's own reading of HTML."""
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from aiogram.types import Message
 
 from bot.notices import NoticeRenderer
 from payments.judgement import Reason
+from payments.ledger.findings import Finding, Unexplained
 from payments.notices import Notice
 from payments.recorder import REASON_LENGTH_MAX
 from sandbox.server import running_sandbox
@@ -37,14 +39,15 @@ def _facts(notice: Notice, value: str) -> dict[str, Any]:
             return facts | {"reason": Reason.NOT_THE_BUYER.value}
         case Notice.REFUNDED:
             return facts | {"reason": value, "was_granted": True}
-        case Notice.REFUND_DONE:
-            return facts | {"buyer": READER}
         case Notice.PARKED:
             return facts | {"buyer": READER, "reason": value, "retry_id": value}
-        case Notice.FOREIGN | Notice.REFUNDED_OUTSIDE:
+        case Notice.REFUND_DONE | Notice.FOREIGN | Notice.REFUNDED_OUTSIDE:
             return facts | {"buyer": READER, "reason": value}
         case Notice.QUARANTINED:
             return {"reason": value, "retry_id": value}
+        case Notice.LEDGER:
+            found = Unexplained(Finding.UNREADABLE, value, detail=value, here=value, there=value)
+            return asdict(found)
 
 
 @pytest_asyncio.fixture
@@ -106,6 +109,15 @@ async def test_a_notice_says_what_it_is_about(bot: Bot, notice: Notice) -> None:
     assert "known by this" in text
     assert ("1,500 ⭐" in text) is ("amount" in facts)
     assert (str(READER) in text) is ("buyer" in facts)
+
+
+@pytest.mark.parametrize("finding", Finding)
+async def test_what_nothing_explains_is_told_in_words(bot: Bot, finding: Finding) -> None:
+    facts = _facts(Notice.LEDGER, "known by this") | {"finding": finding.value}
+    text = (await _read(bot, RENDERER.render(Notice.LEDGER, facts, None))).text
+    assert text is not None
+    assert "known by this" in text
+    assert "notice." not in text
 
 
 @pytest.mark.parametrize("reason", GIVING_BACK)

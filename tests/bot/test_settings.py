@@ -34,6 +34,7 @@ def test_without_a_variable_its_default_stands(tmp_path: Path) -> None:
         "payment_token": None,
         "stripe_secret_key": None,
         "stripe_api_url": "https://api.stripe.com",
+        "reconcile_minutes": 15,
         "sandbox_clock_url": None,
     }
     assert settings.database_url.get_secret_value().startswith("sqlite+aiosqlite:///data/")
@@ -54,6 +55,7 @@ def test_every_value_is_read(tmp_path: Path) -> None:
         f"PAYMENT_TOKEN={PAYMENT_TOKEN}",
         f"STRIPE_SECRET_KEY={STRIPE_KEY}",
         "STRIPE_API_URL=http://127.0.0.1:8420",
+        "RECONCILE_MINUTES=0",
         "SANDBOX_CLOCK_URL=http://127.0.0.1:8081/clock",
     )
     assert [old.get_secret_value() for old in settings.telegram_bot_tokens_old] == [OLD_TOKEN, TOKEN]
@@ -68,6 +70,7 @@ def test_every_value_is_read(tmp_path: Path) -> None:
     assert settings.stripe_secret_key is not None
     assert settings.stripe_secret_key.get_secret_value() == STRIPE_KEY
     assert settings.stripe_api_url == "http://127.0.0.1:8420"
+    assert settings.reconcile_minutes == 0
     assert settings.sandbox_clock_url == "http://127.0.0.1:8081/clock"
 
 
@@ -126,6 +129,8 @@ def test_a_missing_token_is_named_with_the_mend(tmp_path: Path) -> None:
         ("STRIPE_SECRET_KEY", "pk_test_secret"),
         ("STRIPE_API_URL", "https://me:secret@stripe"),
         ("STRIPE_API_URL", "api.stripe.com"),
+        ("RECONCILE_MINUTES", "-1"),
+        ("RECONCILE_MINUTES", "10081"),
         ("SANDBOX_CLOCK_URL", "http://127.0.0.1:8081/clock"),
     ],
 )

@@ -1,8 +1,9 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
-from db.tables import EventStatus, Outcome
+from db.tables import EventStatus, Outcome, StripeEvent
 from payments.effects import NoEffects
 from payments.incoming import ChargeFact
 from payments.judgement import Reason
@@ -61,18 +62,31 @@ async def test_without_effects_no_time_is_given_back(desk: Desk, silent: Desk) -
     assert await desk.expires_at() == START + 30 * DAY
 
 
-@pytest.mark.parametrize(("late", "is_told"), [(7 * DAY, True), (7 * DAY + timedelta(seconds=1), False)])
-async def test_a_charge_that_came_as_old_news_is_granted_and_not_told(
-    desk: Desk, late: timedelta, *, is_told: bool
+@pytest.mark.parametrize(
+    ("late", "from_ledger", "is_told"),
+    [
+        (7 * DAY, True, True),
+        (7 * DAY + timedelta(seconds=1), True, False),
+        (7 * DAY + timedelta(seconds=1), False, True),
+    ],
+)
+async def test_a_charge_that_the_ledger_brings_as_old_news_is_granted_and_not_told(
+    desk: Desk, late: timedelta, *, from_ledger: bool, is_told: bool
 ) -> None:
     desk.clock.now = START + late
-    await desk.take(charge())
+    await desk.record(charge())
+    if from_ledger:
+        async with desk.database.transaction() as session:
+            await session.execute(update(StripeEvent).values(ledger_seen_at=desk.clock()))
+    await desk.settle("charge-1")
     assert await desk.access() is not None
     assert await desk.told() == ([(Notice.GRANTED, BUYER.telegram_id)] if is_told else [])
 
 
-async def test_a_parked_charge_that_waited_longer_is_told_after_all(desk: Desk) -> None:
+async def test_a_charge_from_the_ledger_that_waited_longer_is_told_after_all(desk: Desk) -> None:
     await desk.record(charge())
+    async with desk.database.transaction() as session:
+        await session.execute(update(StripeEvent).values(ledger_seen_at=desk.clock()))
     desk.clock.advance(days=10)
     await desk.settle("charge-1")
     assert await desk.told() == [(Notice.GRANTED, BUYER.telegram_id)]

@@ -1,0 +1,100 @@
+"""Keeps the desk in step with Telegram's ledger, beside intake and buyers: a whole pass if one is wanted, comparisons.
+
+Nothing here ends the desk: what goes wrong is logged, and tried again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from loguru import logger
+
+from bot.polling import TELEGRAM_ERRORS
+from db.clock import Clock
+from db.engine import Database
+from db.errors import is_away
+from payments.errors import LedgerError
+from payments.ledger import reading
+from payments.ledger.rebuild import WholePass
+from payments.ledger.reconciliation import PassUnfinishedError, Reconciliation
+from payments.ledger.scan import CrossedError
+from payments.ledger.telegram import TelegramLedger
+
+PAGES_MAX: Final = 100
+"""How much of a long ledger is read in one go; the next one follows after a breath."""
+BREATH_SECONDS: Final = 1.0
+AGAIN_SECONDS: Final = 60.0
+"""After something went wrong."""
+
+_LATER: Final = (*TELEGRAM_ERRORS, LedgerError, CrossedError, PassUnfinishedError)
+
+
+async def mark_if_lost(database: Database, ledger: TelegramLedger, clock: Clock) -> None:
+    """Ask for a whole pass when the database is empty and the ledger is not. The caller holds the desk's lock.
+
+    Before anything is written: a payment on record would make the database look as if it had never been lost. Raises
+    aiogram's and SQLAlchemy's errors, and LedgerError.
+    """
+    async with database.reading() as session:
+        if await reading.find(session) is not None or await reading.has_events(session):
+            return
+    is_lost = bool(await ledger.page(0))
+    async with database.transaction() as session:
+        if is_lost:
+            logger.warning("the database is empty and Telegram's ledger is not: it is rebuilt from there")
+            await reading.mark_unfinished(session, clock())
+        else:
+            await reading.lock(session)
+
+
+class LedgerWatch:
+    """The loop; `on_complete` is called when a pass is complete and everybody may settle again."""
+
+    def __init__(
+        self,
+        database: Database,
+        whole_pass: WholePass,
+        reconciliation: Reconciliation,
+        pause_minutes: int,
+        on_complete: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._whole_pass = whole_pass
+        self._reconciliation = reconciliation
+        self._pause_minutes = pause_minutes
+        self._on_complete = on_complete
+
+    async def run(self) -> None:
+        """Complete the pass that is wanted, then compare at once and after each pause, until cancelled."""
+        while True:
+            if await self._tried(self._pass_if_wanted):
+                break
+            await asyncio.sleep(AGAIN_SECONDS)
+        while self._pause_minutes:
+            is_done = await self._tried(self._compare)
+            await asyncio.sleep(self._pause_minutes * 60 if is_done else AGAIN_SECONDS)
+        await asyncio.Event().wait()
+
+    async def _pass_if_wanted(self) -> None:
+        async with self._database.reading() as session:
+            stand = await reading.find(session)
+        if stand is not None and stand.pass_wanted_at is not None:
+            await self._whole_pass.run()
+            self._on_complete()
+
+    async def _compare(self) -> None:
+        is_finished = False
+        while not is_finished:
+            report = await self._reconciliation.run(PAGES_MAX)
+            is_finished = report.is_finished
+            await asyncio.sleep(BREATH_SECONDS)
+
+    async def _tried(self, work: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - a comparison that fails is no reason to stop selling
+            is_known = isinstance(error, _LATER) or is_away(error)
+            bound = logger.opt(exception=None if is_known else error)
+            bound.error("Telegram's ledger could not be read, trying again: {}: {}", type(error).__name__, error)
+            return False
+        return True

@@ -1,0 +1,101 @@
+"""What a comparison with Telegram's ledger has found: counts for a table, and what nothing explains, told once each."""
+
+import enum
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.notices import Notice, owe
+
+FINDING_PREFIX: Final = "ledger:"
+"""Before what makes a finding one of its kind where an event's id would stand: in its notice."""
+
+
+class Finding(enum.StrEnum):
+    """What is unexplained."""
+
+    UNREADABLE = "unreadable"
+    """A row that cannot be read; `detail` says why."""
+    UNRECORDABLE = "unrecordable"
+    """A payment or refund that the database refuses; `detail` says why."""
+    AMOUNT_DIFFERS = "amount_differs"
+    """The ledger says `there` Stars, our row `here`."""
+    USER_DIFFERS = "user_differs"
+    """The ledger says that the user `there` paid, our row `here`."""
+    ANOTHER_SERVICE = "another_service"
+    """Another service holds the id in our table."""
+    NOT_IN_LEDGER = "not_in_ledger"
+    """An event of ours that the ledger does not have."""
+    BALANCE_OFF = "balance_off"
+    """The balance is `there`, the rows add up to `here`: Stars."""
+    LEDGER_SHORTER = "ledger_shorter"
+    """`here` rows were read before, and the ledger does not have them any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unexplained:
+    """One finding; `about` makes it one of its kind: an event's id, or a row's key. It is told once for each."""
+
+    finding: Finding
+    about: str
+    detail: str = ""
+    here: int | str = ""
+    there: int | str = ""
+
+
+FINDINGS_MAX: Final = 1_000
+"""How many findings one comparison keeps and tells: a ledger that lies throughout is told by the first of them."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """How many rows of the ledger were seen and what they were, and what was found beside them.
+
+    `others` are rows that are no business of ours, by Telegram's own word for them. `findings` holds the first of those
+    that `unexplained` counts.
+    """
+
+    seen: int = 0
+    known: int = 0
+    recovered: int = 0
+    refunded: int = 0
+    foreign: int = 0
+    unexplained: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    findings: list[Unexplained] = field(default_factory=list)
+
+    def find(self, *found: Unexplained) -> None:
+        """Count something that nothing explains."""
+        self.unexplained += len(found)
+        self.findings += found[: max(0, FINDINGS_MAX - len(self.findings))]
+
+    def add(self, other: "Counts") -> None:
+        """Count in what another page has held."""
+        self.seen += other.seen
+        self.known += other.known
+        self.recovered += other.recovered
+        self.refunded += other.refunded
+        self.foreign += other.foreign
+        self.others += other.others
+        self.find(*other.findings)
+        self.unexplained += other.unexplained - len(other.findings)
+
+
+async def alert(
+    session: AsyncSession, found: Sequence[Unexplained], alert_chat_ids: Sequence[int], now: datetime
+) -> None:
+    """Owe each finding to the admins, once, however often it is found."""
+    for each in found:
+        for chat_id in alert_chat_ids:
+            await owe(
+                session,
+                Notice.LEDGER,
+                event_id=f"{FINDING_PREFIX}{each.finding}:{each.about}",
+                chat_id=chat_id,
+                facts=asdict(each),
+                now=now,
+            )

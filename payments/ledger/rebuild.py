@@ -1,0 +1,184 @@
+"""One pass over the whole ledger: the database anew from it, or a restored copy brought up to it, in silence.
+
+It is marked before its first write (payments/ledger/reading.py), and until it is complete nobody else settles. First
+every row is put on record, then all of it is settled, by date and charge id, with all refunds known. A kill at any
+moment costs what was not committed: the next start goes on.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from loguru import logger
+from sqlalchemy import ColumnElement, and_, func, literal, or_, select, tuple_
+
+from db.clock import Clock
+from db.engine import Database, Priority
+from db.errors import is_away
+from db.tables import ORIGIN, EventStatus, LedgerReading, Outcome, StripeEvent, User
+from db.types import UtcDateTime
+from entitlements.service import lock_users
+from payments import events
+from payments.catalog import Catalog
+from payments.effects import NoEffects
+from payments.errors import LedgerError
+from payments.judgement import Reason
+from payments.ledger import reading
+from payments.ledger.findings import Counts
+from payments.ledger.scan import Scan, Step
+from payments.ledger.telegram import TelegramLedger
+from payments.payload import PayloadSigner
+from payments.settlement import Settlement
+
+BATCH_EVENTS: Final = 100
+
+
+@dataclass(slots=True)
+class PassReport:
+    """What a pass has read, and how the events stand after it, by outcome (None: still open)."""
+
+    counts: Counts = field(default_factory=Counts)
+    row_count: int = 0
+    settled: int = 0
+    outcomes: Counter[str | None] = field(default_factory=Counter)
+
+
+class WholePass:
+    """The pass, from wherever it stands to its end. The mark must be there."""
+
+    def __init__(
+        self, database: Database, ledger: TelegramLedger, catalog: Catalog, signer: PayloadSigner, clock: Clock
+    ) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._catalog = catalog
+        self._signer = signer
+        self._clock = clock
+
+    async def run(
+        self,
+        *,
+        on_step: Callable[[Step], None] = lambda _: None,
+        on_settled: Callable[[int], None] = lambda _: None,
+    ) -> PassReport:
+        """Read and settle until it is complete, and take the mark away.
+
+        `on_settled` is told of each batch how many events it had. Raises LedgerError when the ledger is not the one
+        that was read before, and what Scan.step raises: another run goes on from there.
+        """
+        stand = await self._begin()
+        signer = self._signer.trusting() if stand.pass_trusts_unsigned else self._signer
+        report = PassReport()
+        await self._read(Scan(self._database, self._ledger, signer, self._clock, is_pass=True), report, on_step)
+        settlement = Settlement(self._catalog, signer, self._clock, NoEffects())
+        await self._settle_all(settlement, stand, report, on_settled)
+        await self._complete(report)
+        return report
+
+    async def _begin(self) -> LedgerReading:
+        async with self._database.transaction(Priority.RECONCILIATION) as session:
+            stand = await reading.lock(session)
+            if stand.pass_wanted_at is None:
+                raise ValueError("no pass over the ledger is wanted")
+            if stand.pass_begun_at is None:
+                # Telegram's dates are whole seconds.
+                stand.pass_begun_at = self._clock().replace(microsecond=0)
+                logger.info("a pass over Telegram's whole ledger begins: until it is complete, nothing else is settled")
+            else:
+                logger.info("the pass over Telegram's ledger goes on from row {}", stand.row_count)
+        return stand
+
+    async def _read(self, scan: Scan, report: PassReport, on_step: Callable[[Step], None]) -> None:
+        while True:
+            step = await scan.step()
+            if step.is_broken:
+                raise LedgerError(
+                    f"Telegram's ledger no longer has the {step.row_count} rows that were read: is it another bot's?"
+                )
+            report.counts.add(step.page.counts)
+            report.row_count = step.row_count
+            for each in step.page.counts.findings:
+                bound = logger.bind(about=each.about, detail=each.detail, here=each.here, there=each.there)
+                bound.error("nothing explains what the ledger says: {}", each.finding)
+            on_step(step)
+            if step.is_end:
+                return
+
+    async def _settle_all(
+        self, settlement: Settlement, stand: LedgerReading, report: PassReport, on_settled: Callable[[int], None]
+    ) -> None:
+        """Settle what this pass has recorded, and what was open before it began; leave what came in since."""
+        failed = StripeEvent.status == EventStatus.FAILED
+        unproved = and_(StripeEvent.outcome == Outcome.PARKED, StripeEvent.error == Reason.DAMAGED_PAYLOAD)
+        of_the_pass = or_(StripeEvent.due_at.is_(None), StripeEvent.created_at < stand.pass_begun_at)
+        sweeps = [
+            and_(StripeEvent.status == EventStatus.PENDING, of_the_pass),
+            and_(failed, StripeEvent.due_at.is_not(None), StripeEvent.created_at < stand.pass_begun_at),
+        ]
+        if stand.pass_trusts_unsigned:
+            sweeps.append(and_(failed, unproved))
+        for which in sweeps:
+            after: tuple[datetime, str] | None = None
+            while batch := await self._batch(which, after):
+                await self._settle(settlement, [event_id for _, event_id in batch])
+                report.settled += len(batch)
+                on_settled(len(batch))
+                after = batch[-1]
+
+    async def _batch(
+        self, which: ColumnElement[bool], after: tuple[datetime, str] | None
+    ) -> Sequence[tuple[datetime, str]]:
+        """List the next events at Telegram's dates; a refund that is only asked for waits for the worker."""
+        place = (StripeEvent.webhook_timestamp, StripeEvent.event_id)
+        query = select(*place).where(which, StripeEvent.origin == ORIGIN, StripeEvent.webhook_timestamp.is_not(None))
+        if after is not None:
+            happened_at, event_id = after
+            query = query.where(tuple_(*place) > tuple_(literal(happened_at, UtcDateTime()), event_id))
+        async with self._database.reading() as session:
+            rows = await session.execute(query.order_by(*place).limit(BATCH_EVENTS))
+            return [(happened_at, event_id) for happened_at, event_id in rows if happened_at is not None]
+
+    async def _settle(self, settlement: Settlement, event_ids: Sequence[str]) -> None:
+        """Settle a batch in one transaction; if that fails, each event in its own, and note which one it was."""
+        try:
+            await self._settle_together(settlement, event_ids)
+        except Exception as error:
+            if is_away(error):
+                raise
+            for event_id in event_ids:
+                await self._settle_one(settlement, event_id)
+
+    async def _settle_one(self, settlement: Settlement, event_id: str) -> None:
+        try:
+            await self._settle_together(settlement, [event_id])
+        except Exception as error:
+            if is_away(error):
+                raise
+            bound = logger.bind(event_id=event_id).opt(exception=error)
+            bound.error("an event cannot be settled by the pass over the ledger, and is left to the worker")
+            async with self._database.transaction(Priority.RECONCILIATION) as session:
+                event = await events.lock(session, event_id)
+                if event is not None:
+                    events.fail(event, f"{type(error).__name__}: {error}", self._clock(), jitter=0)
+
+    async def _settle_together(self, settlement: Settlement, event_ids: Sequence[str]) -> None:
+        which = StripeEvent.event_id.in_(event_ids)
+        async with self._database.transaction(Priority.RECONCILIATION) as session:
+            await lock_users(session, User.id.in_(select(StripeEvent.customer_id).where(which)))
+            query = select(StripeEvent).where(which).order_by(StripeEvent.webhook_timestamp, StripeEvent.event_id)
+            for event in (await session.scalars(query.with_for_update(key_share=True))).all():
+                await settlement.settle_open(session, event)
+
+    async def _complete(self, report: PassReport) -> None:
+        """Take the mark away: the worker goes on with what came in meanwhile."""
+        async with self._database.transaction(Priority.RECONCILIATION) as session:
+            stand = await reading.lock(session)
+            stand.pass_wanted_at = stand.pass_begun_at = None
+            stand.pass_trusts_unsigned = False
+            outcomes = select(StripeEvent.outcome, func.count()).where(StripeEvent.origin == ORIGIN)
+            for outcome, count in await session.execute(outcomes.group_by(StripeEvent.outcome)):
+                report.outcomes[outcome] = count
+        bound = logger.bind(rows=report.row_count, settled=report.settled)
+        bound.info("the pass over Telegram's ledger is complete")

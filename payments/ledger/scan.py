@@ -1,0 +1,209 @@
+"""Reads Telegram's ledger on from where it was read to, a page at a time: one page, one transaction.
+
+Where the reading stands is in the database, with the page in one commit: a kill loses nothing, and of two processes
+that read at once one takes each page.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from loguru import logger
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.clock import Clock
+from db.engine import Database, Priority
+from db.errors import is_refusal
+from db.tables import LedgerReading
+from payments.errors import UnrecordableError
+from payments.ledger import reading
+from payments.ledger.findings import Finding, Unexplained
+from payments.ledger.pages import Page, take_page
+from payments.ledger.rows import LedgerRow, read_row
+from payments.ledger.telegram import PAGE_ROWS, TelegramLedger
+from payments.payload import PayloadSigner
+
+OVERLAP_ROWS: Final = 50
+"""How many rows are read again at the beginning, for one that Telegram may have put in late."""
+CROSSED_MAX: Final = 10
+"""How often another process may take the page before this one gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One page that was taken; `is_end` when the ledger has no more, `is_broken` when it is not the one read before."""
+
+    page: Page = field(default_factory=Page)
+    row_count: int = 0
+    is_end: bool = True
+    is_broken: bool = False
+
+
+class CrossedError(Exception):
+    """Another process reads the ledger at the same time, and was faster each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """A page, where the reading stood before it and will stand after it; `counted` are keys of rows read again."""
+
+    stand: LedgerReading
+    rows: Sequence[LedgerRow]
+    counted: Sequence[str]
+    row_count: int
+    latest: Sequence[str]
+
+
+class Scan:
+    """One run over what was not read yet, with a little of what was."""
+
+    def __init__(
+        self,
+        database: Database,
+        ledger: TelegramLedger,
+        signer: PayloadSigner,
+        clock: Clock,
+        *,
+        is_pass: bool = False,
+        is_dry: bool = False,
+        from_start: bool = False,
+    ) -> None:
+        """Prepare; a whole pass leaves what it records to itself, and what is younger than it to its update.
+
+        `is_dry` writes nothing; `from_start` reads the ledger from its first row.
+        """
+        self._database = database
+        self._ledger = ledger
+        self._signer = signer
+        self._clock = clock
+        self._is_pass = is_pass
+        self._is_dry = is_dry
+        self._from_start = from_start
+        self._overlap_rows = OVERLAP_ROWS
+        self._stand: LedgerReading | None = None
+
+    async def step(self) -> Step:
+        """Fetch the next page and take it. Raises aiogram's, SQLAlchemy's and LedgerError, and CrossedError."""
+        for _ in range(CROSSED_MAX):
+            stand = await self._where()
+            fetched = await self._fetch(stand)
+            if fetched is None:
+                return Step(row_count=stand.row_count, is_broken=True)
+            page = await self._take(fetched)
+            if page is not None:
+                self._overlap_rows = 0
+                return Step(page, fetched.row_count, is_end=len(fetched.rows) < PAGE_ROWS)
+        raise CrossedError("another process reads the ledger at the same time")
+
+    async def nanostars(self) -> int:
+        """Return what the rows that were read add up to."""
+        return (await self._where()).nanostars
+
+    async def _where(self) -> LedgerReading:
+        """Return where the reading stands."""
+        if self._is_dry and self._stand is not None:
+            return self._stand
+        if self._from_start and not self._is_dry:
+            async with self._database.transaction(Priority.RECONCILIATION) as session:
+                reading.start_over(await reading.lock(session))
+        async with self._database.reading() as session:
+            stand = await reading.find(session)
+        if stand is None or (self._from_start and self._is_dry):
+            stand = LedgerReading(row_count=0, latest="[]", nanostars=0, payment_stars=0, event_stars=0)
+        self._from_start = False
+        self._stand = stand
+        return stand
+
+    async def _fetch(self, stand: LedgerReading) -> _Fetched | None:
+        """Fetch the next page; None when what was read before is not there any more."""
+        overlap = min(self._overlap_rows, stand.row_count)
+        latest: list[str] = json.loads(stand.latest)
+        raw = await self._ledger.page(stand.row_count - overlap)
+        rows = [read_row(each, self._signer) for each in raw]
+        if len(rows) < overlap or (overlap and not {row.key for row in rows[:overlap]} & set(latest)):
+            return None
+        if self._is_pass:
+            rows = _older(rows, stand)
+        keys = [row.key for row in rows]
+        return _Fetched(
+            stand,
+            rows,
+            counted=latest if overlap else [],
+            row_count=stand.row_count - overlap + len(rows),
+            latest=(keys if overlap else latest + keys)[-OVERLAP_ROWS:],
+        )
+
+    async def _take(self, fetched: _Fetched) -> Page | None:
+        """Take a page in one transaction; None when the reading does not stand there any more."""
+        if self._is_dry:
+            async with self._database.reading() as session:
+                page = await take_page(session, fetched.rows, self._clock(), counted=fetched.counted, is_dry=True)
+            _move_on(fetched.stand, fetched, page)
+            return page
+        try:
+            return await self._take_together(fetched, one_by_one=False)
+        except (UnrecordableError, DBAPIError) as error:
+            if isinstance(error, DBAPIError) and not is_refusal(error):
+                raise
+            return await self._take_together(fetched, one_by_one=True)
+
+    async def _take_together(self, fetched: _Fetched, *, one_by_one: bool) -> Page | None:
+        async with self._database.transaction(Priority.RECONCILIATION) as session:
+            stand = await reading.lock(session)
+            before = fetched.stand
+            if (stand.row_count, stand.pass_begun_at) != (before.row_count, before.pass_begun_at):
+                return None
+            if (stand.pass_wanted_at is not None) is not self._is_pass:
+                return None
+            if one_by_one:
+                page = await self._take_one_by_one(session, fetched)
+            else:
+                page = await take_page(
+                    session, fetched.rows, self._clock(), counted=fetched.counted, is_due=not self._is_pass
+                )
+            _move_on(stand, fetched, page)
+        for fact in page.recovered:
+            bound = logger.bind(charge_id=fact.charge_id, telegram_id=fact.person.telegram_id)
+            bound.info("recovered from the ledger: {} of {} {}", fact.kind, fact.amount, fact.currency)
+        return page
+
+    async def _take_one_by_one(self, session: AsyncSession, fetched: _Fetched) -> Page:
+        """Take each row on its own, so that one which the database refuses costs none of the others."""
+        whole = Page()
+        counted = Counter(fetched.counted)
+        for row in fetched.rows:
+            again = [row.key] if counted[row.key] else []
+            counted.subtract(again)
+            try:
+                async with session.begin_nested():
+                    page = await take_page(session, [row], self._clock(), counted=again, is_due=not self._is_pass)
+            except (UnrecordableError, DBAPIError) as error:
+                if isinstance(error, DBAPIError) and not is_refusal(error):
+                    raise
+                words = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
+                logger.opt(exception=error).error("a row of the ledger cannot be recorded: {}", words)
+                page = Page(nanostars=0 if again else row.nanostars)
+                page.counts.seen += 1
+                page.counts.find(Unexplained(Finding.UNRECORDABLE, row.event_id or row.key, detail=words))
+            whole.add(page)
+        return whole
+
+
+def _older(rows: Sequence[LedgerRow], stand: LedgerReading) -> list[LedgerRow]:
+    """Leave what is not older than the pass to its update, or to the next comparison: somebody waits for its notice."""
+    until = stand.pass_begun_at
+    if until is None:
+        raise ValueError("the pass over the ledger has not begun")
+    younger = (index for index, row in enumerate(rows) if row.happened_at is not None and row.happened_at >= until)
+    return list(rows[: next(younger, len(rows))])
+
+
+def _move_on(stand: LedgerReading, fetched: _Fetched, page: Page) -> None:
+    stand.row_count = fetched.row_count
+    stand.latest = json.dumps(list(fetched.latest))
+    stand.nanostars += page.nanostars
+    stand.payment_stars += page.payment_stars
+    stand.event_stars += page.event_stars

@@ -1,0 +1,59 @@
+"""Asks Telegram for its ledger: raw rows, oldest first, a hundred a call, and the balance."""
+
+from typing import Any, Final
+
+import stamina
+from aiogram import Bot
+from aiogram.exceptions import TelegramNetworkError, TelegramRetryAfter, TelegramServerError
+from aiogram.methods import GetMyStarBalance, TelegramMethod
+
+from payments.errors import LedgerError
+from payments.ledger.rows import NANOSTARS
+
+PAGE_ROWS: Final = 100
+"""The most that getStarTransactions gives (Bot API)."""
+ATTEMPTS_MAX: Final = 5
+PAUSE_SECONDS_FIRST: Final = 1.0
+PAUSE_SECONDS_MAX: Final = 30.0
+
+
+class GetRawStarTransactions(TelegramMethod[dict[str, Any]]):
+    """getStarTransactions whose result is left as it came: aiogram refuses a page for one unknown partner type."""
+
+    __returning__ = dict[str, Any]
+    __api_method__ = "getStarTransactions"
+
+    offset: int
+    limit: int = PAGE_ROWS
+
+
+def _pause(error: Exception) -> bool | float:
+    """Say how many seconds to wait before the next try, or whether there is one."""
+    if isinstance(error, TelegramRetryAfter):
+        return float(error.retry_after)
+    return isinstance(error, TelegramNetworkError | TelegramServerError)
+
+
+_PATIENT: Final = stamina.AsyncRetryingCaller(
+    attempts=ATTEMPTS_MAX, timeout=None, wait_initial=PAUSE_SECONDS_FIRST, wait_max=PAUSE_SECONDS_MAX
+).on(_pause)
+
+
+class TelegramLedger:
+    """The ledger of a bot. A call is tried five times; a pause that Telegram asks for is kept."""
+
+    def __init__(self, bot: Bot) -> None:
+        self._bot = bot
+
+    async def page(self, offset: int) -> list[Any]:
+        """Return up to a hundred raw rows after the first `offset`. Raises aiogram's errors, and LedgerError."""
+        answer = await _PATIENT(self._bot, GetRawStarTransactions(offset=offset))
+        rows = answer.get("transactions")
+        if not isinstance(rows, list):
+            raise LedgerError("an answer of getStarTransactions has no list of transactions")
+        return rows
+
+    async def balance_nanostars(self) -> int:
+        """Return the bot's balance (Bot API, getMyStarBalance). Raises aiogram's errors."""
+        balance = await _PATIENT(self._bot, GetMyStarBalance())
+        return balance.amount * NANOSTARS + (balance.nanostar_amount or 0)

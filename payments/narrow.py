@@ -1,0 +1,55 @@
+"""The parts of narrow models: of what Telegram says, the few fields that bear money, each fit for the database.
+
+Nothing new or odd elsewhere can hide a payment, and a value that the database would not take (NUL, a lone surrogate,
+too long, out of range) is found here, before the database is asked.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from payments.payload import TELEGRAM_ID_MAX
+
+CHARGE_ID_LENGTH_MAX: Final = 1024
+"""Seen are more than 128; PostgreSQL indexes 2,704 bytes at most, and `refund:` stands before a charge's id."""
+
+_DATE_MAX: Final = 253_402_300_799  # the last second that datetime knows
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("holds a NUL")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds a lone surrogate") from None
+    return text
+
+
+Payload = Annotated[str, AfterValidator(_storable), StringConstraints(max_length=1024)]
+ChargeId = Annotated[str, StringConstraints(pattern=rf"^[!-~]{{1,{CHARGE_ID_LENGTH_MAX}}}$")]
+Seconds = Annotated[int, Field(ge=0, le=_DATE_MAX)]
+"""A moment as Telegram says it: seconds since 1970, UTC."""
+
+
+class Narrow(BaseModel):
+    """Base of the models: strict, blind to what is not named."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class Id(Narrow):
+    """A user, or a user's private chat."""
+
+    id: int = Field(gt=0, le=TELEGRAM_ID_MAX)
+
+
+def moment(seconds: int) -> datetime:
+    """Return a moment of `Seconds`, aware, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def in_words(error: ValidationError) -> str:
+    """Name the fields that are wrong, and quote no value."""
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
