@@ -23,6 +23,8 @@ from bot.handlers import make_dispatcher
 from bot.intake import Intake
 from bot.lanes import Lanes
 from bot.ledger_watch import LedgerWatch, mark_if_lost
+from bot.monitoring.health import Health
+from bot.monitoring.monitor import Monitor
 from bot.notices import NoticeRenderer
 from bot.outbox import Outbox
 from bot.polling import TELEGRAM_ERRORS, Outage, poll_forever
@@ -174,10 +176,15 @@ async def run_desk(settings: Settings) -> None:
         clock = await _clock(settings, stack)
         lock = desk_lock(settings.database_url.get_secret_value())
         stack.push_async_callback(lock.release)
-        starting = asyncio.create_task(_prepare(settings, database, lock, bot, clock))
+        monitor = Monitor(clock, lock)
+        bot.session.middleware(monitor.meter)
+        await stack.enter_async_context(monitor.running(settings.http_port, database))
+        starting = asyncio.create_task(_prepare(settings, database, lock, bot, clock, monitor.health))
         if await _first(starting, stop):
             logger.info("ready: {} plans on sale", len(catalog.on_sale))
-            await Desk(settings, catalog, database, lock, bot, clock).run(stop)
+            desk = Desk(settings, catalog, database, lock, bot, clock)
+            monitor.watch_desk(desk.worker.loop, desk.outbox.loop, desk.recorder)
+            await desk.run(stop)
 
 
 async def process_once(settings: Settings, database: Database, event_id: str) -> StripeEvent | None:
@@ -195,7 +202,9 @@ async def process_once(settings: Settings, database: Database, event_id: str) ->
         return await worker.process(event_id)
 
 
-async def _prepare(settings: Settings, database: Database, lock: DeskLock, bot: Bot, clock: Clock) -> None:
+async def _prepare(
+    settings: Settings, database: Database, lock: DeskLock, bot: Bot, clock: Clock, health: Health
+) -> None:
     """Become the active desk, bring the database up to date, prove the token, see whether the database was lost.
 
     As long as it takes for an answer.
@@ -213,9 +222,11 @@ async def _prepare(settings: Settings, database: Database, lock: DeskLock, bot: 
                 said = str(error).partition("\n")[0]
                 logger.error("the database cannot be reached, trying on: {}: {}", type(error).__name__, said)
             is_database_away = True
+            health.note("database", f"it cannot be reached: {type(error).__name__}")
             await asyncio.sleep(DATABASE_PAUSE_SECONDS)
     if is_database_away:
         logger.info("the database answers")
+        health.note("database", None)
     outage = Outage()
     while True:
         try:

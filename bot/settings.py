@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     admin_chat_id: Annotated[int, Field(ge=-TELEGRAM_ID_MAX, le=TELEGRAM_ID_MAX)] | None = Field(
         default=None, description="the id of the admins' group, a number such as -1001234567890"
     )
+    http_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        default=0, description="the number of a free port for health and metrics, such as 9464, or 0 for none"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
     )

@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, NullPool, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 SQLITE_BUSY_MILLISECONDS: Final = 1_000
 SQLITE_READERS: Final = 4
@@ -124,6 +124,14 @@ class Database:
             )
         async with engine.begin() as connection:
             yield connection
+
+    def pools(self) -> dict[str, tuple[int, int]]:
+        """Return by pool how many connections are in use, and how many there can be."""
+        engines = {"writer": self._writer, "reader": self._reader}
+        if not self.is_sqlite:
+            engines = {"main": self._writer, "urgent": self._urgent}
+        pools = {name: engine.pool for name, engine in engines.items()}
+        return {name: (pool.checkedout(), pool.size()) for name, pool in pools.items() if isinstance(pool, QueuePool)}
 
     async def dispose(self) -> None:
         """Close every connection."""

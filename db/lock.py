@@ -26,6 +26,9 @@ _ASK_SECONDS: Final = 2
 class DeskLock(Protocol):
     """The right to poll for a database."""
 
+    is_standing_by: bool
+    """Whether `acquire` waits for the desk that has it."""
+
     async def acquire(self) -> None:
         """Take the lock; PostgreSQL: wait for it as long as it takes. Raises AnotherDeskError on SQLite."""
 
@@ -51,6 +54,7 @@ class _FileLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: Any = None
+        self.is_standing_by = False
 
     async def acquire(self) -> None:
         # A start that waits for its database asks again; the lock is not let go in between.
@@ -79,16 +83,19 @@ class _AdvisoryLock:
         self._dsn = dsn
         self._connection: Any = None
         self._held = False
+        self.is_standing_by = False
         # Two at once would open two connections, and one would find the lock taken by the other.
         self._asking = asyncio.Lock()
 
     async def acquire(self) -> None:
-        said = False
-        while not await self._try():
-            if not said:
-                logger.info("another desk is running on this database: standing by")
-                said = True
-            await asyncio.sleep(_TRY_SECONDS)
+        try:
+            while not await self._try():
+                if not self.is_standing_by:
+                    logger.info("another desk is running on this database: standing by")
+                    self.is_standing_by = True
+                await asyncio.sleep(_TRY_SECONDS)
+        finally:
+            self.is_standing_by = False
 
     async def ensure(self) -> None:
         async with self._asking:

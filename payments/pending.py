@@ -43,12 +43,12 @@ class Pending:
 
 async def list_pending(session: AsyncSession) -> Pending:
     """Read what waits."""
-    waiting = select(StripeEvent, User).join(User, User.id == StripeEvent.customer_id).where(_waits())
+    waiting = select(StripeEvent, User).join(User, User.id == StripeEvent.customer_id).where(waits())
     found = await session.execute(waiting.order_by(StripeEvent.created_at, StripeEvent.event_id).limit(LISTED_MAX))
     unresolved = QuarantinedUpdate.resolved_at.is_(None)
     oldest = select(QuarantinedUpdate).where(unresolved).order_by(QuarantinedUpdate.created_at).limit(LISTED_MAX)
     counts = select(
-        select(func.count(StripeEvent.id)).where(_waits()).scalar_subquery()
+        select(func.count(StripeEvent.id)).where(waits()).scalar_subquery()
         + select(func.count(QuarantinedUpdate.id)).where(unresolved).scalar_subquery()
     )
     return Pending(
@@ -96,7 +96,7 @@ async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) 
     return Retry.BEGUN
 
 
-def _waits() -> ColumnElement[bool]:
+def waits() -> ColumnElement[bool]:
     """Tell the events that are not at their end; a charge that is being given back waits in its refund's row."""
     failed = and_(
         StripeEvent.status == EventStatus.FAILED,

@@ -41,7 +41,8 @@ class Recorder:
         self._ensure_active = ensure_active
         self._writing: asyncio.Task[Taken] | None = None
         self._taken: Taken = {}
-        self._is_away = False
+        self.trouble: str | None = None
+        """What keeps payments from being recorded; None: nothing."""
 
     async def record(self, money: Sequence[RawUpdate]) -> Taken:
         """Commit the audit rows of a batch within the deadline; return what is on record, by update id.
@@ -83,13 +84,13 @@ class Recorder:
             self._taken |= task.result()
 
     def _note_away(self, why: str) -> None:
-        if not self._is_away:
-            self._is_away = True
-            logger.error("the database is away ({}): payments wait, unconfirmed, at Telegram", why)
+        if self.trouble is None:
+            self.trouble = f"the database is away ({why}): payments wait, unconfirmed, at Telegram"
+            logger.error(self.trouble)
 
     def _note_back(self) -> None:
-        if self._is_away:
-            self._is_away = False
+        if self.trouble is not None:
+            self.trouble = None
             logger.info("the database is back: payments are recorded and confirmed again")
 
     async def _write(self, money: Sequence[RawUpdate]) -> Taken:

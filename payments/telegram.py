@@ -8,11 +8,12 @@ from aiogram.types import LabeledPrice, Message
 
 from db.clock import Clock
 from db.engine import Database, Priority
-from db.tables import STARS_CURRENCY, StripeEvent
+from db.tables import STARS_CURRENCY, TELEGRAM_STARS, StripeEvent
 from payments import events
 from payments.catalog import Plan
 from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.incoming import ChargeFact, MoneyFact, RefundFact
+from payments.metrics import INVOICES_SENT, PRE_CHECKOUTS
 from payments.payload import Order, PayloadSigner
 from payments.worker import Worker
 
@@ -66,11 +67,15 @@ class TelegramPaymentHandler:
 
         A forwarded copy opens the bot instead of being paid by somebody else. Raises aiogram's TelegramAPIError.
         """
-        return await self._bot(invoice_of(plan, chat_id, buyer_telegram_id, self._signer))
+        sent = await self._bot(invoice_of(plan, chat_id, buyer_telegram_id, self._signer))
+        INVOICES_SENT.labels(TELEGRAM_STARS).inc()
+        return sent
 
     async def validate_pre_checkout(self, query: CheckoutQuery) -> CheckoutVerdict:
         """Decide a pre-checkout query within the deadline of payments/checkout.py."""
-        return await self._desk.decide(query)
+        verdict = await self._desk.decide(query)
+        PRE_CHECKOUTS.labels(verdict.value).inc()
+        return verdict
 
     async def handle_successful_payment(self, charge: ChargeFact) -> StripeEvent | None:
         """Settle a charge, recorded before or not; return its event, None when another process is at it.

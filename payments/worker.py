@@ -23,6 +23,7 @@ from payments import events
 from payments.incoming import REFUND_PREFIX
 from payments.ledger.reading import Gate
 from payments.loop import DueLoop
+from payments.metrics import count_failed_attempt, count_processed
 from payments.refund_sender import RefundSender
 from payments.settlement import Settlement
 
@@ -92,6 +93,7 @@ class Worker:
         for event_id in event_ids:
             if self.loop.is_stopping:
                 return
+            self.loop.beat()
             resting_until = self._refunds_rest_until
             if resting_until and event_id.startswith(REFUND_PREFIX) and self._clock() < resting_until:
                 self._hold(event_id, resting_until)
@@ -138,6 +140,7 @@ class Worker:
             return await self._note_failure(event_id, error)
         if event is not None:
             _log(event)
+            count_processed(event)
             self._on_progress()
         return event
 
@@ -162,6 +165,7 @@ class Worker:
             event = await events.lock(session, event_id)
             if event is None or not events.is_open(event):
                 return event
+            count_failed_attempt(event)
             bound = bound.bind(charge_id=event.refund_of or event.event_id, user_id=event.customer_id)
             if isinstance(error, _FINAL):
                 bound.error("Telegram refuses the refund: {}", words)

@@ -7,6 +7,7 @@ from loguru import logger
 from bot.words import Words
 from payments.checkout import CheckoutQuery, CheckoutVerdict
 from payments.incoming import ChargeFact, RefundFact
+from payments.metrics import PRE_CHECKOUT_SECONDS
 from payments.telegram import TelegramPaymentHandler
 
 
@@ -21,19 +22,19 @@ def make_router() -> Router:
 
 async def on_pre_checkout(query: PreCheckoutQuery, words: Words, payments: TelegramPaymentHandler) -> None:
     """Answer a pre-checkout query: yes, or no in the buyer's words (Bot API, answerPreCheckoutQuery)."""
-    verdict = await payments.validate_pre_checkout(
-        CheckoutQuery(
-            query_id=query.id,
-            telegram_id=query.from_user.id,
-            amount=query.total_amount,
-            currency=query.currency,
-            payload=query.invoice_payload,
-        )
+    asked = CheckoutQuery(
+        query_id=query.id,
+        telegram_id=query.from_user.id,
+        amount=query.total_amount,
+        currency=query.currency,
+        payload=query.invoice_payload,
     )
-    if verdict is CheckoutVerdict.ACCEPTED:
-        await query.answer(ok=True)
-    else:
-        await query.answer(ok=False, error_message=words.plain(f"decline.{verdict}"))
+    with PRE_CHECKOUT_SECONDS.time():
+        verdict = await payments.validate_pre_checkout(asked)
+        if verdict is CheckoutVerdict.ACCEPTED:
+            await query.answer(ok=True)
+        else:
+            await query.answer(ok=False, error_message=words.plain(f"decline.{verdict}"))
     logger.bind(telegram_id=query.from_user.id, query_id=query.id, verdict=verdict.value).info("pre-checkout answered")
 
 

@@ -1,0 +1,102 @@
+"""Counts and times the calls to Telegram, and sees from them whether Telegram answers and the poll goes on."""
+
+import time
+from typing import Any, Final
+
+from aiogram import Bot
+from aiogram.client.session.middlewares.base import BaseRequestMiddleware, NextRequestMiddlewareType
+from aiogram.exceptions import (
+    ClientDecodeError,
+    TelegramBadRequest,
+    TelegramConflictError,
+    TelegramForbiddenError,
+    TelegramNetworkError,
+    TelegramNotFound,
+    TelegramRetryAfter,
+    TelegramServerError,
+    TelegramUnauthorizedError,
+)
+from aiogram.methods import Response, TelegramMethod
+from aiogram.methods.base import TelegramType
+from prometheus_client import Counter, Histogram
+
+from payments.pulse import Pulse
+
+CALLS: Final = Counter("starledger_telegram_calls", "Calls to Telegram, by how they ended.", ["method", "outcome"])
+CALL_SECONDS: Final = Histogram(
+    "starledger_telegram_call_seconds",
+    "Time that a call to Telegram took, the long poll left out.",
+    ["method"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30),
+)
+RETRY_AFTER_SECONDS: Final = Counter(
+    "starledger_telegram_retry_after_seconds", "Seconds for which Telegram asked to be left alone (429)."
+)
+
+_POLL: Final = "getUpdates"
+_ASKS_WHETHER_TELEGRAM_IS_THERE: Final = frozenset({_POLL, "getMe"})
+"""The calls whose failure says something about Telegram, and not about what was asked of it."""
+_OUTCOMES: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (TelegramRetryAfter, "retry_after"),
+    (TelegramNetworkError, "network"),
+    (TelegramServerError, "server"),
+    (TelegramConflictError, "conflict"),
+    (TelegramUnauthorizedError, "unauthorized"),
+    (TelegramForbiddenError, "forbidden"),
+    (TelegramNotFound, "not_found"),
+    (TelegramBadRequest, "bad_request"),
+    (ClientDecodeError, "unreadable"),
+)
+_TROUBLES: Final = {
+    "retry_after": "Telegram asks to be left alone for a while",
+    "server": "Telegram answers with errors of its own",
+    "conflict": "another program polls with the same token, or a webhook is set",
+    "unauthorized": "Telegram refuses the token: was it revoked?",
+    "unreadable": "something else answers in Telegram's place: is a proxy in between?",
+}
+_SILENT_SECONDS: Final = 120
+"""How long the poll may be between two calls, or in one: a long poll, or the longest pause and a batch to record."""
+
+
+class CallMeter(BaseRequestMiddleware):
+    """The middleware of all calls. `trouble` says why Telegram cannot be polled, `pulse` is the poll loop's."""
+
+    def __init__(self) -> None:
+        self.pulse = Pulse()
+        self.trouble: str | None = None
+        self.polled_at: float | None = None
+        """When Telegram last answered a poll, by time.monotonic."""
+
+    async def __call__(
+        self, make_request: NextRequestMiddlewareType[TelegramType], bot: Bot, method: TelegramMethod[TelegramType]
+    ) -> Response[TelegramType]:
+        """Pass a call on, and note how it ended."""
+        name = method.__api_method__
+        if name == _POLL:
+            self.pulse.beat(_SILENT_SECONDS)
+        began = time.monotonic()
+        try:
+            response = await make_request(bot, method)
+        except Exception as error:
+            self._note(name, _outcome(error), error)
+            raise
+        self._note(name, "ok", None)
+        if name != _POLL:
+            CALL_SECONDS.labels(name).observe(time.monotonic() - began)
+        return response
+
+    def _note(self, name: str, outcome: str, error: Exception | None) -> None:
+        CALLS.labels(name, outcome).inc()
+        pause_seconds = error.retry_after if isinstance(error, TelegramRetryAfter) else 0
+        RETRY_AFTER_SECONDS.inc(pause_seconds)
+        if name == _POLL:
+            self.pulse.beat(_SILENT_SECONDS + pause_seconds)
+            if error is None:
+                self.polled_at = time.monotonic()
+        if name in _ASKS_WHETHER_TELEGRAM_IS_THERE:
+            unreachable = f"Telegram cannot be reached: {type(error).__name__}"
+            self.trouble = None if error is None else _TROUBLES.get(outcome, unreachable)
+
+
+def _outcome(error: Any) -> str:
+    return next((name for kind, name in _OUTCOMES if isinstance(error, kind)), "other")

@@ -1,0 +1,109 @@
+"""What is measured at the moment somebody asks: the backlog in the database, the pool, the poll's age."""
+
+import asyncio
+import platform
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+from loguru import logger
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from bot import __version__
+from bot.monitoring.call_meter import CallMeter
+from bot.monitoring.health import WELL, Health
+from db.clock import Clock
+from db.engine import Database
+from db.errors import is_away
+from payments.backlog import Backlog, Queue, read_backlog
+
+READ_SECONDS: Final = 2
+"""How long a scrape waits for the database; without its answer the gauges of the backlog are left out."""
+
+
+class DeskGauges(Collector):
+    """The gauges of one desk: `read` first, then they are collected."""
+
+    def __init__(self, database: Database, meter: CallMeter, health: Health, clock: Clock) -> None:
+        self._database = database
+        self._meter = meter
+        self._health = health
+        self._clock = clock
+        self._reading: asyncio.Task[Backlog] | None = None
+        self._backlog: Backlog | None = None
+
+    async def read(self) -> None:
+        """Read what waits from the database, within READ_SECONDS; one reading is under way at most."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        # asyncio.wait_for would cancel the reading and wait for the database to hear of it.
+        done, _ = await asyncio.wait({self._reading}, timeout=READ_SECONDS)
+        self._backlog = None
+        if not done:
+            return
+        task, self._reading = self._reading, None
+        error = task.exception()
+        if error is None:
+            self._backlog = task.result()
+        elif not is_away(error):
+            logger.opt(exception=error).error("what waits could not be measured")
+
+    async def _read(self) -> Backlog:
+        async with self._database.reading() as session:
+            return await read_backlog(session)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the gauges as they were read, or are now."""
+        yield _gauge("starledger_up", "1 while nothing is wrong with the desk, or it stands by.", self._is_well())
+        build = GaugeMetricFamily("starledger_build_info", "Always 1.", labels=["version", "python"])
+        build.add_metric([__version__, platform.python_version()], 1)
+        yield build
+        if self._meter.polled_at is not None:
+            lag_seconds = time.monotonic() - self._meter.polled_at
+            yield _gauge("starledger_poll_lag_seconds", "Time since Telegram last answered a poll.", lag_seconds)
+        yield from self._pool()
+        yield _gauge("starledger_database_up", "1 if the database answered in time.", self._backlog is not None)
+        if self._backlog is not None:
+            yield from _of_backlog(self._backlog, self._clock())
+
+    def _is_well(self) -> bool:
+        return self._health.look() in WELL
+
+    def _pool(self) -> Iterator[Metric]:
+        in_use = GaugeMetricFamily(
+            "starledger_database_connections_in_use", "Connections that somebody works on.", labels=["pool"]
+        )
+        most = GaugeMetricFamily(
+            "starledger_database_connections_max", "Connections that there can be.", labels=["pool"]
+        )
+        for name, (used, size) in self._database.pools().items():
+            in_use.add_metric([name], used)
+            most.add_metric([name], size)
+        yield from (in_use, most)
+
+
+def _gauge(name: str, words: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, words, value=value)
+
+
+def _of_backlog(backlog: Backlog, now: datetime) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily("starledger_events_waiting", "Charges and refunds that wait.", labels=["state"])
+    oldest = GaugeMetricFamily(
+        "starledger_events_waiting_oldest_seconds", "Age of the oldest of them; 0 without one.", labels=["state"]
+    )
+    for state, queue in backlog.events.items():
+        waiting.add_metric([state], queue.count)
+        oldest.add_metric([state], _age_seconds(queue, now))
+    yield from (waiting, oldest)
+    yield _gauge("starledger_outbox_messages", "Messages that are still to be delivered.", backlog.notices.count)
+    outbox_age_seconds = _age_seconds(backlog.notices, now)
+    yield _gauge("starledger_outbox_oldest_seconds", "Age of the oldest of them; 0 without one.", outbox_age_seconds)
+    quarantined = backlog.quarantined.count
+    yield _gauge("starledger_quarantined_updates", "Updates with money that could not be recorded.", quarantined)
+
+
+def _age_seconds(queue: Queue, now: datetime) -> float:
+    return max(0.0, (now - queue.oldest_at).total_seconds()) if queue.oldest_at else 0.0

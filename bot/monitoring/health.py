@@ -1,0 +1,78 @@
+"""How the desk is: starting, standing by, healthy, or degraded, and then which part, since when and why."""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from db.clock import Clock
+
+Probe = Callable[[], str | None]
+"""Asks one part of the desk what keeps it from its work, in words without secrets; None: nothing."""
+
+
+class State(enum.StrEnum):
+    """How the desk is as a whole."""
+
+    STARTING = "starting"
+    STANDING_BY = "standing_by"
+    """Another desk is the active one; this one takes over when that ends."""
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+
+
+WELL: Final = frozenset({State.HEALTHY, State.STANDING_BY})
+"""The states in which nobody has to do anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong with a part, and since when it was seen to be so."""
+
+    why: str
+    since: datetime
+
+
+class Health:
+    """Asks the parts of the desk, and remembers since when something is wrong."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._probes: dict[str, Probe] = {}
+        self._is_running = False
+        self.is_standing_by: Callable[[], bool] = lambda: False
+        self.troubles: dict[str, Trouble] = {}
+
+    def watch(self, part: str, probe: Probe) -> None:
+        """Ask this part from now on."""
+        self._probes[part] = probe
+
+    def begin(self) -> None:
+        """Say that the start is over: the desk polls and works."""
+        self._is_running = True
+
+    def note(self, part: str, why: str | None) -> None:
+        """Take down what is wrong with a part; None: nothing is. The same words keep their time."""
+        known = self.troubles.get(part)
+        if why is None:
+            self.troubles.pop(part, None)
+        elif known is None or known.why != why:
+            self.troubles[part] = Trouble(why, known.since if known else self._clock())
+
+    def look(self) -> State:
+        """Ask every part, and return how the desk is."""
+        for part, probe in self._probes.items():
+            self.note(part, probe())
+        if not self._is_running:
+            return State.STANDING_BY if self.is_standing_by() else State.STARTING
+        return State.DEGRADED if self.troubles else State.HEALTHY
+
+    def report(self) -> dict[str, Any]:
+        """Return the state as JSON: `state`, and in `troubles` of each part `since` (ISO 8601, UTC) and `why`."""
+        state = self.look()
+        troubles = {
+            part: {"since": each.since.isoformat(timespec="seconds"), "why": each.why}
+            for part, each in self.troubles.items()
+        }
+        return {"state": state.value, "troubles": troubles}

@@ -1,0 +1,3 @@
+from tests.support.desk_fixtures import desk
+
+__all__ = ["desk"]
