@@ -1,11 +1,10 @@
 """The real daemon in a process of its own, killed at its n-th step.
 
 Steps are counted from outside: each SQL statement, commit and HTTP call passes a hook before and after it. Production
-code knows nothing of them. The process is forked from one that has imported the bot, which takes seconds.
+code knows nothing of them. The process is forked (tests/support/forkserver.py).
 """
 
 import asyncio
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -21,9 +20,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 from bot.app import run_desk
 from bot.settings import Settings
-
-_FORKSERVER = multiprocessing.get_context("forkserver")
-_FORKSERVER.set_forkserver_preload([__name__, "aiosqlite", "asyncpg"])
+from tests.support.forkserver import FORKSERVER
 
 NEVER = 0
 STOP_SECONDS = 10
@@ -141,8 +138,8 @@ def living(
     environment: dict[str, str], *, kill_at: int = NEVER, arms: Callable[[Any], bool] = brings_money
 ) -> Iterator[Victim]:
     """Run the daemon beside the block; it dies by SIGKILL at the given step after it was armed."""
-    names = _FORKSERVER.SimpleQueue()
-    process = _FORKSERVER.Process(target=_live, args=(environment, kill_at, names, arms))
+    names = FORKSERVER.SimpleQueue()
+    process = FORKSERVER.Process(target=_live, args=(environment, kill_at, names, arms))
     process.start()
     victim = Victim(process, names)
     try:

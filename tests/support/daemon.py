@@ -13,7 +13,8 @@ from typing import Any, Final
 from bot.__main__ import app
 from bot.settings import Settings
 from tests.conftest import BOT_ID
-from tests.faults.victim import _FORKSERVER, STOP_SECONDS
+from tests.faults.victim import STOP_SECONDS
+from tests.support.forkserver import FORKSERVER
 from tests.support.waiting import until
 
 TOKEN: Final = f"{BOT_ID}:daemon-tests-daemon-tests-daemon-00"
@@ -67,7 +68,7 @@ def running_daemon(
         "CATALOG_FILE": str(CATALOG),
     }
     stderr = directory / f"stderr-{len(list(directory.glob('stderr-*')))}"
-    process = _FORKSERVER.Process(target=_run, args=(directory, stderr, environment | more, dict(constants or {})))
+    process = FORKSERVER.Process(target=_run, args=(directory, stderr, environment | more, dict(constants or {})))
     process.start()
     try:
         yield Daemon(process, stderr)
