@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 
 from sandbox.server import running_sandbox
-from sandbox.settings import TOKEN, Settings
+from sandbox.settings import PROVIDER_TOKEN, TOKEN, Settings
 
 PAGE_PORTS_TRIED = 20
 NO_PAGE = -1
 
 
-def main(  # the command's options
+def main(  # noqa: PLR0913 - the command's options
     *,
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8081,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -35,6 +35,13 @@ def main(  # the command's options
         int, typer.Option(help="Characters of a charge id; over 128 finds short columns.")
     ] = 110,
     latency_ms: Annotated[int, typer.Option(min=0, help="Milliseconds that every Bot API call takes longer.")] = 0,
+    stripe_url: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Where card payments (provider token {PROVIDER_TOKEN}) are charged, such as localstripe's "
+            "http://127.0.0.1:8420; left out, the provider's ids are made up."
+        ),
+    ] = None,
     page_port: Annotated[
         int,
         typer.Option(min=NO_PAGE, help="Port of the chat page, or the next free one; 0 takes any, -1 leaves it out."),
@@ -48,7 +55,9 @@ def main(  # the command's options
             param_hint="--host",
         )
     try:
-        settings = Settings(token=token, seed=seed, charge_id_length=charge_id_length, latency_ms=latency_ms)
+        settings = Settings(
+            token=token, seed=seed, charge_id_length=charge_id_length, latency_ms=latency_ms, stripe_url=stripe_url
+        )
     except ValueError as refusal:
         raise typer.BadParameter(str(refusal)) from refusal
     asyncio.run(_serve(settings, host, port, page_port))

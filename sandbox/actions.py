@@ -104,15 +104,16 @@ class Actions:
         message_id: int | None = None,
         chat_id: int | None = None,
         offer_id: str | None = None,
+        card: str | None = None,
     ) -> Payment:
-        """Press Pay and Confirm on an invoice message, or on an offer known by its id or link."""
+        """Press Pay and Confirm on an invoice message, or on an offer known by its id or link; `card`: its number."""
         if chat_id is not None and chat_id < 0:
             self._group_of(self._people.person(user_id), chat_id)
         if offer_id is None and message_id is not None:
             offer_id = self._messages.for_person(chat_id or user_id, message_id).offer_id
         if offer_id is None:
             raise ControlError(f"message {message_id} is no invoice")
-        return self._checkout.start(user_id=user_id, offer_id=offer_id)
+        return self._checkout.start(user_id=user_id, offer_id=offer_id, card=card)
 
     def forward_invoice(self, *, chat_id: int, message_id: int) -> ForwardedInvoice:
         """Forward an invoice to somebody else; tells what its copy has for a button (Bot API, sendInvoice)."""

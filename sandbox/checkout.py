@@ -5,11 +5,12 @@ from datetime import timedelta
 from enum import StrEnum
 from random import Random
 
+from sandbox.cards import CardCharge, Cards, Refusal, read_card
 from sandbox.charges import Charge, Charges, Period, period_after
 from sandbox.clock import Timer, VirtualClock
 from sandbox.errors import ControlError, bad_request
 from sandbox.feed import Feed
-from sandbox.invoices import Offer, Offers
+from sandbox.invoices import STARS, Offer, Offers
 from sandbox.people import People, Person, Reach
 from sandbox.subscriptions import Subscriptions
 from sandbox.updates import QUERY_LIFE, UpdateQueue
@@ -21,13 +22,15 @@ class PaymentState(StrEnum):
     """How an attempt to pay stands."""
 
     ASKING = "asking"
-    """The bot has been asked by a pre_checkout_query."""
+    """The bot has been asked by a pre_checkout_query, or its yes is followed by the charge of a card."""
     PAID = "paid"
     DECLINED = "declined"
     """The bot said no; `error_message` is what the payer sees."""
     TIMED_OUT = "timed_out"
     BALANCE_TOO_LOW = "balance_too_low"
     ALREADY_PAID = "already_paid"
+    CARD_DECLINED = "card_declined"
+    """The bot said yes, the provider no; `error_message` is what the payer sees."""
 
 
 @dataclass(slots=True)
@@ -46,13 +49,14 @@ class Payment:
 class Checkout:
     """All attempts to pay."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - all that a payment touches, wired in one place
         self,
         clock: VirtualClock,
         queue: UpdateQueue,
         people: People,
         offers: Offers,
         charges: Charges,
+        cards: Cards,
         subscriptions: Subscriptions,
         feed: Feed,
         random: Random,
@@ -63,19 +67,27 @@ class Checkout:
         self._people = people
         self._offers = offers
         self._charges = charges
+        self._cards = cards
         self._subscriptions = subscriptions
         self._feed = feed
         self._random = random
         self._asking: dict[str, tuple[Payment, Timer]] = {}
+        self._card_numbers: dict[int, str] = {}
 
-    def start(self, *, user_id: int, offer_id: str) -> Payment:
-        """Press Confirm on an offer (its id, or a link). Raises ControlError when there is no Pay button for them."""
+    def start(self, *, user_id: int, offer_id: str, card: str | None = None) -> Payment:
+        """Press Confirm on an offer (its id, or a link). Raises ControlError when there is no Pay button for them.
+
+        `card` is the number on the sheet of an offer that is not in Stars; None is the one that is paid.
+        """
         person = self._people.person(user_id)
         offer = self._offers.find(offer_id)
         if offer.once and offer.chat_id != user_id:
             raise ControlError("a copy of this invoice has no Pay button: it leads to the bot")
+        number = read_card(card)
         payment = Payment(len(self.payments) + 1, user_id, offer.id, PaymentState.ASKING)
         self.payments[payment.id] = payment
+        if offer.invoice.currency != STARS:
+            self._card_numbers[payment.id] = number
         obstacle = _obstacle(person, offer)
         if obstacle is not None:
             self._end(payment, obstacle)
@@ -101,9 +113,13 @@ class Checkout:
             return
         person, offer = self._people.person(payment.user_id), self._offers.by_id[payment.offer_id]
         obstacle = _obstacle(person, offer)
-        if obstacle is None:
+        if obstacle is not None:
+            self._end(payment, obstacle)
+        elif payment.id in self._card_numbers:
+            self._charge_card(payment, person, offer)
+        else:
             payment.charge_id = self._charge(person, offer).id
-        self._end(payment, obstacle or PaymentState.PAID)
+            self._end(payment, PaymentState.PAID)
 
     def _ask(self, payment: Payment, person: Person, offer: Offer) -> None:
         query_id = payment.query_id = str(self._random.randrange(1 << 62, 1 << 63))
@@ -122,6 +138,18 @@ class Checkout:
     def _time_out(self, query_id: str) -> None:
         payment, _ = self._asking.pop(query_id)
         self._end(payment, PaymentState.TIMED_OUT)
+
+    def _charge_card(self, payment: Payment, person: Person, offer: Offer) -> None:
+        def on_end(end: CardCharge | Refusal) -> None:
+            if isinstance(end, Refusal):
+                payment.error_message = end.words
+                self._end(payment, PaymentState.CARD_DECLINED)
+                return
+            offer.paid = True
+            payment.charge_id = end.id
+            self._end(payment, PaymentState.PAID)
+
+        self._cards.charge(person, offer.invoice, self._card_numbers[payment.id], on_end)
 
     def _charge(self, person: Person, offer: Offer) -> Charge:
         offer.paid = True
@@ -143,6 +171,6 @@ def _obstacle(person: Person, offer: Offer) -> PaymentState | None:
     """Say what keeps Telegram from charging, before the bot is asked and again after it said yes."""
     if offer.once and offer.paid:
         return PaymentState.ALREADY_PAID
-    if person.balance_stars < offer.invoice.total_amount:
+    if offer.invoice.currency == STARS and person.balance_stars < offer.invoice.total_amount:
         return PaymentState.BALANCE_TOO_LOW
     return None

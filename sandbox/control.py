@@ -104,6 +104,7 @@ def _reads(world: World) -> dict[str, Operation]:
         "ledger_length": views.ledger_length,
         "balance": views.balance,
         "charges": views.charges,
+        "card_charges": world.cards.listing,
         "payments": views.payments,
         "offer": views.offer,
         "payment": world.checkout.payment,

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from babel.numbers import list_currencies
+
 from sandbox.args import Args
 from sandbox.errors import ControlError, bad_request
-from sandbox.settings import Switches
+from sandbox.settings import Settings
 from sandbox.shapes import Json
 
 STARS = "XTR"
@@ -33,7 +35,10 @@ _FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
-    """What is offered for how many Stars. `subscription_period_seconds` is 0 for a one-time sale."""
+    """What is offered for how much, in the currency's minor unit (Stars: Stars).
+
+    `subscription_period_seconds` is 0 for a one-time sale.
+    """
 
     title: str
     description: str
@@ -144,7 +149,7 @@ def check_amounts(request: InvoiceRequest) -> None:
         raise bad_request("Total price is too big")
 
 
-def check_on_server(request: InvoiceRequest, switches: Switches, *, link: bool) -> None:
+def check_on_server(request: InvoiceRequest, settings: Settings, *, link: bool) -> None:
     """Make the checks of Telegram's servers.
 
     The texts are on the official lists; which answers what is observed or, for title and description, a
@@ -155,18 +160,34 @@ def check_on_server(request: InvoiceRequest, switches: Switches, *, link: bool) 
         raise bad_request("INVOICE_PAYLOAD_INVALID")
     if len(invoice.title) > TITLE_LENGTH_MAX or len(invoice.description) > DESCRIPTION_LENGTH_MAX:
         raise bad_request("MEDIA_INVALID")
-    if invoice.currency != STARS or request.provider_token:
+    _check_start_parameter(invoice.start_parameter)
+    if invoice.currency != STARS:
+        _check_provider(request, settings)
+        return
+    if request.provider_token:
         raise bad_request("PAYMENT_PROVIDER_INVALID")
     if len(request.amounts) != 1 or request.has_tips or request.has_flags:
         raise bad_request("STARS_INVOICE_INVALID")
-    if len(invoice.start_parameter) > 64:  # noqa: PLR2004 - Bot API, deep linking: up to 64 characters
-        raise bad_request("START_PARAM_TOO_LONG")
-    if not _START_PARAMETER.fullmatch(invoice.start_parameter):
-        raise bad_request("START_PARAM_INVALID")
     if invoice.subscription_period_seconds:
         _check_subscription(invoice, link=link)
-    elif invoice.total_amount > switches.price_stars_max:
+    elif invoice.total_amount > settings.switches.price_stars_max:
         raise bad_request("CURRENCY_TOTAL_AMOUNT_INVALID")
+
+
+def _check_start_parameter(start_parameter: str) -> None:
+    if len(start_parameter) > 64:  # noqa: PLR2004 - Bot API, deep linking: up to 64 characters
+        raise bad_request("START_PARAM_TOO_LONG")
+    if not _START_PARAMETER.fullmatch(start_parameter):
+        raise bad_request("START_PARAM_INVALID")
+
+
+def _check_provider(request: InvoiceRequest, settings: Settings) -> None:
+    """Check an invoice to be paid by card; Telegram's least and greatest amounts of each currency are not here."""
+    is_currency = request.invoice.currency in list_currencies()
+    if request.provider_token != settings.provider_token or not is_currency:
+        raise bad_request("PAYMENT_PROVIDER_INVALID")
+    if request.invoice.subscription_period_seconds:
+        raise bad_request("SUBSCRIPTION_PERIOD_INVALID")
 
 
 def _check_subscription(invoice: Invoice, *, link: bool) -> None:

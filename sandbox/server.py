@@ -59,6 +59,7 @@ async def running_sandbox(
             await driver
         world.poller.wake()
         world.faults.release_holds()
+        await world.cards.close()
         await runner.cleanup()
 
 

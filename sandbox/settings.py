@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 CHARGE_ID_LENGTH_MIN = 24
+PROVIDER_TOKEN = "284685063:TEST:SandboxSandboxSandbox"  # noqa: S105 - opens nothing but a sandbox
 TOKEN = "100200300:SandboxTokenSandboxTokenSandboxToken"  # noqa: S105 - opens nothing but a sandbox
 
 
@@ -28,6 +29,10 @@ class Settings:
     latency_ms: int = 0
     bot_name: str = "Sandbox Bot"
     bot_username: str = "sandbox_bot"
+    provider_token: str = PROVIDER_TOKEN
+    """What sendInvoice needs for a card payment."""
+    stripe_url: str | None = None
+    """Where cards are charged: the address of localstripe, or of another Stripe for trials."""
     switches: Switches = field(default_factory=Switches)
 
     def __post_init__(self) -> None:

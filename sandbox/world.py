@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sandbox.actions import Actions
 from sandbox.callbacks import Callbacks
 from sandbox.calls import CallLog
+from sandbox.cards import Cards
 from sandbox.charges import Charges
 from sandbox.checkout import Checkout
 from sandbox.clock import VirtualClock
@@ -63,6 +64,7 @@ class World:
         self.ledger = Ledger(self.clock, self.people, self.feed, random)
         self.offers = Offers(random)
         self.charges = Charges(self.clock, self.people, self.messages, self.ledger, self.feed, settings, random)
+        self.cards = Cards(self.clock, self.people, self.messages, self.feed, settings, random)
         self.subscriptions = Subscriptions(
             self.clock, self.queue, self.people, self.charges, self.feed, settings.switches
         )
@@ -72,6 +74,7 @@ class World:
             self.people,
             self.offers,
             self.charges,
+            self.cards,
             self.subscriptions,
             self.feed,
             random,

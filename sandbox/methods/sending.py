@@ -60,7 +60,7 @@ def send_invoice(world: World, args: Args) -> Json:
     chat = world.people.chat_for_bot(args.text("chat_id"))
     check_amounts(request)
     world.people.check_reachable(chat)
-    check_on_server(request, world.settings.switches, link=False)
+    check_on_server(request, world.settings, link=False)
     offer = world.offers.add(request.invoice, chat.id)
     return _post(world, args, chat, {"invoice": request.invoice.shown(), "reply_markup": markup}, offer.id)
 
@@ -69,7 +69,7 @@ def create_invoice_link(world: World, args: Args) -> str:
     """CreateInvoiceLink: an offer for whoever opens it."""
     request = read_invoice(args)
     check_amounts(request)
-    check_on_server(request, world.settings.switches, link=True)
+    check_on_server(request, world.settings, link=True)
     return world.offers.add(request.invoice).link
 
 

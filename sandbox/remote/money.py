@@ -5,6 +5,7 @@ from datetime import datetime
 from pydantic import TypeAdapter
 
 from sandbox.actions import ForwardedInvoice
+from sandbox.cards import CardCharge
 from sandbox.charges import Charge
 from sandbox.checkout import Payment, PaymentState
 from sandbox.history import PastPayment
@@ -14,6 +15,7 @@ from sandbox.remote.transport import NUMBER, ROW, ROWS, Transport
 from sandbox.shapes import Json
 from sandbox.subscriptions import Subscription
 
+_CARD_CHARGES = TypeAdapter(list[CardCharge])
 _CHARGE = TypeAdapter(Charge)
 _CHARGES = TypeAdapter(list[Charge])
 _FORWARDED = TypeAdapter(ForwardedInvoice)
@@ -39,10 +41,20 @@ class MoneyCalls(Transport):
         message_id: int | None = None,
         chat_id: int | None = None,
         offer: str | None = None,
+        card: str | None = None,
     ) -> Payment:
-        """Press Pay and Confirm, without waiting: on an invoice message, or on an offer (a link, or a copy's id)."""
+        """Press Pay and Confirm, without waiting: on an invoice message, or on an offer (a link, or a copy's id).
+
+        `card` is the number on the sheet of an invoice that is not in Stars; None is one that is paid.
+        """
         return await self.call(
-            _PAYMENT, "start_payment", user_id=user_id, message_id=message_id, chat_id=chat_id, offer_id=offer
+            _PAYMENT,
+            "start_payment",
+            user_id=user_id,
+            message_id=message_id,
+            chat_id=chat_id,
+            offer_id=offer,
+            card=card,
         )
 
     async def payment(self, payment_id: int) -> Payment:
@@ -69,10 +81,11 @@ class MoneyCalls(Transport):
         message_id: int | None = None,
         chat_id: int | None = None,
         offer: str | None = None,
+        card: str | None = None,
         timeout_seconds: float = 15.0,
     ) -> Payment:
         """Press Pay and Confirm, and wait for the end."""
-        payment = await self.start_payment(user_id, message_id=message_id, chat_id=chat_id, offer=offer)
+        payment = await self.start_payment(user_id, message_id=message_id, chat_id=chat_id, offer=offer, card=card)
         return await self.payment_end(payment.id, timeout_seconds=timeout_seconds)
 
     async def forward_invoice(self, chat_id: int, message_id: int) -> ForwardedInvoice:
@@ -82,6 +95,10 @@ class MoneyCalls(Transport):
     async def charges(self, user_id: int | None = None) -> list[Charge]:
         """Give all charges in order, or those of a person."""
         return await self.call(_CHARGES, "charges", user_id=user_id)
+
+    async def card_charges(self, user_id: int | None = None) -> list[CardCharge]:
+        """Give all charges by card in order, or those of a person."""
+        return await self.call(_CARD_CHARGES, "card_charges", user_id=user_id)
 
     async def refund_elsewhere(self, charge_id: str) -> Charge:
         """Refund as Telegram's support does."""

@@ -42,6 +42,7 @@ class StripeAccount:
 
     clock: Callable[[], datetime]
     url: str = ""
+    key: str = KEY
     objects: dict[str, Json] = field(default_factory=dict)
     events: list[Json] = field(default_factory=list)
     faults: deque[Fault] = field(default_factory=deque)
@@ -120,8 +121,10 @@ class StripeAccount:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a call as Stripe does, or as the next fault says."""
         self.calls.append((request.method, request.path))
-        if request.headers.get("Authorization") != f"Bearer {KEY}":
-            return web.json_response(_error(f"Invalid API Key provided: {KEY[:8]}***", "invalid_api_key"), status=401)
+        if request.headers.get("Authorization") != f"Bearer {self.key}":
+            return web.json_response(
+                _error(f"Invalid API Key provided: {self.key[:8]}***", "invalid_api_key"), status=401
+            )
         fault = self.faults.popleft() if self.faults else None
         if fault is Fault.CUT_BEFORE:
             return _cut(request)

@@ -1,0 +1,157 @@
+"""Telegram's payment with a provider: a card sheet's number becomes a charge, or is declined.
+
+With the address of a Stripe (localstripe, or whatever speaks its API) the charge is made there, and a refund made
+there is that Stripe's affair: Telegram tells a bot of none (Bot API, RefundedPayment: "currently, always XTR").
+Without one, the provider's charge ids are made up. No Star moves, and getStarTransactions knows nothing of it.
+"""
+
+import asyncio
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from random import Random
+from typing import Any
+
+import aiohttp
+
+from sandbox.clock import VirtualClock
+from sandbox.errors import ControlError
+from sandbox.feed import Feed
+from sandbox.invoices import Invoice
+from sandbox.messages import Messages
+from sandbox.people import People, Person
+from sandbox.settings import Settings
+
+PAID_CARD = "4242424242424242"
+DECLINED_CARD = "4000000000000002"
+"""Stripe's well-known test numbers (Stripe documentation, testing)."""
+STRIPE_KEY = "sk_test_51SandboxSandboxSandbox"
+CALL_SECONDS = 10.0
+_CARD = re.compile(r"[0-9]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class CardCharge:
+    """A payment by card that went through: `amount` in the currency's minor unit, `provider_id` the provider's."""
+
+    id: str
+    provider_id: str
+    user_id: int
+    amount: int
+    currency: str
+    payload: str
+    charged_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a card was not charged, in words for who holds it."""
+
+    words: str
+
+
+OnEnd = Callable[[CardCharge | Refusal], None]
+
+
+class Cards:
+    """The provider behind the bot's provider token, and all charges by card."""
+
+    def __init__(
+        self,
+        clock: VirtualClock,
+        people: People,
+        messages: Messages,
+        feed: Feed,
+        settings: Settings,
+        random: Random,
+    ) -> None:
+        self.charges: list[CardCharge] = []
+        self._clock = clock
+        self._people = people
+        self._messages = messages
+        self._feed = feed
+        self._settings = settings
+        self._random = random
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def listing(self, *, user_id: int | None = None) -> list[CardCharge]:
+        """Give all charges by card in order, or those of a person."""
+        return [found for found in self.charges if user_id in (None, found.user_id)]
+
+    def charge(self, person: Person, invoice: Invoice, number: str, on_end: OnEnd) -> None:
+        """Charge a card, and say by `on_end` what became of it: at once, or when Stripe has answered."""
+        if number == DECLINED_CARD:
+            on_end(Refusal("Your card was declined."))
+        elif self._settings.stripe_url is None:
+            on_end(self._take(person, invoice, f"ch_{self._random.getrandbits(96):024x}"))
+        else:
+            task = asyncio.create_task(self._charge_at(self._settings.stripe_url, person, invoice, number, on_end))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+    async def close(self) -> None:
+        """Leave what is under way at Stripe."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _charge_at(self, url: str, person: Person, invoice: Invoice, number: str, on_end: OnEnd) -> None:
+        card = {"number": number, "exp_month": 12, "exp_year": self._clock.now().year + 2, "cvc": "123"}
+        headers = {"Authorization": f"Bearer {STRIPE_KEY}"}
+        timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
+        try:
+            async with aiohttp.ClientSession(url, headers=headers, timeout=timeout) as stripe:
+                fields = {f"card[{name}]": str(value) for name, value in card.items()}
+                method = await _post(stripe, "/v1/payment_methods", {"type": "card", **fields})
+                amount = {"amount": str(invoice.total_amount), "currency": invoice.currency.lower()}
+                charge = await _post(stripe, "/v1/charges", {**amount, "source": method["id"]})
+        except _RefusedError as refusal:
+            on_end(Refusal(str(refusal)))
+        except (aiohttp.ClientError, TimeoutError):
+            on_end(Refusal("The payment provider did not answer."))
+        else:
+            on_end(self._take(person, invoice, charge["id"]))
+
+    def _take(self, person: Person, invoice: Invoice, provider_id: str) -> CardCharge:
+        charge = CardCharge(
+            id=f"{self._random.getrandbits(64)}_{urlsafe_b64encode(self._random.randbytes(12)).decode()}",
+            provider_id=provider_id,
+            user_id=person.id,
+            amount=invoice.total_amount,
+            currency=invoice.currency,
+            payload=invoice.payload,
+            charged_at=self._clock.now(),
+        )
+        self.charges.append(charge)
+        paid = {
+            "currency": charge.currency,
+            "total_amount": charge.amount,
+            "invoice_payload": charge.payload,
+            "telegram_payment_charge_id": charge.id,
+            "provider_payment_charge_id": charge.provider_id,
+        }
+        self._messages.post_by_person(person, person, {"successful_payment": paid})
+        self._feed.publish("charge", charge_id=charge.id, user_id=person.id)
+        return charge
+
+
+class _RefusedError(Exception):
+    """Stripe's own words for why not."""
+
+
+async def _post(stripe: aiohttp.ClientSession, path: str, form: Mapping[str, str]) -> dict[str, Any]:
+    async with stripe.post(path, data=form) as response:
+        said: dict[str, Any] = await response.json(content_type=None)
+    if "error" in said:
+        raise _RefusedError(said["error"].get("message", "The payment provider refuses the card."))
+    return said
+
+
+def read_card(number: str | None) -> str:
+    """Give a card's number without spaces, the one that is paid if there is none; raises ControlError."""
+    bare = (number or PAID_CARD).replace(" ", "")
+    if not _CARD.fullmatch(bare):
+        raise ControlError("a card has a number of 16 digits")
+    return bare
