@@ -38,7 +38,7 @@ from db.tables import StripeEvent
 from payments.catalog import Catalog, load_catalog
 from payments.checkout import CheckoutDesk
 from payments.effects import OutwardEffects
-from payments.incoming import MoneyFact
+from payments.incoming import Fact
 from payments.ledger.rebuild import WholePass
 from payments.ledger.reconciliation import Reconciliation
 from payments.ledger.telegram import TelegramLedger
@@ -68,7 +68,8 @@ class Desk:
         alert_chat_ids = settings.alert_chat_ids
         signer = _signer(settings)
         settlement = Settlement(catalog, signer, clock, OutwardEffects(clock, alert_chat_ids))
-        self.outbox = Outbox(bot, database, NoticeRenderer(clock).render, clock)
+        notices = NoticeRenderer(clock)
+        self.outbox = Outbox(bot, database, notices.render, clock, notices.keyboard)
         sender = RefundSender(database, bot, clock)
         self.worker = Worker(database, settlement, sender, clock, on_progress=self.outbox.loop.wake)
         self.checkouts = CheckoutDesk(database, catalog, signer, clock)
@@ -157,7 +158,7 @@ class Desk:
                 if not is_away(error):
                     raise
 
-    async def _feed(self, update: Update, fact: MoneyFact | None) -> None:
+    async def _feed(self, update: Update, fact: Fact | None) -> None:
         await self._dispatcher.feed_update(self._bot, update, fact=fact)
 
 

@@ -16,10 +16,10 @@ from loguru import logger
 from pydantic import ValidationError
 
 from bot.lanes import Lanes
-from payments.incoming import MoneyFact, bears_money
+from payments.incoming import Fact, bears_money
 from payments.recorder import Recorder
 
-ALLOWED_UPDATES: Final = ("message", "callback_query", "pre_checkout_query")
+ALLOWED_UPDATES: Final = ("message", "callback_query", "pre_checkout_query", "subscription")
 """Asked for at every poll: Telegram would keep the list of an older run (Bot API, getUpdates)."""
 
 BATCH_MAX: Final = 100
@@ -110,7 +110,7 @@ class Intake:
         if waiting:
             await asyncio.sleep(self._polled_at + AWAY_PAUSE_SECONDS - asyncio.get_running_loop().time())
 
-    def _serve_money(self, raw: RawUpdate, fact: MoneyFact | None) -> None:
+    def _serve_money(self, raw: RawUpdate, fact: Fact | None) -> None:
         if fact is None or raw["update_id"] in self._seen:
             return
         self._seen.add(raw["update_id"])
@@ -146,7 +146,12 @@ class Intake:
 
 
 def _bare(raw: RawUpdate) -> RawUpdate:
-    """Leave of a message that bears money what names it: the handler has the fact, and nothing odd can hide it."""
+    """Leave of an update that bears money what names it: the handler has the fact, and nothing odd can hide it."""
+    if "subscription" in raw:
+        told = raw["subscription"]
+        user = {"id": told["user"]["id"], "is_bot": False, "first_name": ""}
+        bare_one = {"user": user} | {key: told[key] for key in ("invoice_payload", "state")}
+        return {"update_id": raw["update_id"], "subscription": bare_one}
     message = raw["message"]
     bare = {key: message[key] for key in ("message_id", "date") if key in message}
     for name, fields in _BARE.items():

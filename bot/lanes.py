@@ -12,7 +12,7 @@ from typing import Final
 from aiogram.types import Update
 from loguru import logger
 
-from payments.incoming import MoneyFact
+from payments.incoming import Fact
 
 PRE_CHECKOUTS_MAX: Final = 300
 MONEY_MAX: Final = 500
@@ -21,7 +21,7 @@ CHATTER_MAX: Final = 1_000
 CHATTER_PER_USER_MAX: Final = 10
 CHATTER_HANDLERS: Final = 8
 
-Feed = Callable[[Update, MoneyFact | None], Awaitable[None]]
+Feed = Callable[[Update, Fact | None], Awaitable[None]]
 
 
 class _FairQueue:
@@ -71,7 +71,7 @@ class Lanes:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._pre_checkouts: set[asyncio.Task[None]] = set()
-        self._money: asyncio.Queue[tuple[Update, MoneyFact]] = asyncio.Queue(MONEY_MAX)
+        self._money: asyncio.Queue[tuple[Update, Fact]] = asyncio.Queue(MONEY_MAX)
         self._chatter = _FairQueue()
         self._handlers: list[asyncio.Task[None]] = []
 
@@ -89,7 +89,7 @@ class Lanes:
         self._pre_checkouts.add(task)
         task.add_done_callback(self._pre_checkouts.discard)
 
-    def money(self, update: Update, fact: MoneyFact) -> None:
+    def money(self, update: Update, fact: Fact) -> None:
         """Serve an update whose money is on record."""
         try:
             self._money.put_nowait((update, fact))
@@ -126,7 +126,7 @@ class Lanes:
             await self._serve(update, None)
             self._chatter.done(user_id)
 
-    async def _serve(self, update: Update, fact: MoneyFact | None) -> None:
+    async def _serve(self, update: Update, fact: Fact | None) -> None:
         try:
             await self._feed(update, fact)
         except Exception as error:  # noqa: BLE001 - one update's bug must not end the lane

@@ -3,15 +3,19 @@
 from datetime import datetime
 from typing import Any, Final
 
+from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
 from markupsafe import Markup
 
 from bot.words import Words, for_language
 from db.clock import Clock
+from db.tables import STARS_CURRENCY, Renewal
 from payments.notices import Notice
+from payments.subscriptions.wanted import Because
 
 Facts = dict[str, Any]
 
 _AS_THEY_ARE: Final = ("charge_id", "title", "about", "detail", "here", "there")
+_BUY_AGAIN: Final = frozenset({Notice.SUBSCRIPTION_FAILED, Notice.SUBSCRIPTION_ENDED, Notice.ACCESS_ENDS_SOON})
 
 
 class NoticeRenderer:
@@ -23,22 +27,36 @@ class NoticeRenderer:
     def render(self, notice: Notice, facts: Facts, language_code: str | None) -> str:
         """Return a notice's words for a reader of this language (an IETF tag; None: English)."""
         words = for_language(language_code)
-        text = words.say(f"notice.{_kind(notice, facts)}", **self._values(notice, facts, words))
+        text = words.say(f"notice.{self._kind(notice, facts)}", **self._values(notice, facts, words))
         if notice is Notice.REFUNDED and facts["reason"]:
             text += "\n" + words.say("notice.reason", reason=facts["reason"])
         return str(text)
+
+    def keyboard(self, notice: Notice, facts: Facts, language_code: str | None) -> InlineKeyboardMarkup | None:
+        """Return the button that buys again what ends, or None; the handlers know it as a plan's (handlers/shop.py)."""
+        if notice not in _BUY_AGAIN:
+            return None
+        text = for_language(language_code).plain("button.again", title=facts["title"])
+        return InlineKeyboardMarkup(inline_keyboard=[[InlineKeyboardButton(text=text, callback_data=facts["plan"])]])
 
     def _values(self, notice: Notice, facts: Facts, words: Words) -> Facts:
         values: Facts = {name: facts[name] for name in _AS_THEY_ARE if name in facts}
         if "amount" in facts:
             values["amount"] = words.money(facts["amount"], facts["currency"])
+        if "price_stars" in facts:
+            values["price"] = words.money(facts["price_stars"], STARS_CURRENCY)
+        for moment in ("renews_at", "access_until", "until"):
+            if facts.get(moment) is not None:
+                values[moment] = words.date(datetime.fromisoformat(facts[moment]))
         if "buyer" in facts:
             values["who"] = words.say("person", telegram_id=facts["buyer"])
         if notice is Notice.GRANTED:
             values["access"] = self._access(facts, words)
-        elif notice in {Notice.PARKED, Notice.QUARANTINED}:
+        elif notice in {Notice.PARKED, Notice.QUARANTINED, Notice.RENEWAL_STUCK}:
             values["why"] = words.why(facts["reason"])
             values["retry_id"] = facts["retry_id"]
+        if notice is Notice.RENEWAL_STUCK:
+            values["wanted"] = words.say(f"wanted.{facts['renewal']}")
         return values
 
     def _access(self, facts: Facts, words: Words) -> Markup:
@@ -48,15 +66,29 @@ class NoticeRenderer:
             for entitlement, until in facts["access"]
         )
 
+    def _kind(self, notice: Notice, facts: Facts) -> str:
+        variant = ""
+        match notice:
+            case Notice.GRANTED if facts.get("is_renewal"):
+                variant = "renewal"
+            case Notice.GIVING_BACK:
+                variant = facts["reason"]
+            case Notice.REFUNDED if not facts["was_granted"]:
+                variant = "never_granted"
+            case Notice.PARKED:
+                variant = "charge" if facts["retry_id"] == facts["charge_id"] else "refund"
+            case Notice.LEDGER:
+                variant = facts["finding"]
+            case Notice.SUBSCRIPTION_CANCELED | Notice.SUBSCRIPTION_FAILED if not self._is_open(facts):
+                variant = "unpaid"
+            case Notice.RENEWAL_DONE if facts["renewal"] == Renewal.CANCELED:
+                is_told_until = facts["because"] != Because.BUYER or self._is_open(facts)
+                variant = facts["because"] if is_told_until else f"{facts['because']}.unpaid"
+            case Notice.RENEWAL_DONE | Notice.RENEWAL_REFUSED:
+                variant = facts["renewal"]
+        return f"{notice}.{variant}" if variant else notice.value
 
-def _kind(notice: Notice, facts: Facts) -> str:
-    match notice:
-        case Notice.GIVING_BACK:
-            return f"{notice}.{facts['reason']}"
-        case Notice.REFUNDED:
-            return notice.value if facts["was_granted"] else f"{notice}.never_granted"
-        case Notice.PARKED:
-            return f"{notice}.charge" if facts["retry_id"] == facts["charge_id"] else f"{notice}.refund"
-        case Notice.LEDGER:
-            return f"{notice}.{facts['finding']}"
-    return notice.value
+    def _is_open(self, facts: Facts) -> bool:
+        """Tell whether what is paid of a subscription is still open."""
+        until = facts["access_until"]
+        return until is not None and datetime.fromisoformat(until) > self._clock()

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, TelegramMigrateToChat, TelegramRetryAfter
+from aiogram.types import InlineKeyboardMarkup
 from aiolimiter import AsyncLimiter
 from loguru import logger
 from sqlalchemy import select, update
@@ -36,6 +37,9 @@ ATTEMPTS_MAX: Final = 48
 Render = Callable[[Notice, dict[str, Any], str | None], str]
 """Makes the words of a notice from its facts, in a language (an IETF tag, or None)."""
 
+Keyboard = Callable[[Notice, dict[str, Any], str | None], InlineKeyboardMarkup | None]
+"""Makes the buttons below a notice, as its words are made."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Due:
@@ -51,11 +55,19 @@ class _Due:
 class Outbox:
     """The messages that are due, and the loop over them."""
 
-    def __init__(self, bot: Bot, database: Database, render: Render, clock: Clock) -> None:
+    def __init__(
+        self,
+        bot: Bot,
+        database: Database,
+        render: Render,
+        clock: Clock,
+        keyboard: Keyboard = lambda *_: None,
+    ) -> None:
         self._bot = bot
         self._database = database
         self._render = render
         self._clock = clock
+        self._keyboard = keyboard
         self._limiter = AsyncLimiter(MESSAGES_PER_SECOND, 1)
         # What Telegram has taken while the database was too far away to note it: not sent again by this process.
         self._unnoted: set[tuple[int, datetime | None]] = set()
@@ -97,9 +109,10 @@ class Outbox:
             await self._close(message, None, is_sent=True)
             return
         try:
-            text = self._render(Notice(message.kind), message.facts, message.language_code)
+            about = Notice(message.kind), message.facts, message.language_code
+            text, keyboard = self._render(*about), self._keyboard(*about)
             async with self._limiter:
-                await self._bot.send_message(message.chat_id, text)
+                await self._bot.send_message(message.chat_id, text, reply_markup=keyboard)
         except TelegramRetryAfter as error:
             bound.warning("Telegram asks for a pause of {} s", error.retry_after)
             # Nothing else is sent meanwhile; a longer one is asked for again.

@@ -30,6 +30,7 @@ _WRITTEN_ONCE: Final = (
     "subscription_expires_at",
     "requested_by",
     "ledger_seen_at",
+    "update_id",
 )
 _GRANT_WRITTEN_FOR_EVER: Final = (
     "id",

@@ -1,8 +1,9 @@
 """All tables of the desk, in the order in which rows are locked: users, events, grants, entitlements.
 
-`users`, `stripe_events`, `entitlement_grants` and `entitlements` (with the view `active_entitlements`) are shared with
-other services and documented in docs/database.md; the others are the desk's own. The rules that no CHECK can say
-(which states follow which, what is written once, that money rows are never deleted) are triggers: db/rules.py.
+`users`, `stripe_events`, `entitlement_grants`, `entitlements` (with the view `active_entitlements`) and `subscriptions`
+are shared with other services and documented in docs/database.md; the others are the desk's own. The rules that no
+CHECK can say (which states follow which, what is written once, that money rows are never deleted) are triggers:
+db/rules.py.
 """
 
 import enum
@@ -55,6 +56,25 @@ class Outcome(enum.StrEnum):
     REFUNDED = "refunded"
     FOREIGN = "foreign"
     PARKED = "parked"
+
+
+class SubscriptionState(enum.StrEnum):
+    """How a subscription stands; the first three are Telegram's own words (Bot API, BotSubscriptionUpdated)."""
+
+    ACTIVE = "active"
+    CANCELED = "canceled"
+    """It will not renew; access stays to the end of what is paid."""
+    FAILED = "failed"
+    """The renewal could not be paid."""
+    ENDED = "ended"
+
+
+class Renewal(enum.StrEnum):
+    """What is wanted of a subscription's renewal (Bot API, editUserStarSubscription)."""
+
+    CANCELED = "canceled"
+    ALLOWED = "allowed"
+    """The subscriber may take up again what the bot had cancelled."""
 
 
 def new_id() -> str:
@@ -113,6 +133,8 @@ class StripeEvent(Base):
     is_recurring: Mapped[bool | None]
     is_first_recurring: Mapped[bool | None]
     subscription_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # The update that told of a charge: it orders charges among the updates of subscriptions, which bear no date.
+    update_id: Mapped[int | None] = mapped_column(BigInteger)
     # The work that is still to be done on it. `due_at` None: nothing.
     due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     attempts: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
@@ -170,6 +192,74 @@ class Entitlement(Base):
     entitlement_type: Mapped[str] = mapped_column(Text, primary_key=True)
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (Index("ix_entitlements_expires_at", "expires_at"),)
+
+
+class Subscription(Base):
+    """A subscription at Telegram, known by its first charge: a function of its charges, its changes and the clock.
+
+    payments/subscriptions/book.py writes it, but for what is wanted of its renewal (renewal.py).
+    """
+
+    __tablename__ = "subscriptions"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    first_charge_id: Mapped[str] = mapped_column(Text)
+    last_charge_id: Mapped[str] = mapped_column(Text)
+    user_id: Mapped[str] = mapped_column(String(36), ForeignKey("users.id"))
+    plan: Mapped[str] = mapped_column(Text)
+    payload: Mapped[str] = mapped_column(Text)
+    price_stars: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(Text)
+    current_period_end: Mapped[datetime] = mapped_column(UtcDateTime)
+    paid_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # When time alone changes something next; None: never again.
+    check_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # The newest row of subscription_changes that has been taken into account.
+    change_id: Mapped[int | None] = mapped_column(BigInteger)
+    # What is to be brought about at Telegram, and why. `due_at` None: nothing is to be done.
+    renewal_wanted: Mapped[str | None] = mapped_column(Text)
+    wanted_because: Mapped[str | None] = mapped_column(Text)
+    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    attempts: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
+    claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    error: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        UniqueConstraint("first_charge_id", name="ux_subscriptions_first_charge_id"),
+        Index("ix_subscriptions_user_id", "user_id"),
+        Index("ix_subscriptions_check_at", "check_at"),
+        Index("ix_subscriptions_due_at", "due_at"),
+    )
+
+
+_NOT_SETTLED: Final = text("settled_at IS NULL")
+
+
+class SubscriptionChange(Base):
+    """A change of state that Telegram told of, or (`update_id` None) that the desk has made there itself.
+
+    What Telegram tells names a user and a payload only; the desk's own change names the first charge, `charge_id`.
+    Unique by the update's id and what it says: the ids restart after a quiet week (Bot API, Update).
+    """
+
+    __tablename__ = "subscription_changes"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(String(36), ForeignKey("users.id"))
+    payload: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text)
+    update_id: Mapped[int | None] = mapped_column(BigInteger)
+    charge_id: Mapped[str | None] = mapped_column(Text)
+    recorded_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    settled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        UniqueConstraint("update_id", "user_id", "payload", "state", name="ux_subscription_changes_update"),
+        Index("ix_subscription_changes_user_id", "user_id"),
+        Index("ix_subscription_changes_unsettled", "id", sqlite_where=_NOT_SETTLED, postgresql_where=_NOT_SETTLED),
+    )
 
 
 class Checkout(Base):

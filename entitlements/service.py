@@ -7,7 +7,7 @@ later one would not know of the earlier one's grant.
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -101,6 +101,26 @@ class EntitlementService:
         for user_id, entitlement_type in revoked:
             await self._write_standing(user_id, entitlement_type)
         return revoked
+
+    async def unrevoked(self, sources: Collection[str]) -> dict[str, frozenset[str]]:
+        """Return the entitlement types that these sources have granted and that are not revoked, by source."""
+        query = select(EntitlementGrant.source, EntitlementGrant.entitlement_type).where(
+            EntitlementGrant.source.in_(sources), EntitlementGrant.revoked_at.is_(None)
+        )
+        types: defaultdict[str, set[str]] = defaultdict(set)
+        for source, entitlement_type in await self._session.execute(query):
+            types[source].add(entitlement_type)
+        return {source: frozenset(each) for source, each in types.items()}
+
+    async def move_ends(self, ends: Mapping[str, datetime]) -> None:
+        """Let the dated grants of these sources end at these moments; what is known of an end may become better."""
+        query = select(EntitlementGrant).where(EntitlementGrant.source.in_(ends), EntitlementGrant.ends_at.is_not(None))
+        moved = [grant for grant in await self._session.scalars(query) if grant.ends_at != ends[grant.source]]
+        for grant in moved:
+            grant.ends_at = ends[grant.source]
+        await self._session.flush()
+        for user_id, entitlement_type in sorted({(grant.user_id, grant.entitlement_type) for grant in moved}):
+            await self._write_standing(user_id, entitlement_type)
 
     async def has_entitlement(self, user_id: str, entitlement_type: str, at: datetime) -> bool:
         """Tell whether access is open at a moment, past or to come, by the grants that are known now."""

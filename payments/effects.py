@@ -4,7 +4,7 @@ Each effect is a row in the caller's transaction, tried after its commit (bot/ou
 A rebuild settles the past a second time, and with `NoEffects`: all of it has been said and sent before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -12,10 +12,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import Entitlement, StripeEvent, User
+from db.tables import Entitlement, Renewal, StripeEvent, Subscription, User
 from payments import refunds
 from payments.catalog import Plan
 from payments.notices import Notice, money_facts, owe, release
+from payments.subscriptions.wanted import Because, want
 
 BY_ITSELF: Final = "starledger"
 """`requested_by` of a refund that no person asked for."""
@@ -56,6 +57,14 @@ class Effects(Protocol):
     async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:
         """Have a charge refunded and tell its buyer so; False: nothing goes back by itself, an admin decides."""
 
+    async def tell_subscriber(
+        self, session: AsyncSession, notice: Notice, key: str, user: User, facts: Mapping[str, object]
+    ) -> None:
+        """Tell of a subscription, once for a `key` (where an event's id would stand) and a notice."""
+
+    def end_renewal(self, subscription: Subscription, because: Because) -> None:
+        """Have Telegram renew it no more."""
+
 
 class OutwardEffects:
     """The effects of a desk that is open: they are put on record, due at once."""
@@ -78,7 +87,10 @@ class OutwardEffects:
             (each.entitlement_type, each.expires_at.isoformat() if each.expires_at else None)
             for each in await session.scalars(query, execution_options={"populate_existing": True})
         ]
-        await self.tell_buyer(session, Notice.GRANTED, charge, user, title=plan.title, access=access)
+        is_renewal = bool(charge.is_recurring and not charge.is_first_recurring)
+        await self.tell_buyer(
+            session, Notice.GRANTED, charge, user, title=plan.title, access=access, is_renewal=is_renewal
+        )
 
     async def tell_buyer(
         self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, **facts: object
@@ -129,6 +141,17 @@ class OutwardEffects:
         await self.tell_buyer(session, Notice.GIVING_BACK, charge, user, reason=reason)
         return True
 
+    async def tell_subscriber(
+        self, session: AsyncSession, notice: Notice, key: str, user: User, facts: Mapping[str, object]
+    ) -> None:
+        """Owe the notice to the user."""
+        if user.telegram_id is not None:
+            await owe(session, notice, event_id=key, chat_id=user.telegram_id, facts=dict(facts), now=self._clock())
+
+    def end_renewal(self, subscription: Subscription, because: Because) -> None:
+        """Put it on record as wanted, for the renewals' loop to bring about."""
+        want(subscription, Renewal.CANCELED, because, self._clock())
+
 
 class NoEffects:
     """Nobody is told, nothing goes out."""
@@ -161,6 +184,14 @@ class NoEffects:
     async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:  # noqa: ARG002 - it is another's signature
         """Leave the charge to an admin."""
         return False
+
+    async def tell_subscriber(
+        self, session: AsyncSession, notice: Notice, key: str, user: User, facts: Mapping[str, object]
+    ) -> None:
+        """Do nothing."""
+
+    def end_renewal(self, subscription: Subscription, because: Because) -> None:
+        """Do nothing."""
 
 
 def _is_old_news(charge: StripeEvent) -> bool:

@@ -14,7 +14,8 @@ from db.insert import insert_into
 from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, Outcome, StripeEvent, User, new_id
 from entitlements.service import lock_users
 from payments.errors import AnotherServicesRowError, ContradictionError
-from payments.incoming import REFUND_PREFIX, ChargeFact, MoneyFact, Person
+from payments.incoming import REFUND_PREFIX, ChargeFact, Fact, MoneyFact, Person, SubscriptionFact
+from payments.subscriptions import changes
 
 CHARGE_TYPE: Final = "telegram_stars.successful_payment"
 REFUND_TYPE: Final = "telegram_stars.refunded"
@@ -27,7 +28,14 @@ ATTEMPTS_MAX: Final = 10
 PAUSE_SECONDS_FIRST: Final = 5
 PAUSE_SECONDS_MAX: Final = 3600
 
-_LEARNED: Final = ("webhook_timestamp", "payload", "is_recurring", "is_first_recurring", "subscription_expires_at")
+_LEARNED: Final = (
+    "webhook_timestamp",
+    "payload",
+    "is_recurring",
+    "is_first_recurring",
+    "subscription_expires_at",
+    "update_id",
+)
 
 
 async def _lock_people(session: AsyncSession, people: Iterable[Person], now: datetime) -> dict[int, User]:
@@ -63,15 +71,29 @@ async def _lock_known(session: AsyncSession, telegram_ids: Iterable[int]) -> dic
     return {user.telegram_id: user for user in found if user.telegram_id is not None}
 
 
-async def record(session: AsyncSession, facts: Sequence[MoneyFact], now: datetime, *, is_due: bool = True) -> None:
+async def record(session: AsyncSession, facts: Sequence[Fact], now: datetime, *, is_due: bool = True) -> None:
     """Write the audit rows of a batch, at status 0 and due at once; a row that is there learns what it did not know.
 
-    `now` is when we record it. Rows that are not `is_due` wait for the pass over the ledger that writes them. Raises
+    What it tells of subscriptions goes into a table of its own. `now` is when we record it. Rows that are not `is_due`
+    wait for the pass over the ledger that writes them. Raises
     AnotherServicesRowError when another service holds one of the ids, and ContradictionError when an event is known
     with another amount, currency or user.
     """
     users = await _lock_people(session, (fact.person for fact in facts), now)
-    rows = [_row(fact, users[fact.person.telegram_id].id, now, now if is_due else None) for fact in facts]
+    told = [(fact, users[fact.person.telegram_id].id) for fact in facts if isinstance(fact, SubscriptionFact)]
+    if told:
+        await changes.record(session, told, now)
+    due_at = now if is_due else None
+    rows = [
+        _row(fact, users[fact.person.telegram_id].id, now, due_at)
+        for fact in facts
+        if not isinstance(fact, SubscriptionFact)
+    ]
+    if rows:
+        await _record_money(session, rows, now)
+
+
+async def _record_money(session: AsyncSession, rows: Sequence[dict[str, Any]], now: datetime) -> None:
     wanted = {row["event_id"]: row for row in reversed(rows)}
     in_order = sorted(wanted.values(), key=lambda row: (row["customer_id"], row["event_id"]))
     insert = insert_into(session, StripeEvent).on_conflict_do_nothing(index_elements=["event_id"])
@@ -106,6 +128,7 @@ def _row(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) 
         "is_recurring": None,
         "is_first_recurring": None,
         "subscription_expires_at": None,
+        "update_id": None,
     }
     if isinstance(fact, ChargeFact):
         return row | {
@@ -113,6 +136,7 @@ def _row(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) 
             "is_recurring": fact.is_recurring,
             "is_first_recurring": fact.is_first_recurring,
             "subscription_expires_at": fact.subscription_expires_at,
+            "update_id": fact.update_id,
         }
     return row | {"event_type": REFUND_TYPE, "refund_of": fact.charge_id, "requested_by": ASKED_OUTSIDE}
 
@@ -129,7 +153,8 @@ def _learn(event: StripeEvent, row: Mapping[str, Any], now: datetime) -> None:
         if row[column] is not None and getattr(event, column) is None:
             setattr(event, column, row[column])
             learned = True
-    if learned and event.status != EventStatus.PROCESSED:
+    # Of what is settled, only a subscription can still change by it: its end, and which one it is a charge of.
+    if learned and (event.status != EventStatus.PROCESSED or event.is_recurring):
         event.due_at = now
 
 
@@ -155,8 +180,8 @@ async def refund_of(session: AsyncSession, charge_event_id: str) -> StripeEvent 
 
 
 def is_open(event: StripeEvent) -> bool:
-    """Tell whether something is still to be done: not settled yet, or failed and due again."""
-    return event.status == EventStatus.PENDING or (event.status == EventStatus.FAILED and event.due_at is not None)
+    """Tell whether something is still to be done: not settled yet, or due again after a failure or for what is new."""
+    return event.status == EventStatus.PENDING or event.due_at is not None
 
 
 def close(event: StripeEvent, outcome: Outcome, now: datetime) -> None:
@@ -168,8 +193,12 @@ def close(event: StripeEvent, outcome: Outcome, now: datetime) -> None:
 
 
 def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str) -> None:
-    """Take an event out of the work at status 2: parked or foreign, or (None) as it is, until its refund is through."""
-    event.status = EventStatus.FAILED
+    """Take an event out of the work at status 2: parked or foreign, or (None) as it is, until its refund is through.
+
+    One that is processed stays so: what it was due for is given up.
+    """
+    if event.status != EventStatus.PROCESSED:
+        event.status = EventStatus.FAILED
     # What a charge was parked as stays: the database lets an outcome change only as the event is processed.
     if event.outcome is None and outcome is not None:
         event.outcome = outcome
@@ -186,7 +215,8 @@ def fail(event: StripeEvent, error: str, now: datetime, jitter: float, attempts_
     if event.attempts >= attempts_max:
         set_aside(event, Outcome.PARKED, error)
         return False
-    event.status = EventStatus.FAILED
+    if event.status != EventStatus.PROCESSED:
+        event.status = EventStatus.FAILED
     event.claimed_until = None
     event.error = error
     event.due_at = now + pause(event.attempts, jitter)

@@ -1,12 +1,13 @@
 """Reads what bears money out of a raw update, by narrow models of our own (payments/narrow.py)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
+from db.tables import SubscriptionState
 from payments.errors import UnreadableMoneyError
 from payments.narrow import ChargeId, Id, Narrow, Payload, Seconds, in_words, moment
 from payments.payload import AMOUNT_MAX
@@ -27,7 +28,7 @@ class Person:
 class ChargeFact:
     """A payment as Telegram tells it. `amount` in the currency's minor unit (Stars: Stars), times aware, UTC.
 
-    What the ledger does not say of it is None.
+    Only an update tells the flags, the end and its own id: None is unknown.
     """
 
     kind: ClassVar = "charge"
@@ -41,6 +42,8 @@ class ChargeFact:
     is_recurring: bool | None = False
     is_first_recurring: bool | None = False
     subscription_expires_at: datetime | None = None
+    # Told twice, by an update and by the ledger, it is the same payment.
+    update_id: int | None = field(default=None, compare=False)
 
     @property
     def event_id(self) -> str:
@@ -66,7 +69,27 @@ class RefundFact:
         return REFUND_PREFIX + self.charge_id
 
 
+@dataclass(frozen=True, slots=True)
+class SubscriptionFact:
+    """A subscription's new state as Telegram tells it: it names the user and the payload, no charge and no date."""
+
+    kind: ClassVar = "subscription"
+    charge_id: ClassVar = None
+
+    person: Person
+    payload: str
+    state: SubscriptionState
+    update_id: int
+
+    @property
+    def event_id(self) -> str:
+        """What it is called in logs."""
+        return f"subscription:{self.update_id}"
+
+
 MoneyFact = ChargeFact | RefundFact
+Fact = MoneyFact | SubscriptionFact
+"""What is recorded before Telegram is told that it arrived."""
 
 
 class _Money(Narrow):
@@ -96,28 +119,37 @@ class _RefundMessage(_Message):
     refunded_payment: _Money
 
 
+class _SubscriptionUpdated(Narrow):
+    user: Id
+    invoice_payload: Payload
+    state: Literal["active", "canceled", "failed"]
+
+
 def bears_money(update: Mapping[str, Any]) -> bool:
-    """Tell whether a raw update is one that must be recorded before it is confirmed."""
+    """Tell whether a raw update is one that must be recorded before it is confirmed: it can be about a subscription."""
     message = update.get("message")
-    return isinstance(message, dict) and ("successful_payment" in message or "refunded_payment" in message)
+    is_payment = isinstance(message, dict) and ("successful_payment" in message or "refunded_payment" in message)
+    return is_payment or "subscription" in update
 
 
-def read_money(update: Mapping[str, Any]) -> MoneyFact:
-    """Read the charge or the refund that a raw update bears.
+def read_money(update: Mapping[str, Any]) -> Fact:
+    """Read the charge, the refund, or the subscription's new state that a raw update bears.
 
     A payment's payer is the message's sender; a refund's message is the bot's own, so its person is the chat (Bot API,
     RefundedPayment). Raises UnreadableMoneyError, which names the fields and quotes no value.
     """
-    message = update["message"]
     try:
+        if "subscription" in update:
+            return _subscription(update["subscription"], update["update_id"])
+        message = update["message"]
         if "successful_payment" in message:
-            return _charge(_PaymentMessage.model_validate(message), message["from"])
+            return _charge(_PaymentMessage.model_validate(message), message["from"], update["update_id"])
         return _refund(_RefundMessage.model_validate(message), message["chat"])
     except ValidationError as error:
         raise UnreadableMoneyError(in_words(error)) from None
 
 
-def _charge(message: _PaymentMessage, sender: Mapping[str, Any]) -> ChargeFact:
+def _charge(message: _PaymentMessage, sender: Mapping[str, Any], update_id: int) -> ChargeFact:
     payment = message.successful_payment
     ends = payment.subscription_expiration_date
     return ChargeFact(
@@ -130,6 +162,7 @@ def _charge(message: _PaymentMessage, sender: Mapping[str, Any]) -> ChargeFact:
         is_recurring=payment.is_recurring,
         is_first_recurring=payment.is_first_recurring,
         subscription_expires_at=moment(ends) if ends else None,
+        update_id=update_id,
     )
 
 
@@ -142,6 +175,12 @@ def _refund(message: _RefundMessage, chat: Mapping[str, Any]) -> RefundFact:
         currency=money.currency,
         happened_at=moment(message.date),
     )
+
+
+def _subscription(raw: Mapping[str, Any], update_id: int) -> SubscriptionFact:
+    told = _SubscriptionUpdated.model_validate(raw)
+    person = person_of(told.user, raw["user"])
+    return SubscriptionFact(person, told.invoice_payload, SubscriptionState(told.state), update_id)
 
 
 def person_of(user: Id, said: Mapping[str, Any]) -> Person:

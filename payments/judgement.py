@@ -17,6 +17,8 @@ class Reason(enum.StrEnum):
     WRONG_AMOUNT = "wrong_amount"
     NOT_THE_BUYER = "not_the_buyer"
     HELD_FOR_LIFE = "held_for_life"
+    SUBSCRIBED = "subscribed"
+    """It starts a subscription while another one that opens the same is running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,17 @@ class Payment:
     currency: str
 
 
-def judge(payment: Payment, reading: Reading, catalog: Catalog, held_for_life: frozenset[str]) -> Judgement:
-    """Decide a charge. `reading` is of its payload; `held_for_life` is what the payer has for ever already."""
+def judge(
+    payment: Payment,
+    reading: Reading,
+    catalog: Catalog,
+    held_for_life: frozenset[str],
+    subscribed: frozenset[str] = frozenset(),
+) -> Judgement:
+    """Decide a charge. `reading` is of its payload; `held_for_life` is what the payer has for ever already.
+
+    `subscribed` is what running subscriptions open beside one that this charge starts; for any other charge nothing.
+    """
     if reading.verdict is Verdict.FOREIGN:
         return Foreign()
     order = reading.order
@@ -78,4 +89,5 @@ def judge(payment: Payment, reading: Reading, catalog: Catalog, held_for_life: f
         return GivenBack(Reason.NOT_THE_BUYER)
     if held_for_life.issuperset(plan.entitlements):
         return GivenBack(Reason.HELD_FOR_LIFE)
-    return Granted(order, plan)
+    is_free = subscribed.isdisjoint(plan.entitlements)
+    return Granted(order, plan) if is_free else GivenBack(Reason.SUBSCRIBED)

@@ -17,16 +17,36 @@ from db.tables import OutboxMessage, StripeEvent
 
 
 class Notice(enum.StrEnum):
-    """The kinds of notices, with who gets them and their facts beside `charge_id`, `amount` and `currency`."""
+    """The kinds of notices, with who gets them and their facts beside `charge_id`, `amount` and `currency`.
+
+    Those about a subscription as such have no amount.
+    """
 
     GRANTED = "granted"
-    """Buyer: `title`, and `access`, a list of [entitlement type, until when in ISO 8601 or None]."""
+    """Buyer: `title`, `access`, a list of [entitlement type, until when in ISO 8601 or None], and `is_renewal`."""
     WAITING = "waiting"
     """Buyer: the payment is parked before the seller."""
     GIVING_BACK = "giving_back"
     """Buyer: the payment could not be honoured and goes back; `reason`."""
     REFUNDED = "refunded"
     """Buyer: the money is back; `was_granted` (then the access is gone), `reason` (None: not given)."""
+    SUBSCRIPTION_CANCELED = "subscription_canceled"
+    """Subscriber: cancelled at Telegram. This and the next six: `title` and code of the `plan`, `price_stars`,
+    `renews_at` and `access_until` (ISO 8601; None: nothing is paid)."""
+    SUBSCRIPTION_ACTIVE = "subscription_active"
+    """Subscriber: taken up again at Telegram; no money has moved."""
+    SUBSCRIPTION_FAILED = "subscription_failed"
+    """Subscriber: the renewal could not be paid; `access_until` has the grace in it."""
+    SUBSCRIPTION_ENDED = "subscription_ended"
+    """Subscriber: its time is over."""
+    RENEWAL_SOON = "renewal_soon"
+    """Subscriber: some days before Telegram takes the next price."""
+    RENEWAL_DONE = "renewal_done"
+    """Subscriber: what was wanted of the renewal is brought about; `renewal`, `because` (subscriptions/wanted.py)."""
+    RENEWAL_REFUSED = "renewal_refused"
+    """Subscriber: Telegram has refused it; `renewal`, `reason`."""
+    ACCESS_ENDS_SOON = "access_ends_soon"
+    """Buyer of a plan for some days: `title` and code of the `plan`, `until`."""
     REFUND_DONE = "refund_done"
     """The admin who asked: `buyer` (Telegram id)."""
     PARKED = "parked"
@@ -35,6 +55,8 @@ class Notice(enum.StrEnum):
     """Admins: `buyer`; a charge of another program on the same token."""
     REFUNDED_OUTSIDE = "refunded_outside"
     """Admins: `buyer`; a refund that the desk was not asked for."""
+    RENEWAL_STUCK = "renewal_stuck"
+    """Admins: what is wanted of a renewal is not to be had; `title`, `buyer`, `renewal`, `because`, `reason`."""
     QUARANTINED = "quarantined"
     """Admins: `reason`, `retry_id`; an update that bears money and could not be recorded (no `charge_id`)."""
     LEDGER = "ledger"

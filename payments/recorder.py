@@ -11,7 +11,7 @@ from db.engine import Database, Priority
 from db.errors import is_away, is_held_up
 from payments import events
 from payments.errors import UnreadableMoneyError
-from payments.incoming import MoneyFact, read_money
+from payments.incoming import Fact, SubscriptionFact, read_money
 from payments.quarantine import quarantine
 
 RECORD_SECONDS: Final = 2.0
@@ -19,7 +19,7 @@ REASON_LENGTH_MAX: Final = 500
 """A database's own words may be long, and an admin's message is at most 4,096 characters (Bot API, sendMessage)."""
 
 RawUpdate = Mapping[str, Any]
-Taken = dict[int, MoneyFact | None]
+Taken = dict[int, Fact | None]
 
 
 class Recorder:
@@ -125,7 +125,7 @@ class Recorder:
         return taken
 
     async def _write_together(self, money: Sequence[RawUpdate]) -> Taken:
-        facts: dict[int, MoneyFact] = {}
+        facts: dict[int, Fact] = {}
         unreadable: Taken = {}
         for update in money:
             try:
@@ -138,7 +138,10 @@ class Recorder:
                 await events.record(session, list(facts.values()), self._clock())
         for fact in facts.values():
             bound = logger.bind(charge_id=fact.charge_id, telegram_id=fact.person.telegram_id)
-            bound.info("recorded: {} of {} {}", fact.kind, fact.amount, fact.currency)
+            if isinstance(fact, SubscriptionFact):
+                bound.info("recorded: {} {}", fact.kind, fact.state)
+            else:
+                bound.info("recorded: {} of {} {}", fact.kind, fact.amount, fact.currency)
         return unreadable | facts
 
     async def _quarantine(self, update: RawUpdate, reason: str, error: Exception | None = None) -> None:

@@ -10,39 +10,37 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, Outcome, StripeEvent, User
+from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, Subscription, User
 from entitlements.service import EntitlementService
 from payments import events
 from payments.catalog import Catalog
 from payments.effects import BY_ITSELF, Effects
 from payments.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, judge
 from payments.notices import Notice
-from payments.payload import PayloadSigner, Reading, Verdict
+from payments.payload import Order, PayloadSigner, Reading, Verdict
+from payments.sources import charge_source, delay_source, grace_source
+from payments.subscriptions import running
+from payments.subscriptions.book import SubscriptionBook
+from payments.subscriptions.chain import PERIOD, Terms
+from payments.subscriptions.wanted import Because
 
 LATE_HOURS: Final = 1
 DELAY_DAYS_MAX: Final = 7
-SUBSCRIPTION_DAYS: Final = 30
-"""The only period that Telegram sells (Bot API, createInvoiceLink: subscription_period)."""
 
-
-def charge_source(charge_id: str) -> str:
-    """Return the source of the grants that a charge in Stars pays for."""
-    return f"{TELEGRAM_STARS}:{charge_id}"
-
-
-def delay_source(charge_id: str) -> str:
-    """Return the source of the grants that give back the time which a late settlement took."""
-    return f"delay:{charge_id}"
+_TERMS: Final = Terms()
 
 
 class Settlement:
     """Settles events. Knows the plans, the payload's key and the time; whatever goes out is left to the `effects`."""
 
-    def __init__(self, catalog: Catalog, signer: PayloadSigner, clock: Clock, effects: Effects) -> None:
+    def __init__(
+        self, catalog: Catalog, signer: PayloadSigner, clock: Clock, effects: Effects, terms: Terms = _TERMS
+    ) -> None:
         self._catalog = catalog
         self._signer = signer
         self._clock = clock
         self._effects = effects
+        self.subscriptions = SubscriptionBook(catalog, clock, effects, terms)
 
     async def settle(self, session: AsyncSession, event_id: str, *, confirmed: bool = False) -> StripeEvent | None:
         """Bring an event to its end, or leave it where it ended before; None: there is no such event of ours.
@@ -59,7 +57,11 @@ class Settlement:
 
     async def settle_open(self, session: AsyncSession, event: StripeEvent, *, confirmed: bool = False) -> None:
         """Settle an open event of ours that the caller has locked (events.lock), as `settle` does."""
-        if event.refund_of is None:
+        if event.status == EventStatus.PROCESSED:
+            # What is new about a charge of a subscription.
+            await self._follow(session, event, await session.get_one(User, event.customer_id))
+            event.due_at = event.error = None
+        elif event.refund_of is None:
             await self._settle_charge(session, event)
         elif confirmed or event.webhook_timestamp is not None:
             await self._settle_refund(session, event)
@@ -95,6 +97,36 @@ class Settlement:
             events.close(event, Outcome.REFUNDED, self._clock())
         else:
             await self._decline(session, event, user, judgement)
+        is_given_back = refund is not None or isinstance(judgement, GivenBack)
+        subscription = await self._follow(session, event, user)
+        if subscription is not None and is_given_back:
+            self._effects.end_renewal(subscription, Because.REFUND)
+        if isinstance(judgement, Granted) and refund is None:
+            await self._settle_beside(session, event, user, judgement, subscription)
+            await self._effects.tell_granted(session, event, user, judgement.plan)
+
+    async def _follow(self, session: AsyncSession, charge: StripeEvent, user: User) -> Subscription | None:
+        """Bring up to date the subscription that a charge belongs to; None: it is of none."""
+        order = self._subscribed(charge)
+        if order is None or charge.payload is None:
+            return None
+        followed = await self.subscriptions.follow(session, user, charge.payload, order)
+        return followed[charge.event_id]
+
+    def _subscribed(self, charge: StripeEvent) -> Order | None:
+        """Return what a charge of a subscription says was sold, proved or not; None: it is of none."""
+        reading = self._signer.read(charge.payload or "")
+        order = reading.order or reading.claimed
+        return order if order is not None and order.subscription else None
+
+    async def _settle_beside(
+        self, session: AsyncSession, charge: StripeEvent, user: User, granted: Granted, own: Subscription | None
+    ) -> None:
+        """End the renewals that a granted charge leaves without a purpose."""
+        if own is not None and own.first_charge_id == charge.event_id:
+            await self.subscriptions.end_replaced(session, user, own)
+        if own is not None or granted.order.days is None:
+            await self.subscriptions.end_covered_for_life(session, user)
 
     async def _judge(self, session: AsyncSession, event: StripeEvent, payer_telegram_id: int) -> Judgement:
         payload = event.payload or ""
@@ -104,8 +136,10 @@ class Settlement:
         # By what was granted until this charge, not by what stands now: the order of settling must not decide.
         paid_at = event.webhook_timestamp or self._clock()
         held_for_life = await EntitlementService(session).held_for_life(User.id == event.customer_id, paid_at)
+        is_subscription = reading.order is not None and reading.order.subscription
+        subscribed = await running.beside(session, event) if is_subscription else frozenset()
         payment = Payment(payer_telegram_id, event.amount_cents, event.currency)
-        return judge(payment, reading, self._catalog, held_for_life)
+        return judge(payment, reading, self._catalog, held_for_life, subscribed)
 
     async def _was_settled_before(self, session: AsyncSession, event: StripeEvent) -> bool:
         """Tell a renewal: it brings the payload of its subscription's first invoice, maybe under a key that is gone."""
@@ -124,7 +158,7 @@ class Settlement:
         paid_at = event.webhook_timestamp or now
         ends_at = None
         if granted.order.subscription:
-            ends_at = event.subscription_expires_at or paid_at + timedelta(days=SUBSCRIPTION_DAYS)
+            ends_at = event.subscription_expires_at or paid_at + PERIOD
         service = EntitlementService(session)
         gives_time_back = self._effects.gives_time_back and granted.order.days is not None
         delay_days = _delay_days(paid_at, now) if gives_time_back else 0
@@ -148,8 +182,6 @@ class Settlement:
                     duration_days=delay_days,
                 )
         events.close(event, Outcome.GRANTED, now)
-        if refund is None:
-            await self._effects.tell_granted(session, event, user, granted.plan)
 
     async def _decline(
         self, session: AsyncSession, event: StripeEvent, user: User, judgement: Foreign | Parked | GivenBack
@@ -168,6 +200,7 @@ class Settlement:
 
     async def _settle_refund(self, session: AsyncSession, refund: StripeEvent) -> None:
         now = self._clock()
+        user = await session.get_one(User, refund.customer_id)
         charge = await events.find(session, refund.refund_of or "")
         if charge is not None:
             mismatch = _mismatch(refund, charge)
@@ -177,13 +210,16 @@ class Settlement:
             if charge.outcome == Outcome.GRANTED:
                 service = EntitlementService(session)
                 at = _revoked_at(refund, now) or now
-                for source in (charge_source(charge.event_id), delay_source(charge.event_id)):
+                beside = grace_source if self._subscribed(charge) else delay_source
+                for source in (charge_source(charge.event_id), beside(charge.event_id)):
                     await service.revoke_entitlement(source, at=at, reason=refund.reason or "refunded")
             elif charge.status == EventStatus.FAILED:
                 events.close(charge, Outcome.REFUNDED, now)
+            subscription = await self._follow(session, charge, user)
+            if subscription is not None:
+                self._effects.end_renewal(subscription, Because.REFUND)
         events.close(refund, Outcome.REFUNDED, now)
         await self._effects.tell_asker(session, refund)
-        user = await session.get_one(User, refund.customer_id)
         told = None if refund.requested_by == BY_ITSELF else refund.reason
         was_granted = charge is not None and charge.outcome == Outcome.GRANTED
         await self._effects.tell_buyer(session, Notice.REFUNDED, refund, user, reason=told, was_granted=was_granted)

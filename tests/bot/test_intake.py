@@ -20,7 +20,7 @@ from bot.intake import ALLOWED_UPDATES, Intake
 from bot.lanes import Lanes
 from db.engine import Database
 from db.tables import QuarantinedUpdate, StripeEvent
-from payments.incoming import ChargeFact, MoneyFact
+from payments.incoming import ChargeFact, Fact
 from payments.notices import Notice
 from payments.recorder import Recorder
 from sandbox.client import SandboxClient
@@ -58,13 +58,13 @@ class Line:
     def __init__(self, client: SandboxClient, bot: Bot, database: Database, record_seconds: float) -> None:
         self.client = client
         self.served: list[str] = []
-        self.facts: list[MoneyFact] = []
+        self.facts: list[Fact] = []
         self.lanes = Lanes(self._serve)
         self._recorder = Recorder(database, FakeClock(), [ADMIN_CHAT_ID], record_seconds)
         self.intake = Intake(bot, self._recorder, self.lanes)
         self._database = database
 
-    async def _serve(self, update: Update, fact: MoneyFact | None) -> None:
+    async def _serve(self, update: Update, fact: Fact | None) -> None:
         if fact is not None:
             self.facts.append(fact)
             self.served.append(fact.event_id)

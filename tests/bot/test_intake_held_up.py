@@ -14,7 +14,7 @@ from bot.intake import Intake
 from bot.lanes import Lanes
 from db.engine import Database
 from db.tables import QuarantinedUpdate, StripeEvent
-from payments.incoming import MoneyFact
+from payments.incoming import Fact
 from payments.recorder import Recorder
 from tests.support.clock import FakeClock
 from tests.support.money import ADMIN_CHAT_ID, BUYER, STRANGER, TOKEN, charge, charge_update
@@ -34,7 +34,7 @@ class Taking:
         recorder = Recorder(database, FakeClock(), [ADMIN_CHAT_ID], record_seconds=WAIT_SECONDS)
         self.intake = Intake(Bot(TOKEN), recorder, self.lanes)
 
-    async def _serve(self, update: Update, fact: MoneyFact | None) -> None:
+    async def _serve(self, update: Update, fact: Fact | None) -> None:
         if fact is not None:
             self.served.append(fact.event_id)
         elif update.message is not None:

@@ -17,7 +17,7 @@ from bot.lanes import (
     PRE_CHECKOUTS_MAX,
     Lanes,
 )
-from payments.incoming import MoneyFact
+from payments.incoming import Fact
 from tests.support.logs import logged
 from tests.support.money import BUYER, charge
 from tests.support.waiting import WAIT_SECONDS, until
@@ -35,7 +35,7 @@ class Handlers:
         self.broken: set[int] = set()
         self.lanes = Lanes(self._feed)
 
-    async def _feed(self, update: Update, _: MoneyFact | None) -> None:
+    async def _feed(self, update: Update, _: Fact | None) -> None:
         self.begun.append(update.update_id)
         await self.gate.wait()
         if update.update_id in self.broken:

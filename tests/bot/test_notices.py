@@ -13,10 +13,12 @@ from aiogram.client.telegram import TelegramAPIServer
 from aiogram.types import Message
 
 from bot.notices import NoticeRenderer
+from db.tables import Renewal
 from payments.judgement import Reason
 from payments.ledger.findings import Finding, Unexplained
 from payments.notices import Notice
 from payments.recorder import REASON_LENGTH_MAX
+from payments.subscriptions.wanted import Because
 from sandbox.server import running_sandbox
 from tests.support.clock import START, FakeClock
 
@@ -24,7 +26,7 @@ READER: Final = 7001
 RENDERER: Final = NoticeRenderer(FakeClock())
 SOON: Final = (START + timedelta(days=30)).isoformat()
 
-GIVING_BACK: Final = (Reason.NOT_THE_BUYER, Reason.HELD_FOR_LIFE)
+GIVING_BACK: Final = (Reason.NOT_THE_BUYER, Reason.HELD_FOR_LIFE, Reason.SUBSCRIBED)
 
 
 def _facts(notice: Notice, value: str) -> dict[str, Any]:
@@ -32,9 +34,7 @@ def _facts(notice: Notice, value: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"charge_id": value, "amount": 1500, "currency": "XTR"}
     match notice:
         case Notice.GRANTED:
-            return facts | {"title": value, "access": [(value, SOON), (value, None)]}
-        case Notice.WAITING:
-            return facts
+            return facts | {"title": value, "access": [(value, SOON), (value, None)], "is_renewal": False}
         case Notice.GIVING_BACK:
             return facts | {"reason": Reason.NOT_THE_BUYER.value}
         case Notice.REFUNDED:
@@ -45,9 +45,24 @@ def _facts(notice: Notice, value: str) -> dict[str, Any]:
             return facts | {"buyer": READER, "reason": value}
         case Notice.QUARANTINED:
             return {"reason": value, "retry_id": value}
-        case Notice.LEDGER:
-            found = Unexplained(Finding.UNREADABLE, value, detail=value, here=value, there=value)
-            return asdict(found)
+    return facts if notice is Notice.WAITING else _other_facts(notice, value)
+
+
+def _other_facts(notice: Notice, value: str) -> dict[str, Any]:
+    """Return the facts of a notice about a subscription, the end of some days, or the ledger."""
+    if notice is Notice.LEDGER:
+        return asdict(Unexplained(Finding.UNREADABLE, value, detail=value, here=value, there=value))
+    if notice is Notice.ACCESS_ENDS_SOON:
+        return {"title": value, "plan": "month", "until": SOON}
+    wanted = {"renewal": "canceled", "because": "buyer"}
+    if notice is Notice.RENEWAL_STUCK:
+        wanted |= {"reason": value, "retry_id": value}
+    return _subscription(value) | wanted | ({"buyer": READER} if notice is Notice.RENEWAL_STUCK else {})
+
+
+def _subscription(title: str) -> dict[str, Any]:
+    until = {"renews_at": SOON, "access_until": SOON}
+    return {"charge_id": "charge-1", "title": title, "plan": "auto", "price_stars": 150} | until
 
 
 @pytest_asyncio.fixture
@@ -155,3 +170,35 @@ def test_a_payment_that_came_to_be_known_when_its_time_was_over_says_so() -> Non
     text = RENDERER.render(Notice.GRANTED, _facts(Notice.GRANTED, "x") | {"access": [("premium", over)]}, None)
     assert "<b>premium</b> was open until 26 February 2026, 12:00 UTC" in text
     assert "left" not in text
+
+
+@pytest.mark.criterion("N3")
+def test_a_renewal_is_told_as_one() -> None:
+    text = RENDERER.render(Notice.GRANTED, _facts(Notice.GRANTED, "x") | {"is_renewal": True}, None)
+    assert "<b>x</b> is renewed" in text
+
+
+@pytest.mark.criterion("N3")
+@pytest.mark.parametrize("notice", [Notice.SUBSCRIPTION_CANCELED, Notice.SUBSCRIPTION_FAILED, Notice.RENEWAL_DONE])
+@pytest.mark.parametrize("until", [None, START.isoformat()])
+def test_a_subscription_that_opens_nothing_is_not_said_to_be_open(notice: Notice, until: str | None) -> None:
+    assert "access until 31 March 2026, 12:00 UTC" in RENDERER.render(notice, _facts(notice, "x"), None)
+    assert "access until" not in RENDERER.render(notice, _facts(notice, "x") | {"access_until": until}, None)
+
+
+@pytest.mark.criterion("N3")
+@pytest.mark.parametrize("because", Because)
+def test_why_a_renewal_ends_is_told_in_words(because: Because) -> None:
+    text = RENDERER.render(Notice.RENEWAL_DONE, _facts(Notice.RENEWAL_DONE, "x") | {"because": because.value}, None)
+    assert "no more Stars are taken" in text
+
+
+@pytest.mark.criterion("N3")
+def test_taking_up_again_is_told_to_be_the_subscribers_last_step() -> None:
+    wanted = {"renewal": Renewal.ALLOWED.value}
+    told = RENDERER.render(Notice.RENEWAL_DONE, _facts(Notice.RENEWAL_DONE, "x") | wanted, None)
+    assert "That last step is yours" in told
+    refused = RENDERER.render(Notice.RENEWAL_REFUSED, _facts(Notice.RENEWAL_REFUSED, "x") | wanted, None)
+    assert "does not let <b>x</b> be taken up again" in refused
+    stuck = RENDERER.render(Notice.RENEWAL_STUCK, _facts(Notice.RENEWAL_STUCK, "x") | wanted, None)
+    assert "be able to take it up again" in stuck

@@ -21,7 +21,7 @@ from bot.lanes import Lanes
 from bot.polling import Outage, poll_forever
 from db.engine import Database
 from db.errors import AnotherDeskError
-from payments.incoming import MoneyFact
+from payments.incoming import Fact
 from payments.recorder import Recorder
 from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer, running_sandbox
@@ -40,7 +40,7 @@ class Poll:
         self.server = server
         self.client = server.client
         self.api = api
-        self.served: asyncio.Queue[str] = asyncio.Queue()
+        self.served: asyncio.Queue[str | None] = asyncio.Queue()
         self.obstacle: Callable[[], Awaitable[None]] = _nothing
         self.lanes = Lanes(self._serve)
         recorder = Recorder(database, FakeClock(), [], record_seconds=WAIT_SECONDS, ensure_active=self._ensure_active)
@@ -49,7 +49,7 @@ class Poll:
     async def _ensure_active(self) -> None:
         await self.obstacle()
 
-    async def _serve(self, _: Update, fact: MoneyFact | None) -> None:
+    async def _serve(self, _: Update, fact: Fact | None) -> None:
         assert fact is not None
         await self.served.put(fact.charge_id)
 

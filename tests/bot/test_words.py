@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from bot.words import PLAIN, for_language, load_locales
+from db.tables import Renewal
 from payments.checkout import CheckoutVerdict
 from payments.errors import RefundRefusal
 from payments.history import State
@@ -122,6 +123,7 @@ def test_every_choice_of_the_program_has_its_words() -> None:
         "refused.": {*RefundRefusal},
         "state.": {*State},
         "why.": {*Reason},
+        "wanted.": {*Renewal},
     }
     known = read(ENGLISH)
     for prefix, choices in wanted.items():

@@ -55,6 +55,7 @@ EVENT_ONCE: dict[str, tuple[Any, Any]] = {
     "subscription_expires_at": (NOON, LATER),
     "requested_by": ("a", "b"),
     "ledger_seen_at": (NOON, LATER),
+    "update_id": (1, 2),
 }
 EVENT_MOVES = {"status", "outcome", "processed_at"}
 EVENT_FREE = {"due_at", "attempts", "claimed_until", "error"}

@@ -62,7 +62,8 @@ class Chats:
         self.is_clock_broken = False
         self._now = server.world.clock.now
         settlement = Settlement(catalog, self.signer, self.clock, OutwardEffects(self.clock, [people.desk.id]))
-        self._outbox = Outbox(bot, database, NoticeRenderer(self.clock).render, self.clock)
+        notices = NoticeRenderer(self.clock)
+        self._outbox = Outbox(bot, database, notices.render, self.clock, notices.keyboard)
         sender = RefundSender(database, bot, self.clock)
         self.worker = Worker(database, settlement, sender, self.clock, on_progress=self._outbox.loop.wake)
         desk = CheckoutDesk(database, catalog, self.signer, self.clock)

@@ -78,6 +78,7 @@ def charge(
     payload: str | None = None,
     at: datetime = START,
     ends_at: datetime | None = None,
+    is_first: bool = False,
 ) -> ChargeFact:
     """Return a payment of a plan's invoice as it should be, but for what is said to be otherwise."""
     return ChargeFact(
@@ -88,6 +89,7 @@ def charge(
         payload=SIGNER.sign(order(code, buyer or payer)) if payload is None else payload,
         happened_at=at,
         is_recurring=plan(code).subscription,
+        is_first_recurring=is_first,
         subscription_expires_at=ends_at,
     )
 
@@ -102,6 +104,8 @@ def charge_update(charged: ChargeFact, update_id: int = 1) -> dict[str, Any]:
     payment = _money(charged) | {"invoice_payload": charged.payload}
     if charged.is_recurring:
         payment["is_recurring"] = True
+    if charged.is_first_recurring:
+        payment["is_first_recurring"] = True
     if charged.subscription_expires_at is not None:
         payment["subscription_expiration_date"] = int(charged.subscription_expires_at.timestamp())
     return _update(update_id, charged, sender=_person(charged.person), successful_payment=payment)

@@ -1,0 +1,18 @@
+"""What a grant's `source` says: which charge it is for, and as what."""
+
+from db.tables import TELEGRAM_STARS
+
+
+def charge_source(charge_id: str) -> str:
+    """Return the source of the grants that a charge in Stars pays for."""
+    return f"{TELEGRAM_STARS}:{charge_id}"
+
+
+def delay_source(charge_id: str) -> str:
+    """Return the source of the grants that give back the time which a late settlement took."""
+    return f"delay:{charge_id}"
+
+
+def grace_source(charge_id: str) -> str:
+    """Return the source of the grants that follow the last paid charge of a subscription whose renewal has failed."""
+    return f"grace:{charge_id}"

@@ -1,0 +1,198 @@
+"""What the charges on one payload make of a subscription: pure functions of what is known, whatever came first.
+
+A renewal brings the payload of the first invoice, a charge id of its own, and no pre-checkout query
+(core.telegram.org/api/subscriptions). The first charge names the subscription at Telegram for ever
+(payments.botCancelStarsSubscription).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from db.tables import SubscriptionState
+from entitlements.fold import SLACK
+
+PERIOD: Final = timedelta(days=30)
+"""The only one that Telegram sells (Bot API, createInvoiceLink: subscription_period)."""
+
+UPDATE_LIFE: Final = timedelta(days=1)
+"""How long Telegram keeps an update (Bot API, getUpdates): what comes now happened at most so long ago."""
+
+UPDATE_IDS_LIFE: Final = timedelta(days=6)
+"""Of two updates further apart the ids say nothing: they begin anew after a quiet week (Bot API, Update)."""
+
+UNHEARD: Final = timedelta(days=3)
+"""How long after its end a subscription is believed to go on of which neither a charge nor a failure is heard."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Charge:
+    """A charge of a subscription as it is known now; times are aware, UTC.
+
+    `ends_at` and `is_first` are None while only Telegram's ledger has told of it, and so is `update_id`. `is_paid`: it
+    has granted something that is not revoked.
+    """
+
+    id: str
+    paid_at: datetime
+    recorded_at: datetime
+    ends_at: datetime | None
+    is_first: bool | None
+    update_id: int | None
+    is_paid: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A change of state: told by Telegram, or (`charge_id`, the first one) made by the desk itself."""
+
+    id: int
+    state: SubscriptionState
+    recorded_at: datetime
+    update_id: int | None
+    charge_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A charge, and until when it pays: Telegram's date, or an estimate."""
+
+    charge: Charge
+    ends_at: datetime
+
+
+@dataclass(slots=True)
+class Chain:
+    """One subscription: its periods by date, never none, and its changes in the order of Telegram's updates."""
+
+    periods: list[Period]
+    changes: list[Change] = field(default_factory=list)
+
+    @property
+    def first(self) -> Charge:
+        """The charge that names it."""
+        return self.periods[0].charge
+
+    @property
+    def newest(self) -> Charge:
+        """The latest charge."""
+        return self.periods[-1].charge
+
+    @property
+    def ends_at(self) -> datetime:
+        """When Telegram renews it next, or would."""
+        return max(period.ends_at for period in self.periods)
+
+    @property
+    def paid(self) -> Period | None:
+        """The period that is paid for the longest; None: nothing is."""
+        return max((period for period in self.periods if period.charge.is_paid), key=_end, default=None)
+
+    @property
+    def change(self) -> Change | None:
+        """The newest change, unless a later charge has made it old."""
+        newest = self.changes[-1] if self.changes else None
+        return None if newest is None or _is_after(self.newest, newest) else newest
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The seller's: days of grace after a failed renewal, and days before an end when a reminder is due (0: none)."""
+
+    grace_days: int = 1
+    remind_days: int = 3
+
+    @property
+    def grace(self) -> timedelta:
+        """The time of grace."""
+        return timedelta(days=self.grace_days)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a subscription stands at a moment, and when time alone changes that next (None: never)."""
+
+    state: SubscriptionState
+    check_at: datetime | None
+    is_reminder_due: bool = False
+
+
+def divide(charges: Sequence[Charge], changes: Sequence[Change]) -> list[Chain]:
+    """Return the subscriptions that a user's charges on one payload belong to, by the date of their first.
+
+    A link may be paid twice. A charge begins another one when Telegram says so or when there is none; any other renews
+    the one whose period ends nearest to it. An end that is unknown is estimated: the later of the charge's date and the
+    end before it, plus the period.
+    """
+    chains: list[Chain] = []
+    for charge in sorted(charges, key=lambda each: (each.paid_at, each.id)):
+        renewed = (
+            None if charge.is_first else min(chains, key=lambda each: abs(each.ends_at - charge.paid_at), default=None)
+        )
+        before = charge.paid_at if renewed is None else max(charge.paid_at, renewed.ends_at)
+        period = Period(charge, charge.ends_at or before + PERIOD)
+        if renewed is None:
+            chains.append(Chain([period]))
+        else:
+            renewed.periods.append(period)
+    for change in sorted(changes, key=lambda each: (each.recorded_at, each.update_id or 0, each.id)):
+        _changed(chains, change).changes.append(change)
+    return chains
+
+
+def stand(chain: Chain, terms: Terms, now: datetime) -> Standing:
+    """Return how a subscription stands: as its newest charge or change says, until its time is over."""
+    change, paid = chain.change, chain.paid
+    state = SubscriptionState.ACTIVE if change is None else change.state
+    if state is SubscriptionState.ACTIVE:
+        over_at = chain.ends_at + UNHEARD
+    elif paid is None:
+        over_at = now
+    else:
+        over_at = paid.ends_at + SLACK
+        if state is SubscriptionState.FAILED:
+            over_at += terms.grace
+    if over_at <= now:
+        return Standing(SubscriptionState.ENDED, None)
+    if state is not SubscriptionState.ACTIVE or not terms.remind_days:
+        return Standing(state, over_at)
+    remind_at = chain.ends_at - timedelta(days=terms.remind_days)
+    is_reminder_due = remind_at <= now < chain.ends_at
+    return Standing(state, remind_at if now < remind_at else over_at, is_reminder_due)
+
+
+def failed_periods(chain: Chain) -> list[Period]:
+    """Return the periods whose renewal has failed and that are paid: grace is theirs, renewed since or not."""
+    failed = []
+    for change in chain.changes:
+        if change.state is SubscriptionState.FAILED:
+            before = [period for period in chain.periods if not _is_after(period.charge, change)]
+            if before and before[-1].charge.is_paid:
+                failed.append(before[-1])
+    return failed
+
+
+def _changed(chains: Sequence[Chain], change: Change) -> Chain:
+    """Return the subscription that a change is about: Telegram names none, so the newest that had begun by then."""
+    if change.charge_id is not None:
+        for chain in chains:
+            if any(period.charge.id == change.charge_id for period in chain.periods):
+                return chain
+    begun = [chain for chain in chains if not _is_after(chain.first, change)]
+    return begun[-1] if begun else chains[0]
+
+
+def _is_after(charge: Charge, change: Change) -> bool:
+    """Tell whether a charge came after a change, by Telegram's order where there is one."""
+    if charge.update_id is not None and change.update_id is not None:
+        if abs(charge.recorded_at - change.recorded_at) < UPDATE_IDS_LIFE:
+            return charge.update_id > change.update_id
+    elif change.state is SubscriptionState.FAILED and change.recorded_at - charge.paid_at < UPDATE_LIFE:
+        # Only the ledger has told of the charge: a failure of the same day is the one that it has made good.
+        return True
+    return charge.paid_at > change.recorded_at
+
+
+def _end(period: Period) -> datetime:
+    return period.ends_at

@@ -1,0 +1,53 @@
+"""The changes of state that Telegram tells of and that the desk makes: recorded as they come, then settled."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.insert import insert_into
+from db.tables import Subscription, SubscriptionChange, SubscriptionState
+from payments.incoming import SubscriptionFact
+
+
+async def record(session: AsyncSession, told: Sequence[tuple[SubscriptionFact, str]], now: datetime) -> None:
+    """Write what Telegram has told, each with its `users.id`; one that is known changes nothing.
+
+    The caller holds the users' locks. `now` is when we record it.
+    """
+    rows = [
+        {
+            "user_id": user_id,
+            "payload": fact.payload,
+            "state": fact.state.value,
+            "update_id": fact.update_id,
+            "recorded_at": now,
+        }
+        for fact, user_id in told
+    ]
+    insert = insert_into(session, SubscriptionChange)
+    key = ["update_id", "user_id", "payload", "state"]
+    await session.execute(insert.on_conflict_do_nothing(index_elements=key), rows)
+
+
+def note_own(session: AsyncSession, row: Subscription, state: SubscriptionState, now: datetime) -> None:
+    """Write what the desk has brought about at Telegram itself. The caller holds the user's lock, and follows."""
+    change = SubscriptionChange(
+        user_id=row.user_id,
+        payload=row.payload,
+        state=state.value,
+        charge_id=row.first_charge_id,
+        recorded_at=now,
+        settled_at=now,
+    )
+    session.add(change)
+
+
+async def unsettled(session: AsyncSession, limit: int) -> Sequence[tuple[str, str]]:
+    """Return user and payload of what is recorded and not settled, the oldest first."""
+    query = select(SubscriptionChange.user_id, SubscriptionChange.payload).where(
+        SubscriptionChange.settled_at.is_(None)
+    )
+    found = await session.execute(query.order_by(SubscriptionChange.id).limit(limit))
+    return [(user_id, payload) for user_id, payload in found]

@@ -1,0 +1,60 @@
+"""What running subscriptions open: another one that opens the same may not start under them."""
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.tables import EntitlementGrant, StripeEvent, Subscription, SubscriptionState, User
+from payments.sources import charge_source
+from payments.subscriptions.chain import PERIOD, divide
+from payments.subscriptions.charges import read_charges
+
+_BEFORE_ID: Final = len(charge_source(""))
+
+
+async def opened(
+    session: AsyncSession, user: ColumnElement[bool], start: datetime, but: frozenset[str] = frozenset()
+) -> frozenset[str]:
+    """Return the types that subscriptions of a user, told by a condition on `users`, open in the period from `start`.
+
+    Charges in `but` count for nothing, nor does a subscription whose renewal has failed: it may be bought anew.
+    """
+    charge_id = func.substr(EntitlementGrant.source, _BEFORE_ID + 1)
+    has_failed = exists().where(
+        Subscription.user_id == StripeEvent.customer_id,
+        Subscription.payload == StripeEvent.payload,
+        Subscription.state == SubscriptionState.FAILED,
+    )
+    query = (
+        select(EntitlementGrant.entitlement_type)
+        .join(User, User.id == EntitlementGrant.user_id)
+        .join(StripeEvent, StripeEvent.event_id == charge_id)
+        .where(
+            user,
+            EntitlementGrant.source == charge_source("") + StripeEvent.event_id,
+            EntitlementGrant.revoked_at.is_(None),
+            EntitlementGrant.granted_at < start + PERIOD,
+            EntitlementGrant.ends_at > start,
+            StripeEvent.event_id.not_in(but),
+            ~has_failed,
+        )
+    )
+    return frozenset(await session.scalars(query))
+
+
+async def beside(session: AsyncSession, event: StripeEvent) -> frozenset[str]:
+    """Return what other subscriptions of the payer open beside the one that a charge starts; a renewal: nothing.
+
+    By the dates of the charges, not by what stands now: the past may be settled anew. The caller holds the user's lock.
+    """
+    if event.payload is None or event.webhook_timestamp is None:
+        return frozenset()
+    chains = divide(await read_charges(session, event.customer_id, event.payload), ())
+    [chain] = [chain for chain in chains if any(period.charge.id == event.event_id for period in chain.periods)]
+    # A renewal whose first charge is not known is one all the same.
+    if chain.first.id != event.event_id or event.is_first_recurring is False:
+        return frozenset()
+    own = frozenset(period.charge.id for period in chain.periods)
+    return await opened(session, User.id == event.customer_id, event.webhook_timestamp, but=own)

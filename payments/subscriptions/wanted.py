@@ -1,0 +1,35 @@
+"""What is wanted of a subscription's renewal: on record before it is tried at Telegram (renewals.py)."""
+
+import enum
+from datetime import datetime
+
+from db.tables import Renewal, Subscription
+
+
+class Because(enum.StrEnum):
+    """Why the renewal is to be another than it is."""
+
+    BUYER = "buyer"
+    """The subscriber pressed a button."""
+    REFUND = "refund"
+    """A charge of it was given back."""
+    FOR_LIFE = "for_life"
+    """All that it opens is held for life."""
+    REPLACED = "replaced"
+    """It had failed, and another one opens the same."""
+
+
+def want(row: Subscription, renewal: Renewal, because: Because, now: datetime) -> bool:
+    """Put on record what is wanted, due at once; False: it is on its way already.
+
+    Also of one that has ended as far as we know: a renewal of it may still be unheard of. The caller holds the user's
+    lock.
+    """
+    if row.due_at is not None and row.renewal_wanted == renewal:
+        return False
+    row.renewal_wanted = renewal
+    row.wanted_because = because
+    row.due_at = now
+    row.attempts = 0
+    row.claimed_until = row.error = None
+    return True
