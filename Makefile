@@ -7,7 +7,7 @@ WORKERS ?= 2
 COVERAGE_MIN := 88
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test acceptance check format screenshots messages lock
+.PHONY: help setup demo run install uninstall test acceptance check format screenshots messages lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,12 @@ demo: $(STAMP) ## the whole shop without a Telegram account: sandbox, bot and ch
 
 run: $(STAMP) ## the bot against the real Telegram, configured by .env
 	$(PY) -m bot run
+
+install: ## put this checkout on a Debian server, under systemd, or upgrade it there (as root)
+	@PYTHON=$(PYTHON) deploy/install.sh
+
+uninstall: ## take it off again (as root); settings and data stay
+	@deploy/uninstall.sh
 
 test: $(STAMP) ## the whole test suite, on SQLite and on a PostgreSQL that it starts by itself
 	$(PY) -m pytest -n $(WORKERS) --cov --cov-report=
@@ -52,4 +58,5 @@ messages: $(STAMP) ## compile the words of the chats after a change to bot/local
 
 lock: ## pin the newest allowed dependencies again, with hashes (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet --upgrade -o requirements/runtime.txt
+	uv pip compile --group pyproject.toml:build -c requirements/runtime.txt --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet --upgrade -o requirements/build.txt
 	uv pip compile pyproject.toml --group dev --extra sandbox -c requirements/runtime.txt --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet --upgrade -o requirements/dev.txt

@@ -4,6 +4,8 @@ aiogram, whose import takes seconds, is left to the commands that speak to Teleg
 """
 
 import asyncio
+import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Final
@@ -11,11 +13,12 @@ from typing import Annotated, Final
 import typer
 from loguru import logger
 
-from bot import logs
+from bot import __version__, logs
 from bot.console.database import open_database
 from bot.console.printing import CONSOLE
 from bot.console.refund import refund_one
 from bot.console.waiting import print_pending, retry_one
+from bot.journal import is_journal, prioritised
 from bot.settings import Settings, SettingsError
 from db.errors import AnotherDeskError, WrongDatabaseError, is_away
 from payments.catalog import CatalogError
@@ -27,8 +30,19 @@ EXIT_WRONG_SETTING: Final = 78
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 
+def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's signature
+    if is_asked:
+        typer.echo(f"starledger {__version__}")
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
-def main(context: typer.Context) -> None:
+def main(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001, FBT002 - typer's signature; its callback ends the program
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
     """Run the payment desk of a Telegram bot, or see to it from the outside.
 
     Without a command it runs. The settings come from the environment and from the file .env, which .env.example
@@ -113,14 +127,14 @@ def _errors_in_words() -> Iterator[None]:
     try:
         yield
     except (SettingsError, WrongDatabaseError) as error:
-        typer.echo(f"starledger: {error}", err=True)
+        _complain(str(error))
         raise typer.Exit(EXIT_WRONG_SETTING) from None
     except CatalogError as error:
         mend = "CATALOG_FILE is no catalog to sell from: mend the file, or put the path of another into .env"
-        typer.echo(f"starledger: {mend}: {error}", err=True)
+        _complain(f"{mend}: {error}")
         raise typer.Exit(EXIT_WRONG_SETTING) from None
     except AnotherDeskError as error:
-        typer.echo(f"starledger: {error}", err=True)
+        _complain(str(error))
         raise typer.Exit(EXIT_FAILED) from None
     except Exception as error:  # noqa: BLE001 - Python would print it beside the log, with the secrets in it
         if is_away(error):
@@ -128,6 +142,11 @@ def _errors_in_words() -> Iterator[None]:
         else:
             logger.exception("stopped by an error that nobody expected")
         raise typer.Exit(EXIT_FAILED) from None
+
+
+def _complain(words: str) -> None:
+    line = f"starledger: {words}"
+    typer.echo(prioritised(line, logging.ERROR) if is_journal(sys.stderr) else line, err=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from urllib.parse import quote
 
 from loguru import logger
 
+from bot.journal import is_journal, prioritised
+
 if TYPE_CHECKING:
     from loguru import Message, Record
 
@@ -39,10 +41,12 @@ def configure(
     render = _as_json if style == "json" else _as_text
     hide = _hider(secrets)
     target = stream or sys.stderr
+    in_journal = is_journal(target)
 
     def write(message: "Message") -> None:
         # The format below leaves nothing but the traceback in the message itself.
-        target.write(render(message.record, hide(message.strip()), hide) + "\n")
+        line = render(message.record, hide(message.strip()), hide)
+        target.write((prioritised(line, message.record["level"].no) if in_journal else line) + "\n")
         target.flush()
 
     logger.remove()
