@@ -36,6 +36,7 @@ from db.lock import DeskLock, desk_lock
 from db.migrate import migrate
 from db.tables import StripeEvent
 from payments.catalog import Catalog, load_catalog
+from payments.channel import by_name
 from payments.checkout import CheckoutDesk
 from payments.effects import OutwardEffects
 from payments.incoming import Fact
@@ -46,6 +47,7 @@ from payments.payload import PayloadSigner
 from payments.recorder import Recorder
 from payments.refund_sender import RefundSender
 from payments.settlement import Settlement
+from payments.stars import StarsChannel
 from payments.telegram import TelegramPaymentHandler
 from payments.worker import Worker
 
@@ -70,7 +72,7 @@ class Desk:
         settlement = Settlement(catalog, signer, clock, OutwardEffects(clock, alert_chat_ids))
         notices = NoticeRenderer(clock)
         self.outbox = Outbox(bot, database, notices.render, clock, notices.keyboard)
-        sender = RefundSender(database, bot, clock)
+        sender = RefundSender(database, by_name(StarsChannel(bot)), clock)
         self.worker = Worker(database, settlement, sender, clock, on_progress=self.outbox.loop.wake)
         self.checkouts = CheckoutDesk(database, catalog, signer, clock)
         self.recorder = Recorder(database, clock, alert_chat_ids, ensure_active=lock.ensure)
@@ -199,7 +201,8 @@ async def process_once(settings: Settings, database: Database, event_id: str) ->
         clock = await _clock(settings, stack)
         effects = OutwardEffects(clock, settings.alert_chat_ids)
         settlement = Settlement(load_catalog(settings.catalog_file), _signer(settings), clock, effects)
-        worker = Worker(database, settlement, RefundSender(database, bot, clock), clock, on_progress=lambda: None)
+        sender = RefundSender(database, by_name(StarsChannel(bot)), clock)
+        worker = Worker(database, settlement, sender, clock, on_progress=lambda: None)
         return await worker.process(event_id)
 
 

@@ -37,6 +37,9 @@ VERSION_TABLE: Final = "starledger_version"
 TELEGRAM_STARS: Final = "telegram_stars"
 """`stripe_events.payment_method` of payments in Telegram Stars."""
 
+STRIPE: Final = "stripe"
+"""`stripe_events.payment_method` of payments by card, ours and other services'."""
+
 STARS_CURRENCY: Final = "XTR"
 """Telegram's currency code for Stars; they have no minor unit (Bot API, sendInvoice)."""
 

@@ -1,62 +1,66 @@
-"""Brings about at Telegram the refunds that are on record."""
+"""Brings about at the channels' providers the refunds that are on record."""
 
 from datetime import timedelta
 from typing import Final
 
-from aiogram import Bot
-from aiogram.exceptions import TelegramBadRequest
 from sqlalchemy import or_, update
 
 from db.clock import Clock
 from db.engine import Database
 from db.tables import ORIGIN, StripeEvent, User
+from payments.channel import Channels, RefundOrder
+from payments.errors import RefusedByChannelError
+from payments.methods import METHODS
 
-CALL_SECONDS: Final = 30
 LEASE_SECONDS: Final = 60
-"""How long a refund is left alone while its call is under way; longer than the call's own time-out."""
+"""How long a refund is left alone while its call is under way; longer than the time-outs of its calls together."""
 
 
 class RefundSender:
-    """Calls refundStarPayment, for one process at a time."""
+    """Has a channel give the money back, for one process at a time."""
 
-    def __init__(self, database: Database, bot: Bot, clock: Clock) -> None:
+    def __init__(self, database: Database, channels: Channels, clock: Clock) -> None:
         self._database = database
-        self._bot = bot
+        self._channels = channels
         self._clock = clock
 
     async def send(self, event_id: str) -> bool:
-        """Call refundStarPayment for a refund that is due; True when Telegram has it, False when another does it now.
+        """Have a refund that is due made; True when the provider has it, False when another process does it now.
 
-        No transaction is open during the call. `CHARGE_ALREADY_REFUNDED` is success: an answer may have been lost.
-        Raises aiogram's TelegramAPIError or its network errors when Telegram refuses or is away.
+        No transaction is open during the call. Raises ChannelError when the provider refuses or is away.
         """
         claimed = await self._claim(event_id)
         if claimed is None:
             return False
-        telegram_id, charge_id = claimed
-        try:
-            await self._bot.refund_star_payment(
-                user_id=telegram_id, telegram_payment_charge_id=charge_id, request_timeout=CALL_SECONDS
-            )
-        except TelegramBadRequest as error:
-            if "CHARGE_ALREADY_REFUNDED" not in error.message:
-                raise
+        method_name, order = claimed
+        if method_name not in self._channels:
+            raise RefusedByChannelError("closed", f"no way to refund {method_name} is set up")
+        await self._channels[method_name].refund(order)
         return True
 
-    async def _claim(self, event_id: str) -> tuple[int, str] | None:
+    async def _claim(self, event_id: str) -> tuple[str, RefundOrder] | None:
         now = self._clock()
         claim = (
             update(StripeEvent)
             .where(StripeEvent.event_id == event_id, StripeEvent.origin == ORIGIN, StripeEvent.due_at.is_not(None))
             .where(or_(StripeEvent.claimed_until.is_(None), StripeEvent.claimed_until <= now))
             .values(claimed_until=now + timedelta(seconds=LEASE_SECONDS))
-            .returning(StripeEvent.customer_id, StripeEvent.refund_of)
+            .returning(StripeEvent)
         )
         async with self._database.transaction() as session:
-            row = (await session.execute(claim)).one_or_none()
-            if row is None:
+            refund = await session.scalar(claim)
+            if refund is None:
                 return None
-            user = await session.get_one(User, row.customer_id)
-        if user.telegram_id is None or row.refund_of is None:
+            user = await session.get_one(User, refund.customer_id)
+        if user.telegram_id is None or refund.refund_of is None or refund.due_at is None:
             raise ValueError(f"the refund {event_id} of ours has no charge or no buyer")
-        return user.telegram_id, row.refund_of
+        order = RefundOrder(
+            event_id=event_id,
+            # A noted failure, or taking it up again, moves `due_at`; a crash does not.
+            attempt_key=f"{refund.id}:{refund.due_at.isoformat()}",
+            charge_id=METHODS[refund.payment_method].provider_charge_id(refund.refund_of),
+            amount=refund.amount_cents,
+            currency=refund.currency,
+            buyer_telegram_id=user.telegram_id,
+        )
+        return refund.payment_method, order

@@ -5,14 +5,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from aiogram.exceptions import (
-    TelegramBadRequest,
-    TelegramForbiddenError,
-    TelegramNetworkError,
-    TelegramNotFound,
-    TelegramRetryAfter,
-    TelegramServerError,
-)
 from loguru import logger
 
 from db.clock import Clock
@@ -20,6 +12,7 @@ from db.engine import Database
 from db.errors import is_away, is_held_up
 from db.tables import ORIGIN, StripeEvent
 from payments import events
+from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError
 from payments.incoming import REFUND_PREFIX
 from payments.ledger.reading import Gate
 from payments.loop import DueLoop
@@ -30,13 +23,10 @@ from payments.settlement import Settlement
 BATCH_MAX: Final = 50
 
 AWAY_ATTEMPTS_MAX: Final = 48
-"""How often a refund is tried while Telegram is away: for about a day and a half."""
+"""How often a refund is tried while its provider is away: for about a day and a half."""
 ERROR_LENGTH_MAX: Final = 500
 HELD_SECONDS: Final = 60
 HELD_MAX: Final = 1_000
-
-_TELEGRAM_AWAY = (TelegramNetworkError, TelegramServerError)
-_FINAL = (TelegramBadRequest, TelegramForbiddenError, TelegramNotFound)
 
 
 class Worker:
@@ -132,8 +122,8 @@ class Worker:
                     return None
                 async with self._database.transaction() as session:
                     event = await self._settlement.settle(session, event_id, confirmed=True)
-        except TelegramRetryAfter as error:
-            return await self._rest(event_id, error.retry_after)
+        except ChannelPauseError as error:
+            return await self._rest(event_id, error.seconds)
         except Exception as error:
             if is_away(error):
                 raise
@@ -145,7 +135,7 @@ class Worker:
         return event
 
     async def _rest(self, event_id: str, seconds: float) -> StripeEvent | None:
-        """Leave all refunds alone for as long as Telegram asks; that is no failed attempt of this one."""
+        """Leave all refunds alone for as long as a provider asks; that is no failed attempt of this one."""
         until = self._clock() + timedelta(seconds=seconds)
         self._refunds_rest_until = until
         async with self._database.transaction() as session:
@@ -154,21 +144,22 @@ class Worker:
                 event.due_at = until
                 event.claimed_until = None
         bound = logger.bind(event_id=event_id, user_id=event.customer_id if event else None)
-        bound.warning("Telegram asks for a pause of {} s: refunds wait", seconds)
+        bound.warning("a pause of {} s is asked for: refunds wait", seconds)
         return event
 
     async def _note_failure(self, event_id: str, error: Exception) -> StripeEvent | None:
         bound = logger.bind(event_id=event_id)
-        words = f"{type(error).__name__}: {error}"[:ERROR_LENGTH_MAX]
-        attempts_max = AWAY_ATTEMPTS_MAX if isinstance(error, _TELEGRAM_AWAY) else events.ATTEMPTS_MAX
+        is_provider = isinstance(error, ChannelAwayError | RefusedByChannelError)
+        words = (str(error) if is_provider else f"{type(error).__name__}: {error}")[:ERROR_LENGTH_MAX]
+        attempts_max = AWAY_ATTEMPTS_MAX if isinstance(error, ChannelAwayError) else events.ATTEMPTS_MAX
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
             if event is None or not events.is_open(event):
                 return event
             count_failed_attempt(event)
             bound = bound.bind(charge_id=event.refund_of or event.event_id, user_id=event.customer_id)
-            if isinstance(error, _FINAL):
-                bound.error("Telegram refuses the refund: {}", words)
+            if isinstance(error, RefusedByChannelError):
+                bound.error("the refund is refused: {}", words)
                 await self._settlement.park(session, event, words)
             elif events.fail(event, words, self._clock(), random.random(), attempts_max):  # noqa: S311 - jitter
                 bound.opt(exception=error).error("attempt {} failed, the event waits", event.attempts)

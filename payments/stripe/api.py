@@ -15,7 +15,7 @@ from pydantic import AliasPath, BaseModel, ConfigDict, Field, StringConstraints,
 from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError, UnreadableMoneyError
 from payments.payload import AMOUNT_MAX
 
-CALL_SECONDS: Final = 20
+CALL_SECONDS: Final = 15
 PAGE_SIZE: Final = 100
 """The most that Stripe lists at once (Stripe API, pagination)."""
 REFUND_PAGES_MAX: Final = 10

@@ -11,10 +11,12 @@ from sqlalchemy import text
 from db.engine import Database
 from db.tables import EventStatus, Outcome
 from payments import events
+from payments.channel import by_name
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.incoming import Person
 from payments.notices import Notice
 from payments.refund_sender import LEASE_SECONDS, RefundSender
+from payments.stars import StarsChannel
 from payments.worker import AWAY_ATTEMPTS_MAX, Worker
 from sandbox.client import SandboxClient
 from sandbox.faults import FaultKind
@@ -138,7 +140,11 @@ async def second(desk: Desk, database_url: str, bot: Bot) -> AsyncIterator[Worke
     """Give the worker of another process: connections of its own."""
     database = Database(database_url)
     yield Worker(
-        database, desk.settlement, RefundSender(database, bot, desk.clock), desk.clock, on_progress=lambda: None
+        database,
+        desk.settlement,
+        RefundSender(database, by_name(StarsChannel(bot)), desk.clock),
+        desk.clock,
+        on_progress=lambda: None,
     )
     await database.dispose()
 

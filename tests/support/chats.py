@@ -18,12 +18,14 @@ from bot.outbox import Outbox
 from db.engine import Database
 from payments import events
 from payments.catalog import Catalog
+from payments.channel import by_name
 from payments.checkout import CheckoutDesk
 from payments.effects import OutwardEffects
 from payments.incoming import bears_money, read_money
 from payments.payload import PayloadSigner
 from payments.refund_sender import RefundSender
 from payments.settlement import Settlement
+from payments.stars import StarsChannel
 from payments.telegram import TelegramPaymentHandler
 from payments.worker import Worker
 from sandbox.callbacks import Press
@@ -64,7 +66,7 @@ class Chats:
         settlement = Settlement(catalog, self.signer, self.clock, OutwardEffects(self.clock, [people.desk.id]))
         notices = NoticeRenderer(self.clock)
         self._outbox = Outbox(bot, database, notices.render, self.clock, notices.keyboard)
-        sender = RefundSender(database, bot, self.clock)
+        sender = RefundSender(database, by_name(StarsChannel(bot)), self.clock)
         self.worker = Worker(database, settlement, sender, self.clock, on_progress=self._outbox.loop.wake)
         desk = CheckoutDesk(database, catalog, self.signer, self.clock)
         self._dispatcher = make_dispatcher(

@@ -6,8 +6,10 @@ import pytest
 from aiogram import Bot
 
 from db.engine import Database
+from payments.channel import by_name
 from payments.checkout import CheckoutDesk
 from payments.refund_sender import RefundSender
+from payments.stars import StarsChannel
 from payments.telegram import TelegramPaymentHandler
 from payments.worker import Worker
 from sandbox.client import SandboxClient
@@ -43,7 +45,7 @@ async def bot(server: SandboxServer) -> AsyncIterator[Bot]:
 
 @pytest.fixture
 def worker(desk: Desk, bot: Bot) -> Worker:
-    sender = RefundSender(desk.database, bot, desk.clock)
+    sender = RefundSender(desk.database, by_name(StarsChannel(bot)), desk.clock)
     return Worker(desk.database, desk.settlement, sender, desk.clock, on_progress=lambda: None)
 
 

@@ -1,0 +1,57 @@
+"""The ways to pay, as the audit table names them: pure facts of each, for whoever writes or reads a row.
+
+`payments/channel.py` is the live end of a method: what is asked of its provider over the wire.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from db.tables import STARS_CURRENCY, STRIPE, TELEGRAM_STARS
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to pay. Two methods never make the same `event_id` or the same source out of any two charges."""
+
+    name: str
+    """`stripe_events.payment_method`."""
+    event_id_prefix: str
+    """Before the provider's charge id in an `event_id`."""
+    source_prefix: str
+    """Before the `event_id` in the source of the grants that the charge pays for."""
+    outside: str
+    """`requested_by` of a refund that the desk was not asked for."""
+
+    @property
+    def charge_type(self) -> str:
+        """`stripe_events.event_type` of a charge."""
+        return f"{self.name}.successful_payment"
+
+    @property
+    def refund_type(self) -> str:
+        """`stripe_events.event_type` of a refund."""
+        return f"{self.name}.refunded"
+
+    def event_id(self, provider_charge_id: str) -> str:
+        """Return the key of a charge's audit row."""
+        return self.event_id_prefix + provider_charge_id
+
+    def provider_charge_id(self, event_id: str) -> str:
+        """Return what the provider calls the charge of an audit row."""
+        return event_id.removeprefix(self.event_id_prefix)
+
+    def source(self, event_id: str) -> str:
+        """Return the source of the grants that a charge pays for."""
+        return self.source_prefix + event_id
+
+
+STARS: Final = Method(TELEGRAM_STARS, event_id_prefix="", source_prefix="telegram_stars:", outside="telegram")
+CARDS: Final = Method(STRIPE, event_id_prefix="stripe:", source_prefix="", outside="stripe")
+
+METHODS: Final = {method.name: method for method in (STARS, CARDS)}
+OUTSIDE: Final = frozenset(method.outside for method in METHODS.values())
+
+
+def method_of(currency: str) -> Method:
+    """Return by which way a currency is paid: Stars for theirs, cards for all others."""
+    return STARS if currency == STARS_CURRENCY else CARDS
