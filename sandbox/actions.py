@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from sandbox.callbacks import Callbacks, Press
 from sandbox.checkout import Checkout, Payment
 from sandbox.clock import VirtualClock
-from sandbox.entities import merge_found
 from sandbox.errors import ControlError
 from sandbox.invoices import Offers
 from sandbox.messages import ChatMessage, Messages
 from sandbox.people import Group, People, Person, Reach
 from sandbox.shapes import Json, without_none
+from sandbox.text.entities import merge_found
 from sandbox.updates import MESSAGE_LIFE, UpdateQueue
 
 

@@ -21,7 +21,7 @@ _TOKEN = re.compile(r"[0-9]+:[A-Za-z0-9_-]+")
 
 
 class BotApi:
-    """Answers /bot<token>/<method>."""
+    """Answers /bot<token>/<method> and /file/bot<token>/<path>."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -61,6 +61,19 @@ class BotApi:
             return self._cut(request, method, args)
         self._world.calls.add(method, args.values, status, answer)
         return _response(answer, status, headers)
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """Answer /file/bot<token>/<path> with the file that getFile named."""
+        if self._world.faults.away:
+            return self._cut(request, "file", Args())
+        try:
+            self._check_token(request.match_info["token"])
+        except ApiError as refusal:
+            return _response(refusal.body(), refusal.code)
+        found = self._world.files.at(request.match_info["path"])
+        if found is None:
+            return await self.not_found(request)
+        return web.Response(body=found.upload.content, content_type="application/octet-stream")
 
     async def not_found(self, _: web.Request) -> web.StreamResponse:
         """Answer what is no call at all."""

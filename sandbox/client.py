@@ -38,6 +38,7 @@ Telegram (sandbox.remote.telegram)
     calls(method=None, *, after=0) -> list[Call]; wait_for_call(method, *, after=0, timeout_seconds=10) -> Call
     wait_until_confirmed(*, timeout_seconds=10), polling(), wait_until_polling(*, timeout_seconds=10)
     add_fault(FaultKind, method="*", *, count=1, retry_after_seconds, status, delay_seconds, migrate_to_chat_id)
+    remove_fault(kind, method="*"), spare_updates(dropped=..., kind="*")
     lose_updates(count=1, *, kind="*"), double_updates(count=1, *, kind="*"), set_away(away=...)
     release_holds(), wait_until_held(), clear_faults(), faults(), switches(), set_switches(**switches)
 

@@ -97,6 +97,16 @@ class Faults:
         self.updates.append(UpdateFault(dropped=False, kind=kind, count=count))
         self._feed.publish("faults")
 
+    def remove(self, *, kind: FaultKind, method: str = "*") -> None:
+        """Take the faults of a kind and a method back."""
+        self.calls = [fault for fault in self.calls if (fault.kind, fault.method) != (kind, method)]
+        self._feed.publish("faults")
+
+    def spare_updates(self, *, dropped: bool, kind: str = "*") -> None:
+        """Take back what was to be dropped (`dropped`), or to come twice."""
+        self.updates = [fault for fault in self.updates if (fault.dropped, fault.kind) != (dropped, kind)]
+        self._feed.publish("faults")
+
     def set_away(self, *, away: bool) -> None:
         """Make Telegram unreachable for the bot, or reachable again."""
         self.away = away

@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from random import Random
 
 from sandbox.args import Args, Upload
@@ -35,6 +36,15 @@ class StoredFile:
             raise bad_request("IMAGE_PROCESS_FAILED")
         return [{**self._file(), "width": width, "height": height}]
 
+    @property
+    def path(self) -> str:
+        """Give the place under which the bot can fetch it; its name is the sandbox's, not the sender's."""
+        return f"files/{self.file_id}{PurePosixPath(self.upload.name).suffix}"
+
+    def file(self) -> Json:
+        """Give the Bot API's File, of getFile."""
+        return {**self._file(), "file_path": self.path}
+
     def _file(self) -> Json:
         size = len(self.upload.content)
         return {"file_id": self.file_id, "file_unique_id": self.file_id[-16:], "file_size": size}
@@ -62,6 +72,19 @@ class Files:
         stored = StoredFile(f"file{self._random.getrandbits(128):032x}", upload)
         self.by_id[stored.file_id] = stored
         return stored
+
+    def for_bot(self, file_id: str) -> StoredFile:
+        """Find a file for getFile; raises ApiError."""
+        if not file_id:
+            raise bad_request("file_id not specified")
+        if file_id not in self.by_id:
+            raise bad_request("Invalid file_id")
+        return self.by_id[file_id]
+
+    def at(self, path: str) -> StoredFile | None:
+        """Find a file by the path that getFile gave."""
+        found = self.by_id.get(PurePosixPath(path).stem)
+        return found if found is not None and found.path == path else None
 
     def find(self, file_id: str) -> StoredFile:
         """Find a file for the control API; raises ControlError."""

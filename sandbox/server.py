@@ -44,6 +44,7 @@ async def running_sandbox(
     app.router.add_routes(ControlApi(world).routes())
     bot_api = BotApi(world)
     app.router.add_route("*", "/bot{token}/{method}", bot_api.handle)
+    app.router.add_get("/file/bot{token}/{path:.+}", bot_api.file)
     app.router.add_route("*", "/{tail:.*}", bot_api.not_found)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()

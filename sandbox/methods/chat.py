@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from sandbox.args import Args
-from sandbox.entities import CAPTION_LENGTH_MAX, TEXT_LENGTH_MAX, read_formatted
 from sandbox.errors import bad_request
 from sandbox.keyboards import check_pay_button, read_inline_keyboard
 from sandbox.messages import ChatMessage
 from sandbox.shapes import Json
+from sandbox.text.entities import CAPTION_LENGTH_MAX, TEXT_LENGTH_MAX, read_formatted
 from sandbox.world import World
 
 _GIFTS = ("unlimited_gifts", "limited_gifts", "unique_gifts", "premium_subscription", "gifts_from_channels")
@@ -74,6 +74,11 @@ def get_chat(world: World, args: Args) -> Json:
     return {**chat, "accent_color_id": 0, "max_reaction_count": 11, "accepted_gift_types": gifts}
 
 
+def get_file(world: World, args: Args) -> Json:
+    """GetFile: any file of the bot's chats, to be fetched for as long as the sandbox runs."""
+    return world.files.for_bot(args.text("file_id")).file()
+
+
 def _to_edit(world: World, args: Args) -> ChatMessage:
     if not args.text("chat_id") and not args.message_id():
         raise bad_request("Message identifier is not specified")
@@ -91,4 +96,5 @@ METHODS: dict[str, Callable[[World, Args], Any]] = {
     "deleteMessage": delete_message,
     "answerCallbackQuery": answer_callback_query,
     "getChat": get_chat,
+    "getFile": get_file,
 }

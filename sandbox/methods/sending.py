@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from sandbox.args import Args, leading_integer
-from sandbox.entities import CAPTION_LENGTH_MAX, TEXT_LENGTH_MAX, read_formatted
 from sandbox.errors import bad_request
 from sandbox.invoices import check_amounts, check_on_server, read_invoice
 from sandbox.keyboards import check_pay_button, read_inline_keyboard
 from sandbox.people import Group, Person
 from sandbox.shapes import Json, without_none
+from sandbox.text.entities import CAPTION_LENGTH_MAX, TEXT_LENGTH_MAX, read_formatted
 from sandbox.world import World
 
 _ACTIONS = frozenset(

@@ -90,6 +90,10 @@ class TelegramCalls(Transport):
         """Set a fault for the next `count` calls; more: what the kind names (sandbox.faults)."""
         await self.call(TypeAdapter(Any), "add_fault", kind=kind, method=method, count=count, **more)
 
+    async def remove_fault(self, kind: FaultKind, method: str = "*") -> None:
+        """Take the faults of a kind and a method back."""
+        await self.call(NOTHING, "remove_fault", kind=kind, method=method)
+
     async def lose_updates(self, count: int = 1, *, kind: str = "*") -> None:
         """Drop the next updates of a kind (a field of Update, or of its message)."""
         await self.call(NOTHING, "lose_updates", count=count, kind=kind)
@@ -97,6 +101,10 @@ class TelegramCalls(Transport):
     async def double_updates(self, count: int = 1, *, kind: str = "*") -> None:
         """Deliver the next updates of a kind twice."""
         await self.call(NOTHING, "double_updates", count=count, kind=kind)
+
+    async def spare_updates(self, *, dropped: bool, kind: str = "*") -> None:
+        """Take back what was to be dropped (`dropped`), or to come twice."""
+        await self.call(NOTHING, "spare_updates", dropped=dropped, kind=kind)
 
     async def set_away(self, *, away: bool) -> None:
         """Make Telegram unreachable for the bot, or reachable again."""

@@ -159,3 +159,15 @@ async def test_faults_are_bounded(client: SandboxClient) -> None:
         await client.add_fault(FaultKind.DELAY)
     with pytest.raises(SandboxError, match="1000 faults"):
         await client.add_fault(FaultKind.DELAY)
+
+
+async def test_one_fault_is_taken_back_and_the_others_stay(client: SandboxClient) -> None:
+    await client.add_fault(FaultKind.SERVER_ERROR, "sendMessage", count=3)
+    await client.add_fault(FaultKind.RETRY_AFTER, "sendMessage")
+    await client.lose_updates(kind="message")
+    await client.double_updates(kind="message")
+    await client.remove_fault(FaultKind.SERVER_ERROR, "sendMessage")
+    await client.spare_updates(dropped=True, kind="message")
+    faults = await client.faults()
+    assert [fault.kind for fault in faults.calls] == [FaultKind.RETRY_AFTER]
+    assert [fault.dropped for fault in faults.updates] == [False]

@@ -9,10 +9,12 @@ import pytest
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError
 from aiogram.types import BufferedInputFile, InlineKeyboardButton, InlineKeyboardMarkup, ReplyParameters
+from aiohttp import ClientSession
 
 from sandbox.client import SandboxClient
 from sandbox.people import Person, Reach
 from sandbox.remote.transport import SandboxError
+from sandbox.server import SandboxServer
 
 Api = Callable[..., Awaitable[dict[str, Any]]]
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 320, 200)
@@ -156,6 +158,21 @@ async def test_files_are_kept_whole(bot: Bot, client: SandboxClient, ann: Person
     assert again.photo == photo.photo
     with pytest.raises(SandboxError):
         await client.file("unknown")
+
+
+async def test_a_file_is_fetched_as_get_file_says(bot: Bot, api: Api, server: SandboxServer, ann: Person) -> None:
+    sent = await bot.send_document(ann.id, BufferedInputFile(b"a;b", "report.csv"))
+    assert sent.document is not None
+    fetched = await bot.download(sent.document.file_id)
+    assert fetched is not None
+    assert fetched.read() == b"a;b"
+    assert (await api("getFile"))["description"] == "Bad Request: file_id not specified"
+    assert (await api("getFile", file_id="AgAC"))["description"] == "Bad Request: invalid file_id"
+    path = (await bot.get_file(sent.document.file_id)).file_path
+    async with ClientSession() as http:
+        for wrong, status in ((f"7:x/{path}", 401), (f"{server.token}/{path}x", 404)):
+            async with http.get(f"{server.url}/file/bot{wrong}") as answer:
+                assert answer.status == status
 
 
 @pytest.mark.parametrize(

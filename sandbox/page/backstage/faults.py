@@ -3,12 +3,11 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from nicegui import ui
-
 from sandbox.client import SandboxClient
 from sandbox.faults import Fault, FaultKind, UpdateFault
 from sandbox.page.backstage.cards import card, refusals_told
 from sandbox.page.elements import box, button, line
+from sandbox.settings import Switches
 from sandbox.shapes import Json
 from sandbox.views import FaultsView
 
@@ -37,55 +36,61 @@ _TOPICS = {"faults", "switches", "call", "update", "lost"}
 @dataclass(frozen=True, slots=True)
 class _State:
     faults: FaultsView
-    switches: dict[str, bool]
+    options: Switches
+
+    def has(self, fault: AnyFault) -> bool:
+        """Tell whether a fault is set, with any count."""
+        return any(_is_same(fault, other) for other in _all(self.faults))
 
 
 class FaultsCard:
-    """Shows what is set to go wrong."""
+    """Shows what is set to go wrong. The switches stay in place, so that a click is never lost to a refresh."""
 
     def __init__(self, client: SandboxClient) -> None:
         self._client = client
-        self._shown: _State | None = None
+        self._switches: list[_Switch] = []
         with card("What goes wrong"):
-            self._body = box("switches")
+            with box("switches"):
+                self._add("Telegram cannot be reached", lambda state: state.faults.away, self._set_away)
+                for told, fault in _FAULTS.items():
+                    self._add_fault(told, fault)
+                line("Where Telegram's way is not documented", "muted")
+                for name, told in _SWITCHES.items():
+                    self._add_option(told, name)
             button("Set everything right", refusals_told(client.clear_faults), "button soft")
 
     async def refresh(self) -> None:
         """Read what is set."""
-        switches = await self._client.switches()
-        state = _State(await self._client.faults(), {name: bool(getattr(switches, name)) for name in _SWITCHES})
-        if state == self._shown:
-            return
-        self._shown = state
-        self._body.clear()
-        with self._body:
-            _switch("Telegram cannot be reached", state.faults.away, self._toggle_away)
-            for told, fault in _FAULTS.items():
-                self._fault_switch(told, fault, state.faults)
-            for name, told in _SWITCHES.items():
-                self._option_switch(told, name, is_on=state.switches[name])
+        state = await self._state()
+        for switch in self._switches:
+            switch.show(state)
 
     async def update(self, events: list[Json]) -> None:
         """Read again when a fault was set, or may have happened."""
         if any(event["topic"] in _TOPICS for event in events):
             await self.refresh()
 
-    async def _toggle_away(self) -> None:
-        await self._client.set_away(away=not (await self._client.faults()).away)
+    async def _state(self) -> _State:
+        return _State(await self._client.faults(), await self._client.switches())
 
-    def _fault_switch(self, told: str, fault: AnyFault, set_now: FaultsView) -> None:
-        is_on = any(_is_same(fault, other) for other in _all(set_now))
-
+    def _add(self, told: str, is_on: Callable[[_State], bool], turn: Callable[[bool], Awaitable[object]]) -> None:
         async def toggle() -> None:
-            await (self._take_back(fault) if is_on else self._set(fault))
+            await turn(not is_on(await self._state()))
 
-        _switch(told, is_on, toggle)
+        self._switches.append(_Switch(told, is_on, toggle))
 
-    def _option_switch(self, told: str, name: str, *, is_on: bool) -> None:
-        async def toggle() -> None:
-            await self._client.set_switches(**{name: not is_on})
+    def _add_fault(self, told: str, fault: AnyFault) -> None:
+        self._add(told, lambda state: state.has(fault), lambda on: self._set(fault) if on else self._take_back(fault))
 
-        _switch(told, is_on, toggle)
+    def _add_option(self, told: str, name: str) -> None:
+        self._add(
+            told,
+            lambda state: bool(getattr(state.options, name)),
+            lambda on: self._client.set_switches(**{name: on}),
+        )
+
+    async def _set_away(self, away: bool) -> None:  # noqa: FBT001 - turned by a switch
+        await self._client.set_away(away=away)
 
     async def _set(self, fault: AnyFault) -> None:
         if isinstance(fault, UpdateFault):
@@ -102,13 +107,10 @@ class FaultsCard:
         )
 
     async def _take_back(self, fault: AnyFault) -> None:
-        """Clear all faults, which is what the sandbox offers, and set the others again."""
-        set_now = await self._client.faults()
-        await self._client.clear_faults()
-        await self._client.set_away(away=set_now.away)
-        for other in _all(set_now):
-            if not _is_same(fault, other):
-                await self._set(other)
+        if isinstance(fault, UpdateFault):
+            await self._client.spare_updates(dropped=fault.dropped, kind=fault.kind)
+        else:
+            await self._client.remove_fault(fault.kind, fault.method)
 
 
 def _all(set_now: FaultsView) -> list[AnyFault]:
@@ -124,10 +126,17 @@ def _is_same(fault: AnyFault, other: AnyFault) -> bool:
     return False
 
 
-def _switch(told: str, is_on: bool, toggle: Callable[[], Awaitable[object]]) -> ui.element:  # noqa: FBT001 - a switch
-    made = box("switch", "button").props("type=button role=switch").on("click", refusals_told(toggle), args=[])
-    made.props["aria-checked"] = "true" if is_on else "false"
-    with made:
-        box("track")
-        line(told)
-    return made
+class _Switch:
+    """A switch that shows what the sandbox says."""
+
+    def __init__(self, told: str, is_on: Callable[[_State], bool], toggle: Callable[[], Awaitable[object]]) -> None:
+        self._is_on = is_on
+        self._made = box("switch", "button").props("type=button role=switch aria-checked=false")
+        self._made.on("click", refusals_told(toggle), args=[])
+        with self._made:
+            box("track")
+            line(told)
+
+    def show(self, state: _State) -> None:
+        """Stand as the state says."""
+        self._made.props["aria-checked"] = "true" if self._is_on(state) else "false"

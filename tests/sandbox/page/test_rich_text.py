@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.markup import utf16_length
 from sandbox.page.rich_text import Piece, pieces
+from sandbox.text.parts import utf16_length
 
 TEXTS = st.text(st.sampled_from("ab <&/é🙂👍🏽\n"), max_size=20)
 

@@ -8,10 +8,11 @@ from aiogram.exceptions import TelegramBadRequest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.entities import merge_found
 from sandbox.errors import ApiError
-from sandbox.markup import parse_html, utf16_length
 from sandbox.people import Person
+from sandbox.text.entities import merge_found
+from sandbox.text.html import parse_html
+from sandbox.text.parts import utf16_length
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 

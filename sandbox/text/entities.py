@@ -5,8 +5,11 @@ import re
 
 from sandbox.args import Args
 from sandbox.errors import bad_request
-from sandbox.markup import parse_html, utf16_length
 from sandbox.shapes import Json
+from sandbox.text.html import parse_html
+from sandbox.text.markdown import parse_markdown
+from sandbox.text.markdown_v2 import parse_markdown_v2
+from sandbox.text.parts import utf16_length
 
 TEXT_LENGTH_MAX = 4096
 CAPTION_LENGTH_MAX = 1024
@@ -18,6 +21,7 @@ _FOUND = re.compile(
     r"|(?P<mention>(?<![\w/@])@[A-Za-z0-9_]{3,32}\b)",
     re.ASCII,
 )
+_MARKUPS = {"html": parse_html, "markdown": parse_markdown, "markdownv2": parse_markdown_v2}
 _UNSEARCHED = frozenset({"code", "pre", "text_link", "text_mention"})
 
 
@@ -45,10 +49,8 @@ def read_formatted(args: Args, name: str, length_max: int) -> tuple[str, list[Js
         raise bad_request("Text must be encoded in UTF-8")
     if len(text.encode()) > SOURCE_BYTES_MAX:
         raise bad_request("Text is too long")
-    if mode == "html":
-        text, entities = parse_html(text)
-    elif mode in ("markdown", "markdownv2"):
-        raise bad_request("the sandbox reads no Markdown: send HTML, or entities")
+    if mode in _MARKUPS:
+        text, entities = _MARKUPS[mode](text)
     elif mode not in ("", "none"):
         raise bad_request("Unsupported parse_mode")
     else:

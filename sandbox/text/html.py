@@ -7,8 +7,8 @@ somebody's name is caught here and not by a customer.
 import re
 from dataclasses import dataclass
 
-from sandbox.errors import bad_request
 from sandbox.shapes import Json, without_none
+from sandbox.text.parts import Draft, byte_offset, custom_emoji, link_to, refusal
 
 _SIMPLE = {
     "b": "bold", "strong": "bold", "i": "italic", "em": "italic", "u": "underline", "ins": "underline",
@@ -25,8 +25,6 @@ _SPACE = re.compile(r"\s*")
 _ATTRIBUTE_NAME = re.compile(r"[^\s=>/\"']*")
 _NAME_TOKEN = re.compile(r"[A-Za-z0-9.-]*")
 _PLAIN = re.compile(r"[^<&]+")
-_USER_LINK = re.compile(r"tg://user\?id=([0-9]+)$")
-_WEB_LINK = re.compile(r"(?:(?:https?|tg|ton|tonsite)://)?[^\s/]+\.?[^\s]*$", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -35,11 +33,6 @@ class _Open:
     argument: str
     offset: int
     text_begin: int
-
-
-def utf16_length(text: str) -> int:
-    """Count as Telegram counts offsets and lengths: UTF-16 code units."""
-    return len(text) + sum(character > "\uffff" for character in text)
 
 
 def parse_html(source: str) -> tuple[str, list[Json]]:
@@ -54,10 +47,8 @@ class _Parser:
     def __init__(self, source: str) -> None:
         self.source = source
         self.at = 0
-        self.text = ""
-        self.offset = 0
+        self.draft = Draft()
         self.open: list[_Open] = []
-        self.entities: list[Json] = []
 
     def parse(self) -> tuple[str, list[Json]]:
         while self.at < len(self.source):
@@ -65,19 +56,15 @@ class _Parser:
             if character == "<":
                 self._tag()
             elif character == "&":
-                self._add(self._reference())
+                self.draft.add(self._reference())
             else:
                 plain = _PLAIN.match(self.source, self.at)
                 assert plain is not None  # noqa: S101 - neither < nor & is here, so one character matches
                 self.at = plain.end()
-                self._add(plain.group())
+                self.draft.add(plain.group())
         if self.open:
-            raise _refusal(f'Can\'t find end tag corresponding to start tag "{self.open[-1].tag}"')
-        return self.text, sorted(self.entities, key=lambda entity: (entity["offset"], -entity["length"]))
-
-    def _add(self, text: str) -> None:
-        self.text += text
-        self.offset += utf16_length(text)
+            raise refusal(f'Can\'t find end tag corresponding to start tag "{self.open[-1].tag}"')
+        return self.draft.finished()
 
     def _reference(self) -> str:
         """Read a character reference, or the ampersand alone when it is none."""
@@ -96,9 +83,9 @@ class _Parser:
     def _start_tag(self, begin: int) -> None:
         tag = self._read(_TAG_NAME, begin + 1).lower()
         if self._ended():
-            raise _refusal(f"Unclosed start tag at byte offset {self._bytes(begin)}")
+            raise refusal(f"Unclosed start tag at byte offset {self._bytes(begin)}")
         if tag not in _TAGS:
-            raise _refusal(f'Unsupported start tag "{tag}" at byte offset {self._bytes(begin)}')
+            raise refusal(f'Unsupported start tag "{tag}" at byte offset {self._bytes(begin)}')
         argument = ""
         while not self._skip(">"):
             self._read(_SPACE, self.at)
@@ -106,22 +93,22 @@ class _Parser:
                 break
             argument = self._attribute(tag, begin) or argument
         if tag == "span" and argument != "spoiler":
-            raise _refusal(f'Tag "span" must have class "tg-spoiler" at byte offset {self._bytes(begin)}')
-        self.open.append(_Open(tag, argument, self.offset, len(self.text)))
+            raise refusal(f'Tag "span" must have class "tg-spoiler" at byte offset {self._bytes(begin)}')
+        self.open.append(_Open(tag, argument, self.draft.offset, len(self.draft.text)))
 
     def _attribute(self, tag: str, begin: int) -> str:
         """Read one attribute; give what it says about the entity, or nothing."""
         name = self._read(_ATTRIBUTE_NAME, self.at)
         if not name:
-            raise _refusal(f'Empty attribute name in the tag "{tag}" at byte offset {self._bytes(begin)}')
+            raise refusal(f'Empty attribute name in the tag "{tag}" at byte offset {self._bytes(begin)}')
         self._read(_SPACE, self.at)
         if not self._skip("="):
             if self._ended():
-                raise _refusal(f'Unclosed start tag "{tag}" at byte offset {self._bytes(begin)}')
+                raise refusal(f'Unclosed start tag "{tag}" at byte offset {self._bytes(begin)}')
             return "1" if (tag, name) == ("blockquote", "expandable") else ""
         self._read(_SPACE, self.at)
         if self._ended():
-            raise _refusal(f'Unclosed start tag "{tag}" at byte offset {self._bytes(begin)}')
+            raise refusal(f'Unclosed start tag "{tag}" at byte offset {self._bytes(begin)}')
         value = self._value(begin)
         match tag, name:
             case ("a", "href") | ("tg-emoji", "emoji-id"):
@@ -140,7 +127,7 @@ class _Parser:
             token_begin = self.at
             token = self._read(_NAME_TOKEN, self.at).lower()
             if not self._ended() and not (self.source[self.at].isspace() or self.source[self.at] == ">"):
-                raise _refusal(f"Unexpected end of name token at byte offset {self._bytes(token_begin)}")
+                raise refusal(f"Unexpected end of name token at byte offset {self._bytes(token_begin)}")
         else:
             self.at += 1
             end = self.source.find(quote, self.at)
@@ -148,36 +135,36 @@ class _Parser:
             token = _REFERENCE.sub(lambda found: _referred(found) or found.group(), self.source[self.at : end])
             self.at = end + 1
         if self._ended():
-            raise _refusal(f"Unclosed start tag at byte offset {self._bytes(begin)}")
+            raise refusal(f"Unclosed start tag at byte offset {self._bytes(begin)}")
         return token
 
     def _end_tag(self, begin: int) -> None:
         if not self.open:
-            raise _refusal(f"Unexpected end tag at byte offset {self._bytes(begin)}")
+            raise refusal(f"Unexpected end tag at byte offset {self._bytes(begin)}")
         tag = self._read(_TAG_NAME, begin + 2).lower()
         self._read(_SPACE, self.at)
         if not self._skip(">"):
-            raise _refusal(f"Unclosed end tag at byte offset {self._bytes(begin)}")
+            raise refusal(f"Unclosed end tag at byte offset {self._bytes(begin)}")
         opened = self.open.pop()
         if tag not in ("", opened.tag):
             where = f'at byte offset {self._bytes(begin)}, expected "</{opened.tag}>", found "</{tag}>"'
-            raise _refusal(f"Unmatched end tag {where}")
-        if self.offset > opened.offset:
+            raise refusal(f"Unmatched end tag {where}")
+        if self.draft.offset > opened.offset:
             self._close(opened)
 
     def _close(self, opened: _Open) -> None:
-        entity = _entity(opened, self.text[opened.text_begin :])
+        entity = _entity(opened, self.draft.text[opened.text_begin :])
         if entity is None:
             return
-        span = {"offset": opened.offset, "length": self.offset - opened.offset}
-        inner = self.entities[-1] if self.entities else {}
+        span = {"offset": opened.offset, "length": self.draft.offset - opened.offset}
+        inner = self.draft.entities[-1] if self.draft.entities else {}
         nested = {inner.get("type"), entity["type"]} == {"pre", "code"} and span.items() <= inner.items()
         language = entity.get("language") or inner.get("language")
         if nested and language:
             # <pre><code class="language-x"> is one block of code in a language, in either order.
-            self.entities[-1] = {"type": "pre", **span, "language": language}
+            self.draft.entities[-1] = {"type": "pre", **span, "language": language}
             return
-        self.entities.append({"type": entity.pop("type"), **span, **entity})
+        self.draft.mark(entity, opened.offset)
 
     def _read(self, pattern: re.Pattern[str], begin: int) -> str:
         found = pattern.match(self.source, begin)
@@ -195,11 +182,7 @@ class _Parser:
         return self.at >= len(self.source)
 
     def _bytes(self, position: int) -> int:
-        return len(self.source[:position].encode(errors="surrogatepass"))
-
-
-def _refusal(text: str) -> Exception:
-    return bad_request(f"Can't parse entities: {text}")
+        return byte_offset(self.source, position)
 
 
 def _referred(found: re.Match[str]) -> str | None:
@@ -217,15 +200,9 @@ def _entity(opened: _Open, inner_text: str) -> Json | None:
     """Describe a closed tag, None for a link that leads nowhere."""
     match opened.tag:
         case "a":
-            url = opened.argument or inner_text
-            user = _USER_LINK.match(url)
-            if user is not None:
-                return {"type": "text_mention", "user": {"id": int(user.group(1)), "is_bot": False, "first_name": ""}}
-            return {"type": "text_link", "url": url} if _WEB_LINK.match(url) else None
+            return link_to(opened.argument or inner_text)
         case "tg-emoji":
-            if not opened.argument.isdigit() or not int(opened.argument):
-                raise bad_request("Can't parse entities: Invalid custom emoji identifier specified")
-            return {"type": "custom_emoji", "custom_emoji_id": opened.argument}
+            return custom_emoji(opened.argument)
         case "tg-time":
             return None
         case "blockquote":

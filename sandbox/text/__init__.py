@@ -1,0 +1,1 @@
+"""Text in messages: what Telegram reads in it, and the three markups that bots write."""
