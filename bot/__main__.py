@@ -8,13 +8,18 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 from loguru import logger
 
 from bot import __version__, logs
+from bot.console.access import grant_access, revoke_access
 from bot.console.database import open_database
+from bot.console.erase import erase_person
+from bot.console.export import Format, export_events
+from bot.console.history import print_history
 from bot.console.printing import CONSOLE
 from bot.console.refund import refund_one
 from bot.console.waiting import print_pending, retry_one
@@ -22,10 +27,15 @@ from bot.journal import is_journal, prioritised
 from bot.settings import Settings, SettingsError
 from db.errors import AnotherDeskError, WrongDatabaseError, is_away
 from payments.catalog import CatalogError
+from payments.payload import DAYS_MAX, TELEGRAM_ID_MAX
 
 EXIT_FAILED: Final = 1
 EXIT_WRONG_SETTING: Final = 78
 """EX_CONFIG of sysexits.h."""
+
+_TelegramId = Annotated[int, typer.Argument(metavar="TELEGRAM_ID", min=1, max=TELEGRAM_ID_MAX, help="Whose.")]
+_Entitlement = Annotated[str, typer.Argument(metavar="ENTITLEMENT", help="What a plan of the catalog opens.")]
+_Reason = Annotated[str, typer.Option(help="Why; it stays on record.")]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
@@ -106,6 +116,76 @@ def refund(
     """
     with _errors_in_words():
         done = asyncio.run(refund_one(_load_settings(), charge_id, reason, CONSOLE))
+    raise typer.Exit(0 if done else EXIT_FAILED)
+
+
+@app.command()
+def grant(
+    telegram_id: _TelegramId,
+    entitlement: _Entitlement,
+    reason: _Reason,
+    days: Annotated[int | None, typer.Option(min=1, max=DAYS_MAX, help="For so many days from now.")] = None,
+    for_life: Annotated[bool, typer.Option("--for-life", help="For ever.")] = False,  # noqa: FBT002 - typer's way
+) -> None:
+    """Give a person access by hand; who did it and why is on record. The person is not told, /status shows it.
+
+    Exit status 1: it was refused.
+    """
+    if (days is None) != for_life:
+        raise typer.BadParameter("say either --days or --for-life")
+    with _errors_in_words():
+        done = asyncio.run(grant_access(_load_settings(), telegram_id, entitlement, days, reason, CONSOLE))
+    raise typer.Exit(0 if done else EXIT_FAILED)
+
+
+@app.command()
+def revoke(
+    telegram_id: _TelegramId,
+    entitlement: _Entitlement,
+    reason: _Reason,
+    source: Annotated[str | None, typer.Option(help="Only what this source gave; `history` shows it.")] = None,
+) -> None:
+    """Take a person's access away, whatever gave it; who did it and why is on record. The money is not given back.
+
+    Exit status 1: there was nothing to revoke.
+    """
+    with _errors_in_words():
+        done = asyncio.run(revoke_access(_load_settings(), telegram_id, entitlement, source, reason, CONSOLE))
+    raise typer.Exit(0 if done else EXIT_FAILED)
+
+
+@app.command()
+def history(
+    who: Annotated[str, typer.Argument(metavar="TELEGRAM_ID|@USERNAME", help="Whose.")],
+) -> None:
+    """Print what somebody paid, got back, was granted, and has now.
+
+    Exit status 1: nobody is known by that.
+    """
+    with _errors_in_words():
+        found = asyncio.run(print_history(_load_settings(), who, CONSOLE))
+    raise typer.Exit(0 if found else EXIT_FAILED)
+
+
+@app.command()
+def export(
+    file: Annotated[Path | None, typer.Argument(help="Where to; left out: to stdout.")] = None,
+    style: Annotated[Format, typer.Option("--format", help="For a spreadsheet, or for a program.")] = Format.CSV,
+) -> None:
+    """Write every row of the audit table, beside the running desk or without it. Amounts are in minor units."""
+    with _errors_in_words():
+        count = asyncio.run(export_events(_load_settings(), style, file))
+    typer.echo(f"{count} rows.", err=True)
+
+
+@app.command()
+def erase(telegram_id: _TelegramId) -> None:
+    """Erase a person on request: the name and every text go, the payments and the Telegram id stay.
+
+    Exit status 1: nobody is known by that id.
+    """
+    with _errors_in_words():
+        done = asyncio.run(erase_person(_load_settings(), telegram_id, CONSOLE))
     raise typer.Exit(0 if done else EXIT_FAILED)
 
 

@@ -40,7 +40,8 @@ _GRANT_WRITTEN_FOR_EVER: Final = (
     "granted_at",
     "duration_days",
 )
-_GRANT_WRITTEN_ONCE: Final = ("revoked_at", "revoke_reason")
+_GRANT_WRITTEN_ONCE: Final = ("revoked_at", "granted_by", "revoked_by")
+_GRANT_ERASABLE: Final = ("grant_reason", "revoke_reason")
 
 
 def _changed(columns: tuple[str, ...]) -> str:
@@ -49,6 +50,13 @@ def _changed(columns: tuple[str, ...]) -> str:
 
 def _changed_once_known(columns: tuple[str, ...]) -> str:
     return " OR ".join(f"(OLD.{c} IS NOT NULL AND NEW.{c} IS DISTINCT FROM OLD.{c})" for c in columns)
+
+
+def _rewritten(columns: tuple[str, ...]) -> str:
+    """Tell a text that was replaced by another one, and not emptied."""
+    return " OR ".join(
+        f"(OLD.{c} IS NOT NULL AND NEW.{c} IS NOT NULL AND NEW.{c} <> '' AND NEW.{c} <> OLD.{c})" for c in columns
+    )
 
 
 _OURS_OLD: Final = f"OLD.origin = '{ORIGIN}'"
@@ -74,11 +82,11 @@ _NOT_NEW_BORN: Final = (
     " OR NEW.amount_cents <= 0 OR length(NEW.currency) <> 3"
 )
 _REWRITTEN_FACTS: Final = (
-    f"{_changed(_WRITTEN_FOR_EVER)} OR {_changed_once_known(_WRITTEN_ONCE)}"
-    " OR (OLD.reason IS NOT NULL AND NEW.reason IS NOT NULL AND NEW.reason <> '' AND NEW.reason <> OLD.reason)"
+    f"{_changed(_WRITTEN_FOR_EVER)} OR {_changed_once_known(_WRITTEN_ONCE)} OR {_rewritten(('reason',))}"
 )
 _REWRITTEN_GRANT: Final = (
     f"{_changed(_GRANT_WRITTEN_FOR_EVER)} OR {_changed_once_known(_GRANT_WRITTEN_ONCE)}"
+    f" OR {_rewritten(_GRANT_ERASABLE)}"
     " OR (OLD.ends_at IS NULL) <> (NEW.ends_at IS NULL)"
 )
 

@@ -99,6 +99,8 @@ class User(Base):
     username: Mapped[str | None] = mapped_column(Text)
     language_code: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # When the name was erased on request: none is taken down from then on.
+    erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
         Index("ux_users_telegram_id", "telegram_id", unique=True),
@@ -177,6 +179,10 @@ class EntitlementGrant(Base):
     ends_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revoke_reason: Mapped[str | None] = mapped_column(Text)
+    # Who gave or took it by hand, and why it was given; reasons may be erased.
+    granted_by: Mapped[str | None] = mapped_column(Text)
+    grant_reason: Mapped[str | None] = mapped_column(Text)
+    revoked_by: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
         UniqueConstraint("source", "entitlement_type", name="ux_entitlement_grants_source_type"),

@@ -89,17 +89,24 @@ class EntitlementService:
         await self._write_standing(user_id, entitlement_type)
         return True
 
-    async def revoke_entitlement(self, source: str, *, at: datetime, reason: str) -> tuple[tuple[str, str], ...]:
-        """Revoke whatever `source` granted and is not revoked; return whose and which: (user id, entitlement type)."""
+    async def revoke_entitlement(
+        self, source: str, *, at: datetime, reason: str, entitlement_type: str | None = None
+    ) -> tuple[tuple[str, str], ...]:
+        """Revoke whatever `source` granted and is not revoked; return whose and which: (user id, entitlement type).
+
+        With `entitlement_type` only that type of it.
+        """
         query = (
             update(EntitlementGrant)
             .where(EntitlementGrant.source == source, EntitlementGrant.revoked_at.is_(None))
             .values(revoked_at=at, revoke_reason=reason)
             .returning(EntitlementGrant.user_id, EntitlementGrant.entitlement_type)
         )
+        if entitlement_type is not None:
+            query = query.where(EntitlementGrant.entitlement_type == entitlement_type)
         revoked = tuple(sorted((row.user_id, row.entitlement_type) for row in await self._session.execute(query)))
-        for user_id, entitlement_type in revoked:
-            await self._write_standing(user_id, entitlement_type)
+        for user_id, of_type in revoked:
+            await self._write_standing(user_id, of_type)
         return revoked
 
     async def unrevoked(self, sources: Collection[str]) -> dict[str, frozenset[str]]:

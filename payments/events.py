@@ -38,10 +38,10 @@ _LEARNED: Final = (
 )
 
 
-async def _lock_people(session: AsyncSession, people: Iterable[Person], now: datetime) -> dict[int, User]:
+async def lock_people(session: AsyncSession, people: Iterable[Person], now: datetime) -> dict[int, User]:
     """Lock the users of these Telegram ids, make those who are new, and return them by Telegram id.
 
-    A name or language that has changed is taken over.
+    A name or language that has changed is taken over, unless the person was erased (payments/erasure.py).
     """
     by_id = {person.telegram_id: person for person in people}
     users = await _lock_known(session, by_id)
@@ -61,6 +61,8 @@ async def _lock_people(session: AsyncSession, people: Iterable[Person], now: dat
         users |= await _lock_known(session, [person.telegram_id for person in missing])
     for telegram_id, person in by_id.items():
         user = users[telegram_id]
+        if user.erased_at is not None:
+            continue
         user.username = person.username or user.username
         user.language_code = person.language_code or user.language_code
     return users
@@ -79,7 +81,7 @@ async def record(session: AsyncSession, facts: Sequence[Fact], now: datetime, *,
     AnotherServicesRowError when another service holds one of the ids, and ContradictionError when an event is known
     with another amount, currency or user.
     """
-    users = await _lock_people(session, (fact.person for fact in facts), now)
+    users = await lock_people(session, (fact.person for fact in facts), now)
     told = [(fact, users[fact.person.telegram_id].id) for fact in facts if isinstance(fact, SubscriptionFact)]
     if told:
         await changes.record(session, told, now)

@@ -1,10 +1,10 @@
 """`refund`: giving a payment back from the command line."""
 
-import getpass
 from typing import Final
 
 from rich.console import Console
 
+from bot.console.actor import actor
 from bot.console.database import open_database
 from bot.settings import Settings
 from db.clock import utc_now
@@ -35,7 +35,7 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
                     session,
                     charge_id,
                     reason=reason,
-                    requested_by=f"cli:{getpass.getuser()}",
+                    requested_by=actor(),
                     reply_chat_id=None,
                     now=utc_now(),
                 )

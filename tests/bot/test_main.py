@@ -74,6 +74,11 @@ SENTENCES: Final = {
     "pending": "List the payments and refunds that wait for their next attempt or for you, the oldest first.",
     "retry": "Take up again what waits; the running desk does it within seconds, else the next start.",
     "refund": "Give a payment back and end the access that it paid for, beside the running desk or without it.",
+    "grant": "Give a person access by hand; who did it and why is on record.",
+    "revoke": "Take a person's access away, whatever gave it; who did it and why is on record.",
+    "history": "Print what somebody paid, got back, was granted, and has now.",
+    "export": "Write every row of the audit table, beside the running desk or without it.",
+    "erase": "Erase a person on request: the name and every text go, the payments and the Telegram id stay.",
 }
 
 

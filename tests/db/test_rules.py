@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.engine import Database
 from db.tables import ORIGIN, EntitlementGrant, StripeEvent
+from payments.erasure import erase
 from tests.support.document import run
 from tests.support.rows import add_user
 
@@ -69,7 +70,12 @@ GRANT_FOR_EVER: dict[str, tuple[Any, Any]] = {
     "granted_at": (NOON, LATER),
     "duration_days": (None, 30),
 }
-GRANT_ONCE: dict[str, tuple[Any, Any]] = {"revoked_at": (NOON, LATER), "revoke_reason": ("a", "b")}
+GRANT_ONCE: dict[str, tuple[Any, Any]] = {
+    "revoked_at": (NOON, LATER),
+    "granted_by": ("a", "b"),
+    "revoked_by": ("a", "b"),
+}
+GRANT_ERASABLE = {"revoke_reason", "grant_reason"}
 
 
 def _first(columns: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
@@ -190,11 +196,7 @@ async def test_what_is_work_and_no_fact_changes_freely(session: AsyncSession) ->
 def test_every_column_has_its_rule() -> None:
     ruled = EVENT_FOR_EVER.keys() | EVENT_ONCE.keys() | EVENT_MOVES | EVENT_FREE | EVENT_ERASABLE
     assert StripeEvent.__table__.columns.keys() == sorted(ruled, key=StripeEvent.__table__.columns.keys().index)
-    assert EntitlementGrant.__table__.columns.keys() == [
-        *GRANT_FOR_EVER,
-        "ends_at",
-        *GRANT_ONCE,
-    ]
+    assert set(EntitlementGrant.__table__.columns.keys()) == {*GRANT_FOR_EVER, "ends_at", *GRANT_ONCE, *GRANT_ERASABLE}
 
 
 @pytest.mark.parametrize("column", GRANT_FOR_EVER)
@@ -212,6 +214,15 @@ async def test_a_grant_is_revoked_once(session: AsyncSession, column: str) -> No
     await session.execute(update(EntitlementGrant).values(**{column: old}))
     assert await _is_refused(session, EntitlementGrant, **{column: new})
     assert await _is_refused(session, EntitlementGrant, **{column: None})
+
+
+@pytest.mark.parametrize("column", sorted(GRANT_ERASABLE))
+async def test_a_reason_of_a_grant_can_be_erased_and_not_rewritten(session: AsyncSession, column: str) -> None:
+    await session.execute(insert(EntitlementGrant).values(**_first(GRANT_FOR_EVER)))
+    await session.execute(update(EntitlementGrant).values(**{column: "a"}))
+    assert await _is_refused(session, EntitlementGrant, **{column: "b"})
+    for erased in ("", None):
+        assert not await _is_refused(session, EntitlementGrant, **{column: erased})
 
 
 async def test_a_dated_grant_stays_dated_and_its_date_may_become_better_known(session: AsyncSession) -> None:
@@ -243,6 +254,14 @@ async def test_event_deletion_cascade(database: Database, database_url: str) -> 
     with pytest.raises(IntegrityError, match="starledger: a user with audit rows is not deleted"):
         await run(database_url, "DELETE FROM users")
     assert await run(database_url, "SELECT event_id, customer_id FROM stripe_events") == [("charge", "u1")]
+    # On request the person is erased, and the rows stay (tests/payments/test_erasure.py: all that goes).
+    await run(database_url, "UPDATE users SET telegram_id = 5001, username = 'ann', language_code = 'en'")
+    async with database.transaction() as session:
+        await erase(session, 5001, NOON)
+    assert await run(database_url, "SELECT telegram_id, username, language_code FROM users") == [(5001, None, None)]
+    assert await run(database_url, "SELECT event_id, customer_id, amount_cents FROM stripe_events") == [
+        ("charge", "u1", 200)
+    ]
 
 
 @pytest.mark.parametrize(

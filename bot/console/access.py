@@ -1,0 +1,71 @@
+"""`grant` and `revoke`: access given and taken by hand, with the reason and the actor on record."""
+
+from rich.console import Console
+
+from bot.console.actor import actor
+from bot.console.database import open_database
+from bot.console.printing import minute
+from bot.settings import Settings
+from db.clock import utc_now
+from db.tables import User
+from entitlements import EntitlementService
+from entitlements.by_hand import grant_by_hand, revoke_by_hand
+from entitlements.service import lock_users
+from payments.catalog import load_catalog
+from payments.events import lock_people
+from payments.incoming import Person
+from payments.refunds import REASON_LENGTH_MAX
+
+
+async def grant_access(
+    settings: Settings, telegram_id: int, entitlement: str, days: int | None, reason: str, console: Console
+) -> bool:
+    """Grant so many days, or (None) for ever, and print until when that is; False when it was refused."""
+    opened = {each for plan in load_catalog(settings.catalog_file).plans.values() for each in plan.entitlements}
+    if entitlement not in opened:
+        console.print(f"Nothing is granted: no plan of the catalog opens {entitlement}; there are {_listed(opened)}.")
+        return False
+    if not _is_reason(reason, console):
+        return False
+    now = utc_now()
+    async with open_database(settings) as database, database.transaction() as session:
+        users = await lock_people(session, [Person(telegram_id)], now)
+        user_id = users[telegram_id].id
+        source = await grant_by_hand(session, user_id, entitlement, days=days, actor=actor(), reason=reason, now=now)
+        holdings = await EntitlementService(session).holdings(user_id, now)
+    [ends_at] = [each.expires_at for each in holdings if each.entitlement_type == entitlement]
+    until = f"until {minute(ends_at)}" if ends_at else "for ever"
+    console.print(f"{telegram_id} has {entitlement} {until}. To take this back: revoke --source {source}")
+    return True
+
+
+async def revoke_access(
+    settings: Settings, telegram_id: int, entitlement: str, source: str | None, reason: str, console: Console
+) -> bool:
+    """Revoke what opens an entitlement, all or one source of it, and print what that was; False: there was nothing."""
+    if not _is_reason(reason, console):
+        return False
+    now = utc_now()
+    async with open_database(settings) as database, database.transaction() as session:
+        users = await lock_users(session, User.telegram_id == telegram_id)
+        sources: tuple[str, ...] = ()
+        if users:
+            sources = await revoke_by_hand(
+                session, users[0].id, entitlement, source=source, actor=actor(), reason=reason, now=now
+            )
+    if not sources:
+        console.print(f"Nothing is revoked: {telegram_id} has no {entitlement}{f' of {source}' if source else ''}.")
+        return False
+    console.print(f"{telegram_id}: {entitlement} is revoked. What had opened it:", *sources, sep="\n    ")
+    return True
+
+
+def _is_reason(reason: str, console: Console) -> bool:
+    if 0 < len(reason.strip()) <= REASON_LENGTH_MAX:
+        return True
+    console.print(f"Nothing is done: a reason has 1 to {REASON_LENGTH_MAX} characters.")
+    return False
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,26 @@
+"""`erase`: a person's name and texts go, on their request; what they paid stays."""
+
+from rich.console import Console
+
+from bot.console.database import open_database
+from bot.settings import Settings
+from db.clock import utc_now
+from payments.erasure import erase
+
+
+async def erase_person(settings: Settings, telegram_id: int, console: Console) -> bool:
+    """Erase a person, and print what went and what stays; False when nobody has this id."""
+    async with open_database(settings) as database, database.transaction() as session:
+        erased = await erase(session, telegram_id, utc_now())
+    if erased is None:
+        console.print(f"Nobody is known here as {telegram_id}.")
+        return False
+    console.print(
+        f"{telegram_id} is erased: the name, the language, {erased.reasons} reasons of refunds and"
+        f" {erased.grant_reasons} of grants, {erased.notices} messages, {erased.updates} updates in quarantine."
+    )
+    console.print(
+        f"What stays: the Telegram id, {erased.kept_events} payments and refunds, which have to add up, and the access."
+        " Older backups and logs hold the rest for as long as you keep them."
+    )
+    return True

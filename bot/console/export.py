@@ -1,0 +1,77 @@
+"""`export`: the audit table as CSV for a spreadsheet, or as JSON Lines for a program."""
+
+import csv
+import enum
+import json
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from bot.console.database import open_database
+from bot.settings import Settings
+from payments.export import FIELDS, Row, count_rows, read_rows
+
+_WRITTEN_BY_PEOPLE: Final = ("reason", "error")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of a formula."""
+
+
+class Format(enum.StrEnum):
+    """How the rows are written."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+async def export_events(settings: Settings, style: Format, file: Path | None) -> int:
+    """Write every audit row to a file, or (None) to stdout, and return how many; progress goes to stderr."""
+    async with open_database(settings) as database:
+        async with database.reading() as session:
+            total = await count_rows(session)
+        with ExitStack() as stack:
+            target = stack.enter_context(file.open("w", encoding="utf-8", newline="")) if file else sys.stdout
+            progress = stack.enter_context(_progress())
+            task = progress.add_task("export", total=total)
+            write = _csv_writer(target) if style is Format.CSV else _jsonl_writer(target)
+            count = 0
+            async for batch in read_rows(database):
+                for row in batch:
+                    write(row)
+                count += len(batch)
+                progress.update(task, completed=count)
+    return count
+
+
+def _progress() -> Progress:
+    columns = ("{task.description}", MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _csv_writer(target: TextIO) -> Callable[[Row], object]:
+    writer = csv.DictWriter(target, FIELDS)
+    writer.writeheader()
+    return lambda row: writer.writerow({name: _cell(name, value) for name, value in row.items()})
+
+
+def _cell(name: str, value: Any) -> Any:
+    if isinstance(value, datetime):
+        return _iso(value)
+    is_formula = name in _WRITTEN_BY_PEOPLE and isinstance(value, str) and value.startswith(_FORMULA)
+    return f"'{value}" if is_formula else value
+
+
+def _jsonl_writer(target: TextIO) -> Callable[[Row], object]:
+    def write(row: Row) -> None:
+        target.write(json.dumps(row, default=_iso, ensure_ascii=False) + "\n")
+
+    return write
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

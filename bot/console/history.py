@@ -1,0 +1,84 @@
+"""`history`: what one user paid, got back, and has."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from rich.console import Console
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bot.console.database import open_database
+from bot.console.printing import minute
+from bot.settings import Settings
+from db.clock import utc_now
+from db.tables import EntitlementGrant, User
+from entitlements import EntitlementService
+from payments.history import Entry, find_namesakes, find_user, read_page
+
+PAGES_MAX: Final = 200
+"""The latest 1,000 payments and refunds; `export` has all."""
+
+
+async def print_history(settings: Settings, who: str, console: Console) -> bool:
+    """Print the history of a Telegram id or a @username, the newest first; False when nobody is known by it."""
+    async with open_database(settings) as database, database.reading() as session:
+        found = await _find(session, who)
+        for user in found:
+            await _print_user(session, user, console)
+    if not found:
+        console.print(f"Nobody is known here as {who}: it takes a Telegram id, or the @username of the last payment.")
+    return bool(found)
+
+
+async def _find(session: AsyncSession, who: str) -> Sequence[User]:
+    if who.isascii() and who.isdecimal():
+        user = await find_user(session, int(who))
+        return [user] if user else []
+    return await find_namesakes(session, who.removeprefix("@"))
+
+
+async def _print_user(session: AsyncSession, user: User, console: Console) -> None:
+    name = f"@{user.username}  " if user.username else ""
+    erased = f"  erased {minute(user.erased_at)}" if user.erased_at else ""
+    console.print(f"{name}{user.telegram_id}  since {minute(user.created_at)}{erased}")
+    page = await read_page(session, user.id)
+    number = 1
+    while page.entries and number <= PAGES_MAX:
+        for entry in page.entries:
+            console.print(*_lines(entry), sep="\n")
+        number += 1
+        page = await read_page(session, user.id, number)
+    query = select(EntitlementGrant).where(EntitlementGrant.user_id == user.id)
+    for grant in await session.scalars(query.order_by(EntitlementGrant.granted_at.desc(), EntitlementGrant.source)):
+        console.print(*_of_grant(grant), sep="\n")
+    now = utc_now()
+    held = await EntitlementService(session).holdings(user.id, now)
+    has = [f"{each.entitlement_type} {_until(each.expires_at)}" for each in held]
+    console.print(f"has now: {', '.join(has) or 'nothing'}", "", sep="\n")
+
+
+def _lines(entry: Entry) -> list[str]:
+    event = entry.event
+    moment = event.webhook_timestamp or event.created_at or event.processed_at
+    kind = "refund" if entry.is_refund else "charge"
+    head = (minute(moment), kind, f"{event.amount_cents} {event.currency}", entry.state.value, event.event_id)
+    lines = ["  ".join(head)]
+    if event.reason or event.requested_by:
+        lines.append(f"    asked by {event.requested_by or 'nobody known'}: {event.reason or 'no reason'}")
+    return lines
+
+
+def _of_grant(grant: EntitlementGrant) -> list[str]:
+    length = f"{grant.duration_days} days" if grant.duration_days else _until(grant.ends_at)
+    lines = ["  ".join((minute(grant.granted_at), "grant", grant.entitlement_type, length, grant.source))]
+    if grant.granted_by:
+        lines.append(f"    by {grant.granted_by}: {grant.grant_reason or 'no reason'}")
+    if grant.revoked_at:
+        by = f" by {grant.revoked_by}" if grant.revoked_by else ""
+        lines.append(f"    revoked {minute(grant.revoked_at)}{by}: {grant.revoke_reason or 'no reason'}")
+    return lines
+
+
+def _until(moment: datetime | None) -> str:
+    return f"until {minute(moment)}" if moment else "for ever"

@@ -1,0 +1,14 @@
+"""Who granted and revoked by hand and why, and whose name was erased on request."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    """Add the columns."""
+    for name in ("granted_by", "grant_reason", "revoked_by"):
+        op.add_column("entitlement_grants", sa.Column(name, sa.Text()))
+    op.add_column("users", sa.Column("erased_at", sa.DateTime()))

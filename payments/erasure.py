@@ -1,0 +1,115 @@
+"""Erasing a person on request: the name and every text are gone, the money and the Telegram id stay.
+
+The rows of money are what the seller has to keep and what Telegram's ledger is compared with; the id is their key. No
+later update brings the name back: the user's row says that it was erased.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.tables import EntitlementGrant, OutboxMessage, QuarantinedUpdate, StripeEvent, User
+from entitlements.service import lock_users
+from payments.notices import Notice
+
+_PERSON: Final = ("id", "type", "is_bot")
+_MESSAGE: Final = ("message_id", "date", "from", "chat", "successful_payment", "refunded_payment")
+_BATCH: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was emptied: reasons of refunds, reasons of grants, notices, and updates in quarantine; and what stays."""
+
+    reasons: int
+    grant_reasons: int
+    notices: int
+    updates: int
+    kept_events: int
+
+
+async def erase(session: AsyncSession, telegram_id: int, now: datetime) -> Erased | None:
+    """Erase a person; None: nobody has this id. To do it again erases what has come since."""
+    users = await lock_users(session, User.telegram_id == telegram_id)
+    if not users:
+        return None
+    [user] = users
+    user.username = user.language_code = None
+    user.erased_at = now
+    theirs = StripeEvent.customer_id == user.id
+    reasons = update(StripeEvent).where(theirs, StripeEvent.reason != "").values(reason="")
+    grants = update(EntitlementGrant).where(EntitlementGrant.user_id == user.id)
+    grant_reasons = grants.where(EntitlementGrant.grant_reason != "").values(grant_reason="")
+    revoke_reasons = grants.where(EntitlementGrant.revoke_reason != "").values(revoke_reason="")
+    erased = [
+        len((await session.execute(each.returning(table.id))).all())
+        for each, table in (
+            (reasons, StripeEvent),
+            (grant_reasons, EntitlementGrant),
+            (revoke_reasons, EntitlementGrant),
+        )
+    ]
+    notices = await _erase_notices(session, user)
+    updates = await _erase_quarantined(session, telegram_id)
+    kept = await session.scalar(select(func.count()).select_from(StripeEvent).where(theirs)) or 0
+    return Erased(erased[0], erased[1] + erased[2], notices, updates, kept)
+
+
+async def _erase_notices(session: AsyncSession, user: User) -> int:
+    """Empty what was told, and take the reason out of what is still to be told."""
+    about = select(StripeEvent.event_id).where(StripeEvent.customer_id == user.id)
+    query = select(OutboxMessage).where(
+        or_(OutboxMessage.chat_id == user.telegram_id, OutboxMessage.event_id.in_(about)), OutboxMessage.facts != "{}"
+    )
+    count = 0
+    for message in await session.scalars(query):
+        facts = json.loads(message.facts)
+        if message.sent_at is not None or (message.due_at is None and message.error is not None):
+            message.facts = "{}"
+        elif message.kind == Notice.REFUNDED and facts.get("reason"):
+            message.facts = json.dumps(facts | {"reason": None})
+        else:
+            continue
+        count += 1
+    return count
+
+
+async def _erase_quarantined(session: AsyncSession, telegram_id: int) -> int:
+    """Leave of each update in quarantine what its money is, and whose by the id alone."""
+    count = 0
+    last = ""
+    while True:
+        query = select(QuarantinedUpdate).where(QuarantinedUpdate.id > last).order_by(QuarantinedUpdate.id)
+        rows = (await session.scalars(query.limit(_BATCH))).all()
+        for row in rows:
+            raw = json.loads(row.raw)
+            message = raw.get("message")
+            if not isinstance(message, dict) or telegram_id not in {_id(message.get(who)) for who in ("from", "chat")}:
+                continue
+            bare = json.dumps({"update_id": raw.get("update_id"), "message": _bare(message)}, sort_keys=True)
+            if bare != row.raw:
+                row.raw = bare
+                count += 1
+        if len(rows) < _BATCH:
+            return count
+        last = rows[-1].id
+
+
+def _id(person: object) -> object:
+    return person.get("id") if isinstance(person, dict) else None
+
+
+def _bare(message: dict[str, Any]) -> dict[str, Any]:
+    bare: dict[str, Any] = {name: message[name] for name in _MESSAGE if name in message}
+    for who in ("from", "chat"):
+        if isinstance(bare.get(who), dict):
+            bare[who] = {name: bare[who][name] for name in _PERSON if name in bare[who]}
+    payment = bare.get("successful_payment")
+    if isinstance(payment, dict):
+        # Of a payment by card: name, telephone, address (Bot API, OrderInfo).
+        bare["successful_payment"] = {name: value for name, value in payment.items() if name != "order_info"}
+    return bare

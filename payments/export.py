@@ -1,0 +1,78 @@
+"""The audit table, row by row, for accounting: in the order of recording, in short reads."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.engine import Database
+from db.tables import StripeEvent, User
+
+FIELDS: Final = (
+    "event_id",
+    "event_type",
+    "payment_method",
+    "telegram_id",
+    "customer_id",
+    "amount_cents",
+    "currency",
+    "status",
+    "outcome",
+    "origin",
+    "webhook_timestamp",
+    "created_at",
+    "processed_at",
+    "refund_of",
+    "reason",
+    "requested_by",
+    "error",
+)
+"""What a row has: the columns of docs/database.md, and the user's Telegram id; no name."""
+
+BATCH: Final = 1_000
+
+Row = dict[str, Any]
+
+
+async def count_rows(session: AsyncSession) -> int:
+    """Return how many rows there are, of whatever service."""
+    return await session.scalar(select(func.count()).select_from(StripeEvent)) or 0
+
+
+async def read_rows(database: Database) -> AsyncIterator[list[Row]]:
+    """Yield the rows in batches, by `FIELDS`; times are aware, UTC, and amounts in minor units (Stars: Stars).
+
+    First those that do not say when they were recorded, which other services wrote, then by that time. No transaction
+    is open between two batches: a slow reader holds up nobody.
+    """
+    undated = _select().where(StripeEvent.created_at.is_(None)).order_by(StripeEvent.id)
+    last_id = ""
+    while batch := await _read(database, undated.where(StripeEvent.id > last_id)):
+        yield [row for _, row in batch]
+        last_id = batch[-1][0]
+    dated = _select().where(StripeEvent.created_at.is_not(None)).order_by(StripeEvent.created_at, StripeEvent.id)
+    query = dated
+    while batch := await _read(database, query):
+        yield [row for _, row in batch]
+        last_id, last = batch[-1]
+        recorded_at = last["created_at"]
+        # The first condition lets the index on `created_at` be used, whatever the engine makes of the second.
+        later = or_(StripeEvent.created_at > recorded_at, StripeEvent.id > last_id)
+        query = dated.where(StripeEvent.created_at >= recorded_at, later)
+
+
+def _select() -> Select[Any]:
+    columns = [getattr(StripeEvent, name) for name in FIELDS if name != "telegram_id"]
+    return (
+        select(StripeEvent.id, User.telegram_id, *columns)
+        .outerjoin(User, User.id == StripeEvent.customer_id)
+        .limit(BATCH)
+    )
+
+
+async def _read(database: Database, query: Select[Any]) -> list[tuple[str, Row]]:
+    async with database.reading() as session:
+        return [
+            (found.id, {name: found[name] for name in FIELDS}) for found in (await session.execute(query)).mappings()
+        ]
