@@ -7,8 +7,9 @@ later one would not know of the earlier one's grant.
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 
@@ -20,6 +21,8 @@ from db.tables import Entitlement, EntitlementGrant, User, new_id
 from entitlements import fold
 from entitlements.errors import InvalidEntitlementTypeError, UnknownUserError
 
+_TOUCHED: Final = "starledger.touched"
+"""In a session's `info`: the users and types whose standing is written at the end of a block."""
 _TYPE: Final = re.compile(r"[a-z0-9_]{1,20}")
 
 
@@ -38,6 +41,21 @@ async def lock_users(session: AsyncSession, which: ColumnElement[bool]) -> Seque
     """
     query = select(User).where(which).order_by(User.id).with_for_update(key_share=True)
     return (await session.scalars(query, execution_options={"populate_existing": True})).all()
+
+
+@asynccontextmanager
+async def standings_at_the_end(session: AsyncSession) -> AsyncIterator[None]:
+    """Write what stands once for each user and type when the block ends: for many grants in one transaction.
+
+    Inside of it the `entitlements` rows are as they were before.
+    """
+    touched: set[tuple[str, str]] = set()
+    session.info[_TOUCHED] = touched
+    try:
+        yield
+    finally:
+        del session.info[_TOUCHED]
+    await EntitlementService(session).write_standings(touched)
 
 
 class EntitlementService:
@@ -176,7 +194,42 @@ class EntitlementService:
             grants[of_type].append(grant)
         return grants
 
+    async def write_standings(self, of: Collection[tuple[str, str]]) -> None:
+        """Write anew what stands for these users and types, in two statements."""
+        if not of:
+            return
+        grants = await self._grants_of({user_id for user_id, _ in of})
+        rows = [
+            {"user_id": user_id, "entitlement_type": entitlement_type}
+            | asdict(fold.stand(grants[user_id, entitlement_type]))
+            for user_id, entitlement_type in sorted(of)
+        ]
+        upsert = insert_into(self._session, Entitlement)
+        stands = {"expires_at": upsert.excluded.expires_at, "revoked_at": upsert.excluded.revoked_at}
+        key = ["user_id", "entitlement_type"]
+        await self._session.execute(upsert.on_conflict_do_update(index_elements=key, set_=stands), rows)
+
+    async def _grants_of(self, user_ids: Collection[str]) -> defaultdict[tuple[str, str], list[fold.Grant]]:
+        query = select(
+            EntitlementGrant.user_id,
+            EntitlementGrant.entitlement_type,
+            EntitlementGrant.granted_at,
+            EntitlementGrant.duration_days,
+            EntitlementGrant.ends_at,
+            EntitlementGrant.revoked_at,
+        ).where(EntitlementGrant.user_id.in_(user_ids))
+        grants: defaultdict[tuple[str, str], list[fold.Grant]] = defaultdict(list)
+        for user_id, of_type, granted_at, duration_days, ends_at, revoked_at in await self._session.execute(query):
+            grant = fold.Grant(
+                granted_at=granted_at, duration_days=duration_days, ends_at=ends_at, revoked_at=revoked_at
+            )
+            grants[user_id, of_type].append(grant)
+        return grants
+
     async def _write_standing(self, user_id: str, entitlement_type: str) -> None:
+        if _TOUCHED in self._session.info:
+            self._session.info[_TOUCHED].add((user_id, entitlement_type))
+            return
         standing = fold.stand((await self._grants(user_id, entitlement_type))[entitlement_type])
         stands = {"expires_at": standing.expires_at, "revoked_at": standing.revoked_at}
         upsert = (

@@ -19,7 +19,7 @@ from db.engine import Database, Priority
 from db.errors import is_away
 from db.tables import ORIGIN, EventStatus, LedgerReading, Outcome, StripeEvent, User
 from db.types import UtcDateTime
-from entitlements.service import lock_users
+from entitlements.service import lock_users, standings_at_the_end
 from payments import events
 from payments.catalog import Catalog
 from payments.effects import NoEffects
@@ -166,10 +166,13 @@ class WholePass:
     async def _settle_together(self, settlement: Settlement, event_ids: Sequence[str]) -> None:
         which = StripeEvent.event_id.in_(event_ids)
         async with self._database.transaction(Priority.RECONCILIATION) as session:
-            await lock_users(session, User.id.in_(select(StripeEvent.customer_id).where(which)))
+            # Held, or the session would forget them, and ask for each again.
+            _users = await lock_users(session, User.id.in_(select(StripeEvent.customer_id).where(which)))
             query = select(StripeEvent).where(which).order_by(StripeEvent.webhook_timestamp, StripeEvent.event_id)
-            for event in (await session.scalars(query.with_for_update(key_share=True))).all():
-                await settlement.settle_open(session, event)
+            batch = (await session.scalars(query.with_for_update(key_share=True))).all()
+            async with standings_at_the_end(session):
+                for event in batch:
+                    await settlement.settle_open(session, event)
 
     async def _complete(self, report: PassReport) -> None:
         """Take the mark away: the worker goes on with what came in meanwhile."""

@@ -59,9 +59,12 @@ class Books:
 
     async def rebuild(self, signer: PayloadSigner = SIGNER, *, trusts_unsigned: bool = False) -> PassReport:
         """Mark the database, and pass over the whole ledger."""
+        await self.mark(trusts_unsigned=trusts_unsigned)
+        return await self.whole_pass(signer).run()
+
+    async def mark(self, *, trusts_unsigned: bool = False) -> None:
         async with self.desk.database.transaction() as session:
             await reading.mark_unfinished(session, self.desk.clock(), trusts_unsigned=trusts_unsigned)
-        return await self.whole_pass(signer).run()
 
     def whole_pass(self, signer: PayloadSigner = SIGNER) -> WholePass:
         return WholePass(self.desk.database, self.ledger, CATALOG, signer, self.desk.clock)
