@@ -189,6 +189,54 @@ def erase(telegram_id: _TelegramId) -> None:
     raise typer.Exit(0 if done else EXIT_FAILED)
 
 
+@app.command()
+def reconcile(
+    *,
+    full: Annotated[bool, typer.Option("--full", help="From the ledger's first row on.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing, and do not look for what the ledger lacks.")
+    ] = False,
+) -> None:
+    """Compare Telegram's ledger of Stars with the desk's rows now, beside the running desk or without it.
+
+    A payment that is missing is recorded and settled, a refund that is missing takes the access away. Exit status 1:
+    something is unexplained, or the ledger could not be read.
+    """
+    with _errors_in_words():
+        settings = _load_settings()
+        from bot.console.ledger import compare  # noqa: PLC0415 - imports aiogram
+
+        explained = asyncio.run(compare(settings, CONSOLE, from_start=full, is_dry=dry_run))
+    raise typer.Exit(0 if explained else EXIT_FAILED)
+
+
+@app.command()
+def rebuild(
+    *,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Bring a database that was restored from a backup up to the ledger.")
+    ] = False,
+    trust_unsigned: Annotated[
+        bool,
+        typer.Option(
+            "--trust-unsigned",
+            help="The token that invoices were signed under is lost: take their word where buyer and amount agree.",
+        ),
+    ] = False,
+) -> None:
+    """Make the database anew from Telegram's ledger of Stars, in silence: nobody is told, nothing is sent.
+
+    The desk must not run. It rebuilds by itself when it starts on an empty database. What breaks off goes on with the
+    next start. Exit status 1: refused, broken off, or something is unexplained.
+    """
+    with _errors_in_words():
+        settings = _load_settings()
+        from bot.console.ledger import rebuild as rebuild_from_ledger  # noqa: PLC0415 - imports aiogram
+
+        done = asyncio.run(rebuild_from_ledger(settings, CONSOLE, fill=fill, trusts_unsigned=trust_unsigned))
+    raise typer.Exit(0 if done else EXIT_FAILED)
+
+
 async def _migrate(settings: Settings) -> None:
     async with open_database(settings):
         pass

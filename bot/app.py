@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiogram import Bot
@@ -190,20 +191,37 @@ async def run_desk(settings: Settings) -> None:
             await desk.run(stop)
 
 
-async def process_once(settings: Settings, database: Database, event_id: str) -> StripeEvent | None:
-    """Process one event beside a running desk or without one; return it, None when another process is at it.
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an operator's command needs of a desk that it runs beside, or without."""
 
-    Notices that come of it are delivered by the running desk, else by the next start.
-    """
+    bot: Bot
+    catalog: Catalog
+    signer: PayloadSigner
+    clock: Clock
+
+    def worker(self, settings: Settings, database: Database) -> Worker:
+        """Make what processes events; notices that come of it are delivered by the running desk, or the next start."""
+        effects = OutwardEffects(self.clock, settings.alert_chat_ids)
+        settlement = Settlement(self.catalog, self.signer, self.clock, effects)
+        sender = RefundSender(database, by_name(StarsChannel(self.bot)), self.clock)
+        return Worker(database, settlement, sender, self.clock, on_progress=lambda: None)
+
+
+@asynccontextmanager
+async def tools(settings: Settings) -> AsyncIterator[Tools]:
+    """Make the tools of a command, with a Telegram to call. Raises CatalogError."""
     async with AsyncExitStack() as stack:
         bot = _make_bot(settings)
         stack.push_async_callback(bot.session.close)
         clock = await _clock(settings, stack)
-        effects = OutwardEffects(clock, settings.alert_chat_ids)
-        settlement = Settlement(load_catalog(settings.catalog_file), _signer(settings), clock, effects)
-        sender = RefundSender(database, by_name(StarsChannel(bot)), clock)
-        worker = Worker(database, settlement, sender, clock, on_progress=lambda: None)
-        return await worker.process(event_id)
+        yield Tools(bot, load_catalog(settings.catalog_file), _signer(settings), clock)
+
+
+async def process_once(settings: Settings, database: Database, event_id: str) -> StripeEvent | None:
+    """Process one event beside a running desk or without one; return it, None when another process is at it."""
+    async with tools(settings) as having:
+        return await having.worker(settings, database).process(event_id)
 
 
 async def _prepare(

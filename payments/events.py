@@ -77,9 +77,8 @@ async def record(session: AsyncSession, facts: Sequence[Fact], now: datetime, *,
     """Write the audit rows of a batch, at status 0 and due at once; a row that is there learns what it did not know.
 
     What it tells of subscriptions goes into a table of its own. `now` is when we record it. Rows that are not `is_due`
-    wait for the pass over the ledger that writes them. Raises
-    AnotherServicesRowError when another service holds one of the ids, and ContradictionError when an event is known
-    with another amount, currency or user.
+    wait for the pass over the ledger that writes them. Raises AnotherServicesRowError when another service holds one of
+    the ids, and ContradictionError when an event is known with another amount, currency or user.
     """
     users = await lock_people(session, (fact.person for fact in facts), now)
     told = [(fact, users[fact.person.telegram_id].id) for fact in facts if isinstance(fact, SubscriptionFact)]
