@@ -19,6 +19,7 @@ from aiogram.types import Update
 from loguru import logger
 
 from bot.commands import register_commands
+from bot.conflicts import ConflictAlert
 from bot.followed_clock import FollowedClock
 from bot.handlers import make_dispatcher
 from bot.intake import Intake
@@ -28,6 +29,8 @@ from bot.monitoring.health import Health
 from bot.monitoring.monitor import Monitor
 from bot.notices import NoticeRenderer
 from bot.outbox import Outbox
+from bot.pace import Pace
+from bot.pause_keeper import PauseKeeper
 from bot.polling import TELEGRAM_ERRORS, Outage, poll_forever
 from bot.settings import TELEGRAM_API_URL, Settings, SettingsError
 from db.clock import Clock, utc_now
@@ -44,6 +47,7 @@ from payments.incoming import Fact
 from payments.ledger.rebuild import WholePass
 from payments.ledger.reconciliation import Reconciliation
 from payments.ledger.telegram import TelegramLedger
+from payments.pause import Pause
 from payments.payload import PayloadSigner
 from payments.recorder import Recorder
 from payments.refund_sender import RefundSender
@@ -66,15 +70,31 @@ class Desk:
     """The running parts of one daemon, wired."""
 
     def __init__(
-        self, settings: Settings, catalog: Catalog, database: Database, lock: DeskLock, bot: Bot, clock: Clock
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        database: Database,
+        lock: DeskLock,
+        bot: Bot,
+        clock: Clock,
+        pause: Pause,
     ) -> None:
         alert_chat_ids = settings.alert_chat_ids
         signer = _signer(settings)
         settlement = Settlement(catalog, signer, clock, OutwardEffects(clock, alert_chat_ids))
         notices = NoticeRenderer(clock)
-        self.outbox = Outbox(bot, database, notices.render, clock, notices.keyboard)
+        self.outbox = Outbox(
+            bot,
+            database,
+            notices.render,
+            clock,
+            notices.keyboard,
+            alert_chat_ids=alert_chat_ids,
+            admin_ids=settings.admin_ids,
+            pace=Pace(clock, pause),
+        )
         sender = RefundSender(database, by_name(StarsChannel(bot)), clock)
-        self.worker = Worker(database, settlement, sender, clock, on_progress=self.outbox.loop.wake)
+        self.worker = Worker(database, settlement, sender, clock, on_progress=self.outbox.loop.wake, pause=pause)
         self.checkouts = CheckoutDesk(database, catalog, signer, clock)
         self.recorder = Recorder(database, clock, alert_chat_ids, ensure_active=lock.ensure)
         ledger = TelegramLedger(bot)
@@ -99,6 +119,7 @@ class Desk:
         )
         self.lanes = Lanes(self._feed)
         self.intake = Intake(bot, self.recorder, self.lanes)
+        self.conflicts = ConflictAlert(database, clock, alert_chat_ids, on_owed=self.outbox.loop.wake)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work off what is due, then poll and work until `stop` is set; then finish what was begun."""
@@ -110,7 +131,7 @@ class Desk:
             self.outbox.loop.run(),
             self._watch_lock(),
             self.ledger_watch.run(),
-            poll_forever(self.intake),
+            poll_forever(self.intake, self.conflicts),
         ]
         async with _background(loops) as tasks:
             stopping = asyncio.create_task(stop.wait())
@@ -180,13 +201,15 @@ async def run_desk(settings: Settings) -> None:
         clock = await _clock(settings, stack)
         lock = desk_lock(settings.database_url.get_secret_value())
         stack.push_async_callback(lock.release)
+        pause = Pause(clock)
+        bot.session.middleware(PauseKeeper(pause))
         monitor = Monitor(clock, lock)
         bot.session.middleware(monitor.meter)
         await stack.enter_async_context(monitor.running(settings.http_port, database))
         starting = asyncio.create_task(_prepare(settings, database, lock, bot, clock, monitor.health))
         if await _first(starting, stop):
             logger.info("ready: {} plans on sale", len(catalog.on_sale))
-            desk = Desk(settings, catalog, database, lock, bot, clock)
+            desk = Desk(settings, catalog, database, lock, bot, clock, pause)
             monitor.watch_desk(desk.worker.loop, desk.outbox.loop, desk.recorder)
             await desk.run(stop)
 

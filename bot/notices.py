@@ -14,7 +14,7 @@ from payments.subscriptions.wanted import Because
 
 Facts = dict[str, Any]
 
-_AS_THEY_ARE: Final = ("charge_id", "title", "about", "detail", "here", "there")
+_AS_THEY_ARE: Final = ("charge_id", "title", "about", "detail", "here", "there", "why")
 _BUY_AGAIN: Final = frozenset({Notice.SUBSCRIPTION_FAILED, Notice.SUBSCRIPTION_ENDED, Notice.ACCESS_ENDS_SOON})
 
 
@@ -48,8 +48,9 @@ class NoticeRenderer:
         for moment in ("renews_at", "access_until", "until"):
             if facts.get(moment) is not None:
                 values[moment] = words.date(datetime.fromisoformat(facts[moment]))
-        if "buyer" in facts:
-            values["who"] = words.say("person", telegram_id=facts["buyer"])
+        for person in ("buyer", "reader"):
+            if person in facts:
+                values["who"] = words.say("person", telegram_id=facts[person])
         if notice is Notice.GRANTED:
             values["access"] = self._access(facts, words)
         elif notice in {Notice.PARKED, Notice.QUARANTINED, Notice.RENEWAL_STUCK}:

@@ -3,7 +3,6 @@
 A message may come twice only when a crash falls between Telegram's answer and our commit.
 """
 
-import asyncio
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -16,21 +15,22 @@ from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, Teleg
 from aiogram.types import InlineKeyboardMarkup
 from aiolimiter import AsyncLimiter
 from loguru import logger
-from sqlalchemy import select, update
+from sqlalchemy import Update, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from bot.pace import Pace
 from bot.polling import TELEGRAM_ERRORS
 from db.clock import Clock
 from db.engine import Database
 from db.tables import OutboxMessage, User
 from payments.events import pause
 from payments.loop import DueLoop
-from payments.notices import Notice
+from payments.notices import Notice, owe
 
 BATCH_MAX: Final = 50
 MESSAGES_PER_SECOND: Final = 25
 """Telegram allows about 30 a second in all (core.telegram.org/bots/faq); some are left for answers in chats."""
-PAUSE_SECONDS_MAX: Final = 300
 ATTEMPTS_MAX: Final = 48
 """While Telegram is away, that is about a day and a half."""
 
@@ -44,6 +44,7 @@ Keyboard = Callable[[Notice, dict[str, Any], str | None], InlineKeyboardMarkup |
 @dataclass(frozen=True, slots=True)
 class _Due:
     id: int
+    event_id: str
     due_at: datetime | None
     kind: str
     chat_id: int
@@ -62,28 +63,42 @@ class Outbox:
         render: Render,
         clock: Clock,
         keyboard: Keyboard = lambda *_: None,
+        *,
+        alert_chat_ids: Sequence[int] = (),
+        admin_ids: Sequence[int] = (),
+        pace: Pace | None = None,
     ) -> None:
+        """Prepare the loop. What cannot be told is told to `alert_chat_ids`, to `admin_ids` if there is no other."""
         self._bot = bot
         self._database = database
         self._render = render
         self._clock = clock
         self._keyboard = keyboard
+        self._alert_chat_ids = tuple(alert_chat_ids)
+        self._admin_ids = tuple(admin_ids)
+        self._pace = pace or Pace(clock)
         self._limiter = AsyncLimiter(MESSAGES_PER_SECOND, 1)
         # What Telegram has taken while the database was too far away to note it: not sent again by this process.
         self._unnoted: set[tuple[int, datetime | None]] = set()
         self.loop = DueLoop("outbox", self.deliver_once)
 
     async def deliver_once(self) -> int:
-        """Try the oldest due message of each chat, at most 50; return how many were tried.
+        """Try the oldest due message of each chat that is not at rest, at most 50; return how many were tried.
 
         Raises SQLAlchemy's errors when the database is away.
         """
-        due = await self._due()
-        for message in due:
+        tried = 0
+        for message in await self._due():
             if self.loop.is_stopping:
                 break
+            self.loop.beat()
+            left_seconds = self._pace.left_seconds(message.chat_id)
+            if left_seconds > 0:
+                self.loop.rest_at_most(left_seconds)
+                continue
             await self._deliver(message)
-        return len(due)
+            tried += 1
+        return tried
 
     async def _due(self) -> Sequence[_Due]:
         older = aliased(OutboxMessage)
@@ -99,7 +114,10 @@ class Outbox:
         )
         async with self._database.reading() as session:
             return [
-                _Due(row.id, row.due_at, row.kind, row.chat_id, json.loads(row.facts), language_code, row.attempts)
+                _Due(
+                    *(row.id, row.event_id, row.due_at, row.kind, row.chat_id),
+                    *(json.loads(row.facts), language_code, row.attempts),
+                )
                 for row, language_code in await session.execute(query)
             ]
 
@@ -111,18 +129,18 @@ class Outbox:
         try:
             about = Notice(message.kind), message.facts, message.language_code
             text, keyboard = self._render(*about), self._keyboard(*about)
+            self._pace.wrote(message.chat_id)
             async with self._limiter:
                 await self._bot.send_message(message.chat_id, text, reply_markup=keyboard)
         except TelegramRetryAfter as error:
             bound.warning("Telegram asks for a pause of {} s", error.retry_after)
-            # Nothing else is sent meanwhile; a longer one is asked for again.
-            await asyncio.sleep(min(error.retry_after, PAUSE_SECONDS_MAX))
+            self._pace.pause.ask(error.retry_after)
         except TelegramMigrateToChat as error:
             bound.error("the group is now {}: put that into ADMIN_CHAT_ID", error.migrate_to_chat_id)
             await self._move(message, error.migrate_to_chat_id)
         except (TelegramForbiddenError, TelegramBadRequest) as error:
             bound.warning("a message cannot be delivered: {}", error.message)
-            await self._close(message, error.message, is_sent=False)
+            await self._give_up(message, error.message, is_wanted=isinstance(error, TelegramBadRequest))
         except TELEGRAM_ERRORS as error:
             await self._postpone(message, f"{type(error).__name__}: {error.message}")
         except Exception as error:  # noqa: BLE001 - one notice's bug must not hold up the others
@@ -137,11 +155,36 @@ class Outbox:
         await self._note(message, due_at=None, sent_at=self._clock() if is_sent else None, error=error)
         self._unnoted.discard((message.id, message.due_at))
 
+    async def _give_up(self, message: _Due, error: str, *, is_wanted: bool) -> None:
+        """Note that a message will never come, and owe the admins word of it, once a day for each chat.
+
+        A buyer who blocked the bot does not want it, and is no news; an admin who cannot be reached is. Of an alert
+        about an undelivered message nobody is told: it would breed.
+        """
+        async with self._database.transaction() as session:
+            await session.execute(_same(message).values(due_at=None, error=error))
+            if (is_wanted or message.chat_id in self._alert_chat_ids) and message.kind != Notice.UNDELIVERED:
+                await self._alert(session, message, error)
+
+    async def _alert(self, session: AsyncSession, message: _Due, error: str) -> None:
+        now = self._clock()
+        about = message.facts.get("charge_id") or message.facts.get("retry_id") or message.event_id
+        others = [chat_id for chat_id in self._alert_chat_ids if chat_id != message.chat_id]
+        for chat_id in others or [admin_id for admin_id in self._admin_ids if admin_id != message.chat_id]:
+            await owe(
+                session,
+                Notice.UNDELIVERED,
+                event_id=f"undelivered:{message.chat_id}:{now:%Y-%m-%d}",
+                chat_id=chat_id,
+                facts={"reader": message.chat_id, "about": about, "why": error},
+                now=now,
+            )
+
     async def _postpone(self, message: _Due, error: str) -> None:
         attempts = message.attempts + 1
         if attempts >= ATTEMPTS_MAX:
             logger.bind(chat_id=message.chat_id, notice=message.kind).error("a message is given up: {}", error)
-            await self._close(message, error, is_sent=False)
+            await self._give_up(message, error, is_wanted=True)
             return
         due_at = self._clock() + pause(attempts, random.random())  # noqa: S311 - jitter
         await self._note(message, attempts=attempts, error=error, due_at=due_at)
@@ -152,16 +195,18 @@ class Outbox:
         is_there = select(there.id).where(
             there.event_id == OutboxMessage.event_id, there.kind == OutboxMessage.kind, there.chat_id == chat_id
         )
-        move = update(OutboxMessage).where(OutboxMessage.id == message.id, OutboxMessage.due_at == message.due_at)
         async with self._database.transaction() as session:
             moved = await session.scalar(
-                move.where(~is_there.exists()).values(chat_id=chat_id).returning(OutboxMessage.id)
+                _same(message).where(~is_there.exists()).values(chat_id=chat_id).returning(OutboxMessage.id)
             )
         if moved is None:
             await self._close(message, f"the chat is now {chat_id}, which has this message of its own", is_sent=False)
 
     async def _note(self, message: _Due, **values: object) -> None:
         """Write what came of a message, unless it was owed anew meanwhile and is due with other facts."""
-        same = update(OutboxMessage).where(OutboxMessage.id == message.id, OutboxMessage.due_at == message.due_at)
         async with self._database.transaction() as session:
-            await session.execute(same.values(values))
+            await session.execute(_same(message).values(values))
+
+
+def _same(message: _Due) -> Update:
+    return update(OutboxMessage).where(OutboxMessage.id == message.id, OutboxMessage.due_at == message.due_at)

@@ -14,6 +14,7 @@ from aiogram.exceptions import (
 from aiogram.utils.backoff import Backoff, BackoffConfig
 from loguru import logger
 
+from bot.conflicts import ConflictAlert
 from bot.intake import Intake
 from db.errors import AnotherDeskError
 
@@ -62,7 +63,7 @@ def _in_words(error: TelegramAPIError | ClientDecodeError) -> str:
     return f"Telegram cannot be reached, trying on: {type(error).__name__}: {error.message}"
 
 
-async def poll_forever(intake: Intake) -> None:
+async def poll_forever(intake: Intake, conflicts: ConflictAlert) -> None:
     """Poll until cancelled. What a poll raises is logged and waited out: even a bug is no reason to stop selling.
 
     Raises AnotherDeskError when another desk has taken over.
@@ -72,6 +73,8 @@ async def poll_forever(intake: Intake) -> None:
         try:
             await intake.poll_once()
         except TELEGRAM_ERRORS as error:
+            if isinstance(error, TelegramConflictError):
+                await conflicts.note(error.message)
             await outage.wait(error)
         except AnotherDeskError:
             raise

@@ -27,6 +27,7 @@ class DueLoop:
         self._name = name
         self._work_once = work_once
         self._wakened = asyncio.Event()
+        self._rest_seconds: float = IDLE_SECONDS
         self.is_stopping = False
         self.pulse = Pulse()
         self.trouble: str | None = None
@@ -34,6 +35,10 @@ class DueLoop:
     def wake(self) -> None:
         """Say that something has become due in this process."""
         self._wakened.set()
+
+    def rest_at_most(self, seconds: float) -> None:
+        """Let the sleep after this piece end sooner than it would: something is going to be due by then."""
+        self._rest_seconds = min(self._rest_seconds, seconds)
 
     def stop(self) -> None:
         """Let `run` end after the piece that is under way."""
@@ -49,10 +54,11 @@ class DueLoop:
         while not self.is_stopping:
             # Cleared before the look, so that what becomes due during it wakes the next one.
             self._wakened.clear()
+            self._rest_seconds = IDLE_SECONDS
             if await self._work() or self.is_stopping:
                 continue
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(IDLE_SECONDS):
+                async with asyncio.timeout(self._rest_seconds):
                     await self._wakened.wait()
         self.pulse.rest()
 

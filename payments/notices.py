@@ -61,6 +61,10 @@ class Notice(enum.StrEnum):
     """Admins: `reason`, `retry_id`; an update that bears money and could not be recorded (no `charge_id`)."""
     LEDGER = "ledger"
     """Admins: `finding`, `about`, `detail`, `here`, `there` (payments/ledger/findings.py); no money beside them."""
+    UNDELIVERED = "undelivered"
+    """Admins: `reader` (chat id), `about`, `why`; somebody cannot be told of what `about` names."""
+    CONFLICT = "conflict"
+    """Admins: `why`; another program polls with the same token."""
 
 
 async def owe(

@@ -10,13 +10,14 @@ from loguru import logger
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away, is_held_up
-from db.tables import ORIGIN, StripeEvent
+from db.tables import ORIGIN, TELEGRAM_STARS, StripeEvent
 from payments import events
 from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError
 from payments.incoming import REFUND_PREFIX
 from payments.ledger.reading import Gate
 from payments.loop import DueLoop
 from payments.metrics import count_failed_attempt, count_processed
+from payments.pause import Pause
 from payments.refund_sender import RefundSender
 from payments.settlement import Settlement
 
@@ -39,8 +40,12 @@ class Worker:
         sender: RefundSender,
         clock: Clock,
         on_progress: Callable[[], None],
+        pause: Pause | None = None,
     ) -> None:
-        """Prepare the loop; `on_progress` is called whenever notices may have become due."""
+        """Prepare the loop; `on_progress` is called whenever notices may have become due.
+
+        `pause` is that of whoever else sends to Telegram.
+        """
         self._database = database
         self._settlement = settlement
         self._sender = sender
@@ -49,7 +54,8 @@ class Worker:
         self.loop = DueLoop("worker", self.work_once)
         # Events that this process leaves alone until then: their rows could not even be noted on.
         self._held: dict[str, datetime] = {}
-        self._refunds_rest_until: datetime | None = None
+        # One for each provider; Telegram's is shared.
+        self._pauses = {TELEGRAM_STARS: pause or Pause(clock)}
         self._gate = Gate()
 
     async def catch_up(self) -> None:
@@ -63,13 +69,11 @@ class Worker:
         await self._process_all([each for each in await self._due() if not each.startswith(REFUND_PREFIX)])
 
     async def work_once(self) -> int:
-        """Process what is due now, at most 50 events; return how many there were.
+        """Process what is due now, at most 50 events; return how many there were that are not left alone.
 
         Raises SQLAlchemy's errors when the database is away.
         """
-        event_ids = await self._due()
-        await self._process_all(event_ids)
-        return len(event_ids)
+        return await self._process_all(await self._due())
 
     async def _due(self) -> Sequence[str]:
         now = self._clock()
@@ -79,15 +83,13 @@ class Worker:
                 return []
             return await events.due(session, now, BATCH_MAX, but=self._held)
 
-    async def _process_all(self, event_ids: Sequence[str]) -> None:
+    async def _process_all(self, event_ids: Sequence[str]) -> int:
+        """Process events; return how many were brought further, so that rows which are stuck let the loop sleep."""
+        moved = 0
         for event_id in event_ids:
             if self.loop.is_stopping:
-                return
+                break
             self.loop.beat()
-            resting_until = self._refunds_rest_until
-            if resting_until and event_id.startswith(REFUND_PREFIX) and self._clock() < resting_until:
-                self._hold(event_id, resting_until)
-                continue
             try:
                 await self.process(event_id)
             except Exception as error:
@@ -97,11 +99,11 @@ class Worker:
                 logger.bind(event_id=event_id).opt(exception=None if is_held_up(error) else error).error(
                     "an event is left alone for {} s: {}", HELD_SECONDS, type(error).__name__
                 )
-                self._hold(event_id, self._clock() + timedelta(seconds=HELD_SECONDS))
-
-    def _hold(self, event_id: str, until: datetime) -> None:
-        if len(self._held) < HELD_MAX:
-            self._held[event_id] = until
+                if len(self._held) < HELD_MAX:
+                    self._held[event_id] = self._clock() + timedelta(seconds=HELD_SECONDS)
+            else:
+                moved += 1
+        return moved
 
     async def process(self, event_id: str) -> StripeEvent | None:
         """Bring one event as far as it goes now, and return it; None: unknown, or under way elsewhere.
@@ -118,33 +120,39 @@ class Worker:
                     return event
                 await self._settlement.settle_open(session, event)
             if event.refund_of is not None and events.is_open(event):
-                if not await self._sender.send(event_id):
-                    return None
-                async with self._database.transaction() as session:
-                    event = await self._settlement.settle(session, event_id, confirmed=True)
-        except ChannelPauseError as error:
-            return await self._rest(event_id, error.seconds)
+                event = await self._bring_about(event)
         except Exception as error:
             if is_away(error):
                 raise
             return await self._note_failure(event_id, error)
-        if event is not None:
+        if event is not None and not events.is_open(event):
             _log(event)
             count_processed(event)
             self._on_progress()
         return event
 
-    async def _rest(self, event_id: str, seconds: float) -> StripeEvent | None:
-        """Leave all refunds alone for as long as a provider asks; that is no failed attempt of this one."""
-        until = self._clock() + timedelta(seconds=seconds)
-        self._refunds_rest_until = until
+    async def _bring_about(self, refund: StripeEvent) -> StripeEvent | None:
+        """Have its provider do a refund, unless that asks for a pause; None: another process is at it."""
+        pause = self._pauses.setdefault(refund.payment_method, Pause(self._clock))
+        if pause.until is not None:
+            return await self._rest(refund.event_id, pause.until)
+        try:
+            if not await self._sender.send(refund.event_id):
+                return None
+        except ChannelPauseError as error:
+            return await self._rest(refund.event_id, pause.ask(error.seconds))
+        async with self._database.transaction() as session:
+            return await self._settlement.settle(session, refund.event_id, confirmed=True)
+
+    async def _rest(self, event_id: str, until: datetime) -> StripeEvent | None:
+        """Leave a refund alone for as long as its provider asks; that is no failed attempt of it."""
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
             if event is not None and events.is_open(event):
                 event.due_at = until
                 event.claimed_until = None
         bound = logger.bind(event_id=event_id, user_id=event.customer_id if event else None)
-        bound.warning("a pause of {} s is asked for: refunds wait", seconds)
+        bound.warning("a pause is asked for: the refund waits until {:%H:%M:%S} UTC", until)
         return event
 
     async def _note_failure(self, event_id: str, error: Exception) -> StripeEvent | None:

@@ -12,10 +12,13 @@ from aiogram.client.telegram import TelegramAPIServer
 from sqlalchemy import insert, select
 
 from bot.outbox import ATTEMPTS_MAX, BATCH_MAX, Outbox
+from bot.pace import Pace
+from db.clock import Clock, utc_now
 from db.engine import Database
 from db.errors import is_away
 from db.tables import OutboxMessage, User
 from payments.notices import Notice, owe
+from payments.pause import Pause
 from sandbox.faults import FaultKind
 from sandbox.people import Reach
 from sandbox.server import SandboxServer, running_sandbox
@@ -25,6 +28,7 @@ from tests.support.obstacles import breaking_off, locked
 
 ANN: Final = 7001
 BOB: Final = 7002
+ADMIN: Final = 7003
 NOBODY: Final = 7999
 OLD_GROUP: Final = -7000
 
@@ -42,10 +46,23 @@ class Owed:
         self.languages: dict[str, str | None] = {}
 
     def next_outbox(self) -> Outbox:
-        """Return the outbox of the next process."""
-        return Outbox(self._bot, self.database, self._render, self.clock)
+        """Return the outbox of the next process, one whose chats need no rest."""
+        return self.make_outbox(Pace(self.clock, rest_seconds=lambda _: 0))
 
-    def _render(self, _: Notice, facts: dict[str, Any], language_code: str | None) -> str:
+    def make_outbox(self, pace: Pace, clock: Clock | None = None) -> Outbox:
+        return Outbox(
+            self._bot,
+            self.database,
+            self._render,
+            clock or self.clock,
+            alert_chat_ids=[ADMIN],
+            admin_ids=[ADMIN, BOB],
+            pace=pace,
+        )
+
+    def _render(self, notice: Notice, facts: dict[str, Any], language_code: str | None) -> str:
+        if notice is Notice.UNDELIVERED:
+            return f"undelivered to {facts['reader']}: {facts['about']}: {facts['why']}"
         text: str = facts["text"]
         if text in self.broken:
             raise KeyError(text)
@@ -84,6 +101,7 @@ async def owed(database: Database, clock: FakeClock) -> AsyncIterator[Owed]:
     async with running_sandbox() as server:
         await server.client.add_person("Ann", id=ANN, started=True)
         await server.client.add_person("Bob", id=BOB, started=True)
+        await server.client.add_person("Max", id=ADMIN, started=True)
         session = AiohttpSession(api=TelegramAPIServer.from_base(server.url))
         async with Bot(server.token, session=session) as bot:
             yield Owed(server, bot, database, clock)
@@ -102,8 +120,9 @@ async def test_what_is_owed_comes_once_and_in_order(owed: Owed) -> None:
 
 
 async def test_a_round_is_bounded_and_none_is_left_out(owed: Owed) -> None:
-    for chat_id in range(BATCH_MAX + 1):
-        await owed.owe(NOBODY + chat_id, "1")
+    for number in range(BATCH_MAX + 1):
+        person = await owed.client.add_person(f"Number {number}", started=True)
+        await owed.owe(person.id, "1")
     assert [await owed.outbox.deliver_once() for _ in range(3)] == [BATCH_MAX, 1, 0]
 
 
@@ -115,7 +134,7 @@ async def test_a_refusal_is_final_and_noted(owed: Owed, chat_id: int, words: str
     await owed.owe(chat_id, "1")
     await owed.owe(BOB, "2")
     await owed.deliver()
-    refused, sent = await owed.rows()
+    refused, sent, *_ = await owed.rows()
     assert (refused.due_at, refused.sent_at) == (None, None)
     assert refused.error is not None
     assert words.removeprefix("Bad Request: ") in refused.error
@@ -128,22 +147,61 @@ async def test_a_refusal_is_final_and_noted(owed: Owed, chat_id: int, words: str
 
 
 @pytest.mark.criterion("E1")
-async def test_a_pause_that_telegram_asks_for_is_kept(owed: Owed, monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-    real = asyncio.sleep
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        await real(0)
-
+async def test_a_pause_that_telegram_asks_for_is_kept(owed: Owed) -> None:
     await owed.owe(ANN, "1", "2")
+    await owed.owe(BOB, "3")
     await owed.client.add_fault(FaultKind.RETRY_AFTER, "sendMessage", retry_after_seconds=33)
-    monkeypatch.setattr(asyncio, "sleep", sleep)
     await owed.deliver()
-    assert max(slept) == 33
-    assert await owed.told(ANN) == ["1", "2"]
+    owed.clock.advance(seconds=32)
+    await owed.deliver()
+    assert (await owed.told(ANN), await owed.told(BOB)) == ([], [])
+    assert len(await owed.client.calls("sendMessage")) == 1
+    owed.clock.advance(seconds=1)
+    await owed.deliver()
+    assert (await owed.told(ANN), await owed.told(BOB)) == (["1", "2"], ["3"])
     # It was no failure: it would count towards giving up.
-    assert [row.attempts for row in await owed.rows()] == [0, 0]
+    assert [row.attempts for row in await owed.rows()] == [0, 0, 0]
+
+
+async def test_a_pause_that_somebody_else_was_asked_for_is_kept_too(owed: Owed) -> None:
+    pause = Pause(owed.clock)
+    owed.outbox = owed.make_outbox(Pace(owed.clock, pause))
+    await owed.owe(ANN, "1")
+    pause.ask(7)
+    await owed.deliver()
+    assert await owed.client.calls("sendMessage") == []
+    owed.clock.advance(seconds=7)
+    await owed.deliver()
+    assert await owed.told(ANN) == ["1"]
+
+
+async def test_a_chat_is_written_to_once_a_second_and_a_group_every_three(owed: Owed) -> None:
+    group = await owed.client.add_group("Desk", member_ids=[ANN], admin_ids=[ANN])
+    for chat_id in (ANN, BOB, group.id):
+        await owed.owe(chat_id, *"123456")
+    owed.outbox = owed.make_outbox(Pace(owed.clock))
+    seen = []
+    for _ in range(5):
+        await owed.deliver()
+        seen.append([len(await owed.told(chat_id)) for chat_id in (ANN, BOB, group.id)])
+        owed.clock.advance(seconds=1)
+    assert seen == [[1, 1, 1], [2, 2, 1], [3, 3, 1], [4, 4, 2], [5, 5, 2]]
+    # Nor is anybody silenced by a clock that is set back.
+    owed.clock.advance(seconds=-2)
+    await owed.deliver()
+    assert len(await owed.told(ANN)) == 6
+
+
+async def test_what_waits_for_its_chat_goes_out_when_the_rest_is_over(
+    owed: Owed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("payments.loop.IDLE_SECONDS", 3600)
+    owed.outbox = owed.make_outbox(Pace(utc_now, rest_seconds=lambda _: 0.05), utc_now)
+    await owed.owe(ANN, "1", "2", "3")
+    running = asyncio.create_task(owed.outbox.loop.run())
+    await owed.client.wait_for_text(ANN, "3")
+    owed.outbox.loop.stop()
+    await running
 
 
 @pytest.mark.criterion("E1")
@@ -168,6 +226,42 @@ async def test_what_fails_is_tried_again_with_growing_pauses_in_order(owed: Owed
     assert await owed.told(ANN) == ["1", "2"]
 
 
+async def test_what_cannot_be_delivered_is_told_to_the_admins_once_a_day_for_each_chat(owed: Owed) -> None:
+    await owed.owe(NOBODY, "1", "2")
+    await owed.deliver()
+    (told,) = await owed.told(ADMIN)
+    assert told.startswith(f"undelivered to {NOBODY}: {NOBODY}:1: ")
+    assert "chat not found" in told
+    owed.clock.advance(days=1)
+    await owed.owe(NOBODY, "3")
+    await owed.deliver()
+    assert len(await owed.told(ADMIN)) == 2
+
+
+async def test_a_buyer_who_blocked_the_bot_is_no_news(owed: Owed) -> None:
+    await owed.client.set_reach(ANN, Reach.BLOCKED)
+    await owed.owe(ANN, "1")
+    await owed.deliver()
+    assert await owed.told(ADMIN) == []
+
+
+async def test_when_alerts_cannot_be_delivered_another_admin_hears_of_it_and_nothing_breeds(owed: Owed) -> None:
+    for admin_id in (ADMIN, BOB):
+        await owed.client.set_reach(admin_id, Reach.BLOCKED)
+    await owed.owe(ADMIN, "1", "2")
+    await owed.deliver()
+    assert [(row.chat_id, row.kind, row.due_at) for row in await owed.rows()] == [
+        (ADMIN, Notice.PARKED, None),
+        (ADMIN, Notice.PARKED, None),
+        (BOB, Notice.UNDELIVERED, None),
+    ]
+    await owed.client.set_reach(BOB, Reach.OPEN)
+    owed.clock.advance(days=1)
+    await owed.owe(ADMIN, "3")
+    await owed.deliver()
+    assert [text.partition(": ")[0] for text in await owed.told(BOB)] == [f"undelivered to {ADMIN}"]
+
+
 async def test_what_fails_for_ever_is_given_up_and_the_next_goes_on(owed: Owed) -> None:
     await owed.owe(ANN, "1", "2")
     await owed.client.add_fault(FaultKind.SERVER_ERROR, "sendMessage", count=ATTEMPTS_MAX)
@@ -182,6 +276,8 @@ async def test_what_fails_for_ever_is_given_up_and_the_next_goes_on(owed: Owed) 
     given_up = (await owed.rows())[0]
     assert (given_up.due_at, given_up.sent_at) == (None, None)
     assert "TelegramServerError" in (given_up.error or "")
+    (told,) = await owed.told(ADMIN)
+    assert told.startswith(f"undelivered to {ANN}: ")
 
 
 @pytest.mark.criterion("O6")

@@ -16,18 +16,22 @@ from aiogram.types import Update
 from aiogram.utils.backoff import BackoffConfig
 
 import bot.polling
+from bot.conflicts import QUIET_MINUTES, ConflictAlert
 from bot.intake import Intake
 from bot.lanes import Lanes
 from bot.polling import Outage, poll_forever
 from db.engine import Database
 from db.errors import AnotherDeskError
 from payments.incoming import Fact
+from payments.notices import Notice
 from payments.recorder import Recorder
 from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer, running_sandbox
 from tests.support.clock import FakeClock
+from tests.support.desk import Desk
 from tests.support.logs import logged
-from tests.support.money import charge, charge_update
+from tests.support.money import ADMIN_CHAT_ID, charge, charge_update
+from tests.support.obstacles import locked
 from tests.support.waiting import WAIT_SECONDS
 
 AWAY: Final = TelegramNetworkError(GetUpdates(), "nobody there")
@@ -43,8 +47,11 @@ class Poll:
         self.served: asyncio.Queue[str | None] = asyncio.Queue()
         self.obstacle: Callable[[], Awaitable[None]] = _nothing
         self.lanes = Lanes(self._serve)
-        recorder = Recorder(database, FakeClock(), [], record_seconds=WAIT_SECONDS, ensure_active=self._ensure_active)
-        self.task = asyncio.create_task(poll_forever(Intake(api, recorder, self.lanes)))
+        self.clock = FakeClock()
+        self.owed = asyncio.Event()
+        self.conflicts = ConflictAlert(database, self.clock, [ADMIN_CHAT_ID], on_owed=self.owed.set)
+        recorder = Recorder(database, self.clock, [], record_seconds=WAIT_SECONDS, ensure_active=self._ensure_active)
+        self.task = asyncio.create_task(poll_forever(Intake(api, recorder, self.lanes), self.conflicts))
 
     async def _ensure_active(self) -> None:
         await self.obstacle()
@@ -128,14 +135,47 @@ async def test_a_token_that_is_revoked_meanwhile_is_said_and_not_shown(poll: Pol
     assert not any(old in str(record) for record in records)
 
 
+async def _conflict(poll: Poll) -> None:
+    """Let another program poll until one of the two is refused, and this one again."""
+    async with _bot(poll.server) as other:
+        with pytest.raises(TelegramConflictError):
+            await other.get_updates(timeout=WAIT_SECONDS)
+    await poll.client.wait_until_polling(timeout_seconds=WAIT_SECONDS)
+
+
 async def test_another_poller_is_reported_and_takes_nothing_away(poll: Poll) -> None:
     with logged() as records:
-        async with _bot(poll.server) as other:
-            with pytest.raises(TelegramConflictError):
-                await other.get_updates(timeout=WAIT_SECONDS)
+        await _conflict(poll)
         await poll.takes("behind")
     said = [record["message"] for record in records if record["name"] == "bot.polling"]
     assert "another program polls with the same token" in said[0]
+
+
+async def test_the_admins_are_told_of_another_poller_once_for_each_episode(
+    poll: Poll, sqlite_database: Database, clock: FakeClock
+) -> None:
+    desk = Desk(sqlite_database, clock)
+    for _ in range(3):
+        await _conflict(poll)
+        poll.clock.advance(minutes=QUIET_MINUTES)
+    assert poll.owed.is_set()
+    ((notice, chat_id, facts),) = await desk.notices()
+    assert (notice, chat_id) == (Notice.CONFLICT, ADMIN_CHAT_ID)
+    assert "make sure that only one bot instance is running" in facts["why"]
+    poll.clock.advance(seconds=1)
+    await _conflict(poll)
+    assert len(await desk.notices()) == 2
+
+
+async def test_a_conflict_while_the_database_is_away_is_told_of_later(
+    sqlite_database: Database, sqlite_url: str, clock: FakeClock
+) -> None:
+    desk = Desk(sqlite_database, clock)
+    alert = ConflictAlert(sqlite_database, clock, [ADMIN_CHAT_ID], on_owed=lambda: None)
+    async with locked(sqlite_database, sqlite_url, "outbox"):
+        await alert.note("Conflict")
+    await alert.note("Conflict")
+    assert await desk.told() == [(Notice.CONFLICT, ADMIN_CHAT_ID)]
 
 
 @pytest.mark.criterion("O6", "E2")

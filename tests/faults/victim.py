@@ -18,6 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.engine.default import DefaultDialect
 
+import bot.pace
 from bot.app import run_desk
 from bot.settings import Settings
 from tests.support.forkserver import FORKSERVER
@@ -99,6 +100,8 @@ def _live(environment: dict[str, str], kill_at: int, names: Any, arms: Callable[
     _hook_telegram(steps, arms)
     os.environ.update(environment)
     logger.remove()
+    # A second's rest from message to message would be most of each life.
+    bot.pace.CHAT_SECONDS = 0  # type: ignore[misc]  # a constant in production
     asyncio.run(run_desk(Settings.load()))
 
 

@@ -270,6 +270,10 @@ async def test_while_telegram_asks_for_a_pause_no_refund_is_sent_and_charges_are
     assert asked.due_at == desk.clock() + timedelta(seconds=33)
     assert len(await telegram.calls(METHOD)) == 1
     assert (await desk.event("another")).outcome == Outcome.GRANTED
+    # A refund that Telegram tells of needs no call.
+    await desk.record(refund(charge("another")))
+    assert await worker.work_once() == 1
+    assert (await desk.event("refund:another")).outcome == Outcome.REFUNDED
     desk.clock.advance(seconds=32)
     assert await worker.work_once() == 0
     desk.clock.advance(seconds=1)

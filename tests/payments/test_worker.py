@@ -119,6 +119,36 @@ async def test_a_failure_that_cannot_even_be_noted_holds_up_neither_the_others_n
     assert await desk.holds()
 
 
+async def test_more_of_them_than_can_be_remembered_let_the_loop_sleep(
+    desk: Desk, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("payments.worker.HELD_MAX", 1)
+    await desk.record(charge("a"), charge("b", payer=STRANGER), charge("c"))
+    async with refusing(desk.database, "UPDATE", "stripe_events", when="NEW.event_id <> 'c'"):
+        # The loop sleeps when there was nothing that it could move.
+        assert [await worker.work_once() for _ in range(3)] == [1, 0, 0]
+    assert await _is_settled(desk, "c")
+
+
+async def test_an_idle_minute_costs_six_statements(desk: Desk, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    await worker.work_once()
+    slept_seconds: list[float] = []
+    real = asyncio.timeout
+
+    def at_once(seconds: float) -> asyncio.Timeout:
+        slept_seconds.append(seconds)
+        if sum(slept_seconds) >= 60:
+            worker.loop.stop()
+        return real(0)
+
+    monkeypatch.setattr("payments.loop.asyncio.timeout", at_once)
+    with statements(desk.database) as said:
+        await worker.loop.run()
+    assert sum(slept_seconds) == 60
+    # The outbox beside it says as many, and twelve are the most that an idle desk may.
+    assert len(said) == 6
+
+
 async def test_a_stop_leaves_the_rest_of_a_batch_to_the_next_start(desk: Desk, worker: Worker) -> None:
     await desk.record(*(charge(str(number)) for number in range(3)))
     next_worker = Worker(desk.database, desk.settlement, worker._sender, desk.clock, on_progress=lambda: None)

@@ -15,6 +15,7 @@ from bot.handlers import make_dispatcher
 from bot.intake import GetRawUpdates
 from bot.notices import NoticeRenderer
 from bot.outbox import Outbox
+from bot.pace import Pace
 from db.engine import Database
 from payments import events
 from payments.catalog import Catalog
@@ -65,7 +66,9 @@ class Chats:
         self._now = server.world.clock.now
         settlement = Settlement(catalog, self.signer, self.clock, OutwardEffects(self.clock, [people.desk.id]))
         notices = NoticeRenderer(self.clock)
-        self._outbox = Outbox(bot, database, notices.render, self.clock, notices.keyboard)
+        self._outbox = Outbox(
+            bot, database, notices.render, self.clock, notices.keyboard, pace=Pace(self.clock, rest_seconds=lambda _: 0)
+        )
         sender = RefundSender(database, by_name(StarsChannel(bot)), self.clock)
         self.worker = Worker(database, settlement, sender, self.clock, on_progress=self._outbox.loop.wake)
         desk = CheckoutDesk(database, catalog, self.signer, self.clock)

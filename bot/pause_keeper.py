@@ -1,0 +1,52 @@
+"""Keeps every call of the bot to the pause that Telegram asks for (payments/pause.py)."""
+
+import asyncio
+from typing import Final
+
+from aiogram import Bot
+from aiogram.client.session.middlewares.base import BaseRequestMiddleware, NextRequestMiddlewareType
+from aiogram.exceptions import TelegramRetryAfter
+from aiogram.methods import AnswerPreCheckoutQuery, Response, TelegramMethod
+from aiogram.methods.base import TelegramType
+
+from bot.intake import GetRawUpdates
+from payments.pause import Pause
+
+WAIT_SECONDS_MAX: Final = 5.0
+"""A shorter rest of a pause is waited out by an answer in a chat; shorter than what a stop gives the lanes."""
+
+_NEVER_HELD: Final = (AnswerPreCheckoutQuery, GetRawUpdates)
+
+
+class PauseKeeper(BaseRequestMiddleware):
+    """Holds calls in a pause, and begins one when Telegram asks for it.
+
+    A call waits for what is nearly over, else it raises TelegramRetryAfter as if Telegram had said so again.
+    Pre-checkouts have ten seconds and are never held; the poll sends nothing, and has pauses of its own.
+    """
+
+    def __init__(self, pause: Pause) -> None:
+        self._pause = pause
+
+    async def __call__(
+        self,
+        make_request: NextRequestMiddlewareType[TelegramType],
+        bot: Bot,
+        method: TelegramMethod[TelegramType],
+    ) -> Response[TelegramType]:
+        """Be the middleware of a session of aiogram."""
+        if not isinstance(method, _NEVER_HELD):
+            await self._wait(method)
+        try:
+            return await make_request(bot, method)
+        except TelegramRetryAfter as error:
+            if not isinstance(method, GetRawUpdates):
+                self._pause.ask(error.retry_after)
+            raise
+
+    async def _wait(self, method: TelegramMethod[TelegramType]) -> None:
+        left_seconds = self._pause.seconds_left
+        if left_seconds > WAIT_SECONDS_MAX:
+            raise TelegramRetryAfter(method, "the pause is not over", retry_after=int(left_seconds) + 1)
+        if left_seconds > 0:
+            await asyncio.sleep(left_seconds)

@@ -1,0 +1,40 @@
+"""The pause that Telegram asks a bot for: one for all who send, so that nobody sends into it."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from db.clock import Clock
+
+SECONDS_MAX: Final = 3600
+"""A longer one is asked for again."""
+
+
+class Pause:
+    """Until when nothing is sent, by the clock that is handed in; shared by outbox, refunds and answers in chats.
+
+    Telegram says so with an error 429 and `retry_after` (Bot API, ResponseParameters).
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until: datetime | None = None
+
+    def ask(self, seconds: float) -> datetime:
+        """Begin a pause, or make the one that lasts longer; return when it ends."""
+        until = self._clock() + timedelta(seconds=min(seconds, SECONDS_MAX))
+        self._until = max(until, self._until or until)
+        return self._until
+
+    @property
+    def until(self) -> datetime | None:
+        """When the pause ends that lasts now; None: there is none."""
+        if self._until is not None and not self._until - timedelta(seconds=SECONDS_MAX) <= self._clock() < self._until:
+            # Over, or the clock was set back.
+            self._until = None
+        return self._until
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the pause lasts yet; 0: there is none."""
+        until = self.until
+        return (until - self._clock()).total_seconds() if until else 0

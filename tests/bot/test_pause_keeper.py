@@ -1,0 +1,107 @@
+"""One pause for all who send; a pre-checkout is answered through it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+import pytest
+import pytest_asyncio
+from aiogram import Bot
+from aiogram.exceptions import TelegramBadRequest, TelegramRetryAfter
+from aiogram.methods import RefundStarPayment, SendMessage, TelegramMethod
+
+from bot.intake import GetRawUpdates
+from bot.pause_keeper import WAIT_SECONDS_MAX, PauseKeeper
+from payments.pause import SECONDS_MAX, Pause
+from sandbox.client import SandboxClient
+from sandbox.faults import FaultKind
+from sandbox.server import running_sandbox
+from tests.support.bots import talking_bot
+from tests.support.clock import FakeClock
+
+ANN: Final = 7001
+
+
+@pytest.fixture
+def pause(clock: FakeClock) -> Pause:
+    return Pause(clock)
+
+
+@pytest_asyncio.fixture
+async def telegram() -> AsyncIterator[SandboxClient]:
+    async with running_sandbox() as server:
+        await server.client.add_person("Ann", id=ANN, started=True)
+        yield server.client
+
+
+@pytest_asyncio.fixture
+async def bot(telegram: SandboxClient, pause: Pause) -> AsyncIterator[Bot]:
+    async with talking_bot(telegram.url, (await telegram.about()).token) as bot:
+        bot.session.middleware(PauseKeeper(pause))
+        yield bot
+
+
+@pytest.mark.criterion("E1")
+@pytest.mark.parametrize(
+    "method", [SendMessage(chat_id=ANN, text="x"), RefundStarPayment(user_id=ANN, telegram_payment_charge_id="x")]
+)
+async def test_a_pause_that_one_was_asked_for_is_kept_by_all(
+    bot: Bot, telegram: SandboxClient, pause: Pause, clock: FakeClock, method: TelegramMethod[bool]
+) -> None:
+    await telegram.add_fault(FaultKind.RETRY_AFTER, "sendInvoice", retry_after_seconds=30)
+    with pytest.raises(TelegramRetryAfter):
+        await bot.send_invoice(ANN, title="x", description="x", payload="x", currency="XTR", prices=[])
+    with pytest.raises(TelegramRetryAfter) as raised:
+        await bot(method)
+    assert raised.value.retry_after >= 30
+    assert await telegram.calls(method.__api_method__) == []
+    clock.advance(seconds=30)
+    assert pause.until is None
+    await telegram.add_fault(FaultKind.ANSWER_LOST, method.__api_method__)
+    with pytest.raises(Exception, match=r"(?i)disconnected"):
+        await bot(method)
+    assert len(await telegram.calls(method.__api_method__)) == 1
+
+
+@pytest.mark.criterion("L2")
+async def test_pre_checkouts_and_the_poll_are_not_held(bot: Bot, telegram: SandboxClient, pause: Pause) -> None:
+    pause.ask(30)
+    with pytest.raises(TelegramBadRequest, match="query is too old"):
+        await bot.answer_pre_checkout_query("1", ok=True)
+    assert len(await telegram.calls("answerPreCheckoutQuery")) == 1
+    assert await bot(GetRawUpdates(timeout=0)) == []
+
+
+async def test_a_pause_of_the_poll_holds_nobody(bot: Bot, telegram: SandboxClient, pause: Pause) -> None:
+    await telegram.add_fault(FaultKind.RETRY_AFTER, "getUpdates", retry_after_seconds=30)
+    with pytest.raises(TelegramRetryAfter):
+        await bot(GetRawUpdates(timeout=0))
+    assert pause.until is None
+
+
+async def test_an_answer_waits_out_the_short_rest_of_a_pause(
+    bot: Bot, pause: Pause, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    real = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await real(0)
+
+    pause.ask(30)
+    clock.advance(seconds=30 - WAIT_SECONDS_MAX)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    await bot.send_message(ANN, "x")
+    assert WAIT_SECONDS_MAX in slept
+
+
+def test_a_pause_is_bounded_and_the_longer_one_counts(pause: Pause, clock: FakeClock) -> None:
+    pause.ask(30)
+    pause.ask(5)
+    assert pause.seconds_left == 30
+    pause.ask(10 * SECONDS_MAX)
+    assert pause.seconds_left == SECONDS_MAX
+    # Nor does it grow when the clock is set back.
+    clock.advance(hours=-1)
+    assert pause.until is None
