@@ -6,12 +6,14 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sandbox.server import running_sandbox
 from sandbox.settings import PROVIDER_TOKEN, TOKEN, Settings
+from sandbox.state import StateError
 
 PAGE_PORTS_TRIED = 20
 NO_PAGE = -1
@@ -42,6 +44,10 @@ def main(  # noqa: PLR0913 - the command's options
             "http://127.0.0.1:8420; left out, the provider's ids are made up."
         ),
     ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="File that keeps everything from one run to the next; without it, it ends with the run."),
+    ] = None,
     page_port: Annotated[
         int,
         typer.Option(min=NO_PAGE, help="Port of the chat page, or the next free one; 0 takes any, -1 leaves it out."),
@@ -60,14 +66,21 @@ def main(  # noqa: PLR0913 - the command's options
         )
     except ValueError as refusal:
         raise typer.BadParameter(str(refusal)) from refusal
-    asyncio.run(_serve(settings, host, port, page_port))
+    try:
+        asyncio.run(_serve(settings, host, port, state, page_port))
+    except StateError as refusal:
+        raise typer.BadParameter(str(refusal), param_hint="--state") from refusal
+    except OSError as refusal:
+        raise typer.BadParameter(
+            f"{refusal.strerror}; name another port", param_hint="--port or --page-port"
+        ) from refusal
 
 
-async def _serve(settings: Settings, host: str, port: int, page_port: int) -> None:
+async def _serve(settings: Settings, host: str, port: int, state: Path | None, page_port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running_sandbox(settings, host=host, port=port) as server:
+    async with running_sandbox(settings, host=host, port=port, state_file=state) as server:
         typer.echo(f"Bot API     {server.url}/bot{server.token}/getMe")
         typer.echo(f"Control API {server.url}/control/about")
         async with _page(server.url, host, page_port):

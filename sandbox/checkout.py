@@ -95,6 +95,13 @@ class Checkout:
             self._ask(payment, person, offer)
         return payment
 
+    def restore(self, payments: list[Payment]) -> None:
+        """Take over the attempts of an earlier run; who was just asking the bot has waited in vain."""
+        for payment in payments:
+            self.payments[payment.id] = payment
+            if payment.state is PaymentState.ASKING:
+                payment.state = PaymentState.TIMED_OUT
+
     def payment(self, *, payment_id: int) -> Payment:
         """Find an attempt; raises ControlError."""
         if payment_id not in self.payments:

@@ -55,6 +55,13 @@ class Messages:
         """Give a chat's messages in order, deleted ones too."""
         return list(self.chats.get(chat_id, {}).values())
 
+    def restore(self, messages: list[ChatMessage]) -> None:
+        """Take over the messages of an earlier run."""
+        for found in messages:
+            self.chats.setdefault(found.chat_id, {})[found.message_id] = found
+            counter = min(found.chat_id, 0)
+            self._last_ids[counter] = max(self._last_ids.get(counter, 0), found.message_id)
+
     def post_by_bot(self, chat: Person | Group, content: Json, offer_id: str | None = None) -> Json:
         """Add a message of the bot; raises ApiError when the chat does not take it."""
         self._people.check_reachable(chat)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiohttp import web
 
@@ -12,6 +13,7 @@ from sandbox.client import SandboxClient
 from sandbox.clock import VirtualClock
 from sandbox.control import ControlApi
 from sandbox.settings import Settings
+from sandbox.state import keep_state, read_state, write_state
 from sandbox.world import World
 
 BODY_BYTES_MAX = 256 * 1024 * 1024  # a ledger of 100,000 rows comes in one request
@@ -37,9 +39,16 @@ async def running_sandbox(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    state_file: Path | None = None,
 ) -> AsyncIterator[SandboxServer]:
-    """Run a sandbox; port 0 takes a free one. Raises OSError when the port is taken."""
+    """Run a sandbox; port 0 takes a free one. With `state_file` it goes on where the last run with that file ended.
+
+    Raises OSError when the port is taken, StateError for a file that cannot be read or written.
+    """
     world = World(settings or Settings())
+    if state_file is not None:
+        read_state(state_file, world)
+        write_state(state_file, world)
     app = web.Application(client_max_size=BODY_BYTES_MAX)
     app.router.add_routes(ControlApi(world).routes())
     bot_api = BotApi(world)
@@ -48,20 +57,24 @@ async def running_sandbox(
     app.router.add_route("*", "/{tail:.*}", bot_api.not_found)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
-    driver = asyncio.create_task(_drive(world.clock))
+    tasks = [asyncio.create_task(_drive(world.clock))]
+    if state_file is not None:
+        tasks.append(asyncio.create_task(keep_state(state_file, world)))
     try:
         await web.TCPSite(runner, host, port).start()
         url = f"http://{host}:{runner.addresses[0][1]}"
         async with SandboxClient(url) as client:
             yield SandboxServer(url, world, client)
     finally:
-        driver.cancel()
-        with suppress(asyncio.CancelledError):
-            await driver
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         world.poller.wake()
         world.faults.release_holds()
         await world.cards.close()
         await runner.cleanup()
+        if state_file is not None:
+            write_state(state_file, world)
 
 
 async def _drive(clock: VirtualClock) -> None:

@@ -77,6 +77,12 @@ class Subscriptions:
         over = ends_at <= self._clock.now()
         found.state = SubscriptionState.ENDED if over else SubscriptionState.ACTIVE
 
+    def restore(self, subscriptions: list[Subscription]) -> None:
+        """Take over the subscriptions of an earlier run; what fell due meanwhile happens now."""
+        for subscription in subscriptions:
+            self.by_id[subscription.id] = subscription
+            self._schedule(subscription)
+
     def listing(self, *, user_id: int | None = None) -> list[Subscription]:
         """Give all subscriptions, or those of a person."""
         return [found for found in self.by_id.values() if user_id in (None, found.user_id)]

@@ -87,7 +87,10 @@ class UpdateRecord:
 
 
 class UpdateQueue:
-    """What waits for the bot, and the last 10,000 updates that no longer do."""
+    """What waits for the bot, and the last 10,000 updates that no longer do.
+
+    `next_id` is the update id to be given next, `last_push` when one was last given.
+    """
 
     def __init__(self, clock: VirtualClock, feed: Feed, faults: Faults, random: Random) -> None:
         self.allowed = DEFAULT_KINDS
@@ -98,8 +101,8 @@ class UpdateQueue:
         self._faults = faults
         self._random = random
         self._waiting: dict[int, UpdateRecord] = {}
-        self._next_id = random.randint(*FIRST_ID_RANGE)
-        self._last_push = clock.now()
+        self.next_id = random.randint(*FIRST_ID_RANGE)
+        self.last_push = clock.now()
         self._first_expiry: datetime | None = None
 
     def push(self, kind: str, body: Json, life: timedelta) -> None:
@@ -132,6 +135,12 @@ class UpdateQueue:
             return
         self.allowed = KINDS.intersection(name.lower() for name in names) or DEFAULT_KINDS
 
+    def restore(self, waiting: list[UpdateRecord], next_id: int, last_push: datetime) -> None:
+        """Take over the queue of an earlier run."""
+        self._waiting = {record.id: record for record in waiting}
+        self._first_expiry = min((record.expires_at for record in waiting), default=None)
+        self.next_id, self.last_push = next_id, last_push
+
     def waiting(self) -> list[UpdateRecord]:
         """Give the updates that the bot has not confirmed, oldest first."""
         self._expire()
@@ -140,7 +149,7 @@ class UpdateQueue:
     def head(self) -> int:
         """Give the id of the oldest waiting update, or the next id to be given."""
         self._expire()
-        return next(iter(self._waiting), self._next_id)
+        return next(iter(self._waiting), self.next_id)
 
     def take(self, offset: int, limit: int) -> list[Json]:
         """Confirm all before `offset` and give up to `limit` from there (TQueue.get).
@@ -148,7 +157,7 @@ class UpdateQueue:
         An offset more than 10 above the next id is answered from the head.
         """
         head = self.head()
-        if offset > self._next_id + OFFSET_AHEAD_MAX:
+        if offset > self.next_id + OFFSET_AHEAD_MAX:
             offset = head
         confirmed = [number for number in self._waiting if number < offset]
         self._remove(confirmed, Fate.CONFIRMED)
@@ -169,15 +178,15 @@ class UpdateQueue:
     def _append(self, content: Json, kind: str, life: timedelta) -> UpdateRecord:
         self._expire()
         now = self._clock.now()
-        if now - self._last_push >= QUIET_WEEK:
-            self._next_id = self._random.randint(*FIRST_ID_RANGE)
-        self._last_push = now
-        record = self._record(self._next_id, content, kind, life)
+        if now - self.last_push >= QUIET_WEEK:
+            self.next_id = self._random.randint(*FIRST_ID_RANGE)
+        self.last_push = now
+        record = self._record(self.next_id, content, kind, life)
         if len(self._waiting) >= QUEUE_MAX:
             self._archive(record, Fate.LOST)
             return record
         self._waiting[record.id] = record
-        self._next_id += 1
+        self.next_id += 1
         if self._first_expiry is None or record.expires_at < self._first_expiry:
             self._first_expiry = record.expires_at
         self._feed.publish("update", update_id=record.id, kind=kind)

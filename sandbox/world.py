@@ -43,7 +43,7 @@ class World:
     """All of it, wired; `token` opens the Bot API and can be replaced, as BotFather does."""
 
     def __init__(self, settings: Settings) -> None:
-        random = Random(settings.seed)  # noqa: S311 - reproducible identifiers, no secrets
+        random = self.random = Random(settings.seed)  # noqa: S311 - reproducible identifiers, no secrets
         self.settings = settings
         self.token = settings.token
         self.bot: Json = {

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
+from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
@@ -40,6 +42,8 @@ async def test_it_prints_where_it_is_and_stops_cleanly(stop: signal.Signals) -> 
         (["--host", "example.com"], "--expose-to-network"),
         (["--token", "nonsense"], "123456:letters"),
         (["--charge-id-length", "5"], "at least 24"),
+        (["--state", str(Path(__file__))], "is no state of a sandbox"),
+        (["--state", "/nowhere/sandbox.json"], "cannot be written"),
     ],
 )
 async def test_what_it_will_not_do(options: list[str], words: str) -> None:
@@ -47,3 +51,14 @@ async def test_what_it_will_not_do(options: list[str], words: str) -> None:
     _, errors = await process.communicate()
     assert process.returncode == 2
     assert words in errors.decode()
+
+
+async def test_a_taken_port_is_said_in_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        process = await run("--port", str(taken.getsockname()[1]))
+        _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert "name another port" in errors.decode()
+    assert "Traceback" not in errors.decode()
