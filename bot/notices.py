@@ -56,6 +56,8 @@ class NoticeRenderer:
         elif notice in {Notice.PARKED, Notice.QUARANTINED, Notice.RENEWAL_STUCK}:
             values["why"] = words.why(facts["reason"])
             values["retry_id"] = facts["retry_id"]
+        elif notice in {Notice.DISPUTED, Notice.DISPUTE_CLOSED}:
+            values["reason"] = facts["reason"]
         if notice is Notice.RENEWAL_STUCK:
             values["wanted"] = words.say(f"wanted.{facts['renewal']}")
         return values

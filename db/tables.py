@@ -112,6 +112,9 @@ _UNSETTLED: Final = text("status = 0")
 _UNSEEN: Final = text(f"ledger_seen_at IS NULL AND origin = '{ORIGIN}'")
 
 
+_IS_REFUND: Final = text("refund_of IS NOT NULL")
+
+
 class StripeEvent(Base):
     """One audit row for each payment event of any channel; the name is that of the older services on the database."""
 
@@ -153,6 +156,7 @@ class StripeEvent(Base):
         Index("ix_stripe_events_status", "status"),
         Index("ix_stripe_events_created_at", "created_at"),
         Index("ix_stripe_events_due_at", "due_at"),
+        Index("ix_stripe_events_refund_of", "refund_of", sqlite_where=_IS_REFUND, postgresql_where=_IS_REFUND),
         # Few rows at any time: what is not settled, in Telegram's order, and what the ledger was not seen to have.
         Index(
             "ix_stripe_events_unsettled",
@@ -362,3 +366,17 @@ class LedgerReading(Base):
     pass_trusts_unsigned: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     __table_args__ = (CheckConstraint("id = 1", name="ck_ledger_one_row"),)
+
+
+class StripeReading(Base):
+    """The one row that says how far Stripe's events have been read."""
+
+    __tablename__ = "stripe_reading"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, default=1)
+    # Seconds since 1970, of the newest event that was read.
+    newest: Mapped[int | None] = mapped_column(BigInteger)
+    foreign_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    read_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (CheckConstraint("id = 1", name="ck_stripe_reading_one_row"),)

@@ -11,23 +11,18 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
-from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, Outcome, StripeEvent, User, new_id
+from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
 from entitlements.service import lock_users
 from payments.errors import AnotherServicesRowError, ContradictionError
 from payments.incoming import REFUND_PREFIX, ChargeFact, Fact, MoneyFact, Person, SubscriptionFact
 from payments.subscriptions import changes
-
-CHARGE_TYPE: Final = "telegram_stars.successful_payment"
-REFUND_TYPE: Final = "telegram_stars.refunded"
-
-ASKED_OUTSIDE: Final = "telegram"
-"""`requested_by` of a refund that the desk was not asked for: Telegram's support, or another program."""
 
 ATTEMPTS_MAX: Final = 10
 """After about an hour a person looks at what is no outage."""
 PAUSE_SECONDS_FIRST: Final = 5
 PAUSE_SECONDS_MAX: Final = 3600
 
+_NEVER_OTHER: Final = ("payment_method", "amount_cents", "currency", "customer_id")
 _LEARNED: Final = (
     "webhook_timestamp",
     "payload",
@@ -113,8 +108,8 @@ def _row(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) 
     row = {
         "id": new_id(),
         "event_id": fact.event_id,
-        "event_type": CHARGE_TYPE,
-        "payment_method": TELEGRAM_STARS,
+        "event_type": fact.method.charge_type,
+        "payment_method": fact.method.name,
         "customer_id": user_id,
         "amount_cents": fact.amount,
         "currency": fact.currency,
@@ -122,6 +117,7 @@ def _row(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) 
         "created_at": now,
         "origin": ORIGIN,
         "refund_of": None,
+        "reason": None,
         "requested_by": None,
         "due_at": due_at,
         "webhook_timestamp": fact.happened_at,
@@ -139,14 +135,19 @@ def _row(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) 
             "subscription_expires_at": fact.subscription_expires_at,
             "update_id": fact.update_id,
         }
-    return row | {"event_type": REFUND_TYPE, "refund_of": fact.charge_id, "requested_by": ASKED_OUTSIDE}
+    return row | {
+        "event_type": fact.method.dispute_type if fact.is_dispute else fact.method.refund_type,
+        "refund_of": fact.charge_id,
+        "reason": fact.reason,
+        "requested_by": fact.method.outside,
+    }
 
 
 def _learn(event: StripeEvent, row: Mapping[str, Any], now: datetime) -> None:
     """Fill in what was unknown, and make the event due again when that can change what becomes of it."""
     if event.origin != ORIGIN:
         raise AnotherServicesRowError(f"{event.event_id} is a row of another service ({event.payment_method})")
-    said = [column for column in ("amount_cents", "currency", "customer_id") if getattr(event, column) != row[column]]
+    said = [column for column in _NEVER_OTHER if getattr(event, column) != row[column]]
     if said:
         raise ContradictionError(f"{event.event_id} is on record with another {', '.join(said)}")
     learned = False
@@ -172,6 +173,13 @@ async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
     await lock_users(session, User.id == user_id)
     query = select(StripeEvent).where(StripeEvent.event_id == event_id).with_for_update(key_share=True)
     return await session.scalar(query, execution_options={"populate_existing": True})
+
+
+async def refunds_of(session: AsyncSession, charge_event_id: str) -> Sequence[StripeEvent]:
+    """Read all refunds of a charge, whole or in parts, by time. The caller holds the user's lock."""
+    query = select(StripeEvent).where(StripeEvent.refund_of == charge_event_id, StripeEvent.origin == ORIGIN)
+    query = query.order_by(StripeEvent.webhook_timestamp.nulls_last(), StripeEvent.event_id)
+    return (await session.scalars(query, execution_options={"populate_existing": True})).all()
 
 
 async def refund_of(session: AsyncSession, charge_event_id: str) -> StripeEvent | None:

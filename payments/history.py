@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User
-from payments.incoming import REFUND_PREFIX
 
 PAGE_SIZE: Final = 5
 """Entries on a page: with charge ids of 500 characters it still fits into a chat message of 4096."""
@@ -83,8 +82,9 @@ def _newest_first(user_id: str) -> Select[StripeEvent]:
 
 async def _related(session: AsyncSession, events: Sequence[StripeEvent]) -> dict[str, StripeEvent]:
     """Read the refunds of the charges and the charges of the refunds, with the events themselves, by `event_id`."""
-    wanted = {event.refund_of or REFUND_PREFIX + event.event_id for event in events}
-    found = await session.scalars(select(StripeEvent).where(StripeEvent.event_id.in_(wanted)))
+    charges = StripeEvent.event_id.in_({event.refund_of for event in events if event.refund_of is not None})
+    refunds = StripeEvent.refund_of.in_({event.event_id for event in events if event.refund_of is None})
+    found = await session.scalars(select(StripeEvent).where(or_(charges, refunds)))
     return {event.event_id: event for event in (*events, *found)}
 
 
@@ -92,11 +92,13 @@ def _entry(event: StripeEvent, related: dict[str, StripeEvent]) -> Entry:
     # Services that know nothing of `refund_of` say it by the type alone.
     is_refund = event.refund_of is not None or event.event_type.endswith("refunded")
     charge = related.get(event.refund_of or "") if is_refund else event
-    return Entry(event, charge, is_refund, _state(event, related.get(REFUND_PREFIX + event.event_id)))
+    refunds = [each for each in related.values() if each.refund_of == event.event_id]
+    gone = sum(refund.amount_cents for refund in refunds if refund.status == EventStatus.PROCESSED)
+    return Entry(event, charge, is_refund, _state(event, gone))
 
 
-def _state(event: StripeEvent, refund: StripeEvent | None) -> State:
-    if refund is not None and refund.status == EventStatus.PROCESSED:
+def _state(event: StripeEvent, given_back: int) -> State:
+    if given_back >= event.amount_cents:
         return State.GIVEN_BACK
     if event.outcome == Outcome.PARKED:
         return State.WAITING

@@ -5,14 +5,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, ValidationInfo
 
-from db.tables import SubscriptionState
+from db.tables import STARS_CURRENCY, SubscriptionState
 from payments.errors import UnreadableMoneyError
+from payments.methods import STARS, Method, method_of
 from payments.narrow import ChargeId, Id, Narrow, Payload, Seconds, in_words, moment
 from payments.payload import AMOUNT_MAX
 
 REFUND_PREFIX: Final = "refund:"
+
+
+def refund_id(charge_id: str, part: str | None = None) -> str:
+    """Return the `event_id` of the refund of a charge, or of a part of it by the provider's id."""
+    return f"{REFUND_PREFIX}{charge_id}" if part is None else f"{REFUND_PREFIX}{charge_id}:{part}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,8 @@ class Person:
 class ChargeFact:
     """A payment as Telegram tells it. `amount` in the currency's minor unit (Stars: Stars), times aware, UTC.
 
-    Only an update tells the flags, the end and its own id: None is unknown.
+    `charge_id` is the `event_id` of its audit row: of a card's charge with the prefix of its method. Only an update
+    tells the flags, the end and its own id: None is unknown.
     """
 
     kind: ClassVar = "charge"
@@ -46,6 +53,11 @@ class ChargeFact:
     update_id: int | None = field(default=None, compare=False)
 
     @property
+    def method(self) -> Method:
+        """The way by which it was paid."""
+        return method_of(self.currency)
+
+    @property
     def event_id(self) -> str:
         """The key of its audit row."""
         return self.charge_id
@@ -53,7 +65,11 @@ class ChargeFact:
 
 @dataclass(frozen=True, slots=True)
 class RefundFact:
-    """A refund as Telegram tells it, whoever made it."""
+    """A refund as its provider tells it, whoever made it.
+
+    `part` is the provider's id of a refund that is one of several of its charge, and None of one that settles it.
+    `is_dispute`: the buyer's bank took the money back; `reason` says why, if that is known.
+    """
 
     kind: ClassVar = "refund"
 
@@ -62,11 +78,19 @@ class RefundFact:
     amount: int
     currency: str
     happened_at: datetime
+    part: str | None = None
+    is_dispute: bool = False
+    reason: str | None = None
+
+    @property
+    def method(self) -> Method:
+        """The way by which the charge was paid."""
+        return method_of(self.currency)
 
     @property
     def event_id(self) -> str:
         """The key of its audit row."""
-        return REFUND_PREFIX + self.charge_id
+        return refund_id(self.charge_id, self.part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +116,34 @@ Fact = MoneyFact | SubscriptionFact
 """What is recorded before Telegram is told that it arrived."""
 
 
+def _of_a_card(value: object, info: ValidationInfo) -> object:
+    if method_of(info.data.get("currency", STARS_CURRENCY)) is STARS:
+        return None
+    if value is None:
+        raise ValueError("is missing")
+    return value
+
+
+# What stands there for Stars is said nowhere: it is read of cards only.
+_CardChargeId = Annotated[ChargeId | None, BeforeValidator(_of_a_card)]
+
+
 class _Money(Narrow):
     currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
     total_amount: int = Field(gt=0, le=AMOUNT_MAX)
     telegram_payment_charge_id: ChargeId
+    # What stands there for Stars is said nowhere: it is read of cards only.
+    provider_payment_charge_id: Annotated[ChargeId | None, BeforeValidator(_of_a_card)] = Field(
+        default=None, validate_default=True
+    )
     invoice_payload: Payload
+
+    @property
+    def charge_id(self) -> str:
+        """The `event_id` of its charge."""
+        if self.provider_payment_charge_id is None:
+            return self.telegram_payment_charge_id
+        return method_of(self.currency).event_id(self.provider_payment_charge_id)
 
 
 class _SuccessfulPayment(_Money):
@@ -153,7 +200,7 @@ def _charge(message: _PaymentMessage, sender: Mapping[str, Any], update_id: int)
     payment = message.successful_payment
     ends = payment.subscription_expiration_date
     return ChargeFact(
-        charge_id=payment.telegram_payment_charge_id,
+        charge_id=payment.charge_id,
         person=person_of(message.sender, sender),
         amount=payment.total_amount,
         currency=payment.currency,
@@ -169,7 +216,7 @@ def _charge(message: _PaymentMessage, sender: Mapping[str, Any], update_id: int)
 def _refund(message: _RefundMessage, chat: Mapping[str, Any]) -> RefundFact:
     money = message.refunded_payment
     return RefundFact(
-        charge_id=money.telegram_payment_charge_id,
+        charge_id=money.charge_id,
         person=person_of(message.chat, chat),
         amount=money.total_amount,
         currency=money.currency,

@@ -21,6 +21,8 @@ class Method:
     """Before the `event_id` in the source of the grants that the charge pays for."""
     outside: str
     """`requested_by` of a refund that the desk was not asked for."""
+    gives_back_parts: bool
+    """Whether a charge may go back in parts; otherwise a refund is of the whole charge."""
 
     @property
     def charge_type(self) -> str:
@@ -31,6 +33,11 @@ class Method:
     def refund_type(self) -> str:
         """`stripe_events.event_type` of a refund."""
         return f"{self.name}.refunded"
+
+    @property
+    def dispute_type(self) -> str:
+        """`stripe_events.event_type` of a charge that the buyer's bank took back."""
+        return f"{self.name}.dispute_lost"
 
     def event_id(self, provider_charge_id: str) -> str:
         """Return the key of a charge's audit row."""
@@ -45,8 +52,12 @@ class Method:
         return self.source_prefix + event_id
 
 
-STARS: Final = Method(TELEGRAM_STARS, event_id_prefix="", source_prefix="telegram_stars:", outside="telegram")
-CARDS: Final = Method(STRIPE, event_id_prefix="stripe:", source_prefix="", outside="stripe")
+STARS: Final = Method(
+    TELEGRAM_STARS, event_id_prefix="", source_prefix="telegram_stars:", outside="telegram", gives_back_parts=False
+)
+"""Telegram Stars: Telegram gives back whole charges only (Bot API, refundStarPayment)."""
+CARDS: Final = Method(STRIPE, event_id_prefix="stripe:", source_prefix="", outside="stripe", gives_back_parts=True)
+"""Cards over Telegram's own payment, charged by Stripe."""
 
 METHODS: Final = {method.name: method for method in (STARS, CARDS)}
 OUTSIDE: Final = frozenset(method.outside for method in METHODS.values())

@@ -1,4 +1,4 @@
-"""Refunds in Stars: asked for on record. payments/refund_sender.py sends them, settlement confirms the same row."""
+"""Refunds: asked for on record. payments/refund_sender.py sends them, settlement confirms the same row."""
 
 from datetime import datetime
 from typing import Final
@@ -7,10 +7,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
-from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, Outcome, StripeEvent, User, new_id
+from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
 from payments import events
 from payments.errors import RefundRefusal, RefundRefusedError
-from payments.incoming import REFUND_PREFIX
+from payments.incoming import refund_id
+from payments.methods import METHODS
 from payments.notices import Notice, money_facts, owe
 
 REASON_LENGTH_MAX: Final = 200
@@ -28,7 +29,7 @@ async def ask(
 ) -> StripeEvent:
     """Put the refund of a charge on record, due at once, with who asked and why; a parked one is taken up again.
 
-    `reply_chat_id` is told when Telegram has done it. Raises RefundRefusedError.
+    What has gone back in parts is left out of it. `reply_chat_id` is told when it is done. Raises RefundRefusedError.
     """
     charge = await events.lock(session, charge_id)
     if charge is None or charge.refund_of is not None:
@@ -62,15 +63,22 @@ async def ask(
 async def open_refund(
     session: AsyncSession, charge: StripeEvent, *, reason: str | None, requested_by: str, now: datetime
 ) -> StripeEvent:
-    """Write the audit row of a refund that is to be sent. The caller holds the user's lock; one that is there stays."""
-    event_id = REFUND_PREFIX + charge.event_id
+    """Write the audit row of a refund that is to be sent. The caller holds the user's lock; one that is there stays.
+
+    Raises RefundRefusedError when all of the charge has gone back in parts.
+    """
+    event_id = refund_id(charge.event_id)
+    method = METHODS[charge.payment_method]
+    gone = await _given_back_in_parts(session, charge) if method.gives_back_parts else 0
+    if gone >= charge.amount_cents:
+        raise RefundRefusedError(RefundRefusal.ALREADY_REFUNDED)
     row = {
         "id": new_id(),
         "event_id": event_id,
-        "event_type": events.REFUND_TYPE,
-        "payment_method": TELEGRAM_STARS,
+        "event_type": method.refund_type,
+        "payment_method": method.name,
         "customer_id": charge.customer_id,
-        "amount_cents": charge.amount_cents,
+        "amount_cents": charge.amount_cents - gone,
         "currency": charge.currency,
         "status": EventStatus.PENDING,
         "created_at": now,
@@ -82,3 +90,9 @@ async def open_refund(
     }
     await session.execute(insert_into(session, StripeEvent).on_conflict_do_nothing(index_elements=["event_id"]), row)
     return (await session.scalars(select(StripeEvent).where(StripeEvent.event_id == event_id))).one()
+
+
+async def _given_back_in_parts(session: AsyncSession, charge: StripeEvent) -> int:
+    """Return how much of a charge its provider has given back, in minor units, beside a refund of the rest."""
+    parts = await events.refunds_of(session, charge.event_id)
+    return sum(part.amount_cents for part in parts if part.event_id != refund_id(charge.event_id))

@@ -16,6 +16,7 @@ from payments import events
 from payments.catalog import Catalog
 from payments.effects import BY_ITSELF, Effects
 from payments.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, judge
+from payments.methods import METHODS, OUTSIDE
 from payments.notices import Notice
 from payments.payload import Order, PayloadSigner, Reading, Verdict
 from payments.sources import charge_source, delay_source, grace_source
@@ -45,7 +46,7 @@ class Settlement:
     async def settle(self, session: AsyncSession, event_id: str, *, confirmed: bool = False) -> StripeEvent | None:
         """Bring an event to its end, or leave it where it ended before; None: there is no such event of ours.
 
-        `confirmed` says of a refund that Telegram has just done it; one that Telegram told us of (its
+        `confirmed` says of a refund that its provider has just done it; one that the provider told us of (its
         `webhook_timestamp` is known) is confirmed anyway. An unconfirmed one is left open: it has to be sent.
         """
         event = await events.lock(session, event_id)
@@ -84,12 +85,7 @@ class Settlement:
         user = await session.get_one(User, event.customer_id)
         if user.telegram_id is None or event.payload is None:
             raise ValueError(f"the charge {event.event_id} of ours has no payer or no payload")
-        refund = await events.refund_of(session, event.event_id)
-        if refund is not None and not _is_at_telegram(refund):
-            refund = None
-        if refund is not None and (mismatch := _mismatch(refund, event)) is not None:
-            await self._effects.tell_admins(session, Notice.PARKED, refund, user, mismatch)
-            refund = None
+        refund = await self._given_back_with(session, event, user)
         judgement = await self._judge(session, event, user.telegram_id)
         if isinstance(judgement, Granted):
             await self._grant(session, event, user, judgement, refund)
@@ -104,6 +100,20 @@ class Settlement:
         if isinstance(judgement, Granted) and refund is None:
             await self._settle_beside(session, event, user, judgement, subscription)
             await self._effects.tell_granted(session, event, user, judgement.plan)
+
+    async def _given_back_with(self, session: AsyncSession, charge: StripeEvent, user: User) -> StripeEvent | None:
+        """Return the refund by which, in the order of time, all of a charge is back; None: some of it is kept."""
+        left = charge.amount_cents
+        for refund in await events.refunds_of(session, charge.event_id):
+            if not _is_at_provider(refund):
+                continue
+            if (mismatch := _mismatch(refund, charge)) is not None:
+                await self._effects.tell_admins(session, Notice.PARKED, refund, user, mismatch)
+                continue
+            left -= refund.amount_cents
+            if left <= 0:
+                return refund
+        return None
 
     async def _follow(self, session: AsyncSession, charge: StripeEvent, user: User) -> Subscription | None:
         """Bring up to date the subscription that a charge belongs to; None: it is of none."""
@@ -166,7 +176,7 @@ class Settlement:
             await service.grant_entitlement(
                 user.id,
                 entitlement,
-                charge_source(event.event_id),
+                charge_source(event.event_id, METHODS[event.payment_method]),
                 granted_at=paid_at,
                 duration_days=granted.order.days,
                 ends_at=ends_at,
@@ -202,32 +212,54 @@ class Settlement:
         now = self._clock()
         user = await session.get_one(User, refund.customer_id)
         charge = await events.find(session, refund.refund_of or "")
-        if charge is not None:
-            mismatch = _mismatch(refund, charge)
-            if mismatch is not None:
-                await self.park(session, refund, mismatch)
-                return
-            if charge.outcome == Outcome.GRANTED:
-                service = EntitlementService(session)
-                at = _revoked_at(refund, now) or now
-                beside = grace_source if self._subscribed(charge) else delay_source
-                for source in (charge_source(charge.event_id), beside(charge.event_id)):
-                    await service.revoke_entitlement(source, at=at, reason=refund.reason or "refunded")
-            elif charge.status == EventStatus.FAILED:
-                events.close(charge, Outcome.REFUNDED, now)
-            subscription = await self._follow(session, charge, user)
-            if subscription is not None:
-                self._effects.end_renewal(subscription, Because.REFUND)
+        mismatch = _mismatch(refund, charge) if charge is not None else None
+        if mismatch is not None:
+            await self.park(session, refund, mismatch)
+            return
         events.close(refund, Outcome.REFUNDED, now)
+        completing: StripeEvent | None = refund
+        if charge is not None:
+            if refund.amount_cents < charge.amount_cents:
+                completing = await self._given_back_with(session, charge, user)
+            if completing is not None:
+                await self._take_access(session, charge, completing, user)
         await self._effects.tell_asker(session, refund)
+        await self._tell_refunded(session, refund, charge, user, is_part=completing is None)
+
+    async def _take_access(
+        self, session: AsyncSession, charge: StripeEvent, completing: StripeEvent, user: User
+    ) -> None:
+        """End what a charge has opened: all of it went back, at last with the refund `completing`."""
+        now = self._clock()
+        if charge.outcome == Outcome.GRANTED:
+            service = EntitlementService(session)
+            at = _revoked_at(completing, now) or now
+            beside = grace_source if self._subscribed(charge) else delay_source
+            for source in (charge_source(charge.event_id, METHODS[charge.payment_method]), beside(charge.event_id)):
+                await service.revoke_entitlement(source, at=at, reason=completing.reason or "refunded")
+        elif charge.status == EventStatus.FAILED:
+            events.close(charge, Outcome.REFUNDED, now)
+        subscription = await self._follow(session, charge, user)
+        if subscription is not None:
+            self._effects.end_renewal(subscription, Because.REFUND)
+
+    async def _tell_refunded(
+        self, session: AsyncSession, refund: StripeEvent, charge: StripeEvent | None, user: User, *, is_part: bool
+    ) -> None:
         told = None if refund.requested_by == BY_ITSELF else refund.reason
         was_granted = charge is not None and charge.outcome == Outcome.GRANTED
-        await self._effects.tell_buyer(session, Notice.REFUNDED, refund, user, reason=told, was_granted=was_granted)
-        if refund.requested_by == events.ASKED_OUTSIDE:
-            await self._effects.tell_admins(session, Notice.REFUNDED_OUTSIDE, refund, user)
+        if is_part:
+            await self._effects.tell_buyer(session, Notice.PARTLY_REFUNDED, refund, user)
+        elif refund.event_type == METHODS[refund.payment_method].dispute_type:
+            await self._effects.tell_buyer(session, Notice.CHARGED_BACK, refund, user)
+        else:
+            await self._effects.tell_buyer(session, Notice.REFUNDED, refund, user, reason=told, was_granted=was_granted)
+        if refund.requested_by in OUTSIDE:
+            notice = Notice.PARTLY_REFUNDED_OUTSIDE if is_part else Notice.REFUNDED_OUTSIDE
+            await self._effects.tell_admins(session, notice, refund, user)
 
 
-def _is_at_telegram(refund: StripeEvent) -> bool:
+def _is_at_provider(refund: StripeEvent) -> bool:
     return refund.webhook_timestamp is not None or refund.status == EventStatus.PROCESSED
 
 
@@ -244,12 +276,13 @@ def _delay_days(paid_at: datetime, now: datetime) -> int:
 
 
 def _mismatch(refund: StripeEvent, charge: StripeEvent) -> str | None:
-    """Say what of a refund contradicts its charge; Telegram gives back whole charges only (refundStarPayment)."""
+    """Say what of a refund contradicts its charge."""
     if charge.origin != ORIGIN:
         return "the charge is another service's"
     if charge.customer_id != refund.customer_id:
         return "the refund went to another user than the charge's"
-    if (charge.amount_cents, charge.currency) != (refund.amount_cents, refund.currency):
+    may_be_part = METHODS[charge.payment_method].gives_back_parts and refund.amount_cents <= charge.amount_cents
+    if charge.currency != refund.currency or (charge.amount_cents != refund.amount_cents and not may_be_part):
         return (
             f"the refund says {refund.amount_cents} {refund.currency},"
             f" the charge {charge.amount_cents} {charge.currency}"

@@ -1,11 +1,11 @@
 """What a grant's `source` says: which charge it is for, and as what."""
 
-from db.tables import TELEGRAM_STARS
+from payments.methods import STARS, Method
 
 
-def charge_source(charge_id: str) -> str:
-    """Return the source of the grants that a charge in Stars pays for."""
-    return f"{TELEGRAM_STARS}:{charge_id}"
+def charge_source(charge_id: str, method: Method = STARS) -> str:
+    """Return the source of the grants that a charge pays for, by its `event_id`."""
+    return method.source(charge_id)
 
 
 def delay_source(charge_id: str) -> str:

@@ -28,6 +28,17 @@ SOON: Final = (START + timedelta(days=30)).isoformat()
 
 GIVING_BACK: Final = (Reason.NOT_THE_BUYER, Reason.HELD_FOR_LIFE, Reason.SUBSCRIBED)
 
+ABOUT_A_BUYER: Final = (
+    Notice.REFUND_DONE,
+    Notice.FOREIGN,
+    Notice.REFUNDED_OUTSIDE,
+    Notice.PARTLY_REFUNDED_OUTSIDE,
+    Notice.DISPUTED,
+    Notice.DISPUTE_CLOSED,
+    Notice.REFUND_FAILED,
+)
+ABOUT_ONES_OWN: Final = (Notice.WAITING, Notice.PARTLY_REFUNDED, Notice.CHARGED_BACK)
+
 
 def _facts(notice: Notice, value: str) -> dict[str, Any]:
     """Return the facts of a notice (payments/notices.py), each text among them this value."""
@@ -41,11 +52,11 @@ def _facts(notice: Notice, value: str) -> dict[str, Any]:
             return facts | {"reason": value, "was_granted": True}
         case Notice.PARKED:
             return facts | {"buyer": READER, "reason": value, "retry_id": value}
-        case Notice.REFUND_DONE | Notice.FOREIGN | Notice.REFUNDED_OUTSIDE:
+        case kind if kind in ABOUT_A_BUYER:
             return facts | {"buyer": READER, "reason": value}
         case Notice.QUARANTINED:
             return {"reason": value, "retry_id": value}
-    return facts if notice is Notice.WAITING else _other_facts(notice, value)
+    return facts if notice in ABOUT_ONES_OWN else _other_facts(notice, value)
 
 
 def _other_facts(notice: Notice, value: str) -> dict[str, Any]:
@@ -142,7 +153,7 @@ async def test_what_nothing_explains_is_told_in_words(bot: Bot, finding: Finding
 @pytest.mark.parametrize("reason", GIVING_BACK)
 def test_why_a_payment_goes_back_is_told_in_words(reason: Reason) -> None:
     text = RENDERER.render(Notice.GIVING_BACK, _facts(Notice.GIVING_BACK, "x") | {"reason": reason.value}, None)
-    assert "you get your Stars back" in text
+    assert "you get it back" in text
     assert reason.value not in text
 
 

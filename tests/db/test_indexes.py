@@ -15,6 +15,7 @@ from db.engine import Database
 from db.tables import ORIGIN, EntitlementGrant, OutboxMessage, StripeEvent, User
 from entitlements import EntitlementService
 from payments import events, history, pending
+from payments.methods import STARS
 from tests.support.money import TOKEN
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -30,7 +31,7 @@ async def _fill(database: Database) -> None:
         {
             "id": str(number),
             "event_id": f"charge-{number}",
-            "event_type": events.CHARGE_TYPE,
+            "event_type": STARS.charge_type,
             "payment_method": "telegram_stars",
             "customer_id": str(number % USERS),
             "amount_cents": 100,
@@ -112,9 +113,16 @@ QUERIES: dict[str, tuple[Ask, set[str]]] = {
     "what is due": (lambda _, session: events.due(session, NOON, 50), {"ix_stripe_events_due_at"}),
     "what waits": (lambda _, session: pending.list_pending(session), {"ix_stripe_events_status"}),
     "events since a time": (_since(NOON), {"ix_stripe_events_created_at"}),
+    "all refunds of a charge": (
+        lambda _, session: events.refunds_of(session, "charge-7"),
+        {"ix_stripe_events_refund_of"},
+    ),
     "the refund of a charge": (lambda _, session: events.refund_of(session, "charge-7"), {"event_id"}),
     "messages to be sent": (_read_outbox, {"ix_outbox_due_at", "ix_outbox_waiting", "ux_users_telegram_id"}),
-    "a history": (lambda _, session: history.read_page(session, "7"), {"ix_stripe_events_customer_id", "event_id"}),
+    "a history": (
+        lambda _, session: history.read_page(session, "7"),
+        {"ix_stripe_events_customer_id", "event_id", "ix_stripe_events_refund_of"},
+    ),
     "a user by Telegram's id": (lambda _, session: history.find_user(session, 7), {"ux_users_telegram_id"}),
     "users by name": (lambda _, session: history.find_namesakes(session, "USER_7"), {"ix_users_username_lower"}),
     "grants of a user": (
