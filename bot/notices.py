@@ -14,7 +14,7 @@ from payments.subscriptions.wanted import Because
 
 Facts = dict[str, Any]
 
-_AS_THEY_ARE: Final = ("charge_id", "title", "about", "detail", "here", "there", "why")
+_AS_THEY_ARE: Final = ("charge_id", "title", "about", "detail", "here", "there", "why", "reason")
 _BUY_AGAIN: Final = frozenset({Notice.SUBSCRIPTION_FAILED, Notice.SUBSCRIPTION_ENDED, Notice.ACCESS_ENDS_SOON})
 
 
@@ -56,8 +56,6 @@ class NoticeRenderer:
         elif notice in {Notice.PARKED, Notice.QUARANTINED, Notice.RENEWAL_STUCK}:
             values["why"] = words.why(facts["reason"])
             values["retry_id"] = facts["retry_id"]
-        elif notice in {Notice.DISPUTED, Notice.DISPUTE_CLOSED}:
-            values["reason"] = facts["reason"]
         if notice is Notice.RENEWAL_STUCK:
             values["wanted"] = words.say(f"wanted.{facts['renewal']}")
         return values
