@@ -16,6 +16,7 @@ from loguru import logger
 
 from bot import __version__, logs
 from bot.console.access import grant_access, revoke_access
+from bot.console.backup import make_backup
 from bot.console.database import open_database
 from bot.console.erase import erase_person
 from bot.console.export import Format, export_events
@@ -176,6 +177,17 @@ def export(
     with _errors_in_words():
         count = asyncio.run(export_events(_load_settings(), style, file))
     typer.echo(f"{count} rows.", err=True)
+
+
+@app.command()
+def backup(file: Annotated[Path, typer.Argument(help="A new file.")]) -> None:
+    """Copy the database while it is in use; of PostgreSQL, print the pg_dump line that does so.
+
+    A copy that is restored reads Telegram's ledger first, and so fills the gap. Exit status 1: no backup was made.
+    """
+    with _errors_in_words():
+        done = make_backup(_load_settings(), file, CONSOLE)
+    raise typer.Exit(0 if done else EXIT_FAILED)
 
 
 @app.command()

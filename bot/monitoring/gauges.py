@@ -19,9 +19,14 @@ from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
 from payments.backlog import Backlog, Queue, read_backlog
+from payments.ledger.drift import Drift, read_drift
+from payments.ledger.rows import NANOSTARS
 
 READ_SECONDS: Final = 2
 """How long a scrape waits for the database; without its answer the gauges of the backlog are left out."""
+
+
+_Read = tuple[Backlog, Drift | None]
 
 
 class DeskGauges(Collector):
@@ -32,8 +37,8 @@ class DeskGauges(Collector):
         self._meter = meter
         self._health = health
         self._clock = clock
-        self._reading: asyncio.Task[Backlog] | None = None
-        self._backlog: Backlog | None = None
+        self._reading: asyncio.Task[_Read] | None = None
+        self._read_last: _Read | None = None
 
     async def read(self) -> None:
         """Read what waits from the database, within READ_SECONDS; one reading is under way at most."""
@@ -41,19 +46,19 @@ class DeskGauges(Collector):
             self._reading = asyncio.create_task(self._read())
         # asyncio.wait_for would cancel the reading and wait for the database to hear of it.
         done, _ = await asyncio.wait({self._reading}, timeout=READ_SECONDS)
-        self._backlog = None
+        self._read_last = None
         if not done:
             return
         task, self._reading = self._reading, None
         error = task.exception()
         if error is None:
-            self._backlog = task.result()
+            self._read_last = task.result()
         elif not is_away(error):
             logger.opt(exception=error).error("what waits could not be measured")
 
-    async def _read(self) -> Backlog:
+    async def _read(self) -> _Read:
         async with self._database.reading() as session:
-            return await read_backlog(session)
+            return await read_backlog(session), await read_drift(session)
 
     def collect(self) -> Iterator[Metric]:
         """Give the gauges as they were read, or are now."""
@@ -65,9 +70,11 @@ class DeskGauges(Collector):
             lag_seconds = time.monotonic() - self._meter.polled_at
             yield _gauge("starledger_poll_lag_seconds", "Time since Telegram last answered a poll.", lag_seconds)
         yield from self._pool()
-        yield _gauge("starledger_database_up", "1 if the database answered in time.", self._backlog is not None)
-        if self._backlog is not None:
-            yield from _of_backlog(self._backlog, self._clock())
+        yield _gauge("starledger_database_up", "1 if the database answered in time.", self._read_last is not None)
+        if self._read_last is not None:
+            backlog, drift = self._read_last
+            yield from _of_backlog(backlog, self._clock())
+            yield from _of_ledger(drift, self._clock())
 
     def _is_well(self) -> bool:
         return self._health.look() in WELL
@@ -103,6 +110,20 @@ def _of_backlog(backlog: Backlog, now: datetime) -> Iterator[Metric]:
     yield _gauge("starledger_outbox_oldest_seconds", "Age of the oldest of them; 0 without one.", outbox_age_seconds)
     quarantined = backlog.quarantined.count
     yield _gauge("starledger_quarantined_updates", "Updates with money that could not be recorded.", quarantined)
+
+
+def _of_ledger(drift: Drift | None, now: datetime) -> Iterator[Metric]:
+    if drift is None or drift.compared_at is None:
+        return
+    yield _gauge("starledger_ledger_drift_stars", "Stars that our rows have more than Telegram's ledger.", drift.stars)
+    balance_off_stars = drift.balance_off_nanostars / NANOSTARS
+    yield _gauge(
+        "starledger_ledger_balance_off_stars", "The bot's balance less what the ledger adds up to.", balance_off_stars
+    )
+    age_seconds = (now - drift.compared_at).total_seconds()
+    yield _gauge(
+        "starledger_ledger_compared_age_seconds", "Time since the ledger was compared to its end.", age_seconds
+    )
 
 
 def _age_seconds(queue: Queue, now: datetime) -> float:

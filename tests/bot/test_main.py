@@ -78,6 +78,7 @@ SENTENCES: Final = {
     "revoke": "Take a person's access away, whatever gave it; who did it and why is on record.",
     "history": "Print what somebody paid, got back, was granted, and has now.",
     "export": "Write every row of the audit table, beside the running desk or without it.",
+    "backup": "Copy the database while it is in use; of PostgreSQL, print the pg_dump line that does so.",
     "erase": "Erase a person on request: the name and every text go, the payments and the Telegram id stay.",
     "reconcile": "Compare Telegram's ledger of Stars with the desk's rows now, beside the running desk or without it.",
     "rebuild": "Make the database anew from Telegram's ledger of Stars, in silence: nobody is told, nothing is sent.",

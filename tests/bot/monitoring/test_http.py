@@ -14,6 +14,7 @@ from bot.monitoring.health import Health
 from bot.monitoring.http import monitoring_server
 from bot.settings import SettingsError
 from db.engine import Database
+from payments.ledger import reading
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.money import charge
@@ -76,6 +77,20 @@ async def test_what_waits_is_read_from_the_database_when_somebody_asks(served: S
     assert any(name[0] == "starledger_build_info" and __version__ in name for name in samples)
     assert any(name[0] == "starledger_database_connections_max" for name in samples)
     assert any(name[0] == "process_resident_memory_bytes" for name in samples)
+
+
+@pytest.mark.criterion("O7")
+async def test_the_drift_of_the_ledger_is_told_once_it_was_compared(served: Served, desk: Desk) -> None:
+    assert not [name for name in await served.samples() if name[0].startswith("starledger_ledger_")]
+    async with desk.database.transaction() as session:
+        stand = await reading.lock(session)
+        stand.event_stars, stand.payment_stars, stand.compared_at = 207, 200, desk.clock()
+        stand.balance_off_nanostars = -500_000_000
+    desk.clock.advance(minutes=5)
+    samples = await served.samples()
+    assert samples["starledger_ledger_drift_stars",] == 7
+    assert samples["starledger_ledger_balance_off_stars",] == -0.5
+    assert samples["starledger_ledger_compared_age_seconds",] == 300
 
 
 async def test_a_database_that_does_not_answer_holds_up_nobody_and_is_told(

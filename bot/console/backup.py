@@ -1,0 +1,71 @@
+"""`backup`: a copy of the database that, once restored, reads Telegram's ledger before anything else."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from sqlalchemy.engine import URL, make_url
+
+from bot.settings import Settings
+from db.backup import copy_sqlite
+from db.clock import utc_now
+from db.engine import Database
+from db.migrate import migrate
+from payments.ledger.reading import mark_unfinished
+
+
+def make_backup(settings: Settings, file: Path, console: Console) -> bool:
+    """Copy a SQLite database to a new file, or print how PostgreSQL's is copied; False when it was refused.
+
+    The copy is marked: what was paid between it and its restoration is read from Telegram's ledger first. Raises
+    WrongDatabaseError when the database is another bot's.
+    """
+    url = make_url(settings.database_url.get_secret_value())
+    if url.get_backend_name() != "sqlite":
+        _print_postgresql(url, file, console)
+        return True
+    source = Path(url.database or "")
+    if file.exists():
+        console.print(f"No backup is made: {file} is there already, and nothing is written over.")
+        return False
+    try:
+        # Beside its place, and then moved there: what has the name is whole and marked.
+        with TemporaryDirectory(dir=file.parent, prefix=".starledger-") as directory:
+            copy = Path(directory) / file.name
+            copy_sqlite(source, copy)
+            asyncio.run(_mark(url.set(database=str(copy)), settings.bot_id))
+            copy.rename(file)
+    except (OSError, sqlite3.Error) as error:
+        console.print(f"No backup is made: {error}")
+        return False
+    console.print(
+        f"{file}: {file.stat().st_size // 1024} KiB, whole. To restore it, stop the desk and put it at",
+        f"    {source.absolute()}",
+        "without the -wal and -shm files of the old one. The start reads what is missing from Telegram's ledger.",
+        sep="\n",
+    )
+    return True
+
+
+async def _mark(url: URL, bot_id: int) -> None:
+    copy = Database(url.render_as_string(hide_password=False))
+    try:
+        await migrate(copy, bot_id)
+        async with copy.transaction() as session:
+            await mark_unfinished(session, utc_now())
+    finally:
+        await copy.dispose()
+
+
+def _print_postgresql(url: URL, file: Path, console: Console) -> None:
+    """Print the line; the password is asked for, or stands in ~/.pgpass."""
+    plain = URL.create("postgresql", url.username, host=url.host, port=url.port, database=url.database)
+    console.print(
+        "PostgreSQL makes its own backups:",
+        f"    pg_dump --format=custom --file={file} {plain.render_as_string()}",
+        "To restore one: pg_restore --clean --if-exists --dbname=..., and before the desk is started",
+        "    starledger rebuild --fill",
+        sep="\n",
+    )
