@@ -51,8 +51,11 @@ from payments.pause import Pause
 from payments.payload import PayloadSigner
 from payments.recorder import Recorder
 from payments.refund_sender import RefundSender
+from payments.reminders import Reminders
 from payments.settlement import Settlement
 from payments.stars import StarsChannel
+from payments.subscriptions.editor import RenewalEditor
+from payments.subscriptions.keeper import SubscriptionKeeper
 from payments.telegram import TelegramPaymentHandler
 from payments.worker import Worker
 
@@ -81,7 +84,8 @@ class Desk:
     ) -> None:
         alert_chat_ids = settings.alert_chat_ids
         signer = _signer(settings)
-        settlement = Settlement(catalog, signer, clock, OutwardEffects(clock, alert_chat_ids))
+        effects = OutwardEffects(clock, alert_chat_ids)
+        settlement = Settlement(catalog, signer, clock, effects, settings.terms)
         notices = NoticeRenderer(clock)
         self.outbox = Outbox(
             bot,
@@ -95,6 +99,15 @@ class Desk:
         )
         sender = RefundSender(database, by_name(StarsChannel(bot)), clock)
         self.worker = Worker(database, settlement, sender, clock, on_progress=self.outbox.loop.wake, pause=pause)
+        book = settlement.subscriptions
+        self.keeper = SubscriptionKeeper(
+            database,
+            book,
+            RenewalEditor(database, bot, book, effects, clock, pause),
+            Reminders(database, catalog, signer, clock, settings.remind_days),
+            clock,
+            on_progress=self.outbox.loop.wake,
+        )
         self.checkouts = CheckoutDesk(database, catalog, signer, clock)
         self.recorder = Recorder(database, clock, alert_chat_ids, ensure_active=lock.ensure)
         ledger = TelegramLedger(bot)
@@ -114,6 +127,7 @@ class Desk:
             signer=signer,
             clock=clock,
             worker=self.worker,
+            keeper=self.keeper,
             admins=frozenset(settings.admin_ids),
             admin_chat_id=settings.admin_chat_id,
         )
@@ -129,6 +143,7 @@ class Desk:
         loops = [
             self.worker.loop.run(),
             self.outbox.loop.run(),
+            self.keeper.loop.run(),
             self._watch_lock(),
             self.ledger_watch.run(),
             poll_forever(self.intake, self.conflicts),
@@ -141,7 +156,7 @@ class Desk:
             polling = tasks[-1]
             polling.cancel()
             await asyncio.wait({polling})
-            await self._finish(tasks[:2])
+            await self._finish(tasks[:3])
         for task in done - {stopping}:
             task.result()
 
@@ -160,6 +175,7 @@ class Desk:
                 await self.lanes.close(LANES_SECONDS)
                 self.worker.loop.stop()
                 self.outbox.loop.stop()
+                self.keeper.loop.stop()
                 await asyncio.wait(loops)
                 await self.checkouts.close()
                 await self.recorder.close()
@@ -170,6 +186,7 @@ class Desk:
 
     def _wake(self) -> None:
         self.worker.loop.wake()
+        self.keeper.loop.wake()
         self.outbox.loop.wake()
 
     async def _watch_lock(self) -> None:
@@ -226,7 +243,7 @@ class Tools:
     def worker(self, settings: Settings, database: Database) -> Worker:
         """Make what processes events; notices that come of it are delivered by the running desk, or the next start."""
         effects = OutwardEffects(self.clock, settings.alert_chat_ids)
-        settlement = Settlement(self.catalog, self.signer, self.clock, effects)
+        settlement = Settlement(self.catalog, self.signer, self.clock, effects, settings.terms)
         sender = RefundSender(database, by_name(StarsChannel(self.bot)), self.clock)
         return Worker(database, settlement, sender, self.clock, on_progress=lambda: None)
 

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from payments.payload import TELEGRAM_ID_MAX
+from payments.subscriptions.chain import Terms
 
 TELEGRAM_API_URL: Final = "https://api.telegram.org"
 STRIPE_API_URL: Final = "https://api.stripe.com"
@@ -74,6 +75,12 @@ class Settings(BaseSettings):
     http_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         default=0, description="the number of a free port for health and metrics, such as 9464, or 0 for none"
     )
+    grace_days: Annotated[int, Field(ge=0, le=3)] = Field(
+        default=1, description="the days that access stays open after a failed renewal, a number from 0 to 3"
+    )
+    remind_days: Annotated[int, Field(ge=0, le=28)] = Field(
+        default=3, description="how many days before an end or a renewal buyers are told, a number from 0 (never) to 28"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
     )
@@ -108,6 +115,11 @@ class Settings(BaseSettings):
     def alert_chat_ids(self) -> tuple[int, ...]:
         """The chats where admins are told: their group if there is one, else each admin."""
         return self.admin_ids if self.admin_chat_id is None else (self.admin_chat_id,)
+
+    @property
+    def terms(self) -> Terms:
+        """The seller's terms for subscriptions."""
+        return Terms(self.grace_days, self.remind_days)
 
     def secrets(self) -> frozenset[str]:
         """Return what must stand in no log line: tokens past their colon, Stripe's key, the database's password."""

@@ -2,13 +2,17 @@
 
 import enum
 
+from aiogram import Bot
+from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
 from loguru import logger
 
+from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
-from db.tables import User
+from db.tables import STARS_CURRENCY, User
 from entitlements import EntitlementService
 from payments.catalog import Catalog, Plan
+from payments.subscriptions import running
 from payments.telegram import TelegramPaymentHandler
 
 
@@ -17,6 +21,7 @@ class Refusal(enum.StrEnum):
 
     NOT_ON_SALE = "not_on_sale"
     HELD_FOR_LIFE = "held_for_life"
+    SUBSCRIBED = "subscribed"
 
 
 class Storefront:
@@ -26,30 +31,41 @@ class Storefront:
         self._handler = handler
         self._database = database
         self._clock = clock
-        self._by_code = {plan.code: plan for plan in catalog.on_sale if not plan.subscription}
-        left_out = [plan.code for plan in catalog.on_sale if plan.subscription]
-        if left_out:
-            logger.warning("subscriptions are not sold yet, /buy leaves them out: {}", ", ".join(left_out))
+        self._by_code = {plan.code: plan for plan in catalog.on_sale}
 
     @property
     def plans(self) -> tuple[Plan, ...]:
         """What /buy offers, in the order of the catalog."""
         return tuple(self._by_code.values())
 
-    async def send_invoice(self, buyer_telegram_id: int, code: str) -> Refusal | None:
-        """Send a plan's invoice to the buyer's private chat, unless there is a reason not to.
+    async def offer(self, bot: Bot, buyer_telegram_id: int, code: str, words: Words) -> Refusal | None:
+        """Send a plan's invoice, or a subscription's button, to the buyer, unless there is a reason not to.
 
         Raises aiogram's TelegramAPIError, and SQLAlchemy's errors when the database is away.
         """
         plan = self._by_code.get(code)
         if plan is None:
             return Refusal.NOT_ON_SALE
-        buyer = User.telegram_id == buyer_telegram_id
+        buyer, now = User.telegram_id == buyer_telegram_id, self._clock()
         async with self._database.reading() as session:
-            held = await EntitlementService(session).held_for_life(buyer, self._clock())
+            held = await EntitlementService(session).held_for_life(buyer, now)
+            subscribed = await running.opened(session, buyer, now) if plan.subscription else frozenset()
         if held.issuperset(plan.entitlements):
             return Refusal.HELD_FOR_LIFE
-        await self._handler.send_invoice(buyer_telegram_id, buyer_telegram_id, plan)
+        if not subscribed.isdisjoint(plan.entitlements):
+            return Refusal.SUBSCRIBED
+        if plan.subscription:
+            await self._send_button(bot, buyer_telegram_id, plan, words)
+        else:
+            await self._handler.send_invoice(buyer_telegram_id, buyer_telegram_id, plan)
         sent = logger.bind(telegram_id=buyer_telegram_id, plan=plan.code, price_stars=plan.price_stars)
         sent.info("an invoice was sent")
         return None
+
+    async def _send_button(self, bot: Bot, buyer_telegram_id: int, plan: Plan, words: Words) -> None:
+        link = await self._handler.create_invoice_link(buyer_telegram_id, plan)
+        price = words.money(plan.price_stars, STARS_CURRENCY)
+        text = words.say("buy.subscription", title=plan.title, description=plan.description, price=price)
+        button = InlineKeyboardButton(text=words.plain("button.subscribe", price=price), url=link)
+        keyboard = InlineKeyboardMarkup(inline_keyboard=[[button]])
+        await bot.send_message(buyer_telegram_id, text, reply_markup=keyboard)

@@ -1,8 +1,8 @@
 """The answer to a pre-checkout query, in time: a buyer never waits behind anything.
 
 Telegram gives ten seconds (Bot API, answerPreCheckoutQuery). The payload is checked without asking anybody; then one
-transaction reads what the buyer holds and writes the query's own row, which proves that a payment could be recorded. If
-that is not done within the deadline the answer is no, in words.
+transaction reads what the buyer holds (for a subscription, also which others run) and writes the query's own row, which
+proves that a payment could be recorded. If that is not done within the deadline the answer is no, in words.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from db.tables import STARS_CURRENCY, Checkout, User
 from entitlements import EntitlementService
 from payments.catalog import Catalog, Plan
 from payments.payload import PayloadSigner, Verdict
+from payments.subscriptions import running
 
 DEADLINE_SECONDS: Final = 3.0
 """Before it, up to two seconds go by while the batch in front is being recorded: five in all."""
@@ -40,6 +41,8 @@ class CheckoutVerdict(enum.StrEnum):
     NOT_THE_BUYER = "not_the_buyer"
     NOT_ON_SALE = "not_on_sale"
     HELD_FOR_LIFE = "held_for_life"
+    SUBSCRIBED = "subscribed"
+    """A running subscription opens already what this one would."""
     TRY_AGAIN = "try_again"
     """The database did not answer in time."""
 
@@ -123,10 +126,7 @@ class CheckoutDesk:
         try:
             async with self._database.transaction(Priority.PRE_CHECKOUT) as session:
                 _stop_if_answered(withdrawn)
-                buyer = User.telegram_id == query.telegram_id
-                held = await EntitlementService(session).held_for_life(buyer, self._clock())
-                is_held = held.issuperset(plan.entitlements)
-                verdict = CheckoutVerdict.HELD_FOR_LIFE if is_held else CheckoutVerdict.ACCEPTED
+                verdict = await self._by_what_is_held(session, query, plan)
                 await self._write_row(session, query, verdict)
                 _stop_if_answered(withdrawn)
             if withdrawn.is_set():
@@ -141,6 +141,15 @@ class CheckoutDesk:
             )
             return CheckoutVerdict.TRY_AGAIN
         return verdict
+
+    async def _by_what_is_held(self, session: AsyncSession, query: CheckoutQuery, plan: Plan) -> CheckoutVerdict:
+        buyer, now = User.telegram_id == query.telegram_id, self._clock()
+        held = await EntitlementService(session).held_for_life(buyer, now)
+        if held.issuperset(plan.entitlements):
+            return CheckoutVerdict.HELD_FOR_LIFE
+        if plan.subscription and not (await running.opened(session, buyer, now)).isdisjoint(plan.entitlements):
+            return CheckoutVerdict.SUBSCRIBED
+        return CheckoutVerdict.ACCEPTED
 
     async def _write_row(self, session: AsyncSession, query: CheckoutQuery, verdict: CheckoutVerdict) -> None:
         row = {

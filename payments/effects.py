@@ -62,6 +62,9 @@ class Effects(Protocol):
     ) -> None:
         """Tell of a subscription, once for a `key` (where an event's id would stand) and a notice."""
 
+    async def alert(self, session: AsyncSession, notice: Notice, key: str, facts: Mapping[str, object]) -> None:
+        """Tell the admins of something that is no event, once for a `key` and a notice."""
+
     def end_renewal(self, subscription: Subscription, because: Because) -> None:
         """Have Telegram renew it no more."""
 
@@ -148,6 +151,11 @@ class OutwardEffects:
         if user.telegram_id is not None:
             await owe(session, notice, event_id=key, chat_id=user.telegram_id, facts=dict(facts), now=self._clock())
 
+    async def alert(self, session: AsyncSession, notice: Notice, key: str, facts: Mapping[str, object]) -> None:
+        """Owe the notice to each chat where admins are told."""
+        for chat_id in self._alert_chat_ids:
+            await owe(session, notice, event_id=key, chat_id=chat_id, facts=dict(facts), now=self._clock())
+
     def end_renewal(self, subscription: Subscription, because: Because) -> None:
         """Put it on record as wanted, for the renewals' loop to bring about."""
         want(subscription, Renewal.CANCELED, because, self._clock())
@@ -188,6 +196,9 @@ class NoEffects:
     async def tell_subscriber(
         self, session: AsyncSession, notice: Notice, key: str, user: User, facts: Mapping[str, object]
     ) -> None:
+        """Do nothing."""
+
+    async def alert(self, session: AsyncSession, notice: Notice, key: str, facts: Mapping[str, object]) -> None:
         """Do nothing."""
 
     def end_renewal(self, subscription: Subscription, because: Because) -> None:

@@ -93,10 +93,11 @@ class Settlement:
             events.close(event, Outcome.REFUNDED, self._clock())
         else:
             await self._decline(session, event, user, judgement)
-        is_given_back = refund is not None or isinstance(judgement, GivenBack)
         subscription = await self._follow(session, event, user)
-        if subscription is not None and is_given_back:
+        if subscription is not None and refund is not None:
             self._effects.end_renewal(subscription, Because.REFUND)
+        elif subscription is not None and isinstance(judgement, GivenBack):
+            self._effects.end_renewal(subscription, Because.GIVEN_BACK)
         if isinstance(judgement, Granted) and refund is None:
             await self._settle_beside(session, event, user, judgement, subscription)
             await self._effects.tell_granted(session, event, user, judgement.plan)
@@ -240,7 +241,7 @@ class Settlement:
         elif charge.status == EventStatus.FAILED:
             events.close(charge, Outcome.REFUNDED, now)
         subscription = await self._follow(session, charge, user)
-        if subscription is not None:
+        if subscription is not None and completing.requested_by != BY_ITSELF:
             self._effects.end_renewal(subscription, Because.REFUND)
 
     async def _tell_refunded(

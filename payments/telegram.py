@@ -15,15 +15,16 @@ from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.incoming import ChargeFact, MoneyFact, RefundFact
 from payments.metrics import INVOICES_SENT, PRE_CHECKOUTS
 from payments.payload import Order, PayloadSigner
+from payments.subscriptions.chain import PERIOD
 from payments.worker import Worker
 
 START_BUY: Final = "buy_"
 """`/start buy_CODE` is `/buy CODE`: what a forwarded copy opens (Bot API, sendInvoice: start_parameter)."""
 
 
-def invoice_of(plan: Plan, chat_id: int, buyer_telegram_id: int, signer: PayloadSigner) -> SendInvoice:
-    """Return the call that sends a plan's invoice to a chat, to be paid by this buyer."""
-    order = Order(
+def order_of(plan: Plan, buyer_telegram_id: int) -> Order:
+    """Return the order of a plan by this buyer, in Stars."""
+    return Order(
         plan=plan.code,
         days=plan.days,
         subscription=plan.subscription,
@@ -31,11 +32,15 @@ def invoice_of(plan: Plan, chat_id: int, buyer_telegram_id: int, signer: Payload
         currency=STARS_CURRENCY,
         buyer_telegram_id=buyer_telegram_id,
     )
+
+
+def invoice_of(plan: Plan, chat_id: int, buyer_telegram_id: int, signer: PayloadSigner) -> SendInvoice:
+    """Return the call that sends a plan's invoice to a chat, to be paid by this buyer."""
     return SendInvoice(
         chat_id=chat_id,
         title=plan.title,
         description=plan.description,
-        payload=signer.sign(order),
+        payload=signer.sign(order_of(plan, buyer_telegram_id)),
         currency=STARS_CURRENCY,
         prices=[LabeledPrice(label=plan.title, amount=plan.price_stars)],
         provider_token="",
@@ -70,6 +75,22 @@ class TelegramPaymentHandler:
         sent = await self._bot(invoice_of(plan, chat_id, buyer_telegram_id, self._signer))
         INVOICES_SENT.labels(TELEGRAM_STARS).inc()
         return sent
+
+    async def create_invoice_link(self, buyer_telegram_id: int, plan: Plan) -> str:
+        """Return a link that opens the payment window of a subscription, to be paid by this buyer.
+
+        Telegram sells subscriptions by links only (Bot API, createInvoiceLink: subscription_period). Raises aiogram's
+        TelegramAPIError.
+        """
+        return await self._bot.create_invoice_link(
+            title=plan.title,
+            description=plan.description,
+            payload=self._signer.sign(order_of(plan, buyer_telegram_id)),
+            currency=STARS_CURRENCY,
+            prices=[LabeledPrice(label=plan.title, amount=plan.price_stars)],
+            provider_token="",
+            subscription_period=int(PERIOD.total_seconds()),
+        )
 
     async def validate_pre_checkout(self, query: CheckoutQuery) -> CheckoutVerdict:
         """Decide a pre-checkout query within the deadline of payments/checkout.py."""

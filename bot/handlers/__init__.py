@@ -7,21 +7,23 @@ from aiogram import Dispatcher
 from aiogram.types import TelegramObject, User
 from aiogram.utils.callback_answer import CallbackAnswerMiddleware
 
-from bot.handlers import account, admin, checkout, shop, support
+from bot.handlers import account, admin, checkout, shop, subscriptions, support
 from bot.handlers.errors import on_error
 from bot.handlers.rate_limit import RateLimit
 from bot.history_pages import HistoryPages
 from bot.storefront import Storefront
+from bot.subscriptions import SubscriptionDesk
 from bot.words import for_language
 from db.clock import Clock
 from db.engine import Database
 from payments.catalog import Catalog
 from payments.payload import PayloadSigner
+from payments.subscriptions.keeper import SubscriptionKeeper
 from payments.telegram import TelegramPaymentHandler
 from payments.worker import Worker
 
 
-def make_dispatcher(
+def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
     *,
     handler: TelegramPaymentHandler,
     database: Database,
@@ -29,6 +31,7 @@ def make_dispatcher(
     signer: PayloadSigner,
     clock: Clock,
     worker: Worker,
+    keeper: SubscriptionKeeper,
     admins: frozenset[int],
     admin_chat_id: int | None,
 ) -> Dispatcher:
@@ -44,6 +47,7 @@ def make_dispatcher(
         database=database,
         clock=clock,
         worker=worker,
+        subscriptions=SubscriptionDesk(database, catalog, clock, keeper),
         admins=admins,
         admin_chat_id=admin_chat_id,
     )
@@ -52,7 +56,9 @@ def make_dispatcher(
     dispatcher.callback_query.middleware(CallbackAnswerMiddleware())
     dispatcher.errors.register(on_error)
     # An admin's /history has a name behind it, and the last router takes whatever is left.
-    dispatcher.include_routers(*(each.make_router() for each in (checkout, shop, admin, account, support)))
+    dispatcher.include_routers(
+        *(each.make_router() for each in (checkout, subscriptions, shop, admin, account, support))
+    )
     return dispatcher
 
 

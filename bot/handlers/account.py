@@ -1,19 +1,26 @@
 """What is mine: /status and /history."""
 
+from typing import Final
+
 from aiogram import Bot, Router
 from aiogram.exceptions import TelegramBadRequest
 from aiogram.filters import Command
-from aiogram.types import CallbackQuery, Message
+from aiogram.types import CallbackQuery, InlineKeyboardMarkup, Message
 from aiogram.utils.callback_answer import CallbackAnswer
 from markupsafe import Markup
 
 from bot.handlers.places import IN_PRIVATE
 from bot.history_pages import HistoryButton, HistoryPages
+from bot.subscriptions import SubscriptionDesk
 from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
 from entitlements import EntitlementService
 from payments.history import find_user
+from payments.subscriptions import listing
+
+SUBSCRIPTIONS_MAX: Final = 10
+"""In one message; who has more of them sees the oldest."""
 
 
 def make_router() -> Router:
@@ -26,17 +33,26 @@ def make_router() -> Router:
     return router
 
 
-async def on_status(message: Message, words: Words, database: Database, clock: Clock) -> None:
-    """Tell what is open now, and until when."""
+async def on_status(
+    message: Message, words: Words, database: Database, clock: Clock, subscriptions: SubscriptionDesk
+) -> None:
+    """Tell what is open now, and until when; the subscriptions with a button each."""
     now = clock()
     async with database.reading() as session:
         user = await find_user(session, message.chat.id)
         holdings = await EntitlementService(session).holdings(user.id, now) if user else ()
-    if not holdings:
+        rows = (await listing.of_user(session, user.id))[:SUBSCRIPTIONS_MAX] if user else ()
+    if not holdings and not rows:
         await message.answer(words.say("status.nothing"))
         return
-    access = (words.access(holding.entitlement_type, holding.expires_at, now) for holding in holdings)
-    await message.answer(Markup("\n").join([words.say("status.title"), *access]))
+    lines = [words.access(holding.entitlement_type, holding.expires_at, now) for holding in holdings]
+    lines += [subscriptions.line(words, row) for row in rows]
+    buttons = [subscriptions.button(words, row) for row in rows]
+    keyboard = InlineKeyboardMarkup(inline_keyboard=[[button] for button in buttons if button is not None])
+    await message.answer(
+        Markup("\n").join([words.say("status.title"), *lines]),
+        reply_markup=keyboard if keyboard.inline_keyboard else None,
+    )
 
 
 async def on_history(message: Message, words: Words, history: HistoryPages) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from aiogram import F, Router
+from aiogram import Bot, F, Router
 from aiogram.filters import Command, CommandObject, CommandStart
 from aiogram.types import CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from aiogram.utils.callback_answer import CallbackAnswer
@@ -30,36 +30,38 @@ def make_router() -> Router:
     return router
 
 
-async def on_buy(message: Message, command: CommandObject, words: Words, storefront: Storefront) -> None:
+async def on_buy(message: Message, command: CommandObject, bot: Bot, words: Words, storefront: Storefront) -> None:
     """Answer /buy with the plans, and /buy CODE with that plan's invoice at once."""
     if command.args:
-        await _sell(message, command.args, words, storefront)
+        await _sell(message, command.args, bot, words, storefront)
     elif storefront.plans:
         await message.answer(words.say("buy.choose"), reply_markup=_keyboard(words, storefront.plans))
     else:
         await message.answer(words.say("buy.nothing"))
 
 
-async def on_buy_link(message: Message, command: CommandObject, words: Words, storefront: Storefront) -> None:
+async def on_buy_link(message: Message, command: CommandObject, bot: Bot, words: Words, storefront: Storefront) -> None:
     """Answer /start buy_CODE, which the button of a forwarded invoice sends, as /buy CODE."""
-    await _sell(message, (command.args or "").removeprefix(START_BUY), words, storefront)
+    await _sell(message, (command.args or "").removeprefix(START_BUY), bot, words, storefront)
 
 
 async def on_plan_button(
-    query: CallbackQuery, words: Words, storefront: Storefront, callback_answer: CallbackAnswer
+    query: CallbackQuery, bot: Bot, words: Words, storefront: Storefront, callback_answer: CallbackAnswer
 ) -> None:
-    """Send the invoice of the plan that was chosen; a button that no longer sells anything says so."""
-    refusal = await storefront.send_invoice(query.from_user.id, query.data or "")
+    """Offer the plan that was chosen; a button that no longer sells anything says so."""
+    refusal = await storefront.offer(bot, query.from_user.id, query.data or "", words)
     if refusal is not None:
         callback_answer.text = words.plain(f"toast.{refusal}")
         callback_answer.show_alert = True
 
 
-async def _sell(message: Message, code: str, words: Words, storefront: Storefront) -> None:
+async def _sell(message: Message, code: str, bot: Bot, words: Words, storefront: Storefront) -> None:
     # The chat is private: its id is the buyer's.
-    refusal = await storefront.send_invoice(message.chat.id, code.strip().lower())
+    refusal = await storefront.offer(bot, message.chat.id, code.strip().lower(), words)
     if refusal is Refusal.HELD_FOR_LIFE:
         await message.answer(words.say("buy.for_life"))
+    elif refusal is Refusal.SUBSCRIBED:
+        await message.answer(words.say("buy.subscribed"))
     elif refusal is Refusal.NOT_ON_SALE and storefront.plans:
         await message.answer(words.say("buy.unknown"), reply_markup=_keyboard(words, storefront.plans))
     elif refusal is Refusal.NOT_ON_SALE:

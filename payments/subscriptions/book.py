@@ -40,22 +40,21 @@ class SubscriptionBook:
         self._catalog = catalog
         self._clock = clock
         self._effects = effects
-        self._terms = terms
+        self.terms = terms
 
     async def follow(
         self, session: AsyncSession, user: User, payload: str, order: Order | None = None
     ) -> dict[str, Subscription]:
         """Bring a user's subscriptions on one payload up to what is known now; return them by each charge's id.
 
-        `order` is what the payload says: without it, no subscription is made that was not there. None of them: no
-        charge on this payload is known.
+        `order` is what the payload says: without it, nothing is done before the first charge is settled.
         """
         await session.flush()
         charges = await read_charges(session, user.id, payload)
-        if not charges:
+        rows = await _rows(session, user.id, payload)
+        if not charges or (order is None and not rows):
             return {}
         chains = divide(charges, await _changes(session, user.id, payload))
-        rows = await _rows(session, user.id, payload)
         await self._date_grants(session, user, chains)
         followed: dict[str, Subscription] = {}
         for chain in chains:
@@ -96,12 +95,12 @@ class SubscriptionBook:
         """Let each charge's grant end where its period does, and grant grace after each failed renewal."""
         service = EntitlementService(session)
         ends = {charge_source(period.charge.id): period.ends_at for chain in chains for period in chain.periods}
-        failed = [period for chain in chains for period in failed_periods(chain)] if self._terms.grace_days else []
+        failed = [period for chain in chains for period in failed_periods(chain)] if self.terms.grace_days else []
         if failed:
             paid = await service.unrevoked([charge_source(period.charge.id) for period in failed])
             for period in failed:
                 source = grace_source(period.charge.id)
-                ends[source] = period.ends_at + self._terms.grace
+                ends[source] = period.ends_at + self.terms.grace
                 for entitlement in sorted(paid[charge_source(period.charge.id)]):
                     # From the charge on, not from its end: that may still turn out to be another.
                     await service.grant_entitlement(
@@ -110,7 +109,7 @@ class SubscriptionBook:
         await service.move_ends(ends)
 
     async def _write(self, session: AsyncSession, user: User, row: Subscription, chain: Chain) -> None:
-        standing = stand(chain, self._terms, self._clock())
+        standing = stand(chain, self.terms, self._clock())
         change, paid = chain.change, chain.paid
         before, seen = SubscriptionState(row.state), row.change_id
         row.first_charge_id = chain.first.id
@@ -136,7 +135,7 @@ class SubscriptionBook:
     ) -> None:
         now = self._clock()
         tell = self._effects.tell_subscriber
-        of_period, facts = row.last_charge_id, self._facts(row)
+        of_period, facts = row.last_charge_id, self.facts(row)
         if standing.state is SubscriptionState.ENDED:
             is_recent = row.paid_until is not None and now - row.paid_until < timedelta(days=TOLD_DAYS_MAX)
             if before is not SubscriptionState.ENDED and is_recent:
@@ -153,11 +152,12 @@ class SubscriptionBook:
         if standing.is_reminder_due and row.paid_until == row.current_period_end and not is_ending:
             await tell(session, Notice.RENEWAL_SOON, of_period, user, facts)
 
-    def _facts(self, row: Subscription) -> dict[str, object]:
+    def facts(self, row: Subscription) -> dict[str, object]:
+        """Return what every notice about a subscription says (payments/notices.py)."""
         plan = self._catalog.get(row.plan)
         access_until = row.paid_until
         if access_until is not None and row.state == SubscriptionState.FAILED:
-            access_until += self._terms.grace
+            access_until += self.terms.grace
         return {
             "charge_id": row.last_charge_id,
             "title": plan.title if plan else row.plan,

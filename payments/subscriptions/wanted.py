@@ -2,8 +2,12 @@
 
 import enum
 from datetime import datetime
+from typing import Final
 
 from db.tables import Renewal, Subscription
+
+RENEWAL_PREFIX: Final = "renewal:"
+"""Before a first charge's id where an event's id would stand: in notices, and for taking up again what is stuck."""
 
 
 class Because(enum.StrEnum):
@@ -13,6 +17,8 @@ class Because(enum.StrEnum):
     """The subscriber pressed a button."""
     REFUND = "refund"
     """A charge of it was given back."""
+    GIVEN_BACK = "given_back"
+    """A charge of it could not be honoured: its payer is told with the money."""
     FOR_LIFE = "for_life"
     """All that it opens is held for life."""
     REPLACED = "replaced"

@@ -5,6 +5,7 @@ from typing import Final
 import pytest
 
 from bot.settings import Settings, SettingsError
+from payments.subscriptions.chain import Terms
 
 TOKEN: Final = "1000001:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw-"
 OLD_TOKEN: Final = "1000001:BBHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw-"
@@ -36,6 +37,8 @@ def test_without_a_variable_its_default_stands(tmp_path: Path) -> None:
         "stripe_secret_key": None,
         "stripe_api_url": "https://api.stripe.com",
         "reconcile_minutes": 15,
+        "grace_days": 1,
+        "remind_days": 3,
         "sandbox_clock_url": None,
     }
     assert settings.database_url.get_secret_value().startswith("sqlite+aiosqlite:///data/")
@@ -58,6 +61,8 @@ def test_every_value_is_read(tmp_path: Path) -> None:
         f"STRIPE_SECRET_KEY={STRIPE_KEY}",
         "STRIPE_API_URL=http://127.0.0.1:8420",
         "RECONCILE_MINUTES=0",
+        "GRACE_DAYS=0",
+        "REMIND_DAYS=28",
         "SANDBOX_CLOCK_URL=http://127.0.0.1:8081/clock",
     )
     assert [old.get_secret_value() for old in settings.telegram_bot_tokens_old] == [OLD_TOKEN, TOKEN]
@@ -74,6 +79,7 @@ def test_every_value_is_read(tmp_path: Path) -> None:
     assert settings.stripe_secret_key.get_secret_value() == STRIPE_KEY
     assert settings.stripe_api_url == "http://127.0.0.1:8420"
     assert settings.reconcile_minutes == 0
+    assert settings.terms == Terms(grace_days=0, remind_days=28)
     assert settings.sandbox_clock_url == "http://127.0.0.1:8081/clock"
 
 
@@ -136,6 +142,9 @@ def test_a_missing_token_is_named_with_the_mend(tmp_path: Path) -> None:
         ("STRIPE_API_URL", "api.stripe.com"),
         ("RECONCILE_MINUTES", "-1"),
         ("RECONCILE_MINUTES", "10081"),
+        ("GRACE_DAYS", "4"),
+        ("GRACE_DAYS", "-1"),
+        ("REMIND_DAYS", "29"),
         ("SANDBOX_CLOCK_URL", "http://127.0.0.1:8081/clock"),
     ],
 )

@@ -1,6 +1,6 @@
 """The bot's handlers before a sandbox: what people write, press and pay, and what they read."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,8 +25,12 @@ from payments.effects import OutwardEffects
 from payments.incoming import bears_money, read_money
 from payments.payload import PayloadSigner
 from payments.refund_sender import RefundSender
+from payments.reminders import Reminders
 from payments.settlement import Settlement
 from payments.stars import StarsChannel
+from payments.subscriptions.chain import Terms
+from payments.subscriptions.editor import RenewalEditor
+from payments.subscriptions.keeper import SubscriptionKeeper
 from payments.telegram import TelegramPaymentHandler
 from payments.worker import Worker
 from sandbox.callbacks import Press
@@ -40,6 +44,7 @@ from tests.support.bots import talking_bot
 from tests.support.money import CATALOG
 
 RICH: Final = 100_000
+_TERMS: Final = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +61,37 @@ class People:
 class Chats:
     """Somebody's chats with the bot, served update by update; `settle` does what is due in between."""
 
-    def __init__(self, server: SandboxServer, bot: Bot, database: Database, catalog: Catalog, people: People) -> None:
+    def __init__(
+        self,
+        server: SandboxServer,
+        bot: Bot,
+        database: Database,
+        catalog: Catalog,
+        people: People,
+        terms: Terms = _TERMS,
+        old_tokens: Sequence[str] = (),
+    ) -> None:
         self.people = people
         self.client = server.client
         self.bot = bot
         self.database = database
-        self.signer = PayloadSigner(server.token)
+        self.signer = PayloadSigner(server.token, old_tokens)
         self.is_clock_broken = False
         self._now = server.world.clock.now
-        settlement = Settlement(catalog, self.signer, self.clock, OutwardEffects(self.clock, [people.desk.id]))
+        effects = OutwardEffects(self.clock, [people.desk.id])
+        settlement = Settlement(catalog, self.signer, self.clock, effects, terms)
         notices = NoticeRenderer(self.clock)
         self._outbox = Outbox(
             bot, database, notices.render, self.clock, notices.keyboard, pace=Pace(self.clock, rest_seconds=lambda _: 0)
         )
         sender = RefundSender(database, by_name(StarsChannel(bot)), self.clock)
         self.worker = Worker(database, settlement, sender, self.clock, on_progress=self._outbox.loop.wake)
+        book = settlement.subscriptions
+        editor = RenewalEditor(database, bot, book, effects, self.clock)
+        reminders = Reminders(database, catalog, self.signer, self.clock, terms.remind_days)
+        self.keeper = SubscriptionKeeper(
+            database, book, editor, reminders, self.clock, on_progress=self._outbox.loop.wake
+        )
         desk = CheckoutDesk(database, catalog, self.signer, self.clock)
         self._dispatcher = make_dispatcher(
             handler=TelegramPaymentHandler(bot, database, self.signer, desk, self.worker, self.clock),
@@ -79,6 +100,7 @@ class Chats:
             signer=self.signer,
             clock=self.clock,
             worker=self.worker,
+            keeper=self.keeper,
             admins=frozenset([people.admin.id]),
             admin_chat_id=people.desk.id,
         )
@@ -153,9 +175,9 @@ class Chats:
         await self.serve()
 
     async def settle(self) -> None:
-        """Do all that is due: updates, refunds, notices."""
+        """Do all that is due: updates, refunds, subscriptions, notices."""
         await self.serve()
-        while await self.worker.work_once() + await self._outbox.deliver_once():
+        while await self.worker.work_once() + await self.keeper.work_once() + await self._outbox.deliver_once():
             await self.serve()
 
     async def serve(self) -> None:
@@ -172,13 +194,13 @@ class Chats:
 
 
 @asynccontextmanager
-async def running_chats(database: Database, catalog: Catalog = CATALOG) -> AsyncIterator[Chats]:
+async def running_chats(database: Database, catalog: Catalog = CATALOG, terms: Terms = _TERMS) -> AsyncIterator[Chats]:
     """Run a sandbox with its people, and the handlers before it on the sandbox's clock."""
     async with running_sandbox() as server:
         html = DefaultBotProperties(parse_mode=ParseMode.HTML)
         async with talking_bot(server.url, server.token, html) as bot:
             people = await _people(server.client)
-            yield Chats(server, bot, database, catalog, people)
+            yield Chats(server, bot, database, catalog, people, terms)
 
 
 async def _people(client: SandboxClient) -> People:

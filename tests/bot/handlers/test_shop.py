@@ -1,11 +1,11 @@
 import pytest
-from loguru import logger
 
 from db.engine import Database
 from payments.catalog import parse_catalog
 from sandbox.checkout import PaymentState
 from sandbox.messages import ChatMessage
 from tests.support.chats import Chats, running_chats
+from tests.support.subscribers import Subscriber
 
 INVOICE = {
     "title": "Premium, 30 days",
@@ -25,11 +25,12 @@ async def test_buy_shows_a_button_for_each_plan_which_sends_its_invoice(chats: C
     buyer = chats.people.buyer
     shown = await chats.answer(buyer, "/buy")
     assert shown.text() == "What would you like? Press a button, and its invoice comes."
-    assert _offered(shown) == ["month", "bundle", "life"], "retired plans and subscriptions are left out"
+    assert _offered(shown) == ["month", "bundle", "life", "auto"], "retired plans are left out"
     assert [button["text"] for button in shown.buttons()] == [
         "Premium, 30 days · 200 ⭐",
         "Premium and archive · 300 ⭐",
         "Premium for life · 1,000 ⭐",
+        "Premium, renewed monthly · 150 ⭐",
     ]
     press = await chats.press(buyer, shown, text="Premium, 30 days · 200 ⭐")
     assert (press.text, press.show_alert) == ("", False)
@@ -48,7 +49,6 @@ async def test_buy_of_what_is_not_on_sale_shows_what_is(chats: Chats) -> None:
     for text in (
         "/buy nothing_such",
         "/buy old",
-        "/buy auto",
         "/start buy_",
         "/buy <b>month",
         "/buy month month",
@@ -56,11 +56,11 @@ async def test_buy_of_what_is_not_on_sale_shows_what_is(chats: Chats) -> None:
     ):
         shown = await chats.answer(chats.people.buyer, text)
         assert shown.text() == "That is not on sale. This is:"
-        assert _offered(shown) == ["month", "bundle", "life"]
+        assert _offered(shown) == ["month", "bundle", "life", "auto"]
 
 
 async def test_a_button_of_what_is_no_longer_sold_says_so(chats: Chats) -> None:
-    for data in ("nothing_such", "old", "auto"):
+    for data in ("nothing_such", "old"):
         shown = await chats.answer(chats.people.buyer, "/buy")
         press = await chats.press_altered(chats.people.buyer, shown, data)
         assert (press.text, press.show_alert) == ("This is no longer on sale. Send /buy to see what is.", True)
@@ -96,15 +96,43 @@ async def test_a_forwarded_invoice_opens_the_bot_for_an_invoice_of_ones_own(chat
     assert (await chats.pay(chats.people.other, own)).state is PaymentState.PAID
 
 
-async def test_an_empty_shop_says_so_and_names_the_subscriptions_that_it_leaves_out(sqlite_database: Database) -> None:
-    catalog = parse_catalog(
-        '[plans.auto]\ntitle = "T"\ndescription = "D"\nstars = 1\nsubscription = true', "the test's catalog"
+@pytest.mark.criterion("L1", "N3")
+async def test_a_subscription_is_offered_by_a_link_for_this_buyer(chats: Chats) -> None:
+    buyer = chats.people.buyer
+    offered = await chats.answer(buyer, "/buy auto")
+    assert offered.text() == (
+        "Premium, renewed monthly\nRenews every 30 days\n\n"
+        "150 ⭐ every 30 days. Telegram takes them by itself until you cancel, which you can do at any time: /status"
     )
-    lines: list[str] = []
-    sink = logger.add(lines.append, level="WARNING", format="{message}")
+    [button] = offered.buttons()
+    assert button["text"] == "Subscribe · 150 ⭐"
+    offer = await chats.client.offer(button["url"])
+    assert (offer.invoice.title, offer.invoice.total_amount) == ("Premium, renewed monthly", 150)
+    assert offer.invoice.subscription_period_seconds == 2_592_000
+    order = chats.signer.read(offer.invoice.payload).order
+    assert order is not None
+    assert (order.plan, order.subscription, order.days, order.buyer_telegram_id) == ("auto", True, None, buyer.id)
+    shown = await chats.answer(buyer, "/buy")
+    press = await chats.press(buyer, shown, text="Premium, renewed monthly · 150 ⭐")
+    assert (press.text, press.show_alert) == ("", False)
+    [again] = await chats.said(buyer.id, after=shown.message_id)
+    assert again.buttons()[0]["url"] != button["url"], "each link has a payload of its own"
+
+
+async def test_a_subscription_under_a_running_one_is_not_offered(chats: Chats) -> None:
+    subscriber = Subscriber(chats, chats.people.buyer)
+    shown = await chats.answer(chats.people.buyer, "/buy")
+    await subscriber.subscribe()
+    press = await chats.press(chats.people.buyer, shown, text="Premium, renewed monthly · 150 ⭐")
+    assert press.show_alert
+    assert press.text == "A subscription of yours opens this already. Send /status to see it."
+
+
+async def test_an_empty_shop_says_so(sqlite_database: Database) -> None:
+    catalog = parse_catalog(
+        '[plans.old]\ntitle = "T"\ndescription = "D"\nstars = 1\nretired = true', "the test's catalog"
+    )
     async with running_chats(sqlite_database, catalog) as chats:
-        logger.remove(sink)
-        for text in ("/buy", "/buy auto"):
+        for text in ("/buy", "/buy old"):
             told = await chats.answer(chats.people.buyer, text)
             assert told.text() == "Nothing is on sale right now. What you have bought stays yours: /status"
-    assert lines == ["subscriptions are not sold yet, /buy leaves them out: auto\n"]

@@ -1,0 +1,125 @@
+"""The loop over subscriptions: settles what Telegram told of them, does what is wanted, sees what time has changed."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+from loguru import logger
+from sqlalchemy import Select, or_, select, update
+
+from db.clock import Clock
+from db.engine import Database
+from db.errors import is_away, is_held_up
+from db.tables import Subscription, SubscriptionChange, User
+from entitlements.service import lock_users
+from payments.incoming import SubscriptionFact
+from payments.ledger.reading import Gate
+from payments.loop import DueLoop
+from payments.reminders import Reminders
+from payments.subscriptions import changes
+from payments.subscriptions.book import SubscriptionBook
+from payments.subscriptions.editor import RenewalEditor
+
+BATCH_MAX: Final = 50
+HELD_SECONDS: Final = 60
+HELD_MAX: Final = 1_000
+
+
+class SubscriptionKeeper:
+    """Does what is due for subscriptions, each piece in a transaction of its own."""
+
+    def __init__(
+        self,
+        database: Database,
+        book: SubscriptionBook,
+        editor: RenewalEditor,
+        reminders: Reminders,
+        clock: Clock,
+        on_progress: Callable[[], None],
+    ) -> None:
+        """Prepare the loop; `on_progress` is called whenever notices may have become due."""
+        self._database = database
+        self._book = book
+        self._editor = editor
+        self._reminders = reminders
+        self._clock = clock
+        self._on_progress = on_progress
+        self._gate = Gate()
+        # What failed by a bug or behind a lock, and is left alone until then.
+        self._held: dict[str, datetime] = {}
+        self.terms = book.terms
+        self.loop = DueLoop("subscriptions", self.work_once)
+
+    async def settle(self, fact: SubscriptionFact) -> None:
+        """Settle what an update has told and what is on record; unless the ledger is to be passed over first."""
+        async with self._database.reading() as session:
+            is_open = await self._gate.is_open(session)
+            user_id = await session.scalar(select(User.id).where(User.telegram_id == fact.person.telegram_id))
+        if is_open and user_id is not None:
+            await self._settle_changes(user_id, fact.payload)
+            self._on_progress()
+
+    async def work_once(self) -> int:
+        """Do what is due now, at most 50 of each kind; return how much there was.
+
+        Raises SQLAlchemy's errors when the database is away.
+        """
+        now = self._clock()
+        self._held = {key: until for key, until in self._held.items() if until > now}
+        async with self._database.reading() as session:
+            if not await self._gate.is_open(session):
+                return 0
+            told = await changes.unsettled(session, BATCH_MAX)
+            to_check = [(row.user_id, row.payload) for row in await session.scalars(_to_check(now))]
+            wanted = (await session.scalars(_wanted(now))).all()
+        found = 0
+        for user_id, payload in dict.fromkeys([*told, *to_check]):
+            found += await self._try(f"{user_id} {payload}", partial(self._settle_changes, user_id, payload))
+        for subscription_id in wanted:
+            found += await self._try(subscription_id, partial(self._editor.bring_about, subscription_id))
+        await self._reminders.withdraw()
+        found += await self._reminders.remind_once()
+        if found:
+            self._on_progress()
+        return found
+
+    async def _try(self, key: str, work: Callable[[], Awaitable[None]]) -> bool:
+        """Do one piece; False: it is left alone. One that fails must not hold up the others, nor end the loop."""
+        if key in self._held or self.loop.is_stopping:
+            return False
+        try:
+            await work()
+        except Exception as error:
+            if is_away(error) and not is_held_up(error):
+                raise
+            logger.bind(subscription=key).opt(exception=None if is_held_up(error) else error).error(
+                "a subscription is left alone for {} s: {}", HELD_SECONDS, type(error).__name__
+            )
+            if len(self._held) < HELD_MAX:
+                self._held[key] = self._clock() + timedelta(seconds=HELD_SECONDS)
+        return True
+
+    async def _settle_changes(self, user_id: str, payload: str) -> None:
+        """Bring a user's subscriptions on one payload up to date, by all that is told and by the time."""
+        async with self._database.transaction() as session:
+            [user] = await lock_users(session, User.id == user_id)
+            await self._book.follow(session, user, payload)
+            settled = update(SubscriptionChange).where(
+                SubscriptionChange.user_id == user_id,
+                SubscriptionChange.payload == payload,
+                SubscriptionChange.settled_at.is_(None),
+            )
+            await session.execute(settled.values(settled_at=self._clock()))
+
+
+def _to_check(now: datetime) -> Select[Subscription]:
+    """Select those of which time alone has changed something, the longest due first."""
+    return select(Subscription).where(Subscription.check_at <= now).order_by(Subscription.check_at).limit(BATCH_MAX)
+
+
+def _wanted(now: datetime) -> Select[str]:
+    """Select the ids of those whose renewal is to be another and that nobody is at, the longest due first."""
+    is_free = or_(Subscription.claimed_until.is_(None), Subscription.claimed_until <= now)
+    due = select(Subscription.id).where(Subscription.due_at <= now, is_free)
+    return due.order_by(Subscription.due_at).limit(BATCH_MAX)

@@ -1,0 +1,44 @@
+"""A user's subscriptions, to be seen and to be changed by the subscriber."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.tables import Renewal, Subscription, SubscriptionState, User
+from entitlements.service import lock_users
+from payments.subscriptions.wanted import Because, want
+
+RENEWING: Final = frozenset({SubscriptionState.ACTIVE, SubscriptionState.FAILED})
+"""The states in which Telegram may take the next price."""
+
+
+async def of_user(session: AsyncSession, user_id: str) -> Sequence[Subscription]:
+    """Return those that have not ended, the oldest first, but for those that never opened anything and are ending."""
+    query = select(Subscription).where(
+        Subscription.user_id == user_id,
+        Subscription.state != SubscriptionState.ENDED,
+        or_(Subscription.paid_until.is_not(None), Subscription.renewal_wanted.is_(None)),
+    )
+    return (await session.scalars(query.order_by(Subscription.first_charge_id))).all()
+
+
+async def find(session: AsyncSession, subscription_id: str, telegram_id: int) -> Subscription | None:
+    """Return a subscription of the user with this Telegram id; None: it is not theirs, or there is none."""
+    query = select(Subscription).join(User, User.id == Subscription.user_id)
+    return await session.scalar(query.where(Subscription.id == subscription_id, User.telegram_id == telegram_id))
+
+
+async def ask(
+    session: AsyncSession, subscription_id: str, telegram_id: int, renewal: Renewal, now: datetime
+) -> Subscription | None:
+    """Put on record what a subscriber wants of the renewal; None: it is not theirs, or it is no longer to be had."""
+    await lock_users(session, User.telegram_id == telegram_id)
+    row = await find(session, subscription_id, telegram_id)
+    asked_of = RENEWING if renewal is Renewal.CANCELED else {SubscriptionState.CANCELED}
+    if row is None or row.state not in asked_of:
+        return None
+    want(row, renewal, Because.BUYER, now)
+    return row

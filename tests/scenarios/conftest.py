@@ -1,0 +1,3 @@
+from tests.bot.handlers.conftest import chats
+
+__all__ = ["chats"]
