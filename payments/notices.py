@@ -69,6 +69,8 @@ class Notice(enum.StrEnum):
     """Admins: `reason` (how it ended), `buyer`."""
     REFUND_FAILED = "refund_failed"
     """Admins: `buyer`; the buyer's bank sent a refund back to the seller."""
+    UNRECORDED = "unrecorded"
+    """Admins: `reason`, `buyer`; what Stripe tells of a charge and the audit table would not take."""
     QUARANTINED = "quarantined"
     """Admins: `reason`, `retry_id`; an update that bears money and could not be recorded (no `charge_id`)."""
     LEDGER = "ledger"

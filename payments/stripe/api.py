@@ -5,14 +5,16 @@ wrong is one of the channel's errors (payments/errors.py). Nothing here tries ag
 """
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final, TypeVar
 
 import aiohttp
 import stripe
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from loguru import logger
+from pydantic import AliasPath, Field, StringConstraints, ValidationError
 
 from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError, UnreadableMoneyError
+from payments.narrow import Narrow, Seconds, moment
 from payments.payload import AMOUNT_MAX
 
 CALL_SECONDS: Final = 15
@@ -25,30 +27,25 @@ PAUSE_SECONDS: Final = 5
 ROW_KEY: Final = "starledger_refund"
 """The metadata of a refund of ours: the `event_id` of its row."""
 
-_SECONDS_MAX: Final = 253_402_300_799
 _Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,255}$")]
 _Amount = Annotated[int, Field(gt=0, le=AMOUNT_MAX)]
 _Currency = Annotated[str, StringConstraints(pattern="^[a-z]{3}$")]
 
 
-class _Narrow(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-
-
-class _Told(_Narrow):
+class _Told(Narrow):
     id: _Id
     charge: _Id
     amount: _Amount
     currency: _Currency
-    created: Annotated[int, Field(ge=0, le=_SECONDS_MAX)]
+    created: Seconds
 
     @property
     def happened_at(self) -> datetime:
         """When Stripe made it."""
-        return datetime.fromtimestamp(self.created, UTC)
+        return moment(self.created)
 
 
-_T = TypeVar("_T", bound=_Narrow)
+_T = TypeVar("_T", bound=Narrow)
 
 
 class Refund(_Told):
@@ -76,12 +73,12 @@ class Dispute(_Told):
         return self.status == "lost"
 
 
-class Event(_Narrow):
+class Event(Narrow):
     """A notice of Stripe's that something has happened to a charge, not what: that is asked of the object itself."""
 
     id: _Id
     type: str
-    created: int
+    created: Seconds
     object_id: _Id = Field(validation_alias=AliasPath("data", "object", "id"))
     object_charge_id: _Id | None = Field(default=None, validation_alias=AliasPath("data", "object", "charge"))
 
@@ -136,7 +133,7 @@ class StripeApi:
         if since is not None:
             wanted["created"] = {"gte": since}
         async for page in self._pages("/v1/events", wanted, EVENT_PAGES_MAX):
-            yield [_read(Event, each) for each in page]
+            yield [event for event in map(_event, page) if event is not None]
 
     async def _pages(self, path: str, wanted: dict[str, Any], pages_max: int) -> AsyncIterator[list[dict[str, Any]]]:
         after: dict[str, str] = {}
@@ -178,6 +175,15 @@ def _read(model: type[_T], said: object) -> _T:
     except ValidationError as error:
         wrong = ", ".join(sorted({".".join(map(str, each["loc"])) for each in error.errors()}))
         raise UnreadableMoneyError(f"Stripe's {model.__name__.lower()} cannot be read: {wrong}") from None
+
+
+def _event(said: object) -> Event | None:
+    try:
+        return _read(Event, said)
+    except UnreadableMoneyError as error:
+        # It is passed over: one odd event must not hide the others.
+        logger.error("{}", error)
+        return None
 
 
 def _retry_after_seconds(error: stripe.RateLimitError) -> float:

@@ -36,6 +36,7 @@ ABOUT_A_BUYER: Final = (
     Notice.DISPUTED,
     Notice.DISPUTE_CLOSED,
     Notice.REFUND_FAILED,
+    Notice.UNRECORDED,
 )
 ABOUT_ONES_OWN: Final = (Notice.WAITING, Notice.PARTLY_REFUNDED, Notice.CHARGED_BACK)
 

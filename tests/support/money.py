@@ -21,6 +21,7 @@ CATALOG: Final = parse_catalog(
     entitlement = "premium"
     stars = 200
     days = 30
+    prices = { USD = 499, JPY = 700 }
 
     [plans.bundle]
     title = "Premium and archive"

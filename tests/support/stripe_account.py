@@ -5,7 +5,7 @@ it by events, newest first. `faults` spoil the next calls. What a person does in
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -46,7 +46,7 @@ class StripeAccount:
     objects: dict[str, Json] = field(default_factory=dict)
     events: list[Json] = field(default_factory=list)
     faults: deque[Fault] = field(default_factory=deque)
-    calls: list[tuple[str, str]] = field(default_factory=list)
+    queries: list[Mapping[str, str]] = field(default_factory=list)
     _kept: dict[str, tuple[str, Answer]] = field(default_factory=dict)
 
     def charge(self, amount: int = 499, currency: str = "usd", charge_id: str | None = None) -> str:
@@ -120,7 +120,7 @@ class StripeAccount:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a call as Stripe does, or as the next fault says."""
-        self.calls.append((request.method, request.path))
+        self.queries.append(request.query)
         if request.headers.get("Authorization") != f"Bearer {self.key}":
             return web.json_response(
                 _error(f"Invalid API Key provided: {self.key[:8]}***", "invalid_api_key"), status=401

@@ -1,6 +1,5 @@
 """The calls to Stripe, against our own strict account and against localstripe."""
 
-from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
@@ -10,22 +9,9 @@ from payments.stripe import api as stripe_api
 from payments.stripe.api import StripeApi
 from tests.support.clock import START, FakeClock
 from tests.support.localstripe import LocalStripe
-from tests.support.stripe_account import KEY, Fault, StripeAccount, running_stripe_account
+from tests.support.stripe_account import KEY, Fault, StripeAccount
 
 ROW: Final = "refund:stripe:ch_1"
-
-
-@pytest.fixture
-async def account(clock: FakeClock) -> AsyncIterator[StripeAccount]:
-    async with running_stripe_account(clock) as account:
-        yield account
-
-
-@pytest.fixture
-async def api(account: StripeAccount) -> AsyncIterator[StripeApi]:
-    api = StripeApi(KEY, account.url)
-    yield api
-    await api.close()
 
 
 async def test_a_refund_says_whose_row_it_is(account: StripeAccount, api: StripeApi) -> None:

@@ -1,0 +1,209 @@
+"""Reads Stripe's events by polling: refunds and disputes that were made there take effect here.
+
+An event says that something has happened to a charge, and what is asked of the charge itself; so the order in which
+events come, and how often, does not matter. Stripe keeps them for 30 days (Stripe API, list all events). Each reading
+goes back by a day more than the last one reached: the update that tells of a charge may come so late, and until then
+its events are a stranger's. Events of charges that are not ours (the same account sells elsewhere) are counted.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from loguru import logger
+from sqlalchemy import select
+
+from db.clock import Clock
+from db.engine import Database
+from db.errors import is_away
+from db.insert import insert_into
+from db.tables import ORIGIN, StripeEvent, StripeReading, User
+from payments import events
+from payments.errors import ChannelError, ChannelPauseError, UnrecordableError
+from payments.incoming import Person
+from payments.methods import CARDS
+from payments.narrow import moment
+from payments.notices import Notice, money_facts, owe
+from payments.stripe.api import Dispute, Event, Refund, StripeApi
+from payments.stripe.facts import dispute_fact, refund_facts
+
+REFUNDED: Final = "charge.refunded"
+REFUND_FAILED: Final = "refund.failed"
+DISPUTE_OPENED: Final = "charge.dispute.created"
+DISPUTE_CLOSED: Final = "charge.dispute.closed"
+EVENT_TYPES: Final = (REFUNDED, REFUND_FAILED, DISPUTE_OPENED, DISPUTE_CLOSED)
+
+POLL_SECONDS: Final = 60
+OVERLAP_SECONDS: Final = 25 * 3600
+"""Telegram keeps an update for 24 hours (Bot API, getting updates)."""
+KEPT_DAYS: Final = 30
+
+
+class StripeWatch:
+    """The loop over Stripe's events."""
+
+    def __init__(
+        self,
+        database: Database,
+        api: StripeApi,
+        clock: Clock,
+        alert_chat_ids: Sequence[int],
+        on_recorded: Callable[[], None],
+    ) -> None:
+        """Prepare; `on_recorded` is called when something was put on record that is to be settled or told."""
+        self._database = database
+        self._api = api
+        self._clock = clock
+        self._alert_chat_ids = tuple(alert_chat_ids)
+        self._on_recorded = on_recorded
+        # By id, when each was made: those of our charges that are dealt with, as far back as a reading goes.
+        self._done: dict[str, int] = {}
+        self._is_away = False
+
+    async def run(self) -> None:
+        """Read again and again. An outage is logged once, and once when it is over; a bug ends the loop."""
+        while True:
+            pause_seconds: float = POLL_SECONDS
+            try:
+                await self.read_once()
+            except ChannelPauseError as error:
+                pause_seconds = max(pause_seconds, error.seconds)
+            except Exception as error:
+                if not isinstance(error, ChannelError) and not is_away(error):
+                    raise
+                if not self._is_away:
+                    logger.error("Stripe's events cannot be read, trying on: {}", error)
+                self._is_away = True
+            else:
+                if self._is_away:
+                    logger.info("Stripe's events are read again")
+                self._is_away = False
+            await asyncio.sleep(pause_seconds)
+
+    async def read_once(self) -> None:
+        """Read what is new, put it on record, and note how far it went.
+
+        Raises ChannelError when Stripe is away or refuses, and SQLAlchemy's errors when the database is away.
+        """
+        async with self._database.reading() as session:
+            reading = await session.scalar(select(StripeReading))
+        before = reading.newest if reading is not None else None
+        self._warn_of_a_gap(reading)
+        since = None if before is None else before - OVERLAP_SECONDS
+        newest, foreign = before, 0
+        for event_type in EVENT_TYPES:
+            async for page in self._api.events(event_type, since):
+                new_foreign = await self._take(page)
+                foreign += sum(1 for event in new_foreign if before is None or event.created > before)
+                newest = max([event.created for event in page], default=newest if newest is not None else 0)
+        self._done = {event_id: made for event_id, made in self._done.items() if since is None or made >= since}
+        await self._note(newest, foreign)
+
+    def _warn_of_a_gap(self, reading: StripeReading | None) -> None:
+        read_at = reading.read_at if reading is not None else None
+        if read_at is not None and self._clock() - read_at > timedelta(days=KEPT_DAYS):
+            logger.error("Stripe's events were last read on {:%d %B %Y}; look for refunds since then there", read_at)
+
+    async def _note(self, newest: int | None, foreign: int) -> None:
+        async with self._database.transaction() as session:
+            insert = insert_into(session, StripeReading).on_conflict_do_nothing(index_elements=["id"])
+            await session.execute(insert, {"id": 1})
+            reading = (await session.scalars(select(StripeReading).with_for_update())).one()
+            reading.newest = max(filter(None, (reading.newest, newest)), default=None)
+            reading.foreign_count += foreign
+            reading.read_at = self._clock()
+        if foreign:
+            logger.info("{} events of Stripe are about charges that are not ours", foreign)
+
+    async def _take(self, page: Sequence[Event]) -> list[Event]:
+        """Deal with the events of our charges; return the others."""
+        fresh = [event for event in page if event.id not in self._done]
+        ours = await self._our_charges({event.charge_id for event in fresh})
+        asked: set[str] = set()
+        for event in fresh:
+            if event.charge_id not in ours:
+                continue
+            charge, user = ours[event.charge_id]
+            bound = logger.bind(charge_id=charge.event_id, user_id=user.id, stripe_event=event.id)
+            try:
+                if event.type != REFUNDED:
+                    await self._take_one(event, charge, user)
+                elif event.charge_id not in asked:
+                    await self._take_refunds(event.charge_id, charge, user)
+                    asked.add(event.charge_id)
+            except UnrecordableError as error:
+                bound.error("an event of Stripe's cannot be recorded, look at the charge there: {}", error)
+                await self._tell(Notice.UNRECORDED, event, charge, user, str(error))
+            else:
+                bound.info("an event of Stripe's was taken: {}", event.type)
+            self._done[event.id] = event.created
+        return [event for event in fresh if event.charge_id not in ours]
+
+    async def _our_charges(self, charge_ids: set[str]) -> dict[str, tuple[StripeEvent, User]]:
+        if not charge_ids:
+            return {}
+        query = (
+            select(StripeEvent, User)
+            .join(User, User.id == StripeEvent.customer_id)
+            .where(StripeEvent.event_id.in_(map(CARDS.event_id, charge_ids)))
+            .where(StripeEvent.origin == ORIGIN, StripeEvent.payment_method == CARDS.name)
+        )
+        async with self._database.reading() as session:
+            found = (await session.execute(query)).all()
+        return {CARDS.provider_charge_id(charge.event_id): (charge, user) for charge, user in found}
+
+    async def _take_refunds(self, charge_id: str, charge: StripeEvent, user: User) -> None:
+        refunds = await self._api.refunds(charge_id)
+        async with self._database.transaction() as session:
+            await events.lock(session, charge.event_id)
+            known = await events.refunds_of(session, charge.event_id)
+            facts = refund_facts(charge, _person(user), known, refunds)
+            if facts:
+                await events.record(session, facts, self._clock())
+        self._on_recorded()
+
+    async def _take_one(self, event: Event, charge: StripeEvent, user: User) -> None:
+        """Deal with what concerns one object alone: a refund that came back, a dispute."""
+        if event.type == REFUND_FAILED:
+            for refund in await self._api.refunds(event.charge_id):
+                if refund.id == event.object_id and not refund.is_through:
+                    await self._tell(Notice.REFUND_FAILED, refund, charge, user)
+            return
+        dispute = await self._api.dispute(event.object_id)
+        if event.type == DISPUTE_OPENED:
+            await self._tell(Notice.DISPUTED, dispute, charge, user, dispute.reason)
+        elif dispute.is_lost:
+            await self._take_dispute(dispute, charge, user, moment(event.created))
+        else:
+            await self._tell(Notice.DISPUTE_CLOSED, dispute, charge, user, dispute.status)
+
+    async def _take_dispute(self, dispute: Dispute, charge: StripeEvent, user: User, closed_at: datetime) -> None:
+        fact = dispute_fact(charge, _person(user), dispute, closed_at)
+        async with self._database.transaction() as session:
+            await events.record(session, [fact], self._clock())
+        self._on_recorded()
+
+    async def _tell(
+        self,
+        notice: Notice,
+        about: Refund | Dispute | Event,
+        charge: StripeEvent,
+        user: User,
+        reason: str | None = None,
+    ) -> None:
+        facts: dict[str, Any] = money_facts(charge) | {"buyer": user.telegram_id, "reason": reason}
+        if not isinstance(about, Event):
+            facts |= {"amount": about.amount, "currency": about.currency.upper()}
+        async with self._database.transaction() as session:
+            for chat_id in self._alert_chat_ids:
+                # An event that comes twice is told once: by the object that it is about.
+                key = f"stripe:{about.id}"
+                await owe(session, notice, event_id=key, chat_id=chat_id, facts=facts, now=self._clock())
+        self._on_recorded()
+
+
+def _person(user: User) -> Person:
+    if user.telegram_id is None:
+        raise ValueError(f"the user {user.id} of a charge of ours has no Telegram id")
+    return Person(user.telegram_id)

@@ -1,0 +1,310 @@
+"""What happens at Stripe takes effect here: refunds, parts of them, disputes; in any order, and however often told."""
+
+from datetime import timedelta
+from itertools import permutations
+from typing import Final
+
+import pytest
+from sqlalchemy import select
+
+from db.tables import EntitlementGrant, EventStatus, Outcome, StripeEvent, StripeReading
+from payments import events
+from payments.errors import RefundRefusal, RefundRefusedError
+from payments.history import State, read_page
+from payments.notices import Notice
+from payments.stripe.watch import OVERLAP_SECONDS, StripeWatch
+from payments.worker import Worker
+from tests.support.cards import card_charge
+from tests.support.clock import START
+from tests.support.desk import Desk, counts, dump
+from tests.support.logs import logged
+from tests.support.money import ADMIN_CHAT_ID, BUYER
+from tests.support.rows import add_other_services_event
+from tests.support.stripe_account import Fault, StripeAccount
+
+BUYER_CHAT: Final = BUYER.telegram_id
+
+
+async def sell(desk: Desk, account: StripeAccount) -> str:
+    """Sell a month by card; return Stripe's charge id."""
+    charge_id = account.charge(499)
+    await desk.take(card_charge(charge_id))
+    await desk.deliver()
+    return charge_id
+
+
+async def read(watch: StripeWatch, worker: Worker) -> None:
+    """Read Stripe's events, and let the worker do what has become due."""
+    await watch.read_once()
+    while await worker.work_once():
+        pass
+
+
+async def told(desk: Desk) -> list[tuple[Notice, int]]:
+    """Return what is due to be told."""
+    return [(notice, chat_id) for notice, chat_id, _ in await desk.due_notices()]
+
+
+@pytest.mark.criterion("R1", "R4", "R5")
+async def test_a_refund_in_the_dashboard_ends_the_access(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    charge_id = await sell(desk, account)
+    desk.clock.advance(days=3)
+    account.give_back(charge_id)
+    await read(watch, worker)
+    refund = await desk.event(f"refund:stripe:{charge_id}")
+    assert (refund.event_type, refund.payment_method, refund.requested_by) == ("stripe.refunded", "stripe", "stripe")
+    assert (refund.amount_cents, refund.currency, refund.outcome) == (499, "USD", Outcome.REFUNDED)
+    assert refund.webhook_timestamp == START + timedelta(days=3)
+    assert not await desk.holds()
+    assert await told(desk) == [(Notice.REFUNDED, BUYER_CHAT), (Notice.REFUNDED_OUTSIDE, ADMIN_CHAT_ID)]
+
+
+async def test_parts_are_recorded_each_and_end_the_access_when_they_add_up(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    charge_id = await sell(desk, account)
+    first = account.give_back(charge_id, 100)
+    await read(watch, worker)
+    part = await desk.event(f"refund:stripe:{charge_id}:{first}")
+    assert (part.amount_cents, part.outcome, part.refund_of) == (100, Outcome.REFUNDED, f"stripe:{charge_id}")
+    assert await desk.holds()
+    assert await told(desk) == [(Notice.PARTLY_REFUNDED, BUYER_CHAT), (Notice.PARTLY_REFUNDED_OUTSIDE, ADMIN_CHAT_ID)]
+    await desk.deliver()
+    desk.clock.advance(days=1)
+    second = account.give_back(charge_id)
+    await read(watch, worker)
+    assert (await desk.event(f"refund:stripe:{charge_id}:{second}")).amount_cents == 399
+    assert not await desk.holds()
+    assert await told(desk) == [(Notice.REFUNDED, BUYER_CHAT), (Notice.REFUNDED_OUTSIDE, ADMIN_CHAT_ID)]
+    async with desk.database.reading() as session:
+        entries = (await read_page(session, await desk.user_id())).entries
+    assert [entry.state for entry in entries] == [State.DONE, State.DONE, State.GIVEN_BACK]
+
+
+@pytest.mark.criterion("R8")
+async def test_events_twice_and_out_of_order_change_nothing(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    charge_id = await sell(desk, account)
+    account.give_back(charge_id, 100)
+    desk.clock.advance(days=1)
+    account.give_back(charge_id)
+    account.events.reverse()
+    await read(watch, worker)
+    async with desk.database.reading() as session:
+        before = await dump(session)
+    for each in list(account.events):
+        account.tell(each["type"], each["data"]["object"])
+    await read(StripeWatch(desk.database, watch._api, desk.clock, [ADMIN_CHAT_ID], lambda: None), worker)
+    async with desk.database.reading() as session:
+        assert await dump(session) == before
+
+
+async def test_settled_in_any_order_the_parts_end_the_access_at_the_same_time(
+    desk: Desk, account: StripeAccount, watch: StripeWatch
+) -> None:
+    for order in permutations(range(3)):
+        charge_id = await sell(desk, account)
+        parts = []
+        for amount in (100, 200, None):
+            desk.clock.advance(hours=1)
+            parts.append(account.give_back(charge_id, amount))
+        ended_at = desk.clock()
+        desk.clock.advance(hours=1)
+        await watch.read_once()
+        for index in order:
+            await desk.settle(f"refund:stripe:{charge_id}:{parts[index]}")
+        grants = select(EntitlementGrant.revoked_at).where(EntitlementGrant.source == f"stripe:{charge_id}")
+        async with desk.database.reading() as session:
+            assert (await session.scalars(grants)).all() == [ended_at]
+
+
+async def test_events_of_charges_that_are_not_ours_are_counted_and_not_recorded(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    await sell(desk, account)
+    before = await counts(desk.database)
+    for _ in range(2):
+        desk.clock.advance(hours=1)
+        account.give_back(account.charge(100))
+        account.open_dispute(account.charge(100))
+        await read(watch, worker)
+    async with desk.database.reading() as session:
+        assert (await session.scalars(select(StripeReading.foreign_count))).one() == 4
+    assert await counts(desk.database) == before | {"stripe_reading": 1}
+
+
+async def test_a_refund_that_was_read_before_its_charge_came_is_found_when_it_has(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    charge_id = account.charge(499)
+    account.give_back(charge_id)
+    await read(watch, worker)
+    desk.clock.advance(hours=23)
+    account.give_back(account.charge(1))
+    await read(watch, worker)
+    await desk.take(card_charge(charge_id))
+    assert await desk.holds()
+    await read(watch, worker)
+    assert not await desk.holds()
+
+
+async def test_a_reading_goes_on_where_the_last_one_ended(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    await sell(desk, account)
+    account.give_back(account.charge(1))
+    await read(watch, worker)
+    async with desk.database.reading() as session:
+        assert (await session.scalars(select(StripeReading.newest))).one() == START.timestamp()
+    account.queries.clear()
+    await read(watch, worker)
+    assert {query["created[gte]"] for query in account.queries} == {str(int(START.timestamp()) - OVERLAP_SECONDS)}
+
+
+async def test_a_dispute_is_told_when_it_is_opened_and_ends_the_access_when_it_is_lost(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    charge_id = await sell(desk, account)
+    dispute_id = account.open_dispute(charge_id)
+    await read(watch, worker)
+    assert await desk.holds()
+    ((notice, chat_id, facts),) = await desk.notices(f"stripe:{dispute_id}")
+    assert (notice, chat_id) == (Notice.DISPUTED, ADMIN_CHAT_ID)
+    assert (facts["reason"], facts["amount"], facts["currency"]) == ("fraudulent", 499, "USD")
+    await desk.deliver()
+    account.close_dispute(dispute_id, "lost")
+    await read(watch, worker)
+    taken = await desk.event(f"refund:stripe:{charge_id}:{dispute_id}")
+    assert (taken.event_type, taken.reason) == ("stripe.dispute_lost", "dispute lost: fraudulent")
+    assert not await desk.holds()
+    assert await told(desk) == [(Notice.CHARGED_BACK, BUYER_CHAT), (Notice.REFUNDED_OUTSIDE, ADMIN_CHAT_ID)]
+
+
+async def test_a_dispute_that_is_won_leaves_the_access_and_is_told(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    charge_id = await sell(desk, account)
+    dispute_id = account.open_dispute(charge_id)
+    account.close_dispute(dispute_id, "won")
+    await read(watch, worker)
+    assert [notice for notice, _ in await told(desk)] == [Notice.DISPUTED, Notice.DISPUTE_CLOSED]
+    assert await desk.holds()
+
+
+async def test_a_refund_that_comes_back_to_the_seller_is_told(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    charge_id = await sell(desk, account)
+    refund_id = account.give_back(charge_id)
+    await read(watch, worker)
+    account.fail_refund(refund_id)
+    await read(watch, worker)
+    assert [notice for notice, _, _ in await desk.notices(f"stripe:{refund_id}")] == [Notice.REFUND_FAILED]
+
+
+async def test_what_is_asked_here_after_a_part_is_the_rest(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    charge_id = await sell(desk, account)
+    account.give_back(charge_id, 100)
+    await read(watch, worker)
+    asked = await desk.ask_refund(f"stripe:{charge_id}")
+    assert asked.amount_cents == 399
+    await read(watch, worker)
+    assert account.refunded(charge_id) == 499
+    assert not await desk.holds()
+    assert sorted(row.amount_cents for row in await refunds(desk, charge_id)) == [100, 399]
+    with pytest.raises(RefundRefusedError, match=RefundRefusal.ALREADY_REFUNDED):
+        await desk.ask_refund(f"stripe:{charge_id}")
+
+
+async def test_what_was_asked_here_and_made_in_the_dashboard_meanwhile_is_one_refund(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    charge_id = await sell(desk, account)
+    account.give_back(charge_id, 100)
+    await read(watch, worker)
+    await desk.ask_refund(f"stripe:{charge_id}")
+    account.give_back(charge_id)
+    for _ in range(2):
+        await read(watch, worker)
+        watch._done.clear()
+    assert sorted((row.amount_cents, row.status) for row in await refunds(desk, charge_id)) == [
+        (100, EventStatus.PROCESSED),
+        (399, EventStatus.PROCESSED),
+    ]
+
+
+@pytest.mark.criterion("R8")
+async def test_given_back_in_parts_there_is_nothing_left_to_ask_for(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    charge_id = await sell(desk, account)
+    account.give_back(charge_id, 100)
+    account.give_back(charge_id)
+    await read(watch, worker)
+    with pytest.raises(RefundRefusedError, match=RefundRefusal.ALREADY_REFUNDED):
+        await desk.ask_refund(f"stripe:{charge_id}")
+
+
+@pytest.mark.criterion("I5")
+async def test_a_row_of_another_service_is_never_touched(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    await sell(desk, account)
+    theirs = account.charge(499)
+    async with desk.database.transaction() as session:
+        await add_other_services_event(session, f"stripe:{theirs}", await desk.user_id())
+    before = await desk.event(f"stripe:{theirs}")
+    account.give_back(theirs)
+    await read(watch, worker)
+    after = await desk.event(f"stripe:{theirs}")
+    assert [getattr(after, column.key) for column in StripeEvent.__table__.columns] == [
+        getattr(before, column.key) for column in StripeEvent.__table__.columns
+    ]
+    assert await refunds(desk, theirs) == []
+    assert await desk.holds()
+
+
+async def test_what_cannot_be_recorded_is_told_and_holds_up_nothing_else(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    odd, plain = await sell(desk, account), await sell(desk, account)
+    account.give_back(odd, currency="dollars")
+    account.give_back(plain)
+    await read(watch, worker)
+    assert (await desk.event(f"refund:stripe:{plain}")).outcome == Outcome.REFUNDED
+    assert (Notice.UNRECORDED, ADMIN_CHAT_ID) in await told(desk)
+
+
+async def test_an_outage_is_said_once_and_its_end_once(
+    account: StripeAccount, watch: StripeWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.faults.extend([Fault.BROKEN, Fault.BROKEN])
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 4:
+            raise _EndOfTestError
+
+    monkeypatch.setattr("payments.stripe.watch.asyncio.sleep", sleep)
+    with logged() as records, pytest.raises(_EndOfTestError):
+        await watch.run()
+    assert [record["message"] for record in records] == [
+        "Stripe's events cannot be read, trying on: APIError: HTTP 500",
+        "Stripe's events are read again",
+    ]
+
+
+class _EndOfTestError(Exception):
+    pass
+
+
+async def refunds(desk: Desk, charge_id: str) -> list[StripeEvent]:
+    """Return the refund rows of a charge, by time."""
+    async with desk.database.reading() as session:
+        return list(await events.refunds_of(session, f"stripe:{charge_id}"))
