@@ -9,6 +9,7 @@ import asyncio
 import fcntl
 from pathlib import Path
 from typing import Any, Final, Protocol
+from uuid import uuid4
 
 import asyncpg
 from loguru import logger
@@ -21,6 +22,13 @@ _DESK_LOCK: Final = 0x737461726C6501
 _TRY_SECONDS: Final = 1.0
 _CONNECT_SECONDS: Final = 3
 _ASK_SECONDS: Final = 2
+_PATIENCE_SECONDS: Final = 15.0
+"""As long as the server takes to give up a client that vanished."""
+_HOLDER: Final = """
+    SELECT pid, application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND datname = current_database()
+    AND (classid::bigint << 32 | objid::bigint) = $1
+"""
 
 
 class DeskLock(Protocol):
@@ -86,6 +94,12 @@ class _AdvisoryLock:
         self.is_standing_by = False
         # Two at once would open two connections, and one would find the lock taken by the other.
         self._asking = asyncio.Lock()
+        # The question that the held connection has not answered yet, and since when by the loop's time.
+        self._question: asyncio.Task[Any] | None = None
+        self._asked_at = 0.0
+        # Each connection has a name of its own: the server may take one that we gave up for alive, and it has the lock.
+        self._name = ""
+        self._ghost_name = ""
 
     async def acquire(self) -> None:
         try:
@@ -99,7 +113,7 @@ class _AdvisoryLock:
 
     async def ensure(self) -> None:
         async with self._asking:
-            if self._held and not self._connection.is_closed():
+            if self._held and await self._is_alive():
                 return
             if not await self._try():
                 raise AnotherDeskError("another desk has taken over this database")
@@ -108,26 +122,66 @@ class _AdvisoryLock:
     async def release(self) -> None:
         if self._connection is not None:
             connection, self._connection, self._held = self._connection, None, False
+            if self._question is not None:
+                # A question that hangs would keep the farewell waiting.
+                connection.terminate()
+                await asyncio.wait({self._question})
+                return
             try:
                 await connection.close(timeout=_ASK_SECONDS)
             except Exception as error:
                 if not is_away(error):
                     raise
 
+    async def _is_alive(self) -> bool:
+        """Ask the connection that holds the lock: one that is half open looks whole until something is said on it.
+
+        Raises TimeoutError while there is no answer; a server that only hangs still has the lock for us. After
+        _PATIENCE_SECONDS without one the connection is given up.
+        """
+        if self._question is None:
+            if self._connection.is_closed():
+                return False
+            self._question = asyncio.create_task(self._connection.fetchval("SELECT 1", timeout=_PATIENCE_SECONDS + 60))
+            self._asked_at = asyncio.get_running_loop().time()
+        question = self._question
+        # asyncio.wait_for would cancel it, and a cancelled query keeps its connection waiting for the server.
+        done, _ = await asyncio.wait({question}, timeout=_ASK_SECONDS)
+        if not done:
+            if asyncio.get_running_loop().time() - self._asked_at < _PATIENCE_SECONDS:
+                raise TimeoutError("the connection that holds the desk's lock does not answer")
+            self._connection.terminate()
+            await asyncio.wait({question})
+        self._question = None
+        return question.exception() is None
+
     async def _try(self) -> bool:
         self._held = False
         if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self._dsn,
-                timeout=_CONNECT_SECONDS,
-                command_timeout=_ASK_SECONDS,
-                server_settings={
-                    "application_name": "starledger lock",
-                    # A machine that vanished without a word frees the lock within 15 seconds.
-                    "tcp_keepalives_idle": "5",
-                    "tcp_keepalives_interval": "5",
-                    "tcp_keepalives_count": "2",
-                },
-            )
+            self._ghost_name, self._name = self._name, f"starledger lock {uuid4()}"
+            self._connection = await self._connect(self._name)
         self._held = bool(await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _DESK_LOCK))
+        if not self._held and self._ghost_name:
+            await self._lay_ghost(self._ghost_name)
         return self._held
+
+    async def _lay_ghost(self, name: str) -> None:
+        """End a connection of our own that still has the lock; raises TimeoutError, for the next try may have it."""
+        holder = await self._connection.fetchrow(_HOLDER, _DESK_LOCK)
+        if holder is not None and holder["application_name"] == name:
+            await self._connection.execute("SELECT pg_terminate_backend($1)", holder["pid"])
+            raise TimeoutError("the desk's lock is still with the connection that was given up")
+
+    async def _connect(self, name: str) -> Any:
+        return await asyncpg.connect(
+            self._dsn,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_ASK_SECONDS,
+            server_settings={
+                "application_name": name,
+                # A machine that vanished without a word frees the lock within 15 seconds.
+                "tcp_keepalives_idle": "5",
+                "tcp_keepalives_interval": "5",
+                "tcp_keepalives_count": "2",
+            },
+        )

@@ -1,15 +1,19 @@
 """One active desk for a database."""
 
 import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 import db.lock
-from db.errors import AnotherDeskError
+from db.errors import AnotherDeskError, is_away
 from db.lock import DeskLock, _AdvisoryLock, desk_lock
 from tests.support.document import run
-from tests.support.waiting import until
+from tests.support.waiting import WAIT_SECONDS, until
 
 HOLDERS = """
     SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
@@ -93,3 +97,69 @@ async def test_a_lock_that_nobody_took_meanwhile_is_taken_again(empty_postgresql
     await asyncio.gather(lock.ensure(), lock.ensure())
     assert len(await run(empty_postgresql_url, HOLDERS)) == 1
     await lock.release()
+
+
+@asynccontextmanager
+async def _hung(url: str) -> AsyncIterator[int]:
+    """Stop the server's process that holds the lock, as a machine that vanished looks from here; give its id."""
+    ((holder,),) = await run(url, HOLDERS)
+    assert isinstance(holder, int)
+    os.kill(holder, signal.SIGSTOP)
+    try:
+        yield holder
+    finally:
+        os.kill(holder, signal.SIGCONT)
+
+
+async def test_a_connection_that_does_not_answer_is_not_believed_and_a_server_that_only_hung_has_kept_the_lock(
+    empty_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db.lock, "_ASK_SECONDS", 0.05)
+    lock = desk_lock(empty_postgresql_url)
+    await lock.acquire()
+    async with _hung(empty_postgresql_url) as holder:
+        for _ in range(2):
+            with pytest.raises(TimeoutError) as raised:
+                await lock.ensure()
+            assert is_away(raised.value)
+    monkeypatch.setattr(db.lock, "_ASK_SECONDS", WAIT_SECONDS)
+    await lock.ensure()
+    assert await run(empty_postgresql_url, HOLDERS) == [(holder,)]
+    await lock.release()
+
+
+async def test_a_connection_that_never_answers_is_given_up_and_the_lock_taken_from_it(
+    empty_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = desk_lock(empty_postgresql_url)
+    await lock.acquire()
+    monkeypatch.setattr(db.lock, "_ASK_SECONDS", 0.5)
+    monkeypatch.setattr(db.lock, "_PATIENCE_SECONDS", 0.0)
+    async with _hung(empty_postgresql_url) as holder:
+        # Its own old connection has the lock, which is no other desk.
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await lock.ensure()
+    await until(lambda: _is_held(lock))
+    assert (holder,) not in await run(empty_postgresql_url, HOLDERS)
+    await lock.release()
+
+
+async def _is_held(lock: DeskLock) -> bool:
+    try:
+        await lock.ensure()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def test_a_desk_that_stops_while_its_server_hangs_does_not_wait_for_it(
+    empty_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db.lock, "_ASK_SECONDS", 0.05)
+    lock = desk_lock(empty_postgresql_url)
+    await lock.acquire()
+    async with _hung(empty_postgresql_url):
+        with pytest.raises(TimeoutError):
+            await lock.ensure()
+        await lock.release()
