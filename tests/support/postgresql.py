@@ -1,5 +1,6 @@
 """A real PostgreSQL for one run of the tests: one cluster, shared by all processes of the run; one database a test."""
 
+import asyncio
 import shutil
 import tempfile
 import warnings
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+import psutil  # type: ignore[import-untyped]  # ships no types
 from sqlalchemy import NullPool
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -43,7 +45,8 @@ class Cluster:
     """The run's PostgreSQL, on a unix socket in `directory`; it starts at the first use."""
 
     def __init__(self, directory: Path) -> None:
-        self._address: URL = make_url(_server(directory).get_uri())
+        self._server = _server(directory)
+        self._address: URL = make_url(self._server.get_uri())
         # Without a pool, for it is used from many event loops.
         self._engine = create_async_engine(self.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool)
 
@@ -63,6 +66,30 @@ class Cluster:
         async with self._engine.connect() as connection:
             for statement in statements:
                 await connection.exec_driver_sql(statement)
+
+    @asynccontextmanager
+    async def stopped(self) -> AsyncIterator[None]:
+        """Stop the server in the block, with all who are connected."""
+        await asyncio.to_thread(self._server.stop)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self._server.ensure_postgres_running)
+
+    @asynccontextmanager
+    async def hung(self) -> AsyncIterator[None]:
+        """Let every process of the server stand still in the block: connections stay, and nothing is answered."""
+        server = psutil.Process(self._server.get_pid())
+        # First the one that would start others meanwhile.
+        server.suspend()
+        processes = [*server.children(recursive=True), server]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     @asynccontextmanager
     async def database(self, template: str = "template1") -> AsyncIterator[str]:
