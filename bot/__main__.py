@@ -18,6 +18,7 @@ from bot import __version__, logs
 from bot.console.access import grant_access, revoke_access
 from bot.console.backup import make_backup
 from bot.console.database import open_database
+from bot.console.doctor.examination import examine
 from bot.console.erase import erase_person
 from bot.console.export import Format, export_events
 from bot.console.history import print_history
@@ -247,6 +248,23 @@ def rebuild(
 
         done = asyncio.run(rebuild_from_ledger(settings, CONSOLE, fill=fill, trusts_unsigned=trust_unsigned))
     raise typer.Exit(0 if done else EXIT_FAILED)
+
+
+@app.command()
+def doctor(
+    *,
+    remove_webhook: Annotated[
+        bool, typer.Option("--remove-webhook", help="Remove one that is left over, without asking.")
+    ] = False,
+) -> None:
+    """Look at everything that the desk needs, and say of each what is wrong and how it is mended.
+
+    Beside the running desk or without it; changes nothing unless told to. Exit status 1: something has to be mended.
+    """
+    with _errors_in_words():
+        can_ask = sys.stdin.isatty()
+        is_well = asyncio.run(examine(CONSOLE, Path(".env"), removes_webhook=remove_webhook, can_ask=can_ask))
+    raise typer.Exit(0 if is_well else EXIT_FAILED)
 
 
 async def _migrate(settings: Settings) -> None:

@@ -213,7 +213,7 @@ async def run_desk(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         database = Database(settings.database_url.get_secret_value())
         stack.push_async_callback(database.dispose)
-        bot = _make_bot(settings)
+        bot = make_bot(settings)
         stack.push_async_callback(bot.session.close)
         clock = await _clock(settings, stack)
         lock = desk_lock(settings.database_url.get_secret_value())
@@ -252,7 +252,7 @@ class Tools:
 async def tools(settings: Settings) -> AsyncIterator[Tools]:
     """Make the tools of a command, with a Telegram to call. Raises CatalogError."""
     async with AsyncExitStack() as stack:
-        bot = _make_bot(settings)
+        bot = make_bot(settings)
         stack.push_async_callback(bot.session.close)
         clock = await _clock(settings, stack)
         yield Tools(bot, load_catalog(settings.catalog_file), _signer(settings), clock)
@@ -325,7 +325,8 @@ def _signer(settings: Settings) -> PayloadSigner:
     return PayloadSigner(settings.telegram_bot_token.get_secret_value(), old_tokens)
 
 
-def _make_bot(settings: Settings) -> Bot:
+def make_bot(settings: Settings) -> Bot:
+    """Make the caller at Telegram that the settings name; whoever made it closes its session."""
     is_telegram = settings.telegram_api_url == TELEGRAM_API_URL
     server = PRODUCTION if is_telegram else TelegramAPIServer.from_base(settings.telegram_api_url)
     return Bot(

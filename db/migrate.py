@@ -1,5 +1,6 @@
 """Brings a database to the program's schema, and refuses one that is not ours to use."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,44 @@ async def migrate(database: Database, bot_id: int) -> None:
                 await connection.run_sync(_migrate, bot_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Which revision a database is at (None: it has none of our tables), this program's newest, and whose it is."""
+
+    revision: str | None
+    head: str | None
+    is_known: bool
+    bot_id: int | None
+
+
+async def look(database: Database) -> Schema:
+    """Read how a database stands to this program, and change nothing. Raises SQLAlchemy's errors when it is away."""
+    async with database.reading() as session:
+        return await (await session.connection()).run_sync(_look)
+
+
+def _look(connection: Connection) -> Schema:
+    scripts = ScriptDirectory.from_config(_config(connection))
+    revision = _revision(connection)
+    bot_id = connection.scalar(select(Desk.bot_id)) if revision is not None else None
+    return Schema(revision, scripts.get_current_head(), _is_known(revision, scripts), bot_id)
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+
+
+def _is_known(revision: str | None, scripts: ScriptDirectory) -> bool:
+    return revision is None or revision in {script.revision for script in scripts.walk_revisions()}
+
+
 def _is_locked(error: Exception) -> bool:
     return isinstance(error, OperationalError) and "database is locked" in str(error)
 
@@ -43,12 +82,10 @@ def _migrate(connection: Connection, bot_id: int) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT set_config('lock_timeout', :wait, true)"), {"wait": f"{_WAIT_SECONDS}s"})
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
+    config = _config(connection)
     scripts = ScriptDirectory.from_config(config)
-    current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
-    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+    current = _revision(connection)
+    if not _is_known(current, scripts):
         raise WrongDatabaseError(
             f"the database is at revision {current}, which this program does not know: it belongs to a newer Starledger"
         )

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,7 @@ SENTENCES: Final = {
     "history": "Print what somebody paid, got back, was granted, and has now.",
     "export": "Write every row of the audit table, beside the running desk or without it.",
     "backup": "Copy the database while it is in use; of PostgreSQL, print the pg_dump line that does so.",
+    "doctor": "Look at everything that the desk needs, and say of each what is wrong and how it is mended.",
     "erase": "Erase a person on request: the name and every text go, the payments and the Telegram id stay.",
     "reconcile": "Compare Telegram's ledger of Stars with the desk's rows now, beside the running desk or without it.",
     "rebuild": "Make the database anew from Telegram's ledger of Stars, in silence: nobody is told, nothing is sent.",
@@ -114,6 +116,35 @@ def test_what_does_not_speak_to_telegram_does_not_import_aiogram(command: str, t
     assert process.returncode == 0
     assert " sqlalchemy" in process.stderr, "the imports are listed"
     assert " aiogram" not in process.stderr
+
+
+WITHOUT_TELEGRAM: Final = (
+    ("migrate",),
+    ("pending",),
+    ("retry", "nothing"),
+    ("grant", "5001", "premium", "--days", "1", "--reason", "a test"),
+    ("revoke", "5001", "premium", "--reason", "a test"),
+    ("history", "5001"),
+    ("export",),
+    ("backup", "copy.db"),
+    ("erase", "5001"),
+)
+EACH_OF_THEM: Final = """
+import sys
+from typer.testing import CliRunner
+from bot.__main__ import app
+for command in {commands}:
+    result = CliRunner().invoke(app, list(command))
+    print(command[0], result.exit_code, "aiogram" in sys.modules)
+"""
+
+
+def test_no_command_that_needs_no_telegram_imports_aiogram_on_its_way(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "catalog.example.toml", tmp_path / "catalog.toml")
+    process = start(tmp_path, "-c", EACH_OF_THEM.format(commands=WITHOUT_TELEGRAM))
+    assert process.stdout.splitlines() == [
+        f"{command[0]} {1 if command[0] == 'retry' else 0} False" for command in WITHOUT_TELEGRAM
+    ], process.stderr
 
 
 @pytest.mark.criterion("S7")

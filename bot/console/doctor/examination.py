@@ -1,0 +1,64 @@
+"""The whole examination, from the settings to Telegram, printed line by line."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from bot import logs
+from bot.console.doctor.findings import Finding, Level, failure
+from bot.console.doctor.machine import (
+    look_at_catalog,
+    look_at_desk,
+    look_at_disk,
+    look_at_env_file,
+    look_at_settings,
+)
+from bot.console.doctor.records import look_at_database
+from bot.settings import Settings, SettingsError
+from db.clock import utc_now
+
+_WIDTH = 8
+
+
+async def examine(console: Console, env_file: Path, *, removes_webhook: bool, can_ask: bool) -> bool:
+    """Print a line for each thing that was looked at, with the mend below it; False when there was a failure.
+
+    A webhook is removed with `removes_webhook`, or when `can_ask` and the person says so.
+    """
+    counts: Counter[Level] = Counter()
+    async for finding in _findings(env_file, removes_webhook=removes_webhook, can_ask=can_ask):
+        counts[finding.level] += 1
+        console.print(f"{finding.level:{_WIDTH}} {finding.subject}: {finding.words}")
+        if finding.mend:
+            console.print(f"{'':{_WIDTH}} mend: {finding.mend}")
+    console.print(f"{counts[Level.FAILURE]} failures, {counts[Level.WARNING]} warnings.")
+    return not counts[Level.FAILURE]
+
+
+async def _findings(env_file: Path, *, removes_webhook: bool, can_ask: bool) -> AsyncIterator[Finding]:
+    yield look_at_env_file(env_file)
+    try:
+        settings = Settings.load(env_file)
+    except SettingsError as error:
+        yield failure("settings", str(error), ".env.example explains every one; nothing else can be looked at")
+        return
+    logs.configure("CRITICAL", settings.log_format, settings.secrets())
+    for finding in look_at_settings(settings):
+        yield finding
+    catalog, finding = look_at_catalog(settings)
+    yield finding
+    for finding in look_at_disk(settings):
+        yield finding
+    async for finding in look_at_database(settings, catalog):
+        yield finding
+    yield await look_at_desk(settings)
+    from bot.console.doctor.telegram import look_at_telegram  # noqa: PLC0415 - imports aiogram
+
+    def ask(question: str) -> bool:
+        return removes_webhook or (can_ask and typer.confirm(question))
+
+    async for finding in look_at_telegram(settings, utc_now, ask):
+        yield finding

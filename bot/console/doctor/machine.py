@@ -1,0 +1,93 @@
+"""What is on this machine: the file of the settings, the catalog, the disk, the running desk."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from sqlalchemy.engine import make_url
+
+from bot.console.doctor.findings import Finding, failure, ok, warning
+from bot.monitoring.health import WELL
+from bot.settings import Settings
+from payments.catalog import Catalog, CatalogError, load_catalog
+
+FREE_BYTES_LOW: Final = 1_000_000_000
+FREE_BYTES_MIN: Final = 100_000_000
+ANSWER_SECONDS: Final = 3
+
+_OTHERS: Final = 0o007
+_GROUP_WRITES: Final = 0o020
+
+
+def look_at_env_file(file: Path) -> Finding:
+    """Look at who can read the settings."""
+    subject = str(file)
+    if not file.exists():
+        return ok(subject, "there is none: every setting comes from the environment")
+    mode = file.stat().st_mode
+    if mode & _OTHERS:
+        return failure(subject, "everybody on this machine can read it, and with it the token", f"chmod o= {file}")
+    if mode & _GROUP_WRITES:
+        return warning(subject, "its group can change it", f"chmod g-w {file}")
+    return ok(subject, "is read by its owner and group alone")
+
+
+def look_at_settings(settings: Settings) -> Iterator[Finding]:
+    """Look at what is allowed, and is probably not meant."""
+    yield ok("settings", "every one can be used")
+    if not settings.admin_ids:
+        mend = "send /paysupport to the bot, and put the id that it tells into ADMIN_IDS"
+        yield warning("admins", "there is none: nobody can refund in the chat or is told of trouble", mend)
+
+
+def look_at_catalog(settings: Settings) -> tuple[Catalog | None, Finding]:
+    """Look at the catalog by itself; return it too, None when it cannot be used."""
+    try:
+        catalog = load_catalog(settings.catalog_file)
+    except CatalogError as error:
+        return None, failure("catalog", str(error), "mend the file, or put the path of another into CATALOG_FILE")
+    retired = len(catalog.plans) - len(catalog.on_sale)
+    if not catalog.on_sale:
+        return catalog, warning("catalog", "nothing is on sale", f"write a plan into {settings.catalog_file}")
+    return catalog, ok("catalog", f"{len(catalog.on_sale)} plans on sale, {retired} retired")
+
+
+def look_at_disk(settings: Settings) -> Iterator[Finding]:
+    """Look at the room for a database that is a file here."""
+    url = make_url(settings.database_url.get_secret_value())
+    if url.get_backend_name() != "sqlite":
+        return
+    place = Path(url.database or "").absolute().parent
+    while not place.exists():
+        place = place.parent
+    free_bytes = shutil.disk_usage(place).free
+    words = f"{free_bytes // 1_000_000} MB are free at {place}"
+    if free_bytes < FREE_BYTES_MIN:
+        yield failure("disk", words, "make room: a full disk records no payment")
+    elif free_bytes < FREE_BYTES_LOW:
+        yield warning("disk", words, "make room before it is full")
+    else:
+        yield ok("disk", words)
+
+
+async def look_at_desk(settings: Settings) -> Finding:
+    """Ask the running desk how it is."""
+    if not settings.http_port:
+        return ok("desk", "not asked: HTTP_PORT is 0")
+    address = f"http://127.0.0.1:{settings.http_port}/healthz"
+    try:
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(address) as answer:
+            report = await answer.json()
+            state, troubles = str(report["state"]), dict(report["troubles"])
+    except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
+        mend = "start it (systemctl start starledger), or look at its log (journalctl -u starledger)"
+        return failure("desk", f"does not answer at {address}: {type(error).__name__}", mend)
+    if state in WELL:
+        return ok("desk", state.replace("_", " "))
+    said = "; ".join(f"{part} since {each['since']}: {each['why']}" for part, each in troubles.items())
+    return failure(
+        "desk", f"{state}: {said or 'it has not come to its first poll'}", "journalctl -u starledger says more"
+    )

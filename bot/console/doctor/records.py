@@ -1,0 +1,112 @@
+"""What is in the database: its schema, the plans that were sold, what waits, the ledger's drift."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+from bot.console.doctor.findings import Finding, Level, failure, ok, warning
+from bot.console.printing import minute
+from bot.settings import Settings
+from db.engine import Database
+from db.errors import is_away
+from db.migrate import look
+from payments.backlog import read_backlog
+from payments.catalog import Catalog
+from payments.ledger.drift import read_drift
+from payments.payload import PayloadSigner
+from payments.sold import plans_sold
+
+
+async def look_at_database(settings: Settings, catalog: Catalog | None) -> AsyncIterator[Finding]:
+    """Look at the database without changing anything in it; without a catalog, not at what was sold of it."""
+    missing = _missing_file(settings)
+    if missing is not None:
+        yield warning("database", f"{missing} is not there yet", "the first start makes it")
+        return
+    database = Database(settings.database_url.get_secret_value())
+    try:
+        async for finding in _look_at_records(settings, database, catalog):
+            yield finding
+    except Exception as error:
+        if not is_away(error):
+            raise
+        said = str(error).partition("\n")[0]
+        yield failure("database", f"does not answer: {type(error).__name__}: {said}", "start it, or mend DATABASE_URL")
+    finally:
+        await database.dispose()
+
+
+def _missing_file(settings: Settings) -> Path | None:
+    """Return the file that a look at the database would make."""
+    url = make_url(settings.database_url.get_secret_value())
+    file = Path(url.database or "")
+    return file if url.get_backend_name() == "sqlite" and not file.exists() else None
+
+
+async def _look_at_records(settings: Settings, database: Database, catalog: Catalog | None) -> AsyncIterator[Finding]:
+    schema = await _look_at_schema(settings, database)
+    yield schema
+    if schema.level is not Level.OK:
+        return
+    if catalog is not None:
+        signer = PayloadSigner(settings.telegram_bot_token.get_secret_value())
+        yield await _look_at_sold(database, catalog, signer)
+    async for finding in _look_at_backlog(database):
+        yield finding
+    yield await _look_at_drift(database)
+
+
+async def _look_at_schema(settings: Settings, database: Database) -> Finding:
+    there = await look(database)
+    if there.bot_id not in {None, settings.bot_id}:
+        mend = "give each bot a database of its own (DATABASE_URL)"
+        return failure("database", f"belongs to the bot {there.bot_id}, the token is of {settings.bot_id}", mend)
+    if not there.is_known:
+        mend = "install the newer Starledger again, or restore a backup of before it"
+        return failure("database", f"is at revision {there.revision}, of a newer Starledger", mend)
+    if there.revision != there.head:
+        was = f"at revision {there.revision} of {there.head}" if there.revision else "empty"
+        return warning("database", f"is {was}", "the next start brings it up to date, or `migrate` does")
+    return ok("database", f"answers, and is up to date (revision {there.revision})")
+
+
+async def _look_at_sold(database: Database, catalog: Catalog, signer: PayloadSigner) -> Finding:
+    sold = await plans_sold(database, signer)
+    missing = sorted(sold.keys() - catalog.plans.keys())
+    if missing:
+        mend = "write them into the catalog again, with retired = true: renewals are parked without"
+        return failure("plans sold", f"not in the catalog any more: {', '.join(missing)}", mend)
+    return ok("plans sold", f"{sold.total()} charges of {len(sold)} plans, all in the catalog")
+
+
+async def _look_at_backlog(database: Database) -> AsyncIterator[Finding]:
+    async with database.reading() as session:
+        backlog = await read_backlog(session)
+    parked, quarantined = backlog.events["parked"], backlog.quarantined
+    if parked.count or quarantined.count:
+        words = f"{parked.count} payments or refunds wait for you, {quarantined.count} updates could not be recorded"
+        yield warning("decisions", words, "`pending` lists them, with the command that continues each")
+    else:
+        yield ok("decisions", "nothing waits for you")
+    failed = backlog.events["failed"]
+    if failed.count:
+        words = f"{failed.count} are tried again and again, the oldest since {minute(failed.oldest_at)}"
+        yield warning("attempts", words, "`pending` says why they fail")
+    waiting = backlog.events["pending"].count
+    yield ok("queue", f"{waiting} payments or refunds under way, {backlog.notices.count} messages to be delivered")
+
+
+async def _look_at_drift(database: Database) -> Finding:
+    async with database.reading() as session:
+        drift = await read_drift(session)
+    if drift is not None and drift.is_pass_wanted:
+        mend = "start the desk: it reads Telegram's ledger first, and settles nothing else until then"
+        return warning("ledger", "a pass over the whole of it is wanted, or under way", mend)
+    if drift is None or drift.compared_at is None:
+        return ok("ledger", "was not compared yet")
+    words = f"compared {minute(drift.compared_at)}, {drift.row_count} rows"
+    if drift.stars or drift.balance_off_nanostars:
+        words += f": our rows have {drift.stars} Stars more, the balance is {drift.balance_off_nanostars} nanostars off"
+        return failure("ledger", words, "`reconcile --full` lists what nothing explains")
+    return ok("ledger", f"{words}: no drift")

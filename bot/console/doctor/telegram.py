@@ -1,0 +1,87 @@
+"""What Telegram says: token, webhook left over, updates asked for, clock, balance. Imports aiogram."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import aiohttp
+from aiogram import Bot
+from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
+from aiogram.types import WebhookInfo
+
+from bot.app import make_bot
+from bot.console.doctor.findings import Finding, failure, ok, warning
+from bot.intake import ALLOWED_UPDATES
+from bot.polling import TELEGRAM_ERRORS
+from bot.settings import Settings
+from db.clock import Clock
+
+ANSWER_SECONDS: Final = 10
+SKEW_LOW: Final = timedelta(seconds=5)
+SKEW_MAX: Final = timedelta(minutes=1)
+
+Ask = Callable[[str], bool]
+"""Asks the person a question; True: yes."""
+
+
+async def look_at_telegram(settings: Settings, clock: Clock, ask: Ask) -> AsyncIterator[Finding]:
+    """Look at the bot from Telegram's side. Nothing is changed unless `ask` says so."""
+    bot = make_bot(settings)
+    try:
+        me = await bot.get_me()
+        yield ok("token", f"is @{me.username}'s")
+        info = await bot.get_webhook_info()
+        yield await _look_at_webhook(bot, info, ask)
+        yield _look_at_updates(info)
+        if settings.sandbox_clock_url is None:
+            yield await _look_at_clock(settings.telegram_api_url, clock)
+        balance = await bot.get_my_star_balance()
+        yield ok("balance", f"{balance.amount} Stars")
+    except (TelegramUnauthorizedError, TelegramNotFound):
+        mend = "put the one that @BotFather shows into TELEGRAM_BOT_TOKEN"
+        yield failure("token", "is not one that Telegram knows", mend)
+    except TELEGRAM_ERRORS as error:
+        mend = f"can this machine reach {settings.telegram_api_url}?"
+        yield failure("telegram", f"cannot be asked: {type(error).__name__}", mend)
+    finally:
+        await bot.session.close()
+
+
+async def _look_at_webhook(bot: Bot, info: WebhookInfo, ask: Ask) -> Finding:
+    if not info.url:
+        return ok("webhook", "there is none: updates can be polled")
+    words = "one is set, and Telegram gives no update to a poll"
+    # What waits at Telegram may be payments: it is not dropped.
+    if ask(f"{words}. Remove it?"):
+        await bot.delete_webhook(drop_pending_updates=False)
+        return ok("webhook", "one was set, and is removed")
+    return failure("webhook", words, "`doctor --remove-webhook` removes it; nothing that waits is lost")
+
+
+def _look_at_updates(info: WebhookInfo) -> Finding:
+    lacking = sorted(set(ALLOWED_UPDATES) - set(info.allowed_updates or ALLOWED_UPDATES))
+    if lacking:
+        mend = "start the desk: it says at every poll which ones it wants"
+        return warning("updates", f"Telegram was last asked for others, without {', '.join(lacking)}", mend)
+    return ok("updates", f"{info.pending_update_count} wait at Telegram")
+
+
+async def _look_at_clock(address: str, clock: Clock) -> Finding:
+    try:
+        said_at = await _date_of(address)
+    except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
+        return warning("clock", f"could not be compared with Telegram's: {type(error).__name__}", "try again")
+    # The header has whole seconds.
+    off = clock() - said_at
+    words = f"{abs(off).total_seconds():.0f} s {'ahead of' if off > timedelta() else 'behind'} Telegram's"
+    mend = "let the machine keep its time: timedatectl set-ntp true"
+    if abs(off) > SKEW_MAX:
+        return failure("clock", words, mend)
+    return warning("clock", words, mend) if abs(off) > SKEW_LOW else ok("clock", words)
+
+
+async def _date_of(address: str) -> datetime:
+    timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+    async with aiohttp.ClientSession(timeout=timeout) as session, session.get(address, allow_redirects=False) as answer:
+        return parsedate_to_datetime(answer.headers["Date"])
