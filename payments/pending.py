@@ -12,11 +12,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.errors import is_refusal
-from db.tables import ORIGIN, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, User
+from db.tables import ORIGIN, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
+from entitlements.service import lock_users
 from payments import events
 from payments.errors import UnrecordableError
 from payments.incoming import read_money
 from payments.quarantine import QUARANTINE_PREFIX
+from payments.subscriptions.wanted import RENEWAL_PREFIX
 
 LISTED_MAX: Final = 8
 """Entries of each kind in one list."""
@@ -61,11 +63,13 @@ async def list_pending(session: AsyncSession) -> Pending:
 async def retry(session: AsyncSession, waiting_id: str, now: datetime) -> Retry:
     """Make an event due at once with all its attempts before it, or record a quarantined update after all.
 
-    `waiting_id` is an `event_id`, or `quarantine:` and a row's id. The worker does the rest. Raises SQLAlchemy's errors
-    when the database is away.
+    `waiting_id` is an `event_id`, `quarantine:` and a row's id, or `renewal:` and a subscription's first charge. The
+    worker, or the loop over subscriptions, does the rest. Raises SQLAlchemy's errors when the database is away.
     """
     if waiting_id.startswith(QUARANTINE_PREFIX):
         return await _retry_quarantined(session, waiting_id.removeprefix(QUARANTINE_PREFIX), now)
+    if waiting_id.startswith(RENEWAL_PREFIX):
+        return await _retry_renewal(session, waiting_id.removeprefix(RENEWAL_PREFIX), now)
     event = await events.lock(session, waiting_id)
     if event is None or event.origin != ORIGIN:
         return Retry.UNKNOWN
@@ -74,6 +78,19 @@ async def retry(session: AsyncSession, waiting_id: str, now: datetime) -> Retry:
         return Retry.NOT_WAITING
     event.attempts = 0
     event.due_at = now
+    return Retry.BEGUN
+
+
+async def _retry_renewal(session: AsyncSession, first_charge_id: str, now: datetime) -> Retry:
+    query = select(Subscription).where(Subscription.first_charge_id == first_charge_id)
+    user_id = await session.scalar(query.with_only_columns(Subscription.user_id))
+    if user_id is None:
+        return Retry.UNKNOWN
+    await lock_users(session, User.id == user_id)
+    row = (await session.scalars(query, execution_options={"populate_existing": True})).one()
+    if row.error is None:
+        return Retry.NOT_WAITING
+    row.due_at, row.attempts = now, 0
     return Retry.BEGUN
 
 

@@ -14,12 +14,12 @@ from loguru import logger
 
 from bot.words import Words
 from db.errors import is_away
-from payments.incoming import MoneyFact
+from payments.incoming import Fact
 
 _NOT_TAKEN = (TelegramNetworkError, TelegramRetryAfter, TelegramServerError)
 
 
-async def on_error(event: ErrorEvent, bot: Bot, words: Words, fact: MoneyFact | None = None) -> None:
+async def on_error(event: ErrorEvent, bot: Bot, words: Words, fact: Fact | None = None) -> None:
     """Log an error and tell the person that something went wrong; of a payment nothing, for the worker goes on with it.
 
     What the error says is for the log alone.
@@ -40,7 +40,7 @@ def _came_too_late(error: Exception) -> bool:
     return isinstance(error, TelegramBadRequest) and "query is too old" in error.message
 
 
-def _log(error: Exception, update: Update, fact: MoneyFact | None) -> None:
+def _log(error: Exception, update: Update, fact: Fact | None) -> None:
     sender = getattr(update.event, "from_user", None)
     bound = logger.bind(
         update_id=update.update_id,

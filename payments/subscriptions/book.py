@@ -29,6 +29,8 @@ from payments.subscriptions.chain import Chain, Change, Standing, Terms, divide,
 from payments.subscriptions.charges import read_charges
 from payments.subscriptions.wanted import Because
 
+CLOCKS_APART_MAX: Final = timedelta(days=1)
+
 TOLD_DAYS_MAX: Final = 7
 """A subscription that ended longer ago is old news."""
 
@@ -69,7 +71,8 @@ class SubscriptionBook:
 
     async def end_covered_for_life(self, session: AsyncSession, user: User) -> None:
         """End the renewals of whatever opens nothing that the user does not hold for life."""
-        held = await EntitlementService(session).held_for_life(User.id == user.id, self._clock())
+        # A charge may bear a moment that our clock has not reached yet.
+        held = await EntitlementService(session).held_for_life(User.id == user.id, self._clock() + CLOCKS_APART_MAX)
         for row in await self._running(session, user) if held else ():
             plan = self._catalog.get(row.plan)
             if plan is not None and held.issuperset(plan.entitlements):

@@ -102,10 +102,8 @@ async def test_what_the_bot_has_cancelled_the_subscriber_takes_up_again_in_two_s
 
 
 async def _cancel_in_chat(ann: Subscriber) -> None:
-    status = await ann.chats.answer(ann.person, "/status")
-    await ann.chats.press(ann.person, status, text="Cancel Premium, renewed monthly")
-    question = (await ann.chats.said(ann.person.id))[-1]
-    await ann.chats.press(ann.person, question, text="Yes, cancel it")
+    await ann.press("Cancel Premium, renewed monthly")
+    await ann.press("Yes, cancel it")
     await ann.chats.settle()
 
 

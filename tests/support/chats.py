@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from aiogram import Bot
@@ -89,9 +90,8 @@ class Chats:
         book = settlement.subscriptions
         editor = RenewalEditor(database, bot, book, effects, self.clock)
         reminders = Reminders(database, catalog, self.signer, self.clock, terms.remind_days)
-        self.keeper = SubscriptionKeeper(
-            database, book, editor, reminders, self.clock, on_progress=self._outbox.loop.wake
-        )
+        keeper = partial(SubscriptionKeeper, database, book, editor, reminders, self.clock, self._outbox.loop.wake)
+        self.keeper, self.another_keeper = keeper(), keeper
         desk = CheckoutDesk(database, catalog, self.signer, self.clock)
         self._dispatcher = make_dispatcher(
             handler=TelegramPaymentHandler(bot, database, self.signer, desk, self.worker, self.clock),

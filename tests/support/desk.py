@@ -12,7 +12,7 @@ from db.tables import Base, Entitlement, OutboxMessage, StripeEvent, User
 from entitlements import EntitlementService
 from payments import events, pending, refunds
 from payments.effects import OutwardEffects
-from payments.incoming import MoneyFact, Person
+from payments.incoming import Fact, MoneyFact, Person
 from payments.notices import Notice
 from payments.pending import Retry
 from payments.settlement import Settlement
@@ -30,7 +30,7 @@ class Desk:
         self.clock = clock
         self.settlement = settlement or Settlement(CATALOG, SIGNER, clock, OutwardEffects(clock, [ADMIN_CHAT_ID]))
 
-    async def record(self, *facts: MoneyFact) -> None:
+    async def record(self, *facts: Fact) -> None:
         async with self.database.transaction() as session:
             await events.record(session, facts, self.clock())
 

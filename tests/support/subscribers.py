@@ -46,6 +46,13 @@ class Subscriber:
         assert payment.charge_id is not None, payment.error_message
         return payment.charge_id
 
+    async def press(self, text: str) -> None:
+        """Press a button below the bot's latest message, or below /status where that has it."""
+        message = (await self.chats.said(self.person.id))[-1]
+        if text not in {button["text"] for button in message.buttons()}:
+            message = await self.chats.answer(self.person, "/status")
+        await self.chats.press(self.person, message, text=text)
+
     async def pass_time(self, time: timedelta) -> None:
         """Let time pass, and everything that is due by then happen."""
         await self.client.move_clock(time.total_seconds())
@@ -81,7 +88,6 @@ class Subscriber:
 
     async def told(self) -> list[str]:
         """Return the texts that the bot has sent since the last look; Telegram's own messages have none."""
-        messages = await self.chats.said(self.person.id, after=self._read)
-        if messages:
-            self._read = messages[-1].message_id
+        messages = (await self.chats.said(self.person.id))[self._read :]
+        self._read += len(messages)
         return [message.text() for message in messages if message.text()]

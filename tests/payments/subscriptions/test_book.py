@@ -1,51 +1,26 @@
-"""What the charges of a subscription make of its row and of access, whatever comes first, on both engines."""
+"""What the charges and changes of a subscription make of its row, of access and of what is told, on both engines."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import permutations
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from db.tables import EntitlementGrant, Outcome, Renewal, Subscription, SubscriptionState
+from db.tables import EntitlementGrant, EventStatus, Outcome, Renewal, Subscription
 from entitlements.fold import SLACK
-from payments.incoming import ChargeFact, Person, SubscriptionFact
+from payments.catalog import Catalog
+from payments.effects import NoEffects, OutwardEffects
+from payments.incoming import Person
 from payments.notices import Notice
+from payments.payload import PayloadSigner
+from payments.settlement import Settlement
+from payments.subscriptions.chain import Terms
 from tests.support.clock import START
 from tests.support.desk import Desk
-from tests.support.money import BUYER, SIGNER, charge, order, refund
-
-MONTH: Final = timedelta(days=30)
-PAYLOAD: Final = SIGNER.sign(order("auto"))
-
-
-def paid(number: int, *, at: datetime | None = None, payload: str = PAYLOAD, payer: Person = BUYER) -> ChargeFact:
-    """Return the charge of a subscription's month, counted from 1, as its update tells it."""
-    begins_at = START + MONTH * (number - 1)
-    told = charge(f"sub-{number}", "auto", payload=payload, payer=payer, at=at or begins_at)
-    told = replace(told, subscription_expires_at=(at or begins_at) + MONTH, update_id=10 * number)
-    return replace(told, is_first_recurring=number == 1)
-
-
-def in_ledger(charged: ChargeFact) -> ChargeFact:
-    """Return a charge as Telegram's ledger tells it: without an end, flags, and an update."""
-    known = replace(charged, subscription_expires_at=None, is_recurring=None, is_first_recurring=None)
-    return replace(known, update_id=None)
-
-
-def told(state: str, update_id: int, payload: str = PAYLOAD, person: Person = BUYER) -> SubscriptionFact:
-    return SubscriptionFact(person, payload, SubscriptionState(state), update_id)
-
-
-async def rows(desk: Desk) -> list[Subscription]:
-    async with desk.database.reading() as session:
-        return list(await session.scalars(select(Subscription).order_by(Subscription.first_charge_id)))
-
-
-async def row(desk: Desk) -> Subscription:
-    [found] = await rows(desk)
-    return found
+from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, STRANGER, charge, order, refund
+from tests.support.subscription_facts import MONTH, PAYLOAD, follow, in_ledger, paid, row, rows, said, tell
 
 
 @pytest.mark.criterion("N3", "I2")
@@ -91,8 +66,7 @@ async def test_any_order_of_three_charges_and_a_refund_ends_in_the_same_state(de
         person = Person(20_000 + number)
         payload = SIGNER.sign(order("auto", person))
         charges = {
-            str(each): replace(paid(each, payload=payload, payer=person), charge_id=f"{number}-{each}")
-            for each in (1, 2, 3)
+            str(each): paid(each, payload=payload, payer=person, charge_id=f"{number}-{each}") for each in (1, 2, 3)
         }
         desk.clock.now = START + 2.5 * MONTH
         for step in steps:
@@ -108,3 +82,280 @@ async def test_any_order_of_three_charges_and_a_refund_ends_in_the_same_state(de
     assert [each[2] for each in reached[0]["grants"]] == [START + MONTH * number for number in (1, 2, 3)]
     assert [each[3] for each in reached[0]["grants"]] == [False, True, False]
     assert reached[0]["rows"] == [("1", "3", "active", START + 3 * MONTH, START + 3 * MONTH, Renewal.CANCELED)]
+
+
+@pytest.mark.criterion("N3")
+async def test_an_end_that_only_the_ledger_lets_guess_becomes_telegrams_when_it_is_told(desk: Desk) -> None:
+    late = paid(2, at=START + MONTH + timedelta(hours=6), ends_at=START + 2 * MONTH)
+    await desk.take(in_ledger(paid(1)))
+    await desk.take(in_ledger(late))
+    assert (await row(desk)).current_period_end == START + 2 * MONTH + timedelta(hours=6)
+    assert await desk.expires_at() == START + 2 * MONTH + timedelta(hours=6) + SLACK
+    await desk.take(late)
+    assert (await row(desk)).current_period_end == START + 2 * MONTH
+    assert await desk.expires_at() == START + 2 * MONTH + SLACK
+    event = await desk.event("sub-2")
+    assert (event.status, event.due_at) == (EventStatus.PROCESSED, None)
+
+
+@pytest.mark.criterion("N3")
+async def test_a_charge_that_becomes_known_in_between_is_reckoned_with_in_what_came_after(desk: Desk) -> None:
+    first, second, third = (paid(number) for number in (1, 2, 3))
+    early = replace(third, happened_at=START + MONTH + timedelta(days=10))
+    await desk.take(in_ledger(first))
+    await desk.take(in_ledger(early))
+    assert (await row(desk)).current_period_end == START + 2 * MONTH + timedelta(days=10)
+    await desk.take(in_ledger(second))
+    assert (await row(desk)).current_period_end == START + 3 * MONTH
+
+
+@pytest.mark.criterion("N3")
+async def test_a_renewal_that_is_known_before_its_first_charge_takes_its_place_behind_it(desk: Desk) -> None:
+    await desk.take(paid(2))
+    assert (await row(desk)).first_charge_id == "sub-2"
+    await desk.take(paid(1))
+    assert ((await row(desk)).first_charge_id, (await row(desk)).last_charge_id) == ("sub-1", "sub-2")
+
+
+@pytest.mark.criterion("N3", "C3")
+async def test_a_link_paid_twice_is_two_subscriptions_each_with_its_own_renewals(desk: Desk) -> None:
+    await desk.take(paid(1))
+    second = replace(paid(1, at=START + timedelta(days=40), charge_id="other-1"), update_id=45)
+    desk.clock.now = START + timedelta(days=40)
+    await desk.take(second)
+    assert [(each.first_charge_id, each.state) for each in await rows(desk)] == [
+        ("other-1", "active"),
+        ("sub-1", "ended"),
+    ]
+    late = paid(2, at=START + timedelta(days=31))
+    await desk.take(late)
+    kept = {each.first_charge_id: each.last_charge_id for each in await rows(desk)}
+    assert kept == {"sub-1": "sub-2", "other-1": "other-1"}
+
+
+@pytest.mark.criterion("N3")
+async def test_what_is_told_of_the_state_is_told_on_and_grants_nothing(desk: Desk) -> None:
+    await desk.take(paid(1))
+    ends_at = await desk.expires_at()
+    for state, update_id, notice in (
+        ("canceled", 11, Notice.SUBSCRIPTION_CANCELED),
+        ("active", 12, Notice.SUBSCRIPTION_ACTIVE),
+        ("canceled", 13, Notice.SUBSCRIPTION_CANCELED),
+    ):
+        desk.clock.advance(hours=1)
+        await tell(desk, said(state, update_id))
+        await tell(desk, said(state, update_id))
+        assert (await row(desk)).state == state
+        assert (await desk.told())[-1] == (notice, BUYER.telegram_id)
+        assert await desk.expires_at() == ends_at
+    assert len(await desk.told()) == 4
+    _, _, facts = (await desk.notices())[-1]
+    assert facts == {
+        "charge_id": "sub-1",
+        "title": "Premium, renewed monthly",
+        "plan": "auto",
+        "price_stars": 150,
+        "renews_at": (START + MONTH).isoformat(),
+        "access_until": (START + MONTH).isoformat(),
+    }
+
+
+@pytest.mark.criterion("N3")
+async def test_an_older_update_undoes_nothing_newer(desk: Desk) -> None:
+    await desk.take(paid(1))
+    desk.clock.now = START + timedelta(days=5)
+    await desk.record(said("active", 15))
+    await desk.record(said("canceled", 14))
+    await follow(desk)
+    assert (await row(desk)).state == "active"
+    desk.clock.now = START + MONTH
+    await desk.record(said("failed", 16))
+    await desk.take(paid(2))
+    await follow(desk)
+    assert (await row(desk)).state == "active"
+    assert Notice.SUBSCRIPTION_FAILED not in {notice for notice, _ in await desk.told()}
+
+
+@pytest.mark.criterion("N3")
+async def test_update_ids_that_have_begun_anew_are_newer_all_the_same(desk: Desk) -> None:
+    await desk.take(replace(paid(1), update_id=900_000_000))
+    desk.clock.now = START + timedelta(days=20)
+    await tell(desk, said("canceled", 12))
+    assert (await row(desk)).state == "canceled"
+
+
+@pytest.mark.criterion("N3")
+@pytest.mark.parametrize("charge_first", [True, False])
+async def test_a_failure_that_the_ledger_knows_to_be_made_good_is_over(desk: Desk, *, charge_first: bool) -> None:
+    await desk.take(paid(1))
+    desk.clock.now = START + MONTH + timedelta(hours=10)
+    renewal = in_ledger(paid(2, at=START + MONTH + timedelta(hours=2)))
+    if charge_first:
+        await desk.take(renewal)
+    await tell(desk, said("failed", 15))
+    if not charge_first:
+        assert (await row(desk)).state == "failed"
+        await desk.take(renewal)
+    assert (await row(desk)).state == "active"
+
+
+@pytest.mark.criterion("N3")
+async def test_a_change_before_its_charge_is_settled_waits_for_it(desk: Desk) -> None:
+    await desk.record(paid(1), said("canceled", 11))
+    await follow(desk)
+    assert await rows(desk) == []
+    await desk.settle("sub-1")
+    assert (await row(desk)).state == "canceled"
+    assert [notice for notice, _ in await desk.told()] == [Notice.SUBSCRIPTION_CANCELED, Notice.GRANTED]
+
+
+@pytest.mark.criterion("N3")
+@pytest.mark.parametrize("grace_days", [0, 1, 3])
+async def test_grace_is_a_dated_grant_for_the_last_paid_charge_and_goes_with_it(desk: Desk, grace_days: int) -> None:
+    desk.settlement.subscriptions.terms = Terms(grace_days=grace_days)
+    await desk.take(paid(1))
+    desk.clock.now = START + MONTH
+    await tell(desk, said("failed", 11))
+    await tell(desk, said("failed", 12))
+    async with desk.database.reading() as session:
+        grace = select(EntitlementGrant).where(EntitlementGrant.source.startswith("grace:"))
+        sources = [(each.source, each.ends_at) for each in await session.scalars(grace)]
+    end = START + MONTH + timedelta(days=grace_days)
+    assert sources == ([("grace:sub-1", end)] if grace_days else [])
+    assert await desk.expires_at() == end + SLACK
+    assert [notice for notice, _ in await desk.told()].count(Notice.SUBSCRIPTION_FAILED) == 1
+    await desk.take(refund(paid(1), desk.clock()))
+    assert not await desk.holds()
+    assert (await row(desk)).state == "ended"
+    assert Notice.SUBSCRIPTION_ENDED not in {notice for notice, _ in await desk.told()}
+
+
+@pytest.mark.criterion("N3")
+async def test_grace_moves_with_an_end_that_becomes_better_known(desk: Desk) -> None:
+    late = paid(2, at=START + MONTH + timedelta(hours=6), ends_at=START + 2 * MONTH)
+    await desk.take(paid(1))
+    await desk.take(in_ledger(late))
+    desk.clock.now = START + 2 * MONTH + timedelta(hours=1)
+    await tell(desk, said("failed", 25))
+    assert await desk.expires_at() == START + 2 * MONTH + timedelta(days=1, hours=6) + SLACK
+    await desk.take(late)
+    assert await desk.expires_at() == START + 2 * MONTH + timedelta(days=1) + SLACK
+
+
+@pytest.mark.criterion("N3", "N2")
+async def test_a_start_under_a_running_one_goes_back_and_a_renewal_never(desk: Desk) -> None:
+    await desk.take(paid(1))
+    another = SIGNER.sign(order("auto"))
+    event = await desk.take(paid(1, at=START + timedelta(days=5), payload=another, charge_id="other-1"))
+    assert (event.status, event.outcome, event.error) == (EventStatus.FAILED, None, "subscribed")
+    assert (await desk.event("refund:other-1")).reason == "subscribed"
+    assert (await desk.told())[-1] == (Notice.GIVING_BACK, BUYER.telegram_id)
+    given_back = {each.first_charge_id: each for each in await rows(desk)}["other-1"]
+    assert (given_back.renewal_wanted, given_back.due_at) == (Renewal.CANCELED, desk.clock())
+    assert given_back.paid_until is None
+    for number in (2, 3):
+        early = paid(number, at=START + MONTH * (number - 1) - timedelta(days=1), ends_at=START + MONTH * number)
+        assert (await desk.take(early)).outcome == Outcome.GRANTED
+        assert (await desk.take(in_ledger(early))).outcome == Outcome.GRANTED
+    late_renewal = paid(2, payload=another, charge_id="other-2")
+    assert (await desk.take(late_renewal)).outcome == Outcome.GRANTED, "a renewal, whatever became of its start"
+
+
+@pytest.mark.criterion("N3")
+async def test_a_subscription_may_start_beside_one_that_opens_something_else_or_is_over(desk: Desk) -> None:
+    await desk.take(paid(1))
+    await tell(desk, said("canceled", 11))
+    at = START + MONTH + timedelta(seconds=1)
+    desk.clock.now = at
+    event = await desk.take(paid(1, at=at, payload=SIGNER.sign(order("auto")), charge_id="other-1"))
+    assert event.outcome == Outcome.GRANTED
+
+
+@pytest.mark.criterion("N3", "S2")
+async def test_a_link_paid_by_another_goes_back_and_does_not_renew(desk: Desk) -> None:
+    event = await desk.take(paid(1, payer=STRANGER))
+    assert event.error == "not_the_buyer"
+    kept = await row(desk, STRANGER)
+    assert (kept.renewal_wanted, kept.wanted_because) == (Renewal.CANCELED, "given_back")
+
+
+@pytest.mark.criterion("N3")
+async def test_a_price_that_changes_leaves_running_subscriptions_at_theirs(desk: Desk) -> None:
+    await desk.take(paid(1))
+    dearer = replace(CATALOG.plans["auto"], price_stars=999, retired=True)
+    catalog = Catalog({**CATALOG.plans, "auto": dearer})
+    effects = OutwardEffects(desk.clock, [ADMIN_CHAT_ID])
+    later = Desk(desk.database, desk.clock, Settlement(catalog, SIGNER, desk.clock, effects))
+    assert (await later.take(paid(2))).outcome == Outcome.GRANTED
+    assert (await row(desk)).price_stars == 150
+
+
+@pytest.mark.criterion("N3")
+async def test_renewals_go_on_under_a_token_that_is_lost(desk: Desk) -> None:
+    await desk.take(paid(1))
+    effects = OutwardEffects(desk.clock, [ADMIN_CHAT_ID])
+    other_token = PayloadSigner("1000001:another-token")
+    later = Desk(desk.database, desk.clock, Settlement(CATALOG, other_token, desk.clock, effects))
+    assert (await later.take(paid(2))).outcome == Outcome.GRANTED
+    kept = await row(desk)
+    assert (kept.first_charge_id, kept.last_charge_id, kept.price_stars) == ("sub-1", "sub-2", 150)
+    stranger = paid(1, payload=SIGNER.sign(order("auto", STRANGER)), payer=STRANGER, charge_id="theirs-1")
+    assert (await later.take(stranger)).outcome == Outcome.PARKED
+
+
+@pytest.mark.criterion("N3")
+async def test_buying_for_life_ends_renewals_in_either_order(desk: Desk) -> None:
+    await desk.take(paid(1))
+    life = charge("life-1", "life", at=START + timedelta(days=1))
+    await desk.take(life)
+    assert ((await row(desk)).renewal_wanted, (await row(desk)).wanted_because) == (Renewal.CANCELED, "for_life")
+    await desk.take(charge("life-2", "life", payer=STRANGER, at=START + timedelta(days=1)))
+    theirs = SIGNER.sign(order("auto", STRANGER))
+    await desk.take(paid(1, payload=theirs, payer=STRANGER, charge_id="theirs-1"))
+    assert (await row(desk, STRANGER)).wanted_because == "for_life"
+    renewal = await desk.take(paid(2))
+    assert renewal.error == "held_for_life"
+
+
+@pytest.mark.criterion("N3")
+async def test_a_reminder_comes_once_a_period_and_not_while_it_is_ending(desk: Desk) -> None:
+    await desk.take(paid(1))
+    assert (await row(desk)).check_at == START + timedelta(days=27)
+    for _ in range(2):
+        desk.clock.now = START + timedelta(days=27)
+        await follow(desk)
+        assert (await row(desk)).check_at == START + MONTH + timedelta(days=3)
+    await desk.take(paid(2))
+    desk.clock.now = START + timedelta(days=57)
+    await follow(desk)
+    assert [notice for notice, _ in await desk.told()].count(Notice.RENEWAL_SOON) == 2
+    await desk.take(paid(3))
+    await desk.take(refund(paid(1), START + timedelta(days=80)))
+    desk.clock.now = START + timedelta(days=87)
+    await follow(desk)
+    assert [notice for notice, _ in await desk.told()].count(Notice.RENEWAL_SOON) == 2
+
+
+@pytest.mark.criterion("N3")
+async def test_what_is_never_heard_of_again_ends_and_a_late_charge_takes_it_up(desk: Desk) -> None:
+    await desk.take(paid(1))
+    desk.clock.now = START + MONTH + timedelta(days=3)
+    await follow(desk)
+    await follow(desk)
+    assert (await row(desk)).state == "ended"
+    assert [notice for notice, _ in await desk.told()].count(Notice.SUBSCRIPTION_ENDED) == 1
+    await desk.take(in_ledger(paid(2)))
+    assert (await row(desk)).state == "active"
+
+
+@pytest.mark.criterion("N3")
+async def test_a_pass_over_the_past_tells_and_edits_nothing(desk: Desk) -> None:
+    silent = Desk(desk.database, desk.clock, Settlement(CATALOG, SIGNER, desk.clock, NoEffects()))
+    desk.clock.now = START + 3 * MONTH
+    for number in (1, 2, 3):
+        await silent.take(in_ledger(paid(number)))
+    await silent.take(refund(paid(2), START + 2 * MONTH))
+    kept = await row(desk)
+    assert (kept.state, kept.renewal_wanted, kept.due_at) == ("active", None, None)
+    assert await desk.told() == []
+    assert kept.payload == PAYLOAD
