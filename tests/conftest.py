@@ -157,3 +157,11 @@ def sqlite_database(sqlite_url: str, open_database: Callable[[str], Database]) -
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+async def exported(sqlite_database: Database, clock: FakeClock) -> dict[str, set[str]]:
+    """Give the labels of every metric that the desk exports, by its name."""
+    from tests.support.exported import exported_metrics  # noqa: PLC0415 - imports aiogram, which most tests do without
+
+    return await exported_metrics(sqlite_database, clock)
