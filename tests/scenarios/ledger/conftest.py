@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["bot", "server"]
 
 
-
 @pytest.fixture(autouse=True)
 def _buyers(server: SandboxServer) -> None:
     for number in BUYERS:
