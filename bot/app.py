@@ -18,6 +18,7 @@ from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
 from aiogram.types import Update
 from loguru import logger
 
+from bot.channels import OpenChannels, open_channels
 from bot.commands import register_commands
 from bot.conflicts import ConflictAlert
 from bot.followed_clock import FollowedClock
@@ -40,7 +41,6 @@ from db.lock import DeskLock, desk_lock
 from db.migrate import migrate
 from db.tables import StripeEvent
 from payments.catalog import Catalog, load_catalog
-from payments.channel import by_name
 from payments.checkout import CheckoutDesk
 from payments.effects import OutwardEffects
 from payments.incoming import Fact
@@ -53,7 +53,6 @@ from payments.recorder import Recorder
 from payments.refund_sender import RefundSender
 from payments.reminders import Reminders
 from payments.settlement import Settlement
-from payments.stars import StarsChannel
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import SubscriptionKeeper
 from payments.telegram import TelegramPaymentHandler
@@ -81,6 +80,7 @@ class Desk:
         bot: Bot,
         clock: Clock,
         pause: Pause,
+        channels: OpenChannels,
     ) -> None:
         alert_chat_ids = settings.alert_chat_ids
         signer = _signer(settings)
@@ -97,7 +97,7 @@ class Desk:
             admin_ids=settings.admin_ids,
             pace=Pace(clock, pause),
         )
-        sender = RefundSender(database, by_name(StarsChannel(bot)), clock)
+        sender = RefundSender(database, channels.by_name, clock)
         self.worker = Worker(database, settlement, sender, clock, on_progress=self.outbox.loop.wake, pause=pause)
         book = settlement.subscriptions
         self.keeper = SubscriptionKeeper(
@@ -108,7 +108,8 @@ class Desk:
             clock,
             on_progress=self.outbox.loop.wake,
         )
-        self.checkouts = CheckoutDesk(database, catalog, signer, clock)
+        token = settings.payment_token.get_secret_value() if settings.payment_token is not None else None
+        self.checkouts = CheckoutDesk(database, catalog, signer, clock, sells_by_card=token is not None)
         self.recorder = Recorder(database, clock, alert_chat_ids, ensure_active=lock.ensure)
         ledger = TelegramLedger(bot)
         self.ledger_watch = LedgerWatch(
@@ -118,10 +119,12 @@ class Desk:
             settings.reconcile_minutes,
             on_complete=self._wake,
         )
+        watch = channels.watch_stripe
+        self.stripe_watch = watch(database, clock, self._wake) if watch is not None else None
         self._bot = bot
         self._lock = lock
         self._dispatcher = make_dispatcher(
-            handler=TelegramPaymentHandler(bot, database, signer, self.checkouts, self.worker, clock),
+            handler=TelegramPaymentHandler(bot, database, signer, self.checkouts, self.worker, clock, token),
             database=database,
             catalog=catalog,
             signer=signer,
@@ -146,6 +149,7 @@ class Desk:
             self.keeper.loop.run(),
             self._watch_lock(),
             self.ledger_watch.run(),
+            *([self.stripe_watch.run()] if self.stripe_watch is not None else []),
             poll_forever(self.intake, self.conflicts),
         ]
         async with _background(loops) as tasks:
@@ -226,7 +230,8 @@ async def run_desk(settings: Settings) -> None:
         starting = asyncio.create_task(_prepare(settings, database, lock, bot, clock, monitor.health))
         if await _first(starting, stop):
             logger.info("ready: {} plans on sale", len(catalog.on_sale))
-            desk = Desk(settings, catalog, database, lock, bot, clock, pause)
+            channels = await stack.enter_async_context(open_channels(settings, bot))
+            desk = Desk(settings, catalog, database, lock, bot, clock, pause, channels)
             monitor.watch_desk(desk.worker.loop, desk.outbox.loop, desk.recorder)
             await desk.run(stop)
 
@@ -239,12 +244,13 @@ class Tools:
     catalog: Catalog
     signer: PayloadSigner
     clock: Clock
+    channels: OpenChannels
 
     def worker(self, settings: Settings, database: Database) -> Worker:
         """Make what processes events; notices that come of it are delivered by the running desk, or the next start."""
         effects = OutwardEffects(self.clock, settings.alert_chat_ids)
         settlement = Settlement(self.catalog, self.signer, self.clock, effects, settings.terms)
-        sender = RefundSender(database, by_name(StarsChannel(self.bot)), self.clock)
+        sender = RefundSender(database, self.channels.by_name, self.clock)
         return Worker(database, settlement, sender, self.clock, on_progress=lambda: None)
 
 
@@ -255,7 +261,8 @@ async def tools(settings: Settings) -> AsyncIterator[Tools]:
         bot = make_bot(settings)
         stack.push_async_callback(bot.session.close)
         clock = await _clock(settings, stack)
-        yield Tools(bot, load_catalog(settings.catalog_file), _signer(settings), clock)
+        channels = await stack.enter_async_context(open_channels(settings, bot))
+        yield Tools(bot, load_catalog(settings.catalog_file), _signer(settings), clock, channels)
 
 
 async def process_once(settings: Settings, database: Database, event_id: str) -> StripeEvent | None:

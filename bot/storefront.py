@@ -1,8 +1,10 @@
 """What is offered, and to whom: the step before an invoice."""
 
 import enum
+from collections.abc import Mapping
 
 from aiogram import Bot
+from aiogram.filters.callback_data import CallbackData
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
 from loguru import logger
 
@@ -24,6 +26,13 @@ class Refusal(enum.StrEnum):
     SUBSCRIBED = "subscribed"
 
 
+class CardButton(CallbackData, prefix="card"):
+    """What a button under an invoice in Stars holds: the plan that it brings an invoice of, to be paid by card."""
+
+    code: str
+    currency: str
+
+
 class Storefront:
     """The plans on sale, and their invoices for buyers known by their Telegram ids."""
 
@@ -38,13 +47,20 @@ class Storefront:
         """What /buy offers, in the order of the catalog."""
         return tuple(self._by_code.values())
 
-    async def offer(self, bot: Bot, buyer_telegram_id: int, code: str, words: Words) -> Refusal | None:
+    async def offer(
+        self, bot: Bot, buyer_telegram_id: int, code: str, words: Words, currency: str = STARS_CURRENCY
+    ) -> Refusal | None:
         """Send a plan's invoice, or a subscription's button, to the buyer, unless there is a reason not to.
 
+        One in Stars has a button for each currency in which the plan can be paid by card.
         Raises aiogram's TelegramAPIError, and SQLAlchemy's errors when the database is away.
         """
         plan = self._by_code.get(code)
         if plan is None:
+            return Refusal.NOT_ON_SALE
+        card_prices = self._handler.card_prices(plan)
+        price = plan.price_stars if currency == STARS_CURRENCY else card_prices.get(currency)
+        if price is None:
             return Refusal.NOT_ON_SALE
         buyer, now = User.telegram_id == buyer_telegram_id, self._clock()
         async with self._database.reading() as session:
@@ -57,8 +73,9 @@ class Storefront:
         if plan.subscription:
             await self._send_button(bot, buyer_telegram_id, plan, words)
         else:
-            await self._handler.send_invoice(buyer_telegram_id, buyer_telegram_id, plan)
-        sent = logger.bind(telegram_id=buyer_telegram_id, plan=plan.code, price_stars=plan.price_stars)
+            keyboard = _ways_to_pay(plan, card_prices, words) if currency == STARS_CURRENCY and card_prices else None
+            await self._handler.send_invoice(buyer_telegram_id, buyer_telegram_id, plan, currency, keyboard)
+        sent = logger.bind(telegram_id=buyer_telegram_id, plan=plan.code, price=price, currency=currency)
         sent.info("an invoice was sent")
         return None
 
@@ -69,3 +86,15 @@ class Storefront:
         button = InlineKeyboardButton(text=words.plain("button.subscribe", price=price), url=link)
         keyboard = InlineKeyboardMarkup(inline_keyboard=[[button]])
         await bot.send_message(buyer_telegram_id, text, reply_markup=keyboard)
+
+
+def _ways_to_pay(plan: Plan, card_prices: Mapping[str, int], words: Words) -> InlineKeyboardMarkup:
+    """Return the buttons of an invoice in Stars: the first one pays it (Bot API, sendInvoice: reply_markup)."""
+    pay = words.plain("button.pay", price=words.money(plan.price_stars, STARS_CURRENCY))
+    rows = [[InlineKeyboardButton(text=pay, pay=True)]]
+    for currency, amount in card_prices.items():
+        text = words.plain("button.card", price=words.money(amount, currency))
+        rows.append(
+            [InlineKeyboardButton(text=text, callback_data=CardButton(code=plan.code, currency=currency).pack())]
+        )
+    return InlineKeyboardMarkup(inline_keyboard=rows)

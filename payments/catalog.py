@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from db.tables import STARS_CURRENCY
 from payments.catalog_file import PlanTable, check_document
 from payments.errors import PaymentError
 
@@ -31,6 +32,10 @@ class Plan:
     prices: Mapping[str, int] = field(default_factory=dict, hash=False)
     retired: bool = False
     subscription: bool = False
+
+    def price(self, currency: str) -> int | None:
+        """Return the price in a currency's minor unit (Stars: Stars), None if the plan has none in it."""
+        return self.price_stars if currency == STARS_CURRENCY else self.prices.get(currency)
 
 
 @dataclass(frozen=True, slots=True)

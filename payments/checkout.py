@@ -72,12 +72,15 @@ class CheckoutDesk:
         signer: PayloadSigner,
         clock: Clock,
         deadline_seconds: float = DEADLINE_SECONDS,
+        *,
+        sells_by_card: bool = False,
     ) -> None:
         self._database = database
         self._catalog = catalog
         self._signer = signer
         self._clock = clock
         self._deadline_seconds = deadline_seconds
+        self._sells_by_card = sells_by_card
         self._under_way: set[asyncio.Task[CheckoutVerdict]] = set()
 
     async def decide(self, query: CheckoutQuery) -> CheckoutVerdict:
@@ -116,8 +119,9 @@ class CheckoutDesk:
         plan = self._catalog.get(order.plan)
         if plan is None or plan.retired:
             return None, CheckoutVerdict.NOT_ON_SALE
-        offered = (plan.price_stars, STARS_CURRENCY, plan.days, plan.subscription)
-        signed = (order.amount, order.currency, order.days, order.subscription)
+        is_open = order.currency == STARS_CURRENCY or self._sells_by_card
+        offered = (plan.price(order.currency) if is_open else None, plan.days, plan.subscription)
+        signed = (order.amount, order.days, order.subscription)
         if signed != offered or (query.amount, query.currency) != (order.amount, order.currency):
             return None, CheckoutVerdict.STALE_INVOICE
         return plan, CheckoutVerdict.ACCEPTED

@@ -1,18 +1,20 @@
-"""The channel of Telegram Stars: invoices out, pre-checkouts answered, charges and refunds in."""
+"""Telegram's side of every payment, in Stars or by card: invoices out, pre-checkouts answered, charges in."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from aiogram import Bot
 from aiogram.methods import SendInvoice
-from aiogram.types import LabeledPrice, Message
+from aiogram.types import InlineKeyboardMarkup, LabeledPrice, Message
 
 from db.clock import Clock
 from db.engine import Database, Priority
-from db.tables import STARS_CURRENCY, TELEGRAM_STARS, StripeEvent
+from db.tables import STARS_CURRENCY, StripeEvent
 from payments import events
 from payments.catalog import Plan
 from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.incoming import ChargeFact, MoneyFact, RefundFact
+from payments.methods import STARS, method_of
 from payments.metrics import INVOICES_SENT, PRE_CHECKOUTS
 from payments.payload import Order, PayloadSigner
 from payments.subscriptions.chain import PERIOD
@@ -22,34 +24,37 @@ START_BUY: Final = "buy_"
 """`/start buy_CODE` is `/buy CODE`: what a forwarded copy opens (Bot API, sendInvoice: start_parameter)."""
 
 
-def order_of(plan: Plan, buyer_telegram_id: int) -> Order:
-    """Return the order of a plan by this buyer, in Stars."""
+def order_of(plan: Plan, buyer_telegram_id: int, currency: str = STARS_CURRENCY) -> Order:
+    """Return the order of a plan by this buyer; raises ValueError when it has no price in the currency."""
+    amount = plan.price(currency)
+    if amount is None:
+        raise ValueError(f"the plan {plan.code} has no price in {currency}")
     return Order(
         plan=plan.code,
         days=plan.days,
         subscription=plan.subscription,
-        amount=plan.price_stars,
-        currency=STARS_CURRENCY,
+        amount=amount,
+        currency=currency,
         buyer_telegram_id=buyer_telegram_id,
     )
 
 
-def invoice_of(plan: Plan, chat_id: int, buyer_telegram_id: int, signer: PayloadSigner) -> SendInvoice:
-    """Return the call that sends a plan's invoice to a chat, to be paid by this buyer."""
+def invoice_of(plan: Plan, chat_id: int, order: Order, signer: PayloadSigner, provider_token: str = "") -> SendInvoice:
+    """Return the call that sends a plan's invoice to a chat; the token is empty for Stars (Bot API, sendInvoice)."""
     return SendInvoice(
         chat_id=chat_id,
         title=plan.title,
         description=plan.description,
-        payload=signer.sign(order_of(plan, buyer_telegram_id)),
-        currency=STARS_CURRENCY,
-        prices=[LabeledPrice(label=plan.title, amount=plan.price_stars)],
-        provider_token="",
+        payload=signer.sign(order),
+        currency=order.currency,
+        prices=[LabeledPrice(label=plan.title, amount=order.amount)],
+        provider_token=provider_token,
         start_parameter=START_BUY + plan.code,
     )
 
 
 class TelegramPaymentHandler:
-    """What the bot's handlers ask of the Stars channel. Buyers are known by their Telegram ids, prices are in Stars."""
+    """What the bot's handlers ask about payments. Buyers are known by their Telegram ids."""
 
     def __init__(
         self,
@@ -59,21 +64,40 @@ class TelegramPaymentHandler:
         desk: CheckoutDesk,
         worker: Worker,
         clock: Clock,
+        provider_token: str | None = None,
     ) -> None:
+        """Prepare; `provider_token` opens the channel of cards."""
         self._bot = bot
         self._database = database
         self._signer = signer
         self._desk = desk
         self._worker = worker
         self._clock = clock
+        self._provider_token = provider_token
 
-    async def send_invoice(self, chat_id: int, buyer_telegram_id: int, plan: Plan) -> Message:
+    def card_prices(self, plan: Plan) -> Mapping[str, int]:
+        """Return the prices that a plan can be paid by card for now, by currency, in minor units."""
+        return {} if self._provider_token is None else plan.prices
+
+    async def send_invoice(
+        self,
+        chat_id: int,
+        buyer_telegram_id: int,
+        plan: Plan,
+        currency: str = STARS_CURRENCY,
+        keyboard: InlineKeyboardMarkup | None = None,
+    ) -> Message:
         """Send a plan's invoice; its signed payload says all that was sold, so nothing is written here.
 
-        A forwarded copy opens the bot instead of being paid by somebody else. Raises aiogram's TelegramAPIError.
+        A forwarded copy opens the bot instead of being paid by somebody else. Raises aiogram's TelegramAPIError, and
+        ValueError when the plan has no price in the currency.
         """
-        sent = await self._bot(invoice_of(plan, chat_id, buyer_telegram_id, self._signer))
-        INVOICES_SENT.labels(TELEGRAM_STARS).inc()
+        method = method_of(currency)
+        provider_token = "" if method is STARS else self._provider_token or ""
+        order = order_of(plan, buyer_telegram_id, currency)
+        invoice = invoice_of(plan, chat_id, order, self._signer, provider_token)
+        sent = await self._bot(invoice.model_copy(update={"reply_markup": keyboard}))
+        INVOICES_SENT.labels(method.name).inc()
         return sent
 
     async def create_invoice_link(self, buyer_telegram_id: int, plan: Plan) -> str:

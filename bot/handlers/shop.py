@@ -9,7 +9,7 @@ from aiogram.types import CallbackQuery, InlineKeyboardButton, InlineKeyboardMar
 from aiogram.utils.callback_answer import CallbackAnswer
 
 from bot.handlers.places import IN_PRIVATE
-from bot.storefront import Refusal, Storefront
+from bot.storefront import CardButton, Refusal, Storefront
 from bot.words import Words
 from db.tables import STARS_CURRENCY
 from payments.catalog import Plan
@@ -27,6 +27,7 @@ def make_router() -> Router:
     router.message.register(on_buy, Command("buy", ignore_case=True))
     router.message.register(on_buy_link, CommandStart(ignore_case=True, magic=F.args.startswith(START_BUY)))
     router.callback_query.register(on_plan_button, _PLAN_BUTTON)
+    router.callback_query.register(on_card_button, CardButton.filter())
     return router
 
 
@@ -49,7 +50,24 @@ async def on_plan_button(
     query: CallbackQuery, bot: Bot, words: Words, storefront: Storefront, callback_answer: CallbackAnswer
 ) -> None:
     """Offer the plan that was chosen; a button that no longer sells anything says so."""
-    refusal = await storefront.offer(bot, query.from_user.id, query.data or "", words)
+    _answer(callback_answer, words, await storefront.offer(bot, query.from_user.id, query.data or "", words))
+
+
+async def on_card_button(
+    query: CallbackQuery,
+    callback_data: CardButton,
+    bot: Bot,
+    words: Words,
+    storefront: Storefront,
+    callback_answer: CallbackAnswer,
+) -> None:
+    """Bring the invoice by card beside the one in Stars; whoever presses it, it is made for them."""
+    wanted = callback_data
+    refusal = await storefront.offer(bot, query.from_user.id, wanted.code, words, wanted.currency)
+    _answer(callback_answer, words, refusal)
+
+
+def _answer(callback_answer: CallbackAnswer, words: Words, refusal: Refusal | None) -> None:
     if refusal is not None:
         callback_answer.text = words.plain(f"toast.{refusal}")
         callback_answer.show_alert = True

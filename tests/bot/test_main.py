@@ -111,11 +111,12 @@ def start(directory: Path, *arguments: str, python_path: Path = ROOT) -> subproc
 
 
 @pytest.mark.parametrize("command", ["--help", "migrate"])
-def test_what_does_not_speak_to_telegram_does_not_import_aiogram(command: str, tmp_path: Path) -> None:
+def test_what_speaks_to_nobody_imports_neither_aiogram_nor_stripe(command: str, tmp_path: Path) -> None:
     process = start(tmp_path, "-X", "importtime", "-m", "bot", command)
     assert process.returncode == 0
     assert " sqlalchemy" in process.stderr, "the imports are listed"
     assert " aiogram" not in process.stderr
+    assert " stripe" not in process.stderr
 
 
 WITHOUT_TELEGRAM: Final = (

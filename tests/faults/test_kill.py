@@ -21,7 +21,7 @@ from db.tables import Entitlement, EntitlementGrant, OutboxMessage, StripeEvent
 from payments.catalog import load_catalog
 from payments.notices import Notice
 from payments.payload import PayloadSigner
-from payments.telegram import invoice_of
+from payments.telegram import invoice_of, order_of
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings
 from tests.conftest import BOT_ID
@@ -89,7 +89,7 @@ class Story:
         """Send the buyer an invoice as /buy does; return its message id."""
         plan = load_catalog(CATALOG).on_sale[0]
         async with talking_bot(self.server.url, TOKEN) as bot:
-            message = await bot(invoice_of(plan, BUYER_ID, BUYER_ID, PayloadSigner(TOKEN)))
+            message = await bot(invoice_of(plan, BUYER_ID, order_of(plan, BUYER_ID), PayloadSigner(TOKEN)))
         return message.message_id
 
     async def told(self, chat_id: int, words: str) -> int:

@@ -29,6 +29,8 @@ from payments.refund_sender import RefundSender
 from payments.reminders import Reminders
 from payments.settlement import Settlement
 from payments.stars import StarsChannel
+from payments.stripe.api import StripeApi
+from payments.stripe.channel import CardChannel
 from payments.subscriptions.chain import Terms
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import SubscriptionKeeper
@@ -40,6 +42,7 @@ from sandbox.client import SandboxClient
 from sandbox.messages import ChatMessage
 from sandbox.people import Group, Person
 from sandbox.server import SandboxServer, running_sandbox
+from sandbox.settings import PROVIDER_TOKEN, Settings
 from sandbox.shapes import Json
 from tests.support.bots import talking_bot
 from tests.support.money import CATALOG
@@ -71,6 +74,7 @@ class Chats:
         people: People,
         terms: Terms = _TERMS,
         old_tokens: Sequence[str] = (),
+        stripe: StripeApi | None = None,
     ) -> None:
         self.people = people
         self.client = server.client
@@ -85,16 +89,18 @@ class Chats:
         self._outbox = Outbox(
             bot, database, notices.render, self.clock, notices.keyboard, pace=Pace(self.clock, rest_seconds=lambda _: 0)
         )
-        sender = RefundSender(database, by_name(StarsChannel(bot)), self.clock)
+        cards = [] if stripe is None else [CardChannel(stripe)]
+        sender = RefundSender(database, by_name(StarsChannel(bot), *cards), self.clock)
         self.worker = Worker(database, settlement, sender, self.clock, on_progress=self._outbox.loop.wake)
         book = settlement.subscriptions
         editor = RenewalEditor(database, bot, book, effects, self.clock)
         reminders = Reminders(database, catalog, self.signer, self.clock, terms.remind_days)
         keeper = partial(SubscriptionKeeper, database, book, editor, reminders, self.clock, self._outbox.loop.wake)
         self.keeper, self.another_keeper = keeper(), keeper
-        desk = CheckoutDesk(database, catalog, self.signer, self.clock)
+        desk = CheckoutDesk(database, catalog, self.signer, self.clock, sells_by_card=stripe is not None)
+        token = None if stripe is None else PROVIDER_TOKEN
         self._dispatcher = make_dispatcher(
-            handler=TelegramPaymentHandler(bot, database, self.signer, desk, self.worker, self.clock),
+            handler=TelegramPaymentHandler(bot, database, self.signer, desk, self.worker, self.clock, token),
             database=database,
             catalog=catalog,
             signer=self.signer,
@@ -148,9 +154,11 @@ class Chats:
         await self.serve()
         return await self.client.press_answer(press.id)
 
-    async def pay(self, payer: Person, invoice: ChatMessage) -> Payment:
+    async def pay(self, payer: Person, invoice: ChatMessage, card: str | None = None) -> Payment:
         """Let somebody press Pay, and see it through to its end, notices and all."""
-        payment = await self.client.start_payment(payer.id, message_id=invoice.message_id, chat_id=invoice.chat_id)
+        payment = await self.client.start_payment(
+            payer.id, message_id=invoice.message_id, chat_id=invoice.chat_id, card=card
+        )
         await self.serve()
         payment = await self.client.payment_end(payment.id)
         await self.settle()
@@ -194,13 +202,20 @@ class Chats:
 
 
 @asynccontextmanager
-async def running_chats(database: Database, catalog: Catalog = CATALOG, terms: Terms = _TERMS) -> AsyncIterator[Chats]:
-    """Run a sandbox with its people, and the handlers before it on the sandbox's clock."""
-    async with running_sandbox() as server:
+async def running_chats(
+    database: Database,
+    catalog: Catalog = CATALOG,
+    terms: Terms = _TERMS,
+    *,
+    stripe: StripeApi | None = None,
+    settings: Settings | None = None,
+) -> AsyncIterator[Chats]:
+    """Run a sandbox with its people, and the handlers before it on its clock; `stripe` opens the channel of cards."""
+    async with running_sandbox(settings) as server:
         html = DefaultBotProperties(parse_mode=ParseMode.HTML)
         async with talking_bot(server.url, server.token, html) as bot:
             people = await _people(server.client)
-            yield Chats(server, bot, database, catalog, people, terms)
+            yield Chats(server, bot, database, catalog, people, terms, stripe=stripe)
 
 
 async def _people(client: SandboxClient) -> People:
