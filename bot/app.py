@@ -114,7 +114,7 @@ class Desk:
         ledger = TelegramLedger(bot)
         self.ledger_watch = LedgerWatch(
             database,
-            WholePass(database, ledger, catalog, signer, clock),
+            WholePass(database, ledger, catalog, signer, clock, settings.terms),
             Reconciliation(database, ledger, signer, clock, alert_chat_ids, on_recovered=self._wake),
             settings.reconcile_minutes,
             on_complete=self._wake,

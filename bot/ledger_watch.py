@@ -25,6 +25,7 @@ PAGES_MAX: Final = 100
 BREATH_SECONDS: Final = 1.0
 AGAIN_SECONDS: Final = 60.0
 """After something went wrong."""
+DATABASE_PAUSE_SECONDS: Final = 2.0
 
 _LATER: Final = (*TELEGRAM_ERRORS, LedgerError, CrossedError, PassUnfinishedError)
 
@@ -32,9 +33,22 @@ _LATER: Final = (*TELEGRAM_ERRORS, LedgerError, CrossedError, PassUnfinishedErro
 async def mark_if_lost(database: Database, ledger: TelegramLedger, clock: Clock) -> None:
     """Ask for a whole pass when the database is empty and the ledger is not. The caller holds the desk's lock.
 
-    Before anything is written: a payment on record would make the database look as if it had never been lost. Raises
-    aiogram's and SQLAlchemy's errors, and LedgerError.
+    Before anything is written: a payment on record would make the database look as if it had never been lost. It waits
+    for a database that is away. Raises aiogram's errors.
     """
+    while True:
+        try:
+            await _mark_if_lost(database, ledger, clock)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            logger.error("the database went away, trying on: {}", type(error).__name__)
+            await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+        else:
+            return
+
+
+async def _mark_if_lost(database: Database, ledger: TelegramLedger, clock: Clock) -> None:
     async with database.reading() as session:
         if await reading.find(session) is not None or await reading.has_events(session):
             return

@@ -11,7 +11,7 @@ PaymentError
 │   ├── ChannelAwayError      operational: tried again after a pause that grows
 │   ├── ChannelPauseError     operational: the provider names the pause
 │   └── RefusedByChannelError final: a person decides
-├── LedgerError               Telegram's ledger cannot be read as one: operational, tried again
+├── LedgerError               Telegram's ledger is not the one that was read before: a person decides
 ├── CatalogError              no catalog to sell from: the process ends with its text, for the seller (catalog.py)
 └── PayloadError              an order that no payload can carry: a bug, or a wrong setting (payload.py)
 
@@ -91,4 +91,4 @@ class RefusedByChannelError(ChannelError):
 
 
 class LedgerError(PaymentError):
-    """What Telegram answers is no page of a ledger; the text says what it is instead."""
+    """Telegram's ledger is not the one that was read before; the text says so to a person."""

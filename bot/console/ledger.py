@@ -56,7 +56,8 @@ T = TypeVar("T")
 async def compare(settings: Settings, console: Console, *, from_start: bool, is_dry: bool) -> bool:
     """Compare the ledger with our rows, settle what was missing, and print a table; False: something is unexplained.
 
-    Beside a running desk or without one. `from_start` reads the ledger from its first row, `is_dry` writes nothing.
+    Beside a running desk or without one; what has to be called or told is left to that, or to the next start.
+    `from_start` reads the ledger from its first row, `is_dry` writes nothing.
     """
     async with open_database(settings) as database, tools(settings) as having:
         worker = having.worker(settings, database)
@@ -64,15 +65,17 @@ async def compare(settings: Settings, console: Console, *, from_start: bool, is_
         comparison = Reconciliation(database, ledger, having.signer, having.clock, chats, on_recovered=lambda: None)
         with _progress(console) as bar:
             reading_bar = bar.add_task("Telegram's ledger", total=await _rows_known(database, from_start=from_start))
-            run = comparison.run(
-                from_start=from_start, is_dry=is_dry, on_step=lambda step: _advance(bar, reading_bar, step)
-            )
-            report = await _in_words(run, console)
-            if report is None:
-                return False
-            if report.counts.recovered or report.counts.refunded or report.counts.foreign:
-                while not is_dry and await worker.work_once():
-                    pass
+            recovered: list[str] = []
+
+            def on_step(step: Step) -> None:
+                _advance(bar, reading_bar, step)
+                recovered.extend(fact.event_id for fact in step.page.recovered)
+
+            report = await _in_words(comparison.run(from_start=from_start, is_dry=is_dry, on_step=on_step), console)
+            for event_id in () if is_dry else recovered:
+                await worker.process(event_id)
+    if report is None:
+        return False
     _print_counts(console, report.counts, report.counts.findings)
     return not report.counts.unexplained
 
@@ -90,7 +93,8 @@ async def rebuild(settings: Settings, console: Console, *, fill: bool, trusts_un
             if not await _may_begin(database, console, fill=fill):
                 return False
             await _mark(database, having.clock(), trusts_unsigned=trusts_unsigned)
-            whole = WholePass(database, TelegramLedger(having.bot), having.catalog, having.signer, having.clock)
+            ledger = TelegramLedger(having.bot)
+            whole = WholePass(database, ledger, having.catalog, having.signer, having.clock, settings.terms)
             with _progress(console) as bar:
                 reading_bar = bar.add_task("Telegram's ledger", total=None)
                 settled_bar = bar.add_task("settled", total=None)

@@ -31,6 +31,7 @@ from payments.ledger.scan import Scan, Step
 from payments.ledger.telegram import TelegramLedger
 from payments.payload import PayloadSigner
 from payments.settlement import Settlement
+from payments.subscriptions.chain import Terms
 
 BATCH_EVENTS: Final = 100
 
@@ -49,13 +50,20 @@ class WholePass:
     """The pass, from wherever it stands to its end. The mark must be there."""
 
     def __init__(
-        self, database: Database, ledger: TelegramLedger, catalog: Catalog, signer: PayloadSigner, clock: Clock
+        self,
+        database: Database,
+        ledger: TelegramLedger,
+        catalog: Catalog,
+        signer: PayloadSigner,
+        clock: Clock,
+        terms: Terms,
     ) -> None:
         self._database = database
         self._ledger = ledger
         self._catalog = catalog
         self._signer = signer
         self._clock = clock
+        self._terms = terms
 
     async def run(
         self,
@@ -72,7 +80,7 @@ class WholePass:
         signer = self._signer.trusting() if stand.pass_trusts_unsigned else self._signer
         report = PassReport()
         await self._read(Scan(self._database, self._ledger, signer, self._clock, is_pass=True), report, on_step)
-        settlement = Settlement(self._catalog, signer, self._clock, NoEffects())
+        settlement = Settlement(self._catalog, signer, self._clock, NoEffects(), self._terms)
         await self._settle_all(settlement, stand, report, on_settled)
         await self._complete(report)
         return report

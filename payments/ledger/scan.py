@@ -86,7 +86,7 @@ class Scan:
         self._stand: LedgerReading | None = None
 
     async def step(self) -> Step:
-        """Fetch the next page and take it. Raises aiogram's, SQLAlchemy's and LedgerError, and CrossedError."""
+        """Fetch the next page and take it. Raises aiogram's and SQLAlchemy's errors, and CrossedError."""
         for _ in range(CROSSED_MAX):
             stand = await self._where()
             fetched = await self._fetch(stand)

@@ -4,10 +4,9 @@ from typing import Any, Final
 
 import stamina
 from aiogram import Bot
-from aiogram.exceptions import TelegramNetworkError, TelegramRetryAfter, TelegramServerError
+from aiogram.exceptions import ClientDecodeError, TelegramNetworkError, TelegramRetryAfter, TelegramServerError
 from aiogram.methods import GetMyStarBalance, TelegramMethod
 
-from payments.errors import LedgerError
 from payments.ledger.rows import NANOSTARS
 
 PAGE_ROWS: Final = 100
@@ -46,11 +45,11 @@ class TelegramLedger:
         self._bot = bot
 
     async def page(self, offset: int) -> list[Any]:
-        """Return up to a hundred raw rows after the first `offset`. Raises aiogram's errors, and LedgerError."""
+        """Return up to a hundred raw rows after the first `offset`. Raises aiogram's errors."""
         answer = await _PATIENT(self._bot, GetRawStarTransactions(offset=offset))
         rows = answer.get("transactions")
         if not isinstance(rows, list):
-            raise LedgerError("an answer of getStarTransactions has no list of transactions")
+            raise ClientDecodeError("no list of transactions", TypeError(type(rows).__name__), answer)
         return rows
 
     async def balance_nanostars(self) -> int:

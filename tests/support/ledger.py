@@ -9,6 +9,7 @@ from payments.ledger.rebuild import PassReport, WholePass
 from payments.ledger.reconciliation import Reconciliation, Report
 from payments.ledger.telegram import TelegramLedger
 from payments.payload import PayloadSigner
+from payments.subscriptions.chain import Terms
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, CATALOG, SIGNER, order
 
@@ -67,7 +68,7 @@ class Books:
             await reading.mark_unfinished(session, self.desk.clock(), trusts_unsigned=trusts_unsigned)
 
     def whole_pass(self, signer: PayloadSigner = SIGNER) -> WholePass:
-        return WholePass(self.desk.database, self.ledger, CATALOG, signer, self.desk.clock)
+        return WholePass(self.desk.database, self.ledger, CATALOG, signer, self.desk.clock, Terms())
 
     async def stand(self) -> LedgerReading:
         async with self.desk.database.reading() as session:

@@ -24,6 +24,7 @@ from payments.recorder import Recorder
 from payments.refund_sender import RefundSender
 from payments.settlement import Settlement
 from payments.stars import StarsChannel
+from payments.subscriptions.chain import Terms
 from payments.worker import Worker
 from sandbox.charges import Charge, Period, period_after
 from sandbox.invoices import STARS, SUBSCRIPTION_PERIOD_SECONDS, Invoice
@@ -116,7 +117,7 @@ class Life:
             stand = await reading.find(session)
         report = None
         if stand is not None and stand.pass_wanted_at is not None:
-            report = await WholePass(self.database, self.ledger, CATALOG, self._signer, self.clock).run()
+            report = await WholePass(self.database, self.ledger, CATALOG, self._signer, self.clock, Terms()).run()
         await self.compare()
         return report
 

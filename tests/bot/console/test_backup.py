@@ -14,6 +14,7 @@ from payments.incoming import ChargeFact
 from payments.ledger import reading
 from payments.ledger.rebuild import WholePass
 from payments.ledger.telegram import TelegramLedger
+from payments.subscriptions.chain import Terms
 from sandbox.history import PastPayment
 from sandbox.server import running_sandbox
 from sandbox.settings import Settings
@@ -53,7 +54,7 @@ async def test_a_restored_backup_is_filled_from_telegrams_ledger(
             assert not await reading.Gate().is_open(session), "a pass over the ledger comes first"
             assert await session.scalar(text("SELECT count(*) FROM stripe_events")) == 1
         async with talking_bot(server.url, server.token) as bot:
-            await WholePass(restored.database, TelegramLedger(bot), CATALOG, SIGNER, desk.clock).run()
+            await WholePass(restored.database, TelegramLedger(bot), CATALOG, SIGNER, desk.clock, Terms()).run()
     assert (await restored.event(lost.event_id)).outcome == "granted"
     assert await restored.expires_at() == ends_at
     async with restored.database.reading() as session:
