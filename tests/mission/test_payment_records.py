@@ -12,9 +12,11 @@ from sqlalchemy import func, select
 from db.engine import Database
 from db.tables import EntitlementGrant, EventStatus, Outcome, StripeEvent
 from payments.history import State, read_page
+from payments.notices import Notice
 from payments.recorder import Recorder
 from payments.telegram import TelegramPaymentHandler
 from payments.worker import Worker
+from tests.support.cards import card_charge, card_update
 from tests.support.clock import START
 from tests.support.desk import Desk, dump
 from tests.support.money import ADMIN_CHAT_ID, STRANGER, charge, charge_update, refund
@@ -116,22 +118,34 @@ async def test_transaction_consistency_on_concurrent_updates(desk: Desk, handler
 
 @pytest.mark.criterion("I5", "I6")
 async def test_payment_method_consistency_telegram_vs_stripe(desk: Desk, handler: TelegramPaymentHandler) -> None:
-    await handler.handle_successful_payment(charge())
-    user_id = await desk.user_id()
+    stars, card = charge(), card_charge("ch_1")
+    for paid in (stars, card):
+        await handler.handle_successful_payment(paid)
+        await handler.handle_refund(refund(paid))
     async with desk.database.transaction() as session:
-        await add_other_services_event(session, "ch_1", user_id)
-        await add_other_services_event(session, "re_1", user_id, "charge.refunded")
-    # A charge id of Stars that is, letter by letter, the card channel's.
-    await handler.handle_successful_payment(charge("stripe:ch_1"))
-    await handler.handle_refund(refund(charge()))
+        await add_other_services_event(session, "ch_1", await desk.user_id())
+        await add_other_services_event(session, "re_1", await desk.user_id(), "charge.refunded")
     async with desk.database.reading() as session:
         events = (await session.scalars(select(StripeEvent))).all()
     assert Counter((event.payment_method, event.currency, event.event_type) for event in events) == {
-        ("telegram_stars", "XTR", "telegram_stars.successful_payment"): 2,
+        ("telegram_stars", "XTR", "telegram_stars.successful_payment"): 1,
         ("telegram_stars", "XTR", "telegram_stars.refunded"): 1,
+        ("stripe", "USD", "stripe.successful_payment"): 1,
+        ("stripe", "USD", "stripe.refunded"): 1,
         ("stripe", "USD", "charge.succeeded"): 1,
         ("stripe", "USD", "charge.refunded"): 1,
     }
+
+
+@pytest.mark.criterion("I5")
+async def test_a_charge_whose_row_another_way_to_pay_has_is_set_aside_and_alerts(desk: Desk) -> None:
+    # A charge in Stars whose id is, letter by letter, the row of a card's.
+    await desk.take(charge("stripe:ch_1"))
+    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID])
+    assert await recorder.record([card_update(card_charge("ch_1"))]) == {1: None}
+    assert (await desk.event("stripe:ch_1")).payment_method == "telegram_stars"
+    assert [notice for notice, _ in await desk.told()][-1] is Notice.QUARANTINED
+    assert await desk.expires_at() == START + MONTH
 
 
 @pytest.mark.criterion("O4")

@@ -7,12 +7,13 @@ from typing import Final
 import pytest
 from sqlalchemy import select
 
-from db.tables import Checkout, EventStatus, Outcome, StripeEvent
+from db.tables import Checkout, EntitlementGrant, EventStatus, Outcome, StripeEvent
 from entitlements import EntitlementService
 from payments.telegram import TelegramPaymentHandler
 from payments.worker import Worker
 from sandbox.client import SandboxClient
 from sandbox.history import PastPayment
+from tests.support.cards import card_charge
 from tests.support.clock import START
 from tests.support.desk import Desk, counts
 from tests.support.money import BUYER, charge, query, refund
@@ -143,12 +144,36 @@ async def test_concurrent_payments_from_same_user(desk: Desk, handler: TelegramP
     assert await desk.expires_at() == START + 5 * MONTH
 
 
-@pytest.mark.criterion("I5", "I6")
+@pytest.mark.criterion("I5", "I6", "N5")
 async def test_both_use_stripe_event_model(desk: Desk, handler: TelegramPaymentHandler) -> None:
     await handler.handle_successful_payment(charge())
+    await handler.handle_successful_payment(card_charge("ch_1"))
     async with desk.database.transaction() as session:
-        await add_other_services_event(session, "ch_1", await desk.user_id())
+        await add_other_services_event(session, "ch_2", await desk.user_id())
     async with desk.database.reading() as session:
-        events = await session.scalars(select(StripeEvent).order_by(StripeEvent.payment_method))
+        events = await session.scalars(select(StripeEvent).order_by(StripeEvent.payment_method, StripeEvent.event_id))
         read = [(event.payment_method, event.event_id, event.amount_cents, event.origin) for event in events]
-    assert read == [("stripe", "ch_1", 499, None), ("telegram_stars", "charge-1", 200, "starledger")]
+    assert read == [
+        ("stripe", "ch_2", 499, None),
+        ("stripe", "stripe:ch_1", 499, "starledger"),
+        ("telegram_stars", "charge-1", 200, "starledger"),
+    ]
+
+
+@pytest.mark.criterion("C3", "I5", "N5")
+async def test_idempotency_works_across_payment_channels(desk: Desk, handler: TelegramPaymentHandler) -> None:
+    # Letter by letter the same id at both providers.
+    stars, card = charge("ch_1"), card_charge("ch_1")
+    for fact in (stars, card, card, stars):
+        await handler.handle_successful_payment(fact)
+    assert await desk.expires_at() == START + 2 * MONTH
+    async with desk.database.reading() as session:
+        sources = (await session.scalars(select(EntitlementGrant.source).order_by(EntitlementGrant.source))).all()
+    assert sources == ["stripe:ch_1", "telegram_stars:ch_1"]
+    # The refund of the one leaves the other.
+    await handler.handle_refund(refund(card))
+    assert await desk.expires_at() == START + MONTH
+    assert (await desk.event("ch_1")).outcome == Outcome.GRANTED
+    async with desk.database.reading() as session:
+        revoked = await session.scalars(select(EntitlementGrant.source).where(EntitlementGrant.revoked_at.is_not(None)))
+        assert revoked.all() == ["stripe:ch_1"]

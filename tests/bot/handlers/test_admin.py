@@ -38,7 +38,7 @@ async def test_refund_is_confirmed_to_admin_and_buyer_and_ends_the_access(chats:
     group = chats.people.desk if in_group else None
     asked = await chats.answer(admin, f"/refund {charge_id}  wrong\nplan <b>", group=group)
     assert asked.text() == (
-        f"The refund of 200 ⭐ to @Ann_B ({buyer.id}) is on its way. You are told here when Telegram has done it."
+        f"The refund of 200 ⭐ to @Ann_B ({buyer.id}) is on its way. You are told here when it is done."
     )
     assert [refund.status for refund in await _refunds(chats)] == [EventStatus.PENDING], "Telegram may be slow"
     await chats.settle()
