@@ -53,4 +53,5 @@ fi
 
 say "Installed: $release"
 [ -e $settings/catalog.toml ] || say "Next: write $settings/.env and $settings/catalog.toml (catalog.example.toml is beside it), then
-  starledger doctor && systemctl start starledger"
+  starledger doctor
+  systemctl start starledger"
