@@ -28,7 +28,7 @@ class _OfTheProcess(Collector):
 async def monitoring_server(port: int, health: Health, gauges: DeskGauges) -> AsyncIterator[None]:
     """Serve beside the block. Raises SettingsError when the port is taken."""
     # A counter's time of birth would be a second series beside each.
-    prometheus_client.disable_created_metrics()
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no type for it
     # Of each desk its own, so that two in one process do not collide in the gauges.
     registry = CollectorRegistry()
     registry.register(_OfTheProcess())
