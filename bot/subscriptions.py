@@ -1,6 +1,9 @@
 """A subscription as its subscriber sees it: a line, the buttons below it, the question before it is cancelled."""
 
 import enum
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime, timedelta
 
 from aiogram.filters.callback_data import CallbackData
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
@@ -10,6 +13,8 @@ from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
 from db.tables import STARS_CURRENCY, Renewal, Subscription, SubscriptionState
+from entitlements.fold import SLACK
+from entitlements.service import Holding
 from payments.catalog import Catalog
 from payments.incoming import SubscriptionFact
 from payments.subscriptions import listing
@@ -95,10 +100,22 @@ class SubscriptionDesk:
             access_until=words.date(until),
         )
 
-    def button(self, words: Words, row: Subscription) -> InlineKeyboardButton | None:
-        """Return the button for what can be done about it: cancel, take up again, buy anew; None while it is ending."""
+    def until(self, holding: Holding, rows: Sequence[Subscription]) -> datetime | None:
+        """Return until when access is said to last: without the slack behind a subscription, which is not sold."""
+        grace = self._keeper.terms.grace
+        ends = {row.paid_until + more for row in rows if row.paid_until is not None for more in (timedelta(), grace)}
+        without_slack = holding.expires_at - SLACK if holding.expires_at is not None else None
+        return without_slack if without_slack in ends else holding.expires_at
+
+    def button(self, words: Words, row: Subscription, for_life: AbstractSet[str]) -> InlineKeyboardButton | None:
+        """Return the button for what can be done about it: cancel, take up again, buy anew.
+
+        None while it is ending, and when all that it opens is held `for_life` anyway.
+        """
         title = self.title(row)
-        if is_ending(row):
+        plan = self._catalog.get(row.plan)
+        is_idle = row.state != SubscriptionState.ACTIVE and plan is not None and for_life >= set(plan.entitlements)
+        if is_ending(row) or is_idle:
             return None
         if row.state == SubscriptionState.FAILED:
             return InlineKeyboardButton(text=words.plain("button.again", title=title), callback_data=row.plan)

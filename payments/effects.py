@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
 from db.tables import Entitlement, Renewal, StripeEvent, Subscription, User
+from entitlements.fold import SLACK
 from payments import refunds
 from payments.catalog import Plan
 from payments.notices import Notice, money_facts, owe, release
@@ -86,10 +87,14 @@ class OutwardEffects:
         query = select(Entitlement).where(
             Entitlement.user_id == user.id, Entitlement.entitlement_type.in_(plan.entitlements)
         )
-        access = [
-            (each.entitlement_type, each.expires_at.isoformat() if each.expires_at else None)
-            for each in await session.scalars(query, execution_options={"populate_existing": True})
-        ]
+        access = []
+        for each in await session.scalars(query, execution_options={"populate_existing": True}):
+            until = each.expires_at
+            ends_at = charge.subscription_expires_at
+            if until is not None and ends_at is not None and until == ends_at + SLACK:
+                # The slack bridges a renewal that comes a little late; it is not sold.
+                until = ends_at
+            access.append((each.entitlement_type, until.isoformat() if until else None))
         is_renewal = bool(charge.is_recurring and not charge.is_first_recurring)
         await self.tell_buyer(
             session, Notice.GRANTED, charge, user, title=plan.title, access=access, is_renewal=is_renewal

@@ -126,7 +126,7 @@ class Reminders:
             )
         else:
             until = datetime.fromisoformat(json.loads(reminder.facts)["until"])
-            of_reader = Entitlement.user_id == select(User.id).where(User.telegram_id == reminder.chat_id)
+            of_reader = Entitlement.user_id.in_(select(User.id).where(User.telegram_id == reminder.chat_id))
             so = exists().where(of_reader, Entitlement.expires_at == until, Entitlement.expires_at > now)
         return bool(await session.scalar(select(so)))
 

@@ -45,9 +45,10 @@ async def on_status(
     if not holdings and not rows:
         await message.answer(words.say("status.nothing"))
         return
-    lines = [words.access(holding.entitlement_type, holding.expires_at, now) for holding in holdings]
+    lines = [words.access(each.entitlement_type, subscriptions.until(each, rows), now) for each in holdings]
     lines += [subscriptions.line(words, row) for row in rows]
-    buttons = [subscriptions.button(words, row) for row in rows]
+    for_life = {each.entitlement_type for each in holdings if each.expires_at is None}
+    buttons = [subscriptions.button(words, row, for_life) for row in rows]
     keyboard = InlineKeyboardMarkup(inline_keyboard=[[button] for button in buttons if button is not None])
     await message.answer(
         Markup("\n").join([words.say("status.title"), *lines]),

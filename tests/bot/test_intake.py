@@ -19,7 +19,7 @@ import bot.intake
 from bot.intake import ALLOWED_UPDATES, Intake
 from bot.lanes import Lanes
 from db.engine import Database
-from db.tables import QuarantinedUpdate, StripeEvent
+from db.tables import QuarantinedUpdate, StripeEvent, SubscriptionChange
 from payments.incoming import ChargeFact, Fact
 from payments.notices import Notice
 from payments.recorder import Recorder
@@ -28,7 +28,16 @@ from sandbox.server import running_sandbox
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.logs import logged
-from tests.support.money import ADMIN_CHAT_ID, BUYER, STRANGER, charge, charge_update, refund, refund_update
+from tests.support.money import (
+    ADMIN_CHAT_ID,
+    BUYER,
+    STRANGER,
+    charge,
+    charge_update,
+    refund,
+    refund_update,
+    subscription_update,
+)
 from tests.support.obstacles import locked
 from tests.support.waiting import WAIT_SECONDS, until
 
@@ -143,6 +152,21 @@ async def hasty_line(database: Database, monkeypatch: pytest.MonkeyPatch) -> Asy
     monkeypatch.setattr(bot.intake, "AWAY_PAUSE_SECONDS", PAUSE_SECONDS)
     async with _lines(database, HASTE_SECONDS) as make:
         yield make()
+
+
+@pytest.mark.criterion("N3")
+async def test_a_subscriptions_state_is_on_record_before_it_is_confirmed(line: Line, database: Database) -> None:
+    told = subscription_update("canceled", "p")["subscription"]
+    odd = {**told, "user": {**told["user"], "first_name": None, "new_field": []}, "new_field": {}}
+    [first] = await line.push({"subscription": odd})
+    await line.poll_past(first)
+    [call, *_] = await line.client.calls("getUpdates")
+    assert "subscription" in call.args["allowed_updates"]
+    async with database.reading() as session:
+        assert list(await session.scalars(select(SubscriptionChange.update_id))) == [first]
+    await line.rest()
+    assert line.served == [f"subscription:{first}"]
+    assert await line.waiting() == []
 
 
 @pytest.mark.criterion("C1", "C9")

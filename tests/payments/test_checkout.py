@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 import pytest
@@ -11,6 +12,7 @@ from db.tables import Checkout
 from payments.catalog import Catalog
 from payments.checkout import LATE_MAX, CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.payload import PayloadSigner
+from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import BUYER, CATALOG, SIGNER, STRANGER, TOKEN, charge, order, plan, query, refund
 from tests.support.obstacles import breaking_off, locked
@@ -101,6 +103,25 @@ async def test_an_accepted_query_takes_two_statements(desk: Desk) -> None:
     with statements(desk.database) as said:
         await _checkouts(desk).decide(query())
     assert len(said) == 2
+
+
+@pytest.mark.criterion("L2", "N3")
+async def test_a_subscription_under_a_running_one_is_declined(desk: Desk) -> None:
+    running = charge("sub-1", "auto", ends_at=START + timedelta(days=30), is_first=True)
+    await desk.take(running)
+    checkouts = _checkouts(desk)
+    with statements(desk.database) as said:
+        assert await checkouts.decide(query("auto")) is CheckoutVerdict.SUBSCRIBED
+    # One more than for any other plan: which other subscriptions run.
+    assert len(said) == 3
+    assert await checkouts.decide(replace(query("month"), query_id="7002")) is CheckoutVerdict.ACCEPTED
+    someone = replace(query("auto", STRANGER), query_id="7003")
+    assert await checkouts.decide(someone) is CheckoutVerdict.ACCEPTED
+    desk.clock.advance(days=30)
+    assert await checkouts.decide(replace(query("auto"), query_id="7004")) is CheckoutVerdict.ACCEPTED
+    desk.clock.advance(days=-1)
+    await desk.take(refund(running))
+    assert await checkouts.decide(replace(query("auto"), query_id="7005")) is CheckoutVerdict.ACCEPTED
 
 
 @pytest.mark.criterion("L2", "E2", "I9")

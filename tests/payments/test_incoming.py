@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from db.tables import SubscriptionState
 from payments.errors import UnreadableMoneyError
-from payments.incoming import ChargeFact, Person, RefundFact, bears_money, read_money
+from payments.incoming import ChargeFact, Person, RefundFact, SubscriptionFact, bears_money, read_money
 from tests.support.clock import START
-from tests.support.money import BUYER, charge, charge_update, refund, refund_update
+from tests.support.money import BUYER, charge, charge_update, refund, refund_update, subscription_update
 
 CHARGE = charge("stx" + "x" * 130, "auto", ends_at=datetime(2026, 3, 31, 12, tzinfo=UTC))
 CHARGE_UPDATE = charge_update(CHARGE)
@@ -185,3 +186,32 @@ def test_any_value_in_any_field_is_read_or_refused(update: dict[str, Any], data:
     fact.charge_id.encode()
     assert "\0" not in fact.charge_id
     assert 0 < fact.amount < 2**31
+
+
+@pytest.mark.criterion("N3")
+@pytest.mark.parametrize("state", ["active", "canceled", "failed"])
+def test_a_subscriptions_state_reads_as_telegram_tells_it(state: str) -> None:
+    update = subscription_update(state, "any payload", 7)
+    assert bears_money(update)
+    assert read_money(update) == SubscriptionFact(BUYER, "any payload", SubscriptionState(state), 7)
+
+
+@pytest.mark.criterion("N3", "E3", "E4")
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        "canceled",
+        {"invoice_payload": "p", "state": "canceled"},
+        {"user": {"id": 5001}, "state": "canceled"},
+        {"user": {"id": 5001}, "invoice_payload": "p"},
+        {"user": {"id": 5001}, "invoice_payload": "p", "state": "ended"},
+        {"user": {"id": 5001}, "invoice_payload": "nul\0", "state": "active"},
+        {"user": {"id": "5001"}, "invoice_payload": "p", "state": "active"},
+        {"user": {"id": 2**60}, "invoice_payload": "p", "state": "active"},
+    ],
+)
+def test_an_unreadable_state_is_refused(told: object) -> None:
+    assert bears_money({"update_id": 7, "subscription": told})
+    with pytest.raises(UnreadableMoneyError):
+        read_money({"update_id": 7, "subscription": told})

@@ -7,13 +7,21 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from db.tables import QuarantinedUpdate
+from db.tables import QuarantinedUpdate, SubscriptionChange
 from payments.incoming import read_money
 from payments.notices import Notice
 from payments.recorder import Recorder, Taken
 from tests.support.desk import Desk, counts, dump
 from tests.support.logs import logged
-from tests.support.money import ADMIN_CHAT_ID, STRANGER, charge, charge_update, refund, refund_update
+from tests.support.money import (
+    ADMIN_CHAT_ID,
+    STRANGER,
+    charge,
+    charge_update,
+    refund,
+    refund_update,
+    subscription_update,
+)
 from tests.support.obstacles import breaking_off, locked, refusing
 from tests.support.rows import INCOMPRESSIBLE, add_other_services_event
 from tests.support.statements import statements
@@ -193,3 +201,29 @@ async def test_a_connection_that_breaks_confirms_nothing(desk: Desk, recorder: R
     facts = await recorder.record([CHARGE_UPDATE])
     assert facts is not None
     assert facts.keys() == {11}
+
+
+@pytest.mark.criterion("N3", "O1")
+async def test_a_subscriptions_state_is_recorded_once_for_an_update(desk: Desk, recorder: Recorder) -> None:
+    told = subscription_update("canceled", "p", 21)
+    with logged() as records:
+        for batch in ([CHARGE_UPDATE, told], [told], [told, subscription_update("active", "p", 22)]):
+            assert None not in (await recorder.record(batch)).values()
+    async with desk.database.reading() as session:
+        kept = list(await session.scalars(select(SubscriptionChange).order_by(SubscriptionChange.id)))
+    assert [(row.update_id, row.state, row.payload, row.settled_at) for row in kept] == [
+        (21, "canceled", "p", None),
+        (22, "active", "p", None),
+    ]
+    assert {row.user_id for row in kept} == {await desk.user_id()}
+    assert "recorded: subscription canceled" in {record["message"] for record in records}
+
+
+@pytest.mark.criterion("N3", "E3")
+async def test_a_state_that_cannot_be_read_is_kept_raw_and_an_admin_told(desk: Desk, recorder: Recorder) -> None:
+    odd = subscription_update("paused", "p", 31)
+    taken = await recorder.record([CHARGE_UPDATE, odd])
+    assert taken[31] is None
+    assert taken[11] is not None
+    assert [row.update_id for row in await _quarantined(desk)] == [31]
+    assert (Notice.QUARANTINED, ADMIN_CHAT_ID) in await desk.told()

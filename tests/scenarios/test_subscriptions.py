@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from payments.payload import PayloadSigner
 from sandbox.checkout import PaymentState
 from sandbox.subscriptions import SubscriptionState as AtTelegram
 from tests.support.chats import Chats
@@ -243,3 +244,66 @@ async def test_before_bought_days_end_there_is_a_word_and_a_button(ann: Subscrib
     await ann.chats.press(ann.person, message, text="Buy Premium, 30 days again")
     invoice = (await ann.chats.said(ann.person.id))[-1]
     assert invoice.message["invoice"]["total_amount"] == 200
+
+
+@pytest.mark.criterion("N3", "C3")
+async def test_a_renewal_that_comes_twice_is_one(ann: Subscriber) -> None:
+    await ann.subscribe()
+    begun = await ann.at_telegram()
+    await ann.client.double_updates(kind="successful_payment")
+    await ann.told()
+    await ann.pass_until(begun.ends_at + A_MOMENT)
+    assert len(await ann.told()) == 1
+    assert not await ann.has_access(at=begun.ends_at + MONTH + timedelta(hours=1))
+
+
+@pytest.mark.criterion("N3")
+async def test_a_renewal_whose_update_is_lost_is_found_in_the_ledger(ann: Subscriber) -> None:
+    first = await ann.subscribe()
+    begun = await ann.at_telegram()
+    await ann.client.lose_updates(kind="successful_payment")
+    await ann.pass_until(begun.ends_at + timedelta(hours=2))
+    assert not await ann.has_access()
+    await ann.told()
+    await ann.chats.reconcile()
+    assert await ann.has_access(at=begun.ends_at + MONTH - A_MOMENT)
+    row = await ann.row()
+    assert (row.first_charge_id, row.state) == (first, "active")
+    assert row.last_charge_id != first
+    assert len(await ann.told()) == 1
+    await ann.pass_until(begun.ends_at + MONTH + A_MOMENT)
+    assert await ann.has_access(at=begun.ends_at + 2 * MONTH - A_MOMENT)
+    assert (await ann.row()).first_charge_id == first
+
+
+@pytest.mark.criterion("N3")
+@pytest.mark.parametrize("ledger_first", [True, False])
+async def test_a_renewal_that_ledger_and_update_tell_is_one_in_both_orders(
+    ann: Subscriber, *, ledger_first: bool
+) -> None:
+    await ann.subscribe()
+    begun = await ann.at_telegram()
+    await ann.client.move_clock((begun.ends_at + A_MOMENT - ann.chats.clock()).total_seconds())
+    steps = [ann.chats.reconcile, ann.chats.settle]
+    for step in steps if ledger_first else reversed(steps):
+        await step()
+    row, renewed = await ann.row(), await ann.at_telegram()
+    assert (row.state, row.current_period_end) == ("active", renewed.ends_at.replace(microsecond=0))
+    assert not await ann.has_access(at=renewed.ends_at + timedelta(hours=1))
+    assert len([text for text in await ann.told() if "You paid 150" in text]) == 2
+
+
+@pytest.mark.criterion("N3")
+async def test_a_token_that_is_replaced_leaves_running_subscriptions_alone(ann: Subscriber) -> None:
+    old_link = await ann.link()
+    await ann.subscribe()
+    begun = await ann.at_telegram()
+    later = Subscriber(ann.chats.signed_by(PayloadSigner("1000001:the-token-that-came-after")), ann.person)
+    await later.pass_until(begun.ends_at + A_MOMENT)
+    assert "is renewed" in (await later.told())[-1]
+    assert ((await later.row()).state, (await later.row()).price_stars) == ("active", 150)
+    await later.press("Cancel Premium, renewed monthly")
+    await later.press("Yes, cancel it")
+    await later.chats.settle()
+    assert (await later.at_telegram()).state is AtTelegram.CANCELED
+    assert (await later.pay(old_link)).state is PaymentState.DECLINED

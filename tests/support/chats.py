@@ -1,6 +1,6 @@
 """The bot's handlers before a sandbox: what people write, press and pay, and what they read."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +24,8 @@ from payments.channel import by_name
 from payments.checkout import CheckoutDesk
 from payments.effects import OutwardEffects
 from payments.incoming import bears_money, read_money
+from payments.ledger.reconciliation import Reconciliation
+from payments.ledger.telegram import TelegramLedger
 from payments.payload import PayloadSigner
 from payments.refund_sender import RefundSender
 from payments.reminders import Reminders
@@ -73,14 +75,16 @@ class Chats:
         catalog: Catalog,
         people: People,
         terms: Terms = _TERMS,
-        old_tokens: Sequence[str] = (),
+        signer: PayloadSigner | None = None,
         stripe: StripeApi | None = None,
     ) -> None:
+        # The next desk, signing under another token, on what this one leaves behind.
+        self.signed_by = partial(Chats, server, bot, database, catalog, people, terms)
         self.people = people
         self.client = server.client
         self.bot = bot
         self.database = database
-        self.signer = PayloadSigner(server.token, old_tokens)
+        self.signer = signer or PayloadSigner(server.token)
         self.is_clock_broken = False
         self._now = server.world.clock.now
         effects = OutwardEffects(self.clock, [people.desk.id])
@@ -187,6 +191,13 @@ class Chats:
         await self.serve()
         while await self.worker.work_once() + await self.keeper.work_once() + await self._outbox.deliver_once():
             await self.serve()
+
+    async def reconcile(self) -> None:
+        """Compare with Telegram's ledger, and do what is due then."""
+        await Reconciliation(
+            self.database, TelegramLedger(self.bot), self.signer, self.clock, [], on_recovered=lambda: None
+        ).run()
+        await self.settle()
 
     async def serve(self) -> None:
         """Serve every update that waits, money first on record as the daemon has it."""

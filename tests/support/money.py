@@ -118,6 +118,14 @@ def refund_update(refunded: RefundFact, update_id: int = 2) -> dict[str, Any]:
     return _update(update_id, refunded, sender=bot, refunded_payment=_money(refunded) | {"invoice_payload": ""})
 
 
+def subscription_update(state: str, payload: str, update_id: int = 3, person: Person = BUYER) -> dict[str, Any]:
+    """Return the raw update by which Telegram tells of a subscription's state (Bot API, BotSubscriptionUpdated)."""
+    return {
+        "update_id": update_id,
+        "subscription": {"user": _person(person), "invoice_payload": payload, "state": state},
+    }
+
+
 def query(code: str = "month", buyer: Person = BUYER) -> CheckoutQuery:
     """Return the pre-checkout query of a plan's invoice."""
     signed = order(code, buyer)

@@ -1,0 +1,121 @@
+"""The pure rules of a subscription: which charges are whose, until when each pays, how it stands."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from db.tables import SubscriptionState
+from entitlements.fold import SLACK
+from payments.subscriptions.chain import UNHEARD, Change, Charge, Terms, divide, failed_periods, stand
+from tests.support.clock import START
+from tests.support.subscription_facts import MONTH
+
+TERMS = Terms()
+FIRST = Charge(
+    id="1",
+    paid_at=START,
+    recorded_at=START,
+    ends_at=START + MONTH,
+    is_first=True,
+    update_id=10,
+    is_paid=True,
+)
+
+_charges = st.lists(
+    st.builds(
+        Charge,
+        id=st.uuids().map(str),
+        paid_at=st.integers(0, 200).map(lambda days: START + timedelta(days=days)),
+        recorded_at=st.just(START),
+        ends_at=st.none() | st.integers(1, 60).map(lambda days: START + timedelta(days=days)),
+        is_first=st.sampled_from([None, True, False]),
+        update_id=st.none(),
+        is_paid=st.booleans(),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(_charges.flatmap(lambda charges: st.tuples(st.just(charges), st.permutations(charges))))
+def test_the_order_in_which_charges_become_known_does_not_matter(orders: tuple[list[Charge], list[Charge]]) -> None:
+    one, other = (divide(charges, ()) for charges in orders)
+    assert one == other
+    assert sorted(period.charge.id for chain in one for period in chain.periods) == sorted(
+        each.id for each in orders[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("paid_after", "ends_after"),
+    [(timedelta(0), 1), (timedelta(days=30), 2), (timedelta(days=20), 2), (timedelta(days=35), None)],
+    ids=["at once", "at the end", "early", "late"],
+)
+def test_an_unknown_end_is_a_period_after_the_later_of_charge_and_end_before(
+    paid_after: timedelta, ends_after: int | None
+) -> None:
+    renewal = replace(FIRST, id="2", paid_at=START + paid_after, ends_at=None, is_first=None, update_id=None)
+    known = [FIRST, renewal] if paid_after else [replace(renewal, id="1")]
+    [chain] = divide(known, ())
+    assert chain.ends_at == (START + MONTH * ends_after if ends_after else START + paid_after + MONTH)
+
+
+def _change(state: str, update_id: int | None, hours: float = 0, number: int = 1) -> Change:
+    at = START + timedelta(hours=hours)
+    return Change(id=number, state=SubscriptionState(state), recorded_at=at, update_id=update_id)
+
+
+def test_a_change_is_about_the_newest_subscription_that_had_begun() -> None:
+    second = replace(FIRST, id="2", paid_at=START + timedelta(hours=2), update_id=20)
+    chains = divide([second, FIRST], [_change("canceled", 15, 3), _change("failed", 25, 3, 2)])
+    assert [[change.state for change in chain.changes] for chain in chains] == [["canceled"], ["failed"]]
+    own = replace(_change("canceled", None, 30), charge_id="1")
+    assert [len(chain.changes) for chain in divide([FIRST, second], [own])] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("update_id", "hours", "is_known_over"),
+    [(9, 1, True), (11, -1, False), (None, 23, True), (None, 25, False)],
+    ids=["older update", "newer update", "the ledger, same day", "the ledger, a day later"],
+)
+def test_a_failure_counts_unless_a_charge_is_newer(update_id: int | None, hours: float, *, is_known_over: bool) -> None:
+    charge = FIRST if update_id else replace(FIRST, update_id=None)
+    [chain] = divide([charge], [_change("failed", update_id or 11, hours)])
+    assert (chain.change is None) is is_known_over
+    assert (failed_periods(chain) == []) is is_known_over
+
+
+@pytest.mark.parametrize(
+    ("state", "is_paid", "over_after"),
+    [
+        (None, True, MONTH + UNHEARD),
+        ("active", True, MONTH + UNHEARD),
+        ("canceled", True, MONTH + SLACK),
+        ("failed", True, MONTH + timedelta(days=1) + SLACK),
+        ("canceled", False, timedelta()),
+        ("failed", False, timedelta()),
+    ],
+)
+def test_it_ends_when_its_time_is_over(state: str | None, over_after: timedelta, *, is_paid: bool) -> None:
+    changes = [_change(state, 11)] if state else []
+    [chain] = divide([replace(FIRST, is_paid=is_paid)], changes)
+    over_at = START + over_after
+    assert stand(chain, TERMS, over_at).state is SubscriptionState.ENDED
+    assert stand(chain, TERMS, over_at).check_at is None
+    before = stand(chain, TERMS, over_at - timedelta(seconds=1))
+    assert before.state is (SubscriptionState(state or "active") if over_after else SubscriptionState.ENDED)
+    assert before.check_at == (over_at if over_after else None)
+
+
+def test_a_look_is_due_at_the_reminder_and_at_the_end() -> None:
+    [chain] = divide([FIRST], ())
+    remind_at = START + MONTH - timedelta(days=3)
+    first = stand(chain, TERMS, START)
+    assert (first.check_at, first.is_reminder_due) == (remind_at, False)
+    assert stand(chain, TERMS, remind_at).is_reminder_due
+    assert not stand(chain, TERMS, START + MONTH).is_reminder_due
+    never = stand(chain, Terms(remind_days=0), START)
+    assert (never.check_at, never.is_reminder_due) == (START + MONTH + UNHEARD, False)
