@@ -5,9 +5,11 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 COVERAGE_MIN := 88
+SOAK_MINUTES ?= 10
+SOAK_SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run install uninstall test acceptance check format screenshots messages lock
+.PHONY: help setup demo run install uninstall test soak acceptance check format screenshots messages lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +38,9 @@ test: $(STAMP) ## the whole test suite, on SQLite and on a PostgreSQL that it st
 	$(PY) -m pytest -n $(WORKERS) --cov --cov-report=
 	@for package in bot payments entitlements db; do \
 		$(PY) -m coverage report --include="$$package/*" --fail-under=$(COVERAGE_MIN) || exit 1; done
+
+soak: $(STAMP) ## payments, refunds, faults and deaths in any order, for SOAK_MINUTES (10) an engine, from SOAK_SEED
+	SOAK_MINUTES=$(SOAK_MINUTES) SOAK_SEED=$(SOAK_SEED) $(PY) -m pytest -q -n0 tests/scenarios/test_machine.py -k soak
 
 acceptance: $(STAMP) ## what the project set out to do, line by line, with the tests of each
 	$(PY) -m pytest -p tests.support.acceptance -n $(WORKERS) -q --no-header

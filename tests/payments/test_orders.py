@@ -18,9 +18,12 @@ from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import SIGNER, STRANGER, charge, order, refund
 
+DAYS = 30
 ORDERS = ["".join(steps) for length in (1, 2, 3) for steps in product("cCRA", repeat=length)]
 """c: a charge is recorded; C: settled too; R: Telegram tells of a refund; A: an admin asks for it, Telegram does it."""
 LONGER_ORDERS = ["".join(steps) for steps in product("CRA", repeat=4)]
+LATE_ORDERS = [each for each in map("".join, product("cRAXS", repeat=3)) if set(each) & {"X", "S"}]
+"""X: the days that were paid for go by; S: the desk starts again. More of them: tests/payments/test_pure_orders.py."""
 
 
 async def _step(desk: Desk, step: str, charged: ChargeFact) -> None:
@@ -32,6 +35,12 @@ async def _step(desk: Desk, step: str, charged: ChargeFact) -> None:
             await desk.take(charged)
         case "R":
             await desk.take(refund(charged))
+        case "X":
+            desk.clock.advance(days=DAYS + 1)
+        case "S":
+            async with desk.database.transaction() as session:
+                await events.release_claims(session)
+            await _do_what_is_due(desk)
         case "A":
             with contextlib.suppress(RefundRefusedError):
                 asked = await desk.ask_refund(charged.charge_id)
@@ -90,7 +99,7 @@ def _expected(kind: str, *, is_charged: bool, is_refunded: bool) -> tuple[dict[s
 @pytest.mark.parametrize(
     ("kind", "changes", "orders"),
     [
-        ("granted", {}, ORDERS + LONGER_ORDERS),
+        ("granted", {}, ORDERS + LONGER_ORDERS + LATE_ORDERS),
         ("parked", {"amount": 199}, ORDERS),
         ("foreign", {"payload": "another program's"}, ORDERS),
         ("given back", {"payload": SIGNER.sign(order("month", STRANGER))}, ORDERS),
@@ -114,6 +123,7 @@ async def test_every_order_ends_in_the_same_state(
         is_refunded = "R" in steps or re.search("c.*a", steps.lower()) is not None
         outcomes, is_open = _expected(kind, is_charged=is_charged, is_refunded=is_refunded)
         assert {which: event[:2] for which, event in state["events"].items()} == outcomes, steps
-        assert (await desk.holds(person=person) if state["events"] else False) is is_open, steps
+        is_held = bool(state["events"]) and await desk.holds(person=person)
+        assert is_held is (is_open and "X" not in steps), steps
         assert state == reached.setdefault((is_charged, is_refunded), state), steps
     assert len(reached) == 4

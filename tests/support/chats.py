@@ -225,11 +225,12 @@ async def running_chats(
     async with running_sandbox(settings) as server:
         html = DefaultBotProperties(parse_mode=ParseMode.HTML)
         async with talking_bot(server.url, server.token, html) as bot:
-            people = await _people(server.client)
+            people = await people_of(server.client)
             yield Chats(server, bot, database, catalog, people, terms, stripe=stripe)
 
 
-async def _people(client: SandboxClient) -> People:
+async def people_of(client: SandboxClient) -> People:
+    """Make the people of a fresh sandbox."""
     buyer = await client.add_person("Ann", username="Ann_B", balance_stars=RICH, started=True)
     other = await client.add_person("Bob", balance_stars=RICH, started=True)
     admin = await client.add_person("Max", started=True)

@@ -1,0 +1,131 @@
+"""Any order of payments, refunds, faults and deaths: a hypothesis state machine over a shop (shop.py)."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from random import Random
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from sandbox.faults import FaultKind
+from sandbox.shapes import Json
+from tests.scenarios.shop import HOUR_SECONDS, Shop, running_shop
+
+T = TypeVar("T")
+Databases = Callable[[], AbstractAsyncContextManager[str]]
+
+_WHICH = st.integers(0, 5)
+_DIES_IN = st.one_of(st.just(0), st.just(0), st.integers(1, 25))
+_METHODS = st.sampled_from(["sendMessage", "refundStarPayment"])
+_BROKEN = st.sampled_from([FaultKind.CUT_BEFORE, FaultKind.ANSWER_LOST, FaultKind.RETRY_AFTER, FaultKind.SERVER_ERROR])
+_MONEY = st.sampled_from(["successful_payment", "refunded_payment"])
+
+
+class ShopMachine(RuleBasedStateMachine):
+    """The rules; `databases` makes a migrated database for each run, and is set by whoever runs the machine."""
+
+    databases: Databases
+    runs = 0
+    deaths = 0
+    payments = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.new_event_loop()
+        self._stack = AsyncExitStack()
+        self.shop: Shop
+
+    def _do(self, step: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(step)
+
+    @initialize()
+    def open(self) -> None:
+        self._do(self._open())
+
+    async def _open(self) -> None:
+        url = await self._stack.enter_async_context(type(self).databases())
+        self.shop = await self._stack.enter_async_context(running_shop(url))
+
+    @rule(buyer=st.integers(0, 1), code=st.sampled_from(["month", "month", "bundle", "life"]))
+    def pay(self, buyer: int, code: str) -> None:
+        self._do(self.shop.pay(buyer, code))
+
+    @rule(buyer=st.integers(0, 1), times=st.integers(1, 3))
+    def pay_again(self, buyer: int, times: int) -> None:
+        for _ in range(times):
+            self._do(self.shop.pay(buyer, "month"))
+
+    @rule(which=_WHICH)
+    def ask_refund(self, which: int) -> None:
+        self._do(self.shop.ask_refund(which))
+
+    @rule(which=_WHICH)
+    def refund_elsewhere(self, which: int) -> None:
+        self._do(self.shop.refund_elsewhere(which))
+
+    @rule(which=_WHICH)
+    def redeliver(self, which: int) -> None:
+        self._do(self.shop.redeliver(which))
+
+    @rule(kind=_MONEY)
+    def drop(self, kind: str) -> None:
+        self._do(self.shop.client.lose_updates(kind=kind))
+
+    @rule(kind=_MONEY)
+    def double(self, kind: str) -> None:
+        self._do(self.shop.client.double_updates(kind=kind))
+
+    @rule(method=_METHODS, kind=_BROKEN)
+    def break_calls(self, method: str, kind: FaultKind) -> None:
+        self._do(self.shop.break_calls(method, kind))
+
+    @rule()
+    def mend_calls(self) -> None:
+        self._do(self.shop.client.clear_faults())
+
+    @rule(hours=st.sampled_from([1, 30, 24 * 31]))
+    def pass_time(self, hours: int) -> None:
+        self._do(self.shop.client.move_clock(hours * HOUR_SECONDS))
+
+    @rule(seed=st.integers(0, 5), is_handled=st.booleans(), dies_in=_DIES_IN)
+    def take(self, seed: int, is_handled: bool, dies_in: int) -> None:  # noqa: FBT001 - hypothesis hands it in by name
+        def shuffle(money: list[Json]) -> None:
+            Random(seed).shuffle(money)  # noqa: S311 - a reordering, no secret
+
+        self._do(self.shop.mortally(lambda: self.shop.take(shuffle, is_handled=is_handled), dies_in))
+
+    @rule(dies_in=_DIES_IN)
+    def work(self, dies_in: int) -> None:
+        self._do(self.shop.mortally(self.shop.life.work, dies_in))
+
+    @rule(dies_in=_DIES_IN)
+    def deliver(self, dies_in: int) -> None:
+        self._do(self.shop.mortally(self.shop.life.deliver, dies_in))
+
+    @rule(dies_in=_DIES_IN)
+    def reconcile(self, dies_in: int) -> None:
+        self._do(self.shop.mortally(self.shop.reconcile, dies_in))
+
+    @rule()
+    def crash(self) -> None:
+        self._do(self.shop.crash())
+
+    @invariant()
+    def books_are_right(self) -> None:
+        self._do(self.shop.check())
+
+    def teardown(self) -> None:
+        try:
+            self._do(self._heal())
+        finally:
+            self._do(self._stack.aclose())
+            self._loop.close()
+
+    async def _heal(self) -> None:
+        await self.shop.heal()
+        machine = type(self)
+        machine.runs += 1
+        machine.deaths += self.shop.deaths
+        machine.payments += len(await self.shop.client.charges())
