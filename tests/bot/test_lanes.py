@@ -108,6 +108,23 @@ async def test_chatter_is_bounded_and_holds_up_no_money(handlers: Handlers) -> N
     assert set(handlers.begun[-2:]) == {-1, -2}
 
 
+@pytest.mark.criterion("L4")
+async def test_a_hundred_who_flood_hold_up_no_payer_and_fill_no_memory(handlers: Handlers) -> None:
+    taken = Counter[int]()
+    for n in range(100):
+        for user in range(1, 101):
+            taken[user] += handlers.lanes.chatter(user, _update(user * 1000 + n))
+    assert set(taken.values()) == {CHATTER_PER_USER_MAX}
+    await handlers.until_begun(CHATTER_HANDLERS)
+    handlers.lanes.money(_update(-1), charge())
+    handlers.lanes.pre_checkout(_update(-2))
+    await handlers.until_begun(CHATTER_HANDLERS + 2)
+    assert set(handlers.begun[-2:]) == {-1, -2}
+    handlers.gate.set()
+    await handlers.lanes.close(WAIT_SECONDS)
+    assert Counter(update_id // 1000 for update_id in handlers.ended if update_id > 0) == taken
+
+
 @pytest.mark.criterion("C1")
 async def test_money_beyond_the_lane_is_left_to_the_worker_by_name(handlers: Handlers) -> None:
     with logged() as records:
