@@ -18,7 +18,7 @@ from tests.scenarios.machine import Databases, ShopMachine
 
 SOAK_MINUTES: Final = float(os.environ.get("SOAK_MINUTES", "0"))
 SHORT: Final = settings(
-    max_examples=15,
+    max_examples=12,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
