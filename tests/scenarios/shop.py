@@ -33,7 +33,7 @@ from payments.ledger.telegram import TelegramLedger
 from payments.notices import Notice
 from payments.recorder import Recorder
 from payments.sources import charge_source
-from payments.telegram import invoice_of
+from payments.telegram import invoice_of, order_of
 from sandbox.charges import Charge
 from sandbox.checkout import PaymentState
 from sandbox.faults import FaultKind
@@ -146,7 +146,7 @@ class Shop:
     async def pay(self, buyer: int, code: str) -> None:
         """Let a buyer pay an invoice; the pre-checkout is answered, and the payment's update waits."""
         person = self.buyers[buyer]
-        sent = await self._steady(invoice_of(plan(code), person.id, person.id, self.life.signer))
+        sent = await self._steady(invoice_of(plan(code), person.id, order_of(plan(code), person.id), self.life.signer))
         payment = await self.client.start_payment(person.id, message_id=sent.message_id)
         while (await self.client.payment(payment.id)).state is PaymentState.ASKING:
             await self.take(lambda _: None, is_handled=False)
