@@ -16,16 +16,26 @@ _SERVICE = ("successful_payment", "refunded_payment")
 
 
 @dataclass(frozen=True, slots=True)
+class Sender:
+    """The name above a group's message, and the number of its colour."""
+
+    name: str
+    colour: int
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """A message with what else its look depends on.
 
     `opens_day`: a day's first message has the date above it. `charge`: the payment of its invoice that is
-    payable once, or that it reports.
+    payable once, or that it reports. `is_mine`: whoever looks at the chat wrote it; `sender`: who else did, in a group.
     """
 
     found: ChatMessage
     opens_day: bool
     charge: Charge | None
+    is_mine: bool
+    sender: Sender | None
 
 
 def show_message(shown: Shown, bot_name: str, hands: Hands) -> None:
@@ -37,9 +47,11 @@ def show_message(shown: Shown, bot_name: str, hands: Hands) -> None:
     if kind is not None:
         _show_service(kind, message[kind], shown.charge, bot_name, hands)
         return
-    with box(f"message {'from-bot' if shown.found.by_bot else 'from-me'}"):
+    with box(f"message {'from-me' if shown.is_mine else 'from-other'}"):
         edited = "edit_date" in message
         with box("bubble edited" if edited else "bubble"):
+            if shown.sender is not None:
+                line(shown.sender.name, f"sender ink-{shown.sender.colour}")
             _show_content(message, hands)
             line(("edited " if edited else "") + clock_time(moment(message["date"])), "time")
         _show_keyboard(shown, hands)

@@ -4,7 +4,7 @@ from nicegui import events, ui
 
 from sandbox.page.elements import box, icon_button, line
 from sandbox.page.hands import Hands
-from sandbox.people import Person, Reach
+from sandbox.people import Reach
 
 _START = {
     Reach.NOT_STARTED: "Start",
@@ -45,13 +45,13 @@ class Composer:
         with box("start", "button").props("type=button").on("click", self._start, args=[]) as self._starting:
             self._start_text = line("")
 
-    def show(self, person: Person) -> None:
+    def show(self, reach: Reach) -> None:
         """Offer the field, or Start while the bot may not write to the person."""
-        is_open = person.reach is Reach.OPEN
+        is_open = reach is Reach.OPEN
         self._writing.set_visibility(is_open)
         self._starting.set_visibility(not is_open)
-        self._start_text.set_text(_START.get(person.reach, ""))
-        if person.reach is Reach.DEACTIVATED:
+        self._start_text.set_text(_START.get(reach, ""))
+        if reach is Reach.DEACTIVATED:
             self._starting.props("disabled")
 
     async def _start(self) -> None:
@@ -82,7 +82,7 @@ class Composer:
     async def _suggest(self, typed: str) -> None:
         self._looks += 1
         look = self._looks
-        commands = await self._hands.client.commands(self._hands.user_id)
+        commands = await self._hands.client.commands(self._hands.speaker.user_id, self._hands.speaker.chat_id)
         if look != self._looks:
             return  # More was typed meanwhile, or it was sent.
         fitting = [command for command in commands if f"/{command['command']}".startswith(typed.lower())]

@@ -10,7 +10,9 @@ from sandbox.client import SandboxClient
 from sandbox.invoices import LINK_PREFIX
 from sandbox.messages import ChatMessage
 from sandbox.page.elements import box, button, line
+from sandbox.page.my_stars import MyStars
 from sandbox.page.sheet import PaymentSheet
+from sandbox.page.speaker import Speaker
 from sandbox.people import Reach
 from sandbox.remote.transport import SandboxError, SandboxTimeoutError
 
@@ -25,12 +27,13 @@ _LINK = re.compile(rf"{re.escape(LINK_PREFIX)}(?P<offer>\w+)")
 
 
 class Hands:
-    """One person's hands. `cover` is the layer above the pane's chat, for sheets, alerts and toasts."""
+    """The hands of a pane's speaker. `cover` is the layer above the chat, for sheets, alerts and toasts."""
 
-    def __init__(self, client: SandboxClient, user_id: int, bot_username: str, cover: ui.element) -> None:
+    def __init__(self, client: SandboxClient, speaker: Speaker, bot_username: str, cover: ui.element) -> None:
         self.client = client
-        self.user_id = user_id
-        self.sheet = PaymentSheet(client, user_id, cover, self.toast)
+        self.speaker = speaker
+        self.sheet = PaymentSheet(client, speaker, cover, self.toast)
+        self.my_stars = MyStars(client, speaker, cover, self.toast)
         self._cover = cover
         self._start_link = re.compile(
             rf"(?:https?://t\.me/|tg://resolve\?domain=){re.escape(bot_username)}(?:[?&]start=(?P<parameter>[\w-]*))?",
@@ -38,20 +41,21 @@ class Hands:
         )
 
     async def send(self, text: str) -> None:
-        """Write to the bot."""
+        """Write into the chat."""
+        speaker = self.speaker
         try:
-            await self.client.send_text(self.user_id, text)
+            await self.client.send_text(speaker.user_id, text, chat_id=speaker.chat_id, anonymous=speaker.anonymous)
         except SandboxError as refusal:
             self.toast(str(refusal))
 
     async def set_reach(self, reach: Reach) -> None:
         """Block the bot, or take it back."""
-        await self.client.set_reach(self.user_id, reach)
+        await self.client.set_reach(self.speaker.user_id, reach)
 
     async def press(self, message_id: int, data: str) -> None:
         """Press a button with callback_data and show what the bot answers to it."""
         try:
-            press = await self.client.press(self.user_id, message_id, data=data)
+            press = await self.client.press(self.speaker.user_id, message_id, data=data, chat_id=self.speaker.chat_id)
             self._show_answer(await self.client.press_answer(press.id, timeout_seconds=ANSWER_SECONDS))
         except SandboxTimeoutError:
             self.toast("The bot has not answered.")
@@ -81,7 +85,7 @@ class Hands:
                 renews=bool(offer.invoice.subscription_period_seconds),
             )
         elif started := self._start_link.fullmatch(address):
-            await self.client.start(self.user_id, started["parameter"] or "")
+            await self.client.start(self.speaker.user_id, started["parameter"] or "")
         else:
             ui.navigate.to(address, new_tab=True)
 

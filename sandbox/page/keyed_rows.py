@@ -35,4 +35,4 @@ class KeyedRows(Generic[Key, Value]):
 
     def _new_row(self) -> ui.element:
         with self._container:
-            return box("row")
+            return box("item")

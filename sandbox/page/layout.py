@@ -13,7 +13,7 @@ from sandbox.page.backstage.light import StatusLight
 from sandbox.page.backstage.stage import Backstage
 from sandbox.page.chats import Chats
 from sandbox.page.elements import box, button, icon_button, line
-from sandbox.page.newcomer import NewcomerDialog
+from sandbox.page.newcomer import Newcomers
 from sandbox.shapes import Json
 
 STYLE_FILE = Path(__file__).with_name("style.css")
@@ -41,11 +41,13 @@ async def build_page(client: SandboxClient, bot: BotProcess | None) -> None:
             line("Telegram sandbox", "brand")
             tabs = box("tabs", "nav")
             status = StatusLight(client, bot)
-            icon_button("person_add", "Add a person", NewcomerDialog(client).open)
-            icon_button("dark_mode", "Light or dark", lambda: dark.set_value(not dark.value))
+            tools = box("tools")
         chats = Chats(client, about.bot)
         backstage = Backstage(client, bot)
     _fill_tabs(tabs, chats, backstage)
+    with tools:
+        Newcomers(client, chats.choose)
+        icon_button("dark_mode", "Light or dark", lambda: dark.set_value(not dark.value))
     views: list[View] = [chats, backstage, status]
     following = background_tasks.create(_follow(client, views), context=ui.context.client)
     ui.context.client.on_delete(following.cancel)

@@ -1,111 +1,105 @@
-"""One person's Telegram: the head with the Stars, the chat with the bot, the field to write in."""
+"""A chat on the page: its head, its messages, the field to write in."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
-from nicegui import ui
-
 from sandbox.charges import Charge
-from sandbox.checkout import PaymentState
 from sandbox.client import SandboxClient
 from sandbox.messages import ChatMessage
-from sandbox.page.bubbles import Shown, show_message
+from sandbox.page.bubbles import Sender, Shown, show_message
 from sandbox.page.composer import Composer
-from sandbox.page.elements import box, day, icon_button, line, moment, stars
+from sandbox.page.elements import box, day, line, moment
 from sandbox.page.hands import Hands
 from sandbox.page.keyed_rows import KeyedRows
-from sandbox.page.sheet import TOP_UP_STARS
-from sandbox.people import Person, Reach
+from sandbox.page.speaker import Speaker
 from sandbox.shapes import Json
 
 MESSAGES_SHOWN = 200
-_CHAT_TOPICS = {"message", "edited", "deleted"}
-_PERSON_TOPICS = {"person", "charge", "refund"}
 COLOURS = 6
+_CHAT_TOPICS = {"message", "edited", "deleted"}
 
 
-class ChatPane:
-    """The pane of one person; `update` brings it up to date with the sandbox."""
+class Pane(ABC):
+    """One chat; `update` brings it up to date with the sandbox.
 
-    def __init__(self, client: SandboxClient, person: Person, bot: Json) -> None:
-        self.person = person
-        self._client = client
+    A kind of chat says in `HEAD_TOPICS` which events change its head beside those of its messages.
+    """
+
+    HEAD_TOPICS: frozenset[str]
+
+    def __init__(self, client: SandboxClient, speaker: Speaker, bot: Json) -> None:
+        self.client = client
+        self.speaker = speaker
         self._bot_name = bot["first_name"]
         self._last_id = 0
         with box("pane", "section") as self.root:
-            self._head = box("pane-head")
-            with box("scroll") as self._scroll:
+            self.head = box("pane-head")
+            with box("wall") as self._scroll:
                 self._rows = KeyedRows[int, Shown](box("messages").props("role=log"), self._build_message)
             cover = box("cover")
-            self._hands = Hands(client, person.id, bot["username"], cover)
-            self._composer = Composer(self._hands)
+            self.hands = Hands(client, speaker, bot["username"], cover)
+            self.composer = Composer(self.hands)
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Give what the chat is called on the page."""
 
     async def refresh(self) -> None:
         """Read everything anew."""
-        await self._refresh_person()
-        await self._refresh_messages()
+        await self.refresh_head()
+        await self.refresh_messages()
 
     async def update(self, events: list[Json]) -> None:
         """Read anew what the events touch."""
-        mine = {event["topic"] for event in events if self.person.id in (event.get("chat_id"), event.get("user_id"))}
+        chat_id = self.speaker.chat_id
+        mine = {event["topic"] for event in events if chat_id in (event.get("chat_id"), event.get("user_id"))}
         if mine & (_CHAT_TOPICS | {"charge", "refund"}):
-            await self._refresh_messages()
-        if mine & (_CHAT_TOPICS | _PERSON_TOPICS):
-            await self._refresh_person()
+            await self.refresh_messages()
+        if mine & (_CHAT_TOPICS | self.HEAD_TOPICS):
+            await self.refresh_head()
 
-    async def _refresh_person(self) -> None:
-        person = await self._client.person(self.person.id)
-        if person == self.person and list(self._head):
-            return
-        self.person = person
-        self.root.props["aria-label"] = f"{full_name(person)}'s chat"
-        self._composer.show(person)
-        self._head.clear()
-        with self._head:
-            avatar(person)
-            with box("names"):
-                line(full_name(person), "name")
-                line(f"@{person.username}" if person.username else f"id {person.id}", "muted")
-            stars(person.balance_stars, "balance-pill").props["title"] = "My Stars"
-            self._show_menu(person)
+    @abstractmethod
+    async def refresh_head(self) -> None:
+        """Read anew who is there."""
 
-    def _show_menu(self, person: Person) -> None:
-        async def top_up() -> None:
-            await self._client.set_balance(person.id, person.balance_stars + TOP_UP_STARS)
-
-        async def toggle_block() -> None:
-            await self._hands.set_reach(Reach.OPEN if person.reach is Reach.BLOCKED else Reach.BLOCKED)
-            await self._refresh_person()
-
-        with icon_button("more_vert", "More", lambda: None), ui.menu().props("auto-close"):
-            ui.menu_item(f"Get {TOP_UP_STARS:,} Stars", top_up)
-            ui.menu_item("Unblock the bot" if person.reach is Reach.BLOCKED else "Block the bot", toggle_block)
-
-    async def _refresh_messages(self) -> None:
-        wanted = self._with_context(await self._client.chat(self.person.id), await self._charges())
+    async def refresh_messages(self) -> None:
+        """Read the chat anew."""
+        wanted = self._with_context(await self.client.chat(self.speaker.chat_id), await self.charges())
         self._rows.show(wanted)
         # Who writes sees the end of the chat; who reads further up is left there.
         if any(message_id > self._last_id and not shown.found.by_bot for message_id, shown in wanted.items()):
             self._scroll.run_method("scrollTo", 0, 0)
         self._last_id = max(wanted, default=0)
 
+    async def charges(self) -> dict[str, Charge]:
+        """Give the charges that messages report, by id, and by the offer that each of them paid."""
+        return {}
+
+    def sender(self, message: Json) -> Sender | None:  # noqa: ARG002 - which kinds of chat need
+        """Give the name above a message, None where it goes without saying."""
+        return None
+
+    def is_mine(self, found: ChatMessage) -> bool:
+        """Tell whether the speaker wrote a message."""
+        return not found.by_bot
+
     def _build_message(self, shown: Shown) -> None:
-        show_message(shown, self._bot_name, self._hands)
+        show_message(shown, self._bot_name, self.hands)
 
-    async def _charges(self) -> dict[str, Charge]:
-        """Give the person's charges by id, and by the offer that each of them paid."""
-        by_id = {charge.id: charge for charge in await self._client.charges(self.person.id)}
-        for payment in await self._client.payments():
-            if payment.state is PaymentState.PAID and payment.charge_id in by_id:
-                by_id[payment.offer_id] = by_id[payment.charge_id]
-        return by_id
-
-    @staticmethod
-    def _with_context(chat: Iterable[ChatMessage], charges: dict[str, Charge]) -> dict[int, Shown]:
+    def _with_context(self, chat: Iterable[ChatMessage], charges: dict[str, Charge]) -> dict[int, Shown]:
         wanted: dict[int, Shown] = {}
         last_day = None
         for found in [found for found in chat if not found.deleted][-MESSAGES_SHOWN:]:
             this_day = day(moment(found.message["date"]))
-            wanted[found.message_id] = Shown(found, this_day != last_day, _charge_of(found, charges))
+            is_mine = self.is_mine(found)
+            wanted[found.message_id] = Shown(
+                found,
+                opens_day=this_day != last_day,
+                charge=_charge_of(found, charges),
+                is_mine=is_mine,
+                sender=None if is_mine else self.sender(found.message),
+            )
             last_day = this_day
         return wanted
 
@@ -121,11 +115,6 @@ def _charge_of(found: ChatMessage, charges: dict[str, Charge]) -> Charge | None:
     return None
 
 
-def full_name(person: Person) -> str:
-    """Give a person's name as Telegram shows it."""
-    return f"{person.first_name} {person.last_name or ''}".strip()
-
-
-def avatar(person: Person) -> None:
-    """Show a person's initial on the colour of the account."""
-    line(person.first_name[:1].upper(), f"avatar colour-{person.id % COLOURS}")
+def avatar(name: str, number: int) -> None:
+    """Show an initial on the colour of an account or a group."""
+    line(name[:1].upper(), f"avatar colour-{number % COLOURS}")

@@ -8,10 +8,12 @@ from nicegui import ui
 from sandbox.charges import Charge
 from sandbox.checkout import Payment, PaymentState
 from sandbox.client import SandboxClient
-from sandbox.page.elements import box, button, copies_on_click, day, icon_button, line, stars
+from sandbox.page.elements import box, button, copies_on_click, day, line, stars
+from sandbox.page.my_stars import TOP_UP_STARS
+from sandbox.page.speaker import Speaker
+from sandbox.page.veil import Veil
 from sandbox.remote.transport import SandboxError, SandboxTimeoutError
 
-TOP_UP_STARS = 1_000
 PAYMENT_SECONDS = 30.0
 
 _ENDS = {
@@ -27,15 +29,16 @@ _NOTHING_TAKEN = {
 }
 
 
-class PaymentSheet:
-    """One person's sheet; there is at most one at a time."""
+class PaymentSheet(Veil):
+    """The sheet of whoever pays in a pane. Closing it does not stop a payment that was confirmed."""
 
-    def __init__(self, client: SandboxClient, user_id: int, cover: ui.element, toast: Callable[[str], None]) -> None:
+    def __init__(
+        self, client: SandboxClient, speaker: Speaker, cover: ui.element, toast: Callable[[str], None]
+    ) -> None:
+        super().__init__(cover)
         self._client = client
-        self._user_id = user_id
-        self._cover = cover
+        self._speaker = speaker
         self._toast = toast
-        self._veil: ui.element | None = None
 
     async def ask(
         self,
@@ -48,16 +51,16 @@ class PaymentSheet:
         renews: bool = False,
     ) -> None:
         """Open on an invoice message, or on an offer by link, and let the person confirm."""
-        person = await self._client.person(self._user_id)
+        person = await self._client.person(self._speaker.user_id)
 
         async def confirm() -> None:
             await self._pay(message_id, offer)
 
         async def top_up() -> None:
-            await self._client.set_balance(self._user_id, person.balance_stars + max(TOP_UP_STARS, price_stars))
+            await self._client.set_balance(person.id, person.balance_stars + max(TOP_UP_STARS, price_stars))
             await self.ask(title, description, price_stars, message_id=message_id, offer=offer, renews=renews)
 
-        with self._opened("Confirm your purchase"):
+        with self.opened("Confirm your purchase"):
             line(title, "sheet-title")
             line(description, "sheet-text")
             stars(price_stars, "price")
@@ -74,7 +77,7 @@ class PaymentSheet:
 
     def show_receipt(self, charge: Charge, title: str) -> None:
         """Open on a charge: what, when, and its id to copy."""
-        with self._opened("Receipt"):
+        with self.opened("Receipt"):
             line(title, "sheet-title")
             stars(charge.stars, "price")
             line(f"Paid {_when(charge)}", "muted")
@@ -84,19 +87,17 @@ class PaymentSheet:
             copies_on_click(line(charge.id, "run is-code charge-id"), lambda: self._toast("Copied to clipboard"))
             button("Close", self.close, "button wide")
 
-    def close(self) -> None:
-        """Take the sheet away; a payment that was confirmed goes on."""
-        if self._veil is not None:
-            self._veil.delete()
-            self._veil = None
-
     async def _pay(self, message_id: int | None, offer: str | None) -> None:
-        with self._opened("Paying") as body:
+        with self.opened("Paying") as body:
             ui.spinner(size="48px")
             line("Asking the bot…", "sheet-text")
         try:
             payment = await self._client.pay(
-                self._user_id, message_id=message_id, offer=offer, timeout_seconds=PAYMENT_SECONDS
+                self._speaker.user_id,
+                message_id=message_id,
+                chat_id=self._speaker.chat_id,
+                offer=offer,
+                timeout_seconds=PAYMENT_SECONDS,
             )
         except (SandboxError, SandboxTimeoutError) as refusal:
             self.close()
@@ -109,23 +110,12 @@ class PaymentSheet:
             self._show_end(payment)
 
     def _show_end(self, payment: Payment) -> None:
-        with self._opened(_ENDS[payment.state]):
+        with self.opened(_ENDS[payment.state]):
             ui.icon("block" if payment.state is PaymentState.DECLINED else "hourglass_disabled", size="48px")
             line(_ENDS[payment.state], "sheet-title")
             line(payment.error_message or _NOTHING_TAKEN[payment.state], "sheet-text refusal")
             line("Nothing was charged.", "muted")
             button("OK", self.close, "button wide")
-
-    def _opened(self, told: str) -> ui.element:
-        self.close()
-        with self._cover:
-            self._veil = box("veil")
-        with self._veil:
-            body = box("sheet").props("role=dialog")
-            body.props["aria-label"] = told
-        with body:
-            icon_button("close", "Close", self.close, "sheet-close")
-        return body
 
 
 def _when(charge: Charge) -> str:

@@ -99,4 +99,4 @@ class Chat:
 
     async def balance(self, amount: str) -> None:
         """Wait until the person has so many Stars."""
-        await self.pane.get_by_title("My Stars").get_by_text(amount, exact=True).wait_for()
+        await self.pane.get_by_title("My Stars and subscriptions").get_by_text(amount, exact=True).wait_for()

@@ -294,7 +294,8 @@ async def test_a_blocked_bot_is_taken_back_by_its_button(opened: Page, client: S
 
 
 async def test_a_new_person_comes_by_the_page(opened: Page, client: SandboxClient) -> None:
-    await opened.get_by_role("button", name="Add a person").click()
+    await opened.get_by_role("button", name="Add a person or a group").click()
+    await opened.get_by_text("A new person").click()
     await opened.get_by_role("textbox", name="Name").fill("Xenia")
     await opened.get_by_role("spinbutton", name="Stars").fill("77")
     await opened.get_by_role("button", name="Add", exact=True).click()
