@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from http import HTTPStatus
+from time import monotonic
 from typing import Any
 
 from aiohttp import web
@@ -39,18 +40,19 @@ class BotApi:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
         faults = self._world.faults
+        came_at = monotonic()
         args = Args()
         fault: Fault | None = None
         status, answer, headers = 200, {}, {}
         try:
             args = await _read_args(request)
             if faults.away:
-                return self._cut(request, method, args)
+                return self._cut(request, method, args, came_at)
             self._check_token(request.match_info["token"])
             await asyncio.sleep(self._world.settings.latency_ms / 1000)
             fault = faults.take_call(method.lower())
             if fault is not None and fault.kind is FaultKind.CUT_BEFORE:
-                return self._cut(request, method, args)
+                return self._cut(request, method, args, came_at)
             await self._suffer(fault)
             answer = {"ok": True, "result": await self._run(method.lower(), args)}
         except ApiError as refusal:
@@ -58,14 +60,14 @@ class BotApi:
             if isinstance(refusal, RetryAfterError):
                 headers = {"Retry-After": str(refusal.retry_after_seconds)}
         if faults.away or (fault is not None and fault.kind is FaultKind.ANSWER_LOST):
-            return self._cut(request, method, args)
-        self._world.calls.add(method, args.values, status, answer)
+            return self._cut(request, method, args, came_at)
+        self._world.calls.add(method, args.values, status, answer, _ms_since(came_at))
         return _response(answer, status, headers)
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """Answer /file/bot<token>/<path> with the file that getFile named."""
         if self._world.faults.away:
-            return self._cut(request, "file", Args())
+            return self._cut(request, "file", Args(), monotonic())
         try:
             self._check_token(request.match_info["token"])
         except ApiError as refusal:
@@ -122,12 +124,16 @@ class BotApi:
         finally:
             faults.held -= 1
 
-    def _cut(self, request: web.Request, method: str, args: Args) -> web.Response:
+    def _cut(self, request: web.Request, method: str, args: Args, came_at: float) -> web.Response:
         """Cut the connection: aiohttp's attempt to send this response then comes to nothing."""
-        self._world.calls.add(method, args.values, 0, {})
+        self._world.calls.add(method, args.values, 0, {}, _ms_since(came_at))
         if request.transport is not None:
             request.transport.abort()
         return web.Response()
+
+
+def _ms_since(came_at: float) -> int:
+    return round((monotonic() - came_at) * 1000)
 
 
 def _response(answer: Json, status: int, headers: dict[str, str] | None = None) -> web.Response:

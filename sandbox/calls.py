@@ -13,7 +13,10 @@ CALLS_KEPT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call; `status` 0 means that the connection was cut. Files are named, the token is left out."""
+    """One call; `status` 0 means that the connection was cut. Files are named, the token is left out.
+
+    `took_ms`: milliseconds from its coming to its answer, latency and faults included.
+    """
 
     number: int
     at: datetime
@@ -21,6 +24,7 @@ class Call:
     args: dict[str, str]
     status: int
     answer: dict[str, Any]
+    took_ms: int
 
 
 class CallLog:
@@ -32,10 +36,10 @@ class CallLog:
         self._clock = clock
         self._feed = feed
 
-    def add(self, method: str, args: dict[str, str], status: int, answer: dict[str, Any]) -> None:
+    def add(self, method: str, args: dict[str, str], status: int, answer: dict[str, Any], took_ms: int) -> None:
         """Write a call down."""
         self._count += 1
-        self._calls.append(Call(self._count, self._clock.now(), method, args, status, answer))
+        self._calls.append(Call(self._count, self._clock.now(), method, args, status, answer, took_ms))
         self._feed.publish("call", method=method, status=status)
 
     def listing(self, *, method: str | None = None, after: int = 0) -> list[Call]:

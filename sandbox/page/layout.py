@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from typing import Protocol
 
 import aiohttp
 from nicegui import background_tasks, ui
@@ -14,21 +13,11 @@ from sandbox.page.backstage.stage import Backstage
 from sandbox.page.chats import Chats
 from sandbox.page.elements import box, button, icon_button, line
 from sandbox.page.newcomer import Newcomers
-from sandbox.shapes import Json
+from sandbox.page.view import View
 
 STYLE_FILE = Path(__file__).with_name("style.css")
 EVENTS_SECONDS = 20.0
 RETRY_SECONDS = 1.0
-
-
-class View(Protocol):
-    """A part of the page that follows the sandbox."""
-
-    async def refresh(self) -> None:
-        """Read everything anew."""
-
-    async def update(self, events: list[Json]) -> None:
-        """Read anew what the events touch."""
 
 
 async def build_page(client: SandboxClient, bot: BotProcess | None) -> None:

@@ -14,6 +14,7 @@ from sandbox.shapes import Json
 _ADDRESS = re.compile(r"(?:https?://|tg:|mailto:|tel:)", re.IGNORECASE)
 _STYLED = {"bold", "italic", "underline", "strikethrough", "spoiler", "code", "pre", "blockquote"}
 _LOOKS = {"expandable_blockquote": "blockquote"} | {style: style for style in _STYLED}
+_BLOCKS = {"pre", "blockquote", "expandable_blockquote"}
 _COPIED = {"code", "pre"}
 _LONG = 30
 
@@ -45,8 +46,13 @@ def pieces(text: str, entities: Sequence[Json]) -> list[Piece]:
 
 def show_text(text: str, entities: Sequence[Json], hands: Hands) -> None:
     """Show a text; commands and links into the bot act, code copies on a click, other links open in a tab."""
+    after_block = False
     for piece in pieces(text, entities):
-        _show(piece, hands)
+        # A block ends its line by itself.
+        shown = piece.text.removeprefix("\n") if after_block else piece.text
+        if shown:
+            _show(Piece(shown, piece.entities), hands)
+        after_block = any(entity["type"] in _BLOCKS for entity in piece.entities)
 
 
 def _covering(entities: Sequence[Json], start: int, end: int) -> tuple[Json, ...]:

@@ -1,12 +1,44 @@
-"""The bot's process: whether it runs, its last words, and the buttons that kill it and start it again."""
+"""The bot: a process that can be killed and started again, or somebody's own, and what that needs."""
 
 from nicegui import ui
 
 from sandbox.bot_process import BotProcess
+from sandbox.client import SandboxClient
 from sandbox.page.backstage.cards import card
-from sandbox.page.elements import box, button, line
+from sandbox.page.elements import box, button, copies_on_click, line
+from sandbox.shapes import Json
 
 LINES_SHOWN = 60
+
+
+class OwnBotCard:
+    """Tells whoever has a bot of their own what to give it, and whether it is there."""
+
+    def __init__(self, client: SandboxClient) -> None:
+        self._client = client
+        with card("Your bot") as head:
+            with head:
+                self._state = line("", "muted")
+            line("The address of the Bot API, where your library asks for that of a local server:", "muted")
+            self._address = _copied_line(client.url)
+            line("The token:", "muted")
+            self._token = _copied_line("")
+
+    async def refresh(self) -> None:
+        """Read the token, and whether somebody polls."""
+        self._token.set_text((await self._client.about()).token)
+        self._state.set_text("polls" if await self._client.polling() else "does not poll")
+
+    async def update(self, events: list[Json]) -> None:
+        """Read again when a poll came or went, or the token was replaced."""
+        if any(event["topic"] in {"poll", "token"} for event in events):
+            await self.refresh()
+
+
+def _copied_line(text: str) -> ui.label:
+    made = line(text, "run is-code address")
+    copies_on_click(made, lambda: ui.notify("Copied to clipboard"))
+    return made
 
 
 class BotCard:

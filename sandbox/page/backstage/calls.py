@@ -45,5 +45,6 @@ def _build(call: Call) -> None:
             line(second(call.at), "muted when")
             line(call.method)
             line(call.args.get("text") or call.args.get("title") or "", "grow muted")
+            line(f"{call.took_ms:,} ms", "muted when")
             line(str(call.status) if call.status else "cut", "badge" if call.status == _OK else "badge state-failed")
         as_json({"arguments": call.args, "answer": call.answer})

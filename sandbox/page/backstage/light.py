@@ -32,7 +32,7 @@ class StatusLight:
     async def refresh(self) -> None:
         """Read the clock's offset."""
         told = ahead(timedelta(seconds=(await self._client.clock()).offset_seconds))
-        self._clock.set_text(f"+{told}")
+        self._clock.set_text(f"clock +{told}")
         self._clock.set_visibility(bool(told))
 
     async def update(self, events: list[Json]) -> None:

@@ -1,8 +1,10 @@
 """The second tab as a whole."""
 
+from typing import TYPE_CHECKING
+
 from sandbox.bot_process import BotProcess
 from sandbox.client import SandboxClient
-from sandbox.page.backstage.bot import BotCard
+from sandbox.page.backstage.bot import BotCard, OwnBotCard
 from sandbox.page.backstage.calls import CallsCard
 from sandbox.page.backstage.clock import ClockCard
 from sandbox.page.backstage.faults import FaultsCard
@@ -12,15 +14,21 @@ from sandbox.page.backstage.updates import UpdatesCard
 from sandbox.page.elements import box
 from sandbox.shapes import Json
 
+if TYPE_CHECKING:
+    from sandbox.page.view import View
+
 
 class Backstage:
     """All cards; they follow the sandbox while the tab is in sight, and catch up when it comes back."""
 
     def __init__(self, client: SandboxClient, bot: BotProcess | None) -> None:
+        own_bot = None
         with box("backstage", "main") as self.root:
             with box("stage-column"):
                 if bot is not None:
                     BotCard(bot)
+                else:
+                    own_bot = OwnBotCard(client)
                 clock = ClockCard(client)
                 faults = FaultsCard(client)
             with box("stage-column"):
@@ -29,7 +37,9 @@ class Backstage:
                 updates = UpdatesCard(client)
             with box("stage-column"):
                 calls = CallsCard(client)
-        self._cards = (clock, faults, ledger, subscriptions, updates, calls)
+        self._cards: list[View] = [clock, faults, ledger, subscriptions, updates, calls]
+        if own_bot is not None:
+            self._cards.append(own_bot)
         self.root.set_visibility(False)
 
     async def show(self, *, visible: bool) -> None:

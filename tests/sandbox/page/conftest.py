@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from aiogram import Bot
-from playwright.async_api import BrowserContext, Page, ViewportSize, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright, expect
 
 from sandbox.client import SandboxClient
 from sandbox.settings import TOKEN
@@ -49,22 +50,27 @@ def device(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture
-async def context() -> AsyncIterator[BrowserContext]:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """Give the one browser, whose start takes a second, to all tests of a worker."""
     if CHROMIUM is None:
         pytest.skip("there is no Chromium here (Debian: apt-get install chromium)")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        context = await browser.new_context(
-            viewport=SIZES["desktop"], permissions=["clipboard-read", "clipboard-write"]
-        )
-        context.set_default_timeout(WAIT_MS)
         expect.set_options(timeout=WAIT_MS)
-        yield context
+        yield browser
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    context = await browser.new_context(viewport=SIZES["desktop"], permissions=["clipboard-read", "clipboard-write"])
+    context.set_default_timeout(WAIT_MS)
+    yield context
+    await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(context: BrowserContext) -> AsyncIterator[Page]:
     """Give a browser tab; a script's error, or a request that leaves this machine, fails the test."""
     page = await context.new_page()
@@ -98,21 +104,21 @@ def sandbox_program() -> Iterator[Program]:
         program.stop()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def client(sandbox_program: Program) -> AsyncIterator[SandboxClient]:
     async with SandboxClient(sandbox_program.address("Control API")) as client:
         yield client
         await client.clear_faults()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def bot(client: SandboxClient) -> AsyncIterator[Bot]:
     """Give a bot without a program: the test says what it does."""
     async with talking_bot(client.url, TOKEN) as bot:
         yield bot
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def opened(sandbox_program: Program, page: Page) -> Page:
     """Give the tab with the sandbox's page in it."""
     await page.goto(sandbox_program.address("Chat page"))

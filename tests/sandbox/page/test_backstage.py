@@ -1,6 +1,7 @@
 """Telegram's other side: the ledger, faults as switches, what the bot asked and got."""
 
 import pytest
+import pytest_asyncio
 from aiogram import Bot
 from aiogram.exceptions import TelegramNetworkError
 from aiogram.types import LabeledPrice
@@ -9,8 +10,10 @@ from playwright.async_api import Page, expect
 from sandbox.client import SandboxClient
 from sandbox.people import Person
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def stage(opened: Page) -> Page:
     await opened.get_by_role("button", name="Behind the scenes").click()
     return opened

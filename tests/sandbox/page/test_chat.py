@@ -4,6 +4,7 @@ import base64
 import re
 
 import pytest
+import pytest_asyncio
 from aiogram import Bot
 from aiogram.types import (
     BotCommand,
@@ -21,6 +22,8 @@ from playwright.async_api import Page, expect
 from sandbox.client import SandboxClient
 from sandbox.people import Person
 from tests.support.pages import Chat
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -61,7 +64,7 @@ class Inbox:
         return update
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def inbox(bot: Bot) -> Inbox:
     """Give the updates from now on."""
     old = await bot.get_updates(offset=-1)

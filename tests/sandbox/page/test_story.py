@@ -2,10 +2,13 @@
 
 import re
 
+import pytest
 from playwright.async_api import Page, expect
 
 from tests.sandbox.page.conftest import SIZES, Shoot
 from tests.support.pages import Chat, Program
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 CHARGE_ID = re.compile(r"^stx\S{20,}$")
 
@@ -86,9 +89,9 @@ async def test_a_kill_loses_no_star_and_the_bot_follows_the_clock(demo: Program,
 
     await page.get_by_role("button", name="Behind the scenes").click()
     await page.get_by_role("button", name="+30 days").click()
-    await page.get_by_text("+30 d", exact=True).wait_for()
+    await page.get_by_text("clock +30 d", exact=True).wait_for()
     await page.get_by_role("button", name="+1 hour").click()
-    await page.get_by_text("+30 d 1 h", exact=True).wait_for()
+    await page.get_by_text("clock +30 d 1 h", exact=True).wait_for()
     await page.get_by_role("button", name="Chats").click()
     await ann.say("/status")
     await ann.read(re.compile("nothing here"))
