@@ -1,5 +1,7 @@
 """Telegram's other side: the ledger, faults as switches, what the bot asked and got."""
 
+import asyncio
+
 import pytest
 import pytest_asyncio
 from aiogram import Bot
@@ -82,6 +84,20 @@ async def test_waiting_updates_are_told_from_confirmed_ones(stage: Page, client:
     await bot.get_updates(offset=update.update_id + 1)
     await updates.get_by_text("0 waiting").wait_for()
     await expect(updates.get_by_text("waiting", exact=True)).to_have_count(0)
+
+
+async def test_whoever_has_a_bot_is_told_what_it_needs(stage: Page, client: SandboxClient, bot: Bot) -> None:
+    own = stage.get_by_role("region", name="Your bot")
+    await own.get_by_text("does not poll").wait_for()
+    await own.get_by_text(client.url).click()
+    assert await stage.evaluate("navigator.clipboard.readText()") == client.url
+    await own.get_by_text(bot.token).wait_for()
+    waiting = await bot.get_updates(offset=-1)
+    async with asyncio.TaskGroup() as tasks:
+        polling = tasks.create_task(bot.get_updates(offset=waiting[-1].update_id + 1 if waiting else None, timeout=20))
+        await own.get_by_text("polls", exact=True).wait_for()
+        await client.push_raw({"strange": 1})
+        assert len(await polling) <= 1
 
 
 async def test_updates_and_rows_of_any_shape_are_shown(stage: Page, client: SandboxClient) -> None:

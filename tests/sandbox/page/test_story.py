@@ -1,15 +1,19 @@
-"""The whole story on the demo's page, by clicks: buy, pay, have it, give it back; and a bot that is killed."""
+"""The whole story on the demo's page, by clicks: buy, pay, have it, give it back; subscriptions, a kill, the clock."""
 
 import re
+from contextlib import suppress
 
 import pytest
 from playwright.async_api import Page, expect
+from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from tests.sandbox.page.conftest import SIZES, Shoot
 from tests.support.pages import Chat, Program
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+ASKED_MAX = 10
+ANSWER_MS = 3_000
 CHARGE_ID = re.compile(r"^stx\S{20,}$")
 
 
@@ -67,33 +71,60 @@ async def test_buy_pay_status_history_refund_status(demo: Program, page: Page, d
     await shoot("behind")
 
 
-async def test_a_kill_loses_no_star_and_the_bot_follows_the_clock(demo: Program, page: Page) -> None:
+async def subscribe(chat: Chat) -> None:
+    """Take the subscription of 150 Stars."""
+    await chat.click("Start")
+    await chat.say("/buy")
+    await chat.click(re.compile("Premium, renewed monthly"))
+    await chat.click(re.compile("^Subscribe"))
+    await chat.read("every 30 days, until you cancel")
+    await chat.click("Confirm and pay 150 Stars")
+    await chat.read("Thank you!")
+    await chat.balance("2,350")
+
+
+async def ask_until(chat: Chat, command: str, answer: str) -> None:
+    """Send a command until the answer comes: the demo's bot looks at the clock twice a second."""
+    for _ in range(ASKED_MAX):
+        await chat.say(command)
+        with suppress(PlaywrightTimeoutError):
+            await chat.pane.get_by_text(answer).last.wait_for(timeout=ANSWER_MS)
+            return
+    await chat.read(answer)
+
+
+async def test_a_subscription_is_cancelled_and_another_renews_while_the_bot_is_dead(demo: Program, page: Page) -> None:
     await page.goto(demo.address("Open"))
-    ann = Chat(page, "Ann")
-    await ann.click("Start")
-    await ann.say("/buy")
-    await ann.click(re.compile("Premium, 30 days"))
-    await ann.click(re.compile("^Pay"))
-    await ann.click("Confirm and pay 200 Stars")
-    await ann.read("You paid")
-    await page.get_by_role("button", name="Behind the scenes").click()
+    ann, ben = Chat(page, "Ann"), Chat(page, "Ben")
+    chats, behind = (page.get_by_role("button", name=name) for name in ("Chats", "Behind the scenes"))
+    await subscribe(ann)
+    await subscribe(ben)
+    await ann.say("/status")
+    await ann.click("Cancel Premium, renewed monthly")
+    await ann.click("Yes, cancel it")
+    await ann.read(re.compile("is cancelled: no more Stars are taken"))
+
+    await behind.click()
     await page.get_by_role("button", name="Kill (SIGKILL)").click()
     await page.get_by_text("bot stopped").wait_for()
-    await page.get_by_role("button", name="Start the bot").click()
-    await page.get_by_text("bot stopped").wait_for(state="hidden")
-    await page.get_by_role("button", name="Chats").click()
-    await ann.say("/status")
-    await ann.read("What you have")
-    await ann.balance("2,300")
-    await expect(ann.pane.get_by_text("You paid", exact=True)).to_have_count(1)
-
-    await page.get_by_role("button", name="Behind the scenes").click()
     await page.get_by_role("button", name="+30 days").click()
     await page.get_by_text("clock +30 d", exact=True).wait_for()
-    await page.get_by_role("button", name="+1 hour").click()
-    await page.get_by_text("clock +30 d 1 h", exact=True).wait_for()
-    await page.get_by_role("button", name="Chats").click()
-    await ann.say("/status")
-    await ann.read(re.compile("nothing here"))
+    subscriptions = page.get_by_role("region", name="Subscriptions")
+    await subscriptions.get_by_text("ended", exact=True).wait_for()
+    await subscriptions.get_by_text("active", exact=True).wait_for()
+    await page.get_by_role("region", name="Updates").get_by_text("1 waiting").wait_for()
+    await page.get_by_role("button", name="Start the bot").click()
+    await page.get_by_text("bot stopped").wait_for(state="hidden")
+
+    await chats.click()
+    await ben.balance("2,200")
+    await ben.read(re.compile("is renewed"))
+    await expect(ben.pane.get_by_text("You paid", exact=True)).to_have_count(2)
+    await behind.click()
+    await page.get_by_role("button", name="+1 day").click()
+    await page.get_by_text("clock +31 d", exact=True).wait_for()
+    await chats.click()
+    await ask_until(ann, "/status", "nothing here")
+    await ann.balance("2,350")
     # With the page still open in a browser, too.
     demo.stop()
