@@ -98,7 +98,7 @@ def _entry(event: StripeEvent, related: dict[str, StripeEvent]) -> Entry:
 
 
 def _state(event: StripeEvent, given_back: int) -> State:
-    if given_back >= event.amount_cents:
+    if given_back and given_back >= event.amount_cents:
         return State.GIVEN_BACK
     if event.outcome == Outcome.PARKED:
         return State.WAITING

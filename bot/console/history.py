@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.console.database import open_database
-from bot.console.printing import minute
+from bot.console.printing import minute, money
 from bot.settings import Settings
 from db.clock import utc_now
 from db.tables import EntitlementGrant, User
@@ -62,7 +62,7 @@ def _lines(entry: Entry) -> list[str]:
     event = entry.event
     moment = event.webhook_timestamp or event.created_at or event.processed_at
     kind = "refund" if entry.is_refund else "charge"
-    head = (minute(moment), kind, f"{event.amount_cents} {event.currency}", entry.state.value, event.event_id)
+    head = (minute(moment), kind, money(event.amount_cents, event.currency), entry.state.value, event.event_id)
     lines = ["  ".join(head)]
     if event.reason or event.requested_by:
         lines.append(f"    asked by {event.requested_by or 'nobody known'}: {event.reason or 'no reason'}")

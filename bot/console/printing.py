@@ -1,12 +1,22 @@
 """How the operator's commands print."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 
+from babel.numbers import get_currency_precision
 from rich.console import Console
+
+from db.tables import STARS_CURRENCY
 
 # A charge id is longer than a line, and one that is broken in two cannot be copied.
 CONSOLE: Final = Console(soft_wrap=True, highlight=False, markup=False)
+
+
+def money(amount: int, currency: str) -> str:
+    """Return an amount in minor units (Stars: Stars) as its currency has it: 1 XTR, 4.99 USD, 700 JPY."""
+    digits = 0 if currency == STARS_CURRENCY else get_currency_precision(currency)
+    return f"{Decimal(amount).scaleb(-digits)} {currency}"
 
 
 def minute(moment: datetime | None) -> str:

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from bot.console.actor import actor
 from bot.console.database import open_database
+from bot.console.printing import money
 from bot.settings import Settings
 from db.clock import utc_now
 from db.tables import Outcome
@@ -46,7 +47,7 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
 
         done = await process_once(settings, database, refund.event_id)
     if done is not None and done.outcome == Outcome.REFUNDED:
-        console.print(f"{charge_id}: {refund.amount_cents} {refund.currency} given back, the access ended.")
+        console.print(f"{charge_id}: {money(refund.amount_cents, refund.currency)} given back, the access ended.")
         return True
     why = done.error if done is not None else "the running desk is at it"
     console.print(f"{charge_id}: the refund is on record and goes on by itself: {why}. See `pending`.")

@@ -5,7 +5,7 @@ from typing import Final
 from rich.console import Console
 
 from bot.console.database import open_database
-from bot.console.printing import minute
+from bot.console.printing import minute, money
 from bot.settings import Settings
 from db.clock import utc_now
 from db.tables import Outcome
@@ -30,8 +30,8 @@ async def print_pending(settings: Settings, console: Console) -> None:
     for event, user in found.events:
         kind = "charge" if event.refund_of is None else "refund"
         state = "parked" if event.outcome == Outcome.PARKED else "open"
-        money = f"{event.amount_cents} {event.currency}"
-        head = (minute(event.created_at), kind, money, f"user {user.telegram_id or user.id}", state, event.error or "")
+        amount = money(event.amount_cents, event.currency)
+        head = (minute(event.created_at), kind, amount, f"user {user.telegram_id or user.id}", state, event.error or "")
         console.print("  ".join(head).rstrip(), f"    retry {event.event_id}", sep="\n")
     for row in found.quarantined:
         since = minute(row.created_at)
