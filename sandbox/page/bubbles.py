@@ -6,8 +6,9 @@ from urllib.parse import quote
 from nicegui import ui
 
 from sandbox.charges import Charge
+from sandbox.invoices import STARS
 from sandbox.messages import ChatMessage
-from sandbox.page.elements import box, clock_time, day, line, moment, stars
+from sandbox.page.elements import box, clock_time, day, line, moment, money, price
 from sandbox.page.hands import Hands
 from sandbox.page.rich_text import show_text
 from sandbox.shapes import Json
@@ -60,7 +61,7 @@ def show_message(shown: Shown, bot_name: str, hands: Hands) -> None:
 def _show_service(kind: str, payment: Json, charge: Charge | None, bot_name: str, hands: Hands) -> None:
     with box("pill service") as pill:
         line("You paid" if kind == "successful_payment" else "Refund:")
-        stars(payment["total_amount"])
+        price(payment["total_amount"], payment["currency"])
         line(f"to {bot_name}" if kind == "successful_payment" else f"from {bot_name}")
     if charge is not None:
         pill.classes("link").on("click", lambda: hands.sheet.show_receipt(charge, "Payment"), args=[])
@@ -97,8 +98,12 @@ def _show_document(document: Json) -> None:
 
 def _show_keyboard(shown: Shown, hands: Hands) -> None:
     rows: list[list[Json]] = shown.found.message.get("reply_markup", {}).get("inline_keyboard", [])
-    if "invoice" in shown.found.message and not rows:
-        rows = [[{"text": f"Pay {shown.found.message['invoice']['total_amount']:,} Stars", "pay": True}]]
+    invoice = shown.found.message.get("invoice")
+    if invoice is not None and not rows:
+        amount, currency = invoice["total_amount"], invoice["currency"]
+        rows = [
+            [{"text": f"Pay {amount:,} Stars" if currency == STARS else f"Pay {money(amount, currency)}", "pay": True}]
+        ]
     with box("keyboard"):
         for row in rows:
             with box("key-row"):

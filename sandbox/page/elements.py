@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
+from babel.numbers import format_currency, get_currency_precision
 from nicegui import ui
+
+from sandbox.invoices import STARS
 
 _COPY = "(event) => navigator.clipboard.writeText(event.currentTarget.innerText).then(() => emit())"
 
@@ -41,6 +45,16 @@ def stars(amount: int, classes: str = "") -> ui.element:
         ui.icon("star")
         ui.label(f"{amount:,}")
     return made
+
+
+def money(amount: int, currency: str) -> str:
+    """Write an amount in a currency's minor unit as its currency has it: $4.99."""
+    return format_currency(Decimal(amount).scaleb(-get_currency_precision(currency)), currency, locale="en_US")
+
+
+def price(amount: int, currency: str) -> ui.element:
+    """Show an amount of Stars, or of money."""
+    return stars(amount) if currency == STARS else line(money(amount, currency))
 
 
 def copies_on_click(element: ui.element, on_copied: Callable[[], None]) -> None:

@@ -7,8 +7,9 @@ from nicegui import ui
 
 from sandbox.callbacks import Press
 from sandbox.client import SandboxClient
-from sandbox.invoices import LINK_PREFIX
+from sandbox.invoices import LINK_PREFIX, STARS
 from sandbox.messages import ChatMessage
+from sandbox.page.card_sheet import CardSheet
 from sandbox.page.elements import box, button, line
 from sandbox.page.my_stars import MyStars
 from sandbox.page.sheet import PaymentSheet
@@ -33,6 +34,7 @@ class Hands:
         self.client = client
         self.speaker = speaker
         self.sheet = PaymentSheet(client, speaker, cover, self.toast)
+        self.card_sheet = CardSheet(self.sheet)
         self.my_stars = MyStars(client, speaker, cover, self.toast)
         self._cover = cover
         self._start_link = re.compile(
@@ -65,6 +67,9 @@ class Hands:
     async def pay(self, found: ChatMessage) -> None:
         """Open the payment sheet of an invoice message."""
         invoice: Json = found.message["invoice"]
+        if invoice["currency"] != STARS:
+            self.card_sheet.ask(invoice, message_id=found.message_id)
+            return
         await self.sheet.ask(
             invoice["title"], invoice["description"], invoice["total_amount"], message_id=found.message_id
         )
@@ -77,6 +82,9 @@ class Hands:
         """Follow an address: an invoice link to its sheet, a link to the bot to its start, others to a new tab."""
         if offered := _LINK.fullmatch(address):
             offer = await self.client.offer(offered["offer"])
+            if offer.invoice.currency != STARS:
+                self.card_sheet.ask(offer.invoice.shown(), offer=offer.id)
+                return
             await self.sheet.ask(
                 offer.invoice.title,
                 offer.invoice.description,

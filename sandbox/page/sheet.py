@@ -21,12 +21,16 @@ _ENDS = {
     PaymentState.TIMED_OUT: "Timed out",
     PaymentState.BALANCE_TOO_LOW: "Not enough Stars",
     PaymentState.ALREADY_PAID: "Already paid",
+    PaymentState.CARD_DECLINED: "The card was not charged",
 }
 _NOTHING_TAKEN = {
     PaymentState.TIMED_OUT: "The bot did not answer within 10 seconds.",
     PaymentState.BALANCE_TOO_LOW: "Your balance is lower than the price.",
     PaymentState.ALREADY_PAID: "This invoice can be paid once.",
 }
+
+
+_REFUSED = {PaymentState.DECLINED, PaymentState.CARD_DECLINED}
 
 
 class PaymentSheet(Veil):
@@ -54,7 +58,7 @@ class PaymentSheet(Veil):
         person = await self._client.person(self._speaker.user_id)
 
         async def confirm() -> None:
-            await self._pay(message_id, offer)
+            await self.pay(message_id, offer)
 
         async def top_up() -> None:
             await self._client.set_balance(person.id, person.balance_stars + max(TOP_UP_STARS, price_stars))
@@ -87,7 +91,8 @@ class PaymentSheet(Veil):
             copies_on_click(line(charge.id, "run is-code charge-id"), lambda: self._toast("Copied to clipboard"))
             button("Close", self.close, "button wide")
 
-    async def _pay(self, message_id: int | None, offer: str | None) -> None:
+    async def pay(self, message_id: int | None, offer: str | None, card: str | None = None) -> None:
+        """Pay an invoice message, or an offer, and show what came of it; `card` is the number of one."""
         with self.opened("Paying") as body:
             ui.spinner(size="48px")
             line("Asking the bot…", "sheet-text")
@@ -97,6 +102,7 @@ class PaymentSheet(Veil):
                 message_id=message_id,
                 chat_id=self._speaker.chat_id,
                 offer=offer,
+                card=card,
                 timeout_seconds=PAYMENT_SECONDS,
             )
         except (SandboxError, SandboxTimeoutError) as refusal:
@@ -111,7 +117,7 @@ class PaymentSheet(Veil):
 
     def _show_end(self, payment: Payment) -> None:
         with self.opened(_ENDS[payment.state]):
-            ui.icon("block" if payment.state is PaymentState.DECLINED else "hourglass_disabled", size="48px")
+            ui.icon("block" if payment.state in _REFUSED else "hourglass_disabled", size="48px")
             line(_ENDS[payment.state], "sheet-title")
             line(payment.error_message or _NOTHING_TAKEN[payment.state], "sheet-text refusal")
             line("Nothing was charged.", "muted")

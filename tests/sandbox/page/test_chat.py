@@ -21,6 +21,7 @@ from playwright.async_api import Page, expect
 
 from sandbox.client import SandboxClient
 from sandbox.people import Person
+from sandbox.settings import PROVIDER_TOKEN
 from tests.support.pages import Chat
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -314,3 +315,31 @@ async def test_a_new_person_comes_by_the_page(opened: Page, client: SandboxClien
     await chat.click("Start")
     xenia = next(person for person in await client.persons() if person.first_name == "Xenia")
     await client.wait_for(xenia.id, lambda found: found.text() == "/start")
+
+
+async def test_an_invoice_by_card_is_declined_then_paid(
+    opened: Page, client: SandboxClient, bot: Bot, inbox: Inbox
+) -> None:
+    chat, person = await chat_of(opened, client, "Cora")
+    await bot.send_invoice(
+        person.id,
+        title="Pro",
+        description="All of it",
+        payload="order-1",
+        currency="USD",
+        prices=[LabeledPrice(label="Pro", amount=499)],
+        provider_token=PROVIDER_TOKEN,
+        start_parameter="buy_pro",
+    )
+    for number, seen in (("4000 0000 0000 0002", "Your card was declined."), ("4242 4242 4242 4242", "You paid")):
+        await chat.click("Pay $4.99")
+        sheet = chat.pane.get_by_role("dialog", name="Pay by card")
+        await sheet.get_by_label("Card number").fill(number)
+        await sheet.get_by_role("button", name="Pay $4.99").click()
+        query = await inbox.pre_checkout()
+        assert (query.currency, query.total_amount) == ("USD", 499)
+        await bot.answer_pre_checkout_query(query.id, ok=True)
+        await chat.read(seen)
+        if seen != "You paid":
+            await chat.click("OK")
+    await expect(chat.pane.locator(".service").last).to_contain_text("$4.99")

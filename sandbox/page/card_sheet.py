@@ -1,0 +1,34 @@
+"""The card sheet of an invoice that is not in Stars: a number, and what the bot and the provider say to it."""
+
+from nicegui import ui
+
+from sandbox.cards import DECLINED_CARD, PAID_CARD
+from sandbox.page.elements import button, line, money
+from sandbox.page.sheet import PaymentSheet
+from sandbox.shapes import Json
+
+
+class CardSheet:
+    """Asks for a card on the sheet of whoever pays in a pane."""
+
+    def __init__(self, sheet: PaymentSheet) -> None:
+        self._sheet = sheet
+
+    def ask(self, invoice: Json, *, message_id: int | None = None, offer: str | None = None) -> None:
+        """Open on an invoice, in a message or offered by link, and let the person pay."""
+        price = money(invoice["total_amount"], invoice["currency"])
+
+        async def confirm() -> None:
+            await self._sheet.pay(message_id, offer, card=str(number.value))
+
+        with self._sheet.opened("Pay by card"):
+            line(invoice["title"], "sheet-title")
+            line(invoice["description"], "sheet-text")
+            line(price, "price")
+            number = ui.input("Card number", value=_in_fours(PAID_CARD)).props("outlined dense inputmode=numeric")
+            line(f"{_in_fours(PAID_CARD)} is paid, {_in_fours(DECLINED_CARD)} is declined.", "muted")
+            button(f"Pay {price}", confirm, "button wide")
+
+
+def _in_fours(number: str) -> str:
+    return " ".join(number[index : index + 4] for index in range(0, len(number), 4))
