@@ -43,8 +43,10 @@ def as_json(value: object) -> ui.label:
 
 
 def second(when: datetime) -> str:
-    """Write the time of day with seconds, UTC."""
-    return f"{when.astimezone(UTC):%H:%M:%S}"
+    """Write the time of day with seconds, UTC; the day before it when that is not today, as after a moved clock."""
+    at = when.astimezone(UTC)
+    is_today = at.date() == datetime.now(UTC).date()
+    return f"{at:%H:%M:%S}" if is_today else f"{at.day} {at:%b %H:%M:%S}"
 
 
 def object_in(value: Json, name: str) -> Json:

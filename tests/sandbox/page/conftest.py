@@ -35,7 +35,7 @@ PICTURES = {
     "pay-desktop-dark",
     "story-desktop-light",
     "story-phone-dark",
-    "behind-desktop-dark",
+    "kill-desktop-dark",
     "behind-phone-light",
 }
 """What the README shows, and what shows each view on both screens, light and dark."""
@@ -82,8 +82,9 @@ async def page(context: BrowserContext) -> AsyncIterator[Page]:
 
 
 @pytest.fixture
-def shoot(page: Page, device: str) -> Shoot:
+def shoot(page: Page, request: pytest.FixtureRequest) -> Shoot:
     """Give a function that takes the pictures of a view, when pictures are wanted."""
+    device = request.getfixturevalue("device") if "device" in request.fixturenames else "desktop"
 
     async def take(name: str) -> None:
         if folder := os.environ.get("SCREENSHOTS"):

@@ -93,7 +93,9 @@ async def ask_until(chat: Chat, command: str, answer: str) -> None:
     await chat.read(answer)
 
 
-async def test_a_subscription_is_cancelled_and_another_renews_while_the_bot_is_dead(demo: Program, page: Page) -> None:
+async def test_a_subscription_is_cancelled_and_another_renews_while_the_bot_is_dead(
+    demo: Program, page: Page, shoot: Shoot
+) -> None:
     await page.goto(demo.address("Open"))
     ann, ben = Chat(page, "Ann"), Chat(page, "Ben")
     chats, behind = (page.get_by_role("button", name=name) for name in ("Chats", "Behind the scenes"))
@@ -113,6 +115,7 @@ async def test_a_subscription_is_cancelled_and_another_renews_while_the_bot_is_d
     await subscriptions.get_by_text("ended", exact=True).wait_for()
     await subscriptions.get_by_text("active", exact=True).wait_for()
     await page.get_by_role("region", name="Updates").get_by_text("1 waiting").wait_for()
+    await shoot("kill")
     await page.get_by_role("button", name="Start the bot").click()
     await page.get_by_text("bot stopped").wait_for(state="hidden")
 
