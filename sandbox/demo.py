@@ -30,7 +30,8 @@ _KEPT_VARIABLES = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "VI
 _HINT = """\
   Ann and Ben buy, Olga is the admin. Press Start, then send /buy, choose a plan, press Pay, and send /status.
   To give it back, copy the charge id; then, as Olga: Start, and /refund with a space and the charge id.
-  "Behind the scenes" has Telegram's ledger, a clock to move, faults, and a switch to kill the bot.
+  The balance on top of a chat opens that person's Stars and subscriptions. "Behind the scenes" has Telegram's
+  ledger, a clock to move, faults, and a switch to kill the bot.
   Ctrl-C ends it all and leaves nothing behind."""
 
 
