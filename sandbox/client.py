@@ -30,6 +30,7 @@ Stars (sandbox.remote.money)
     forward_invoice(chat_id, message_id) -> ForwardedInvoice(offer_id | None, url | None)
     charges(user_id=None), refund_elsewhere(charge_id), balance(), ledger(offset=0, limit=1000), ledger_length()
     add_past_payments(list[PastPayment]) -> charge ids; add_other(OtherRow, stars, ...) -> row; add_rows(rows)
+    add_copies(row, count) -> number of rows
     subscriptions(user_id=None), cancel_subscription(id), take_up_again(id), renew(id), fail_renewals(id, count=1)
 
 Telegram (sandbox.remote.telegram)

@@ -135,6 +135,7 @@ def _actions(world: World) -> dict[str, Operation]:
         "add_past_payments": world.history.add_past_payments,
         "add_other": world.ledger.add_other,
         "add_rows": world.ledger.add_rows,
+        "add_copies": world.ledger.add_copies,
         "push_raw": world.queue.push_raw,
         "cancel_subscription": world.subscriptions.cancel,
         "take_up_again": world.subscriptions.take_up_again,

@@ -74,6 +74,12 @@ class Ledger:
             self.append(row)
         return len(self.rows)
 
+    def add_copies(self, *, row: Json, count: int) -> int:
+        """Write a row down so many times, each under an id of its own; gives the number of rows there are now."""
+        for number in range(count):
+            self.append(row | {"id": f"{row['id']}-{number}"})
+        return len(self.rows)
+
     def add_other(
         self,
         *,

@@ -146,6 +146,10 @@ class MoneyCalls(Transport):
         """Write any rows into the ledger as they are; gives the number of rows."""
         return await self.call(NUMBER, "add_rows", rows=rows)
 
+    async def add_copies(self, row: Json, count: int) -> int:
+        """Write a row into the ledger so many times, each under an id of its own; gives the number of rows."""
+        return await self.call(NUMBER, "add_copies", row=row, count=count)
+
     async def subscriptions(self, user_id: int | None = None) -> list[Subscription]:
         """Give all subscriptions, or those of a person; each is known by its first charge's id."""
         return await self.call(_SUBSCRIPTIONS, "subscriptions", user_id=user_id)

@@ -143,6 +143,12 @@ async def test_any_row_can_be_written(api: Api, client: SandboxClient) -> None:
     assert (await api("getStarTransactions"))["result"]["transactions"] == odd
 
 
+async def test_a_row_can_be_written_many_times_each_under_an_id_of_its_own(client: SandboxClient) -> None:
+    assert await client.add_copies({"id": "x", "amount": 2, "date": 1, "source": {"type": "other"}}, 3) == 3
+    assert [row["id"] for row in await client.ledger()] == ["x-0", "x-1", "x-2"]
+    assert await client.balance() == {"amount": 6}
+
+
 async def test_odd_forms_of_a_past_payment(bot: Bot, client: SandboxClient, ann: Person, ben: Person) -> None:
     await client.add_past_payments(
         [

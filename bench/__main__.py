@@ -1,0 +1,40 @@
+"""`python -m bench [--rows N] [--history N]`: measure, print the table, exit 1 when a floor is missed."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+from loguru import logger
+from rich.console import Console
+
+from bench import ledger, money
+from bench.engines import ENGINES, fresh_database
+from bench.figures import Figure, print_figures
+
+
+def main(
+    rows: Annotated[int, typer.Option(help="Payments in the ledger that is rebuilt.")] = 100_000,
+    history: Annotated[int, typer.Option(help="Rows that were read before, in the comparison.")] = 1_000_000,
+) -> None:
+    """Measure the desk on both engines."""
+    logger.remove()
+    logger.add(sys.stderr, level="ERROR")
+    is_met = print_figures(Console(), asyncio.run(_measure(rows, history)))
+    raise typer.Exit(0 if is_met else 1)
+
+
+async def _measure(rows: int, history: int) -> list[Figure]:
+    figures: list[Figure] = []
+    for engine in ENGINES:
+        async with fresh_database(engine) as database:
+            figures += await money.measure(engine, database)
+        async with fresh_database(engine) as database:
+            for read_before in (1_000, history):
+                figures += await ledger.measure_comparison(engine, database, read_before)
+            figures += await ledger.measure_rebuild(engine, database, rows)
+    return figures
+
+
+if __name__ == "__main__":
+    typer.run(main)

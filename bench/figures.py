@@ -1,0 +1,35 @@
+"""A figure with its floor, and the table of all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measurement; `floor` is the most that it may be (None: it is only shown)."""
+
+    what: str
+    engine: str
+    value: float
+    unit: str
+    floor: float | None = None
+    note: str = ""
+
+    @property
+    def is_met(self) -> bool:
+        """Tell whether the floor holds."""
+        return self.floor is None or self.value <= self.floor
+
+
+def print_figures(console: Console, figures: Sequence[Figure]) -> bool:
+    """Print the table; False: a floor is missed."""
+    table = Table("what", "engine", "figure", "at most", "", "note")
+    for each in figures:
+        floor = "" if each.floor is None else f"{each.floor:g} {each.unit}"
+        mark = "" if each.floor is None else "ok" if each.is_met else "MISSED"
+        table.add_row(each.what, each.engine, f"{each.value:,.4g} {each.unit}".rstrip(), floor, mark, each.note)
+    console.print(table)
+    return all(each.is_met for each in figures)

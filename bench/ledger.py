@@ -1,0 +1,141 @@
+"""A rebuild of 100,000 transactions, and a comparison whose cost grows with what is new alone."""
+
+import json
+import resource
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from time import perf_counter, process_time
+from typing import Any, Final
+
+from aiogram import Bot
+
+from bench.figures import Figure
+from db.clock import utc_now
+from db.engine import Database
+from payments.incoming import Person
+from payments.ledger import reading
+from payments.ledger.rebuild import WholePass
+from payments.ledger.reconciliation import Reconciliation
+from payments.ledger.rows import NANOSTARS, read_row
+from payments.ledger.scan import OVERLAP_ROWS, Step
+from payments.ledger.telegram import PAGE_ROWS, TelegramLedger
+from payments.subscriptions.chain import Terms
+from sandbox.client import SandboxClient
+from tests.support.bots import talking_bot
+from tests.support.ledger import Row, row
+from tests.support.money import ADMIN_CHAT_ID, CATALOG, SIGNER, TOKEN, charge, refund
+from tests.support.pages import running
+
+FIRST_DAY: Final = datetime(2025, 1, 1, tzinfo=UTC)
+BUYERS: Final = 20_000
+CHUNK_ROWS: Final = 5_000
+NEW_ROWS: Final = 50
+CALL_MS: Final = 200.0
+"""What a page takes from Telegram's servers at the least: our own work for it must not be more."""
+GROWTH_MIB_MAX: Final = 64.0
+_STARS: Final = 5
+
+
+class TimedLedger(TelegramLedger):
+    """A ledger that counts its calls and their seconds."""
+
+    def __init__(self, bot: Bot) -> None:
+        super().__init__(bot)
+        self.calls = 0
+        self.seconds = 0.0
+
+    async def page(self, offset: int) -> list[Any]:
+        """Fetch a page, timed."""
+        began = perf_counter()
+        rows = await super().page(offset)
+        self.seconds += perf_counter() - began
+        self.calls += 1
+        return rows
+
+
+async def measure_rebuild(engine: str, database: Database, row_count: int) -> list[Figure]:
+    """Measure a rebuild of so many transactions, one in twenty of them a refund."""
+    async with _sandbox() as (client, ledger):
+        for chunk in _chunks(row_count):
+            await client.add_rows(chunk)
+        async with database.transaction() as session:
+            await reading.mark_unfinished(session, utc_now())
+        memory_mib: list[float] = []
+
+        def look(_: Step | int) -> None:
+            memory_mib.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+        began, cpu_began = perf_counter(), process_time()
+        whole = WholePass(database, ledger, CATALOG, SIGNER, utc_now, Terms())
+        report = await whole.run(on_step=look, on_settled=look)
+        seconds, cpu_seconds = perf_counter() - began, process_time() - cpu_began
+    pages = -(-report.row_count // PAGE_ROWS)
+    own_ms = (seconds - ledger.seconds) * 1000 / pages
+    warm = memory_mib[len(memory_mib) // 10]
+    return [
+        Figure(
+            f"a rebuild of {report.row_count:,} transactions", engine, seconds, "s", note=f"{report.settled:,} settled"
+        ),
+        Figure("our own work for a page of it", engine, own_ms, "ms", CALL_MS, note="settling included"),
+        Figure("the processor's share of that", engine, cpu_seconds * 1000 / pages, "ms"),
+        Figure("memory that it grows by", engine, memory_mib[-1] - warm, "MiB", GROWTH_MIB_MAX),
+    ]
+
+
+async def measure_comparison(engine: str, database: Database, row_count: int) -> list[Figure]:
+    """Measure a comparison of 50 new rows behind so many that were read before."""
+    old, new = _other("old"), _other("new")
+    async with _sandbox() as (client, ledger):
+        await client.add_copies(old, row_count)
+        await _have_read(database, old, row_count)
+        await client.add_copies(new, NEW_ROWS)
+        comparison = Reconciliation(database, ledger, SIGNER, utc_now, [ADMIN_CHAT_ID], on_recovered=lambda: None)
+        began = perf_counter()
+        report = await comparison.run()
+        seconds = perf_counter() - began
+    if report.counts.unexplained or report.counts.seen != OVERLAP_ROWS + NEW_ROWS:
+        raise ValueError(f"the comparison went astray: {report}")
+    what = f"a comparison, {NEW_ROWS} new behind {row_count:,}"
+    return [
+        Figure(f"{what}: pages asked for", engine, ledger.calls, "", floor=2),
+        Figure(what, engine, seconds * 1000, "ms"),
+    ]
+
+
+async def _have_read(database: Database, old: Row, row_count: int) -> None:
+    """Let the reading stand where it stands after so many rows; to read them takes a call for each hundred."""
+    last = range(row_count - OVERLAP_ROWS, row_count)
+    async with database.transaction() as session:
+        stand = await reading.lock(session)
+        reading.start_over(stand)
+        stand.row_count = row_count
+        stand.nanostars = -row_count * _STARS * NANOSTARS
+        stand.latest = json.dumps([read_row(old | {"id": f"{old['id']}-{number}"}, SIGNER).key for number in last])
+
+
+def _other(name: str) -> Row:
+    return {"id": name, "amount": _STARS, "date": int(FIRST_DAY.timestamp()), "receiver": {"type": "telegram_ads"}}
+
+
+def _chunks(row_count: int) -> Iterator[list[Row]]:
+    rows: list[Row] = []
+    for number in range(row_count):
+        paid_at = FIRST_DAY + timedelta(seconds=30 * number)
+        fact = charge(f"charge-{number:07d}", payer=Person(10_000 + number % BUYERS), at=paid_at)
+        rows.append(row(fact))
+        if number % 20 == 0:
+            rows.append(row(refund(fact, paid_at + timedelta(seconds=10))))
+        if len(rows) >= CHUNK_ROWS or number == row_count - 1:
+            yield rows
+            rows = []
+
+
+@asynccontextmanager
+async def _sandbox() -> AsyncIterator[tuple[SandboxClient, TimedLedger]]:
+    """Run a sandbox in a process of its own, so that its work and its memory are not ours."""
+    options = ["--port", "0", "--page-port", "-1", "--token", TOKEN]
+    with running("sandbox", options, until="Control API") as program:
+        url = program.address("Bot API")
+        async with SandboxClient(url) as client, talking_bot(url, TOKEN) as bot:
+            yield client, TimedLedger(bot)
