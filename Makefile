@@ -9,7 +9,7 @@ SOAK_MINUTES ?= 10
 SOAK_SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run install uninstall test soak acceptance check format screenshots messages lock
+.PHONY: help setup demo run install uninstall test soak bench acceptance check format screenshots messages lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ test: $(STAMP) ## the whole test suite, on SQLite and on a PostgreSQL that it st
 
 soak: $(STAMP) ## payments, refunds, faults and deaths in any order, for SOAK_MINUTES (10) an engine, from SOAK_SEED
 	SOAK_MINUTES=$(SOAK_MINUTES) SOAK_SEED=$(SOAK_SEED) $(PY) -m pytest -q -n0 tests/scenarios/test_machine.py -k soak
+
+bench: $(STAMP) ## how fast it is, on both engines: the mission's figures, a rebuild, a comparison (takes some minutes)
+	$(PY) -m bench
 
 acceptance: $(STAMP) ## what the project set out to do, line by line, with the tests of each
 	$(PY) -m pytest -p tests.support.acceptance -n $(WORKERS) -q --no-header

@@ -34,6 +34,17 @@ class Holding:
     expires_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class DaysGranted:
+    """A one-time grant of so many days, for many at once."""
+
+    user_id: str
+    entitlement_type: str
+    source: str
+    granted_at: datetime
+    duration_days: int
+
+
 async def lock_users(session: AsyncSession, which: ColumnElement[bool]) -> Sequence[User]:
     """Hold up whoever else changes these users' grants or refunds until the transaction ends; return them, by id.
 
@@ -106,6 +117,22 @@ class EntitlementService:
             return False
         await self._write_standing(user_id, entitlement_type)
         return True
+
+    async def grant_days(self, grants: Sequence[DaysGranted]) -> None:
+        """Grant many times at once, each as `grant_entitlement` does; what a source has granted before stays as it is.
+
+        The users are known and locked. Raises InvalidEntitlementTypeError.
+        """
+        for grant in grants:
+            if _TYPE.fullmatch(grant.entitlement_type) is None:
+                raise InvalidEntitlementTypeError(f"not an entitlement type: {grant.entitlement_type!r}")
+        if not grants:
+            return
+        insert = insert_into(self._session, EntitlementGrant)
+        insert = insert.on_conflict_do_nothing(index_elements=["source", "entitlement_type"])
+        await self._session.execute(insert, [{"id": new_id()} | asdict(grant) for grant in grants])
+        for user_id, entitlement_type in sorted({(grant.user_id, grant.entitlement_type) for grant in grants}):
+            await self._write_standing(user_id, entitlement_type)
 
     async def revoke_entitlement(
         self, source: str, *, at: datetime, reason: str, entitlement_type: str | None = None

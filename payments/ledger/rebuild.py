@@ -27,6 +27,7 @@ from payments.errors import LedgerError
 from payments.judgement import Reason
 from payments.ledger import reading
 from payments.ledger.findings import Counts
+from payments.ledger.plain import settle_plain
 from payments.ledger.scan import Scan, Step
 from payments.ledger.telegram import TelegramLedger
 from payments.payload import PayloadSigner
@@ -44,6 +45,14 @@ class PassReport:
     row_count: int = 0
     settled: int = 0
     outcomes: Counter[str | None] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How events are settled: by these rules, with payloads read by this signer."""
+
+    settlement: Settlement
+    signer: PayloadSigner
 
 
 class WholePass:
@@ -81,7 +90,7 @@ class WholePass:
         report = PassReport()
         await self._read(Scan(self._database, self._ledger, signer, self._clock, is_pass=True), report, on_step)
         settlement = Settlement(self._catalog, signer, self._clock, NoEffects(), self._terms)
-        await self._settle_all(settlement, stand, report, on_settled)
+        await self._settle_all(_Way(settlement, signer), stand, report, on_settled)
         await self._complete(report)
         return report
 
@@ -115,7 +124,7 @@ class WholePass:
                 return
 
     async def _settle_all(
-        self, settlement: Settlement, stand: LedgerReading, report: PassReport, on_settled: Callable[[int], None]
+        self, way: _Way, stand: LedgerReading, report: PassReport, on_settled: Callable[[int], None]
     ) -> None:
         """Settle what this pass has recorded, and what was open before it began; leave what came in since."""
         failed = StripeEvent.status == EventStatus.FAILED
@@ -130,7 +139,7 @@ class WholePass:
         for which in sweeps:
             after: tuple[datetime, str] | None = None
             while batch := await self._batch(which, after):
-                await self._settle(settlement, [event_id for _, event_id in batch])
+                await self._settle(way, [event_id for _, event_id in batch])
                 report.settled += len(batch)
                 on_settled(len(batch))
                 after = batch[-1]
@@ -148,19 +157,19 @@ class WholePass:
             rows = await session.execute(query.order_by(*place).limit(BATCH_EVENTS))
             return [(happened_at, event_id) for happened_at, event_id in rows if happened_at is not None]
 
-    async def _settle(self, settlement: Settlement, event_ids: Sequence[str]) -> None:
+    async def _settle(self, way: _Way, event_ids: Sequence[str]) -> None:
         """Settle a batch in one transaction; if that fails, each event in its own, and note which one it was."""
         try:
-            await self._settle_together(settlement, event_ids)
+            await self._settle_together(way, event_ids)
         except Exception as error:
             if is_away(error):
                 raise
             for event_id in event_ids:
-                await self._settle_one(settlement, event_id)
+                await self._settle_one(way, event_id)
 
-    async def _settle_one(self, settlement: Settlement, event_id: str) -> None:
+    async def _settle_one(self, way: _Way, event_id: str) -> None:
         try:
-            await self._settle_together(settlement, [event_id])
+            await self._settle_together(way, [event_id])
         except Exception as error:
             if is_away(error):
                 raise
@@ -171,16 +180,16 @@ class WholePass:
                 if event is not None:
                     events.fail(event, f"{type(error).__name__}: {error}", self._clock(), jitter=0)
 
-    async def _settle_together(self, settlement: Settlement, event_ids: Sequence[str]) -> None:
+    async def _settle_together(self, way: _Way, event_ids: Sequence[str]) -> None:
         which = StripeEvent.event_id.in_(event_ids)
         async with self._database.transaction(Priority.RECONCILIATION) as session:
-            # Held, or the session would forget them, and ask for each again.
-            _users = await lock_users(session, User.id.in_(select(StripeEvent.customer_id).where(which)))
+            found = await lock_users(session, User.id.in_(select(StripeEvent.customer_id).where(which)))
+            users = {user.id: user for user in found}
             query = select(StripeEvent).where(which).order_by(StripeEvent.webhook_timestamp, StripeEvent.event_id)
             batch = (await session.scalars(query.with_for_update(key_share=True))).all()
             async with standings_at_the_end(session):
-                for event in batch:
-                    await settlement.settle_open(session, event)
+                for event in await settle_plain(session, batch, users, self._catalog, way.signer, self._clock):
+                    await way.settlement.settle_open(session, event)
 
     async def _complete(self, report: PassReport) -> None:
         """Take the mark away: the worker goes on with what came in meanwhile."""

@@ -4,6 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import stamina
+from aiogram.exceptions import ClientDecodeError, TelegramNetworkError, TelegramRetryAfter, TelegramUnauthorizedError
 from sqlalchemy import select, update
 
 from db.engine import Database
@@ -12,6 +14,7 @@ from entitlements.service import EntitlementService, lock_users, standings_at_th
 from payments.effects import OutwardEffects
 from payments.errors import LedgerError
 from payments.judgement import Reason
+from payments.ledger.telegram import ATTEMPTS_MAX, GetRawStarTransactions, _pause
 from payments.notices import Notice
 from payments.payload import PayloadSigner
 from payments.settlement import Settlement
@@ -142,7 +145,21 @@ async def test_a_page_that_fails_half_way_is_taken_whole_by_the_next_try(books: 
     await telegram.add_fault(FaultKind.CUT_BEFORE, "getStarTransactions")
     await telegram.add_fault(FaultKind.RETRY_AFTER, "getStarTransactions", retry_after_seconds=1)
     await telegram.add_fault(FaultKind.SERVER_ERROR, "getStarTransactions")
-    assert (await books.rebuild()).outcomes == {Outcome.GRANTED: 120}
+    with stamina.set_testing(True, attempts=ATTEMPTS_MAX):
+        assert (await books.rebuild()).outcomes == {Outcome.GRANTED: 120}
+
+
+def test_a_pause_that_telegram_asks_for_is_kept_and_a_refusal_is_not_tried_again() -> None:
+    method = GetRawStarTransactions(offset=0)
+    assert _pause(TelegramRetryAfter(method, "slow down", 7)) == 7.0
+    assert _pause(TelegramNetworkError(method, "cut")) is True
+    assert _pause(TelegramUnauthorizedError(method, "Unauthorized")) is False
+
+
+async def test_an_answer_without_a_list_of_rows_is_telegrams_trouble(books: Books, server: SandboxServer) -> None:
+    server.world.ledger.page = lambda *_: {"no": "list"}  # type: ignore[method-assign,assignment]  # lies
+    with pytest.raises(ClientDecodeError, match="no list of transactions"):
+        await books.ledger.page(0)
 
 
 async def test_rows_that_lie_cost_none_of_the_others(books: Books, server: SandboxServer) -> None:

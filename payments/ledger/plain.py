@@ -1,0 +1,93 @@
+"""Settles at once what most of a ledger is: one-time payments that are granted for a number of days and kept.
+
+They come to what payments/settlement.py makes of them one by one, in a few statements for a batch instead of some for
+each. Whatever else there is of a buyer in the batch makes all that is theirs go the other way, in its order.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.clock import Clock
+from db.tables import EntitlementGrant, EventStatus, Outcome, StripeEvent, User
+from entitlements.service import DaysGranted, EntitlementService
+from payments import events
+from payments.catalog import Catalog
+from payments.judgement import Granted, Payment, judge
+from payments.payload import PayloadSigner
+from payments.sources import charge_source
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What the batch's charges are judged by: which have refunds, and who holds what for life."""
+
+    refunded: frozenset[str]
+    for_life: Mapping[str, frozenset[str]]
+
+
+async def settle_plain(
+    session: AsyncSession,
+    batch: Sequence[StripeEvent],
+    users: Mapping[str, User],
+    catalog: Catalog,
+    signer: PayloadSigner,
+    clock: Clock,
+) -> list[StripeEvent]:
+    """Settle what is plain of a batch of open events, and return the rest in its order. Nobody is told.
+
+    The caller has locked the users (by `users.id`) and the events, and is within `standings_at_the_end`.
+    """
+    beside = await _beside(session, batch)
+    of_user: defaultdict[str, list[tuple[StripeEvent, Granted] | None]] = defaultdict(list)
+    for event in batch:
+        granted = _granted(event, users[event.customer_id], beside, catalog, signer)
+        of_user[event.customer_id].append(None if granted is None else (event, granted))
+    plain = [each for found in of_user.values() if None not in found for each in found if each is not None]
+    grants = [
+        DaysGranted(event.customer_id, entitlement, charge_source(event.event_id), event.webhook_timestamp, days)
+        for event, granted in plain
+        for entitlement in granted.plan.entitlements
+        if event.webhook_timestamp is not None and (days := granted.order.days) is not None
+    ]
+    await EntitlementService(session).grant_days(grants)
+    for event, _ in plain:
+        events.close(event, Outcome.GRANTED, clock())
+    await session.flush()
+    settled = {event.event_id for event, _ in plain}
+    return [event for event in batch if event.event_id not in settled]
+
+
+def _granted(
+    event: StripeEvent, user: User, beside: _Beside, catalog: Catalog, signer: PayloadSigner
+) -> Granted | None:
+    """Judge a charge; None: it is not plain."""
+    if event.refund_of is not None or event.status != EventStatus.PENDING or event.event_id in beside.refunded:
+        return None
+    if event.payload is None or event.webhook_timestamp is None or user.telegram_id is None:
+        return None
+    reading = signer.read(event.payload)
+    if reading.order is None or reading.order.days is None:
+        return None
+    payment = Payment(user.telegram_id, event.amount_cents, event.currency)
+    judgement = judge(payment, reading, catalog, beside.for_life.get(user.id, frozenset()), frozenset())
+    return judgement if isinstance(judgement, Granted) else None
+
+
+async def _beside(session: AsyncSession, batch: Sequence[StripeEvent]) -> _Beside:
+    refunds = select(StripeEvent.refund_of).where(StripeEvent.refund_of.in_({event.event_id for event in batch}))
+    # Of any date: who holds something for life is looked at one by one.
+    held = select(EntitlementGrant.user_id, EntitlementGrant.entitlement_type).where(
+        EntitlementGrant.user_id.in_({event.customer_id for event in batch}),
+        EntitlementGrant.duration_days.is_(None),
+        EntitlementGrant.ends_at.is_(None),
+        EntitlementGrant.revoked_at.is_(None),
+    )
+    for_life: defaultdict[str, set[str]] = defaultdict(set)
+    for user_id, entitlement_type in await session.execute(held):
+        for_life[user_id].add(entitlement_type)
+    refunded = frozenset(each for each in await session.scalars(refunds) if each is not None)
+    return _Beside(refunded, {user_id: frozenset(types) for user_id, types in for_life.items()})
