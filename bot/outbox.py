@@ -23,7 +23,7 @@ from bot.pace import Pace
 from bot.polling import TELEGRAM_ERRORS
 from db.clock import Clock
 from db.engine import Database
-from db.tables import OutboxMessage, User
+from db.tables import OutboxMessage, StripeEvent, User
 from payments.events import pause
 from payments.loop import DueLoop
 from payments.notices import Notice, owe
@@ -51,6 +51,9 @@ class _Due:
     facts: dict[str, Any]
     language_code: str | None
     attempts: int
+    event_type: str | None
+    user_id: str | None
+    """Whom it is about, by `users.id`; None: no payment."""
 
 
 class Outbox:
@@ -106,8 +109,9 @@ class Outbox:
             older.chat_id == OutboxMessage.chat_id, older.id < OutboxMessage.id, older.due_at.is_not(None)
         )
         query = (
-            select(OutboxMessage, User.language_code)
+            select(OutboxMessage, User.language_code, StripeEvent.event_type, StripeEvent.customer_id)
             .outerjoin(User, User.telegram_id == OutboxMessage.chat_id)
+            .outerjoin(StripeEvent, StripeEvent.event_id == OutboxMessage.event_id)
             .where(OutboxMessage.due_at <= self._clock(), ~waits_behind.exists())
             .order_by(OutboxMessage.due_at, OutboxMessage.id)
             .limit(BATCH_MAX)
@@ -116,13 +120,19 @@ class Outbox:
             return [
                 _Due(
                     *(row.id, row.event_id, row.due_at, row.kind, row.chat_id),
-                    *(json.loads(row.facts), language_code, row.attempts),
+                    *(json.loads(row.facts), language_code, row.attempts, *about),
                 )
-                for row, language_code in await session.execute(query)
+                for row, language_code, *about in await session.execute(query)
             ]
 
     async def _deliver(self, message: _Due) -> None:
-        bound = logger.bind(charge_id=message.facts.get("charge_id"), chat_id=message.chat_id, notice=message.kind)
+        bound = logger.bind(
+            charge_id=message.facts.get("charge_id"),
+            event_type=message.event_type,
+            user_id=message.user_id,
+            chat_id=message.chat_id,
+            notice=message.kind,
+        )
         if (message.id, message.due_at) in self._unnoted:
             await self._close(message, None, is_sent=True)
             return

@@ -68,12 +68,13 @@ async def _lock_known(session: AsyncSession, telegram_ids: Iterable[int]) -> dic
     return {user.telegram_id: user for user in found if user.telegram_id is not None}
 
 
-async def record(session: AsyncSession, facts: Sequence[Fact], now: datetime, *, is_due: bool = True) -> None:
+async def record(session: AsyncSession, facts: Sequence[Fact], now: datetime, *, is_due: bool = True) -> dict[int, str]:
     """Write the audit rows of a batch, at status 0 and due at once; a row that is there learns what it did not know.
 
     What it tells of subscriptions goes into a table of its own. `now` is when we record it. Rows that are not `is_due`
-    wait for the pass over the ledger that writes them. Raises AnotherServicesRowError when another service holds one of
-    the ids, and ContradictionError when an event is known with another amount, currency or user.
+    wait for the pass over the ledger that writes them. Returns the users' ids by their Telegram ids. Raises
+    AnotherServicesRowError when another service holds one of the ids, and ContradictionError when an event is known
+    with another amount, currency or user.
     """
     users = await lock_people(session, (fact.person for fact in facts), now)
     told = [(fact, users[fact.person.telegram_id].id) for fact in facts if isinstance(fact, SubscriptionFact)]
@@ -87,6 +88,7 @@ async def record(session: AsyncSession, facts: Sequence[Fact], now: datetime, *,
     ]
     if rows:
         await _record_money(session, rows, now)
+    return {telegram_id: user.id for telegram_id, user in users.items()}
 
 
 async def _record_money(session: AsyncSession, rows: Sequence[dict[str, Any]], now: datetime) -> None:
@@ -108,7 +110,7 @@ def _row(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) 
     row = {
         "id": new_id(),
         "event_id": fact.event_id,
-        "event_type": fact.method.charge_type,
+        "event_type": fact.event_type,
         "payment_method": fact.method.name,
         "customer_id": user_id,
         "amount_cents": fact.amount,
@@ -136,7 +138,6 @@ def _row(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) 
             "update_id": fact.update_id,
         }
     return row | {
-        "event_type": fact.method.dispute_type if fact.is_dispute else fact.method.refund_type,
         "refund_of": fact.charge_id,
         "reason": fact.reason,
         "requested_by": fact.method.outside,

@@ -62,6 +62,11 @@ class ChargeFact:
         """The key of its audit row."""
         return self.charge_id
 
+    @property
+    def event_type(self) -> str:
+        """What its audit row is of."""
+        return self.method.charge_type
+
 
 @dataclass(frozen=True, slots=True)
 class RefundFact:
@@ -88,6 +93,11 @@ class RefundFact:
         return method_of(self.currency)
 
     @property
+    def event_type(self) -> str:
+        """What its audit row is of."""
+        return self.method.dispute_type if self.is_dispute else self.method.refund_type
+
+    @property
     def event_id(self) -> str:
         """The key of its audit row."""
         return refund_id(self.charge_id, self.part)
@@ -99,6 +109,7 @@ class SubscriptionFact:
 
     kind: ClassVar = "subscription"
     charge_id: ClassVar = None
+    event_type: ClassVar = "telegram_stars.subscription"
 
     person: Person
     payload: str

@@ -12,7 +12,9 @@ from db.tables import Outcome, StripeEvent
 GIVING_BACK: Final = "giving_back"
 """The outcome of a charge that goes back by itself, until its refund is through."""
 
-INVOICES_SENT: Final = Counter("starledger_invoices_sent", "Invoices that Telegram took.", ["channel"])
+INVOICES_SENT: Final = Counter(
+    "starledger_invoices_sent", "Invoices that Telegram took, and links to them.", ["channel"]
+)
 PRE_CHECKOUTS: Final = Counter("starledger_pre_checkouts", "Pre-checkout queries, by what was decided.", ["verdict"])
 PRE_CHECKOUT_SECONDS: Final = Histogram(
     "starledger_pre_checkout_seconds",

@@ -133,11 +133,18 @@ class Recorder:
             except UnreadableMoneyError as error:
                 await self._quarantine(update, str(error))
                 unreadable[update["update_id"]] = None
+        user_ids: dict[int, str] = {}
         if facts:
             async with self._database.transaction(Priority.INTAKE) as session:
-                await events.record(session, list(facts.values()), self._clock())
+                user_ids = await events.record(session, list(facts.values()), self._clock())
         for fact in facts.values():
-            bound = logger.bind(charge_id=fact.charge_id, telegram_id=fact.person.telegram_id)
+            telegram_id = fact.person.telegram_id
+            bound = logger.bind(
+                charge_id=fact.charge_id,
+                event_type=fact.event_type,
+                telegram_id=telegram_id,
+                user_id=user_ids[telegram_id],
+            )
             if isinstance(fact, SubscriptionFact):
                 bound.info("recorded: {} {}", fact.kind, fact.state)
             else:

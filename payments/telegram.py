@@ -106,7 +106,7 @@ class TelegramPaymentHandler:
         Telegram sells subscriptions by links only (Bot API, createInvoiceLink: subscription_period). Raises aiogram's
         TelegramAPIError.
         """
-        return await self._bot.create_invoice_link(
+        link = await self._bot.create_invoice_link(
             title=plan.title,
             description=plan.description,
             payload=self._signer.sign(order_of(plan, buyer_telegram_id)),
@@ -115,6 +115,8 @@ class TelegramPaymentHandler:
             provider_token="",
             subscription_period=int(PERIOD.total_seconds()),
         )
+        INVOICES_SENT.labels(STARS.name).inc()
+        return link
 
     async def validate_pre_checkout(self, query: CheckoutQuery) -> CheckoutVerdict:
         """Decide a pre-checkout query within the deadline of payments/checkout.py."""

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from loguru import logger
 
@@ -20,6 +20,9 @@ from payments.metrics import count_failed_attempt, count_processed
 from payments.pause import Pause
 from payments.refund_sender import RefundSender
 from payments.settlement import Settlement
+
+if TYPE_CHECKING:
+    from loguru import Logger
 
 BATCH_MAX: Final = 50
 
@@ -151,12 +154,11 @@ class Worker:
             if event is not None and events.is_open(event):
                 event.due_at = until
                 event.claimed_until = None
-        bound = logger.bind(event_id=event_id, user_id=event.customer_id if event else None)
-        bound.warning("a pause is asked for: the refund waits until {:%H:%M:%S} UTC", until)
+        if event is not None:
+            _bound(event).warning("a pause is asked for: the refund waits until {:%H:%M:%S} UTC", until)
         return event
 
     async def _note_failure(self, event_id: str, error: Exception) -> StripeEvent | None:
-        bound = logger.bind(event_id=event_id)
         is_provider = isinstance(error, ChannelAwayError | RefusedByChannelError)
         words = (str(error) if is_provider else f"{type(error).__name__}: {error}")[:ERROR_LENGTH_MAX]
         attempts_max = AWAY_ATTEMPTS_MAX if isinstance(error, ChannelAwayError) else events.ATTEMPTS_MAX
@@ -165,7 +167,7 @@ class Worker:
             if event is None or not events.is_open(event):
                 return event
             count_failed_attempt(event)
-            bound = bound.bind(charge_id=event.refund_of or event.event_id, user_id=event.customer_id)
+            bound = _bound(event)
             if isinstance(error, RefusedByChannelError):
                 bound.error("the refund is refused: {}", words)
                 await self._settlement.park(session, event, words)
@@ -178,12 +180,16 @@ class Worker:
         return event
 
 
+def _bound(event: StripeEvent) -> "Logger":
+    """Return a log whose lines name the payment: by its charge, whichever row of it this is."""
+    return logger.bind(
+        charge_id=event.refund_of or event.event_id, event_type=event.event_type, user_id=event.customer_id
+    )
+
+
 def _log(event: StripeEvent) -> None:
-    logger.bind(
-        charge_id=event.refund_of or event.event_id,
-        event_type=event.event_type,
+    _bound(event).bind(
         payment_method=event.payment_method,
-        user_id=event.customer_id,
         amount=event.amount_cents,
         currency=event.currency,
         status=event.status,

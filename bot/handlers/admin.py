@@ -88,7 +88,7 @@ async def on_refund(
         order.info("/refund: refused: {}", error.refusal)
         await message.answer(words.say(f"refused.{error.refusal}", charge_id=charge_id))
         return
-    order.bind(user_id=buyer.id).info("/refund: asked for")
+    order.bind(user_id=buyer.id, event_type=refund.event_type).info("/refund: asked for")
     try:
         amount = words.money(refund.amount_cents, refund.currency)
         lines = [words.say("refund.asked", amount=amount, who=who(words, buyer))]

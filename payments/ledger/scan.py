@@ -166,7 +166,9 @@ class Scan:
                 )
             _move_on(stand, fetched, page)
         for fact in page.recovered:
-            bound = logger.bind(charge_id=fact.charge_id, telegram_id=fact.person.telegram_id)
+            bound = logger.bind(
+                charge_id=fact.charge_id, event_type=fact.event_type, telegram_id=fact.person.telegram_id
+            )
             bound.info("recovered from the ledger: {} of {} {}", fact.kind, fact.amount, fact.currency)
         return page
 
