@@ -48,6 +48,11 @@ class _Told(Narrow):
 _T = TypeVar("_T", bound=Narrow)
 
 
+class _Page(Narrow):
+    data: list[dict[str, Any]]
+    has_more: bool
+
+
 class Refund(_Told):
     """A refund as Stripe has it; `amount` in minor units, `currency` in lower case."""
 
@@ -138,17 +143,16 @@ class StripeApi:
     async def _pages(self, path: str, wanted: dict[str, Any], pages_max: int) -> AsyncIterator[list[dict[str, Any]]]:
         after: dict[str, str] = {}
         for _ in range(pages_max):
-            said = await self._call("get", path, {**wanted, "limit": PAGE_SIZE, **after})
-            page = said["data"]
-            yield page
-            if not said["has_more"] or not page:
+            page = _read(_Page, await self._call("get", path, {**wanted, "limit": PAGE_SIZE, **after}))
+            yield page.data
+            if not page.has_more or not page.data:
                 return
-            after = {"starting_after": page[-1]["id"]}
+            after = {"starting_after": str(page.data[-1].get("id"))}
         raise RefusedByChannelError("too_much", f"{path} has more than {pages_max} pages of {wanted}")
 
     async def _call(
         self, method: str, path: str, params: Mapping[str, Any] | None = None, idempotency_key: str | None = None
-    ) -> dict[str, Any]:
+    ) -> object:
         options = {} if idempotency_key is None else {"idempotency_key": idempotency_key}
         try:
             said = await self._client.raw_request_async(method, path, **(params or {}), **options)
@@ -161,12 +165,10 @@ class StripeApi:
             raise RefusedByChannelError("authentication", "Stripe does not know the key in STRIPE_SECRET_KEY") from None
         except stripe.StripeError as error:
             raise ChannelAwayError(f"{type(error).__name__}: HTTP {error.http_status}") from None
-        except (
-            aiohttp.ClientError,
-            TimeoutError,
-        ) as error:  # cut off within the answer, which the package lets through
+        except (aiohttp.ClientError, TimeoutError) as error:
+            # Cut off within the answer, which the package lets through.
             raise ChannelAwayError(type(error).__name__) from None
-        return said.data  # type: ignore[no-any-return]  # the package declares object
+        return said.data
 
 
 def _read(model: type[_T], said: object) -> _T:

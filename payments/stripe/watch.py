@@ -1,9 +1,9 @@
 """Reads Stripe's events by polling: refunds and disputes that were made there take effect here.
 
 An event says that something has happened to a charge, and what is asked of the charge itself; so the order in which
-events come, and how often, does not matter. Stripe keeps them for 30 days (Stripe API, list all events). Each reading
-goes back by a day more than the last one reached: the update that tells of a charge may come so late, and until then
-its events are a stranger's. Events of charges that are not ours (the same account sells elsewhere) are counted.
+events come, and how often, does not matter. Stripe keeps them for 30 days (Stripe API, list all events). Once an hour
+a reading goes back by more than a day: the update that tells of a charge may come so late, and until then its events
+are a stranger's. Events of charges that are not ours (the same account sells elsewhere) are counted.
 """
 
 import asyncio
@@ -35,8 +35,11 @@ DISPUTE_CLOSED: Final = "charge.dispute.closed"
 EVENT_TYPES: Final = (REFUNDED, REFUND_FAILED, DISPUTE_OPENED, DISPUTE_CLOSED)
 
 POLL_SECONDS: Final = 60
-OVERLAP_SECONDS: Final = 25 * 3600
-"""Telegram keeps an update for 24 hours (Bot API, getting updates)."""
+LATE_SECONDS: Final = 600
+"""How far each reading goes back before the newest event that was read: events need not be listed in order."""
+DEEP_SECONDS: Final = 26 * 3600
+"""How far a deep reading goes back. Telegram keeps an update for 24 hours (Bot API, getting updates)."""
+DEEP_EVERY_SECONDS: Final = 3600
 KEPT_DAYS: Final = 30
 
 
@@ -59,6 +62,7 @@ class StripeWatch:
         self._on_recorded = on_recorded
         # By id, when each was made: those of our charges that are dealt with, as far back as a reading goes.
         self._done: dict[str, int] = {}
+        self._deep_at: datetime | None = None
         self._is_away = False
 
     async def run(self) -> None:
@@ -70,7 +74,7 @@ class StripeWatch:
             except ChannelPauseError as error:
                 pause_seconds = max(pause_seconds, error.seconds)
             except Exception as error:
-                if not isinstance(error, ChannelError) and not is_away(error):
+                if not isinstance(error, ChannelError | UnrecordableError) and not is_away(error):
                     raise
                 if not self._is_away:
                     logger.error("Stripe's events cannot be read, trying on: {}", error)
@@ -84,21 +88,26 @@ class StripeWatch:
     async def read_once(self) -> None:
         """Read what is new, put it on record, and note how far it went.
 
-        Raises ChannelError when Stripe is away or refuses, and SQLAlchemy's errors when the database is away.
+        Raises ChannelError when Stripe is away or refuses, UnreadableMoneyError when what answers is no Stripe, and
+        SQLAlchemy's errors when the database is away.
         """
         async with self._database.reading() as session:
             reading = await session.scalar(select(StripeReading))
         before = reading.newest if reading is not None else None
         self._warn_of_a_gap(reading)
-        since = None if before is None else before - OVERLAP_SECONDS
+        now = self._clock()
+        is_deep = self._deep_at is None or now - self._deep_at >= timedelta(seconds=DEEP_EVERY_SECONDS)
+        since = None if before is None else before - (DEEP_SECONDS if is_deep else LATE_SECONDS)
         newest, foreign = before, 0
         for event_type in EVENT_TYPES:
             async for page in self._api.events(event_type, since):
-                new_foreign = await self._take(page)
-                foreign += sum(1 for event in new_foreign if before is None or event.created > before)
-                newest = max([event.created for event in page], default=newest if newest is not None else 0)
-        self._done = {event_id: made for event_id, made in self._done.items() if since is None or made >= since}
+                others = await self._take(page)
+                foreign += sum(1 for event in others if before is None or event.created > before)
+                newest = max([*(event.created for event in page), *([] if newest is None else [newest])], default=None)
         await self._note(newest, foreign)
+        if is_deep:
+            self._deep_at = now
+            self._done = {event_id: made for event_id, made in self._done.items() if since is None or made >= since}
 
     def _warn_of_a_gap(self, reading: StripeReading | None) -> None:
         read_at = reading.read_at if reading is not None else None
@@ -110,7 +119,7 @@ class StripeWatch:
             insert = insert_into(session, StripeReading).on_conflict_do_nothing(index_elements=["id"])
             await session.execute(insert, {"id": 1})
             reading = (await session.scalars(select(StripeReading).with_for_update())).one()
-            reading.newest = max(filter(None, (reading.newest, newest)), default=None)
+            reading.newest = newest
             reading.foreign_count += foreign
             reading.read_at = self._clock()
         if foreign:

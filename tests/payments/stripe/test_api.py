@@ -3,6 +3,7 @@
 from typing import Final
 
 import pytest
+from aiohttp import web
 
 from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError, UnreadableMoneyError
 from payments.stripe import api as stripe_api
@@ -123,3 +124,19 @@ async def test_localstripe_answers_the_same_calls(localstripe: LocalStripe) -> N
     with pytest.raises(RefusedByChannelError):
         await api.refunds("ch_unknown")
     await api.close()
+
+
+async def test_what_is_no_stripe_at_all_is_said() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"ok": True})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    api = StripeApi(KEY, f"http://127.0.0.1:{runner.addresses[0][1]}")
+    with pytest.raises(UnreadableMoneyError, match="data, has_more"):
+        await api.refunds("ch_1")
+    await api.close()
+    await runner.cleanup()

@@ -12,7 +12,7 @@ from payments import events
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.history import State, read_page
 from payments.notices import Notice
-from payments.stripe.watch import OVERLAP_SECONDS, StripeWatch
+from payments.stripe.watch import DEEP_EVERY_SECONDS, DEEP_SECONDS, LATE_SECONDS, StripeWatch
 from payments.worker import Worker
 from tests.support.cards import card_charge
 from tests.support.clock import START
@@ -146,6 +146,7 @@ async def test_a_refund_that_was_read_before_its_charge_came_is_found_when_it_ha
     account.give_back(account.charge(1))
     await read(watch, worker)
     await desk.take(card_charge(charge_id))
+    desk.clock.advance(hours=1)
     assert await desk.holds()
     await read(watch, worker)
     assert not await desk.holds()
@@ -159,9 +160,11 @@ async def test_a_reading_goes_on_where_the_last_one_ended(
     await read(watch, worker)
     async with desk.database.reading() as session:
         assert (await session.scalars(select(StripeReading.newest))).one() == START.timestamp()
-    account.queries.clear()
-    await read(watch, worker)
-    assert {query["created[gte]"] for query in account.queries} == {str(int(START.timestamp()) - OVERLAP_SECONDS)}
+    for passed_seconds, back_seconds in ((0, LATE_SECONDS), (DEEP_EVERY_SECONDS, DEEP_SECONDS)):
+        desk.clock.advance(seconds=passed_seconds)
+        account.queries.clear()
+        await read(watch, worker)
+        assert {query["created[gte]"] for query in account.queries} == {str(int(START.timestamp()) - back_seconds)}
 
 
 async def test_a_dispute_is_told_when_it_is_opened_and_ends_the_access_when_it_is_lost(
