@@ -183,7 +183,10 @@ class Worker:
 def _bound(event: StripeEvent) -> "Logger":
     """Return a log whose lines name the payment: by its charge, whichever row of it this is."""
     return logger.bind(
-        charge_id=event.refund_of or event.event_id, event_type=event.event_type, user_id=event.customer_id
+        event_id=event.event_id,
+        charge_id=event.refund_of or event.event_id,
+        event_type=event.event_type,
+        user_id=event.customer_id,
     )
 
 

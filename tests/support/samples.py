@@ -16,7 +16,8 @@ def added() -> Iterator[Added]:
     before = _samples()
     grown = Added()
     yield grown
-    grown.update({name: value - before.get(name, 0.0) for name, value in _samples().items()})
+    # Sums of floats: what was added is known to a part of a microsecond.
+    grown.update({name: round(value - before.get(name, 0.0), 6) for name, value in _samples().items()})
     for name in [name for name, value in grown.items() if value == 0.0]:
         del grown[name]
 
