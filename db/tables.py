@@ -212,7 +212,7 @@ class Entitlement(Base):
 class Subscription(Base):
     """A subscription at Telegram, known by its first charge: a function of its charges, its changes and the clock.
 
-    payments/subscriptions/book.py writes it, but for what is wanted of its renewal (renewal.py).
+    payments/subscriptions/book.py writes it, but for what is wanted of its renewal (wanted.py, editor.py).
     """
 
     __tablename__ = "subscriptions"

@@ -12,13 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import (
-    Renewal,
-    Subscription,
-    SubscriptionChange,
-    SubscriptionState,
-    User,
-)
+from db.tables import Renewal, Subscription, SubscriptionChange, SubscriptionState, User
 from entitlements import EntitlementService
 from payments.catalog import Catalog
 from payments.effects import Effects
@@ -30,9 +24,13 @@ from payments.subscriptions.charges import read_charges
 from payments.subscriptions.wanted import Because
 
 CLOCKS_APART_MAX: Final = timedelta(days=1)
+"""How far Telegram's clock is believed to be ahead of ours, where believing too much does no harm."""
 
 TOLD_DAYS_MAX: Final = 7
 """A subscription that ended longer ago is old news."""
+
+_GOES_ON: Final = frozenset({Because.FOR_LIFE, Because.REPLACED})
+"""Why a renewal was ended while access goes on: its end is no news."""
 
 
 class SubscriptionBook:
@@ -123,7 +121,7 @@ class SubscriptionBook:
         row.check_at = standing.check_at
         row.change_id = chain.changes[-1].id if chain.changes else None
         await session.flush()
-        # What the desk itself has brought about is told by whoever did it (renewal.py).
+        # What the desk itself has brought about is told by whoever did it (editor.py).
         is_news = change is not None and change.charge_id is None and change.id != seen
         await self._tell(session, user, row, before, change if is_news else None, standing)
 
@@ -141,7 +139,7 @@ class SubscriptionBook:
         of_period, facts = row.last_charge_id, self.facts(row)
         if standing.state is SubscriptionState.ENDED:
             is_recent = row.paid_until is not None and now - row.paid_until < timedelta(days=TOLD_DAYS_MAX)
-            if before is not SubscriptionState.ENDED and is_recent:
+            if before is not SubscriptionState.ENDED and is_recent and row.wanted_because not in _GOES_ON:
                 await tell(session, Notice.SUBSCRIPTION_ENDED, of_period, user, facts)
         elif news is not None and standing.state is not before:
             match standing.state:

@@ -191,7 +191,8 @@ def _is_after(charge: Charge, change: Change) -> bool:
     elif change.state is SubscriptionState.FAILED and change.recorded_at - charge.paid_at < UPDATE_LIFE:
         # Only the ledger has told of the charge: a failure of the same day is the one that it has made good.
         return True
-    return charge.paid_at > change.recorded_at
+    # Told before the change it is not after it, however far Telegram's clock and ours are apart.
+    return min(charge.paid_at, charge.recorded_at) > change.recorded_at
 
 
 def _end(period: Period) -> datetime:

@@ -78,18 +78,21 @@ class SubscriptionKeeper:
             found += await self._try(f"{user_id} {payload}", partial(self._settle_changes, user_id, payload))
         for subscription_id in wanted:
             found += await self._try(subscription_id, partial(self._editor.bring_about, subscription_id))
-        await self._reminders.withdraw()
-        found += await self._reminders.remind_once()
+        found += await self._try("reminders", self._remind)
         if found:
             self._on_progress()
         return found
 
-    async def _try(self, key: str, work: Callable[[], Awaitable[None]]) -> bool:
-        """Do one piece; False: it is left alone. One that fails must not hold up the others, nor end the loop."""
+    async def _remind(self) -> int:
+        await self._reminders.withdraw()
+        return await self._reminders.remind_once()
+
+    async def _try(self, key: str, work: Callable[[], Awaitable[int | None]]) -> int:
+        """Do one piece, and return how much there was. One that fails must not hold up the others, nor end the loop."""
         if key in self._held or self.loop.is_stopping:
-            return False
+            return 0
         try:
-            await work()
+            found = await work()
         except Exception as error:
             if is_away(error) and not is_held_up(error):
                 raise
@@ -98,7 +101,8 @@ class SubscriptionKeeper:
             )
             if len(self._held) < HELD_MAX:
                 self._held[key] = self._clock() + timedelta(seconds=HELD_SECONDS)
-        return True
+            return 0
+        return 1 if found is None else found
 
     async def _settle_changes(self, user_id: str, payload: str) -> None:
         """Bring a user's subscriptions on one payload up to date, by all that is told and by the time."""

@@ -1,4 +1,4 @@
-"""What is wanted of a subscription's renewal: on record before it is tried at Telegram (renewals.py)."""
+"""What is wanted of a subscription's renewal: on record before it is tried at Telegram (editor.py)."""
 
 import enum
 from datetime import datetime

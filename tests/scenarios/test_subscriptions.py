@@ -227,6 +227,11 @@ async def test_buying_for_life_ends_the_renewal(ann: Subscriber) -> None:
     await ann.chats.buy(ann.person, "life")
     assert (await ann.at_telegram()).state is AtTelegram.CANCELED
     assert any("is yours for ever now, so it does not renew any more" in text for text in await ann.told())
+    status = await ann.chats.answer(ann.person, "/status")
+    assert status.buttons() == [], "nobody takes up again what would be paid for nothing"
+    await ann.told()
+    await ann.pass_time(MONTH + timedelta(hours=2))
+    assert ((await ann.row()).state, await ann.told()) == ("ended", [])
 
 
 @pytest.mark.criterion("N3")

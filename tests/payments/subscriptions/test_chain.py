@@ -88,6 +88,13 @@ def test_a_failure_counts_unless_a_charge_is_newer(update_id: int | None, hours:
     assert (failed_periods(chain) == []) is is_known_over
 
 
+def test_a_clock_of_ours_that_is_slow_makes_no_change_old() -> None:
+    ahead = replace(FIRST, paid_at=START + timedelta(minutes=2), recorded_at=START)
+    own = replace(_change("canceled", None, 0.01), charge_id="1")
+    [chain] = divide([ahead], [own])
+    assert chain.change == own
+
+
 @pytest.mark.parametrize(
     ("state", "is_paid", "over_after"),
     [

@@ -1,0 +1,112 @@
+"""The loop over subscriptions: what it finds by itself, and that nothing odd in one holds up the others."""
+
+from datetime import timedelta
+
+import pytest
+from aiogram import Bot
+from sqlalchemy import update
+
+from db.insert import insert_into
+from db.tables import EventStatus, LedgerReading, Outcome, SubscriptionChange
+from payments import events
+from payments.effects import NoEffects
+from payments.incoming import Person
+from payments.notices import Notice
+from payments.reminders import Reminders
+from payments.subscriptions.editor import RenewalEditor
+from payments.subscriptions.keeper import SubscriptionKeeper
+from tests.support.clock import START
+from tests.support.desk import Desk
+from tests.support.logs import logged
+from tests.support.money import CATALOG, SIGNER, charge, order
+from tests.support.subscription_facts import MONTH, in_ledger, paid, row, said
+
+
+@pytest.fixture
+def keeper(desk: Desk, bot: Bot) -> SubscriptionKeeper:
+    book = desk.settlement.subscriptions
+    editor = RenewalEditor(desk.database, bot, book, NoEffects(), desk.clock)
+    reminders = Reminders(desk.database, CATALOG, SIGNER, desk.clock, 3)
+    return SubscriptionKeeper(desk.database, book, editor, reminders, desk.clock, on_progress=lambda: None)
+
+
+async def _work(keeper: SubscriptionKeeper) -> None:
+    while await keeper.work_once():
+        pass
+
+
+@pytest.mark.criterion("N3")
+async def test_what_was_recorded_and_not_settled_is_found(desk: Desk, keeper: SubscriptionKeeper) -> None:
+    await desk.take(paid(1))
+    await desk.record(said("canceled", 11))
+    await _work(keeper)
+    assert (await row(desk)).state == "canceled"
+    await _work(keeper)
+    assert [notice for notice, _ in await desk.told()].count(Notice.SUBSCRIPTION_CANCELED) == 1
+
+
+@pytest.mark.criterion("N3")
+async def test_what_time_has_ended_is_found(desk: Desk, keeper: SubscriptionKeeper) -> None:
+    await desk.take(paid(1))
+    desk.clock.now = START + MONTH + timedelta(days=3)
+    await _work(keeper)
+    assert (await row(desk)).state == "ended"
+
+
+@pytest.mark.criterion("N3")
+async def test_while_the_ledger_is_to_be_passed_over_nothing_is_done(desk: Desk, keeper: SubscriptionKeeper) -> None:
+    await desk.take(paid(1))
+    await desk.record(said("canceled", 11))
+    async with desk.database.transaction() as session:
+        await session.execute(insert_into(session, LedgerReading).values(id=1, pass_wanted_at=START))
+    assert await keeper.work_once() == 0
+    await keeper.settle(said("canceled", 11))
+    assert (await row(desk)).state == "active"
+    async with desk.database.transaction() as session:
+        await session.execute(update(LedgerReading).values(pass_wanted_at=None))
+    await _work(keeper)
+    assert (await row(desk)).state == "canceled"
+
+
+@pytest.mark.criterion("N3")
+async def test_a_bug_in_one_holds_up_no_other(desk: Desk, keeper: SubscriptionKeeper) -> None:
+    other = Person(6001)
+    payload = SIGNER.sign(order("auto", other))
+    await desk.take(paid(1))
+    await desk.take(paid(1, payer=other, payload=payload, charge_id="other-1"))
+    await desk.record(said("canceled", 11), said("canceled", 12, payload, other))
+    async with desk.database.transaction() as session:
+        odd = update(SubscriptionChange).where(SubscriptionChange.update_id == 11)
+        await session.execute(odd.values(state="no such state"))
+    with logged() as records:
+        await _work(keeper)
+    assert (await row(desk, other)).state == "canceled"
+    assert [record["level"].name for record in records].count("ERROR") == 1
+    async with desk.database.transaction() as session:
+        await session.execute(odd.values(state="canceled"))
+    desk.clock.advance(seconds=61)
+    await _work(keeper)
+    assert (await row(desk)).state == "canceled"
+
+
+@pytest.mark.criterion("N3")
+async def test_a_settled_charge_of_which_something_is_learned_stays_settled_whatever_fails(desk: Desk) -> None:
+    await desk.take(in_ledger(paid(1)))
+    await desk.record(paid(1))
+    async with desk.database.transaction() as session:
+        event = await events.lock(session, "sub-1")
+        assert event is not None
+        assert events.is_open(event)
+        assert events.fail(event, "a bug", desk.clock(), 0)
+    event = await desk.event("sub-1")
+    assert (event.status, event.outcome, event.error) == (EventStatus.PROCESSED, Outcome.GRANTED, "a bug")
+    async with desk.database.transaction() as session:
+        event = await events.lock(session, "sub-1")
+        assert event is not None
+        assert not events.fail(event, "a bug", desk.clock(), 0, attempts_max=1)
+    event = await desk.event("sub-1")
+    assert (event.status, event.outcome, event.due_at) == (EventStatus.PROCESSED, Outcome.GRANTED, None)
+    one_time = charge()
+    await desk.take(in_ledger(one_time))
+    await desk.record(one_time)
+    assert not events.is_open(await desk.event("charge-1")), "nothing of a one-time plan changes by its flags"
