@@ -5,11 +5,11 @@ Functions take the caller's session and never commit. None of this imports aiogr
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
-from db.tables import ORIGIN, LedgerReading, StripeEvent
+from db.tables import ORIGIN, LedgerReading, OutboxMessage, StripeEvent, Subscription
 
 
 async def find(session: AsyncSession) -> LedgerReading | None:
@@ -28,12 +28,16 @@ async def mark_unfinished(session: AsyncSession, now: datetime, *, trusts_unsign
     """Say that a pass over the whole ledger is wanted before anything else is settled: what is read begins anew.
 
     For a copy of the database that may be restored long after it was made, and for a rebuild before its first write.
+    What waits to be told, or to be changed at a subscription, is the affair of the desk that the copy was made of.
     """
     reading = await lock(session)
     start_over(reading)
     reading.pass_wanted_at = now
     reading.pass_begun_at = None
     reading.pass_trusts_unsigned = trusts_unsigned
+    waits = update(OutboxMessage).where(OutboxMessage.due_at.is_not(None))
+    await session.execute(waits.values(due_at=None, error="not told: the ledger is read first"))
+    await session.execute(update(Subscription).where(Subscription.due_at.is_not(None)).values(due_at=None))
 
 
 def start_over(reading: LedgerReading) -> None:

@@ -1,9 +1,13 @@
-from sqlalchemy import update
+from datetime import timedelta
 
-from db.tables import EventStatus, LedgerReading
+from sqlalchemy import select, update
+
+from db.tables import EventStatus, LedgerReading, Renewal, Subscription
 from payments.ledger import reading
 from payments.ledger.reading import Gate
+from payments.subscriptions.wanted import Because, want
 from payments.worker import Worker
+from sandbox.client import SandboxClient
 from tests.support.desk import Desk
 from tests.support.money import charge
 
@@ -43,6 +47,29 @@ async def test_a_mark_makes_the_reading_begin_anew(desk: Desk) -> None:
     assert found is not None
     assert (found.row_count, found.latest, found.compared_at) == (0, "[]", None)
     assert found.pass_wanted_at == desk.clock()
+
+
+async def test_what_waited_to_be_told_or_changed_is_not_told_nor_changed_by_a_copy(desk: Desk) -> None:
+    await desk.take(charge(code="auto", ends_at=desk.clock() + timedelta(days=30)))
+    async with desk.database.transaction() as session:
+        row = (await session.scalars(select(Subscription))).one()
+        want(row, Renewal.CANCELED, Because.BUYER, desk.clock())
+    assert await desk.due_notices() != []
+    await _mark(desk)
+    assert await desk.due_notices() == []
+    async with desk.database.reading() as session:
+        assert (await session.scalars(select(Subscription.due_at))).all() == [None]
+
+
+async def test_a_refund_that_is_asked_for_meanwhile_waits(desk: Desk, worker: Worker, telegram: SandboxClient) -> None:
+    await desk.take(charge())
+    await _mark(desk)
+    await desk.ask_refund("charge-1")
+    assert await worker.work_once() == 0
+    assert await telegram.calls("refundStarPayment") == []
+    await _unmark(desk)
+    assert await worker.work_once() == 1
+    assert len(await telegram.calls("refundStarPayment")) == 1
 
 
 async def test_nothing_is_settled_before_the_pass_is_complete(desk: Desk, worker: Worker) -> None:
