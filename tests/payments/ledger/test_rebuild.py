@@ -14,6 +14,7 @@ from entitlements.service import EntitlementService, lock_users, standings_at_th
 from payments.effects import OutwardEffects
 from payments.errors import LedgerError
 from payments.judgement import Reason
+from payments.ledger import rebuild
 from payments.ledger.telegram import ATTEMPTS_MAX, GetRawStarTransactions, _pause
 from payments.notices import Notice
 from payments.payload import PayloadSigner
@@ -61,6 +62,16 @@ async def test_payments_and_refunds_become_access_at_telegrams_dates_in_silence(
     async with books.desk.database.reading() as session:
         grants = {grant.source: grant.revoked_at for grant in await session.scalars(select(EntitlementGrant))}
     assert grants == {"telegram_stars:charge-1": START + 2 * DAY, "telegram_stars:charge-2": None}
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+async def test_a_refund_that_is_dated_before_its_payment_takes_the_access_away_all_the_same(
+    books: Books, telegram: SandboxClient, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(rebuild, "BATCH_EVENTS", batch)
+    await telegram.add_rows([row(charge(at=START + DAY)), row(refund(charge(), START))])
+    assert (await books.rebuild()).outcomes == {Outcome.GRANTED: 1, Outcome.REFUNDED: 1}
+    assert not await books.desk.holds()
 
 
 async def test_what_would_go_back_by_itself_is_parked_and_nothing_is_called(

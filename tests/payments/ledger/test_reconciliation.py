@@ -1,3 +1,4 @@
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -159,6 +160,14 @@ async def test_nothing_is_written_by_a_dry_run(books: Books, telegram: SandboxCl
     assert (await books.compare()).counts.recovered == 1
 
 
+async def test_two_that_compare_at_once_count_each_row_once(books: Books, telegram: SandboxClient) -> None:
+    await telegram.add_rows([row(charge(f"charge-{number:03d}")) for number in range(250)])
+    reports = await asyncio.gather(books.compare(), Books(books.desk, books.ledger).compare())
+    assert sum(report.counts.recovered for report in reports) == 250
+    stand = await books.stand()
+    assert (stand.row_count, stand.payment_stars, stand.event_stars) == (250, 50_000, 50_000)
+
+
 async def test_what_differs_is_told_once_and_nothing_is_changed(books: Books, telegram: SandboxClient) -> None:
     desk = books.desk
     await desk.take(charge())
@@ -186,13 +195,17 @@ async def test_an_event_that_the_ledger_does_not_have_after_the_lag_is_told_once
     await telegram.add_rows([other_row()])
     await desk.take(charge())
     await desk.ask_refund("charge-1")
+    await desk.record(charge("open"))
     desk.clock.advance(minutes=59)
     assert (await books.compare()).counts.unexplained == 0
     desk.clock.advance(minutes=2)
     for _ in range(2):
         report = await books.compare()
-        assert [(each.finding, each.about) for each in report.counts.findings] == [(Finding.NOT_IN_LEDGER, "charge-1")]
-    assert (await desk.told()).count((Notice.LEDGER, ADMIN_CHAT_ID)) == 1
+        assert {(each.finding, each.about) for each in report.counts.findings} == {
+            (Finding.NOT_IN_LEDGER, "charge-1"),
+            (Finding.NOT_IN_LEDGER, "open"),
+        }
+    assert (await desk.told()).count((Notice.LEDGER, ADMIN_CHAT_ID)) == 2
 
 
 async def test_a_balance_that_does_not_add_up_twice_in_the_same_way_is_told_once(
