@@ -22,7 +22,7 @@ from entitlements.fold import SLACK
 from payments.catalog import Catalog
 from payments.notices import Notice, owe
 from payments.payload import PayloadSigner
-from payments.sources import charge_source
+from payments.sources import charge_of
 
 BATCH_MAX: Final = 50
 LOOK_AGAIN_HOURS: Final = 1
@@ -141,15 +141,15 @@ class Reminders:
         for grant in await session.scalars(grants.order_by(EntitlementGrant.granted_at)):
             if grant.ends_at is not None and grant.ends_at + SLACK >= row.expires_at:
                 return None
-            if grant.duration_days is not None and grant.source.startswith(charge_source("")):
+            if grant.duration_days is not None and charge_of(grant.source) is not None:
                 bought = grant
         if bought is None or (bought.duration_days or 0) <= self._remind_days or await self._renews(session, row):
             return None
-        charge_id = bought.source.removeprefix(charge_source(""))
+        charge_id = charge_of(bought.source)
         payload = await session.scalar(select(StripeEvent.payload).where(StripeEvent.event_id == charge_id))
         reading = self._signer.read(payload or "")
         order = reading.order or reading.claimed
-        return None if order is None else (charge_id, order.plan)
+        return None if order is None or charge_id is None else (charge_id, order.plan)
 
     async def _renews(self, session: AsyncSession, row: _Ending) -> bool:
         """Tell whether a subscription goes on opening it."""

@@ -1,11 +1,19 @@
 """What a grant's `source` says: which charge it is for, and as what."""
 
-from payments.methods import STARS, Method
+from payments.methods import METHODS, STARS, Method
 
 
 def charge_source(charge_id: str, method: Method = STARS) -> str:
     """Return the source of the grants that a charge pays for, by its `event_id`."""
     return method.source(charge_id)
+
+
+def charge_of(source: str) -> str | None:
+    """Return the `event_id` of the charge that a source is of, None if it is of none."""
+    for method in METHODS.values():
+        if source.startswith(method.source(method.event_id(""))):
+            return source.removeprefix(method.source_prefix)
+    return None
 
 
 def delay_source(charge_id: str) -> str:

@@ -17,6 +17,7 @@ from entitlements.service import DaysGranted, EntitlementService
 from payments import events
 from payments.catalog import Catalog
 from payments.judgement import Granted, Payment, judge
+from payments.methods import METHODS
 from payments.payload import PayloadSigner
 from payments.sources import charge_source
 
@@ -48,7 +49,13 @@ async def settle_plain(
         of_user[event.customer_id].append(None if granted is None else (event, granted))
     plain = [each for found in of_user.values() if None not in found for each in found if each is not None]
     grants = [
-        DaysGranted(event.customer_id, entitlement, charge_source(event.event_id), event.webhook_timestamp, days)
+        DaysGranted(
+            event.customer_id,
+            entitlement,
+            charge_source(event.event_id, METHODS[event.payment_method]),
+            event.webhook_timestamp,
+            days,
+        )
         for event, granted in plain
         for entitlement in granted.plan.entitlements
         if event.webhook_timestamp is not None and (days := granted.order.days) is not None

@@ -10,6 +10,7 @@ from db.tables import OutboxMessage
 from payments.incoming import Person
 from payments.notices import Notice
 from payments.reminders import BATCH_MAX, Reminders
+from tests.support.cards import card_charge
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import BUYER, CATALOG, SIGNER, charge, order, refund
@@ -62,6 +63,16 @@ async def test_a_purchase_in_time_moves_the_word_to_the_new_end(desk: Desk) -> N
     desk.clock.now = START + 58 * DAY
     await _work(reminders)
     assert len(await _told(desk)) == 1
+
+
+@pytest.mark.criterion("N3", "N5")
+async def test_what_was_bought_by_card_is_told_of_as_well(desk: Desk) -> None:
+    await desk.take(charge(code="bundle"))
+    await desk.take(card_charge("ch_1", at=START + DAY))
+    reminders = _reminders(desk)
+    desk.clock.now = START + 58 * DAY
+    await _work(reminders)
+    assert ("month", BUYER.telegram_id) in await _told(desk)
 
 
 @pytest.mark.criterion("N3")

@@ -62,3 +62,7 @@ async def _findings(env_file: Path, *, removes_webhook: bool, can_ask: bool) -> 
 
     async for finding in look_at_telegram(settings, utc_now, ask):
         yield finding
+    if settings.stripe_secret_key is not None:
+        from bot.console.doctor.stripe import look_at_stripe  # noqa: PLC0415 - imports stripe
+
+        yield await look_at_stripe(settings, settings.stripe_secret_key.get_secret_value(), int(utc_now().timestamp()))

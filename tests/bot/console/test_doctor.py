@@ -25,6 +25,8 @@ from tests.support.desk import Desk
 from tests.support.document import run
 from tests.support.money import charge
 from tests.support.ports import free_port
+from tests.support.stripe_account import KEY as STRIPE_KEY
+from tests.support.stripe_account import Fault, running_stripe_account
 
 only_sqlite = pytest.mark.parametrize("engine_name", ["sqlite"])
 
@@ -280,3 +282,23 @@ async def test_a_person_is_asked_before_a_webhook_is_removed() -> None:
     finding = await telegram._look_at_webhook(bot, info, no)
     assert finding.level == "failure"
     assert questions == ["one is set, and Telegram gives no update to a poll. Remove it?"]
+
+
+@only_sqlite
+@pytest.mark.usefixtures("server")
+async def test_stripe_is_asked_when_there_is_a_key(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running_stripe_account(FakeClock()) as account:
+        monkeypatch.setenv("STRIPE_API_URL", account.url)
+        monkeypatch.setenv("STRIPE_SECRET_KEY", STRIPE_KEY)
+        found = await examined(commands)
+        assert found["stripe"] == ("ok", "answers and knows the key; cards are no longer taken, refunds go on")
+        account.key = "sk_test_another"
+        level, words = (await examined(commands, status=1))["stripe"]
+        assert (level, words.partition(" mend")[0].strip()) == (
+            "failure",
+            "Stripe does not know the key in STRIPE_SECRET_KEY",
+        )
+        account.key = STRIPE_KEY
+        account.faults.append(Fault.BROKEN)
+        level, words = (await examined(commands, status=1))["stripe"]
+        assert (level, words.startswith("cannot be asked: APIError: HTTP 500")) == ("failure", True)

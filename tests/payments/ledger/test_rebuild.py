@@ -23,6 +23,7 @@ from payments.worker import Worker
 from sandbox.client import SandboxClient
 from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer
+from tests.support.cards import card_charge
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.ledger import Books, other_row, row
@@ -332,3 +333,14 @@ async def test_standings_written_at_the_end_are_those_written_one_by_one(databas
     settlement = Settlement(CATALOG, SIGNER, desk.clock, OutwardEffects(desk.clock, [ADMIN_CHAT_ID]))
     await Desk(database, desk.clock, settlement).take(charge("2"))
     assert await desk.expires_at() == START + 80 * DAY
+
+
+@pytest.mark.criterion("I5")
+async def test_a_card_payment_that_was_open_before_keeps_its_own_source(books: Books, telegram: SandboxClient) -> None:
+    await books.desk.record(card_charge("ch_1"))
+    books.desk.clock.advance(hours=1)
+    await telegram.add_rows([row(charge("charge-1"))])
+    await books.rebuild()
+    async with books.desk.database.reading() as session:
+        sources = (await session.scalars(select(EntitlementGrant.source).order_by(EntitlementGrant.source))).all()
+    assert sources == ["stripe:ch_1", "telegram_stars:charge-1"]

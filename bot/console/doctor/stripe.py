@@ -1,0 +1,26 @@
+"""What Stripe says, if cards are taken: whether it answers, and knows the key. Imports stripe."""
+
+from bot.console.doctor.findings import Finding, failure, ok
+from bot.settings import Settings
+from payments.errors import ChannelAwayError, ChannelError, UnrecordableError
+from payments.stripe.api import StripeApi
+from payments.stripe.watch import EVENT_TYPES
+
+
+async def look_at_stripe(settings: Settings, key: str, since: int) -> Finding:
+    """Read the events since a moment (seconds since 1970), as the desk does. Nothing is changed."""
+    api = StripeApi(key, settings.stripe_api_url)
+    try:
+        for event_type in EVENT_TYPES:
+            async for _ in api.events(event_type, since):
+                pass
+    except ChannelAwayError as error:
+        return failure("stripe", f"cannot be asked: {error}", f"can this machine reach {settings.stripe_api_url}?")
+    except (ChannelError, UnrecordableError) as error:
+        return failure(
+            "stripe", str(error), "look at STRIPE_SECRET_KEY and what it may: .env.example says what it needs"
+        )
+    finally:
+        await api.close()
+    takes = "cards are taken" if settings.payment_token is not None else "cards are no longer taken, refunds go on"
+    return ok("stripe", f"answers and knows the key; {takes}")
