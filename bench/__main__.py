@@ -8,7 +8,7 @@ import typer
 from loguru import logger
 from rich.console import Console
 
-from bench import ledger, money
+from bench import commands, ledger, money
 from bench.engines import ENGINES, fresh_database
 from bench.figures import Figure, print_figures
 
@@ -25,7 +25,7 @@ def main(
 
 
 async def _measure(rows: int, history: int) -> list[Figure]:
-    figures: list[Figure] = []
+    figures = await commands.measure()
     for engine in ENGINES:
         async with fresh_database(engine) as database:
             figures += await money.measure(engine, database)

@@ -18,7 +18,6 @@ from bot import __version__, logs
 from bot.console.access import grant_access, revoke_access
 from bot.console.backup import make_backup
 from bot.console.database import open_database
-from bot.console.doctor.examination import examine
 from bot.console.erase import erase_person
 from bot.console.export import Format, export_events
 from bot.console.history import print_history
@@ -149,7 +148,7 @@ def revoke(
 ) -> None:
     """Take a person's access away, whatever gave it; who did it and why is on record. The money is not given back.
 
-    Exit status 1: there was nothing to revoke.
+    A subscription goes on being renewed: the refund of its last charge ends it. Exit status 1: nothing was revoked.
     """
     with _errors_in_words():
         done = asyncio.run(revoke_access(_load_settings(), telegram_id, entitlement, source, reason, CONSOLE))
@@ -262,6 +261,8 @@ def doctor(
     Beside the running desk or without it; changes nothing unless told to. Exit status 1: something has to be mended.
     """
     with _errors_in_words():
+        from bot.console.doctor.examination import examine  # noqa: PLC0415 - imports aiohttp
+
         can_ask = sys.stdin.isatty()
         is_well = asyncio.run(examine(CONSOLE, Path(".env"), removes_webhook=remove_webhook, can_ask=can_ask))
     raise typer.Exit(0 if is_well else EXIT_FAILED)

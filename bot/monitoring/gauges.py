@@ -42,18 +42,17 @@ class DeskGauges(Collector):
 
     async def read(self) -> None:
         """Read what waits from the database, within READ_SECONDS; one reading is under way at most."""
-        if self._reading is None:
-            self._reading = asyncio.create_task(self._read())
+        reading = self._reading = self._reading or asyncio.create_task(self._read())
         # asyncio.wait_for would cancel the reading and wait for the database to hear of it.
-        done, _ = await asyncio.wait({self._reading}, timeout=READ_SECONDS)
-        self._read_last = None
+        done, _ = await asyncio.wait({reading}, timeout=READ_SECONDS)
         if not done:
+            self._read_last = None
             return
-        task, self._reading = self._reading, None
-        error = task.exception()
-        if error is None:
-            self._read_last = task.result()
-        elif not is_away(error):
+        if self._reading is reading:
+            self._reading = None
+        error = reading.exception()
+        self._read_last = reading.result() if error is None else None
+        if error is not None and not is_away(error):
             logger.opt(exception=error).error("what waits could not be measured")
 
     async def _read(self) -> _Read:

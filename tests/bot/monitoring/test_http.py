@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -91,6 +92,12 @@ async def test_the_drift_of_the_ledger_is_told_once_it_was_compared(served: Serv
     assert samples["starledger_ledger_drift_stars",] == 7
     assert samples["starledger_ledger_balance_off_stars",] == -0.5
     assert samples["starledger_ledger_compared_age_seconds",] == 300
+
+
+async def test_two_who_ask_at_once_share_one_reading(served: Served, desk: Desk) -> None:
+    await desk.record(charge())
+    for samples in await asyncio.gather(served.samples(), served.samples(), served.samples()):
+        assert samples["starledger_events_waiting", "pending"] == 1
 
 
 async def test_a_database_that_does_not_answer_holds_up_nobody_and_is_told(
