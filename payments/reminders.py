@@ -58,8 +58,9 @@ class Reminders:
         now = self._clock()
         if self._look_again_at is None or self._look_again_at <= now:
             self._seen, self._look_again_at = None, now + timedelta(hours=LOOK_AGAIN_HOURS)
+        until = now + timedelta(days=self._remind_days)
         async with self._database.reading() as session:
-            ends = (await session.execute(self._ending(now))).all()
+            ends = (await session.execute(select_ending(now, until, self._seen))).all()
             bought = [(row, await self._bought(session, row)) for row in ends]
         owed = [(row, *found) for row, found in bought if found is not None]
         if owed:
@@ -81,22 +82,6 @@ class Reminders:
         if ends:
             self._seen = (ends[-1].expires_at, ends[-1].user_id, ends[-1].entitlement_type)
         return len(ends)
-
-    def _ending(self, now: datetime) -> Select[str, int | None, str, datetime | None]:
-        place = (Entitlement.expires_at, Entitlement.user_id, Entitlement.entitlement_type)
-        query = (
-            select(Entitlement.user_id, User.telegram_id, Entitlement.entitlement_type, Entitlement.expires_at)
-            .join(User, User.id == Entitlement.user_id)
-            .where(
-                Entitlement.expires_at > now,
-                Entitlement.expires_at <= now + timedelta(days=self._remind_days),
-                Entitlement.revoked_at.is_(None),
-                User.telegram_id.is_not(None),
-            )
-            .order_by(*place)
-            .limit(BATCH_MAX)
-        )
-        return query if self._seen is None else query.where(tuple_(*place) > self._seen)
 
     async def withdraw(self) -> None:
         """Take back what could not be delivered yet and is no longer so: renewed, cancelled, bought again, refunded.
@@ -158,3 +143,21 @@ class Reminders:
         )
         plans = [self._catalog.get(code) for code in await session.scalars(active)]
         return any(plan is not None and row.entitlement_type in plan.entitlements for plan in plans)
+
+
+def select_ending(now: datetime, until: datetime, seen: _Place | None) -> Select[str, int | None, str, datetime | None]:
+    """Select the next ends of access between two moments, behind the place that was `seen` last."""
+    place = (Entitlement.expires_at, Entitlement.user_id, Entitlement.entitlement_type)
+    query = (
+        select(Entitlement.user_id, User.telegram_id, Entitlement.entitlement_type, Entitlement.expires_at)
+        .join(User, User.id == Entitlement.user_id)
+        .where(
+            Entitlement.expires_at > now,
+            Entitlement.expires_at <= until,
+            Entitlement.revoked_at.is_(None),
+            User.telegram_id.is_not(None),
+        )
+        .order_by(*place)
+        .limit(BATCH_MAX)
+    )
+    return query if seen is None else query.where(tuple_(*place) > seen)

@@ -71,8 +71,8 @@ class SubscriptionKeeper:
             if not await self._gate.is_open(session):
                 return 0
             told = await changes.unsettled(session, BATCH_MAX)
-            to_check = [(row.user_id, row.payload) for row in await session.scalars(_to_check(now))]
-            wanted = (await session.scalars(_wanted(now))).all()
+            to_check = [(row.user_id, row.payload) for row in await session.scalars(select_to_check(now))]
+            wanted = (await session.scalars(select_wanted(now))).all()
         found = 0
         for user_id, payload in dict.fromkeys([*told, *to_check]):
             found += await self._try(f"{user_id} {payload}", partial(self._settle_changes, user_id, payload))
@@ -117,12 +117,12 @@ class SubscriptionKeeper:
             await session.execute(settled.values(settled_at=self._clock()))
 
 
-def _to_check(now: datetime) -> Select[Subscription]:
+def select_to_check(now: datetime) -> Select[Subscription]:
     """Select those of which time alone has changed something, the longest due first."""
     return select(Subscription).where(Subscription.check_at <= now).order_by(Subscription.check_at).limit(BATCH_MAX)
 
 
-def _wanted(now: datetime) -> Select[str]:
+def select_wanted(now: datetime) -> Select[str]:
     """Select the ids of those whose renewal is to be another and that nobody is at, the longest due first."""
     is_free = or_(Subscription.claimed_until.is_(None), Subscription.claimed_until <= now)
     due = select(Subscription.id).where(Subscription.due_at <= now, is_free)

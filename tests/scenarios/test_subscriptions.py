@@ -1,9 +1,12 @@
 """Months of subscriptions, told over the sandbox's clock: what is charged, what is open, what the subscriber reads."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
+from db.engine import Database
+from db.migrate import migrate
 from payments.payload import PayloadSigner
 from sandbox.checkout import PaymentState
 from sandbox.subscriptions import SubscriptionState as AtTelegram
@@ -312,3 +315,32 @@ async def test_a_token_that_is_replaced_leaves_running_subscriptions_alone(ann: 
     await later.chats.settle()
     assert (await later.at_telegram()).state is AtTelegram.CANCELED
     assert (await later.pay(old_link)).state is PaymentState.DECLINED
+
+
+@pytest.mark.criterion("N3")
+async def test_from_the_ledger_alone_subscriptions_are_the_same_and_nobody_is_told(
+    ann: Subscriber, empty_sqlite_url: str, open_database: Callable[[str], Database]
+) -> None:
+    await ann.subscribe()
+    begun = await ann.at_telegram()
+    for number in (0, 1):
+        await ann.pass_until(begun.ends_at + number * MONTH + A_MOMENT)
+    charges = await ann.client.charges(ann.person.id)
+    await ann.client.refund_elsewhere(charges[1].id)
+    await ann.pass_time(timedelta(days=1))
+    before = await ann.row()
+    told, edits = len(await ann.chats.said(ann.person.id)), len(await ann.client.calls("editUserStarSubscription"))
+    database = open_database(empty_sqlite_url)
+    await migrate(database, 1)
+    anew = Subscriber(ann.chats.on(database), ann.person)
+    await anew.chats.rebuild()
+    await anew.chats.settle()
+    after = await anew.row()
+    for column in ("first_charge_id", "last_charge_id", "plan", "payload", "price_stars"):
+        assert getattr(after, column) == getattr(before, column)
+    assert (after.current_period_end, after.paid_until) == (before.current_period_end, before.paid_until)
+    assert (after.state, after.renewal_wanted) == ("active", None), "a ledger tells neither states nor what was wanted"
+    assert await anew.has_access()
+    assert not await anew.has_access(at=charges[1].charged_at + MONTH / 2)
+    assert len(await ann.chats.said(ann.person.id)) == told
+    assert len(await ann.client.calls("editUserStarSubscription")) == edits

@@ -24,6 +24,8 @@ from payments.channel import by_name
 from payments.checkout import CheckoutDesk
 from payments.effects import OutwardEffects
 from payments.incoming import bears_money, read_money
+from payments.ledger import reading
+from payments.ledger.rebuild import WholePass
 from payments.ledger.reconciliation import Reconciliation
 from payments.ledger.telegram import TelegramLedger
 from payments.payload import PayloadSigner
@@ -78,9 +80,11 @@ class Chats:
         signer: PayloadSigner | None = None,
         stripe: StripeApi | None = None,
     ) -> None:
-        # The next desk, signing under another token, on what this one leaves behind.
+        # The next desk, under another token or on another database, before the same Telegram.
         self.signed_by = partial(Chats, server, bot, database, catalog, people, terms)
+        self.on = partial(Chats, server, bot, catalog=catalog, people=people, terms=terms)
         self.people = people
+        self._catalog = catalog
         self.client = server.client
         self.bot = bot
         self.database = database
@@ -198,6 +202,13 @@ class Chats:
             self.database, TelegramLedger(self.bot), self.signer, self.clock, [], on_recovered=lambda: None
         ).run()
         await self.settle()
+
+    async def rebuild(self) -> None:
+        """Pass over Telegram's whole ledger, as a start on an empty database does."""
+        async with self.database.transaction() as session:
+            await reading.mark_unfinished(session, self.clock())
+        ledger = TelegramLedger(self.bot)
+        await WholePass(self.database, ledger, self._catalog, self.signer, self.clock, self.keeper.terms).run()
 
     async def serve(self) -> None:
         """Serve every update that waits, money first on record as the daemon has it."""
