@@ -47,7 +47,14 @@ class StripeAccount:
     events: list[Json] = field(default_factory=list)
     faults: deque[Fault] = field(default_factory=deque)
     queries: list[Mapping[str, str]] = field(default_factory=list)
+    refusal: str | None = None
+    """The code with which every refund is refused, as of a charge that is disputed."""
     _kept: dict[str, tuple[str, Answer]] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> list[str]:
+        """The idempotency keys that were used."""
+        return list(self._kept)
 
     def charge(self, amount: int = 499, currency: str = "usd", charge_id: str | None = None) -> str:
         """Take money, here or on the seller's own site; return the charge's id."""
@@ -164,6 +171,8 @@ class StripeAccount:
         charge = self.objects.get(form["charge"])
         if charge is None:
             return 404, _error(f"No such charge: '{form['charge']}'", "resource_missing")
+        if self.refusal is not None:
+            return 400, _error("This charge cannot be refunded now.", self.refusal)
         left = charge["amount"] - self.refunded(charge["id"])
         amount = int(form.get("amount", left))
         if left == 0:
