@@ -72,7 +72,9 @@ async def test_a_refund_that_is_dated_before_its_payment_takes_the_access_away_a
     monkeypatch.setattr(rebuild, "BATCH_EVENTS", batch)
     await telegram.add_rows([row(charge(at=START + DAY)), row(refund(charge(), START))])
     assert (await books.rebuild()).outcomes == {Outcome.GRANTED: 1, Outcome.REFUNDED: 1}
-    assert not await books.desk.holds()
+    access = await books.desk.access()
+    assert access is not None
+    assert access.revoked_at == START
 
 
 async def test_what_would_go_back_by_itself_is_parked_and_nothing_is_called(
@@ -312,7 +314,9 @@ async def test_a_payment_told_as_paid_media_is_known_by_its_payload_and_its_refu
     await telegram.add_rows([odd, back])
     report = await books.rebuild()
     assert report.outcomes == {Outcome.GRANTED: 1, Outcome.REFUNDED: 1}
-    assert not await books.desk.holds()
+    access = await books.desk.access()
+    assert access is not None
+    assert access.revoked_at == START + DAY
 
 
 async def test_standings_written_at_the_end_are_those_written_one_by_one(database: Database, desk: Desk) -> None:
