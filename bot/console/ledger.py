@@ -3,7 +3,7 @@
 Imports aiogram: both speak to Telegram.
 """
 
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, TypeVar
@@ -22,7 +22,7 @@ from db.lock import DeskLock, desk_lock
 from db.tables import Outcome
 from payments.errors import LedgerError
 from payments.ledger import reading
-from payments.ledger.findings import Counts, Unexplained
+from payments.ledger.findings import Counts
 from payments.ledger.rebuild import PassReport, WholePass
 from payments.ledger.reconciliation import PassUnfinishedError, Reconciliation
 from payments.ledger.scan import CrossedError, Step
@@ -76,7 +76,7 @@ async def compare(settings: Settings, console: Console, *, from_start: bool, is_
                 await worker.process(event_id)
     if report is None:
         return False
-    _print_counts(console, report.counts, report.counts.findings)
+    _print_counts(console, report.counts)
     return not report.counts.unexplained
 
 
@@ -175,7 +175,7 @@ def _advance(bar: Progress, task: TaskID, step: Step) -> None:
     bar.update(task, completed=step.row_count)
 
 
-def _print_counts(console: Console, counts: Counts, findings: Sequence[Unexplained]) -> None:
+def _print_counts(console: Console, counts: Counts) -> None:
     table = Table()
     values = {
         "seen": counts.seen,
@@ -192,7 +192,7 @@ def _print_counts(console: Console, counts: Counts, findings: Sequence[Unexplain
     console.print(table)
     for kind, count in sorted(counts.others.items()):
         console.print(f"other: {kind}: {count}")
-    for each in findings[:FINDINGS_SHOWN]:
+    for each in counts.findings[:FINDINGS_SHOWN]:
         sides = f"the ledger {each.there}, here {each.here}" if each.there != "" else ""
         console.print(f"unexplained: {each.finding}: {each.about}  {each.detail or sides}".rstrip())
     if counts.unexplained > FINDINGS_SHOWN:
@@ -200,7 +200,7 @@ def _print_counts(console: Console, counts: Counts, findings: Sequence[Unexplain
 
 
 def _print_pass(console: Console, report: PassReport) -> None:
-    _print_counts(console, report.counts, report.counts.findings)
+    _print_counts(console, report.counts)
     for outcome, words in _OUTCOMES.items():
         if report.outcomes[outcome]:
             console.print(f"{report.outcomes[outcome]} {words}")

@@ -48,7 +48,7 @@ class Unexplained:
 
 
 FINDINGS_MAX: Final = 1_000
-"""How many findings one comparison keeps and tells: a ledger that lies throughout is told by the first of them."""
+"""How many findings one comparison keeps: a ledger that lies throughout is known by the first of them."""
 
 
 @dataclass(slots=True)

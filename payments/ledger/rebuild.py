@@ -201,4 +201,5 @@ class WholePass:
             for outcome, count in await session.execute(outcomes.group_by(StripeEvent.outcome)):
                 report.outcomes[outcome] = count
         bound = logger.bind(rows=report.row_count, settled=report.settled)
-        bound.info("the pass over Telegram's ledger is complete")
+        stands = ", ".join(f"{count} {outcome or 'open'}" for outcome, count in report.outcomes.items())
+        bound.info("the pass over Telegram's ledger is complete: {}", stands or "it is empty")

@@ -19,6 +19,8 @@ from payments.ledger.scan import Scan, Step
 from payments.ledger.telegram import TelegramLedger
 from payments.payload import PayloadSigner
 
+ALERTS_MAX: Final = 20
+"""How many findings one run tells; the next one goes on with the others."""
 BALANCE_ASKED_MAX: Final = 3
 """How often the balance is asked for in one run, while new rows come in between."""
 
@@ -152,7 +154,7 @@ class Reconciliation:
         return off
 
     async def _tell(self, findings: Sequence[Unexplained]) -> None:
-        new = [each for each in findings if each not in self._untold and each not in self._said]
+        new = [each for each in findings if each not in self._untold and each not in self._said][:ALERTS_MAX]
         self._untold.clear()
         if not new:
             return
@@ -161,7 +163,7 @@ class Reconciliation:
             bound.error("nothing explains what the ledger says: {}", each.finding)
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             await alert(session, new, self._alert_chat_ids, self._clock())
-        self._said = set(findings)
+        self._said = self._said.intersection(findings).union(new)
         self._on_recovered()
 
 

@@ -55,6 +55,7 @@ class _Fetched:
     counted: Sequence[str]
     row_count: int
     latest: Sequence[str]
+    is_end: bool
 
 
 class Scan:
@@ -95,7 +96,7 @@ class Scan:
             page = await self._take(fetched)
             if page is not None:
                 self._overlap_rows = 0
-                return Step(page, fetched.row_count, is_end=len(fetched.rows) < PAGE_ROWS)
+                return Step(page, fetched.row_count, is_end=fetched.is_end)
         raise CrossedError("another process reads the ledger at the same time")
 
     async def nanostars(self) -> int:
@@ -123,6 +124,7 @@ class Scan:
         latest: list[str] = json.loads(stand.latest)
         raw = await self._ledger.page(stand.row_count - overlap)
         rows = [read_row(each, self._signer) for each in raw]
+        is_short = len(rows) < PAGE_ROWS
         if len(rows) < overlap or (overlap and not {row.key for row in rows[:overlap]} & set(latest)):
             return None
         if self._is_pass:
@@ -134,6 +136,7 @@ class Scan:
             counted=latest if overlap else [],
             row_count=stand.row_count - overlap + len(rows),
             latest=(keys if overlap else latest + keys)[-OVERLAP_ROWS:],
+            is_end=is_short or not rows,
         )
 
     async def _take(self, fetched: _Fetched) -> Page | None:
@@ -195,12 +198,17 @@ class Scan:
 
 
 def _older(rows: Sequence[LedgerRow], stand: LedgerReading) -> list[LedgerRow]:
-    """Leave what is not older than the pass to its update, or to the next comparison: somebody waits for its notice."""
+    """Leave what is not older than the pass to its update, or to the next comparison: somebody waits for its notice.
+
+    Only at the end of the page: one row with a wrong date keeps none of those behind it from the pass.
+    """
     until = stand.pass_begun_at
     if until is None:
         raise ValueError("the pass over the ledger has not begun")
-    younger = (index for index, row in enumerate(rows) if row.happened_at is not None and row.happened_at >= until)
-    return list(rows[: next(younger, len(rows))])
+    kept = list(rows)
+    while kept and kept[-1].happened_at is not None and kept[-1].happened_at >= until:
+        kept.pop()
+    return kept
 
 
 def _move_on(stand: LedgerReading, fetched: _Fetched, page: Page) -> None:

@@ -176,6 +176,18 @@ async def test_an_answer_without_a_list_of_rows_is_telegrams_trouble(books: Book
         await books.ledger.page(0)
 
 
+async def test_one_row_with_a_date_to_come_keeps_none_of_those_behind_it_from_the_pass(
+    books: Books, telegram: SandboxClient
+) -> None:
+    charges = [charge(f"charge-{number:03d}") for number in range(250)]
+    for number in (3, 99, 199):
+        charges[number] = replace(charges[number], happened_at=START + 9999 * DAY)
+    await telegram.add_rows([row(each) for each in charges])
+    report = await books.rebuild()
+    assert (report.row_count, report.outcomes) == (250, {Outcome.GRANTED: 250})
+    assert await books.desk.told() == []
+
+
 async def test_rows_that_lie_cost_none_of_the_others(books: Books, server: SandboxServer) -> None:
     good, late = row(charge("good", at=START + 5 * DAY)), row(charge("late", at=START))
     lies: list[Any] = [

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from db.tables import EventStatus, Outcome
 from payments.ledger.findings import Finding
+from payments.ledger.reconciliation import ALERTS_MAX
 from payments.ledger.scan import OVERLAP_ROWS
 from payments.notices import Notice
 from payments.worker import Worker
@@ -206,6 +207,13 @@ async def test_an_event_that_the_ledger_does_not_have_after_the_lag_is_told_once
             (Finding.NOT_IN_LEDGER, "open"),
         }
     assert (await desk.told()).count((Notice.LEDGER, ADMIN_CHAT_ID)) == 2
+
+
+async def test_a_ledger_that_lies_throughout_is_told_a_few_at_a_time(books: Books, server: SandboxServer) -> None:
+    server.world.ledger.rows += [{"id": f"lie-{number}"} for number in range(45)]
+    for told in (ALERTS_MAX, 2 * ALERTS_MAX, 45, 45):
+        assert (await books.compare()).counts.unexplained == 45
+        assert len(await books.desk.told()) == told
 
 
 async def test_a_balance_that_does_not_add_up_twice_in_the_same_way_is_told_once(
