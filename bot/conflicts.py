@@ -40,13 +40,10 @@ class ConflictAlert:
         self._seen_at = now
         if self._is_owed:
             return
-        if self._owing is None:
+        if self._owing is None or self._owing.done():
             self._owing = asyncio.create_task(self._owe(why, now))
         # The poll must not wait for a database that hangs.
-        done, _ = await asyncio.wait({self._owing}, timeout=OWE_SECONDS)
-        if done:
-            task, self._owing = self._owing, None
-            task.result()
+        await asyncio.wait({self._owing}, timeout=OWE_SECONDS)
 
     async def _owe(self, why: str, now: datetime) -> None:
         try:
@@ -60,12 +57,9 @@ class ConflictAlert:
                         facts={"why": why},
                         now=now,
                     )
-        except Exception as error:
-            if not is_away(error):
-                raise
-            logger.warning(
-                "the admins cannot be told of a conflict yet, the database is away: {}", type(error).__name__
-            )
+        except Exception as error:  # noqa: BLE001 - what cannot be told is no reason to end the poll
+            bug = None if is_away(error) else error
+            logger.opt(exception=bug).error("the admins cannot be told of a conflict yet: {}", type(error).__name__)
         else:
             self._is_owed = True
             self._on_owed()

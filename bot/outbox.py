@@ -27,6 +27,7 @@ from db.tables import OutboxMessage, StripeEvent, User
 from payments.events import pause
 from payments.loop import DueLoop
 from payments.notices import Notice, owe
+from payments.recorder import REASON_LENGTH_MAX
 
 BATCH_MAX: Final = 50
 MESSAGES_PER_SECOND: Final = 25
@@ -186,7 +187,7 @@ class Outbox:
                 Notice.UNDELIVERED,
                 event_id=f"undelivered:{message.chat_id}:{now:%Y-%m-%d}",
                 chat_id=chat_id,
-                facts={"reader": message.chat_id, "about": about, "why": error},
+                facts={"reader": message.chat_id, "about": about, "why": error[:REASON_LENGTH_MAX]},
                 now=now,
             )
 

@@ -22,7 +22,7 @@ class Pause:
     def ask(self, seconds: float) -> datetime:
         """Begin a pause, or make the one that lasts longer; return when it ends."""
         until = self._clock() + timedelta(seconds=min(seconds, SECONDS_MAX))
-        self._until = max(until, self._until or until)
+        self._until = max(until, self.until or until)
         return self._until
 
     @property

@@ -31,7 +31,7 @@ from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.logs import logged
 from tests.support.money import ADMIN_CHAT_ID, charge, charge_update
-from tests.support.obstacles import locked
+from tests.support.obstacles import locked, refusing
 from tests.support.waiting import WAIT_SECONDS
 
 AWAY: Final = TelegramNetworkError(GetUpdates(), "nobody there")
@@ -173,6 +173,9 @@ async def test_a_conflict_while_the_database_is_away_is_told_of_later(
     desk = Desk(sqlite_database, clock)
     alert = ConflictAlert(sqlite_database, clock, [ADMIN_CHAT_ID], on_owed=lambda: None)
     async with locked(sqlite_database, sqlite_url, "outbox"):
+        await alert.note("Conflict")
+    # Not even a bug may end the poll.
+    async with refusing(sqlite_database, "INSERT", "outbox"):
         await alert.note("Conflict")
     await alert.note("Conflict")
     assert await desk.told() == [(Notice.CONFLICT, ADMIN_CHAT_ID)]

@@ -17,16 +17,24 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.scenarios.machine import Databases, ShopMachine
 
 SOAK_MINUTES: Final = float(os.environ.get("SOAK_MINUTES", "0"))
+# Without shrinking, which takes minutes: the long run does it.
 SHORT: Final = settings(
     max_examples=12,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
     database=None,
-    phases=[Phase.generate, Phase.shrink],
+    phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-LONG: Final = settings(SHORT, max_examples=20, stateful_step_count=60, derandomize=False, print_blob=True)
+LONG: Final = settings(
+    SHORT,
+    max_examples=20,
+    stateful_step_count=60,
+    derandomize=False,
+    phases=[Phase.generate, Phase.shrink],
+    print_blob=True,
+)
 
 
 @pytest.fixture
