@@ -285,6 +285,9 @@ def _errors_in_words() -> Iterator[None]:
     logs.configure("INFO", "text")
     try:
         yield
+    except (typer.BadParameter, BrokenPipeError):
+        # What was typed is wrong, or who read has read enough: the command line's own affairs.
+        raise
     except (SettingsError, WrongDatabaseError) as error:
         _complain(str(error))
         raise typer.Exit(EXIT_WRONG_SETTING) from None

@@ -17,6 +17,8 @@ from entitlements.service import lock_users
 from payments.notices import Notice
 
 _PERSON: Final = ("id", "type", "is_bot")
+_NAMES: Final = frozenset({"first_name", "last_name", "username", "language_code"})
+"""What tells a person, or a private chat, from whatever else an update holds (Bot API, User and Chat)."""
 _MESSAGE: Final = ("message_id", "date", "from", "chat", "successful_payment", "refunded_payment")
 _BATCH: Final = 500
 
@@ -87,10 +89,9 @@ async def _erase_quarantined(session: AsyncSession, telegram_id: int) -> int:
         rows = (await session.scalars(query.limit(_BATCH))).all()
         for row in rows:
             raw = json.loads(row.raw)
-            message = raw.get("message")
-            if not isinstance(message, dict) or telegram_id not in {_id(message.get(who)) for who in ("from", "chat")}:
+            if not _is_about(raw, telegram_id):
                 continue
-            bare = json.dumps({"update_id": raw.get("update_id"), "message": _bare(message)}, sort_keys=True)
+            bare = json.dumps(_bare_update(raw), sort_keys=True)
             if bare != row.raw:
                 row.raw = bare
                 count += 1
@@ -99,17 +100,28 @@ async def _erase_quarantined(session: AsyncSession, telegram_id: int) -> int:
         last = rows[-1].id
 
 
-def _id(person: object) -> object:
-    return person.get("id") if isinstance(person, dict) else None
+def _is_about(value: Any, telegram_id: int) -> bool:
+    """Tell whether an update, or a part of it, names a person or a private chat by this id."""
+    if isinstance(value, dict):
+        return value.get("id") == telegram_id or any(_is_about(each, telegram_id) for each in value.values())
+    return isinstance(value, list) and any(_is_about(each, telegram_id) for each in value)
 
 
-def _bare(message: dict[str, Any]) -> dict[str, Any]:
-    bare: dict[str, Any] = {name: message[name] for name in _MESSAGE if name in message}
-    for who in ("from", "chat"):
-        if isinstance(bare.get(who), dict):
-            bare[who] = {name: bare[who][name] for name in _PERSON if name in bare[who]}
-    payment = bare.get("successful_payment")
-    if isinstance(payment, dict):
-        # Of a payment by card: name, telephone, address (Bot API, OrderInfo).
-        bare["successful_payment"] = {name: value for name, value in payment.items() if name != "order_info"}
+def _bare_update(raw: dict[str, Any]) -> dict[str, Any]:
+    message = raw.get("message")
+    if isinstance(message, dict):
+        raw = raw | {"message": {name: message[name] for name in _MESSAGE if name in message}}
+    bare: dict[str, Any] = _without_names(raw)
     return bare
+
+
+def _without_names(value: Any) -> Any:
+    """Leave of each person and chat the id and what kind it is, and of a payment by card no address."""
+    if isinstance(value, list):
+        return [_without_names(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if _NAMES & value.keys():
+        return {name: value[name] for name in _PERSON if name in value}
+    # Bot API, OrderInfo: name, telephone, address.
+    return {name: _without_names(each) for name, each in value.items() if name != "order_info"}

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -30,12 +31,15 @@ class Format(enum.StrEnum):
 
 
 async def export_events(settings: Settings, style: Format, file: Path | None) -> int:
-    """Write every audit row to a file, or (None) to stdout, and return how many; progress goes to stderr."""
+    """Write every audit row to a file, or (None) to stdout, and return how many; progress goes to stderr.
+
+    Raises typer.BadParameter when the file cannot be opened.
+    """
     async with open_database(settings) as database:
         async with database.reading() as session:
             total = await count_rows(session)
         with ExitStack() as stack:
-            target = stack.enter_context(file.open("w", encoding="utf-8", newline="")) if file else sys.stdout
+            target = stack.enter_context(_open(file)) if file else sys.stdout
             progress = stack.enter_context(_progress())
             task = progress.add_task("export", total=total)
             write = _csv_writer(target) if style is Format.CSV else _jsonl_writer(target)
@@ -46,6 +50,13 @@ async def export_events(settings: Settings, style: Format, file: Path | None) ->
                 count += len(batch)
                 progress.update(task, completed=count)
     return count
+
+
+def _open(file: Path) -> TextIO:
+    try:
+        return file.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be written: {error.strerror}") from error
 
 
 def _progress() -> Progress:

@@ -15,6 +15,7 @@ from db.clock import utc_now
 from db.tables import EntitlementGrant, User
 from entitlements import EntitlementService
 from payments.history import Entry, find_namesakes, find_user, read_page
+from payments.payload import TELEGRAM_ID_MAX
 
 PAGES_MAX: Final = 200
 """The latest 1,000 payments and refunds; `export` has all."""
@@ -24,41 +25,43 @@ async def print_history(settings: Settings, who: str, console: Console) -> bool:
     """Print the history of a Telegram id or a @username, the newest first; False when nobody is known by it."""
     async with open_database(settings) as database, database.reading() as session:
         found = await _find(session, who)
-        for user in found:
-            await _print_user(session, user, console)
-    if not found:
+        lines = [line for user in found for line in await _lines_of(session, user)]
+    # Who reads it in a pager holds up no transaction.
+    if found:
+        console.print(*lines, sep="\n")
+    else:
         console.print(f"Nobody is known here as {who}: it takes a Telegram id, or the @username of the last payment.")
     return bool(found)
 
 
 async def _find(session: AsyncSession, who: str) -> Sequence[User]:
     if who.isascii() and who.isdecimal():
-        user = await find_user(session, int(who))
+        user = await find_user(session, int(who)) if int(who) <= TELEGRAM_ID_MAX else None
         return [user] if user else []
     return await find_namesakes(session, who.removeprefix("@"))
 
 
-async def _print_user(session: AsyncSession, user: User, console: Console) -> None:
+async def _lines_of(session: AsyncSession, user: User) -> list[str]:
     name = f"@{user.username}  " if user.username else ""
     erased = f"  erased {minute(user.erased_at)}" if user.erased_at else ""
-    console.print(f"{name}{user.telegram_id}  since {minute(user.created_at)}{erased}")
+    lines = [f"{name}{user.telegram_id}  since {minute(user.created_at)}{erased}"]
     page = await read_page(session, user.id)
     number = 1
     while page.entries and number <= PAGES_MAX:
         for entry in page.entries:
-            console.print(*_lines(entry), sep="\n")
+            lines += _of_entry(entry)
         number += 1
         page = await read_page(session, user.id, number)
     query = select(EntitlementGrant).where(EntitlementGrant.user_id == user.id)
     for grant in await session.scalars(query.order_by(EntitlementGrant.granted_at.desc(), EntitlementGrant.source)):
-        console.print(*_of_grant(grant), sep="\n")
+        lines += _of_grant(grant)
     now = utc_now()
     held = await EntitlementService(session).holdings(user.id, now)
     has = [f"{each.entitlement_type} {_until(each.expires_at)}" for each in held]
-    console.print(f"has now: {', '.join(has) or 'nothing'}", "", sep="\n")
+    return [*lines, f"has now: {', '.join(has) or 'nothing'}", ""]
 
 
-def _lines(entry: Entry) -> list[str]:
+def _of_entry(entry: Entry) -> list[str]:
     event = entry.event
     moment = event.webhook_timestamp or event.created_at or event.processed_at
     kind = "refund" if entry.is_refund else "charge"

@@ -53,7 +53,7 @@ class Health:
         self._is_running = True
 
     def note(self, part: str, why: str | None) -> None:
-        """Take down what is wrong with a part; None: nothing is. The same words keep their time."""
+        """Take down what is wrong with a part, since when it first was; None: nothing is."""
         known = self.troubles.get(part)
         if why is None:
             self.troubles.pop(part, None)

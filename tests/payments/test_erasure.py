@@ -39,6 +39,8 @@ async def _live_through_everything(desk: Desk) -> None:
         paid["message"]["from"]["first_name"] = TEXTS[2]
         paid["message"]["successful_payment"]["order_info"] = {"shipping_address": TEXTS[3]}
         await quarantine(session, paid, "odd", [77], desk.clock())
+        changed = {"user": paid["message"]["from"], "invoice_payload": "x", "state": "odd"}
+        await quarantine(session, {"update_id": 9, "subscription": changed}, "odd", [77], desk.clock())
         await quarantine(session, charge_update(charge("c5", payer=STRANGER)), "odd", [77], desk.clock())
 
 
@@ -59,7 +61,7 @@ async def test_the_name_and_every_text_are_gone_and_the_sums_add_up(desk: Desk) 
     assert all(each in repr(before) for each in TEXTS), "there was something to erase"
     erased = await _erase(desk)
     assert erased is not None
-    assert (erased.reasons, erased.grant_reasons, erased.updates, erased.kept_events) == (1, 4, 1, 3)
+    assert (erased.reasons, erased.grant_reasons, erased.updates, erased.kept_events) == (1, 4, 2, 3)
     async with desk.database.reading() as session:
         after = await dump(session)
         assert (await session.execute(sums)).all() == money
@@ -75,7 +77,9 @@ async def test_an_update_in_quarantine_keeps_its_money(desk: Desk) -> None:
     await _erase(desk)
     async with desk.database.reading() as session:
         rows = [json.loads(row.raw) for row in await session.scalars(select(QuarantinedUpdate))]
-    kept = {row["message"]["from"]["id"]: row["message"] for row in rows}
+    [changed] = [row["subscription"] for row in rows if "subscription" in row]
+    assert changed == {"user": {"id": BUYER.telegram_id, "is_bot": False}, "invoice_payload": "x", "state": "odd"}
+    kept = {row["message"]["from"]["id"]: row["message"] for row in rows if "message" in row}
     assert kept[BUYER.telegram_id]["from"] == {"id": BUYER.telegram_id, "is_bot": False}
     assert kept[BUYER.telegram_id]["successful_payment"]["telegram_payment_charge_id"] == "c4"
     assert kept[STRANGER.telegram_id]["from"]["username"] == STRANGER.username

@@ -28,5 +28,6 @@ async def test_a_history_tells_of_money_and_of_access(commands: Commands, desk: 
 
 @pytest.mark.parametrize("engine_name", ["sqlite"])
 async def test_nobody_is_known_by_it(commands: Commands) -> None:
+    assert "Nobody is known here as 99" in await commands.prints("history", "9" * 30, status=1)
     said = await commands.prints("history", "@nobody", status=1)
     assert said.startswith("Nobody is known here as @nobody: it takes a Telegram id")
