@@ -22,6 +22,9 @@ UPDATE_LIFE: Final = timedelta(days=1)
 UPDATE_IDS_LIFE: Final = timedelta(days=6)
 """Of two updates further apart the ids say nothing: they begin anew after a quiet week (Bot API, Update)."""
 
+UPDATE_IDS_NEAR: Final = 1_000_000
+"""Nor do ids further apart: a week may have been quiet by Telegram's clock that was none by ours."""
+
 UNHEARD: Final = timedelta(days=3)
 """How long after its end a subscription is believed to go on of which neither a charge nor a failure is heard."""
 
@@ -186,8 +189,9 @@ def _changed(chains: Sequence[Chain], change: Change) -> Chain:
 def _is_after(charge: Charge, change: Change) -> bool:
     """Tell whether a charge came after a change, by Telegram's order where there is one."""
     if charge.update_id is not None and change.update_id is not None:
-        if abs(charge.recorded_at - change.recorded_at) < UPDATE_IDS_LIFE:
-            return charge.update_id > change.update_id
+        ahead = charge.update_id - change.update_id
+        if abs(ahead) < UPDATE_IDS_NEAR and abs(charge.recorded_at - change.recorded_at) < UPDATE_IDS_LIFE:
+            return ahead > 0
     elif change.state is SubscriptionState.FAILED and change.recorded_at - charge.paid_at < UPDATE_LIFE:
         # Only the ledger has told of the charge: a failure of the same day is the one that it has made good.
         return True

@@ -95,6 +95,12 @@ def test_a_clock_of_ours_that_is_slow_makes_no_change_old() -> None:
     assert chain.change == own
 
 
+@pytest.mark.parametrize("hours", [1, 24 * 7])
+def test_ids_that_have_begun_anew_order_nothing(hours: float) -> None:
+    [chain] = divide([replace(FIRST, update_id=900_000_000)], [_change("failed", 2_000_001, hours)])
+    assert chain.change is not None
+
+
 @pytest.mark.parametrize(
     ("state", "is_paid", "over_after"),
     [
