@@ -116,7 +116,7 @@ class Reminders:
         return bool(await session.scalar(select(so)))
 
     async def _bought(self, session: AsyncSession, row: _Ending) -> tuple[str, str] | None:
-        """Return charge and plan of the days that an end is the end of; None: it is no purchase's, or a short one's."""
+        """Return charge and plan of the days that an end is the end of; None: it is no purchase's, or a new one's."""
         grants = select(EntitlementGrant).where(
             EntitlementGrant.user_id == row.user_id,
             EntitlementGrant.entitlement_type == row.entitlement_type,
@@ -128,13 +128,17 @@ class Reminders:
                 return None
             if grant.duration_days is not None and charge_of(grant.source) is not None:
                 bought = grant
-        if bought is None or (bought.duration_days or 0) <= self._remind_days or await self._renews(session, row):
+        if bought is None or await self._renews(session, row):
             return None
-        charge_id = charge_of(bought.source)
-        payload = await session.scalar(select(StripeEvent.payload).where(StripeEvent.event_id == charge_id))
-        reading = self._signer.read(payload or "")
+        bought_with = StripeEvent.event_id == charge_of(bought.source)
+        charge = (await session.scalars(select(StripeEvent).where(bought_with))).one_or_none()
+        # Whose charge has come to us since then was told until when it opens, as after a pass over the ledger.
+        told_at = row.expires_at - timedelta(days=self._remind_days)
+        if charge is None or charge.created_at is None or charge.created_at >= told_at:
+            return None
+        reading = self._signer.read(charge.payload or "")
         order = reading.order or reading.claimed
-        return None if order is None or charge_id is None else (charge_id, order.plan)
+        return None if order is None else (charge.event_id, order.plan)
 
     async def _renews(self, session: AsyncSession, row: _Ending) -> bool:
         """Tell whether a subscription goes on opening it."""

@@ -85,6 +85,14 @@ async def test_a_short_plan_and_a_seller_who_wants_none_have_no_reminders(desk: 
 
 
 @pytest.mark.criterion("N3")
+async def test_a_charge_that_came_to_be_known_near_its_end_brings_no_second_word(desk: Desk) -> None:
+    desk.clock.now = START + 28 * DAY
+    await desk.take(charge())
+    await _work(_reminders(desk))
+    assert await _told(desk) == []
+
+
+@pytest.mark.criterion("N3")
 async def test_days_behind_a_running_subscription_end_for_nobody_and_a_subscriptions_end_is_no_purchases(
     desk: Desk,
 ) -> None:
