@@ -14,7 +14,7 @@ from bot.outbox import Outbox
 from db.engine import Database
 from db.tables import ORIGIN, EntitlementGrant, OutboxMessage, StripeEvent, User
 from entitlements import EntitlementService
-from payments import events, history, pending
+from payments import backlog, events, history, pending
 from payments.methods import STARS
 from payments.reminders import select_ending
 from payments.subscriptions import changes, running
@@ -116,6 +116,10 @@ def _since(moment: datetime) -> Ask:
 QUERIES: dict[str, tuple[Ask, set[str]]] = {
     "what is due": (lambda _, session: events.due(session, NOON, 50), {"ix_stripe_events_due_at"}),
     "what waits": (lambda _, session: pending.list_pending(session), {"ix_stripe_events_status"}),
+    "what a monitor asks": (
+        lambda _, session: backlog.read_backlog(session),
+        {"ix_stripe_events_status", "ix_outbox_due_at"},
+    ),
     "events since a time": (_since(NOON), {"ix_stripe_events_created_at"}),
     "all refunds of a charge": (
         lambda _, session: events.refunds_of(session, "charge-7"),
