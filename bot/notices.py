@@ -76,6 +76,8 @@ class NoticeRenderer:
                 variant = facts["reason"]
             case Notice.REFUNDED if not facts["was_granted"]:
                 variant = "never_granted"
+            case Notice.REFUNDED if facts.get("is_rest"):
+                variant = "rest"
             case Notice.PARKED:
                 variant = "charge" if facts["retry_id"] == facts["charge_id"] else "refund"
             case Notice.LEDGER:

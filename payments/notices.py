@@ -29,7 +29,10 @@ class Notice(enum.StrEnum):
     GIVING_BACK = "giving_back"
     """Buyer: the payment could not be honoured and goes back; `reason`."""
     REFUNDED = "refunded"
-    """Buyer: the money is back; `was_granted` (then the access is gone), `reason` (None: not given)."""
+    """Buyer: the money is back; `was_granted` (then the access is gone), `reason` (None: not given).
+
+    `is_rest`, if there: other parts of it went back before.
+    """
     SUBSCRIPTION_CANCELED = "subscription_canceled"
     """Subscriber: cancelled at Telegram. This and the next six: `title` and code of the `plan`, `price_stars`,
     `renews_at` and `access_until` (ISO 8601; None: nothing is paid)."""

@@ -254,7 +254,9 @@ class Settlement:
         elif refund.event_type == METHODS[refund.payment_method].dispute_type:
             await self._effects.tell_buyer(session, Notice.CHARGED_BACK, refund, user)
         else:
-            await self._effects.tell_buyer(session, Notice.REFUNDED, refund, user, reason=told, was_granted=was_granted)
+            is_rest = charge is not None and refund.amount_cents < charge.amount_cents
+            facts = {"reason": told, "was_granted": was_granted} | ({"is_rest": True} if is_rest else {})
+            await self._effects.tell_buyer(session, Notice.REFUNDED, refund, user, **facts)
         if refund.requested_by in OUTSIDE:
             notice = Notice.PARTLY_REFUNDED_OUTSIDE if is_part else Notice.REFUNDED_OUTSIDE
             await self._effects.tell_admins(session, notice, refund, user)

@@ -218,3 +218,10 @@ def test_taking_up_again_is_told_to_be_the_subscribers_last_step() -> None:
     assert "does not let <b>x</b> be taken up again" in refused
     stuck = RENDERER.render(Notice.RENEWAL_STUCK, _facts(Notice.RENEWAL_STUCK, "x") | wanted, None)
     assert "be able to take it up again" in stuck
+
+
+@pytest.mark.criterion("R6")
+def test_the_rest_of_a_payment_is_not_said_to_be_all_of_it() -> None:
+    facts = _facts(Notice.REFUNDED, "x") | {"amount": 399, "currency": "USD", "is_rest": True}
+    text = RENDERER.render(Notice.REFUNDED, facts, None)
+    assert "The rest of a payment of yours, 3.99 USD, was given back" in text

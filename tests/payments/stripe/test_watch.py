@@ -76,6 +76,8 @@ async def test_parts_are_recorded_each_and_end_the_access_when_they_add_up(
     second = account.give_back(charge_id)
     await read(watch, worker)
     assert (await desk.event(f"refund:stripe:{charge_id}:{second}")).amount_cents == 399
+    (_, _, facts), _ = await desk.notices(f"refund:stripe:{charge_id}:{second}")
+    assert facts["is_rest"] is True
     assert not await desk.holds()
     assert await told(desk) == [(Notice.REFUNDED, BUYER_CHAT), (Notice.REFUNDED_OUTSIDE, ADMIN_CHAT_ID)]
     async with desk.database.reading() as session:
