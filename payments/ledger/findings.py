@@ -2,13 +2,16 @@
 
 import enum
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Final
 
+from loguru import logger
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from db.tables import OutboxMessage
 from payments.notices import Notice, owe
 
 FINDING_PREFIX: Final = "ledger:"
@@ -47,6 +50,8 @@ class Unexplained:
     there: int | str = ""
 
 
+ALERTS_MAX: Final = 20
+"""How many findings are told at once; the next comparison goes on with the others."""
 FINDINGS_MAX: Final = 1_000
 """How many findings one comparison keeps: a ledger that lies throughout is known by the first of them."""
 
@@ -87,15 +92,28 @@ class Counts:
 
 async def alert(
     session: AsyncSession, found: Sequence[Unexplained], alert_chat_ids: Sequence[int], now: datetime
-) -> None:
-    """Owe each finding to the admins, once, however often it is found."""
-    for each in found:
+) -> list[Unexplained]:
+    """Owe the admins the first ALERTS_MAX findings that they were not told of before, and return those.
+
+    With nobody to tell, the first ALERTS_MAX are new each time.
+    """
+    keys = {_key(each): each for each in found}
+    query = select(OutboxMessage.event_id).where(OutboxMessage.event_id.in_(keys), OutboxMessage.kind == Notice.LEDGER)
+    told = set(await session.scalars(query)) if keys else set()
+    new = [key for key in keys if key not in told][:ALERTS_MAX]
+    for key in new:
         for chat_id in alert_chat_ids:
-            await owe(
-                session,
-                Notice.LEDGER,
-                event_id=f"{FINDING_PREFIX}{each.finding}:{each.about}",
-                chat_id=chat_id,
-                facts=asdict(each),
-                now=now,
-            )
+            facts = asdict(keys[key])
+            await owe(session, Notice.LEDGER, event_id=key, chat_id=chat_id, facts=facts, now=now)
+    return [keys[key] for key in new]
+
+
+def log(found: Iterable[Unexplained]) -> None:
+    """Log findings, each with its facts."""
+    for each in found:
+        bound = logger.bind(about=each.about, detail=each.detail, here=each.here, there=each.there)
+        bound.error("nothing explains what the ledger says: {}", each.finding)
+
+
+def _key(found: Unexplained) -> str:
+    return f"{FINDING_PREFIX}{found.finding}:{found.about}"

@@ -13,14 +13,12 @@ from db.clock import Clock
 from db.engine import Database, Priority
 from payments.ledger import reading
 from payments.ledger.drift import not_in_ledger, read_drift
-from payments.ledger.findings import FINDINGS_MAX, Counts, Finding, Unexplained, alert
+from payments.ledger.findings import FINDINGS_MAX, Counts, Finding, Unexplained, alert, log
 from payments.ledger.rows import NANOSTARS
 from payments.ledger.scan import Scan, Step
 from payments.ledger.telegram import TelegramLedger
 from payments.payload import PayloadSigner
 
-ALERTS_MAX: Final = 20
-"""How many findings one run tells; the next one goes on with the others."""
 BALANCE_ASKED_MAX: Final = 3
 """How often the balance is asked for in one run, while new rows come in between."""
 
@@ -70,8 +68,6 @@ class Reconciliation:
         self._clock = clock
         self._alert_chat_ids = tuple(alert_chat_ids)
         self._on_recovered = on_recovered
-        self._said: set[Unexplained] = set()
-        self._untold: set[Unexplained] = set()
 
     async def run(
         self,
@@ -86,7 +82,11 @@ class Reconciliation:
         `is_dry` writes nothing, and does not look for what the ledger lacks. Raises PassUnfinishedError, and what
         Scan.step raises.
         """
-        scan = Scan(self._database, self._ledger, self._signer, self._clock, is_dry=is_dry, from_start=from_start)
+        scan = Scan(
+            *(self._database, self._ledger, self._signer, self._clock, self._alert_chat_ids),
+            is_dry=is_dry,
+            from_start=from_start,
+        )
         report = Report()
         pages = 0
         while pages_max is None or pages < pages_max:
@@ -94,12 +94,13 @@ class Reconciliation:
             on_step(step)
             pages += 1
             if step.is_broken:
+                found = Unexplained(Finding.LEDGER_SHORTER, str(step.row_count), here=step.row_count)
+                report.counts.find(found)
+                await self._tell([] if is_dry else [found])
                 break
             if step.is_end:
                 await self._end(scan, report, is_dry=is_dry)
                 break
-        if not is_dry:
-            await self._tell(report.counts.findings)
         return report
 
     async def _step(self, scan: Scan, report: Report) -> Step:
@@ -111,9 +112,7 @@ class Reconciliation:
         report.counts.add(step.page.counts)
         report.row_count = step.row_count
         report.is_broken = step.is_broken
-        if step.is_broken:
-            report.counts.find(Unexplained(Finding.LEDGER_SHORTER, str(step.row_count), here=step.row_count))
-        if step.page.recovered:
+        if step.page.recovered or step.page.counts.findings:
             self._on_recovered()
         return step
 
@@ -125,14 +124,15 @@ class Reconciliation:
         if is_dry:
             return
         async with self._database.transaction(Priority.RECONCILIATION) as session:
-            report.counts.find(*await not_in_ledger(session, self._clock(), FINDINGS_MAX))
+            missing = await not_in_ledger(session, self._clock(), FINDINGS_MAX)
             stand = await reading.lock(session)
             before_nanostars = stand.balance_off_nanostars
             stand.compared_at = self._clock()
             stand.balance_off_nanostars = off.nanostars if off else 0
+        report.counts.find(*missing)
         # Balance and rows are two answers of a busy server: a difference is told when the next run finds the same.
-        if off is not None and off.nanostars != before_nanostars:
-            self._untold.add(off.found)
+        again = [off.found] if off is not None and off.nanostars == before_nanostars else []
+        await self._tell([*again, *missing])
         async with self._database.reading() as session:
             drift = await read_drift(session)
         if drift is not None and drift.stars:
@@ -154,17 +154,12 @@ class Reconciliation:
         return off
 
     async def _tell(self, findings: Sequence[Unexplained]) -> None:
-        new = [each for each in findings if each not in self._untold and each not in self._said][:ALERTS_MAX]
-        self._untold.clear()
-        if not new:
-            return
-        for each in new:
-            bound = logger.bind(about=each.about, detail=each.detail, here=each.here, there=each.there)
-            bound.error("nothing explains what the ledger says: {}", each.finding)
-        async with self._database.transaction(Priority.RECONCILIATION) as session:
-            await alert(session, new, self._alert_chat_ids, self._clock())
-        self._said = self._said.intersection(findings).union(new)
-        self._on_recovered()
+        """Tell what was found beside the rows; what is found in a row is told with its page."""
+        if findings:
+            async with self._database.transaction(Priority.RECONCILIATION) as session:
+                new = await alert(session, findings, self._alert_chat_ids, self._clock())
+            log(new)
+            self._on_recovered()
 
 
 def stars(nanostars: int) -> str:

@@ -20,7 +20,7 @@ from db.errors import is_refusal
 from db.tables import LedgerReading
 from payments.errors import UnrecordableError
 from payments.ledger import reading
-from payments.ledger.findings import Finding, Unexplained
+from payments.ledger.findings import Finding, Unexplained, alert, log
 from payments.ledger.pages import Page, take_page
 from payments.ledger.rows import LedgerRow, read_row
 from payments.ledger.telegram import PAGE_ROWS, TelegramLedger
@@ -67,6 +67,7 @@ class Scan:
         ledger: TelegramLedger,
         signer: PayloadSigner,
         clock: Clock,
+        alert_chat_ids: Sequence[int] = (),
         *,
         is_pass: bool = False,
         is_dry: bool = False,
@@ -80,6 +81,7 @@ class Scan:
         self._ledger = ledger
         self._signer = signer
         self._clock = clock
+        self._alert_chat_ids = alert_chat_ids
         self._is_pass = is_pass
         self._is_dry = is_dry
         self._from_start = from_start
@@ -168,12 +170,20 @@ class Scan:
                     session, fetched.rows, self._clock(), counted=fetched.counted, is_due=not self._is_pass
                 )
             _move_on(stand, fetched, page)
+            told = await self._alert(session, page.counts.findings)
+        log(told)
         for fact in page.recovered:
             bound = logger.bind(
                 charge_id=fact.charge_id, event_type=fact.event_type, telegram_id=fact.person.telegram_id
             )
             bound.info("recovered from the ledger: {} of {} {}", fact.kind, fact.amount, fact.currency)
         return page
+
+    async def _alert(self, session: AsyncSession, found: Sequence[Unexplained]) -> Sequence[Unexplained]:
+        """Put on record with the page what is to be told of it; return what is to be logged. A pass tells nobody."""
+        if self._is_pass or not found:
+            return found
+        return await alert(session, found, self._alert_chat_ids, self._clock())
 
     async def _take_one_by_one(self, session: AsyncSession, fetched: _Fetched) -> Page:
         """Take each row on its own, so that one which the database refuses costs none of the others."""
@@ -189,7 +199,6 @@ class Scan:
                 if isinstance(error, DBAPIError) and not is_refusal(error):
                     raise
                 words = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
-                logger.opt(exception=error).error("a row of the ledger cannot be recorded: {}", words)
                 page = Page(nanostars=0 if again else row.nanostars)
                 page.counts.seen += 1
                 page.counts.find(Unexplained(Finding.UNRECORDABLE, row.event_id or row.key, detail=words))

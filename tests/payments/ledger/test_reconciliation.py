@@ -2,13 +2,17 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+import stamina
+from aiogram.exceptions import TelegramNetworkError
+
 from db.tables import EventStatus, Outcome
-from payments.ledger.findings import Finding
-from payments.ledger.reconciliation import ALERTS_MAX
+from payments.ledger.findings import ALERTS_MAX, Finding
 from payments.ledger.scan import OVERLAP_ROWS
 from payments.notices import Notice
 from payments.worker import Worker
 from sandbox.client import SandboxClient
+from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer
 from tests.support.clock import START
 from tests.support.ledger import Books, other_row, row
@@ -214,6 +218,17 @@ async def test_a_ledger_that_lies_throughout_is_told_a_few_at_a_time(books: Book
     for told in (ALERTS_MAX, 2 * ALERTS_MAX, 45, 45):
         assert (await books.compare()).counts.unexplained == 45
         assert len(await books.desk.told()) == told
+
+
+async def test_what_a_page_has_is_told_though_the_next_one_cannot_be_had(
+    books: Books, telegram: SandboxClient, server: SandboxServer
+) -> None:
+    server.world.ledger.rows += [{"id": "a lie"}, *(other_row(number) for number in range(150))]
+    await telegram.add_fault(FaultKind.DELAY, "getStarTransactions", delay_seconds=0)
+    await telegram.add_fault(FaultKind.CUT_BEFORE, "getStarTransactions")
+    with stamina.set_testing(True), pytest.raises(TelegramNetworkError):
+        await books.compare()
+    assert await books.desk.told() == [(Notice.LEDGER, ADMIN_CHAT_ID)]
 
 
 async def test_a_balance_that_does_not_add_up_twice_in_the_same_way_is_told_once(
