@@ -1,5 +1,6 @@
 """The daemon itself, as a process: how it starts, what stops it, and what it does not stop for."""
 
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from aiohttp import web
 from sqlalchemy import select, text
 
 from db.engine import Database
+from db.lock import desk_lock
 from db.tables import EventStatus, StripeEvent
 from payments import events
 from payments.catalog import load_catalog
@@ -23,6 +25,7 @@ from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings
 from tests.support.clock import START
 from tests.support.daemon import CATALOG, TOKEN, Daemon, running_daemon
+from tests.support.document import run
 from tests.support.money import charge_update
 from tests.support.obstacles import locked
 from tests.support.waiting import WAIT_SECONDS, until
@@ -207,6 +210,25 @@ async def test_a_second_desk_on_postgresql_goes_on_when_the_first_is_killed(
             await client.wait_for_call("getMe", after=lived, timeout_seconds=TAKE_OVER_SECONDS)
             await client.wait_until_polling(timeout_seconds=WAIT_SECONDS)
             assert await second.stop() == 0
+
+
+async def test_a_desk_that_was_suspended_ends_at_once_when_another_has_taken_over(
+    server: SandboxServer, tmp_path: Path, postgresql_url: str
+) -> None:
+    with running_daemon(tmp_path, server.url, postgresql_url) as daemon:
+        await server.client.wait_until_polling(timeout_seconds=WAIT_SECONDS)
+        daemon.signal(signal.SIGSTOP)
+        await run(
+            postgresql_url,
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            " WHERE locktype = 'advisory' AND datname = current_database()",
+        )
+        another = desk_lock(postgresql_url)
+        await another.acquire()
+        daemon.signal(signal.SIGCONT)
+        assert await daemon.ended() == 1
+        await another.release()
+    assert daemon.said().endswith("starledger: another desk has taken over this database\n")
 
 
 # What it begins with.
