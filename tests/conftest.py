@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import make_url
 
 from db.engine import Database
@@ -20,6 +21,10 @@ from tests.support.postgresql import Cluster, cluster_directory, remove_cluster
 
 BOT_ID: Final = 1000001
 """Whose the migrated databases are: the number before the colon of the tests' bot token."""
+
+# No test is timed: how long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 _CLUSTER_DIRECTORY: Final = pytest.StashKey[Path]()
 
