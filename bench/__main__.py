@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Final
 
 import typer
 from loguru import logger
@@ -12,6 +13,8 @@ from bench import commands, ledger, money
 from bench.engines import ENGINES, fresh_database
 from bench.figures import Figure, print_figures
 
+WIDTH: Final = 140
+
 
 def main(
     rows: Annotated[int, typer.Option(help="Payments in the ledger that is rebuilt.")] = 100_000,
@@ -20,19 +23,28 @@ def main(
     """Measure the desk on both engines."""
     logger.remove()
     logger.add(sys.stderr, level="ERROR")
-    is_met = print_figures(Console(), asyncio.run(_measure(rows, history)))
+    # Wide enough for a line a figure, also where no terminal says how wide it is.
+    console = Console(width=WIDTH)
+    is_met = print_figures(console, asyncio.run(_measure(console, rows, history)))
     raise typer.Exit(0 if is_met else 1)
 
 
-async def _measure(rows: int, history: int) -> list[Figure]:
-    figures = await commands.measure()
+async def _measure(console: Console, rows: int, history: int) -> list[Figure]:
+    figures: list[Figure] = []
+
+    def note(measured: Sequence[Figure]) -> None:
+        figures.extend(measured)
+        for each in measured:
+            console.print(f"{each.engine}: {each.what}: {each.shown}")
+
+    note(await commands.measure())
     for engine in ENGINES:
         async with fresh_database(engine) as database:
-            figures += await money.measure(engine, database)
+            note(await money.measure(engine, database))
         async with fresh_database(engine) as database:
             for read_before in (1_000, history):
-                figures += await ledger.measure_comparison(engine, database, read_before)
-            figures += await ledger.measure_rebuild(engine, database, rows)
+                note(await ledger.measure_comparison(engine, database, read_before))
+            note(await ledger.measure_rebuild(engine, database, rows))
     return figures
 
 

@@ -19,6 +19,11 @@ class Figure:
     note: str = ""
 
     @property
+    def shown(self) -> str:
+        """The value with its unit."""
+        return f"{self.value:,.4g} {self.unit}".rstrip()
+
+    @property
     def is_met(self) -> bool:
         """Tell whether the floor holds."""
         return self.floor is None or self.value <= self.floor
@@ -30,6 +35,6 @@ def print_figures(console: Console, figures: Sequence[Figure]) -> bool:
     for each in figures:
         floor = "" if each.floor is None else f"{each.floor:g} {each.unit}"
         mark = "" if each.floor is None else "ok" if each.is_met else "MISSED"
-        table.add_row(each.what, each.engine, f"{each.value:,.4g} {each.unit}".rstrip(), floor, mark, each.note)
+        table.add_row(each.what, each.engine, each.shown, floor, mark, each.note)
     console.print(table)
     return all(each.is_met for each in figures)
