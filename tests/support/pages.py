@@ -61,6 +61,11 @@ def running(module: str, options: Sequence[str], until: str) -> Iterator[Program
                 process.kill()
 
 
+async def copied(page: Page, text: str) -> None:
+    """Wait until a text is in the clipboard, which all tabs of a browser share."""
+    await page.wait_for_function("async (text) => (await navigator.clipboard.readText()) === text", arg=text)
+
+
 @dataclass(frozen=True, slots=True)
 class Chat:
     """One person's pane."""

@@ -22,7 +22,7 @@ from playwright.async_api import Page, expect
 from sandbox.client import SandboxClient
 from sandbox.people import Person
 from sandbox.settings import PROVIDER_TOKEN
-from tests.support.pages import Chat
+from tests.support.pages import Chat, copied
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -119,7 +119,7 @@ async def test_entities_are_shown_and_links_run_no_script(opened: Page, client: 
     await expect(chat.pane.locator(".is-bold")).to_have_text("bold")
     await expect(chat.pane.get_by_role("link", name="there")).to_have_attribute("href", "https://example.com/a")
     await chat.pane.get_by_text("c0de").click()
-    assert await opened.evaluate("navigator.clipboard.readText()") == "c0de"
+    await copied(opened, "c0de")
     await chat.pane.get_by_text("/help", exact=True).click()
     await client.wait_for(person.id, lambda found: not found.by_bot and found.text() == "/help")
 
@@ -148,7 +148,7 @@ async def test_a_button_waits_for_the_bot_and_shows_its_answer(
     await expect(chat.pane.get_by_role("alertdialog")).to_have_count(0)
     await chat.click("Copy it")
     await chat.read("Copied to clipboard")
-    assert await opened.evaluate("navigator.clipboard.readText()") == "c-1"
+    await copied(opened, "c-1")
     await chat.click("To the bot")
     await client.wait_for(person.id, lambda found: found.text() == "/start buy_one")
 
