@@ -37,8 +37,7 @@ UNKNOWN_TO_THE_LEDGER: Final = (
     ("subscriptions cancelled or failed", "they count as running until their time is over; grace is not given again"),
     ("until when Telegram said a renewal pays", "30 days from the charge or from the end before it"),
     ("days given back for a late settlement", "the days that were bought count, from when they were paid"),
-    ("languages of the buyers", "known again with their next message"),
-    ("who had agreed to which terms", "asked again"),
+    ("languages of the buyers", "known again with their next payment"),
 )
 """What a rebuild cannot bring back, and what stands in its place."""
 
