@@ -1,6 +1,7 @@
-"""The settings of the daemon: the only reader of the environment and of `.env`.
+"""The settings of the daemon: the only reader of `.env`, and of all that a person sets in the environment.
 
-`.env.example` explains every setting to the person who fills it in.
+`.env.example` explains every setting to the person who fills it in. What systemd and sudo put into the environment is
+read where it is needed: monitoring/systemd.py, journal.py, console/actor.py.
 """
 
 import difflib

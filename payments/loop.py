@@ -1,4 +1,4 @@
-"""The loop behind the worker and the outbox: does what is due, sleeps until woken, outlives a database that is away."""
+"""The loop behind worker, outbox and subscriptions: does what is due, sleeps until woken, outlives a lost database."""
 
 import asyncio
 import contextlib

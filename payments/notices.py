@@ -63,7 +63,8 @@ class Notice(enum.StrEnum):
     REFUNDED_OUTSIDE = "refunded_outside"
     """Admins: `buyer`; a refund that the desk was not asked for."""
     RENEWAL_STUCK = "renewal_stuck"
-    """Admins: what is wanted of a renewal is not to be had; `title`, `buyer`, `renewal`, `because`, `reason`."""
+    """Admins: what is wanted of a renewal is not to be had; `title`, `buyer`, `renewal`, `because`, `reason`, and
+    `retry_id`, which takes it up again."""
     PARTLY_REFUNDED_OUTSIDE = "partly_refunded_outside"
     """Admins: `buyer`; the same of a part, the access stays."""
     DISPUTED = "disputed"
