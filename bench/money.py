@@ -1,4 +1,4 @@
-"""The mission's figures: a payment and a refund below 100 ms, a repeated one below 10 ms, 25 at once."""
+"""The targets: a payment and a refund below 100 ms, a repeated one below 10 ms, 25 at once."""
 
 import asyncio
 import statistics

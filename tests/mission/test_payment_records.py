@@ -44,11 +44,11 @@ async def test_refund_creates_refund_event(desk: Desk, handler: TelegramPaymentH
     await desk.ask_refund("charge-1")
     event = await desk.event("refund:charge-1")
     assert (event.event_type, event.refund_of, event.status) == ("telegram_stars.refunded", "charge-1", 0)
-    assert (event.reason, event.requested_by) == ("wrong plan", "admin:42")
+    assert (event.reason, event.requested_by) == ("wrong plan", "telegram:42")
     # Telegram's word of it is the same row.
     await handler.handle_refund(refund(charge()))
     event = await desk.event("refund:charge-1")
-    assert (event.status, event.webhook_timestamp, event.requested_by) == (1, START, "admin:42")
+    assert (event.status, event.webhook_timestamp, event.requested_by) == (1, START, "telegram:42")
 
 
 @pytest.mark.criterion("C3", "S10")

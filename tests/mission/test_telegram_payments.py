@@ -119,7 +119,7 @@ async def test_full_payment_flow_creates_audit_trail(
     paid, refunded = await desk.event(charge_id), await desk.event(f"refund:{charge_id}")
     assert (paid.webhook_timestamp, paid.created_at, paid.processed_at) == (START, paid_at, paid_at)
     assert (refunded.created_at, refunded.processed_at) == (asked_at, done_at)
-    assert (refunded.refund_of, refunded.reason, refunded.requested_by) == (charge_id, "wrong plan", "admin:42")
+    assert (refunded.refund_of, refunded.reason, refunded.requested_by) == (charge_id, "wrong plan", "telegram:42")
     assert [(event.status, event.outcome) for event in (paid, refunded)] == [(1, "granted"), (1, "refunded")]
 
 

@@ -54,7 +54,7 @@ async def test_asking_puts_the_refund_on_record(desk: Desk) -> None:
     assert (event.event_type, event.refund_of) == ("telegram_stars.refunded", "charge-1")
     assert (event.amount_cents, event.currency, event.customer_id) == (200, "XTR", await desk.user_id())
     assert (event.status, event.due_at, event.created_at, event.webhook_timestamp) == (0, now, now, None)
-    assert (event.reason, event.requested_by) == ("wrong plan", "admin:42")
+    assert (event.reason, event.requested_by) == ("wrong plan", "telegram:42")
     # It is Telegram that gives back: until it has, the access stays.
     await desk.settle("refund:charge-1")
     assert (await desk.event("refund:charge-1")).status == EventStatus.PENDING

@@ -168,7 +168,7 @@ class Shop:
                     session,
                     charges[which % len(charges)].id,
                     reason="as agreed",
-                    requested_by="admin:1",
+                    requested_by="telegram:1",
                     reply_chat_id=self._people.admin.id,
                     now=self.life.clock(),
                 )

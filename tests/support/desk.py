@@ -51,7 +51,7 @@ class Desk:
                 session,
                 charge_id,
                 reason="wrong plan",
-                requested_by="admin:42",
+                requested_by="telegram:42",
                 reply_chat_id=reply_chat_id,
                 now=self.clock(),
             )

@@ -18,7 +18,7 @@ async def test_a_history_tells_of_money_and_of_access(commands: Commands, desk: 
         lines = (await commands.prints("history", who)).splitlines()
         assert lines[0].startswith(f"@buyer  {ID}  since 2026-03-01 13:00 UTC")
         assert lines[1] == "2026-03-01 20:00 UTC  refund  200 XTR  done  refund:c6"
-        assert lines[2] == "    asked by admin:42: wrong plan"
+        assert lines[2] == "    asked by telegram:42: wrong plan"
         assert [line.split("  ")[-1] for line in lines[3:10]] == [f"c{number}" for number in range(6, -1, -1)]
         assert any("grant  premium  for ever  manual:" in line for line in lines)
         assert any(line.endswith(": a friend") for line in lines)

@@ -269,7 +269,7 @@ async def test_a_restored_copy_learns_what_it_missed_and_gives_no_old_time_anew(
     report = await books.rebuild()
     assert (report.counts.recovered, report.counts.refunded, report.counts.known) == (2, 1, 4)
     assert await desk.told() == told
-    assert (await desk.event(asked.event_id)).requested_by == "admin:42"
+    assert (await desk.event(asked.event_id)).requested_by == "telegram:42"
     async with desk.database.reading() as session:
         sources = {grant.source for grant in await session.scalars(select(EntitlementGrant))}
     assert not any(source.startswith("delay:") for source in sources)

@@ -75,7 +75,7 @@ async def test_a_refund_that_was_asked_for_and_not_confirmed_learns_that_telegra
     await books.compare()
     await desk.settle("refund:charge-1")
     event = await desk.event("refund:charge-1")
-    assert (event.status, event.requested_by, event.reason) == (EventStatus.PROCESSED, "admin:42", "wrong plan")
+    assert (event.status, event.requested_by, event.reason) == (EventStatus.PROCESSED, "telegram:42", "wrong plan")
     assert not await desk.holds()
 
 

@@ -33,7 +33,7 @@ async def test_a_refund_is_made_at_stripe_and_ends_the_access(
 ) -> None:
     await worker.work_once()
     refund = await desk.event(f"refund:stripe:{charge_id}")
-    assert (refund.outcome, refund.requested_by, refund.reason) == (Outcome.REFUNDED, "admin:42", "wrong plan")
+    assert (refund.outcome, refund.requested_by, refund.reason) == (Outcome.REFUNDED, "telegram:42", "wrong plan")
     assert [each["metadata"] for each in account.refunds(charge_id)] == [{"starledger_refund": refund.event_id}]
     assert not await desk.holds()
 
