@@ -209,6 +209,9 @@ class Entitlement(Base):
     __table_args__ = (Index("ix_entitlements_expires_at", "expires_at"),)
 
 
+_GIVEN_UP: Final = text("error IS NOT NULL AND due_at IS NULL")
+
+
 class Subscription(Base):
     """A subscription at Telegram, known by its first charge: a function of its charges, its changes and the clock.
 
@@ -244,6 +247,14 @@ class Subscription(Base):
         Index("ix_subscriptions_user_id", "user_id"),
         Index("ix_subscriptions_check_at", "check_at"),
         Index("ix_subscriptions_due_at", "due_at"),
+        # Few rows at any time: what Telegram refused, or what it was asked for in vain.
+        Index(
+            "ix_subscriptions_given_up",
+            "renewal_wanted",
+            "current_period_end",
+            sqlite_where=_GIVEN_UP,
+            postgresql_where=_GIVEN_UP,
+        ),
     )
 
 

@@ -7,8 +7,9 @@ from typing import Final
 from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import EventStatus, OutboxMessage, QuarantinedUpdate, StripeEvent
+from db.tables import EventStatus, OutboxMessage, QuarantinedUpdate, StripeEvent, Subscription
 from payments.pending import waits
+from payments.subscriptions.wanted import is_stuck
 
 STATES: Final = ("pending", "failed", "parked")
 """Of events: not yet tried, tried and due again, and before an admin."""
@@ -24,11 +25,13 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits: our events by state, notices to be delivered, and updates that could not be recorded."""
+    """What waits: our events by state, notices to be delivered, updates that could not be recorded, stuck renewals."""
 
     events: dict[str, Queue]
     notices: Queue
     quarantined: Queue
+    renewals: int
+    """How many are before an admin: Telegram was to cancel them, and has not."""
 
 
 async def read_backlog(session: AsyncSession) -> Backlog:
@@ -43,4 +46,6 @@ async def read_backlog(session: AsyncSession) -> Backlog:
     owed = select(func.count(), func.min(OutboxMessage.created_at)).where(OutboxMessage.due_at.is_not(None))
     kept = select(func.count(), func.min(QuarantinedUpdate.created_at)).where(QuarantinedUpdate.resolved_at.is_(None))
     notices, quarantined = [(await session.execute(query)).one() for query in (owed, kept)]
-    return Backlog({name: found.get(name, Queue()) for name in STATES}, Queue(*notices), Queue(*quarantined))
+    renewals = (await session.scalars(select(func.count()).select_from(Subscription).where(is_stuck()))).one()
+    by_name = {name: found.get(name, Queue()) for name in STATES}
+    return Backlog(by_name, Queue(*notices), Queue(*quarantined), renewals)

@@ -1,4 +1,4 @@
-"""What waits for its next attempt or for an admin, and taking it up again: events and quarantined updates."""
+"""What waits for its next attempt or for an admin: events, stuck renewals, quarantined updates. Taking it up again."""
 
 import enum
 import json
@@ -18,7 +18,7 @@ from payments import events
 from payments.errors import UnrecordableError
 from payments.incoming import read_money
 from payments.quarantine import QUARANTINE_PREFIX
-from payments.subscriptions.wanted import RENEWAL_PREFIX
+from payments.subscriptions.wanted import RENEWAL_PREFIX, is_stuck
 
 LISTED_MAX: Final = 8
 """Entries of each kind in one list."""
@@ -36,9 +36,13 @@ class Retry(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What waits, the oldest first, at most LISTED_MAX of each kind; `count` is how much there is in all."""
+    """What waits, at most LISTED_MAX of each kind; `count` is how much there is in all.
+
+    The oldest come first; of renewals, those for which Telegram takes Stars again the soonest.
+    """
 
     events: Sequence[tuple[StripeEvent, User]]
+    renewals: Sequence[tuple[Subscription, User]]
     quarantined: Sequence[QuarantinedUpdate]
     count: int
 
@@ -47,14 +51,20 @@ async def list_pending(session: AsyncSession) -> Pending:
     """Read what waits."""
     waiting = select(StripeEvent, User).join(User, User.id == StripeEvent.customer_id).where(waits())
     found = await session.execute(waiting.order_by(StripeEvent.created_at, StripeEvent.event_id).limit(LISTED_MAX))
+    stuck = select(Subscription, User).join(User, User.id == Subscription.user_id).where(is_stuck())
+    renewals = await session.execute(
+        stuck.order_by(Subscription.current_period_end, Subscription.first_charge_id).limit(LISTED_MAX)
+    )
     unresolved = QuarantinedUpdate.resolved_at.is_(None)
     oldest = select(QuarantinedUpdate).where(unresolved).order_by(QuarantinedUpdate.created_at).limit(LISTED_MAX)
     counts = select(
         select(func.count(StripeEvent.id)).where(waits()).scalar_subquery()
+        + select(func.count(Subscription.id)).where(is_stuck()).scalar_subquery()
         + select(func.count(QuarantinedUpdate.id)).where(unresolved).scalar_subquery()
     )
     return Pending(
         [(event, user) for event, user in found],
+        [(subscription, user) for subscription, user in renewals],
         (await session.scalars(oldest)).all(),
         (await session.scalars(counts)).one(),
     )

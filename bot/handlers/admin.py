@@ -16,7 +16,7 @@ from bot.history_pages import HistoryButton, HistoryPages, who
 from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
-from db.tables import Outcome, QuarantinedUpdate, StripeEvent, User
+from db.tables import STARS_CURRENCY, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
 from payments import events, refunds
 from payments.errors import RefundRefusedError
 from payments.history import find_namesakes, find_user
@@ -24,6 +24,7 @@ from payments.narrow import CHARGE_ID_LENGTH_MAX
 from payments.payload import TELEGRAM_ID_MAX
 from payments.pending import list_pending, retry
 from payments.quarantine import QUARANTINE_PREFIX
+from payments.subscriptions.wanted import RENEWAL_PREFIX
 from payments.worker import Worker
 
 WHY_LENGTH_MAX: Final = 120
@@ -107,6 +108,7 @@ async def on_pending(message: Message, words: Words, database: Database) -> None
         await message.answer(words.say("pending.nothing"))
         return
     entries = [_waiting_update(words, row) for row in found.quarantined]
+    entries += [_stuck_renewal(words, subscription, user) for subscription, user in found.renewals]
     entries += [_waiting_event(words, event, user) for event, user in found.events]
     shown = _that_fit(entries)
     if found.count > len(shown):
@@ -171,6 +173,18 @@ def _waiting_update(words: Words, row: QuarantinedUpdate) -> Markup:
         when=words.date(row.created_at),
         why=_cut(words, row.reason),
         id=QUARANTINE_PREFIX + row.id,
+    )
+
+
+def _stuck_renewal(words: Words, subscription: Subscription, user: User) -> Markup:
+    return words.say(
+        "pending.renewal",
+        price=words.money(subscription.price_stars, STARS_CURRENCY),
+        plan=subscription.plan,
+        who=who(words, user),
+        renews_at=words.date(subscription.current_period_end),
+        why=_cut(words, subscription.error or ""),
+        id=RENEWAL_PREFIX + subscription.first_charge_id,
     )
 
 

@@ -96,13 +96,18 @@ def _gauge(name: str, words: str, value: float) -> Metric:
 
 
 def _of_backlog(backlog: Backlog, now: datetime) -> Iterator[Metric]:
-    waiting = GaugeMetricFamily("starledger_events_waiting", "Charges and refunds that wait.", labels=["state"])
+    waiting = GaugeMetricFamily(
+        "starledger_events_waiting", "Charges, refunds and stuck renewals that wait.", labels=["state"]
+    )
     oldest = GaugeMetricFamily(
-        "starledger_events_waiting_oldest_seconds", "Age of the oldest of them; 0 without one.", labels=["state"]
+        "starledger_events_waiting_oldest_seconds",
+        "Age of the oldest charge or refund; 0 without one.",
+        labels=["state"],
     )
     for state, queue in backlog.events.items():
         waiting.add_metric([state], queue.count)
         oldest.add_metric([state], _age_seconds(queue, now))
+    waiting.add_metric(["renewal"], backlog.renewals)
     yield from (waiting, oldest)
     yield _gauge("starledger_outbox_messages", "Messages that are still to be delivered.", backlog.notices.count)
     outbox_age_seconds = _age_seconds(backlog.notices, now)

@@ -4,7 +4,9 @@ import enum
 from datetime import datetime
 from typing import Final
 
-from db.tables import Renewal, Subscription
+from sqlalchemy import ColumnElement, and_
+
+from db.tables import Renewal, Subscription, SubscriptionState
 
 RENEWAL_PREFIX: Final = "renewal:"
 """Before a first charge's id where an event's id would stand: in notices, and for taking up again what is stuck."""
@@ -37,3 +39,16 @@ def want(row: Subscription, renewal: Renewal, because: Because, now: datetime) -
     row.due_at = now
     row.attempts = 0
     row.claimed_until = row.error = None
+
+
+def is_stuck() -> ColumnElement[bool]:
+    """Tell the subscriptions that were to be cancelled, and for which Telegram may go on taking Stars.
+
+    What has ended takes no more, whatever Telegram said of it; neither does what could not be taken up again.
+    """
+    return and_(
+        Subscription.error.is_not(None),
+        Subscription.due_at.is_(None),
+        Subscription.renewal_wanted == Renewal.CANCELED,
+        Subscription.state != SubscriptionState.ENDED,
+    )

@@ -115,10 +115,13 @@ def _since(moment: datetime) -> Ask:
 # What is asked, and the indexes that its plan must name.
 QUERIES: dict[str, tuple[Ask, set[str]]] = {
     "what is due": (lambda _, session: events.due(session, NOON, 50), {"ix_stripe_events_due_at"}),
-    "what waits": (lambda _, session: pending.list_pending(session), {"ix_stripe_events_status"}),
+    "what waits": (
+        lambda _, session: pending.list_pending(session),
+        {"ix_stripe_events_status", "ix_subscriptions_given_up"},
+    ),
     "what a monitor asks": (
         lambda _, session: backlog.read_backlog(session),
-        {"ix_stripe_events_status", "ix_outbox_due_at"},
+        {"ix_stripe_events_status", "ix_outbox_due_at", "ix_subscriptions_given_up"},
     ),
     "events since a time": (_since(NOON), {"ix_stripe_events_created_at"}),
     "all refunds of a charge": (

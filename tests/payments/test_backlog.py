@@ -1,3 +1,5 @@
+import pytest
+
 from payments.backlog import Backlog, Queue, read_backlog
 from payments.quarantine import quarantine
 from payments.worker import Worker
@@ -5,6 +7,7 @@ from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import charge
 from tests.support.obstacles import refusing
+from tests.support.subscription_facts import give_up, paid
 
 
 async def _backlog(desk: Desk) -> Backlog:
@@ -17,7 +20,7 @@ async def test_where_nothing_waits_every_count_is_nought(desk: Desk) -> None:
     await desk.take(charge())
     await desk.deliver()
     states = {"pending": nothing, "failed": nothing, "parked": nothing}
-    assert await _backlog(desk) == Backlog(states, nothing, nothing)
+    assert await _backlog(desk) == Backlog(states, nothing, nothing, 0)
 
 
 async def test_what_waits_is_counted_by_state_with_its_oldest(desk: Desk, worker: Worker) -> None:
@@ -37,3 +40,10 @@ async def test_what_waits_is_counted_by_state_with_its_oldest(desk: Desk, worker
     assert found.events == {"pending": Queue(2, second), "failed": Queue(1, START), "parked": Queue(1, first)}
     assert found.notices == Queue(3, first), "the buyer's and the admins' of the parked one, the admins' of the foreign"
     assert found.quarantined == Queue(1, desk.clock())
+
+
+@pytest.mark.criterion("N3")
+async def test_a_subscription_that_could_not_be_cancelled_is_counted(desk: Desk) -> None:
+    await desk.take(paid(1))
+    await give_up(desk)
+    assert (await _backlog(desk)).renewals == 1

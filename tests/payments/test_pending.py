@@ -1,18 +1,21 @@
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from db.tables import Outcome, QuarantinedUpdate
+from db.tables import Outcome, QuarantinedUpdate, Renewal
 from payments import events, pending
 from payments.incoming import ChargeFact
 from payments.pending import LISTED_MAX, Retry
 from payments.quarantine import quarantine
+from tests.support.clock import START
 from tests.support.desk import Desk, dump
 from tests.support.money import STRANGER, charge, charge_update, refund
 from tests.support.obstacles import refusing
 from tests.support.rows import add_other_services_event
+from tests.support.subscription_facts import MONTH, follow, give_up, paid
 
 
 async def _quarantine(desk: Desk, update: dict[str, Any]) -> str:
@@ -56,6 +59,27 @@ async def test_a_list_is_bounded_and_its_count_is_not(desk: Desk) -> None:
         waiting = await pending.list_pending(session)
     assert len(waiting.events) == LISTED_MAX
     assert waiting.count == LISTED_MAX + 2
+
+
+@pytest.mark.criterion("E5", "N3")
+async def test_a_subscription_that_could_not_be_cancelled_waits_until_it_can_or_ends(desk: Desk) -> None:
+    async def stuck() -> list[str]:
+        async with desk.database.reading() as session:
+            waiting = await pending.list_pending(session)
+        assert waiting.count == len(waiting.renewals)
+        return [f"renewal:{row.first_charge_id} of {user.telegram_id}" for row, user in waiting.renewals]
+
+    await desk.take(paid(1))
+    await give_up(desk, Renewal.ALLOWED)
+    assert await stuck() == [], "no Star is taken of what could not be taken up again"
+    await give_up(desk)
+    assert await stuck() == ["renewal:sub-1 of 5001"]
+    assert await desk.retry("renewal:sub-1") is Retry.BEGUN
+    assert await stuck() == []
+    await give_up(desk)
+    desk.clock.now = START + MONTH + timedelta(days=3)
+    await follow(desk)
+    assert await stuck() == [], "what has ended takes no more"
 
 
 @pytest.mark.criterion("E5")

@@ -86,10 +86,13 @@ async def test_what_telegram_refuses_is_said_plainly_and_an_admin_goes_on_with_i
     assert "A subscription waits for you: Premium, renewed monthly" in alert
     assert "CHARGE_ID_INVALID" in alert
     assert "/retry renewal:stx-not-the-first" in alert
+    admin = ann.chats.people.admin
+    listed = (await ann.chats.answer(admin, "/pending")).text()
+    assert f"Subscription {row.plan}, @Ann_B ({ann.person.id}): not cancelled\nBad Request: CHARGE_ID_INVALID" in listed
+    assert listed.endswith("/retry renewal:stx-not-the-first")
     await ann.pass_time(timedelta(days=1))
     assert await _edits(ann) == 1, "a refusal is final until somebody looks at it"
     await _rename(ann, row.id, row.first_charge_id)
-    admin = ann.chats.people.admin
     begun = await ann.chats.answer(admin, f"/retry renewal:{row.first_charge_id}")
     assert "is taken up again" in begun.text()
     await ann.chats.settle()

@@ -6,9 +6,10 @@ from typing import Final
 
 from sqlalchemy import select
 
-from db.tables import Subscription, SubscriptionState, User
+from db.tables import Renewal, Subscription, SubscriptionState, User
 from entitlements.service import lock_users
 from payments.incoming import ChargeFact, Person, SubscriptionFact
+from payments.subscriptions.wanted import Because, want
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import BUYER, SIGNER, charge, order
@@ -68,3 +69,13 @@ async def row(desk: Desk, person: Person = BUYER) -> Subscription:
     """Return what is kept of a person's one subscription."""
     [found] = await rows(desk, person)
     return found
+
+
+async def give_up(desk: Desk, renewal: Renewal = Renewal.CANCELED, person: Person = BUYER) -> Subscription:
+    """Leave a person's one subscription as it is when Telegram has refused what was wanted of its renewal."""
+    async with desk.database.transaction() as session:
+        query = select(Subscription).join(User, User.id == Subscription.user_id)
+        kept = (await session.scalars(query.where(User.telegram_id == person.telegram_id))).one()
+        want(kept, renewal, Because.BUYER, desk.clock())
+        kept.due_at, kept.error = None, "CHARGE_ID_INVALID"
+    return kept

@@ -84,8 +84,11 @@ async def _look_at_backlog(database: Database) -> AsyncIterator[Finding]:
     async with database.reading() as session:
         backlog = await read_backlog(session)
     parked, quarantined = backlog.events["parked"], backlog.quarantined
-    if parked.count or quarantined.count:
-        words = f"{parked.count} payments or refunds wait for you, {quarantined.count} updates could not be recorded"
+    if parked.count or quarantined.count or backlog.renewals:
+        words = (
+            f"{parked.count} payments or refunds wait for you, {quarantined.count} updates could not be recorded, "
+            f"{backlog.renewals} subscriptions could not be cancelled"
+        )
         yield warning("decisions", words, "`pending` lists them, with the command that continues each")
     else:
         yield ok("decisions", "nothing waits for you")

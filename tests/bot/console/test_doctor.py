@@ -27,6 +27,7 @@ from tests.support.money import charge
 from tests.support.ports import free_port
 from tests.support.stripe_account import KEY as STRIPE_KEY
 from tests.support.stripe_account import Fault, running_stripe_account
+from tests.support.subscription_facts import give_up, paid
 
 only_sqlite = pytest.mark.parametrize("engine_name", ["sqlite"])
 
@@ -127,6 +128,22 @@ async def test_what_waits_for_a_person_and_what_fails(commands: Commands, desk: 
     assert level == "warning"
     assert words.startswith("1 are tried again and again, the oldest since 2026-03-01 12:00 UTC\n")
     assert words.endswith("mend: `pending` says why they fail")
+
+
+@pytest.mark.criterion("N3")
+@pytest.mark.usefixtures("server")
+async def test_a_subscription_that_could_not_be_cancelled_waits_for_a_person(commands: Commands, desk: Desk) -> None:
+    await desk.take(paid(1))
+    await give_up(desk)
+    # 1: its plan is not in the catalog that the command reads.
+    level, words = (await examined(commands, status=1))["decisions"]
+    assert level == "warning"
+    assert "1 subscriptions could not be cancelled" in words
+    listed = await commands.prints("pending")
+    assert listed.splitlines() == [
+        "renews 2026-03-31 12:00 UTC  renewal  150 XTR  user 5001  not cancelled  CHARGE_ID_INVALID",
+        "    retry renewal:sub-1",
+    ]
 
 
 @pytest.mark.usefixtures("server")

@@ -21,6 +21,7 @@ from tests.support.desk import Desk
 from tests.support.money import charge
 from tests.support.obstacles import locked
 from tests.support.ports import free_port
+from tests.support.subscription_facts import give_up, paid
 
 
 class Served:
@@ -71,6 +72,7 @@ async def test_what_waits_is_read_from_the_database_when_somebody_asks(served: S
     samples = await served.samples()
     assert samples["starledger_events_waiting", "pending"] == 1
     assert samples["starledger_events_waiting", "parked"] == 0
+    assert samples["starledger_events_waiting", "renewal"] == 0
     assert samples["starledger_events_waiting_oldest_seconds", "pending"] == 90
     assert samples["starledger_outbox_messages",] == 0
     assert samples["starledger_quarantined_updates",] == 0
@@ -78,6 +80,13 @@ async def test_what_waits_is_read_from_the_database_when_somebody_asks(served: S
     assert any(name[0] == "starledger_build_info" and __version__ in name for name in samples)
     assert any(name[0] == "starledger_database_connections_max" for name in samples)
     assert any(name[0] == "process_resident_memory_bytes" for name in samples)
+
+
+@pytest.mark.criterion("O7", "N3")
+async def test_a_subscription_that_could_not_be_cancelled_is_measured(served: Served, desk: Desk) -> None:
+    await desk.take(paid(1))
+    await give_up(desk)
+    assert (await served.samples())["starledger_events_waiting", "renewal"] == 1
 
 
 @pytest.mark.criterion("O7")
