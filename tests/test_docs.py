@@ -1,4 +1,4 @@
-"""A command, a setting, a metric or an alert that docs/operating.md leaves out fails here, and so does one too many."""
+"""What a document says and the code does not have fails here, and so does what docs/operating.md leaves out."""
 
 import re
 from pathlib import Path
@@ -55,6 +55,21 @@ def test_what_a_document_points_to_is_there(document: str) -> None:
     file = ROOT / document
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", file.read_text(encoding="utf-8")):
         assert (file.parent / target).exists(), target
+
+
+def test_every_test_that_a_promise_names_is_there() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    promises = re.findall(r"^\| (\d+) \| \*\*.*\| (.*) \|$", readme, re.MULTILINE)
+    assert [int(number) for number, _ in promises] == list(range(1, 11))
+    for number, tests in promises:
+        named = re.findall(r"`([\w./]+)`", tests)
+        assert named, number
+        folder = ROOT
+        for each in named:
+            # A name alone stands in the folder of the one before it.
+            path = (ROOT if each.startswith("tests/") else folder) / each
+            assert path.exists(), f"{number}: {each}"
+            folder = path.parent
 
 
 def test_every_target_of_make_that_is_told_of_exists() -> None:
