@@ -34,6 +34,7 @@ MESSAGES_PER_SECOND: Final = 25
 """Telegram allows about 30 a second in all (core.telegram.org/bots/faq); some are left for answers in chats."""
 ATTEMPTS_MAX: Final = 48
 """While Telegram is away, that is about a day and a half."""
+UNMADE_MAX: Final = 1_000
 
 Render = Callable[[Notice, dict[str, Any], str | None], str]
 """Makes the words of a notice from its facts, in a language (an IETF tag, or None)."""
@@ -84,6 +85,8 @@ class Outbox:
         self._limiter = AsyncLimiter(MESSAGES_PER_SECOND, 1)
         # What Telegram has taken while the database was too far away to note it: not sent again by this process.
         self._unnoted: set[tuple[int, datetime | None]] = set()
+        # What a bug kept from being made: it is tried again, and what is newer in its chat does not wait for it.
+        self._unmade: set[int] = set()
         self.loop = DueLoop("outbox", self.deliver_once)
 
     async def deliver_once(self) -> int:
@@ -106,8 +109,10 @@ class Outbox:
 
     async def _due(self) -> Sequence[_Due]:
         older = aliased(OutboxMessage)
-        waits_behind = select(older.id).where(
-            older.chat_id == OutboxMessage.chat_id, older.id < OutboxMessage.id, older.due_at.is_not(None)
+        waits_behind = (
+            select(older.id)
+            .where(older.chat_id == OutboxMessage.chat_id, older.id < OutboxMessage.id, older.due_at.is_not(None))
+            .where(older.id.not_in(self._unmade))
         )
         query = (
             select(OutboxMessage, User.language_code, StripeEvent.event_type, StripeEvent.customer_id)
@@ -140,6 +145,7 @@ class Outbox:
         try:
             about = Notice(message.kind), message.facts, message.language_code
             text, keyboard = self._render(*about), self._keyboard(*about)
+            self._unmade.discard(message.id)
             self._pace.wrote(message.chat_id)
             async with self._limiter:
                 await self._bot.send_message(message.chat_id, text, reply_markup=keyboard)
@@ -156,6 +162,8 @@ class Outbox:
             await self._postpone(message, f"{type(error).__name__}: {error.message}")
         except Exception as error:  # noqa: BLE001 - one notice's bug must not hold up the others
             bound.opt(exception=error).error("a message could not be made")
+            if len(self._unmade) < UNMADE_MAX:
+                self._unmade.add(message.id)
             await self._postpone(message, f"{type(error).__name__}: {error}")
         else:
             self._unnoted.add((message.id, message.due_at))
@@ -172,6 +180,7 @@ class Outbox:
         A buyer who blocked the bot does not want it, and is no news; an admin who cannot be reached is. Of an alert
         about an undelivered message nobody is told: it would breed.
         """
+        self._unmade.discard(message.id)
         async with self._database.transaction() as session:
             await session.execute(_same(message).values(due_at=None, error=error))
             if (is_wanted or message.chat_id in self._alert_chat_ids) and message.kind != Notice.UNDELIVERED:

@@ -296,6 +296,18 @@ async def test_a_notice_that_cannot_be_made_waits_and_holds_up_no_other_chat(owe
     assert await owed.told(ANN) == ["1"]
 
 
+async def test_a_notice_that_cannot_be_made_holds_up_nothing_newer_in_its_chat(owed: Owed) -> None:
+    owed.broken = {"1"}
+    await owed.owe(ANN, "1", "2", "3")
+    await owed.deliver()
+    assert await owed.told(ANN) == ["2", "3"]
+    # It is not given up: the next version can make it.
+    owed.broken = set()
+    owed.clock.advance(hours=1)
+    await owed.deliver()
+    assert await owed.told(ANN) == ["2", "3", "1"]
+
+
 async def test_a_kind_of_a_newer_version_holds_up_no_other_chat(owed: Owed) -> None:
     row = {"event_id": "e", "kind": "telepathy", "chat_id": ANN, "facts": "{}"}
     async with owed.database.transaction() as session:
