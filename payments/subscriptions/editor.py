@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiogram import Bot
 from aiogram.exceptions import (
+    ClientDecodeError,
     TelegramAPIError,
     TelegramBadRequest,
     TelegramForbiddenError,
@@ -99,7 +100,10 @@ class RenewalEditor:
             else:
                 await self._give_up(subscription_id, claimed, error.message)
         except TelegramAPIError as error:
-            await self._postpone(subscription_id, claimed, error)
+            await self._postpone(subscription_id, claimed, f"{type(error).__name__}: {error.message}")
+        except ClientDecodeError as error:
+            # A proxy answers in Telegram's place; the error's own text quotes all of it.
+            await self._postpone(subscription_id, claimed, f"{type(error).__name__}: {type(error.original).__name__}")
         else:
             await self._note_done(subscription_id, claimed)
 
@@ -166,16 +170,15 @@ class RenewalEditor:
                 row.due_at = until
                 row.claimed_until = None
 
-    async def _postpone(self, subscription_id: str, claimed: _Claimed, error: TelegramAPIError) -> None:
+    async def _postpone(self, subscription_id: str, claimed: _Claimed, words: str) -> None:
         """Try again after a growing pause, until an admin has to look at it."""
-        words = f"{type(error).__name__}: {error.message}"[:ERROR_LENGTH_MAX]
         async with self._database.transaction() as session:
             _, row = await self._lock(session, subscription_id, claimed)
             if row is None:
                 return
             row.attempts += 1
             row.claimed_until = None
-            row.error = words
+            row.error = words[:ERROR_LENGTH_MAX]
             attempts = row.attempts
             row.due_at = self._clock() + pause(attempts, random.random())  # noqa: S311 - jitter
         if attempts >= ATTEMPTS_MAX:

@@ -2,14 +2,13 @@
 
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Final
 
 import pytest
 import pytest_asyncio
 from aiogram.utils.backoff import BackoffConfig
-from aiohttp import web
 from sqlalchemy import select, text
 
 from db.engine import Database
@@ -28,6 +27,7 @@ from tests.support.daemon import CATALOG, TOKEN, Daemon, running_daemon
 from tests.support.document import run
 from tests.support.money import charge_update
 from tests.support.obstacles import locked
+from tests.support.proxies import proxy_in_trouble
 from tests.support.waiting import WAIT_SECONDS, until
 
 BUYER: Final = Person(7001, "ann", "en")
@@ -156,25 +156,9 @@ async def test_a_telegram_that_is_away_is_waited_for_and_told_of_once(
     assert "Traceback" not in daemon.said()
 
 
-@asynccontextmanager
-async def _proxy_in_trouble() -> AsyncIterator[str]:
-    """Run what stands between us and Telegram, and answers in its place."""
-
-    async def trouble(_: web.Request) -> web.Response:
-        return web.Response(text="<html>502 Bad Gateway</html>", status=502, content_type="text/html")
-
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", trouble)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
-
-
 @pytest.mark.criterion("E1")
 async def test_a_proxy_that_answers_in_telegrams_place_is_waited_out(tmp_path: Path, sqlite_url: str) -> None:
-    async with _proxy_in_trouble() as url:
+    async with proxy_in_trouble() as url:
         with running_daemon(tmp_path, url, sqlite_url) as daemon:
             await daemon.until_said("Telegram's answer cannot be read, trying on: JSONDecodeError")
             assert await daemon.stop() == 0

@@ -7,7 +7,7 @@ from aiogram import Bot
 from sqlalchemy import update
 
 from db.insert import insert_into
-from db.tables import EventStatus, LedgerReading, Outcome, SubscriptionChange
+from db.tables import EventStatus, LedgerReading, Outcome, Renewal, SubscriptionChange
 from payments import events
 from payments.effects import NoEffects
 from payments.incoming import Person
@@ -15,15 +15,22 @@ from payments.notices import Notice
 from payments.reminders import Reminders
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import SubscriptionKeeper
+from payments.subscriptions.wanted import Because, want
+from tests.support.bots import talking_bot
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.logs import logged
-from tests.support.money import CATALOG, SIGNER, charge, order
+from tests.support.money import CATALOG, SIGNER, TOKEN, charge, order
+from tests.support.proxies import proxy_in_trouble
 from tests.support.subscription_facts import MONTH, in_ledger, paid, row, said
 
 
 @pytest.fixture
 def keeper(desk: Desk, bot: Bot) -> SubscriptionKeeper:
+    return _keeper(desk, bot)
+
+
+def _keeper(desk: Desk, bot: Bot) -> SubscriptionKeeper:
     book = desk.settlement.subscriptions
     editor = RenewalEditor(desk.database, bot, book, NoEffects(), desk.clock)
     reminders = Reminders(desk.database, CATALOG, SIGNER, desk.clock, 3)
@@ -87,6 +94,21 @@ async def test_a_bug_in_one_holds_up_no_other(desk: Desk, keeper: SubscriptionKe
     desk.clock.advance(seconds=61)
     await _work(keeper)
     assert (await row(desk)).state == "canceled"
+
+
+@pytest.mark.criterion("N3")
+async def test_a_proxy_that_answers_in_telegrams_place_is_a_failed_attempt(desk: Desk) -> None:
+    await desk.take(paid(1))
+    async with proxy_in_trouble() as url, talking_bot(url, TOKEN) as bot:
+        keeper = _keeper(desk, bot)
+        async with desk.database.transaction() as session:
+            want(await session.merge(await row(desk)), Renewal.CANCELED, Because.BUYER, desk.clock())
+        await _work(keeper)
+    waiting = await row(desk)
+    assert (waiting.attempts, waiting.claimed_until) == (1, None)
+    assert waiting.error == "ClientDecodeError: JSONDecodeError"
+    assert waiting.due_at is not None
+    assert waiting.due_at > desk.clock()
 
 
 @pytest.mark.criterion("N3")
