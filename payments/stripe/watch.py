@@ -20,7 +20,7 @@ from db.errors import is_away
 from db.insert import insert_into
 from db.tables import ORIGIN, StripeEvent, StripeReading, User
 from payments import events
-from payments.errors import ChannelError, ChannelPauseError, UnrecordableError
+from payments.errors import ChannelError, ChannelPauseError, UnreadableMoneyError, UnrecordableError
 from payments.incoming import Person
 from payments.methods import CARDS
 from payments.narrow import moment
@@ -144,6 +144,9 @@ class StripeWatch:
             except UnrecordableError as error:
                 bound.error("an event of Stripe's cannot be recorded, look at the charge there: {}", error)
                 await self._tell(Notice.UNRECORDED, event, charge, user, str(error))
+                if isinstance(error, UnreadableMoneyError):
+                    # Somebody else may have answered in Stripe's place: a reading that goes back so far asks again.
+                    continue
             else:
                 bound.info("an event of Stripe's was taken: {}", event.type)
             self._done[event.id] = event.created

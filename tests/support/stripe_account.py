@@ -34,6 +34,8 @@ class Fault(Enum):
     """429."""
     BROKEN = auto()
     """500."""
+    STRANGE = auto()
+    """200, and what no call of Stripe's answers."""
 
 
 @dataclass
@@ -45,7 +47,7 @@ class StripeAccount:
     key: str = KEY
     objects: dict[str, Json] = field(default_factory=dict)
     events: list[Json] = field(default_factory=list)
-    faults: deque[Fault] = field(default_factory=deque)
+    faults: deque[Fault | None] = field(default_factory=deque)
     queries: list[Mapping[str, str]] = field(default_factory=list)
     refusal: str | None = None
     """The code with which every refund is refused, as of a charge that is disputed."""
@@ -139,6 +141,8 @@ class StripeAccount:
             return web.json_response(_error("slow down", "rate_limit"), status=429, headers={"Retry-After": "7"})
         if fault is Fault.BROKEN:
             return web.json_response(_error("an error of ours", "api_error"), status=500)
+        if fault is Fault.STRANGE:
+            return web.json_response({"status": "ok"})
         form = dict(await request.post())
         status, body = self._answer_once(request, form) if request.method == "POST" else self._read(request)
         if fault is Fault.CUT_AFTER:

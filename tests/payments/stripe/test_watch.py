@@ -285,6 +285,20 @@ async def test_what_cannot_be_recorded_is_told_and_holds_up_nothing_else(
     assert (Notice.UNRECORDED, ADMIN_CHAT_ID) in await told(desk)
 
 
+async def test_what_somebody_else_answered_in_stripes_place_is_asked_again(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    charge_id = await sell(desk, account)
+    account.give_back(charge_id)
+    account.faults.extend([None, Fault.STRANGE])
+    await read(watch, worker)
+    assert await told(desk) == [(Notice.UNRECORDED, ADMIN_CHAT_ID)]
+    assert await desk.holds()
+    await read(watch, worker)
+    assert (await desk.event(f"refund:stripe:{charge_id}")).outcome == Outcome.REFUNDED
+    assert not await desk.holds()
+
+
 async def test_an_outage_is_said_once_and_its_end_once(
     account: StripeAccount, watch: StripeWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
