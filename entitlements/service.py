@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, literal, select, update
+from sqlalchemy import ColumnElement, literal, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
@@ -187,8 +187,11 @@ class EntitlementService:
             if interval.start <= at and (interval.end is None or at < interval.end)
         )
 
-    async def held_for_life(self, user: ColumnElement[bool], at: datetime) -> frozenset[str]:
-        """Return the types that a user, told by a condition on `users`, has for ever by what was granted until then."""
+    async def held_for_life(self, user: ColumnElement[bool], at: datetime | None) -> frozenset[str]:
+        """Return the types that a user, told by a condition on `users`, has for ever by what was granted until then.
+
+        None: by all that was granted.
+        """
         held = (
             select(EntitlementGrant.entitlement_type)
             .join(User, User.id == EntitlementGrant.user_id)
@@ -197,7 +200,7 @@ class EntitlementService:
                 EntitlementGrant.duration_days.is_(None),
                 EntitlementGrant.ends_at.is_(None),
                 EntitlementGrant.revoked_at.is_(None),
-                EntitlementGrant.granted_at <= at,
+                EntitlementGrant.granted_at <= at if at is not None else true(),
             )
         )
         return frozenset(await self._session.scalars(held))

@@ -31,6 +31,8 @@ class Effects(Protocol):
 
     gives_time_back: bool
     """Whether the time that a late settlement took from a buyer is given back."""
+    goes_by_date: bool
+    """Whether events are settled in the order of their dates: then nothing counts that was granted later."""
 
     async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
         """Tell the buyer what a charge has opened, and until when."""
@@ -74,6 +76,7 @@ class OutwardEffects:
     """The effects of a desk that is open: they are put on record, due at once."""
 
     gives_time_back = True
+    goes_by_date = False
 
     def __init__(self, clock: Clock, alert_chat_ids: Sequence[int]) -> None:
         """Prepare; `alert_chat_ids` are the chats where admins are told."""
@@ -170,6 +173,7 @@ class NoEffects:
     """Nobody is told, nothing goes out."""
 
     gives_time_back = False
+    goes_by_date = True
 
     async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
         """Do nothing."""

@@ -144,10 +144,13 @@ class Settlement:
         reading = self._signer.read(payload)
         if reading.claimed is not None and await self._was_settled_before(session, event):
             reading = Reading(Verdict.OLD, reading.claimed)
-        # By what was granted until this charge, not by what stands now: the order of settling must not decide.
-        paid_at = event.webhook_timestamp or self._clock()
-        held_for_life = await EntitlementService(session).held_for_life(User.id == event.customer_id, paid_at)
         is_subscription = reading.order is not None and reading.order.subscription
+        is_for_life = reading.order is not None and reading.order.days is None and not is_subscription
+        # By what was granted until this charge, not by what stands now: the order of settling must not decide. But of
+        # two that are paid for life, the one that is settled last goes back, even if it was paid first.
+        by_all = is_for_life and not self._effects.goes_by_date
+        until = None if by_all else event.webhook_timestamp or self._clock()
+        held_for_life = await EntitlementService(session).held_for_life(User.id == event.customer_id, until)
         subscribed = await running.beside(session, event) if is_subscription else frozenset()
         payment = Payment(payer_telegram_id, event.amount_cents, event.currency)
         return judge(payment, reading, self._catalog, held_for_life, subscribed)

@@ -194,6 +194,21 @@ async def test_a_refund_that_contradicts_its_charge_is_parked_and_takes_nothing_
     assert await desk.told("refund:charge-1") == [(Notice.PARKED, ADMIN_CHAT_ID)]
 
 
+@pytest.mark.criterion("S12", "C3")
+@pytest.mark.parametrize("order_of_settling", [["first", "last"], ["last", "first"]], ids=" ".join)
+async def test_of_two_payments_for_life_one_is_kept_in_whatever_order_they_are_settled(
+    desk: Desk, order_of_settling: list[str]
+) -> None:
+    earlier, later = charge("first", "life"), charge("last", "life", at=START + timedelta(seconds=2))
+    desk.clock.advance(minutes=1)
+    await desk.record(earlier, later)
+    for charge_id in order_of_settling:
+        await desk.settle(charge_id)
+    kept, given_back = [await desk.event(charge_id) for charge_id in order_of_settling]
+    assert (kept.outcome, given_back.outcome, given_back.error) == (Outcome.GRANTED, None, "held_for_life")
+    assert (await desk.event(f"refund:{given_back.event_id}")).due_at is not None
+
+
 @pytest.mark.criterion("R3")
 async def test_a_charge_is_granted_when_the_refund_before_it_contradicts_it(desk: Desk) -> None:
     await desk.take(replace(refund(charge()), amount=100))
