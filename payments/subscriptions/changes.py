@@ -1,6 +1,6 @@
 """The changes of state that Telegram tells of and that the desk makes: recorded as they come, then settled."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import select
@@ -44,10 +44,16 @@ def note_own(session: AsyncSession, row: Subscription, state: SubscriptionState,
     session.add(change)
 
 
-async def unsettled(session: AsyncSession, limit: int) -> Sequence[tuple[str, str]]:
-    """Return user and payload of what is recorded and not settled, the oldest first."""
-    query = select(SubscriptionChange.user_id, SubscriptionChange.payload).where(
-        SubscriptionChange.settled_at.is_(None)
+async def unsettled(session: AsyncSession, limit: int, but: Collection[str] = ()) -> Sequence[tuple[str, str]]:
+    """Return user and payload of what is recorded and not settled, without those in `but`: the oldest first.
+
+    What is in `but` is a user and a payload with a space between.
+    """
+    query = (
+        select(SubscriptionChange.user_id, SubscriptionChange.payload)
+        .where(SubscriptionChange.settled_at.is_(None))
+        .where((SubscriptionChange.user_id + " " + SubscriptionChange.payload).not_in(but))
+        .order_by(SubscriptionChange.id)
+        .limit(limit)
     )
-    found = await session.execute(query.order_by(SubscriptionChange.id).limit(limit))
-    return [(user_id, payload) for user_id, payload in found]
+    return [(user_id, payload) for user_id, payload in await session.execute(query)]

@@ -1,6 +1,6 @@
 """The loop over subscriptions: settles what Telegram told of them, does what is wanted, sees what time has changed."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -70,9 +70,9 @@ class SubscriptionKeeper:
         async with self._database.reading() as session:
             if not await self._gate.is_open(session):
                 return 0
-            told = await changes.unsettled(session, BATCH_MAX)
-            to_check = [(row.user_id, row.payload) for row in await session.scalars(select_to_check(now))]
-            wanted = (await session.scalars(select_wanted(now))).all()
+            told = await changes.unsettled(session, BATCH_MAX, but=self._held)
+            to_check = [(row.user_id, row.payload) for row in await session.scalars(select_to_check(now, self._held))]
+            wanted = (await session.scalars(select_wanted(now, self._held))).all()
         found = 0
         for user_id, payload in dict.fromkeys([*told, *to_check]):
             found += await self._try(f"{user_id} {payload}", partial(self._settle_changes, user_id, payload))
@@ -117,13 +117,18 @@ class SubscriptionKeeper:
             await session.execute(settled.values(settled_at=self._clock()))
 
 
-def select_to_check(now: datetime) -> Select[Subscription]:
-    """Select those of which time alone has changed something, the longest due first."""
-    return select(Subscription).where(Subscription.check_at <= now).order_by(Subscription.check_at).limit(BATCH_MAX)
+def select_to_check(now: datetime, but: Collection[str] = ()) -> Select[Subscription]:
+    """Select those of which time alone has changed something, without the keys in `but`: the longest due first."""
+    due = select(Subscription).where(Subscription.check_at <= now)
+    due = due.where((Subscription.user_id + " " + Subscription.payload).not_in(but))
+    return due.order_by(Subscription.check_at).limit(BATCH_MAX)
 
 
-def select_wanted(now: datetime) -> Select[str]:
-    """Select the ids of those whose renewal is to be another and that nobody is at, the longest due first."""
+def select_wanted(now: datetime, but: Collection[str] = ()) -> Select[str]:
+    """Select the ids of those whose renewal is to be another and that nobody is at, without those in `but`.
+
+    The longest due come first.
+    """
     is_free = or_(Subscription.claimed_until.is_(None), Subscription.claimed_until <= now)
-    due = select(Subscription.id).where(Subscription.due_at <= now, is_free)
+    due = select(Subscription.id).where(Subscription.due_at <= now, is_free, Subscription.id.not_in(but))
     return due.order_by(Subscription.due_at).limit(BATCH_MAX)

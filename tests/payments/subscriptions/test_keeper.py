@@ -97,6 +97,28 @@ async def test_a_bug_in_one_holds_up_no_other(desk: Desk, keeper: SubscriptionKe
 
 
 @pytest.mark.criterion("N3")
+@pytest.mark.parametrize("is_settled", [False, True], ids=["what was told", "what time has changed"])
+async def test_as_many_as_are_looked_at_at_once_that_fail_by_a_bug_hold_up_no_other(
+    desk: Desk, keeper: SubscriptionKeeper, monkeypatch: pytest.MonkeyPatch, *, is_settled: bool
+) -> None:
+    monkeypatch.setattr("payments.subscriptions.keeper.BATCH_MAX", 1)
+    other = Person(6001)
+    payload = SIGNER.sign(order("auto", other))
+    await desk.take(paid(1))
+    await desk.take(paid(1, payer=other, payload=payload, charge_id="other-1", at=START + timedelta(hours=1)))
+    await desk.record(said("canceled", 11), said("canceled", 12, payload, other))
+    async with desk.database.transaction() as session:
+        odd = update(SubscriptionChange).where(SubscriptionChange.update_id == 11)
+        await session.execute(odd.values(state="no such state"))
+        if is_settled:
+            await session.execute(update(SubscriptionChange).values(settled_at=START))
+            desk.clock.now = START + MONTH + timedelta(days=3)
+    for _ in range(2):
+        await keeper.work_once()
+    assert (await row(desk, other)).state == ("ended" if is_settled else "canceled")
+
+
+@pytest.mark.criterion("N3")
 async def test_a_proxy_that_answers_in_telegrams_place_is_a_failed_attempt(desk: Desk) -> None:
     await desk.take(paid(1))
     async with proxy_in_trouble() as url, talking_bot(url, TOKEN) as bot:
