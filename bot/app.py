@@ -27,7 +27,7 @@ from bot.intake import Intake
 from bot.lanes import Lanes
 from bot.ledger_watch import LedgerWatch, mark_if_lost
 from bot.monitoring.health import Health
-from bot.monitoring.monitor import Monitor
+from bot.monitoring.monitor import Monitor, Part
 from bot.notices import NoticeRenderer
 from bot.outbox import Outbox
 from bot.pace import Pace
@@ -138,6 +138,17 @@ class Desk:
         self.intake = Intake(bot, self.recorder, self.lanes)
         self.conflicts = ConflictAlert(database, clock, alert_chat_ids, on_owed=self.outbox.loop.wake)
 
+        self.parts: dict[str, Part] = {
+            "payments": self.recorder,
+            "worker": self.worker.loop,
+            "outbox": self.outbox.loop,
+            "subscriptions": self.keeper.loop,
+            "ledger": self.ledger_watch,
+        }
+        if self.stripe_watch is not None:
+            self.parts["stripe"] = self.stripe_watch
+        self.pulses = {"worker": self.worker.loop.pulse, "subscriptions": self.keeper.loop.pulse}
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work off what is due, then poll and work until `stop` is set; then finish what was begun."""
         if not await _first(asyncio.create_task(self._catch_up()), stop):
@@ -232,7 +243,7 @@ async def run_desk(settings: Settings) -> None:
             logger.info("ready: {} plans on sale", len(catalog.on_sale))
             channels = await stack.enter_async_context(open_channels(settings, bot))
             desk = Desk(settings, catalog, database, lock, bot, clock, pause, channels)
-            monitor.watch_desk(desk.worker.loop, desk.outbox.loop, desk.recorder)
+            monitor.watch_desk(desk.parts, desk.pulses)
             await desk.run(stop)
 
 

@@ -77,6 +77,8 @@ class LedgerWatch:
         self._reconciliation = reconciliation
         self._pause_minutes = pause_minutes
         self._on_complete = on_complete
+        self.trouble: str | None = None
+        """What keeps the ledger from being read; None: nothing."""
 
     async def run(self) -> None:
         """Complete the pass that is wanted, then compare at once and after each pause, until cancelled."""
@@ -110,5 +112,7 @@ class LedgerWatch:
             is_known = isinstance(error, _LATER) or is_away(error)
             bound = logger.opt(exception=None if is_known else error)
             bound.error("Telegram's ledger could not be read, trying again: {}: {}", type(error).__name__, error)
+            self.trouble = f"Telegram's ledger could not be read: {type(error).__name__}"
             return False
+        self.trouble = None
         return True

@@ -1,8 +1,9 @@
 """Everything that watches one desk, wired."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol
 
 from loguru import logger
 
@@ -15,8 +16,15 @@ from bot.monitoring.watch import watch
 from db.clock import Clock
 from db.engine import Database
 from db.lock import DeskLock
-from payments.loop import DueLoop
-from payments.recorder import Recorder
+from payments.pulse import Pulse
+
+
+class Part(Protocol):
+    """A part of the desk that can tell what keeps it from its work."""
+
+    @property
+    def trouble(self) -> str | None:
+        """In words without secrets; None: nothing."""
 
 
 class Monitor:
@@ -27,16 +35,18 @@ class Monitor:
         self.meter = CallMeter()
         self.health = Health(clock)
         self.health.is_standing_by = lambda: lock.is_standing_by
-        self.health.watch("telegram", lambda: self.meter.trouble)
-        self._pulses = [self.meter.pulse]
+        self._watch("telegram", self.meter)
+        self._pulses = {"poll": self.meter.pulse}
 
-    def watch_desk(self, worker: DueLoop, outbox: DueLoop, recorder: Recorder) -> None:
-        """Say that the start is over, and watch the parts that run from now on."""
-        self.health.watch("worker", lambda: worker.trouble)
-        self.health.watch("outbox", lambda: outbox.trouble)
-        self.health.watch("payments", lambda: recorder.trouble)
-        self._pulses.append(worker.pulse)
+    def watch_desk(self, parts: Mapping[str, Part], pulses: Mapping[str, Pulse]) -> None:
+        """Say that the start is over, and watch from now on the parts that run, and the loops that have to beat."""
+        for name, part in parts.items():
+            self._watch(name, part)
+        self._pulses |= pulses
         self.health.begin()
+
+    def _watch(self, name: str, part: Part) -> None:
+        self.health.watch(name, lambda: part.trouble)
 
     @asynccontextmanager
     async def running(self, port: int, database: Database) -> AsyncIterator[None]:

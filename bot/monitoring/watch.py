@@ -1,10 +1,11 @@
 """Looks once a second at how the desk is, and tells systemd: ready, how it is, and that it lives.
 
-A sign of life is given only while the poll loop and the worker beat: a desk that hangs is started anew.
+A sign of life is given only while every loop beats that has to (the poll, the worker, the subscriptions): a desk that
+hangs is started anew.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from loguru import logger
@@ -16,8 +17,8 @@ from payments.pulse import Pulse
 LOOK_SECONDS: Final = 1
 
 
-async def watch(health: Health, pulses: Sequence[Pulse], notifier: Notifier) -> None:
-    """Look until cancelled; `pulses` may grow meanwhile."""
+async def watch(health: Health, pulses: Mapping[str, Pulse], notifier: Notifier) -> None:
+    """Look until cancelled; `pulses`, by the names of their loops, may grow meanwhile."""
     is_ready = False
     was_alive = True
     told = ""
@@ -31,12 +32,12 @@ async def watch(health: Health, pulses: Sequence[Pulse], notifier: Notifier) -> 
         if status != told:
             notifier.tell(f"STATUS={status}")
             told = status
-        is_alive = all(pulse.is_alive for pulse in pulses)
-        if is_alive:
+        hanging = [name for name, pulse in pulses.items() if not pulse.is_alive]
+        if not hanging:
             notifier.tell("WATCHDOG=1")
         elif was_alive:
-            logger.error("the poll loop or the worker hangs: systemd's watchdog ends this process")
-        was_alive = is_alive
+            logger.error("it hangs, so that systemd's watchdog ends this process: {}", ", ".join(hanging))
+        was_alive = not hanging
         await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -63,7 +63,8 @@ class StripeWatch:
         # By id, when each was made: those of our charges that are dealt with, as far back as a reading goes.
         self._done: dict[str, int] = {}
         self._deep_at: datetime | None = None
-        self._is_away = False
+        self.trouble: str | None = None
+        """What keeps Stripe's events from being read; None: nothing."""
 
     async def run(self) -> None:
         """Read again and again. An outage is logged once, and once when it is over; a bug ends the loop."""
@@ -76,13 +77,13 @@ class StripeWatch:
             except Exception as error:
                 if not isinstance(error, ChannelError | UnrecordableError) and not is_away(error):
                     raise
-                if not self._is_away:
+                if self.trouble is None:
                     logger.error("Stripe's events cannot be read, trying on: {}", error)
-                self._is_away = True
+                self.trouble = f"Stripe's events cannot be read: {type(error).__name__}"
             else:
-                if self._is_away:
+                if self.trouble is not None:
                     logger.info("Stripe's events are read again")
-                self._is_away = False
+                self.trouble = None
             await asyncio.sleep(pause_seconds)
 
     async def read_once(self) -> None:

@@ -91,6 +91,7 @@ class SubscriptionKeeper:
         """Do one piece, and return how much there was. One that fails must not hold up the others, nor end the loop."""
         if key in self._held or self.loop.is_stopping:
             return 0
+        self.loop.beat()
         try:
             found = await work()
         except Exception as error:

@@ -44,12 +44,19 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 async def _watching(books: Books, pause_minutes: int = 1) -> AsyncIterator[asyncio.Event]:
     """Run the watch beside the block, and give what is set when a pass is complete."""
     complete = asyncio.Event()
-    watch = LedgerWatch(
-        books.desk.database, books.whole_pass(), books.reconciliation, pause_minutes, on_complete=complete.set
-    )
+    async with _running(_watch(books, pause_minutes, on_complete=complete.set)):
+        yield complete
+
+
+def _watch(books: Books, pause_minutes: int, on_complete: Callable[[], None]) -> LedgerWatch:
+    return LedgerWatch(books.desk.database, books.whole_pass(), books.reconciliation, pause_minutes, on_complete)
+
+
+@asynccontextmanager
+async def _running(watch: LedgerWatch) -> AsyncIterator[None]:
     task = asyncio.create_task(watch.run())
     try:
-        yield complete
+        yield
         assert not task.done()
     finally:
         task.cancel()
@@ -132,6 +139,25 @@ async def test_telegram_away_is_said_and_tried_again(books: Books, telegram: San
             await asyncio.wait_for(complete.wait(), 20)
     assert "could not be read, trying again: TelegramNetworkError" in records[0]["message"]
     assert records[0]["exception"] is None
+
+
+@pytest.mark.criterion("O7")
+async def test_a_ledger_that_cannot_be_read_is_trouble_until_it_can(books: Books, telegram: SandboxClient) -> None:
+    watch = _watch(books, pause_minutes=1, on_complete=lambda: None)
+    said = "Telegram's ledger could not be read: TelegramServerError"
+
+    async def is_in_trouble() -> bool:
+        return watch.trouble == said
+
+    async def is_well() -> bool:
+        return watch.trouble is None
+
+    await telegram.add_fault(FaultKind.SERVER_ERROR, "getStarTransactions", count=10_000)
+    with stamina.set_testing(True):
+        async with _running(watch):
+            await until(is_in_trouble)
+            await telegram.clear_faults()
+            await until(is_well)
 
 
 async def test_a_bug_is_logged_with_its_trace_and_the_watch_goes_on(books: Books, telegram: SandboxClient) -> None:

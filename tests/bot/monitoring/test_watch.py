@@ -25,7 +25,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd
 
 
 @asynccontextmanager
-async def watched(health: Health, *pulses: Pulse) -> AsyncIterator[None]:
+async def watched(health: Health, **pulses: Pulse) -> AsyncIterator[None]:
     task = asyncio.create_task(watching.watch(health, pulses, Notifier()))
     try:
         yield
@@ -72,7 +72,7 @@ async def test_a_sign_of_life_is_given_only_while_the_loops_beat(systemd: System
     loop = Pulse(seconds)
     loop.beat(30)
     with logged() as records:
-        async with watched(Health(clock), Pulse(), loop):
+        async with watched(Health(clock), poll=Pulse(), subscriptions=loop):
             await systemd.until_heard("WATCHDOG=1")
             seconds.now += 31
             await _looks(3)
@@ -83,7 +83,7 @@ async def test_a_sign_of_life_is_given_only_while_the_loops_beat(systemd: System
             await _looks(3)
             assert "WATCHDOG=1" in systemd.listen()
     assert [record["message"] for record in records] == [
-        "the poll loop or the worker hangs: systemd's watchdog ends this process"
+        "it hangs, so that systemd's watchdog ends this process: subscriptions"
     ]
 
 

@@ -1,5 +1,6 @@
 """What happens at Stripe takes effect here: refunds, parts of them, disputes; in any order, and however often told."""
 
+import asyncio
 from datetime import timedelta
 from itertools import permutations
 from typing import Final
@@ -21,6 +22,7 @@ from tests.support.logs import logged
 from tests.support.money import ADMIN_CHAT_ID, BUYER
 from tests.support.rows import add_other_services_event
 from tests.support.stripe_account import Fault, StripeAccount
+from tests.support.waiting import until
 
 BUYER_CHAT: Final = BUYER.telegram_id
 
@@ -327,3 +329,25 @@ async def refunds(desk: Desk, charge_id: str) -> list[StripeEvent]:
     """Return the refund rows of a charge, by time."""
     async with desk.database.reading() as session:
         return list(await events.refunds_of(session, f"stripe:{charge_id}"))
+
+
+@pytest.mark.criterion("O7")
+async def test_a_stripe_that_cannot_be_read_is_trouble_until_it_can(
+    account: StripeAccount, watch: StripeWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_in_trouble() -> bool:
+        return watch.trouble == "Stripe's events cannot be read: ChannelAwayError"
+
+    async def is_well() -> bool:
+        return watch.trouble is None
+
+    monkeypatch.setattr("payments.stripe.watch.POLL_SECONDS", 0.01)
+    account.faults.extend([Fault.BROKEN] * 1000)
+    reading = asyncio.create_task(watch.run())
+    try:
+        await until(is_in_trouble)
+        account.faults.clear()
+        await until(is_well)
+    finally:
+        reading.cancel()
+        await asyncio.wait({reading})

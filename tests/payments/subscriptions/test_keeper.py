@@ -12,6 +12,7 @@ from payments import events
 from payments.effects import NoEffects
 from payments.incoming import Person
 from payments.notices import Notice
+from payments.pulse import Pulse
 from payments.reminders import Reminders
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import SubscriptionKeeper
@@ -94,6 +95,23 @@ async def test_a_bug_in_one_holds_up_no_other(desk: Desk, keeper: SubscriptionKe
     desk.clock.advance(seconds=61)
     await _work(keeper)
     assert (await row(desk)).state == "canceled"
+
+
+async def test_each_piece_shows_that_the_loop_goes_on(desk: Desk, keeper: SubscriptionKeeper) -> None:
+    beats: list[float] = []
+
+    def seconds() -> float:
+        beats.append(0.0)
+        return 0.0
+
+    other = Person(6001)
+    payload = SIGNER.sign(order("auto", other))
+    await desk.take(paid(1))
+    await desk.take(paid(1, payer=other, payload=payload, charge_id="other-1"))
+    await desk.record(said("canceled", 11), said("canceled", 12, payload, other))
+    keeper.loop.pulse = Pulse(seconds)
+    await keeper.work_once()
+    assert len(beats) == 3, "two subscriptions, and the reminders"
 
 
 @pytest.mark.criterion("N3")
