@@ -25,7 +25,7 @@ from bot.followed_clock import FollowedClock
 from bot.handlers import make_dispatcher
 from bot.intake import Intake
 from bot.lanes import Lanes
-from bot.ledger_watch import LedgerWatch, mark_if_lost
+from bot.ledger_watch import LedgerWatch, open_ledger
 from bot.monitoring.health import Health
 from bot.monitoring.monitor import Monitor, Part
 from bot.notices import NoticeRenderer
@@ -312,7 +312,7 @@ async def _prepare(
         try:
             me = await bot.get_me()
             await register_commands(bot, settings.admin_ids, settings.admin_chat_id)
-            await mark_if_lost(database, TelegramLedger(bot), clock)
+            await open_ledger(database, TelegramLedger(bot), clock)
         except (TelegramUnauthorizedError, TelegramNotFound):
             raise SettingsError(
                 "TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put the one that @BotFather shows into .env"

@@ -30,15 +30,16 @@ DATABASE_PAUSE_SECONDS: Final = 2.0
 _LATER: Final = (*TELEGRAM_ERRORS, LedgerError, CrossedError, PassUnfinishedError)
 
 
-async def mark_if_lost(database: Database, ledger: TelegramLedger, clock: Clock) -> None:
-    """Ask for a whole pass when the database is empty and the ledger is not. The caller holds the desk's lock.
+async def open_ledger(database: Database, ledger: TelegramLedger, clock: Clock) -> None:
+    """Ask for a whole pass if the database was lost; let one that is wanted begin. The caller holds the desk's lock.
 
-    Before anything is written: a payment on record would make the database look as if it had never been lost. It waits
-    for a database that is away. Raises aiogram's errors.
+    Before anything is recorded: what is recorded after it is no past that is settled in silence. It waits for a
+    database that is away. Raises aiogram's errors.
     """
     while True:
         try:
-            await _mark_if_lost(database, ledger, clock)
+            await mark_if_lost(database, ledger, clock)
+            await _begin_if_wanted(database, clock)
         except Exception as error:
             if not is_away(error):
                 raise
@@ -48,17 +49,27 @@ async def mark_if_lost(database: Database, ledger: TelegramLedger, clock: Clock)
             return
 
 
-async def _mark_if_lost(database: Database, ledger: TelegramLedger, clock: Clock) -> None:
+async def _begin_if_wanted(database: Database, clock: Clock) -> None:
+    async with database.transaction() as session:
+        reading.begin(await reading.lock(session), clock())
+
+
+async def mark_if_lost(database: Database, ledger: TelegramLedger, clock: Clock) -> None:
+    """Ask for a whole pass when the database is empty and the ledger is not.
+
+    Before anything is written: a payment on record would make the database look as if it had never been lost. Raises
+    aiogram's errors.
+    """
     async with database.reading() as session:
         if await reading.find(session) is not None or await reading.has_events(session):
             return
     is_lost = bool(await ledger.page(0))
     async with database.transaction() as session:
-        if is_lost:
+        stand = await reading.lock(session)
+        # Another process may have looked, and marked it, while Telegram was asked.
+        if is_lost and stand.pass_wanted_at is None and not await reading.has_events(session):
             logger.warning("the database is empty and Telegram's ledger is not: it is rebuilt from there")
             await reading.mark_unfinished(session, clock())
-        else:
-            await reading.lock(session)
 
 
 class LedgerWatch:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from bot.app import tools
 from bot.console.database import open_database
+from bot.ledger_watch import mark_if_lost
 from bot.polling import TELEGRAM_ERRORS
 from bot.settings import Settings
 from db.engine import Database
@@ -24,7 +25,7 @@ from payments.errors import LedgerError
 from payments.ledger import reading
 from payments.ledger.findings import Counts
 from payments.ledger.rebuild import PassReport, WholePass
-from payments.ledger.reconciliation import PassUnfinishedError, Reconciliation
+from payments.ledger.reconciliation import PassUnfinishedError, Reconciliation, Report
 from payments.ledger.scan import CrossedError, Step
 from payments.ledger.telegram import TelegramLedger
 
@@ -56,7 +57,8 @@ async def compare(settings: Settings, console: Console, *, from_start: bool, is_
     """Compare the ledger with our rows, settle what was missing, and print a table; False: something is unexplained.
 
     Beside a running desk or without one; what has to be called or told is left to that, or to the next start.
-    `from_start` reads the ledger from its first row, `is_dry` writes nothing.
+    `from_start` reads the ledger from its first row, `is_dry` writes nothing. A database that was lost is marked, and
+    nothing is settled: it is rebuilt first, in silence.
     """
     async with open_database(settings) as database, tools(settings) as having:
         worker = having.worker(settings, database)
@@ -70,7 +72,12 @@ async def compare(settings: Settings, console: Console, *, from_start: bool, is_
                 _advance(bar, reading_bar, step)
                 recovered.extend(fact.event_id for fact in step.page.recovered)
 
-            report = await _in_words(comparison.run(from_start=from_start, is_dry=is_dry, on_step=on_step), console)
+            async def run() -> Report:
+                if not is_dry:
+                    await mark_if_lost(database, ledger, having.clock)
+                return await comparison.run(from_start=from_start, is_dry=is_dry, on_step=on_step)
+
+            report = await _in_words(run(), console)
             for event_id in () if is_dry else recovered:
                 await worker.process(event_id)
     if report is None:

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
-from db.tables import ORIGIN, LedgerReading, OutboxMessage, StripeEvent, Subscription
+from db.tables import ORIGIN, LedgerReading, OutboxMessage, Renewal, StripeEvent, Subscription
 
 
 async def find(session: AsyncSession) -> LedgerReading | None:
@@ -28,7 +28,8 @@ async def mark_unfinished(session: AsyncSession, now: datetime, *, trusts_unsign
     """Say that a pass over the whole ledger is wanted before anything else is settled: what is read begins anew.
 
     For a copy of the database that may be restored long after it was made, and for a rebuild before its first write.
-    What waits to be told, or to be changed at a subscription, is the affair of the desk that the copy was made of.
+    What waits to be told, or a renewal to be taken up again, is the affair of the desk that the copy was made of. A
+    cancellation stays wanted: a second one is harmless, and without it Telegram would go on taking Stars.
     """
     reading = await lock(session)
     start_over(reading)
@@ -37,7 +38,17 @@ async def mark_unfinished(session: AsyncSession, now: datetime, *, trusts_unsign
     reading.pass_trusts_unsigned = trusts_unsigned
     waits = update(OutboxMessage).where(OutboxMessage.due_at.is_not(None))
     await session.execute(waits.values(due_at=None, error="not told: the ledger is read first"))
-    await session.execute(update(Subscription).where(Subscription.due_at.is_not(None)).values(due_at=None))
+    taken_up = update(Subscription).where(Subscription.renewal_wanted == Renewal.ALLOWED)
+    await session.execute(taken_up.where(Subscription.due_at.is_not(None)).values(due_at=None))
+
+
+def begin(reading: LedgerReading, now: datetime) -> bool:
+    """Let a pass that is wanted begin now, unless it has begun: what is recorded or paid from here on is not of it."""
+    if reading.pass_wanted_at is None or reading.pass_begun_at is not None:
+        return False
+    # Telegram's dates are whole seconds.
+    reading.pass_begun_at = now.replace(microsecond=0)
+    return True
 
 
 def start_over(reading: LedgerReading) -> None:

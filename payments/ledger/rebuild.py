@@ -99,9 +99,7 @@ class WholePass:
             stand = await reading.lock(session)
             if stand.pass_wanted_at is None:
                 raise ValueError("no pass over the ledger is wanted")
-            if stand.pass_begun_at is None:
-                # Telegram's dates are whole seconds.
-                stand.pass_begun_at = self._clock().replace(microsecond=0)
+            if reading.begin(stand, self._clock()) or not stand.row_count:
                 logger.info("a pass over Telegram's whole ledger begins: until it is complete, nothing else is settled")
             else:
                 logger.info("the pass over Telegram's ledger goes on from row {}", stand.row_count)

@@ -8,7 +8,7 @@ from aiogram import Bot
 from sqlalchemy import select
 
 from bot.intake import GetRawUpdates
-from bot.ledger_watch import mark_if_lost
+from bot.ledger_watch import open_ledger
 from db.engine import Database
 from db.tables import Entitlement, EntitlementGrant, LedgerReading, OutboxMessage, StripeEvent, Subscription, User
 from payments import refunds
@@ -112,7 +112,7 @@ class Life:
 
     async def start(self) -> PassReport | None:
         """Begin as the daemon does: a whole pass if one is wanted, then what is due; return the pass's report."""
-        await mark_if_lost(self.database, self.ledger, self.clock)
+        await open_ledger(self.database, self.ledger, self.clock)
         async with self.database.reading() as session:
             stand = await reading.find(session)
         report = None

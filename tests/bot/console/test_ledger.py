@@ -63,6 +63,12 @@ async def _paid(server: SandboxServer, buyer: Person, count: int = 1) -> None:
     await server.client.add_past_payments([past] * count)
 
 
+async def _known_as_new(database: Database) -> None:
+    """Let the ledger have been looked at when it was empty."""
+    async with database.transaction() as session:
+        await reading.lock(session)
+
+
 def _console() -> tuple[Console, io.StringIO]:
     said = io.StringIO()
     return Console(file=said, width=200, highlight=False, markup=False), said
@@ -79,6 +85,7 @@ def _cells(said: io.StringIO) -> dict[str, int]:
 async def test_reconcile_settles_what_was_missing_and_prints_what_it_has_seen(
     settings: Settings, server: SandboxServer, buyer: Person, database: Database
 ) -> None:
+    await _known_as_new(database)
     await _paid(server, buyer, 2)
     await server.client.add_other(OtherRow.ADS, 3)
     console, said = _console()
@@ -122,6 +129,22 @@ async def test_reconcile_waits_for_a_rebuild_that_is_not_complete(settings: Sett
     console, said = _console()
     assert not await compare(settings, console, from_start=False, is_dry=False)
     assert said.getvalue().strip() == "A rebuild is not complete, and comes first: start the bot, or run `rebuild`."
+
+
+async def test_reconcile_tells_nobody_anew_what_a_lost_database_has_forgotten(
+    settings: Settings, server: SandboxServer, buyer: Person, database: Database
+) -> None:
+    await _paid(server, buyer)
+    console, said = _console()
+    for _ in range(2):
+        assert not await compare(settings, console, from_start=False, is_dry=False)
+    assert "A rebuild is not complete, and comes first" in said.getvalue()
+    async with database.reading() as session:
+        assert (await session.scalars(select(StripeEvent.id))).all() == []
+    assert await rebuild(settings, console, fill=False, trusts_unsigned=False)
+    async with database.reading() as session:
+        assert (await session.scalars(select(StripeEvent.outcome))).all() == ["granted"]
+        assert (await session.scalars(select(OutboxMessage.id))).all() == []
 
 
 async def test_rebuild_makes_the_rows_in_silence_and_says_what_it_cannot_know(

@@ -11,12 +11,13 @@ import pytest
 import stamina
 
 from bot import ledger_watch
-from bot.ledger_watch import LedgerWatch, mark_if_lost
+from bot.ledger_watch import LedgerWatch, mark_if_lost, open_ledger
 from db.clock import utc_now
 from db.engine import Database
 from db.tables import Outcome
 from payments.catalog import load_catalog
 from payments.ledger import reading
+from payments.notices import Notice
 from payments.payload import Order, PayloadSigner
 from sandbox.client import SandboxClient
 from sandbox.faults import FaultKind
@@ -27,7 +28,7 @@ from tests.support import daemon as daemons
 from tests.support.desk import counts
 from tests.support.ledger import Books, row
 from tests.support.logs import logged
-from tests.support.money import charge
+from tests.support.money import BUYER, charge
 from tests.support.obstacles import refusing
 from tests.support.waiting import until
 
@@ -89,6 +90,20 @@ async def test_a_database_with_payments_in_it_is_not_lost(books: Books, telegram
     await mark_if_lost(books.desk.database, books.ledger, books.desk.clock)
     assert not await _is_wanted(books.desk.database)
     assert await telegram.calls("getStarTransactions") == []
+
+
+async def test_a_payment_that_is_taken_before_a_late_pass_is_told_to_its_buyer(
+    books: Books, telegram: SandboxClient
+) -> None:
+    desk = books.desk
+    await telegram.add_rows([row(charge("old"))])
+    desk.clock.advance(days=1)
+    await open_ledger(desk.database, books.ledger, desk.clock)
+    await desk.record(charge("new", at=desk.clock.advance(seconds=1)))
+    desk.clock.advance(minutes=1)
+    assert (await books.whole_pass().run()).outcomes == {Outcome.GRANTED: 1, None: 1}
+    await desk.settle("new")
+    assert await desk.told() == [(Notice.GRANTED, BUYER.telegram_id)]
 
 
 async def test_a_pass_that_is_wanted_comes_first_then_the_comparison(books: Books, telegram: SandboxClient) -> None:

@@ -53,12 +53,22 @@ async def test_what_waited_to_be_told_or_changed_is_not_told_nor_changed_by_a_co
     await desk.take(charge(code="auto", ends_at=desk.clock() + timedelta(days=30)))
     async with desk.database.transaction() as session:
         row = (await session.scalars(select(Subscription))).one()
-        want(row, Renewal.CANCELED, Because.BUYER, desk.clock())
+        want(row, Renewal.ALLOWED, Because.BUYER, desk.clock())
     assert await desk.due_notices() != []
     await _mark(desk)
     assert await desk.due_notices() == []
     async with desk.database.reading() as session:
         assert (await session.scalars(select(Subscription.due_at))).all() == [None]
+
+
+async def test_a_cancellation_is_still_wanted_of_a_copy(desk: Desk) -> None:
+    await desk.take(charge(code="auto", ends_at=desk.clock() + timedelta(days=30)))
+    async with desk.database.transaction() as session:
+        row = (await session.scalars(select(Subscription))).one()
+        want(row, Renewal.CANCELED, Because.BUYER, desk.clock())
+    await _mark(desk)
+    async with desk.database.reading() as session:
+        assert (await session.scalars(select(Subscription.due_at))).all() == [desk.clock()]
 
 
 async def test_a_refund_that_is_asked_for_meanwhile_waits(desk: Desk, worker: Worker, telegram: SandboxClient) -> None:
