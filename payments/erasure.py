@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import EntitlementGrant, OutboxMessage, QuarantinedUpdate, StripeEvent, User
+from db.tables import ORIGIN, EntitlementGrant, OutboxMessage, QuarantinedUpdate, StripeEvent, User
 from entitlements.service import lock_users
 from payments.notices import Notice
 
@@ -42,7 +42,8 @@ async def erase(session: AsyncSession, telegram_id: int, now: datetime) -> Erase
     [user] = users
     user.username = user.language_code = None
     user.erased_at = now
-    theirs = StripeEvent.customer_id == user.id
+    # Another service's rows on a shared database are that one's to erase.
+    theirs = and_(StripeEvent.customer_id == user.id, StripeEvent.origin == ORIGIN)
     reasons = update(StripeEvent).where(theirs, StripeEvent.reason != "").values(reason="")
     grants = update(EntitlementGrant).where(EntitlementGrant.user_id == user.id)
     grant_reasons = grants.where(EntitlementGrant.grant_reason != "").values(grant_reason="")

@@ -105,14 +105,18 @@ async def _retry_renewal(session: AsyncSession, first_charge_id: str, now: datet
 
 
 async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) -> Retry:
-    row = await session.get(QuarantinedUpdate, row_id, with_for_update=True)
+    row = await session.get(QuarantinedUpdate, row_id)
     if row is None:
         return Retry.UNKNOWN
-    if row.resolved_at is not None:
-        return Retry.NOT_WAITING
     try:
+        # Its user first, as whoever erases a person does. What it tells of money is the same before and after that.
+        fact = read_money(json.loads(row.raw))
+        await lock_users(session, User.telegram_id == fact.person.telegram_id)
+        await session.refresh(row, with_for_update=True)
+        if row.resolved_at is not None:
+            return Retry.NOT_WAITING
         async with session.begin_nested():
-            await events.record(session, [read_money(json.loads(row.raw))], now)
+            await events.record(session, [fact], now)
     except UnrecordableError:
         return Retry.STILL_UNRECORDABLE
     except DBAPIError as error:

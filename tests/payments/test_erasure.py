@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from db.tables import Base, EntitlementGrant, QuarantinedUpdate, StripeEvent, User
 from entitlements.by_hand import grant_by_hand, revoke_by_hand
@@ -13,6 +13,7 @@ from payments.incoming import Person
 from payments.quarantine import quarantine
 from tests.support.desk import Desk, dump
 from tests.support.money import BUYER, STRANGER, charge, charge_update, refund
+from tests.support.rows import add_other_services_event
 
 TEXTS = ("Sophie_Doe", "secret-of-hers", "of-no-one-else", "Lane 7")
 
@@ -116,6 +117,19 @@ async def test_erasing_twice_changes_nothing_and_of_nobody_nothing(desk: Desk) -
         assert await dump(session) == first
     async with desk.database.transaction() as session:
         assert await erase(session, 999, desk.clock()) is None
+
+
+@pytest.mark.criterion("I5")
+async def test_another_services_row_of_the_person_is_left_alone(desk: Desk) -> None:
+    await desk.take(charge())
+    async with desk.database.transaction() as session:
+        await add_other_services_event(session, "another's", await desk.user_id())
+        theirs = update(StripeEvent).where(StripeEvent.event_id == "another's")
+        await session.execute(theirs.values(reason="of no one else"))
+    erased = await _erase(desk)
+    assert erased is not None
+    assert (erased.reasons, erased.kept_events) == (0, 1)
+    assert (await desk.event("another's")).reason == "of no one else"
 
 
 async def test_access_and_its_grants_stay(desk: Desk) -> None:

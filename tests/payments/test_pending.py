@@ -15,6 +15,7 @@ from tests.support.desk import Desk, dump
 from tests.support.money import STRANGER, charge, charge_update, refund
 from tests.support.obstacles import refusing
 from tests.support.rows import add_other_services_event
+from tests.support.statements import statements
 from tests.support.subscription_facts import MONTH, follow, give_up, paid
 
 
@@ -127,6 +128,17 @@ async def test_a_quarantined_update_is_recorded_once_it_can_be(desk: Desk) -> No
     assert [await desk.retry(waiting_id) for _ in range(2)] == [Retry.BEGUN, Retry.NOT_WAITING]
     assert await desk.settle("charge-1") is not None
     assert await desk.holds()
+
+
+@pytest.mark.criterion("S9")
+@pytest.mark.parametrize("engine_name", ["postgresql"])
+async def test_the_user_is_locked_before_the_quarantined_update_as_by_whoever_erases_the_person(desk: Desk) -> None:
+    await desk.take(charge())
+    waiting_id = await _quarantine(desk, charge_update(charge("charge-2")))
+    with statements(desk.database) as said:
+        assert await desk.retry(waiting_id) is Retry.BEGUN
+    locked = [table for each in said if " FOR " in each for table in ("users", "quarantine") if f"FROM {table}" in each]
+    assert locked[:2] == ["users", "quarantine"]
 
 
 @pytest.mark.criterion("S3", "E3")
