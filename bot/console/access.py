@@ -7,7 +7,7 @@ from bot.console.database import open_database
 from bot.console.printing import minute
 from bot.settings import Settings
 from db.clock import utc_now
-from db.tables import User
+from db.tables import Subscription, User
 from entitlements import EntitlementService
 from entitlements.by_hand import grant_by_hand, revoke_by_hand
 from entitlements.service import lock_users
@@ -15,6 +15,8 @@ from payments.catalog import load_catalog
 from payments.events import lock_people
 from payments.incoming import Person
 from payments.refunds import REASON_LENGTH_MAX
+from payments.sources import charge_of
+from payments.subscriptions.listing import renewed_by
 
 
 async def grant_access(
@@ -42,21 +44,33 @@ async def grant_access(
 async def revoke_access(
     settings: Settings, telegram_id: int, entitlement: str, source: str | None, reason: str, console: Console
 ) -> bool:
-    """Revoke what opens an entitlement, all or one source of it, and print what that was; False: there was nothing."""
+    """Revoke what opens an entitlement, all or one source of it, and print what that was; False: there was nothing.
+
+    A subscription goes on, since the money does: what it will open again is printed too.
+    """
     if not _is_reason(reason, console):
         return False
     now = utc_now()
     async with open_database(settings) as database, database.transaction() as session:
         users = await lock_users(session, User.telegram_id == telegram_id)
         sources: tuple[str, ...] = ()
+        renewing: tuple[Subscription, ...] = ()
         if users:
             sources = await revoke_by_hand(
                 session, users[0].id, entitlement, source=source, actor=actor(), reason=reason, now=now
             )
+            charge_ids = {charge_id for each in sources if (charge_id := charge_of(each))}
+            renewing = tuple(await renewed_by(session, charge_ids))
     if not sources:
         console.print(f"Nothing is revoked: {telegram_id} has no {entitlement}{f' of {source}' if source else ''}.")
         return False
     console.print(f"{telegram_id}: {entitlement} is revoked. What had opened it:", *sources, sep="\n    ")
+    for each in renewing:
+        console.print(
+            f"It is opened again by the next renewal: Telegram takes {each.price_stars} Stars at"
+            f" {minute(each.current_period_end)}. To end that, let the buyer cancel in /status, or give the last"
+            f" payment back: refund {each.last_charge_id}"
+        )
     return True
 
 

@@ -1,13 +1,13 @@
 """A user's subscriptions, to be seen and to be changed by the subscriber."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, exists, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import Renewal, Subscription, SubscriptionState, User
+from db.tables import Renewal, StripeEvent, Subscription, SubscriptionState, User
 from entitlements.service import lock_users
 from payments.subscriptions.wanted import Because, want
 
@@ -23,6 +23,18 @@ async def of_user(session: AsyncSession, user_id: str) -> Sequence[Subscription]
         or_(Subscription.paid_until.is_not(None), Subscription.renewal_wanted.is_(None)),
     )
     return (await session.scalars(query.order_by(Subscription.current_period_end, Subscription.first_charge_id))).all()
+
+
+async def renewed_by(session: AsyncSession, charge_ids: Collection[str]) -> Sequence[Subscription]:
+    """Return those of these charges for which Telegram may take the next price, and that nobody is cancelling."""
+    is_being_ended = and_(Subscription.due_at.is_not(None), Subscription.renewal_wanted == Renewal.CANCELED)
+    charged = exists().where(
+        StripeEvent.event_id.in_(charge_ids),
+        StripeEvent.customer_id == Subscription.user_id,
+        StripeEvent.payload == Subscription.payload,
+    )
+    query = select(Subscription).where(charged, Subscription.state.in_(RENEWING), not_(is_being_ended))
+    return (await session.scalars(query.order_by(Subscription.first_charge_id))).all()
 
 
 async def find(session: AsyncSession, subscription_id: str, telegram_id: int) -> Subscription | None:

@@ -8,6 +8,8 @@ from db.tables import EntitlementGrant
 from tests.support.commands import Commands
 from tests.support.desk import Desk
 from tests.support.money import BUYER, charge
+from tests.support.subscription_facts import paid, tell
+from tests.support.subscription_facts import said as told
 
 ID = str(BUYER.telegram_id)
 
@@ -49,6 +51,19 @@ async def test_revoking_takes_all_that_opens_a_type_and_leaves_the_others(comman
     assert await commands.prints("revoke", ID, "premium", "--reason", "again", status=1) == (
         f"Nothing is revoked: {ID} has no premium.\n"
     )
+
+
+@pytest.mark.criterion("N6")
+async def test_revoking_what_a_subscription_opens_says_that_it_renews_and_how_to_end_it(
+    commands: Commands, desk: Desk
+) -> None:
+    await desk.take(paid(1))
+    said = await commands.prints("revoke", ID, "premium", "--reason", "spam")
+    assert "It is opened again by the next renewal: Telegram takes 150 Stars at 2026-03-31 12:00 UTC." in said
+    assert said.endswith("refund sub-1\n")
+    await desk.take(paid(2))
+    await tell(desk, told("canceled", 25))
+    assert "renewal" not in await commands.prints("revoke", ID, "premium", "--reason", "spam")
 
 
 @pytest.mark.criterion("N6")
