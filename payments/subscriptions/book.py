@@ -97,6 +97,9 @@ class SubscriptionBook:
         service = EntitlementService(session)
         ends = {charge_source(period.charge.id): period.ends_at for chain in chains for period in chain.periods}
         failed = [period for chain in chains for period in failed_periods(chain)] if self.terms.grace_days else []
+        if self.terms.grace_days:
+            # What was granted before it was known that the renewal is later than the failure gives no time beside it.
+            ends |= {grace_source(period.charge.id): period.ends_at for chain in chains for period in chain.periods}
         if failed:
             paid = await service.unrevoked([charge_source(period.charge.id) for period in failed])
             for period in failed:

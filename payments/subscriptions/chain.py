@@ -25,6 +25,12 @@ UPDATE_IDS_LIFE: Final = timedelta(days=6)
 UPDATE_IDS_NEAR: Final = 1_000_000
 """Nor do ids further apart: a week may have been quiet by Telegram's clock that was none by ours."""
 
+EARLY_MAX: Final = timedelta(days=23)
+"""What is paid longer than that before a subscription's end does not renew it: the charge before is days old."""
+
+NEARER: Final = PERIOD / 2
+"""How much nearer to its end a charge must be to renew what was given back, not another one."""
+
 UNHEARD: Final = timedelta(days=3)
 """How long after its end a subscription is believed to go on of which neither a charge nor a failure is heard."""
 
@@ -34,7 +40,7 @@ class Charge:
     """A charge of a subscription as it is known now; times are aware, UTC.
 
     `ends_at` and `is_first` are None while only Telegram's ledger has told of it, and so is `update_id`. `is_paid`: it
-    has granted something that is not revoked.
+    has granted something that is not revoked. `is_given_back`: its refund is through, or the desk's own is under way.
     """
 
     id: str
@@ -44,6 +50,7 @@ class Charge:
     is_first: bool | None
     update_id: int | None
     is_paid: bool
+    is_given_back: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +95,11 @@ class Chain:
         return max(period.ends_at for period in self.periods)
 
     @property
+    def is_given_back(self) -> bool:
+        """Whether nothing is kept of what was paid for it: its renewal was ended, or is to be."""
+        return all(period.charge.is_given_back for period in self.periods)
+
+    @property
     def paid(self) -> Period | None:
         """The period that is paid for the longest; None: nothing is."""
         return max((period for period in self.periods if period.charge.is_paid), key=_end, default=None)
@@ -124,15 +136,13 @@ class Standing:
 def divide(charges: Sequence[Charge], changes: Sequence[Change]) -> list[Chain]:
     """Return the subscriptions that a user's charges on one payload belong to, by the date of their first.
 
-    A link may be paid twice. A charge begins another one when Telegram says so or when there is none; any other renews
-    the one whose period ends nearest to it. An end that is unknown is estimated: the later of the charge's date and the
-    end before it, plus the period.
+    A link may be paid twice. A charge begins another one when Telegram says so, when there is none, or when only the
+    ledger has told of it and it is paid long before any end; any other renews the one whose period ends nearest to it.
+    An end that is unknown is estimated: the later of the charge's date and the end before it, plus the period.
     """
     chains: list[Chain] = []
     for charge in sorted(charges, key=lambda each: (each.paid_at, each.id)):
-        renewed = (
-            None if charge.is_first else min(chains, key=lambda each: abs(each.ends_at - charge.paid_at), default=None)
-        )
+        renewed = _renewed(chains, charge)
         before = charge.paid_at if renewed is None else max(charge.paid_at, renewed.ends_at)
         period = Period(charge, charge.ends_at or before + PERIOD)
         if renewed is None:
@@ -176,14 +186,32 @@ def failed_periods(chain: Chain) -> list[Period]:
     return failed
 
 
+def _renewed(chains: Sequence[Chain], charge: Charge) -> Chain | None:
+    """Return the subscription that a charge renews; None: it begins one.
+
+    What was given back is to be renewed no more: near to its end is also near to that of the twin that was kept.
+    """
+    if charge.is_first or not chains:
+        return None
+    nearest = min(
+        chains, key=lambda each: abs(each.ends_at - charge.paid_at) + (NEARER if each.is_given_back else timedelta())
+    )
+    is_early = charge.is_first is None and charge.paid_at < nearest.ends_at - EARLY_MAX
+    return None if is_early else nearest
+
+
 def _changed(chains: Sequence[Chain], change: Change) -> Chain:
-    """Return the subscription that a change is about: Telegram names none, so the newest that had begun by then."""
+    """Return the subscription that a change is about.
+
+    Telegram names none: it is the newest that had begun by then, and one that was given back only if there is no other.
+    """
     if change.charge_id is not None:
         for chain in chains:
             if any(period.charge.id == change.charge_id for period in chain.periods):
                 return chain
     begun = [chain for chain in chains if not _is_after(chain.first, change)]
-    return begun[-1] if begun else chains[0]
+    kept = [chain for chain in begun if not chain.is_given_back]
+    return (kept or begun or chains[:1])[-1]
 
 
 def _is_after(charge: Charge, change: Change) -> bool:

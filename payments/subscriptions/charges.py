@@ -1,10 +1,13 @@
 """Reads the charges of a subscription from the audit table, as payments/subscriptions/chain.py takes them."""
 
-from sqlalchemy import select
+from collections.abc import Sequence
+
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import ORIGIN, StripeEvent
+from db.tables import ORIGIN, EventStatus, StripeEvent
 from entitlements import EntitlementService
+from payments.effects import BY_ITSELF
 from payments.sources import charge_source
 from payments.subscriptions.chain import Charge
 
@@ -19,6 +22,7 @@ async def read_charges(session: AsyncSession, user_id: str, payload: str) -> lis
     )
     events = (await session.scalars(query)).all()
     granted = await EntitlementService(session).unrevoked([charge_source(event.event_id) for event in events])
+    given_back = await _given_back(session, events)
     return [
         Charge(
             id=event.event_id,
@@ -28,8 +32,27 @@ async def read_charges(session: AsyncSession, user_id: str, payload: str) -> lis
             is_first=event.is_first_recurring,
             update_id=event.update_id,
             is_paid=charge_source(event.event_id) in granted,
+            is_given_back=event.event_id in given_back,
         )
         for event in events
         # Always there in a charge of ours that Telegram has told of.
         if event.webhook_timestamp is not None and event.created_at is not None
     ]
+
+
+async def _given_back(session: AsyncSession, charges: Sequence[StripeEvent]) -> frozenset[str]:
+    """Return the ids of those of a user's charges whose Stars are back, or are on their way by the desk's own doing."""
+    by_id = {charge.event_id: charge for charge in charges}
+    is_back = or_(
+        StripeEvent.webhook_timestamp.is_not(None),
+        StripeEvent.status == EventStatus.PROCESSED,
+        StripeEvent.requested_by == BY_ITSELF,
+    )
+    query = select(StripeEvent).where(StripeEvent.refund_of.in_(by_id), StripeEvent.origin == ORIGIN, is_back)
+    refunds = [(refund, by_id[refund.refund_of or ""]) for refund in await session.scalars(query)]
+    # One that contradicts its charge gives nothing of it back; Stars go back whole.
+    return frozenset(
+        charge.event_id
+        for refund, charge in refunds
+        if (refund.customer_id, refund.amount_cents) == (charge.customer_id, charge.amount_cents)
+    )

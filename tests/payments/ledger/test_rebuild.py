@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 
 from db.engine import Database
 from db.tables import EntitlementGrant, EventStatus, LedgerReading, Outcome, StripeEvent, User
+from entitlements.fold import SLACK
 from entitlements.service import EntitlementService, lock_users, standings_at_the_end
 from payments.effects import OutwardEffects
 from payments.errors import LedgerError
@@ -30,6 +31,7 @@ from tests.support.ledger import Books, other_row, row
 from tests.support.logs import logged
 from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, STRANGER, charge, order, refund
 from tests.support.obstacles import refusing
+from tests.support.subscription_facts import MONTH, paid, rows
 
 DAY = timedelta(days=1)
 LOST = PayloadSigner("1000001:a-token-that-is-lost")
@@ -274,6 +276,22 @@ async def test_a_restored_copy_learns_what_it_missed_and_gives_no_old_time_anew(
         sources = {grant.source for grant in await session.scalars(select(EntitlementGrant))}
     assert not any(source.startswith("delay:") for source in sources)
     assert await desk.expires_at() == START + timedelta(hours=1) + 90 * DAY
+
+
+@pytest.mark.criterion("N3")
+async def test_a_subscription_whose_link_was_paid_twice_is_no_longer_for_it(
+    books: Books, telegram: SandboxClient
+) -> None:
+    twin = paid(1, at=START + timedelta(seconds=4), charge_id="twin-1")
+    back = refund(twin, START + timedelta(minutes=1))
+    books.desk.clock.now = START + 45 * DAY
+    await telegram.add_rows([row(paid(1)), row(twin), row(back), row(paid(2))])
+    await books.rebuild()
+    assert await books.desk.expires_at() == START + 2 * MONTH + SLACK
+    assert [(each.first_charge_id, each.last_charge_id, each.paid_until) for each in await rows(books.desk)] == [
+        ("sub-1", "sub-2", START + 2 * MONTH),
+        ("twin-1", "twin-1", None),
+    ]
 
 
 async def test_under_an_old_token_at_hand_payments_are_settled(books: Books, telegram: SandboxClient) -> None:

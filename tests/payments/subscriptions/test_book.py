@@ -242,6 +242,18 @@ async def test_grace_moves_with_an_end_that_becomes_better_known(desk: Desk) -> 
     assert await desk.expires_at() == START + 2 * MONTH + timedelta(days=1) + SLACK
 
 
+@pytest.mark.criterion("N3", "C3")
+async def test_grace_for_a_charge_that_turns_out_to_be_later_than_the_failure_gives_no_time(desk: Desk) -> None:
+    late = paid(2, at=START + MONTH + timedelta(hours=50), ends_at=START + 2 * MONTH)
+    desk.clock.now = START + 2 * MONTH
+    await desk.take(paid(1))
+    await desk.take(in_ledger(late))
+    await tell(desk, said("failed", 15))
+    assert await desk.expires_at() == START + 2 * MONTH + timedelta(days=1, hours=50) + SLACK
+    await desk.take(late)
+    assert await desk.expires_at() == START + 2 * MONTH + SLACK
+
+
 @pytest.mark.criterion("N3", "N2")
 async def test_a_start_under_a_running_one_goes_back_and_a_renewal_never(desk: Desk) -> None:
     await desk.take(paid(1))
@@ -259,6 +271,34 @@ async def test_a_start_under_a_running_one_goes_back_and_a_renewal_never(desk: D
         assert (await desk.take(in_ledger(early))).outcome == Outcome.GRANTED
     late_renewal = paid(2, payload=another, charge_id="other-2")
     assert (await desk.take(late_renewal)).outcome == Outcome.GRANTED, "a renewal, whatever became of its start"
+
+
+@pytest.mark.criterion("N3", "N2")
+async def test_what_comes_after_a_link_was_paid_twice_is_about_the_one_that_was_kept(desk: Desk) -> None:
+    await desk.take(paid(1))
+    at = START + timedelta(seconds=4)
+    twin = await desk.take(replace(paid(1, at=at, charge_id="twin-1"), update_id=11))
+    assert twin.error == "subscribed"
+    await tell(desk, said("canceled", 12))
+    assert [(each.first_charge_id, each.state) for each in await rows(desk)] == [
+        ("sub-1", "canceled"),
+        ("twin-1", "active"),
+    ]
+    await tell(desk, said("active", 13))
+    await desk.settle("refund:twin-1", confirmed=True)
+    desk.clock.now = START + MONTH + timedelta(minutes=1)
+    await desk.take(paid(2, at=START + MONTH + timedelta(seconds=3), ends_at=START + 2 * MONTH))
+    desk.clock.now = START + MONTH + timedelta(days=4)
+    await follow(desk)
+    assert [(each.first_charge_id, each.last_charge_id, each.state) for each in await rows(desk)] == [
+        ("sub-1", "sub-2", "active"),
+        ("twin-1", "twin-1", "ended"),
+    ]
+    assert Notice.SUBSCRIPTION_ENDED not in {notice for notice, _ in await desk.told()}
+    await desk.ask_refund("sub-2")
+    await desk.settle("refund:sub-2", confirmed=True)
+    kept = {each.first_charge_id: each for each in await rows(desk)}
+    assert kept["sub-1"].wanted_because == "refund"
 
 
 @pytest.mark.criterion("N3")

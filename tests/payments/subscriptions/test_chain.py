@@ -22,6 +22,7 @@ FIRST = Charge(
     is_first=True,
     update_id=10,
     is_paid=True,
+    is_given_back=False,
 )
 
 _charges = st.lists(
@@ -34,6 +35,7 @@ _charges = st.lists(
         is_first=st.sampled_from([None, True, False]),
         update_id=st.none(),
         is_paid=st.booleans(),
+        is_given_back=st.booleans(),
     ),
     min_size=1,
     max_size=6,
@@ -132,3 +134,49 @@ def test_a_look_is_due_at_the_reminder_and_at_the_end() -> None:
     assert not stand(chain, TERMS, START + MONTH).is_reminder_due
     never = stand(chain, Terms(remind_days=0), START)
     assert (never.check_at, never.is_reminder_due) == (START + MONTH + UNHEARD, False)
+
+
+def _twin(seconds: float = 4, **facts: bool | None) -> Charge:
+    at = START + timedelta(seconds=seconds)
+    known = replace(FIRST, id="twin", paid_at=at, ends_at=at + MONTH, update_id=11, is_paid=False, is_given_back=True)
+    return replace(known, **facts)  # type: ignore[arg-type]  # only the flags are handed in
+
+
+def _renewal(seconds: float, name: str = "2", *, is_first: bool | None = False) -> Charge:
+    at = START + MONTH + timedelta(seconds=seconds)
+    ends_at = None if is_first is None else at + MONTH
+    return replace(FIRST, id=name, paid_at=at, ends_at=ends_at, is_first=is_first, update_id=None)
+
+
+def _ids(charges: list[Charge], changes: list[Change] | None = None) -> dict[str, list[str]]:
+    chains = divide(charges, changes or [])
+    return {chain.first.id: [period.charge.id for period in chain.periods[1:]] for chain in chains}
+
+
+@pytest.mark.parametrize("seconds", [-60, 0, 3, 60])
+def test_a_renewal_is_not_that_of_a_twin_that_was_given_back(seconds: float) -> None:
+    assert _ids([FIRST, _twin(), _renewal(seconds)]) == {"1": ["2"], "twin": []}
+    assert _ids([_twin(-4), FIRST, _renewal(seconds)]) == {"1": ["2"], "twin": []}
+    assert _ids([_twin(), _renewal(seconds)]) == {"twin": ["2"]}, "there is no other"
+
+
+def test_a_twin_that_renews_although_it_was_given_back_is_seen() -> None:
+    assert _ids([FIRST, _twin(), _renewal(0), _renewal(4, "twin-2")]) == {"1": ["2"], "twin": ["twin-2"]}
+
+
+def test_a_change_is_not_that_of_a_twin_that_was_given_back() -> None:
+    chains = divide([FIRST, _twin()], [_change("failed", 30, 1)])
+    assert {chain.first.id: [change.state for change in chain.changes] for chain in chains} == {
+        "1": ["failed"],
+        "twin": [],
+    }
+    [alone] = divide([_twin()], [_change("canceled", 30, 1)])
+    assert alone.change is not None
+
+
+@pytest.mark.parametrize("is_given_back", [True, False])
+def test_what_the_ledger_alone_tells_of_long_before_an_end_renews_nothing(*, is_given_back: bool) -> None:
+    charges = [FIRST, _twin(is_first=None, is_given_back=is_given_back), _renewal(0, is_first=None)]
+    charges = [replace(charge, ends_at=None, is_first=None, update_id=None) for charge in charges]
+    assert _ids(charges) == {"1": ["2"], "twin": []}
+    assert {chain.first.id: chain.ends_at for chain in divide(charges, [])}["1"] == START + 2 * MONTH
