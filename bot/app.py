@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from aiogram import Bot
@@ -19,7 +20,7 @@ from aiogram.types import Update
 from loguru import logger
 
 from bot.channels import OpenChannels, open_channels
-from bot.commands import register_commands
+from bot.commands import register_patiently
 from bot.conflicts import ConflictAlert
 from bot.followed_clock import FollowedClock
 from bot.handlers import make_dispatcher
@@ -122,6 +123,7 @@ class Desk:
         watch = channels.watch_stripe
         self.stripe_watch = watch(database, clock, self._wake) if watch is not None else None
         self._bot = bot
+        self._register_commands = partial(register_patiently, bot, settings.admin_ids, settings.admin_chat_id)
         self._lock = lock
         self._dispatcher = make_dispatcher(
             handler=TelegramPaymentHandler(bot, database, signer, self.checkouts, self.worker, clock, token),
@@ -163,7 +165,7 @@ class Desk:
             *([self.stripe_watch.run()] if self.stripe_watch is not None else []),
             poll_forever(self.intake, self.conflicts),
         ]
-        async with _background(loops) as tasks:
+        async with _background(loops) as tasks, _background([self._register_commands()]):
             stopping = asyncio.create_task(stop.wait())
             done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
@@ -311,7 +313,6 @@ async def _prepare(
     while True:
         try:
             me = await bot.get_me()
-            await register_commands(bot, settings.admin_ids, settings.admin_chat_id)
             await open_ledger(database, TelegramLedger(bot), clock)
         except (TelegramUnauthorizedError, TelegramNotFound):
             raise SettingsError(

@@ -3,17 +3,46 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import stamina
 from aiogram import Bot
-from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError
+from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, TelegramRetryAfter
 from aiogram.types import BotCommand, BotCommandScopeAllPrivateChats, BotCommandScopeChat, BotCommandScopeUnion
 from loguru import logger
 
+from bot.polling import TELEGRAM_ERRORS
 from bot.words import for_language
+
+ATTEMPTS_MAX: Final = 20
+PAUSE_SECONDS_FIRST: Final = 1.0
+PAUSE_SECONDS_MAX: Final = 60.0
 
 # By the keys of their descriptions: an admin's `history` is described as `history_of`.
 _EVERYBODYS: Final = ("buy", "status", "history", "terms", "paysupport", "help")
 _ADMINS: Final = ("buy", "status", "history_of", "refund", "pending", "retry", "terms", "paysupport", "help")
 _IN_ADMIN_CHAT: Final = ("history_of", "refund", "pending", "retry", "help")
+
+
+def _pause(error: Exception) -> bool | float:
+    """Say how many seconds to wait before the next try, or whether there is one."""
+    if isinstance(error, TELEGRAM_ERRORS):
+        logger.warning("the menus of commands are not registered yet: {}", type(error).__name__)
+    if isinstance(error, TelegramRetryAfter):
+        return float(error.retry_after)
+    return isinstance(error, TELEGRAM_ERRORS)
+
+
+_PATIENT: Final = stamina.AsyncRetryingCaller(
+    attempts=ATTEMPTS_MAX, timeout=None, wait_initial=PAUSE_SECONDS_FIRST, wait_max=PAUSE_SECONDS_MAX
+).on(_pause)
+
+
+async def register_patiently(bot: Bot, admin_ids: Iterable[int], admin_chat_id: int | None) -> None:
+    """Do as register_commands, beside the poll, for nobody waits for a menu: tried again a few times, never raising."""
+    try:
+        await _PATIENT(register_commands, bot, admin_ids, admin_chat_id)
+    except Exception as error:  # noqa: BLE001 - a desk sells without a menu
+        is_bug = not isinstance(error, TELEGRAM_ERRORS)
+        logger.opt(exception=error if is_bug else None).error("the menus of commands are given up until the next start")
 
 
 async def register_commands(bot: Bot, admin_ids: Iterable[int], admin_chat_id: int | None) -> None:

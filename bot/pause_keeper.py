@@ -6,7 +6,7 @@ from typing import Final
 from aiogram import Bot
 from aiogram.client.session.middlewares.base import BaseRequestMiddleware, NextRequestMiddlewareType
 from aiogram.exceptions import TelegramRetryAfter
-from aiogram.methods import AnswerPreCheckoutQuery, Response, TelegramMethod
+from aiogram.methods import AnswerPreCheckoutQuery, Response, SetMyCommands, TelegramMethod
 from aiogram.methods.base import TelegramType
 
 from bot.intake import GetRawUpdates
@@ -16,13 +16,15 @@ WAIT_SECONDS_MAX: Final = 5.0
 """A shorter rest of a pause is waited out by an answer in a chat; shorter than what a stop gives the lanes."""
 
 _NEVER_HELD: Final = (AnswerPreCheckoutQuery, GetRawUpdates)
+_HOLD_NOBODY: Final = (GetRawUpdates, SetMyCommands)
 
 
 class PauseKeeper(BaseRequestMiddleware):
     """Holds calls in a pause, and begins one when Telegram asks for it.
 
     A call waits for what is nearly over, else it raises TelegramRetryAfter as if Telegram had said so again.
-    Pre-checkouts have ten seconds and are never held; the poll sends nothing, and has pauses of its own.
+    Pre-checkouts have ten seconds and are never held. The poll and the menus of commands send nothing: a pause that
+    they are asked for is theirs alone, and the poll has no other.
     """
 
     def __init__(self, pause: Pause) -> None:
@@ -40,7 +42,7 @@ class PauseKeeper(BaseRequestMiddleware):
         try:
             return await make_request(bot, method)
         except TelegramRetryAfter as error:
-            if not isinstance(method, GetRawUpdates):
+            if not isinstance(method, _HOLD_NOBODY):
                 self._pause.ask(error.retry_after)
             raise
 

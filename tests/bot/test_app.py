@@ -244,6 +244,22 @@ async def test_a_stop_does_not_wait_for_what_it_begins_with(
     assert await server.client.calls("getUpdates") == []
 
 
+async def test_the_poll_does_not_wait_for_the_menus_of_commands(
+    server: SandboxServer, tmp_path: Path, sqlite_url: str
+) -> None:
+    await server.client.add_fault(FaultKind.HOLD, "setMyCommands")
+    with running_daemon(tmp_path, server.url, sqlite_url) as daemon:
+        await server.client.wait_until_held(timeout_seconds=WAIT_SECONDS)
+        await server.client.wait_until_polling(timeout_seconds=WAIT_SECONDS)
+        await server.client.release_holds()
+
+        async def is_registered() -> bool:
+            return bool(await server.client.commands(BUYER.telegram_id))
+
+        await until(is_registered)
+        assert await daemon.stop() == 0
+
+
 # What it goes on through.
 
 

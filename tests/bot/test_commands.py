@@ -2,14 +2,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+import stamina
 from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
 from aiogram.exceptions import TelegramNetworkError
 
-from bot.commands import register_commands
+from bot.commands import ATTEMPTS_MAX, register_commands, register_patiently
 from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer, running_sandbox
+from tests.support.logs import logged
 
 EVERYBODYS = ["buy", "status", "history", "terms", "paysupport", "help"]
 ADMINS = ["buy", "status", "history", "refund", "pending", "retry", "terms", "paysupport", "help"]
@@ -56,3 +58,17 @@ async def test_telegram_away_is_the_callers_to_wait_out(server: SandboxServer, b
     await server.client.add_fault(FaultKind.CUT_BEFORE, "setMyCommands")
     with pytest.raises(TelegramNetworkError):
         await register_commands(bot, [], None)
+
+
+async def test_beside_the_poll_it_is_tried_again_and_given_up_in_the_end(server: SandboxServer, bot: Bot) -> None:
+    buyer = await server.client.add_person("Ann")
+    await server.client.add_fault(FaultKind.SERVER_ERROR, "setMyCommands")
+    # Without the pauses between the tries.
+    with stamina.set_testing(True, attempts=ATTEMPTS_MAX):
+        await register_patiently(bot, [], None)
+        assert await _menu(server, buyer.id) == EVERYBODYS
+        await server.client.add_fault(FaultKind.SERVER_ERROR, "setMyCommands", count=ATTEMPTS_MAX + 1)
+        with logged("ERROR") as records:
+            await register_patiently(bot, [], None)
+    assert [record["message"] for record in records] == ["the menus of commands are given up until the next start"]
+    assert len(await server.client.calls("setMyCommands")) == 2 + ATTEMPTS_MAX

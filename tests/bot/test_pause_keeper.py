@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest, TelegramRetryAfter
-from aiogram.methods import RefundStarPayment, SendMessage, TelegramMethod
+from aiogram.methods import RefundStarPayment, SendMessage, SetMyCommands, TelegramMethod
 
 from bot.intake import GetRawUpdates
 from bot.pause_keeper import WAIT_SECONDS_MAX, PauseKeeper
@@ -72,10 +72,13 @@ async def test_pre_checkouts_and_the_poll_are_not_held(bot: Bot, telegram: Sandb
     assert await bot(GetRawUpdates(timeout=0)) == []
 
 
-async def test_a_pause_of_the_poll_holds_nobody(bot: Bot, telegram: SandboxClient, pause: Pause) -> None:
-    await telegram.add_fault(FaultKind.RETRY_AFTER, "getUpdates", retry_after_seconds=30)
+@pytest.mark.parametrize("method", [GetRawUpdates(timeout=0), SetMyCommands(commands=[])])
+async def test_a_pause_of_what_sends_nothing_holds_nobody(
+    bot: Bot, telegram: SandboxClient, pause: Pause, method: TelegramMethod[bool]
+) -> None:
+    await telegram.add_fault(FaultKind.RETRY_AFTER, method.__api_method__, retry_after_seconds=30)
     with pytest.raises(TelegramRetryAfter):
-        await bot(GetRawUpdates(timeout=0))
+        await bot(method)
     assert pause.until is None
 
 
