@@ -16,13 +16,13 @@ from sandbox.shapes import Json
 
 MESSAGES_SHOWN = 200
 COLOURS = 6
-_CHAT_TOPICS = {"message", "edited", "deleted"}
+CHAT_TOPICS = frozenset({"message", "edited", "deleted"})
 
 
 class Pane(ABC):
     """One chat; `update` brings it up to date with the sandbox.
 
-    A kind of chat says in `HEAD_TOPICS` which events change its head beside those of its messages.
+    A kind of chat says in `HEAD_TOPICS` which events change its head: a menu that is open there closes with it.
     """
 
     HEAD_TOPICS: frozenset[str]
@@ -54,9 +54,9 @@ class Pane(ABC):
         """Read anew what the events touch."""
         chat_id = self.speaker.chat_id
         mine = {event["topic"] for event in events if chat_id in (event.get("chat_id"), event.get("user_id"))}
-        if mine & (_CHAT_TOPICS | {"charge", "refund"}):
+        if mine & (CHAT_TOPICS | {"charge", "refund"}):
             await self.refresh_messages()
-        if mine & (_CHAT_TOPICS | self.HEAD_TOPICS):
+        if mine & self.HEAD_TOPICS:
             await self.refresh_head()
 
     @abstractmethod

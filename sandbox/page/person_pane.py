@@ -7,7 +7,7 @@ from sandbox.checkout import PaymentState
 from sandbox.client import SandboxClient
 from sandbox.page.elements import box, icon_button, line, stars
 from sandbox.page.my_stars import TOP_UP_STARS
-from sandbox.page.pane import Pane, avatar
+from sandbox.page.pane import CHAT_TOPICS, Pane, avatar
 from sandbox.page.speaker import Speaker
 from sandbox.people import Person, Reach
 from sandbox.shapes import Json
@@ -16,7 +16,7 @@ from sandbox.shapes import Json
 class PersonPane(Pane):
     """The pane of one person."""
 
-    HEAD_TOPICS = frozenset({"person", "charge", "refund"})
+    HEAD_TOPICS = CHAT_TOPICS | {"person", "charge", "refund"}
 
     def __init__(self, client: SandboxClient, person: Person, bot: Json) -> None:
         super().__init__(client, Speaker(person.id, person.id), bot)
