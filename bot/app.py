@@ -2,45 +2,36 @@
 
 import asyncio
 import contextlib
-import os
-import signal
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from aiogram import Bot
-from aiogram.client.default import DefaultBotProperties
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import PRODUCTION, TelegramAPIServer
-from aiogram.enums import ParseMode
-from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
 from aiogram.types import Update
 from loguru import logger
 
 from bot.channels import OpenChannels, open_channels
 from bot.commands import register_patiently
 from bot.conflicts import ConflictAlert
-from bot.followed_clock import FollowedClock
 from bot.handlers import make_dispatcher
 from bot.intake import Intake
 from bot.lanes import Lanes
-from bot.ledger_watch import LedgerWatch, open_ledger
-from bot.monitoring.health import Health
+from bot.ledger_watch import LedgerWatch
 from bot.monitoring.monitor import Monitor, Part
 from bot.notices import NoticeRenderer
 from bot.outbox import Outbox
 from bot.pace import Pace
+from bot.parts import make_bot, make_signer, open_clock
 from bot.pause_keeper import PauseKeeper
-from bot.polling import TELEGRAM_ERRORS, Outage, poll_forever
-from bot.settings import TELEGRAM_API_URL, Settings, SettingsError
-from db.clock import Clock, utc_now
+from bot.polling import TELEGRAM_ERRORS, poll_forever
+from bot.settings import Settings
+from bot.start import prepare
+from bot.stop import stop_signal
+from bot.tasks import background, first
+from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
 from db.lock import DeskLock, desk_lock
-from db.migrate import migrate
-from db.tables import StripeEvent
 from payments.catalog import Catalog, load_catalog
 from payments.checkout import CheckoutDesk
 from payments.effects import OutwardEffects
@@ -49,7 +40,6 @@ from payments.ledger.rebuild import WholePass
 from payments.ledger.reconciliation import Reconciliation
 from payments.ledger.telegram import TelegramLedger
 from payments.pause import Pause
-from payments.payload import PayloadSigner
 from payments.recorder import Recorder
 from payments.refund_sender import RefundSender
 from payments.reminders import Reminders
@@ -59,13 +49,8 @@ from payments.subscriptions.keeper import SubscriptionKeeper
 from payments.telegram import TelegramPaymentHandler
 from payments.worker import Worker
 
-CALL_SECONDS: Final = 20
-"""How long one call to Telegram may take; shorter than the lease of a refund."""
 FINISH_SECONDS: Final = 8
 LANES_SECONDS: Final = 4
-END_SECONDS: Final = 9
-"""When whatever still hangs is left to the next start: the desk ends within ten seconds of SIGTERM."""
-DATABASE_PAUSE_SECONDS: Final = 2
 LOCK_SECONDS: Final = 1
 
 
@@ -84,7 +69,7 @@ class Desk:
         channels: OpenChannels,
     ) -> None:
         alert_chat_ids = settings.alert_chat_ids
-        signer = _signer(settings)
+        signer = make_signer(settings)
         effects = OutwardEffects(clock, alert_chat_ids)
         settlement = Settlement(catalog, signer, clock, effects, settings.terms)
         notices = NoticeRenderer(clock)
@@ -153,7 +138,7 @@ class Desk:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work off what is due, then poll and work until `stop` is set; then finish what was begun."""
-        if not await _first(asyncio.create_task(self._catch_up()), stop):
+        if not await first(asyncio.create_task(self._catch_up()), stop):
             return
         self.lanes.start()
         loops = [
@@ -165,7 +150,7 @@ class Desk:
             *([self.stripe_watch.run()] if self.stripe_watch is not None else []),
             poll_forever(self.intake, self.conflicts),
         ]
-        async with _background(loops) as tasks, _background([self._register_commands()]):
+        async with background(loops) as tasks, background([self._register_commands()]):
             stopping = asyncio.create_task(stop.wait())
             done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
@@ -226,13 +211,13 @@ async def run_desk(settings: Settings) -> None:
     Raises SettingsError, CatalogError, WrongDatabaseError and AnotherDeskError: each is one line for the seller.
     """
     catalog = load_catalog(settings.catalog_file)
-    stop = _stop_signal()
+    stop = stop_signal()
     async with AsyncExitStack() as stack:
         database = Database(settings.database_url.get_secret_value())
         stack.push_async_callback(database.dispose)
         bot = make_bot(settings)
         stack.push_async_callback(bot.session.close)
-        clock = await _clock(settings, stack)
+        clock = await open_clock(settings, stack)
         lock = desk_lock(settings.database_url.get_secret_value())
         stack.push_async_callback(lock.release)
         pause = Pause(clock)
@@ -240,156 +225,10 @@ async def run_desk(settings: Settings) -> None:
         monitor = Monitor(clock, lock)
         bot.session.middleware(monitor.meter)
         await stack.enter_async_context(monitor.running(settings.http_port, database))
-        starting = asyncio.create_task(_prepare(settings, database, lock, bot, clock, monitor.health))
-        if await _first(starting, stop):
+        starting = asyncio.create_task(prepare(settings, database, lock, bot, clock, monitor.health))
+        if await first(starting, stop):
             logger.info("ready: {} plans on sale", len(catalog.on_sale))
             channels = await stack.enter_async_context(open_channels(settings, bot))
             desk = Desk(settings, catalog, database, lock, bot, clock, pause, channels)
             monitor.watch_desk(desk.parts, desk.pulses)
             await desk.run(stop)
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What an operator's command needs of a desk that it runs beside, or without."""
-
-    bot: Bot
-    catalog: Catalog
-    signer: PayloadSigner
-    clock: Clock
-    channels: OpenChannels
-
-    def worker(self, settings: Settings, database: Database) -> Worker:
-        """Make what processes events; notices that come of it are delivered by the running desk, or the next start."""
-        effects = OutwardEffects(self.clock, settings.alert_chat_ids)
-        settlement = Settlement(self.catalog, self.signer, self.clock, effects, settings.terms)
-        sender = RefundSender(database, self.channels.by_name, self.clock)
-        return Worker(database, settlement, sender, self.clock, on_progress=lambda: None)
-
-
-@asynccontextmanager
-async def tools(settings: Settings) -> AsyncIterator[Tools]:
-    """Make the tools of a command, with a Telegram to call. Raises CatalogError."""
-    async with AsyncExitStack() as stack:
-        bot = make_bot(settings)
-        stack.push_async_callback(bot.session.close)
-        clock = await _clock(settings, stack)
-        channels = await stack.enter_async_context(open_channels(settings, bot))
-        yield Tools(bot, load_catalog(settings.catalog_file), _signer(settings), clock, channels)
-
-
-async def process_once(settings: Settings, database: Database, event_id: str) -> StripeEvent | None:
-    """Process one event beside a running desk or without one; return it, None when another process is at it."""
-    async with tools(settings) as having:
-        return await having.worker(settings, database).process(event_id)
-
-
-async def _prepare(
-    settings: Settings, database: Database, lock: DeskLock, bot: Bot, clock: Clock, health: Health
-) -> None:
-    """Become the active desk, bring the database up to date, prove the token, see whether the database was lost.
-
-    As long as it takes for an answer.
-    """
-    is_database_away = False
-    while True:
-        try:
-            await lock.acquire()
-            await migrate(database, settings.bot_id)
-            break
-        except Exception as error:
-            if not is_away(error):
-                raise
-            if not is_database_away:
-                said = str(error).partition("\n")[0]
-                logger.error("the database cannot be reached, trying on: {}: {}", type(error).__name__, said)
-            is_database_away = True
-            health.note("database", f"it cannot be reached: {type(error).__name__}")
-            await asyncio.sleep(DATABASE_PAUSE_SECONDS)
-    if is_database_away:
-        logger.info("the database answers")
-        health.note("database", None)
-    outage = Outage()
-    while True:
-        try:
-            me = await bot.get_me()
-            await open_ledger(database, TelegramLedger(bot), clock)
-        except (TelegramUnauthorizedError, TelegramNotFound):
-            raise SettingsError(
-                "TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put the one that @BotFather shows into .env"
-            ) from None
-        except TELEGRAM_ERRORS as error:
-            await outage.wait(error)
-        else:
-            outage.over()
-            logger.info("this is @{}", me.username)
-            return
-
-
-async def _first(work: asyncio.Task[None], stop: asyncio.Event) -> bool:
-    """Wait for the work or for the stop; True when the work was done first."""
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if work.done():
-        work.result()
-        return True
-    work.cancel()
-    await asyncio.wait({work})
-    return False
-
-
-def _signer(settings: Settings) -> PayloadSigner:
-    old_tokens = [token.get_secret_value() for token in settings.telegram_bot_tokens_old]
-    return PayloadSigner(settings.telegram_bot_token.get_secret_value(), old_tokens)
-
-
-def make_bot(settings: Settings) -> Bot:
-    """Make the caller at Telegram that the settings name; whoever made it closes its session."""
-    is_telegram = settings.telegram_api_url == TELEGRAM_API_URL
-    server = PRODUCTION if is_telegram else TelegramAPIServer.from_base(settings.telegram_api_url)
-    return Bot(
-        settings.telegram_bot_token.get_secret_value(),
-        session=AiohttpSession(api=server, timeout=CALL_SECONDS),
-        default=DefaultBotProperties(parse_mode=ParseMode.HTML),
-    )
-
-
-async def _clock(settings: Settings, stack: AsyncExitStack) -> Clock:
-    if settings.sandbox_clock_url is None:
-        return utc_now
-    clock = FollowedClock(settings.sandbox_clock_url)
-    await stack.enter_async_context(_background([clock.follow()]))
-    return clock
-
-
-@asynccontextmanager
-async def _background(work: list[Coroutine[Any, Any, None]]) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Run beside the block, and cancel what is left when it ends."""
-    tasks = [asyncio.create_task(each) for each in work]
-    try:
-        yield tasks
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _stop_signal() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    # What is not finished is on record, and the next start goes on with it.
-    def on_signal() -> None:
-        if stop.is_set():
-            os._exit(1)
-        stop.set()
-        loop.call_later(END_SECONDS, give_up)
-
-    def give_up() -> None:
-        logger.warning("stopped with something unfinished after {} s", END_SECONDS)
-        os._exit(0)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    return stop

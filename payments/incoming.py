@@ -143,10 +143,7 @@ class _Money(Narrow):
     currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
     total_amount: int = Field(gt=0, le=AMOUNT_MAX)
     telegram_payment_charge_id: ChargeId
-    # What stands there for Stars is said nowhere: it is read of cards only.
-    provider_payment_charge_id: Annotated[ChargeId | None, BeforeValidator(_of_a_card)] = Field(
-        default=None, validate_default=True
-    )
+    provider_payment_charge_id: _CardChargeId = Field(default=None, validate_default=True)
     invoice_payload: Payload
 
     @property

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bot.app import tools
 from bot.console.database import open_database
 from bot.ledger_watch import mark_if_lost
 from bot.polling import TELEGRAM_ERRORS
 from bot.settings import Settings
+from bot.tools import tools
 from db.engine import Database
 from db.errors import AnotherDeskError
 from db.lock import DeskLock, desk_lock

@@ -43,7 +43,7 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
         except RefundRefusedError as error:
             console.print(f"{charge_id} is not refunded: {_REFUSALS[error.refusal]}.")
             return False
-        from bot.app import process_once  # noqa: PLC0415 - imports aiogram
+        from bot.tools import process_once  # noqa: PLC0415 - imports aiogram
 
         done = await process_once(settings, database, refund.event_id)
     if done is not None and done.outcome == Outcome.REFUNDED:

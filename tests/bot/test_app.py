@@ -169,7 +169,7 @@ async def test_a_proxy_that_answers_in_telegrams_place_is_waited_out(tmp_path: P
 async def test_a_database_that_is_away_at_the_start_is_waited_for(
     server: SandboxServer, tmp_path: Path, sqlite_url: str, sqlite_database: Database
 ) -> None:
-    impatient = {"db.migrate._WAIT_SECONDS": 0.1, "bot.app.DATABASE_PAUSE_SECONDS": 0.1}
+    impatient = {"db.migrate._WAIT_SECONDS": 0.1, "bot.start.DATABASE_PAUSE_SECONDS": 0.1}
     with ExitStack() as stack:
         async with locked(sqlite_database, sqlite_url, "desk"):
             daemon = stack.enter_context(running_daemon(tmp_path, server.url, sqlite_url, constants=impatient))
@@ -345,7 +345,7 @@ async def test_a_second_signal_ends_it_at_once(server: SandboxServer, tmp_path: 
 
 
 async def test_whatever_hangs_it_ends_within_its_time(server: SandboxServer, tmp_path: Path, sqlite_url: str) -> None:
-    constants = {"bot.app.END_SECONDS": 0.1, "bot.app.FINISH_SECONDS": 60}
+    constants = {"bot.stop.END_SECONDS": 0.1, "bot.app.FINISH_SECONDS": 60}
     await server.client.add_fault(FaultKind.HOLD, "sendMessage")
     with running_daemon(tmp_path, server.url, sqlite_url, constants=constants) as daemon:
         await server.client.send_text(BUYER.telegram_id, "/help")

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from bot.__main__ import EXIT_WRONG_SETTING
-from bot.app import END_SECONDS
+from bot.stop import END_SECONDS
 
 ROOT: Final = Path(__file__).parents[2]
 UNIT: Final = ROOT / "deploy" / "starledger.service"

@@ -10,9 +10,9 @@ from aiogram import Bot
 from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
 from aiogram.types import WebhookInfo
 
-from bot.app import make_bot
 from bot.console.doctor.findings import Finding, failure, ok, warning
 from bot.intake import ALLOWED_UPDATES
+from bot.parts import make_bot
 from bot.polling import TELEGRAM_ERRORS
 from bot.settings import Settings
 from db.clock import Clock

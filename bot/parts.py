@@ -1,0 +1,45 @@
+"""What the desk and the commands make alike of the settings: the caller at Telegram, the signer, the clock."""
+
+from contextlib import AsyncExitStack
+from typing import Final
+
+from aiogram import Bot
+from aiogram.client.default import DefaultBotProperties
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.telegram import PRODUCTION, TelegramAPIServer
+from aiogram.enums import ParseMode
+
+from bot.followed_clock import FollowedClock
+from bot.settings import TELEGRAM_API_URL, Settings
+from bot.tasks import background
+from db.clock import Clock, utc_now
+from payments.payload import PayloadSigner
+
+CALL_SECONDS: Final = 20
+"""How long one call to Telegram may take, unless it says so itself (payments/lease.py)."""
+
+
+def make_bot(settings: Settings) -> Bot:
+    """Make the caller at Telegram that the settings name; whoever made it closes its session."""
+    is_telegram = settings.telegram_api_url == TELEGRAM_API_URL
+    server = PRODUCTION if is_telegram else TelegramAPIServer.from_base(settings.telegram_api_url)
+    return Bot(
+        settings.telegram_bot_token.get_secret_value(),
+        session=AiohttpSession(api=server, timeout=CALL_SECONDS),
+        default=DefaultBotProperties(parse_mode=ParseMode.HTML),
+    )
+
+
+def make_signer(settings: Settings) -> PayloadSigner:
+    """Make the signer of payloads; it reads those of former tokens too."""
+    old_tokens = [token.get_secret_value() for token in settings.telegram_bot_tokens_old]
+    return PayloadSigner(settings.telegram_bot_token.get_secret_value(), old_tokens)
+
+
+async def open_clock(settings: Settings, stack: AsyncExitStack) -> Clock:
+    """Return the clock: the machine's, or the sandbox's, which is followed until the stack is closed."""
+    if settings.sandbox_clock_url is None:
+        return utc_now
+    clock = FollowedClock(settings.sandbox_clock_url)
+    await stack.enter_async_context(background([clock.follow()]))
+    return clock

@@ -1,0 +1,60 @@
+"""What comes before the desk runs: its lock, its database, its token, and whether the database was lost."""
+
+import asyncio
+
+from aiogram import Bot
+from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
+from loguru import logger
+
+from bot.ledger_watch import DATABASE_PAUSE_SECONDS, open_ledger
+from bot.monitoring.health import Health
+from bot.polling import TELEGRAM_ERRORS, Outage
+from bot.settings import Settings, SettingsError
+from db.clock import Clock
+from db.engine import Database
+from db.errors import is_away
+from db.lock import DeskLock
+from db.migrate import migrate
+from payments.ledger.telegram import TelegramLedger
+
+
+async def prepare(
+    settings: Settings, database: Database, lock: DeskLock, bot: Bot, clock: Clock, health: Health
+) -> None:
+    """Become the active desk, bring the database up to date, prove the token, see whether the database was lost.
+
+    As long as it takes for an answer.
+    """
+    is_database_away = False
+    while True:
+        try:
+            await lock.acquire()
+            await migrate(database, settings.bot_id)
+            break
+        except Exception as error:
+            if not is_away(error):
+                raise
+            if not is_database_away:
+                said = str(error).partition("\n")[0]
+                logger.error("the database cannot be reached, trying on: {}: {}", type(error).__name__, said)
+            is_database_away = True
+            health.note("database", f"it cannot be reached: {type(error).__name__}")
+            await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+    if is_database_away:
+        logger.info("the database answers")
+        health.note("database", None)
+    outage = Outage()
+    while True:
+        try:
+            me = await bot.get_me()
+            await open_ledger(database, TelegramLedger(bot), clock)
+        except (TelegramUnauthorizedError, TelegramNotFound):
+            raise SettingsError(
+                "TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put the one that @BotFather shows into .env"
+            ) from None
+        except TELEGRAM_ERRORS as error:
+            await outage.wait(error)
+        else:
+            outage.over()
+            logger.info("this is @{}", me.username)
+            return

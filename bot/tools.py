@@ -1,0 +1,55 @@
+"""What an operator's command does with Telegram and Stripe, beside a running desk or without one."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from aiogram import Bot
+
+from bot.channels import OpenChannels, open_channels
+from bot.parts import make_bot, make_signer, open_clock
+from bot.settings import Settings
+from db.clock import Clock
+from db.engine import Database
+from db.tables import StripeEvent
+from payments.catalog import Catalog, load_catalog
+from payments.effects import OutwardEffects
+from payments.payload import PayloadSigner
+from payments.refund_sender import RefundSender
+from payments.settlement import Settlement
+from payments.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an operator's command needs of a desk that it runs beside, or without."""
+
+    bot: Bot
+    catalog: Catalog
+    signer: PayloadSigner
+    clock: Clock
+    channels: OpenChannels
+
+    def worker(self, settings: Settings, database: Database) -> Worker:
+        """Make what processes events; notices that come of it are delivered by the running desk, or the next start."""
+        effects = OutwardEffects(self.clock, settings.alert_chat_ids)
+        settlement = Settlement(self.catalog, self.signer, self.clock, effects, settings.terms)
+        sender = RefundSender(database, self.channels.by_name, self.clock)
+        return Worker(database, settlement, sender, self.clock, on_progress=lambda: None)
+
+
+@asynccontextmanager
+async def tools(settings: Settings) -> AsyncIterator[Tools]:
+    """Make the tools of a command, with a Telegram to call. Raises CatalogError."""
+    async with AsyncExitStack() as stack:
+        bot = make_bot(settings)
+        stack.push_async_callback(bot.session.close)
+        clock = await open_clock(settings, stack)
+        channels = await stack.enter_async_context(open_channels(settings, bot))
+        yield Tools(bot, load_catalog(settings.catalog_file), make_signer(settings), clock, channels)
+
+
+async def process_once(settings: Settings, database: Database, event_id: str) -> StripeEvent | None:
+    """Process one event beside a running desk or without one; return it, None when another process is at it."""
+    async with tools(settings) as having:
+        return await having.worker(settings, database).process(event_id)
