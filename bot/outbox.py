@@ -24,16 +24,13 @@ from bot.polling import TELEGRAM_ERRORS
 from db.clock import Clock
 from db.engine import Database
 from db.tables import OutboxMessage, StripeEvent, User
-from payments.events import pause
+from payments.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, pause
 from payments.loop import DueLoop
 from payments.notices import Notice, owe
-from payments.recorder import REASON_LENGTH_MAX
 
 BATCH_MAX: Final = 50
 MESSAGES_PER_SECOND: Final = 25
 """Telegram allows about 30 a second in all (core.telegram.org/bots/faq); some are left for answers in chats."""
-ATTEMPTS_MAX: Final = 48
-"""While Telegram is away, that is about a day and a half."""
 UNMADE_MAX: Final = 1_000
 
 Render = Callable[[Notice, dict[str, Any], str | None], str]
@@ -196,13 +193,13 @@ class Outbox:
                 Notice.UNDELIVERED,
                 event_id=f"undelivered:{message.chat_id}:{now:%Y-%m-%d}",
                 chat_id=chat_id,
-                facts={"reader": message.chat_id, "about": about, "why": error[:REASON_LENGTH_MAX]},
+                facts={"reader": message.chat_id, "about": about, "why": error[:ERROR_LENGTH_MAX]},
                 now=now,
             )
 
     async def _postpone(self, message: _Due, error: str) -> None:
         attempts = message.attempts + 1
-        if attempts >= ATTEMPTS_MAX:
+        if attempts >= AWAY_ATTEMPTS_MAX:
             logger.bind(chat_id=message.chat_id, notice=message.kind).error("a message is given up: {}", error)
             await self._give_up(message, error, is_wanted=True)
             return

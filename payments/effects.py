@@ -16,14 +16,11 @@ from db.tables import Entitlement, Renewal, StripeEvent, Subscription, User
 from entitlements.fold import SLACK
 from payments import refunds
 from payments.catalog import Plan
-from payments.notices import Notice, money_facts, owe, release
+from payments.notices import TOLD_DAYS_MAX, Notice, money_facts, owe, release
 from payments.subscriptions.wanted import Because, want
 
 BY_ITSELF: Final = "starledger"
 """`requested_by` of a refund that no person asked for."""
-
-TOLD_DAYS_MAX: Final = 7
-"""A charge that the ledger brings later than that is old news: its buyer is not told that it was granted."""
 
 
 class Effects(Protocol):

@@ -19,6 +19,10 @@ from payments.subscriptions import changes
 
 ATTEMPTS_MAX: Final = 10
 """After about an hour a person looks at what is no outage."""
+AWAY_ATTEMPTS_MAX: Final = 48
+"""While whoever is called is away, that is about a day and a half; then a person looks at it."""
+ERROR_LENGTH_MAX: Final = 500
+"""A database's own words may be long, and an admin's message is at most 4,096 characters (Bot API, sendMessage)."""
 PAUSE_SECONDS_FIRST: Final = 5
 PAUSE_SECONDS_MAX: Final = 3600
 

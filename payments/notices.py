@@ -7,13 +7,16 @@ when it is delivered, in the reader's language.
 import enum
 import json
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
 from db.tables import OutboxMessage, StripeEvent
+
+TOLD_DAYS_MAX: Final = 7
+"""A charge that the ledger brings later than that, or a subscription that ended longer ago, is old news: not told."""
 
 
 class Notice(enum.StrEnum):

@@ -15,8 +15,6 @@ from payments.incoming import Fact, SubscriptionFact, read_money
 from payments.quarantine import quarantine
 
 RECORD_SECONDS: Final = 2.0
-REASON_LENGTH_MAX: Final = 500
-"""A database's own words may be long, and an admin's message is at most 4,096 characters (Bot API, sendMessage)."""
 
 RawUpdate = Mapping[str, Any]
 Taken = dict[int, Fact | None]
@@ -120,7 +118,7 @@ class Recorder:
                     raise
                 else:
                     words = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
-                    await self._quarantine(update, words[:REASON_LENGTH_MAX], error)
+                    await self._quarantine(update, words[: events.ERROR_LENGTH_MAX], error)
                     taken[update["update_id"]] = None
         return taken
 

@@ -1,7 +1,6 @@
 """Brings about at the channels' providers the refunds that are on record."""
 
 from datetime import timedelta
-from typing import Final
 
 from sqlalchemy import or_, update
 
@@ -10,10 +9,8 @@ from db.engine import Database
 from db.tables import ORIGIN, StripeEvent, User
 from payments.channel import Channels, RefundOrder
 from payments.errors import RefusedByChannelError
+from payments.lease import LEASE_SECONDS
 from payments.methods import METHODS
-
-LEASE_SECONDS: Final = 60
-"""How long a refund is left alone while its call is under way; longer than the time-outs of its calls together."""
 
 
 class RefundSender:

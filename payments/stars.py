@@ -1,7 +1,5 @@
 """The channel of Telegram Stars."""
 
-from typing import Final
-
 from aiogram import Bot
 from aiogram.exceptions import (
     TelegramBadRequest,
@@ -14,9 +12,8 @@ from aiogram.exceptions import (
 
 from payments.channel import RefundOrder
 from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError
+from payments.lease import CALL_SECONDS
 from payments.methods import STARS, Method
-
-CALL_SECONDS: Final = 30
 
 _AWAY = (TelegramNetworkError, TelegramServerError)
 _FINAL = (TelegramBadRequest, TelegramForbiddenError, TelegramNotFound)

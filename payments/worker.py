@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from loguru import logger
@@ -13,6 +13,7 @@ from db.errors import is_away, is_held_up
 from db.tables import ORIGIN, TELEGRAM_STARS, StripeEvent
 from payments import events
 from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError
+from payments.held import Held
 from payments.incoming import REFUND_PREFIX
 from payments.ledger.reading import Gate
 from payments.loop import DueLoop
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
     from loguru import Logger
 
 BATCH_MAX: Final = 50
-
-AWAY_ATTEMPTS_MAX: Final = 48
-"""How often a refund is tried while its provider is away: for about a day and a half."""
-ERROR_LENGTH_MAX: Final = 500
-HELD_SECONDS: Final = 60
-HELD_MAX: Final = 1_000
 
 
 class Worker:
@@ -55,8 +50,7 @@ class Worker:
         self._clock = clock
         self._on_progress = on_progress
         self.loop = DueLoop("worker", self.work_once)
-        # Events that this process leaves alone until then: their rows could not even be noted on.
-        self._held: dict[str, datetime] = {}
+        self._held = Held(clock)
         # One for each provider; Telegram's is shared.
         self._pauses = {TELEGRAM_STARS: pause or Pause(clock)}
         self._gate = Gate()
@@ -79,12 +73,10 @@ class Worker:
         return await self._process_all(await self._due())
 
     async def _due(self) -> Sequence[str]:
-        now = self._clock()
-        self._held = {event_id: until for event_id, until in self._held.items() if until > now}
         async with self._database.reading() as session:
             if not await self._gate.is_open(session):
                 return []
-            return await events.due(session, now, BATCH_MAX, but=self._held)
+            return await events.due(session, self._clock(), BATCH_MAX, but=self._held.current())
 
     async def _process_all(self, event_ids: Sequence[str]) -> int:
         """Process events; return how many were brought further, so that rows which are stuck let the loop sleep."""
@@ -98,12 +90,7 @@ class Worker:
             except Exception as error:
                 if is_away(error) and not is_held_up(error):
                     raise
-                # The failure could not be noted either: one row must not hold up the others, nor end the loop.
-                logger.bind(event_id=event_id).opt(exception=None if is_held_up(error) else error).error(
-                    "an event is left alone for {} s: {}", HELD_SECONDS, type(error).__name__
-                )
-                if len(self._held) < HELD_MAX:
-                    self._held[event_id] = self._clock() + timedelta(seconds=HELD_SECONDS)
+                self._held.add(event_id, "an event", error, logger.bind(event_id=event_id))
             else:
                 moved += 1
         return moved
@@ -160,8 +147,8 @@ class Worker:
 
     async def _note_failure(self, event_id: str, error: Exception) -> StripeEvent | None:
         is_provider = isinstance(error, ChannelAwayError | RefusedByChannelError)
-        words = (str(error) if is_provider else f"{type(error).__name__}: {error}")[:ERROR_LENGTH_MAX]
-        attempts_max = AWAY_ATTEMPTS_MAX if isinstance(error, ChannelAwayError) else events.ATTEMPTS_MAX
+        words = (str(error) if is_provider else f"{type(error).__name__}: {error}")[: events.ERROR_LENGTH_MAX]
+        attempts_max = events.AWAY_ATTEMPTS_MAX if isinstance(error, ChannelAwayError) else events.ATTEMPTS_MAX
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
             if event is None or not events.is_open(event):

@@ -16,7 +16,7 @@ from db.tables import Renewal, Subscription, SubscriptionChange, SubscriptionSta
 from entitlements import EntitlementService
 from payments.catalog import Catalog
 from payments.effects import Effects
-from payments.notices import Notice
+from payments.notices import TOLD_DAYS_MAX, Notice
 from payments.payload import Order
 from payments.sources import charge_source, grace_source
 from payments.subscriptions.chain import Chain, Change, Standing, Terms, divide, failed_periods, stand
@@ -25,9 +25,6 @@ from payments.subscriptions.wanted import Because
 
 CLOCKS_APART_MAX: Final = timedelta(days=1)
 """How far Telegram's clock is believed to be ahead of ours, where believing too much does no harm."""
-
-TOLD_DAYS_MAX: Final = 7
-"""A subscription that ended longer ago is old news."""
 
 _GOES_ON: Final = frozenset({Because.FOR_LIFE, Because.REPLACED})
 """Why a renewal was ended while access goes on: its end is no news."""

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from aiogram import Bot
 from aiogram.exceptions import (
@@ -23,7 +23,8 @@ from db.engine import Database
 from db.tables import Renewal, Subscription, SubscriptionState, User
 from entitlements.service import lock_users
 from payments.effects import Effects
-from payments.events import pause
+from payments.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, pause
+from payments.lease import CALL_SECONDS, LEASE_SECONDS
 from payments.notices import Notice
 from payments.pause import Pause
 from payments.subscriptions import changes
@@ -33,13 +34,6 @@ from payments.subscriptions.wanted import RENEWAL_PREFIX, Because
 
 if TYPE_CHECKING:
     import loguru
-
-CALL_SECONDS: Final = 30
-LEASE_SECONDS: Final = 60
-"""How long a renewal is left alone while its call is under way; longer than the call's own time-out."""
-ATTEMPTS_MAX: Final = 48
-"""While Telegram is away, that is about a day and a half; then an admin looks at it."""
-ERROR_LENGTH_MAX: Final = 500
 
 _REFUSALS = (TelegramBadRequest, TelegramForbiddenError, TelegramNotFound)
 
@@ -181,7 +175,7 @@ class RenewalEditor:
             row.error = words[:ERROR_LENGTH_MAX]
             attempts = row.attempts
             row.due_at = self._clock() + pause(attempts, random.random())  # noqa: S311 - jitter
-        if attempts >= ATTEMPTS_MAX:
+        if attempts >= AWAY_ATTEMPTS_MAX:
             await self._give_up(subscription_id, claimed, words)
         else:
             self._log(claimed).warning("a renewal waits, not {} yet: {}", claimed.renewal, words)

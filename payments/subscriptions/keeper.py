@@ -1,7 +1,7 @@
 """The loop over subscriptions: settles what Telegram told of them, does what is wanted, sees what time has changed."""
 
 from collections.abc import Awaitable, Callable, Collection
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -13,6 +13,7 @@ from db.engine import Database
 from db.errors import is_away, is_held_up
 from db.tables import Subscription, SubscriptionChange, User
 from entitlements.service import lock_users
+from payments.held import Held
 from payments.incoming import SubscriptionFact
 from payments.ledger.reading import Gate
 from payments.loop import DueLoop
@@ -22,8 +23,6 @@ from payments.subscriptions.book import SubscriptionBook
 from payments.subscriptions.editor import RenewalEditor
 
 BATCH_MAX: Final = 50
-HELD_SECONDS: Final = 60
-HELD_MAX: Final = 1_000
 
 
 class SubscriptionKeeper:
@@ -46,8 +45,7 @@ class SubscriptionKeeper:
         self._clock = clock
         self._on_progress = on_progress
         self._gate = Gate()
-        # What failed by a bug or behind a lock, and is left alone until then.
-        self._held: dict[str, datetime] = {}
+        self._held = Held(clock)
         self.terms = book.terms
         self.loop = DueLoop("subscriptions", self.work_once)
 
@@ -66,13 +64,13 @@ class SubscriptionKeeper:
         Raises SQLAlchemy's errors when the database is away.
         """
         now = self._clock()
-        self._held = {key: until for key, until in self._held.items() if until > now}
+        held = self._held.current()
         async with self._database.reading() as session:
             if not await self._gate.is_open(session):
                 return 0
-            told = await changes.unsettled(session, BATCH_MAX, but=self._held)
-            to_check = [(row.user_id, row.payload) for row in await session.scalars(select_to_check(now, self._held))]
-            wanted = (await session.scalars(select_wanted(now, self._held))).all()
+            told = await changes.unsettled(session, BATCH_MAX, but=held)
+            to_check = [(row.user_id, row.payload) for row in await session.scalars(select_to_check(now, held))]
+            wanted = (await session.scalars(select_wanted(now, held))).all()
         found = 0
         for user_id, payload in dict.fromkeys([*told, *to_check]):
             found += await self._try(f"{user_id} {payload}", partial(self._settle_changes, user_id, payload))
@@ -89,7 +87,7 @@ class SubscriptionKeeper:
 
     async def _try(self, key: str, work: Callable[[], Awaitable[int | None]]) -> int:
         """Do one piece, and return how much there was. One that fails must not hold up the others, nor end the loop."""
-        if key in self._held or self.loop.is_stopping:
+        if key in self._held.current() or self.loop.is_stopping:
             return 0
         self.loop.beat()
         try:
@@ -97,11 +95,7 @@ class SubscriptionKeeper:
         except Exception as error:
             if is_away(error) and not is_held_up(error):
                 raise
-            logger.bind(subscription=key).opt(exception=None if is_held_up(error) else error).error(
-                "a subscription is left alone for {} s: {}", HELD_SECONDS, type(error).__name__
-            )
-            if len(self._held) < HELD_MAX:
-                self._held[key] = self._clock() + timedelta(seconds=HELD_SECONDS)
+            self._held.add(key, "a subscription", error, logger.bind(subscription=key))
             return 0
         return 1 if found is None else found
 

@@ -14,10 +14,10 @@ from aiogram.types import Message
 
 from bot.notices import NoticeRenderer
 from db.tables import Renewal
+from payments.events import ERROR_LENGTH_MAX
 from payments.judgement import Reason
 from payments.ledger.findings import Finding, Unexplained
 from payments.notices import Notice
-from payments.recorder import REASON_LENGTH_MAX
 from payments.subscriptions.wanted import Because
 from sandbox.server import running_sandbox
 from tests.support.clock import START, FakeClock
@@ -124,7 +124,7 @@ async def test_a_value_is_read_as_it_is_and_makes_no_markup(bot: Bot, notice: No
 
 @pytest.mark.parametrize("notice", Notice)
 async def test_the_longest_values_fit_into_a_message(bot: Bot, notice: Notice) -> None:
-    facts = _facts(notice, "&" * REASON_LENGTH_MAX)
+    facts = _facts(notice, "&" * ERROR_LENGTH_MAX)
     longest = {"charge_id": "&" * 1024, "title": "&" * 32, "access": 10 * [("x" * 20, SOON)]}
     message = await _read(bot, RENDERER.render(notice, facts | {k: v for k, v in longest.items() if k in facts}, None))
     assert message.text is not None

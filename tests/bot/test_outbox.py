@@ -11,12 +11,13 @@ from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
 from sqlalchemy import insert, select
 
-from bot.outbox import ATTEMPTS_MAX, BATCH_MAX, Outbox
+from bot.outbox import BATCH_MAX, Outbox
 from bot.pace import Pace
 from db.clock import Clock, utc_now
 from db.engine import Database
 from db.errors import is_away
 from db.tables import OutboxMessage, User
+from payments.events import AWAY_ATTEMPTS_MAX
 from payments.notices import Notice, owe
 from payments.pause import Pause
 from sandbox.faults import FaultKind
@@ -264,9 +265,9 @@ async def test_when_alerts_cannot_be_delivered_another_admin_hears_of_it_and_not
 
 async def test_what_fails_for_ever_is_given_up_and_the_next_goes_on(owed: Owed) -> None:
     await owed.owe(ANN, "1", "2")
-    await owed.client.add_fault(FaultKind.SERVER_ERROR, "sendMessage", count=ATTEMPTS_MAX)
+    await owed.client.add_fault(FaultKind.SERVER_ERROR, "sendMessage", count=AWAY_ATTEMPTS_MAX)
     with logged("ERROR") as records:
-        for _ in range(ATTEMPTS_MAX):
+        for _ in range(AWAY_ATTEMPTS_MAX):
             await owed.deliver()
             owed.clock.advance(hours=2)
     await owed.deliver()

@@ -10,10 +10,11 @@ import db.engine
 from db.engine import POOL_SIZE, Database
 from db.tables import EventStatus, Outcome
 from payments.checkout import CheckoutDesk, CheckoutVerdict
+from payments.held import HELD_SECONDS
 from payments.incoming import Person
 from payments.notices import Notice
 from payments.recorder import Recorder
-from payments.worker import HELD_SECONDS, Worker
+from payments.worker import Worker
 from tests.support.desk import Desk
 from tests.support.logs import logged
 from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, STRANGER, charge, charge_update, query, refund

@@ -13,11 +13,13 @@ from db.tables import EventStatus, Outcome
 from payments import events
 from payments.channel import by_name
 from payments.errors import RefundRefusal, RefundRefusedError
+from payments.events import AWAY_ATTEMPTS_MAX
 from payments.incoming import Person
+from payments.lease import LEASE_SECONDS
 from payments.notices import Notice
-from payments.refund_sender import LEASE_SECONDS, RefundSender
+from payments.refund_sender import RefundSender
 from payments.stars import StarsChannel
-from payments.worker import AWAY_ATTEMPTS_MAX, Worker
+from payments.worker import Worker
 from sandbox.client import SandboxClient
 from sandbox.faults import FaultKind
 from sandbox.history import PastPayment
