@@ -44,4 +44,4 @@ class Pace:
         self._written = {chat: at for chat, at in self._written.items() if timedelta(0) <= now - at < longest}
         written_at = self._written.get(chat_id)
         rest_left = 0 if written_at is None else self._rest_seconds(chat_id) - (now - written_at).total_seconds()
-        return max(self.pause.seconds_left, rest_left)
+        return max(self.pause.chat_seconds_left(chat_id), rest_left)

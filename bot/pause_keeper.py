@@ -1,4 +1,4 @@
-"""Keeps every call of the bot to the pause that Telegram asks for (payments/pause.py)."""
+"""Keeps every call of the bot to the pauses that Telegram asks for (payments/pause.py)."""
 
 import asyncio
 from typing import Final
@@ -20,8 +20,9 @@ _HOLD_NOBODY: Final = (GetRawUpdates, SetMyCommands)
 
 
 class PauseKeeper(BaseRequestMiddleware):
-    """Holds calls in a pause, and begins one when Telegram asks for it.
+    """Holds calls in a pause, and begins one when Telegram asks for it: of the call's chat, if it has one, else of all.
 
+    Telegram counts by chat and in all, and does not say which it was (core.telegram.org/bots/faq).
     A call waits for what is nearly over, else it raises TelegramRetryAfter as if Telegram had said so again.
     Pre-checkouts have ten seconds and are never held. The poll and the menus of commands send nothing: a pause that
     they are asked for is theirs alone, and the poll has no other.
@@ -43,12 +44,24 @@ class PauseKeeper(BaseRequestMiddleware):
             return await make_request(bot, method)
         except TelegramRetryAfter as error:
             if not isinstance(method, _HOLD_NOBODY):
-                self._pause.ask(error.retry_after)
+                self._ask(method, error.retry_after)
             raise
 
+    def _ask(self, method: TelegramMethod[TelegramType], seconds: float) -> None:
+        chat_id = _chat_id(method)
+        if chat_id is None:
+            self._pause.ask(seconds)
+        else:
+            self._pause.ask_of_chat(chat_id, seconds)
+
     async def _wait(self, method: TelegramMethod[TelegramType]) -> None:
-        left_seconds = self._pause.seconds_left
+        left_seconds = self._pause.chat_seconds_left(_chat_id(method))
         if left_seconds > WAIT_SECONDS_MAX:
             raise TelegramRetryAfter(method, "the pause is not over", retry_after=int(left_seconds) + 1)
         if left_seconds > 0:
             await asyncio.sleep(left_seconds)
+
+
+def _chat_id(method: TelegramMethod[TelegramType]) -> int | str | None:
+    chat_id: int | str | None = getattr(method, "chat_id", None)
+    return chat_id

@@ -1,4 +1,4 @@
-"""The pause that Telegram asks a bot for: one for all who send, so that nobody sends into it."""
+"""The pause that Telegram asks a bot for: of a chat or of all who send, so that nobody sends into it."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,18 +12,32 @@ SECONDS_MAX: Final = 3600
 class Pause:
     """Until when nothing is sent, by the clock that is handed in; shared by outbox, refunds and answers in chats.
 
-    Telegram says so with an error 429 and `retry_after` (Bot API, ResponseParameters).
+    Telegram says so with an error 429 and `retry_after` (Bot API, ResponseParameters). One chat may rest alone.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._until: datetime | None = None
+        # The one chat that rests alone, and its pause; with a second one all rest.
+        self._chat: tuple[int | str, Pause] | None = None
 
     def ask(self, seconds: float) -> datetime:
         """Begin a pause, or make the one that lasts longer; return when it ends."""
         until = self._clock() + timedelta(seconds=min(seconds, SECONDS_MAX))
         self._until = max(until, self.until or until)
         return self._until
+
+    def ask_of_chat(self, chat_id: int | str, seconds: float) -> None:
+        """Begin a pause of one chat; of all, if another chat is in one: then it is not the chat that is too busy."""
+        if self._chat is None or self._chat[1].until is None:
+            self._chat = chat_id, Pause(self._clock)
+        resting_id, pause = self._chat
+        (pause if resting_id == chat_id else self).ask(seconds)
+
+    def chat_seconds_left(self, chat_id: int | str | None) -> float:
+        """How long the pause of a chat, or of all, lasts yet; 0: there is none."""
+        alone = self._chat[1].seconds_left if self._chat is not None and self._chat[0] == chat_id else 0
+        return max(self.seconds_left, alone)
 
     @property
     def until(self) -> datetime | None:

@@ -11,6 +11,7 @@ from aiogram.exceptions import TelegramBadRequest, TelegramRetryAfter
 from aiogram.methods import RefundStarPayment, SendMessage, SetMyCommands, TelegramMethod
 
 from bot.intake import GetRawUpdates
+from bot.pace import Pace
 from bot.pause_keeper import WAIT_SECONDS_MAX, PauseKeeper
 from payments.pause import SECONDS_MAX, Pause
 from sandbox.client import SandboxClient
@@ -20,6 +21,7 @@ from tests.support.bots import talking_bot
 from tests.support.clock import FakeClock
 
 ANN: Final = 7001
+BOB: Final = 7002
 
 
 @pytest.fixture
@@ -31,6 +33,7 @@ def pause(clock: FakeClock) -> Pause:
 async def telegram() -> AsyncIterator[SandboxClient]:
     async with running_sandbox() as server:
         await server.client.add_person("Ann", id=ANN, started=True)
+        await server.client.add_person("Bob", id=BOB, started=True)
         yield server.client
 
 
@@ -48,9 +51,9 @@ async def bot(telegram: SandboxClient, pause: Pause) -> AsyncIterator[Bot]:
 async def test_a_pause_that_one_was_asked_for_is_kept_by_all(
     bot: Bot, telegram: SandboxClient, pause: Pause, clock: FakeClock, method: TelegramMethod[bool]
 ) -> None:
-    await telegram.add_fault(FaultKind.RETRY_AFTER, "sendInvoice", retry_after_seconds=30)
+    await telegram.add_fault(FaultKind.RETRY_AFTER, "editUserStarSubscription", retry_after_seconds=30)
     with pytest.raises(TelegramRetryAfter):
-        await bot.send_invoice(ANN, title="x", description="x", payload="x", currency="XTR", prices=[])
+        await bot.edit_user_star_subscription(ANN, "x", is_canceled=True)
     with pytest.raises(TelegramRetryAfter) as raised:
         await bot(method)
     assert raised.value.retry_after >= 30
@@ -61,6 +64,43 @@ async def test_a_pause_that_one_was_asked_for_is_kept_by_all(
     with pytest.raises(Exception, match=r"(?i)disconnected"):
         await bot(method)
     assert len(await telegram.calls(method.__api_method__)) == 1
+
+
+async def _ask(bot: Bot, telegram: SandboxClient, chat_id: int, seconds: int) -> None:
+    await telegram.add_fault(FaultKind.RETRY_AFTER, "sendMessage", retry_after_seconds=seconds)
+    with pytest.raises(TelegramRetryAfter):
+        await bot.send_message(chat_id, "x")
+
+
+async def test_a_chat_that_is_written_to_too_often_rests_alone(
+    bot: Bot, telegram: SandboxClient, pause: Pause, clock: FakeClock
+) -> None:
+    await _ask(bot, telegram, ANN, 30)
+    for call in (bot.send_message(ANN, "x"), bot.send_chat_action(ANN, "typing")):
+        with pytest.raises(TelegramRetryAfter):
+            await call
+    await bot.send_message(BOB, "x")
+    assert pause.until is None
+    # What is on record to be told waits for that chat, and for no other.
+    pace = Pace(clock, pause)
+    assert (pace.left_seconds(ANN), pace.left_seconds(BOB)) == (30, 0)
+    clock.advance(seconds=30)
+    await bot.send_message(ANN, "x")
+
+
+async def test_when_a_second_chat_is_to_rest_all_do(
+    bot: Bot, telegram: SandboxClient, pause: Pause, clock: FakeClock
+) -> None:
+    await _ask(bot, telegram, ANN, 30)
+    clock.advance(seconds=30)
+    await _ask(bot, telegram, BOB, 30)
+    assert pause.until is None, "the first one's rest is over"
+    await _ask(bot, telegram, ANN, 20)
+    assert pause.seconds_left == 20
+    with pytest.raises(TelegramRetryAfter):
+        await bot(RefundStarPayment(user_id=ANN, telegram_payment_charge_id="x"))
+    clock.advance(seconds=20)
+    assert (pause.chat_seconds_left(ANN), pause.chat_seconds_left(BOB)) == (0, 10)
 
 
 @pytest.mark.criterion("L2")
