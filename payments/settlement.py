@@ -15,7 +15,7 @@ from entitlements.service import EntitlementService
 from payments import events
 from payments.catalog import Catalog
 from payments.effects import BY_ITSELF, Effects
-from payments.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, judge
+from payments.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, Reason, judge
 from payments.methods import METHODS, OUTSIDE
 from payments.notices import Notice
 from payments.payload import Order, PayloadSigner, Reading, Verdict
@@ -59,9 +59,7 @@ class Settlement:
     async def settle_open(self, session: AsyncSession, event: StripeEvent, *, confirmed: bool = False) -> None:
         """Settle an open event of ours that the caller has locked (events.lock), as `settle` does."""
         if event.status == EventStatus.PROCESSED:
-            # What is new about a charge of a subscription.
-            await self._follow(session, event, await session.get_one(User, event.customer_id))
-            event.due_at = event.error = None
+            await self._settle_learned(session, event)
         elif event.refund_of is None:
             await self._settle_charge(session, event)
         elif confirmed or event.webhook_timestamp is not None:
@@ -101,6 +99,25 @@ class Settlement:
         if isinstance(judgement, Granted) and refund is None:
             await self._settle_beside(session, event, user, judgement, subscription)
             await self._effects.tell_granted(session, event, user, judgement.plan)
+
+    async def _settle_learned(self, session: AsyncSession, charge: StripeEvent) -> None:
+        """Take in what is new about a settled charge of a subscription: it may have begun one beside a running one."""
+        user = await session.get_one(User, charge.customer_id)
+        is_beside = await self._is_beside(session, charge, user)
+        is_given_back = is_beside and await self._effects.give_back(session, charge, user, Reason.SUBSCRIBED)
+        subscription = await self._follow(session, charge, user)
+        if subscription is not None and is_given_back:
+            self._effects.end_renewal(subscription, Because.GIVEN_BACK)
+        charge.due_at = charge.error = None
+
+    async def _is_beside(self, session: AsyncSession, charge: StripeEvent, user: User) -> bool:
+        """Tell a charge that was granted as a renewal, and would not have been as the start that it is."""
+        if charge.outcome != Outcome.GRANTED or not charge.is_first_recurring or user.telegram_id is None:
+            return False
+        if await events.refund_of(session, charge.event_id) is not None:
+            return False
+        judgement = await self._judge(session, charge, user.telegram_id)
+        return isinstance(judgement, GivenBack) and judgement.reason is Reason.SUBSCRIBED
 
     async def _given_back_with(self, session: AsyncSession, charge: StripeEvent, user: User) -> StripeEvent | None:
         """Return the refund by which, in the order of time, all of a charge is back; None: some of it is kept."""

@@ -1,25 +1,36 @@
 """What running subscriptions open: another one that opens the same may not start under them."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
-from db.tables import EntitlementGrant, StripeEvent, Subscription, SubscriptionState, User
+from db.tables import EntitlementGrant, EventStatus, StripeEvent, Subscription, SubscriptionState, User
+from payments.effects import BY_ITSELF
 from payments.sources import charge_source
 from payments.subscriptions.chain import PERIOD, divide
 from payments.subscriptions.charges import read_charges
+
+A_SECOND: Final = timedelta(seconds=1)
+"""Telegram's dates are whole seconds (Bot API, Message: date)."""
 
 _BEFORE_ID: Final = len(charge_source(""))
 
 
 async def opened(
-    session: AsyncSession, user: ColumnElement[bool], start: datetime, but: frozenset[str] = frozenset()
+    session: AsyncSession,
+    user: ColumnElement[bool],
+    start: datetime,
+    but: frozenset[str] = frozenset(),
+    *,
+    begun_within: timedelta = PERIOD,
 ) -> frozenset[str]:
     """Return the types that subscriptions of a user, told by a condition on `users`, open in the period from `start`.
 
-    Charges in `but` count for nothing, nor does a subscription whose renewal has failed: it may be bought anew.
+    Charges in `but` count for nothing, nor do those that the desk gives back by itself or that were paid `begun_within`
+    of `start` or later, nor a subscription whose renewal has failed: it may be bought anew.
     """
     charge_id = func.substr(EntitlementGrant.source, _BEFORE_ID + 1)
     has_failed = exists().where(
@@ -27,6 +38,8 @@ async def opened(
         Subscription.payload == StripeEvent.payload,
         Subscription.state == SubscriptionState.FAILED,
     )
+    refund = aliased(StripeEvent)
+    goes_back = exists().where(refund.refund_of == StripeEvent.event_id, refund.requested_by == BY_ITSELF)
     query = (
         select(EntitlementGrant.entitlement_type)
         .join(User, User.id == EntitlementGrant.user_id)
@@ -35,10 +48,11 @@ async def opened(
             user,
             EntitlementGrant.source == charge_source("") + StripeEvent.event_id,
             EntitlementGrant.revoked_at.is_(None),
-            EntitlementGrant.granted_at < start + PERIOD,
+            EntitlementGrant.granted_at < start + begun_within,
             EntitlementGrant.ends_at > start,
             StripeEvent.event_id.not_in(but),
             ~has_failed,
+            ~goes_back,
         )
     )
     return frozenset(await session.scalars(query))
@@ -57,4 +71,7 @@ async def beside(session: AsyncSession, event: StripeEvent) -> frozenset[str]:
     if chain.first.id != event.event_id or event.is_first_recurring is False:
         return frozenset()
     own = frozenset(period.charge.id for period in chain.periods)
-    return await opened(session, User.id == event.customer_id, event.webhook_timestamp, but=own)
+    # Of two that were granted before they were known to be two, the one that was paid later goes back.
+    begun_within = A_SECOND if event.status == EventStatus.PROCESSED else PERIOD
+    user = User.id == event.customer_id
+    return await opened(session, user, event.webhook_timestamp, but=own, begun_within=begun_within)

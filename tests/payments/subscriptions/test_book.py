@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from db.tables import EntitlementGrant, EventStatus, Outcome, Renewal, Subscription
 from entitlements.fold import SLACK
+from payments import events
 from payments.catalog import Catalog
 from payments.effects import NoEffects, OutwardEffects
 from payments.incoming import Person
@@ -299,6 +300,34 @@ async def test_what_comes_after_a_link_was_paid_twice_is_about_the_one_that_was_
     await desk.settle("refund:sub-2", confirmed=True)
     kept = {each.first_charge_id: each for each in await rows(desk)}
     assert kept["sub-1"].wanted_because == "refund"
+
+
+@pytest.mark.criterion("N3", "N2")
+@pytest.mark.parametrize("after", [timedelta(), timedelta(seconds=5), timedelta(days=20)])
+@pytest.mark.parametrize("known", ["update", "ledger, then update", "both in the ledger", "both, the twin told first"])
+async def test_of_a_link_paid_twice_the_second_charge_goes_back_whoever_tells_of_it_first(
+    desk: Desk, after: timedelta, known: str
+) -> None:
+    first = paid(1)
+    twin = replace(paid(1, at=START + after, charge_id="twin-1"), update_id=11)
+    desk.clock.now = START + after
+    if known != "update":
+        await desk.take(in_ledger(first) if known.startswith("both") else first)
+        await desk.take(in_ledger(twin))
+    for told in (twin, first) if known.endswith("first") else (first, twin):
+        await desk.take(told)
+    assert (await desk.event("twin-1")).due_at is None
+    assert (await desk.event("refund:twin-1")).reason == "subscribed"
+    assert (await desk.told("twin-1"))[-1] == (Notice.GIVING_BACK, BUYER.telegram_id)
+    await desk.settle("refund:twin-1", confirmed=True)
+    assert await desk.expires_at() == START + MONTH + SLACK
+    kept = {each.first_charge_id: each for each in await rows(desk)}
+    assert {key: (each.wanted_because, each.paid_until) for key, each in kept.items()} == {
+        "sub-1": (None, START + MONTH),
+        "twin-1": ("given_back", None),
+    }
+    async with desk.database.reading() as session:
+        assert await events.refund_of(session, "sub-1") is None
 
 
 @pytest.mark.criterion("N3")
