@@ -43,6 +43,14 @@ STRIPE: Final = "stripe"
 STARS_CURRENCY: Final = "XTR"
 """Telegram's currency code for Stars; they have no minor unit (Bot API, sendInvoice)."""
 
+# The rows that the partial indexes hold.
+_EVENT_UNSETTLED: Final = text("status = 0")
+_EVENT_UNSEEN: Final = text(f"ledger_seen_at IS NULL AND origin = '{ORIGIN}'")
+_EVENT_IS_REFUND: Final = text("refund_of IS NOT NULL")
+_RENEWAL_GIVEN_UP: Final = text("error IS NOT NULL AND due_at IS NULL")
+_CHANGE_UNSETTLED: Final = text("settled_at IS NULL")
+_MESSAGE_WAITS: Final = text("due_at IS NOT NULL")
+
 
 class EventStatus(enum.IntEnum):
     """The state of an event. It moves from PENDING to PROCESSED or FAILED, and from FAILED to PROCESSED."""
@@ -108,13 +116,6 @@ class User(Base):
     )
 
 
-_UNSETTLED: Final = text("status = 0")
-_UNSEEN: Final = text(f"ledger_seen_at IS NULL AND origin = '{ORIGIN}'")
-
-
-_IS_REFUND: Final = text("refund_of IS NOT NULL")
-
-
 class StripeEvent(Base):
     """One audit row for each payment event of any channel; the name is that of the older services on the database."""
 
@@ -156,16 +157,18 @@ class StripeEvent(Base):
         Index("ix_stripe_events_status", "status"),
         Index("ix_stripe_events_created_at", "created_at"),
         Index("ix_stripe_events_due_at", "due_at"),
-        Index("ix_stripe_events_refund_of", "refund_of", sqlite_where=_IS_REFUND, postgresql_where=_IS_REFUND),
+        Index(
+            "ix_stripe_events_refund_of", "refund_of", sqlite_where=_EVENT_IS_REFUND, postgresql_where=_EVENT_IS_REFUND
+        ),
         # Few rows at any time: what is not settled, in Telegram's order, and what the ledger was not seen to have.
         Index(
             "ix_stripe_events_unsettled",
             "webhook_timestamp",
             "event_id",
-            sqlite_where=_UNSETTLED,
-            postgresql_where=_UNSETTLED,
+            sqlite_where=_EVENT_UNSETTLED,
+            postgresql_where=_EVENT_UNSETTLED,
         ),
-        Index("ix_stripe_events_unseen", "created_at", sqlite_where=_UNSEEN, postgresql_where=_UNSEEN),
+        Index("ix_stripe_events_unseen", "created_at", sqlite_where=_EVENT_UNSEEN, postgresql_where=_EVENT_UNSEEN),
     )
 
 
@@ -209,9 +212,6 @@ class Entitlement(Base):
     __table_args__ = (Index("ix_entitlements_expires_at", "expires_at"),)
 
 
-_GIVEN_UP: Final = text("error IS NOT NULL AND due_at IS NULL")
-
-
 class Subscription(Base):
     """A subscription at Telegram, known by its first charge: a function of its charges, its changes and the clock.
 
@@ -252,13 +252,10 @@ class Subscription(Base):
             "ix_subscriptions_given_up",
             "renewal_wanted",
             "current_period_end",
-            sqlite_where=_GIVEN_UP,
-            postgresql_where=_GIVEN_UP,
+            sqlite_where=_RENEWAL_GIVEN_UP,
+            postgresql_where=_RENEWAL_GIVEN_UP,
         ),
     )
-
-
-_NOT_SETTLED: Final = text("settled_at IS NULL")
 
 
 class SubscriptionChange(Base):
@@ -282,7 +279,12 @@ class SubscriptionChange(Base):
     __table_args__ = (
         UniqueConstraint("update_id", "user_id", "payload", "state", name="ux_subscription_changes_update"),
         Index("ix_subscription_changes_user_id", "user_id"),
-        Index("ix_subscription_changes_unsettled", "id", sqlite_where=_NOT_SETTLED, postgresql_where=_NOT_SETTLED),
+        Index(
+            "ix_subscription_changes_unsettled",
+            "id",
+            sqlite_where=_CHANGE_UNSETTLED,
+            postgresql_where=_CHANGE_UNSETTLED,
+        ),
     )
 
 
@@ -298,9 +300,6 @@ class Checkout(Base):
     payload: Mapped[str] = mapped_column(Text)
     verdict: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-
-
-_WAITS: Final = text("due_at IS NOT NULL")
 
 
 class OutboxMessage(Base):
@@ -323,7 +322,7 @@ class OutboxMessage(Base):
         UniqueConstraint("event_id", "kind", "chat_id", name="ux_outbox_event_kind_chat"),
         Index("ix_outbox_due_at", "due_at"),
         # What waits before a message of the same chat; the rows that are done with stay out of it.
-        Index("ix_outbox_waiting", "chat_id", "id", sqlite_where=_WAITS, postgresql_where=_WAITS),
+        Index("ix_outbox_waiting", "chat_id", "id", sqlite_where=_MESSAGE_WAITS, postgresql_where=_MESSAGE_WAITS),
     )
 
 

@@ -17,7 +17,7 @@ from payments.held import Held
 from payments.incoming import REFUND_PREFIX
 from payments.ledger.reading import Gate
 from payments.loop import DueLoop
-from payments.metrics import count_failed_attempt, count_processed
+from payments.metrics import GIVING_BACK, count_failed_attempt, count_processed
 from payments.pause import Pause
 from payments.refund_sender import RefundSender
 from payments.settlement import Settlement
@@ -187,4 +187,4 @@ def _log(event: StripeEvent) -> None:
         reason=event.error or event.reason,
         requested_by=event.requested_by,
         happened_at=event.webhook_timestamp.isoformat() if event.webhook_timestamp else None,
-    ).info("{}: {}", event.event_type, event.outcome or "set aside")
+    ).info("{}: {}", event.event_type, event.outcome or GIVING_BACK)

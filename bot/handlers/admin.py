@@ -11,7 +11,7 @@ from aiogram.types import Message
 from loguru import logger
 from markupsafe import Markup
 
-from bot.handlers.places import IN_PRIVATE, WRITTEN_HERE, ByAdmin, InDesk, InNameOfAdminChat, sender_id
+from bot.handlers.places import IN_PRIVATE, WRITTEN_HERE, ByAdmin, InNameOfAdminChat, InPrivateOrAdminChat, sender_id
 from bot.history_pages import HistoryButton, HistoryPages, who
 from bot.words import Words
 from db.clock import Clock
@@ -38,7 +38,7 @@ _USER: Final = re.compile(r"(?P<id>[1-9][0-9]{0,15})|@(?P<username>[A-Za-z0-9_]{
 def make_router() -> Router:
     """Return the router of the admins' commands, for private chats and the admins' group."""
     router = Router(name="admin")
-    router.message.filter(InDesk())
+    router.message.filter(InPrivateOrAdminChat())
     router.message.register(on_anonymous, InNameOfAdminChat(), Command(*_ADMINS_ONLY, "help", ignore_case=True))
     by_admin = (ByAdmin(), WRITTEN_HERE)
     router.message.register(on_refund, *by_admin, Command("refund", ignore_case=True))

@@ -13,7 +13,7 @@ WRITTEN_HERE: Final = ~F.forward_origin
 """An admin who forwards somebody's "/refund ..." to the others shows it to them, and does not give the order."""
 
 
-class InDesk(Filter):
+class InPrivateOrAdminChat(Filter):
     """A private chat, or the admins' group."""
 
     async def __call__(self, message: Message, admin_chat_id: int | None) -> bool:

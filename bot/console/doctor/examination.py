@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from bot import logs
-from bot.console.doctor.findings import Finding, Level, failure
+from bot.console.doctor.checks import Check, Level, failure
 from bot.console.doctor.machine import (
     look_at_catalog,
     look_at_desk,
@@ -29,16 +29,16 @@ async def examine(console: Console, env_file: Path, *, removes_webhook: bool, ca
     A webhook is removed with `removes_webhook`, or when `can_ask` and the person says so.
     """
     counts: Counter[Level] = Counter()
-    async for finding in _findings(env_file, removes_webhook=removes_webhook, can_ask=can_ask):
-        counts[finding.level] += 1
-        console.print(f"{finding.level:{_WIDTH}} {finding.subject}: {finding.words}")
-        if finding.mend:
-            console.print(f"{'':{_WIDTH}} mend: {finding.mend}")
+    async for check in _checks(env_file, removes_webhook=removes_webhook, can_ask=can_ask):
+        counts[check.level] += 1
+        console.print(f"{check.level:{_WIDTH}} {check.subject}: {check.words}")
+        if check.mend:
+            console.print(f"{'':{_WIDTH}} mend: {check.mend}")
     console.print(f"{counts[Level.FAILURE]} failures, {counts[Level.WARNING]} warnings.")
     return not counts[Level.FAILURE]
 
 
-async def _findings(env_file: Path, *, removes_webhook: bool, can_ask: bool) -> AsyncIterator[Finding]:
+async def _checks(env_file: Path, *, removes_webhook: bool, can_ask: bool) -> AsyncIterator[Check]:
     yield look_at_env_file(env_file)
     try:
         settings = Settings.load(env_file)
@@ -46,22 +46,22 @@ async def _findings(env_file: Path, *, removes_webhook: bool, can_ask: bool) -> 
         yield failure("settings", str(error), ".env.example explains every one; nothing else can be looked at")
         return
     logs.configure("CRITICAL", settings.log_format, settings.secrets())
-    for finding in look_at_settings(settings):
-        yield finding
-    catalog, finding = look_at_catalog(settings)
-    yield finding
-    for finding in look_at_disk(settings):
-        yield finding
-    async for finding in look_at_database(settings, catalog):
-        yield finding
+    for check in look_at_settings(settings):
+        yield check
+    catalog, check = look_at_catalog(settings)
+    yield check
+    for check in look_at_disk(settings):
+        yield check
+    async for check in look_at_database(settings, catalog):
+        yield check
     yield await look_at_desk(settings)
     from bot.console.doctor.telegram import look_at_telegram  # noqa: PLC0415 - imports aiogram
 
     def ask(question: str) -> bool:
         return removes_webhook or (can_ask and typer.confirm(question))
 
-    async for finding in look_at_telegram(settings, utc_now, ask):
-        yield finding
+    async for check in look_at_telegram(settings, utc_now, ask):
+        yield check
     if settings.stripe_secret_key is not None:
         from bot.console.doctor.stripe import look_at_stripe  # noqa: PLC0415 - imports stripe
 

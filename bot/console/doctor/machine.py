@@ -8,7 +8,7 @@ from typing import Final
 import aiohttp
 from sqlalchemy.engine import make_url
 
-from bot.console.doctor.findings import Finding, failure, ok, warning
+from bot.console.doctor.checks import Check, failure, ok, warning
 from bot.monitoring.health import WELL
 from bot.settings import Settings
 from payments.catalog import Catalog, CatalogError, load_catalog
@@ -21,7 +21,7 @@ _OTHERS: Final = 0o007
 _GROUP_WRITES: Final = 0o020
 
 
-def look_at_env_file(file: Path) -> Finding:
+def look_at_env_file(file: Path) -> Check:
     """Look at who can read the settings."""
     subject = str(file)
     if not file.exists():
@@ -34,7 +34,7 @@ def look_at_env_file(file: Path) -> Finding:
     return ok(subject, "is read by its owner and group alone")
 
 
-def look_at_settings(settings: Settings) -> Iterator[Finding]:
+def look_at_settings(settings: Settings) -> Iterator[Check]:
     """Look at what is allowed, and is probably not meant."""
     yield ok("settings", "every one can be used")
     if not settings.admin_ids:
@@ -42,7 +42,7 @@ def look_at_settings(settings: Settings) -> Iterator[Finding]:
         yield warning("admins", "there is none: nobody can refund in the chat or is told of trouble", mend)
 
 
-def look_at_catalog(settings: Settings) -> tuple[Catalog | None, Finding]:
+def look_at_catalog(settings: Settings) -> tuple[Catalog | None, Check]:
     """Look at the catalog by itself; return it too, None when it cannot be used."""
     try:
         catalog = load_catalog(settings.catalog_file)
@@ -54,7 +54,7 @@ def look_at_catalog(settings: Settings) -> tuple[Catalog | None, Finding]:
     return catalog, ok("catalog", f"{len(catalog.on_sale)} plans on sale, {retired} retired")
 
 
-def look_at_disk(settings: Settings) -> Iterator[Finding]:
+def look_at_disk(settings: Settings) -> Iterator[Check]:
     """Look at the room for a database that is a file here."""
     url = make_url(settings.database_url.get_secret_value())
     if url.get_backend_name() != "sqlite":
@@ -72,7 +72,7 @@ def look_at_disk(settings: Settings) -> Iterator[Finding]:
         yield ok("disk", words)
 
 
-async def look_at_desk(settings: Settings) -> Finding:
+async def look_at_desk(settings: Settings) -> Check:
     """Ask the running desk how it is."""
     if not settings.http_port:
         return ok("desk", "not asked: HTTP_PORT is 0")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from bot.console.doctor.findings import Finding, Level, failure, ok, warning
+from bot.console.doctor.checks import Check, Level, failure, ok, warning
 from bot.console.printing import minute
 from bot.settings import Settings
 from db.engine import Database
@@ -18,7 +18,7 @@ from payments.payload import PayloadSigner
 from payments.sold import plans_sold
 
 
-async def look_at_database(settings: Settings, catalog: Catalog | None) -> AsyncIterator[Finding]:
+async def look_at_database(settings: Settings, catalog: Catalog | None) -> AsyncIterator[Check]:
     """Look at the database without changing anything in it; without a catalog, not at what was sold of it."""
     missing = _missing_file(settings)
     if missing is not None:
@@ -26,8 +26,8 @@ async def look_at_database(settings: Settings, catalog: Catalog | None) -> Async
         return
     database = Database(settings.database_url.get_secret_value())
     try:
-        async for finding in _look_at_records(settings, database, catalog):
-            yield finding
+        async for check in _look_at_records(settings, database, catalog):
+            yield check
     except Exception as error:
         if not is_away(error):
             raise
@@ -44,7 +44,7 @@ def _missing_file(settings: Settings) -> Path | None:
     return file if url.get_backend_name() == "sqlite" and not file.exists() else None
 
 
-async def _look_at_records(settings: Settings, database: Database, catalog: Catalog | None) -> AsyncIterator[Finding]:
+async def _look_at_records(settings: Settings, database: Database, catalog: Catalog | None) -> AsyncIterator[Check]:
     schema = await _look_at_schema(settings, database)
     yield schema
     if schema.level is not Level.OK:
@@ -52,12 +52,12 @@ async def _look_at_records(settings: Settings, database: Database, catalog: Cata
     if catalog is not None:
         signer = PayloadSigner(settings.telegram_bot_token.get_secret_value())
         yield await _look_at_sold(database, catalog, signer)
-    async for finding in _look_at_backlog(database):
-        yield finding
+    async for check in _look_at_backlog(database):
+        yield check
     yield await _look_at_drift(database)
 
 
-async def _look_at_schema(settings: Settings, database: Database) -> Finding:
+async def _look_at_schema(settings: Settings, database: Database) -> Check:
     there = await look(database)
     if there.bot_id not in {None, settings.bot_id}:
         mend = "give each bot a database of its own (DATABASE_URL)"
@@ -71,7 +71,7 @@ async def _look_at_schema(settings: Settings, database: Database) -> Finding:
     return ok("database", f"answers, and is up to date (revision {there.revision})")
 
 
-async def _look_at_sold(database: Database, catalog: Catalog, signer: PayloadSigner) -> Finding:
+async def _look_at_sold(database: Database, catalog: Catalog, signer: PayloadSigner) -> Check:
     sold = await plans_sold(database, signer)
     missing = sorted(sold.keys() - catalog.plans.keys())
     if missing:
@@ -80,7 +80,7 @@ async def _look_at_sold(database: Database, catalog: Catalog, signer: PayloadSig
     return ok("plans sold", f"{sold.total()} charges of {len(sold)} plans, all in the catalog")
 
 
-async def _look_at_backlog(database: Database) -> AsyncIterator[Finding]:
+async def _look_at_backlog(database: Database) -> AsyncIterator[Check]:
     async with database.reading() as session:
         backlog = await read_backlog(session)
     parked, quarantined = backlog.events["parked"], backlog.quarantined
@@ -100,7 +100,7 @@ async def _look_at_backlog(database: Database) -> AsyncIterator[Finding]:
     yield ok("queue", f"{waiting} payments or refunds under way, {backlog.notices.count} messages to be delivered")
 
 
-async def _look_at_drift(database: Database) -> Finding:
+async def _look_at_drift(database: Database) -> Check:
     async with database.reading() as session:
         drift = await read_drift(session)
     if drift is not None and drift.is_pass_wanted:

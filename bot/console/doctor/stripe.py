@@ -1,13 +1,13 @@
 """What Stripe says, if cards are taken: whether it answers, and knows the key. Imports stripe."""
 
-from bot.console.doctor.findings import Finding, failure, ok
+from bot.console.doctor.checks import Check, failure, ok
 from bot.settings import Settings
 from payments.errors import ChannelAwayError, ChannelError, UnrecordableError
 from payments.stripe.api import StripeApi
 from payments.stripe.watch import EVENT_TYPES
 
 
-async def look_at_stripe(settings: Settings, key: str, since: int) -> Finding:
+async def look_at_stripe(settings: Settings, key: str, since: int) -> Check:
     """Read the events since a moment (seconds since 1970), as the desk does. Nothing is changed."""
     api = StripeApi(key, settings.stripe_api_url)
     try:

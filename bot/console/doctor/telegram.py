@@ -10,7 +10,7 @@ from aiogram import Bot
 from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
 from aiogram.types import WebhookInfo
 
-from bot.console.doctor.findings import Finding, failure, ok, warning
+from bot.console.doctor.checks import Check, failure, ok, warning
 from bot.intake import ALLOWED_UPDATES
 from bot.parts import make_bot
 from bot.polling import TELEGRAM_ERRORS
@@ -25,7 +25,7 @@ Ask = Callable[[str], bool]
 """Asks the person a question; True: yes."""
 
 
-async def look_at_telegram(settings: Settings, clock: Clock, ask: Ask) -> AsyncIterator[Finding]:
+async def look_at_telegram(settings: Settings, clock: Clock, ask: Ask) -> AsyncIterator[Check]:
     """Look at the bot from Telegram's side. Nothing is changed unless `ask` says so."""
     bot = make_bot(settings)
     try:
@@ -48,7 +48,7 @@ async def look_at_telegram(settings: Settings, clock: Clock, ask: Ask) -> AsyncI
         await bot.session.close()
 
 
-async def _look_at_webhook(bot: Bot, info: WebhookInfo, ask: Ask) -> Finding:
+async def _look_at_webhook(bot: Bot, info: WebhookInfo, ask: Ask) -> Check:
     if not info.url:
         return ok("webhook", "there is none: updates can be polled")
     words = "one is set, and Telegram gives no update to a poll"
@@ -59,7 +59,7 @@ async def _look_at_webhook(bot: Bot, info: WebhookInfo, ask: Ask) -> Finding:
     return failure("webhook", words, "`doctor --remove-webhook` removes it; nothing that waits is lost")
 
 
-def _look_at_updates(info: WebhookInfo) -> Finding:
+def _look_at_updates(info: WebhookInfo) -> Check:
     lacking = sorted(set(ALLOWED_UPDATES) - set(info.allowed_updates or ALLOWED_UPDATES))
     if lacking:
         mend = "start the desk: it says at every poll which ones it wants"
@@ -67,7 +67,7 @@ def _look_at_updates(info: WebhookInfo) -> Finding:
     return ok("updates", f"{info.pending_update_count} wait at Telegram")
 
 
-async def _look_at_clock(address: str, clock: Clock) -> Finding:
+async def _look_at_clock(address: str, clock: Clock) -> Check:
     try:
         said_at = await _date_of(address)
     except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:

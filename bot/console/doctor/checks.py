@@ -1,4 +1,4 @@
-"""What a check says."""
+"""What is said of each thing that is looked at."""
 
 import enum
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Level(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Check:
     """One line: how it is with a subject, in words, and the mend of what is not as it should be."""
 
     level: Level
@@ -22,16 +22,16 @@ class Finding:
     mend: str = ""
 
 
-def ok(subject: str, words: str) -> Finding:
+def ok(subject: str, words: str) -> Check:
     """Say that something is as it should be."""
-    return Finding(Level.OK, subject, words)
+    return Check(Level.OK, subject, words)
 
 
-def warning(subject: str, words: str, mend: str) -> Finding:
+def warning(subject: str, words: str, mend: str) -> Check:
     """Say that something deserves a look."""
-    return Finding(Level.WARNING, subject, words, mend)
+    return Check(Level.WARNING, subject, words, mend)
 
 
-def failure(subject: str, words: str, mend: str) -> Finding:
+def failure(subject: str, words: str, mend: str) -> Check:
     """Say that something has to be mended."""
-    return Finding(Level.FAILURE, subject, words, mend)
+    return Check(Level.FAILURE, subject, words, mend)
