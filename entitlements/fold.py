@@ -46,6 +46,10 @@ class Interval:
     start: datetime
     end: datetime | None
 
+    def holds(self, at: datetime) -> bool:
+        """Tell whether a moment is in it."""
+        return self.start <= at and (self.end is None or at < self.end)
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -113,7 +117,7 @@ def stand(grants: Sequence[Grant]) -> Standing:
 
 def holds(grants: Sequence[Grant], at: datetime) -> bool:
     """Tell whether the grants open access at this moment."""
-    return any(interval.start <= at and (interval.end is None or at < interval.end) for interval in coverage(grants))
+    return any(interval.holds(at) for interval in coverage(grants))
 
 
 def _ends_before_it_begins(grant: Grant) -> bool:

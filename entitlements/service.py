@@ -176,15 +176,15 @@ class EntitlementService:
 
     async def has_entitlement(self, user_id: str, entitlement_type: str, at: datetime) -> bool:
         """Tell whether access is open at a moment, past or to come, by the grants that are known now."""
-        return fold.holds((await self._grants(user_id, entitlement_type))[entitlement_type], at)
+        return fold.holds((await self._grants([user_id], entitlement_type))[user_id, entitlement_type], at)
 
     async def holdings(self, user_id: str, at: datetime) -> tuple[Holding, ...]:
         """List what is open at a moment, sorted by type, each with the end of the time that is open."""
         return tuple(
             Holding(entitlement_type, interval.end)
-            for entitlement_type, grants in sorted((await self._grants(user_id)).items())
+            for (_, entitlement_type), grants in sorted((await self._grants([user_id])).items())
             for interval in fold.coverage(grants)
-            if interval.start <= at and (interval.end is None or at < interval.end)
+            if interval.holds(at)
         )
 
     async def held_for_life(self, user: ColumnElement[bool], at: datetime | None) -> frozenset[str]:
@@ -205,30 +205,11 @@ class EntitlementService:
         )
         return frozenset(await self._session.scalars(held))
 
-    async def _grants(self, user_id: str, entitlement_type: str | None = None) -> defaultdict[str, list[fold.Grant]]:
-        """Read a user's grants, of one type or of all, by type."""
-        query = select(
-            EntitlementGrant.entitlement_type,
-            EntitlementGrant.granted_at,
-            EntitlementGrant.duration_days,
-            EntitlementGrant.ends_at,
-            EntitlementGrant.revoked_at,
-        ).where(EntitlementGrant.user_id == user_id)
-        if entitlement_type is not None:
-            query = query.where(EntitlementGrant.entitlement_type == entitlement_type)
-        grants: defaultdict[str, list[fold.Grant]] = defaultdict(list)
-        for of_type, granted_at, duration_days, ends_at, revoked_at in await self._session.execute(query):
-            grant = fold.Grant(
-                granted_at=granted_at, duration_days=duration_days, ends_at=ends_at, revoked_at=revoked_at
-            )
-            grants[of_type].append(grant)
-        return grants
-
     async def write_standings(self, of: Collection[tuple[str, str]]) -> None:
         """Write anew what stands for these users and types, in two statements."""
         if not of:
             return
-        grants = await self._grants_of({user_id for user_id, _ in of})
+        grants = await self._grants({user_id for user_id, _ in of})
         rows = [
             {"user_id": user_id, "entitlement_type": entitlement_type}
             | asdict(fold.stand(grants[user_id, entitlement_type]))
@@ -239,7 +220,10 @@ class EntitlementService:
         key = ["user_id", "entitlement_type"]
         await self._session.execute(upsert.on_conflict_do_update(index_elements=key, set_=stands), rows)
 
-    async def _grants_of(self, user_ids: Collection[str]) -> defaultdict[tuple[str, str], list[fold.Grant]]:
+    async def _grants(
+        self, user_ids: Collection[str], entitlement_type: str | None = None
+    ) -> defaultdict[tuple[str, str], list[fold.Grant]]:
+        """Read the users' grants, of one type or of all, by user and type."""
         query = select(
             EntitlementGrant.user_id,
             EntitlementGrant.entitlement_type,
@@ -248,6 +232,8 @@ class EntitlementService:
             EntitlementGrant.ends_at,
             EntitlementGrant.revoked_at,
         ).where(EntitlementGrant.user_id.in_(user_ids))
+        if entitlement_type is not None:
+            query = query.where(EntitlementGrant.entitlement_type == entitlement_type)
         grants: defaultdict[tuple[str, str], list[fold.Grant]] = defaultdict(list)
         for user_id, of_type, granted_at, duration_days, ends_at, revoked_at in await self._session.execute(query):
             grant = fold.Grant(
@@ -260,11 +246,4 @@ class EntitlementService:
         if _TOUCHED in self._session.info:
             self._session.info[_TOUCHED].add((user_id, entitlement_type))
             return
-        standing = fold.stand((await self._grants(user_id, entitlement_type))[entitlement_type])
-        stands = {"expires_at": standing.expires_at, "revoked_at": standing.revoked_at}
-        upsert = (
-            insert_into(self._session, Entitlement)
-            .values(user_id=user_id, entitlement_type=entitlement_type, **stands)
-            .on_conflict_do_update(index_elements=["user_id", "entitlement_type"], set_=stands)
-        )
-        await self._session.execute(upsert)
+        await self.write_standings([(user_id, entitlement_type)])
