@@ -18,6 +18,7 @@ from payments import events
 from payments.errors import UnrecordableError
 from payments.incoming import read_money
 from payments.quarantine import QUARANTINE_PREFIX
+from payments.subscriptions.charges import read_chain
 from payments.subscriptions.wanted import RENEWAL_PREFIX, is_stuck
 
 LISTED_MAX: Final = 8
@@ -73,7 +74,7 @@ async def list_pending(session: AsyncSession) -> Pending:
 async def retry(session: AsyncSession, waiting_id: str, now: datetime) -> Retry:
     """Make an event due at once with all its attempts before it, or record a quarantined update after all.
 
-    `waiting_id` is an `event_id`, `quarantine:` and a row's id, or `renewal:` and a subscription's first charge. The
+    `waiting_id` is an `event_id`, `quarantine:` and a row's id, or `renewal:` and a charge of a subscription. The
     worker, or the loop over subscriptions, does the rest. Raises SQLAlchemy's errors when the database is away.
     """
     if waiting_id.startswith(QUARANTINE_PREFIX):
@@ -91,13 +92,16 @@ async def retry(session: AsyncSession, waiting_id: str, now: datetime) -> Retry:
     return Retry.BEGUN
 
 
-async def _retry_renewal(session: AsyncSession, first_charge_id: str, now: datetime) -> Retry:
-    query = select(Subscription).where(Subscription.first_charge_id == first_charge_id)
-    user_id = await session.scalar(query.with_only_columns(Subscription.user_id))
-    if user_id is None:
+async def _retry_renewal(session: AsyncSession, charge_id: str, now: datetime) -> Retry:
+    charge = await events.lock(session, charge_id)
+    chain = await read_chain(session, charge) if charge is not None else None
+    if chain is None:
         return Retry.UNKNOWN
-    await lock_users(session, User.id == user_id)
-    row = (await session.scalars(query, execution_options={"populate_existing": True})).one()
+    # Its row is named by a later charge while the first one is recorded and not settled.
+    query = select(Subscription).where(Subscription.first_charge_id.in_([each.charge.id for each in chain.periods]))
+    row = await session.scalar(query.limit(1), execution_options={"populate_existing": True})
+    if row is None:
+        return Retry.UNKNOWN
     if row.error is None:
         return Retry.NOT_WAITING
     row.due_at, row.attempts = now, 0

@@ -113,6 +113,9 @@ class SubscriptionBook:
         standing = stand(chain, self.terms, self._clock())
         change, paid = chain.change, chain.paid
         before, seen = SubscriptionState(row.state), row.change_id
+        if row.error is not None and row.first_charge_id != chain.first.id and row.renewal_wanted == Renewal.CANCELED:
+            # Telegram was asked in the name of a renewal: the charge that names it has become known.
+            self._effects.end_renewal(row, Because(row.wanted_because or Because.BUYER))
         row.first_charge_id = chain.first.id
         row.last_charge_id = chain.newest.id
         row.current_period_end = chain.ends_at

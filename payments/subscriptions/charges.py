@@ -9,7 +9,7 @@ from db.tables import ORIGIN, EventStatus, StripeEvent
 from entitlements import EntitlementService
 from payments.effects import BY_ITSELF
 from payments.sources import charge_source
-from payments.subscriptions.chain import Charge
+from payments.subscriptions.chain import Chain, Charge, divide
 
 
 async def read_charges(session: AsyncSession, user_id: str, payload: str) -> list[Charge]:
@@ -38,6 +38,14 @@ async def read_charges(session: AsyncSession, user_id: str, payload: str) -> lis
         # Always there in a charge of ours that Telegram has told of.
         if event.webhook_timestamp is not None and event.created_at is not None
     ]
+
+
+async def read_chain(session: AsyncSession, event: StripeEvent) -> Chain | None:
+    """Return the subscription that an event would be a charge of, without its changes; None: of none."""
+    if event.payload is None:
+        return None
+    chains = divide(await read_charges(session, event.customer_id, event.payload), ())
+    return next((each for each in chains if any(period.charge.id == event.event_id for period in each.periods)), None)
 
 
 async def _given_back(session: AsyncSession, charges: Sequence[StripeEvent]) -> frozenset[str]:

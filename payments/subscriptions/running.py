@@ -10,8 +10,8 @@ from sqlalchemy.orm import aliased
 from db.tables import EntitlementGrant, EventStatus, StripeEvent, Subscription, SubscriptionState, User
 from payments.effects import BY_ITSELF
 from payments.sources import charge_source
-from payments.subscriptions.chain import PERIOD, divide
-from payments.subscriptions.charges import read_charges
+from payments.subscriptions.chain import PERIOD
+from payments.subscriptions.charges import read_chain
 
 A_SECOND: Final = timedelta(seconds=1)
 """Telegram's dates are whole seconds (Bot API, Message: date)."""
@@ -63,10 +63,9 @@ async def beside(session: AsyncSession, event: StripeEvent) -> frozenset[str]:
 
     By the dates of the charges, not by what stands now: the past may be settled anew. The caller holds the user's lock.
     """
-    if event.payload is None or event.webhook_timestamp is None:
+    chain = await read_chain(session, event)
+    if chain is None or event.webhook_timestamp is None:
         return frozenset()
-    chains = divide(await read_charges(session, event.customer_id, event.payload), ())
-    [chain] = [chain for chain in chains if any(period.charge.id == event.event_id for period in chain.periods)]
     # A renewal whose first charge is not known is one all the same.
     if chain.first.id != event.event_id or event.is_first_recurring is False:
         return frozenset()

@@ -16,7 +16,7 @@ from tests.support.money import STRANGER, charge, charge_update, refund
 from tests.support.obstacles import refusing
 from tests.support.rows import add_other_services_event
 from tests.support.statements import statements
-from tests.support.subscription_facts import MONTH, follow, give_up, paid
+from tests.support.subscription_facts import MONTH, follow, give_up, paid, row
 
 
 async def _quarantine(desk: Desk, update: dict[str, Any]) -> str:
@@ -81,6 +81,22 @@ async def test_a_subscription_that_could_not_be_cancelled_waits_until_it_can_or_
     desk.clock.now = START + MONTH + timedelta(days=3)
     await follow(desk)
     assert await stuck() == [], "what has ended takes no more"
+
+
+@pytest.mark.criterion("E5", "N3")
+async def test_a_subscription_whose_first_charge_becomes_known_is_cancelled_by_it_and_found_by_any(desk: Desk) -> None:
+    await desk.take(paid(2))
+    await give_up(desk)
+    now = desk.clock.advance(hours=1)
+    await desk.take(paid(1))
+    kept = await row(desk)
+    assert (kept.first_charge_id, kept.due_at, kept.error) == ("sub-1", now, None)
+    await give_up(desk)
+    assert await desk.retry("renewal:sub-2") is Retry.BEGUN
+    assert (await row(desk)).due_at == now
+    await desk.take(charge())
+    assert await desk.retry("renewal:charge-1") is Retry.UNKNOWN
+    assert await desk.retry("renewal:of-none") is Retry.UNKNOWN
 
 
 @pytest.mark.criterion("E5")
