@@ -19,7 +19,7 @@ from payments.judgement import Foreign, GivenBack, Granted, Judgement, Parked, P
 from payments.methods import METHODS, OUTSIDE
 from payments.notices import Notice
 from payments.payload import Order, PayloadSigner, Reading, Verdict
-from payments.sources import charge_source, delay_source, grace_source
+from payments.sources import delay_source, grace_source
 from payments.subscriptions import running
 from payments.subscriptions.book import SubscriptionBook
 from payments.subscriptions.chain import PERIOD, Terms
@@ -197,7 +197,7 @@ class Settlement:
             await service.grant_entitlement(
                 user.id,
                 entitlement,
-                charge_source(event.event_id, METHODS[event.payment_method]),
+                METHODS[event.payment_method].source(event.event_id),
                 granted_at=paid_at,
                 duration_days=granted.order.days,
                 ends_at=ends_at,
@@ -256,7 +256,7 @@ class Settlement:
             service = EntitlementService(session)
             at = _revoked_at(completing, now) or now
             beside = grace_source if self._subscribed(charge) else delay_source
-            for source in (charge_source(charge.event_id, METHODS[charge.payment_method]), beside(charge.event_id)):
+            for source in (METHODS[charge.payment_method].source(charge.event_id), beside(charge.event_id)):
                 await service.revoke_entitlement(source, at=at, reason=completing.reason or "refunded")
         elif charge.status == EventStatus.FAILED:
             events.close(charge, Outcome.REFUNDED, now)

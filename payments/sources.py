@@ -1,11 +1,6 @@
-"""What a grant's `source` says: which charge it is for, and as what."""
+"""What a grant's `source` says beside its payment method's own: which charge it is for, and as what."""
 
-from payments.methods import METHODS, STARS, Method
-
-
-def charge_source(charge_id: str, method: Method = STARS) -> str:
-    """Return the source of the grants that a charge pays for, by its `event_id`."""
-    return method.source(charge_id)
+from payments.methods import METHODS
 
 
 def charge_of(source: str) -> str | None:

@@ -19,7 +19,6 @@ from payments.catalog import Catalog
 from payments.judgement import Granted, Payment, judge
 from payments.methods import METHODS
 from payments.payload import PayloadSigner
-from payments.sources import charge_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ async def settle_plain(
         DaysGranted(
             event.customer_id,
             entitlement,
-            charge_source(event.event_id, METHODS[event.payment_method]),
+            METHODS[event.payment_method].source(event.event_id),
             event.webhook_timestamp,
             days,
         )

@@ -16,9 +16,10 @@ from db.tables import Renewal, Subscription, SubscriptionChange, SubscriptionSta
 from entitlements import EntitlementService
 from payments.catalog import Catalog
 from payments.effects import Effects
+from payments.methods import STARS
 from payments.notices import TOLD_DAYS_MAX, Notice
 from payments.payload import Order
-from payments.sources import charge_source, grace_source
+from payments.sources import grace_source
 from payments.subscriptions.chain import Chain, Change, Standing, Terms, divide, failed_periods, stand
 from payments.subscriptions.charges import read_charges
 from payments.subscriptions.wanted import Because
@@ -92,17 +93,17 @@ class SubscriptionBook:
     async def _date_grants(self, session: AsyncSession, user: User, chains: Sequence[Chain]) -> None:
         """Let each charge's grant end where its period does, and grant grace after each failed renewal."""
         service = EntitlementService(session)
-        ends = {charge_source(period.charge.id): period.ends_at for chain in chains for period in chain.periods}
+        ends = {STARS.source(period.charge.id): period.ends_at for chain in chains for period in chain.periods}
         failed = [period for chain in chains for period in failed_periods(chain)] if self.terms.grace_days else []
         if self.terms.grace_days:
             # What was granted before it was known that the renewal is later than the failure gives no time beside it.
             ends |= {grace_source(period.charge.id): period.ends_at for chain in chains for period in chain.periods}
         if failed:
-            paid = await service.unrevoked([charge_source(period.charge.id) for period in failed])
+            paid = await service.unrevoked([STARS.source(period.charge.id) for period in failed])
             for period in failed:
                 source = grace_source(period.charge.id)
                 ends[source] = period.ends_at + self.terms.grace
-                for entitlement in sorted(paid[charge_source(period.charge.id)]):
+                for entitlement in sorted(paid[STARS.source(period.charge.id)]):
                     # From the charge on, not from its end: that may still turn out to be another.
                     await service.grant_entitlement(
                         user.id, entitlement, source, granted_at=period.charge.paid_at, ends_at=ends[source]

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.tables import ORIGIN, EventStatus, StripeEvent
 from entitlements import EntitlementService
 from payments.effects import BY_ITSELF
-from payments.sources import charge_source
+from payments.methods import STARS
 from payments.subscriptions.chain import Chain, Charge, divide
 
 
@@ -21,7 +21,7 @@ async def read_charges(session: AsyncSession, user_id: str, payload: str) -> lis
         StripeEvent.origin == ORIGIN,
     )
     events = (await session.scalars(query)).all()
-    granted = await EntitlementService(session).unrevoked([charge_source(event.event_id) for event in events])
+    granted = await EntitlementService(session).unrevoked([STARS.source(event.event_id) for event in events])
     given_back = await _given_back(session, events)
     return [
         Charge(
@@ -31,7 +31,7 @@ async def read_charges(session: AsyncSession, user_id: str, payload: str) -> lis
             ends_at=event.subscription_expires_at,
             is_first=event.is_first_recurring,
             update_id=event.update_id,
-            is_paid=charge_source(event.event_id) in granted,
+            is_paid=STARS.source(event.event_id) in granted,
             is_given_back=event.event_id in given_back,
         )
         for event in events

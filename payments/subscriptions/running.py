@@ -9,14 +9,14 @@ from sqlalchemy.orm import aliased
 
 from db.tables import EntitlementGrant, EventStatus, StripeEvent, Subscription, SubscriptionState, User
 from payments.effects import BY_ITSELF
-from payments.sources import charge_source
+from payments.methods import STARS
 from payments.subscriptions.chain import PERIOD
 from payments.subscriptions.charges import read_chain
 
 A_SECOND: Final = timedelta(seconds=1)
 """Telegram's dates are whole seconds (Bot API, Message: date)."""
 
-_BEFORE_ID: Final = len(charge_source(""))
+_BEFORE_ID: Final = len(STARS.source(""))
 
 
 async def opened(
@@ -46,7 +46,7 @@ async def opened(
         .join(StripeEvent, StripeEvent.event_id == charge_id)
         .where(
             user,
-            EntitlementGrant.source == charge_source("") + StripeEvent.event_id,
+            EntitlementGrant.source == STARS.source("") + StripeEvent.event_id,
             EntitlementGrant.revoked_at.is_(None),
             EntitlementGrant.granted_at < start + begun_within,
             EntitlementGrant.ends_at > start,

@@ -30,9 +30,9 @@ from payments.errors import RefundRefusedError
 from payments.incoming import bears_money
 from payments.ledger.reconciliation import Reconciliation
 from payments.ledger.telegram import TelegramLedger
+from payments.methods import STARS
 from payments.notices import Notice
 from payments.recorder import Recorder
-from payments.sources import charge_source
 from payments.telegram import invoice_of, order_of
 from sandbox.charges import Charge
 from sandbox.checkout import PaymentState
@@ -208,8 +208,8 @@ class Shop:
         for source in sources:
             assert source.partition(":")[2] in granted, f"{source} grants without a charge"
         for event_id in granted:
-            entitlements = {grant.entitlement_type for grant in rows.grants if grant.source == charge_source(event_id)}
-            assert sources[charge_source(event_id)] == len(entitlements) > 0
+            entitlements = {grant.entitlement_type for grant in rows.grants if grant.source == STARS.source(event_id)}
+            assert sources[STARS.source(event_id)] == len(entitlements) > 0
         self._check_fold(rows)
         owed = Counter((each.event_id, each.kind, each.chat_id) for each in rows.outbox)
         assert max(owed.values(), default=1) == 1
