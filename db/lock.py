@@ -156,9 +156,12 @@ class _AdvisoryLock:
         return question.exception() is None
 
     async def _try(self) -> bool:
-        self._held = False
+        had_it, self._held = self._held, False
+        if had_it:
+            # Not one that never had it, such as a connection that could not be made in between.
+            self._ghost_name = self._name
         if self._connection is None or self._connection.is_closed():
-            self._ghost_name, self._name = self._name, f"starledger lock {uuid4()}"
+            self._name = f"starledger lock {uuid4()}"
             self._connection = await self._connect(self._name)
         self._held = bool(await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _DESK_LOCK))
         if not self._held and self._ghost_name:
@@ -166,9 +169,11 @@ class _AdvisoryLock:
         return self._held
 
     async def _lay_ghost(self, name: str) -> None:
-        """End a connection of our own that still has the lock; raises TimeoutError, for the next try may have it."""
+        """End a connection of our own that still has the lock; raises TimeoutError when the next try may have it."""
         holder = await self._connection.fetchrow(_HOLDER, _DESK_LOCK)
-        if holder is not None and holder["application_name"] == name:
+        if holder is None:
+            raise TimeoutError("the desk's lock was let go this moment")
+        if holder["application_name"] == name:
             await self._connection.execute("SELECT pg_terminate_backend($1)", holder["pid"])
             raise TimeoutError("the desk's lock is still with the connection that was given up")
 
