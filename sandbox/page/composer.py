@@ -1,5 +1,7 @@
 """Where a person writes: the field, the commands that the bot has registered, and Start."""
 
+import json
+
 from nicegui import events, ui
 
 from sandbox.page.elements import box, icon_button, line
@@ -20,6 +22,14 @@ _TAKE = """(event) => {
     field.dispatchEvent(new Event("input"));
 }"""
 """Hands over what is written and empties the field at once, so that what is typed next is not lost to a late answer."""
+
+_COMPLETE = """(event) => {
+    const field = event.currentTarget.closest(".pane").querySelector(".composer input");
+    field.value = %s;
+    field.dispatchEvent(new Event("input"));
+    field.focus();
+}"""
+"""Writes a command into the field at once: an answer of the server would come over what is typed next."""
 
 
 class Composer:
@@ -97,13 +107,9 @@ class Composer:
             self._close()
             await self._hands.send(command)
 
-        def complete() -> None:
-            self._field.set_value(f"{command} ")
-            self._close()
-            self._field.run_method("focus")
-
         with box("suggestion-row"):
             with box("suggestion", "button").props("type=button").on("click", send, args=[]):
                 line(command, "suggestion-command")
                 line(description, "suggestion-text")
-            icon_button("north_west", f"Write {command} with more behind it", complete)
+            more = icon_button("north_west", f"Write {command} with more behind it", lambda: None)
+            more.on("click", js_handler=_COMPLETE % json.dumps(f"{command} "))
