@@ -41,7 +41,7 @@ def main(  # noqa: PLR0913 - the command's options
         str | None,
         typer.Option(
             help=f"Where card payments (provider token {PROVIDER_TOKEN}) are charged, such as localstripe's "
-            "http://127.0.0.1:8420; left out, the provider's ids are made up."
+            "http://127.0.0.1:8420; left out, in a Stripe account of the sandbox's own."
         ),
     ] = None,
     state: Annotated[

@@ -1,8 +1,8 @@
-"""Telegram's payment with a provider: a card sheet's number becomes a charge, or is declined.
+"""Telegram's payment with a provider: a card sheet's number becomes a charge at Stripe, or is declined.
 
-With the address of a Stripe (localstripe, or whatever speaks its API) the charge is made there, and a refund made
-there is that Stripe's affair: Telegram tells a bot of none (Bot API, RefundedPayment: "currently, always XTR").
-Without one, the provider's charge ids are made up. No Star moves, and getStarTransactions knows nothing of it.
+The charge is made in the sandbox's own account, or at another Stripe (localstripe, or whatever speaks its API). A
+refund made there is Stripe's affair: Telegram tells a bot of none (Bot API, RefundedPayment: "currently, always
+XTR"). No Star moves, and getStarTransactions knows nothing of it.
 """
 
 import asyncio
@@ -23,18 +23,19 @@ from sandbox.invoices import Invoice
 from sandbox.messages import Messages
 from sandbox.people import People, Person
 from sandbox.settings import Settings
+from sandbox.stripe.account import DECLINED_CARD, PAID_CARD, Account
+from sandbox.stripe.errors import StripeRefusalError
 
-PAID_CARD = "4242424242424242"
-DECLINED_CARD = "4000000000000002"
-"""Stripe's well-known test numbers (Stripe documentation, testing)."""
-STRIPE_KEY = "sk_test_51SandboxSandboxSandbox"
 CALL_SECONDS = 10.0
 _CARD = re.compile(r"[0-9]{16}")
 
 
 @dataclass(frozen=True, slots=True)
 class CardCharge:
-    """A payment by card that went through: `amount` in the currency's minor unit, `provider_id` the provider's."""
+    """A payment by card that went through: `amount` in the currency's minor unit, `provider_id` the provider's.
+
+    `last4`: the last four digits of the card.
+    """
 
     id: str
     provider_id: str
@@ -43,6 +44,7 @@ class CardCharge:
     currency: str
     payload: str
     charged_at: datetime
+    last4: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Cards:
         messages: Messages,
         feed: Feed,
         settings: Settings,
+        account: Account,
         random: Random,
     ) -> None:
         self.charges: list[CardCharge] = []
@@ -73,6 +76,7 @@ class Cards:
         self._messages = messages
         self._feed = feed
         self._settings = settings
+        self._account = account
         self._random = random
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -82,10 +86,8 @@ class Cards:
 
     def charge(self, person: Person, invoice: Invoice, number: str, on_end: OnEnd) -> None:
         """Charge a card, and say by `on_end` what became of it: at once, or when Stripe has answered."""
-        if number == DECLINED_CARD:
-            on_end(Refusal("Your card was declined."))
-        elif self._settings.stripe_url is None:
-            on_end(self._take(person, invoice, f"ch_{self._random.getrandbits(96):024x}"))
+        if self._settings.stripe_url is None:
+            on_end(self._charge_here(person, invoice, number))
         else:
             task = asyncio.create_task(self._charge_at(self._settings.stripe_url, person, invoice, number, on_end))
             self._under_way.add(task)
@@ -97,9 +99,21 @@ class Cards:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
+    def _charge_here(self, person: Person, invoice: Invoice, number: str) -> CardCharge | Refusal:
+        method_id = self._account.add_payment_method(number)
+        try:
+            charge_id = self._account.pay(method_id, invoice.total_amount, invoice.currency.lower())
+        except StripeRefusalError as refusal:
+            return Refusal(refusal.words)
+        return self._take(person, invoice, number, charge_id)
+
     async def _charge_at(self, url: str, person: Person, invoice: Invoice, number: str, on_end: OnEnd) -> None:
+        if number == DECLINED_CARD:
+            # localstripe would charge it.
+            on_end(Refusal("Your card was declined."))
+            return
         card = {"number": number, "exp_month": 12, "exp_year": self._clock.now().year + 2, "cvc": "123"}
-        headers = {"Authorization": f"Bearer {STRIPE_KEY}"}
+        headers = {"Authorization": f"Bearer {self._settings.stripe_key}"}
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
         try:
             async with aiohttp.ClientSession(url, headers=headers, timeout=timeout) as stripe:
@@ -112,9 +126,9 @@ class Cards:
         except (aiohttp.ClientError, TimeoutError):
             on_end(Refusal("The payment provider did not answer."))
         else:
-            on_end(self._take(person, invoice, charge["id"]))
+            on_end(self._take(person, invoice, number, charge["id"]))
 
-    def _take(self, person: Person, invoice: Invoice, provider_id: str) -> CardCharge:
+    def _take(self, person: Person, invoice: Invoice, number: str, provider_id: str) -> CardCharge:
         charge = CardCharge(
             id=f"{self._random.getrandbits(64)}_{urlsafe_b64encode(self._random.randbytes(12)).decode()}",
             provider_id=provider_id,
@@ -123,6 +137,7 @@ class Cards:
             currency=invoice.currency,
             payload=invoice.payload,
             charged_at=self._clock.now(),
+            last4=number[-4:],
         )
         self.charges.append(charge)
         paid = {

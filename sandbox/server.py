@@ -14,6 +14,7 @@ from sandbox.clock import VirtualClock
 from sandbox.control import ControlApi
 from sandbox.settings import Settings
 from sandbox.state import keep_state, read_state, write_state
+from sandbox.stripe.api import AccountApi
 from sandbox.world import World
 
 BODY_BYTES_MAX = 256 * 1024 * 1024  # a ledger of 100,000 rows comes in one request
@@ -21,7 +22,7 @@ BODY_BYTES_MAX = 256 * 1024 * 1024  # a ledger of 100,000 rows comes in one requ
 
 @dataclass(frozen=True, slots=True)
 class SandboxServer:
-    """A running sandbox: `url` is the base address of both APIs, `world` what is behind them."""
+    """A running sandbox: `url` is the base address of all its APIs, `world` what is behind them."""
 
     url: str
     world: World
@@ -54,6 +55,7 @@ async def running_sandbox(
     bot_api = BotApi(world)
     app.router.add_route("*", "/bot{token}/{method}", bot_api.handle)
     app.router.add_get("/file/bot{token}/{path:.+}", bot_api.file)
+    app.router.add_route("*", "/v1/{tail:.*}", AccountApi(world.stripe).handle)
     app.router.add_route("*", "/{tail:.*}", bot_api.not_found)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()

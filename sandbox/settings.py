@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 CHARGE_ID_LENGTH_MIN = 24
 PROVIDER_TOKEN = "284685063:TEST:SandboxSandboxSandbox"  # noqa: S105 - opens nothing but a sandbox
+STRIPE_KEY = "sk_test_51SandboxSandboxSandbox"
 TOKEN = "100200300:SandboxTokenSandboxTokenSandboxToken"  # noqa: S105 - opens nothing but a sandbox
 
 
@@ -31,8 +32,10 @@ class Settings:
     bot_username: str = "sandbox_bot"
     provider_token: str = PROVIDER_TOKEN
     """What sendInvoice needs for a card payment."""
+    stripe_key: str = STRIPE_KEY
+    """The secret key of the account at Stripe where cards are charged."""
     stripe_url: str | None = None
-    """Where cards are charged: the address of localstripe, or of another Stripe for trials."""
+    """The address of another Stripe that has that account, such as localstripe; None: it is the sandbox's own."""
     switches: Switches = field(default_factory=Switches)
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ from sandbox.messages import Messages
 from sandbox.people import People
 from sandbox.polling import Poller
 from sandbox.settings import Settings, Switches
+from sandbox.stripe.account import Account
 from sandbox.subscriptions import Subscriptions
 from sandbox.updates import UpdateQueue
 
@@ -64,7 +65,9 @@ class World:
         self.ledger = Ledger(self.clock, self.people, self.feed, random)
         self.offers = Offers(random)
         self.charges = Charges(self.clock, self.people, self.messages, self.ledger, self.feed, settings, random)
-        self.cards = Cards(self.clock, self.people, self.messages, self.feed, settings, random)
+        self.stripe = Account(self.clock.now, random, settings.stripe_key)
+        self.stripe.on_change = lambda: self.feed.publish("stripe")
+        self.cards = Cards(self.clock, self.people, self.messages, self.feed, settings, self.stripe, random)
         self.subscriptions = Subscriptions(
             self.clock, self.queue, self.people, self.charges, self.feed, settings.switches
         )

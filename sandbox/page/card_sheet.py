@@ -2,10 +2,10 @@
 
 from nicegui import ui
 
-from sandbox.cards import DECLINED_CARD, PAID_CARD
 from sandbox.page.elements import button, line, money
 from sandbox.page.sheet import PaymentSheet
 from sandbox.shapes import Json
+from sandbox.stripe.account import DECLINED_CARD, PAID_CARD
 
 
 class CardSheet:

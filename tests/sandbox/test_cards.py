@@ -10,13 +10,13 @@ from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import LabeledPrice, SuccessfulPayment
 
 from sandbox import cards
-from sandbox.cards import DECLINED_CARD, STRIPE_KEY
 from sandbox.checkout import Payment, PaymentState
 from sandbox.client import SandboxClient
 from sandbox.people import Person
 from sandbox.remote.transport import SandboxError
 from sandbox.server import SandboxServer, running_sandbox
-from sandbox.settings import PROVIDER_TOKEN, Settings
+from sandbox.settings import PROVIDER_TOKEN, STRIPE_KEY, Settings
+from sandbox.stripe.account import DECLINED_CARD
 from tests.support.bots import talking_bot
 from tests.support.stripe_account import StripeAccount, running_stripe_account
 

@@ -1,26 +1,21 @@
 """The daemon with the channel of cards open: a payment, and its refund at Stripe, while it polls both."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from sandbox.checkout import PaymentState
 from sandbox.server import SandboxServer, running_sandbox
-from sandbox.settings import PROVIDER_TOKEN, Settings
+from sandbox.settings import PROVIDER_TOKEN, STRIPE_KEY, Settings
 from tests.support.daemon import TOKEN, running_daemon
-from tests.support.stripe_account import KEY, running_stripe_account
 from tests.support.waiting import until
 
 
 @pytest.mark.criterion("S7", "N5")
 async def test_the_daemon_sells_by_card_and_hears_of_the_refund_at_stripe(sqlite_url: str, tmp_path: Path) -> None:
-    async with (
-        running_stripe_account(lambda: datetime.now(UTC)) as account,
-        running_sandbox(Settings(token=TOKEN, seed=1)) as server,
-    ):
+    async with running_sandbox(Settings(token=TOKEN, seed=1)) as server:
         ann = await server.client.add_person("Ann", started=True)
-        settings = {"PAYMENT_TOKEN": PROVIDER_TOKEN, "STRIPE_SECRET_KEY": KEY, "STRIPE_API_URL": account.url}
+        settings = {"PAYMENT_TOKEN": PROVIDER_TOKEN, "STRIPE_SECRET_KEY": STRIPE_KEY, "STRIPE_API_URL": server.url}
         often = {"payments.stripe.watch.POLL_SECONDS": 0.05}
         with running_daemon(tmp_path, server.url, sqlite_url, constants=often, **settings, LOG_LEVEL="DEBUG") as daemon:
             await server.client.send_text(ann.id, "/buy premium_monthly")
@@ -30,12 +25,11 @@ async def test_the_daemon_sells_by_card_and_hears_of_the_refund_at_stripe(sqlite
             payment = await server.client.pay(ann.id, message_id=card_invoice_id)
             assert payment.state is PaymentState.PAID
             [paid] = await server.client.card_charges()
-            account.charge(paid.amount, paid.currency.lower(), charge_id=paid.provider_id)
             await _said(server, ann.id, "text", "4.99 USD")
-            account.give_back(paid.provider_id)
+            server.world.stripe.give_back(paid.provider_id)
             await _said(server, ann.id, "text", "was given back")
             assert await daemon.stop() == 0
-            assert KEY not in daemon.said()
+            assert STRIPE_KEY not in daemon.said()
             assert PROVIDER_TOKEN.partition(":")[2] not in daemon.said()
 
 

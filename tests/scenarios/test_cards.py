@@ -9,10 +9,10 @@ import pytest
 from db.engine import Database
 from payments.stripe.api import StripeApi
 from payments.stripe.watch import StripeWatch
-from sandbox.cards import DECLINED_CARD, STRIPE_KEY
 from sandbox.checkout import PaymentState
 from sandbox.messages import ChatMessage
-from sandbox.settings import Settings
+from sandbox.settings import STRIPE_KEY, Settings
+from sandbox.stripe.account import DECLINED_CARD
 from tests.support.chats import Chats, running_chats
 from tests.support.localstripe import LocalStripe, running_localstripe
 from tests.support.stripe_account import StripeAccount, running_stripe_account

@@ -1,0 +1,182 @@
+"""What is in an account at Stripe: payment methods, charges, refunds, disputes, and the events that tell of them.
+
+Amounts are in a currency's minor unit, currencies in lower case, times in seconds since 1970, as Stripe's API has them.
+It knows no HTTP (sandbox.stripe.api). What somebody does in the dashboard, or a buyer's bank, are plain methods.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from sandbox.settings import STRIPE_KEY
+from sandbox.shapes import Json, without_none
+from sandbox.stripe.errors import CARD, StripeRefusalError, missing
+
+PAID_CARD = "4242424242424242"
+DECLINED_CARD = "4000000000000002"
+"""Stripe's well-known test numbers (Stripe documentation, testing)."""
+EVENTS_KEPT = timedelta(days=30)
+"""How long Stripe lists an event (Stripe API, list all events)."""
+
+_PREFIXES = {"payment_method": "pm", "charge": "ch", "refund": "re", "dispute": "dp"}
+_RETURNED = {"failed", "canceled"}
+"""What a refund is called whose money came back to the account."""
+_NOT_DISPUTED = {"won", "warning_closed"}
+
+
+class Account:
+    """One account, opened by its secret `key`; `clock` gives the time, UTC. `on_change` is called after each change."""
+
+    def __init__(self, clock: Callable[[], datetime], random: Random, key: str = STRIPE_KEY) -> None:
+        self.clock = clock
+        self.key = key
+        self.objects: dict[str, Json] = {}
+        self.events: list[Json] = []
+        self.on_change: Callable[[], None] = lambda: None
+        self._random = random
+
+    def add_payment_method(self, number: str) -> str:
+        """Take a card's number down; gives the payment method's id."""
+        # Stripe tells cards apart by a fingerprint that gives no number away. These numbers are no secret.
+        card = {"brand": "visa", "last4": number[-4:], "fingerprint": number}
+        return self._add("payment_method", type="card", card=card)
+
+    def pay(self, payment_method_id: str, amount: int, currency: str) -> str:
+        """Charge a card; gives the charge's id.
+
+        Raises StripeRefusalError when the card is declined: that, too, leaves a charge, which has failed.
+        """
+        card = self.find("payment_method", payment_method_id)["card"]
+        details = {"type": "card", "card": {"brand": card["brand"], "last4": card["last4"]}}
+        is_declined = card["fingerprint"] == DECLINED_CARD
+        charge_id = self.charge(
+            amount,
+            currency,
+            payment_method=payment_method_id,
+            payment_method_details=details,
+            status="failed" if is_declined else "succeeded",
+        )
+        if is_declined:
+            raise StripeRefusalError(402, "Your card was declined.", "card_declined", CARD)
+        return charge_id
+
+    def charge(self, amount: int, currency: str, **odd: Any) -> str:
+        """Take money, here or on the seller's own site; gives the charge's id. `odd` are facts as they are."""
+        facts = {"amount": amount, "currency": currency, "amount_refunded": 0, "status": "succeeded"}
+        charge_id = self._add("charge", **(facts | {"refunded": False, "disputed": False} | odd))
+        charge = self.objects[charge_id]
+        charge["paid"] = charge["captured"] = charge["status"] == "succeeded"
+        self.tell("charge.succeeded" if charge["paid"] else "charge.failed", charge)
+        return charge_id
+
+    def give_back(self, charge_id: str, amount: int | None = None, **odd: Any) -> str:
+        """Refund what is left of a charge, or a part; gives the refund's id. `odd` are facts as they are.
+
+        Raises StripeRefusalError for a charge that has failed or is disputed, and for more than is left.
+        """
+        charge = self.find("charge", charge_id)
+        if not charge["paid"]:
+            raise StripeRefusalError(400, f"Charge {charge_id} was not paid.")
+        if charge["disputed"]:
+            raise StripeRefusalError(400, f"Charge {charge_id} has been charged back.", "charge_disputed")
+        left = charge["amount"] - self.refunded(charge_id)
+        if left == 0:
+            raise StripeRefusalError(400, f"Charge {charge_id} has already been refunded.", "charge_already_refunded")
+        if amount is not None and amount > left:
+            raise StripeRefusalError(400, f"Refund amount ({amount}) is greater than unrefunded amount ({left})")
+        facts = {"charge": charge_id, "amount": amount or left, "currency": charge["currency"], "status": "succeeded"}
+        refund_id = self._add("refund", **(facts | odd))
+        self._sum_up(charge)
+        self.tell("charge.refunded", charge)
+        return refund_id
+
+    def fail_refund(self, refund_id: str) -> None:
+        """Have the buyer's bank send a refund back; raises StripeRefusalError for one that has come back before."""
+        refund = self.find("refund", refund_id)
+        if refund["status"] in _RETURNED:
+            raise StripeRefusalError(400, f"Refund {refund_id} has come back already.")
+        refund["status"], refund["failure_reason"] = "failed", "expired_or_canceled_card"
+        self._sum_up(self.objects[refund["charge"]])
+        self.tell("refund.failed", refund)
+
+    def open_dispute(self, charge_id: str, amount: int | None = None) -> str:
+        """Have the buyer's bank ask for the money; gives the dispute's id.
+
+        Raises StripeRefusalError for a charge that is disputed already, or was never paid.
+        """
+        charge = self.find("charge", charge_id)
+        if charge["disputed"] or not charge["paid"]:
+            raise StripeRefusalError(400, f"Charge {charge_id} cannot be disputed.")
+        charge["disputed"] = True
+        dispute_id = self._add(
+            "dispute",
+            charge=charge_id,
+            amount=amount or charge["amount"],
+            currency=charge["currency"],
+            status="needs_response",
+            reason="fraudulent",
+        )
+        self.tell("charge.dispute.created", self.objects[dispute_id])
+        return dispute_id
+
+    def close_dispute(self, dispute_id: str, status: str) -> None:
+        """Have the bank decide: `lost`, `won`, `warning_closed`. Raises StripeRefusalError when it has already."""
+        dispute = self.find("dispute", dispute_id)
+        if dispute["status"] in _NOT_DISPUTED | {"lost"}:
+            raise StripeRefusalError(400, f"Dispute {dispute_id} is {dispute['status']} already.")
+        dispute["status"] = status
+        self.objects[dispute["charge"]]["disputed"] = status not in _NOT_DISPUTED
+        self.tell("charge.dispute.closed", dispute)
+
+    def tell(self, event_type: str, about: Json) -> None:
+        """Write an event, which shows the object as it is now."""
+        event = self._object("event", f"evt_{self._new_id()}", type=event_type, data={"object": deepcopy(about)})
+        self.events.append(event)
+        self.on_change()
+
+    def find(self, kind: str, object_id: str) -> Json:
+        """Find an object of a kind by its id; raises StripeRefusalError."""
+        found = self.objects.get(object_id)
+        if found is None or found["object"] != kind:
+            raise missing(kind, object_id)
+        return found
+
+    def listing(self, kind: str) -> list[Json]:
+        """Give all objects of a kind, or the events of the last 30 days, newest first."""
+        if kind != "event":
+            return [each for each in reversed(self.objects.values()) if each["object"] == kind]
+        since = int((self.clock() - EVENTS_KEPT).timestamp())
+        return [each for each in reversed(self.events) if each["created"] >= since]
+
+    def refunds(self, charge_id: str) -> list[Json]:
+        """Give the refunds of a charge, oldest first."""
+        return self._of_charge("refund", charge_id)
+
+    def disputes(self, charge_id: str) -> list[Json]:
+        """Give the disputes about a charge, oldest first."""
+        return self._of_charge("dispute", charge_id)
+
+    def refunded(self, charge_id: str) -> int:
+        """Give how much of a charge went back and stayed there."""
+        return sum(each["amount"] for each in self.refunds(charge_id) if each["status"] not in _RETURNED)
+
+    def _of_charge(self, kind: str, charge_id: str) -> list[Json]:
+        return [each for each in self.objects.values() if each["object"] == kind and each["charge"] == charge_id]
+
+    def _sum_up(self, charge: Json) -> None:
+        charge["amount_refunded"] = self.refunded(charge["id"])
+        charge["refunded"] = charge["amount_refunded"] == charge["amount"]
+
+    def _add(self, kind: str, **facts: Any) -> str:
+        made = self._object(kind, facts.get("id") or f"{_PREFIXES[kind]}_{self._new_id()}", **facts)
+        self.objects[made["id"]] = made
+        return str(made["id"])
+
+    def _object(self, kind: str, object_id: str, **facts: Any) -> Json:
+        head = {"id": object_id, "object": kind, "created": int(self.clock().timestamp()), "livemode": False}
+        return head | {"metadata": {}} | without_none(**facts)
+
+    def _new_id(self) -> str:
+        return f"{self._random.getrandbits(96):024x}"
