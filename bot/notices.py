@@ -15,6 +15,8 @@ from payments.subscriptions.wanted import Because
 Facts = dict[str, Any]
 
 _AS_THEY_ARE: Final = ("charge_id", "title", "about", "detail", "here", "there", "why", "reason")
+_VARIANTS: Final = {Notice.GIVING_BACK: "reason", Notice.LEDGER: "finding", Notice.STRIPE_TROUBLE: "trouble"}
+"""The fact by which the words of a notice differ."""
 _BUY_AGAIN: Final = frozenset({Notice.SUBSCRIPTION_FAILED, Notice.SUBSCRIPTION_ENDED, Notice.ACCESS_ENDS_SOON})
 
 
@@ -45,7 +47,7 @@ class NoticeRenderer:
             values["amount"] = words.money(facts["amount"], facts["currency"])
         if "price_stars" in facts:
             values["price"] = words.money(facts["price_stars"], STARS_CURRENCY)
-        for moment in ("renews_at", "access_until", "until"):
+        for moment in ("renews_at", "access_until", "until", "read_at"):
             if facts.get(moment) is not None:
                 values[moment] = words.date(datetime.fromisoformat(facts[moment]))
         for person in ("buyer", "reader"):
@@ -68,20 +70,16 @@ class NoticeRenderer:
         )
 
     def _kind(self, notice: Notice, facts: Facts) -> str:
-        variant = ""
+        variant = facts[_VARIANTS[notice]] if notice in _VARIANTS else ""
         match notice:
             case Notice.GRANTED if facts.get("is_renewal"):
                 variant = "renewal"
-            case Notice.GIVING_BACK:
-                variant = facts["reason"]
             case Notice.REFUNDED if not facts["was_granted"]:
                 variant = "never_granted"
             case Notice.REFUNDED if facts.get("is_rest"):
                 variant = "rest"
             case Notice.PARKED:
                 variant = "charge" if facts["retry_id"] == facts["charge_id"] else "refund"
-            case Notice.LEDGER:
-                variant = facts["finding"]
             case Notice.SUBSCRIPTION_CANCELED | Notice.SUBSCRIPTION_FAILED if not self._is_open(facts):
                 variant = "unpaid"
             case Notice.RENEWAL_DONE if facts["renewal"] == Renewal.CANCELED:

@@ -86,6 +86,8 @@ class Notice(enum.StrEnum):
     """Admins: `reader` (chat id), `about`, `why`; somebody cannot be told of what `about` names."""
     CONFLICT = "conflict"
     """Admins: `why`; another program polls with the same token."""
+    STRIPE_TROUBLE = "stripe_trouble"
+    """Admins: `trouble` (payments/stripe/trouble.py), `why`, `read_at`; what happens at Stripe has no effect here."""
 
 
 async def owe(

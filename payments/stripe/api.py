@@ -4,6 +4,7 @@ Over the `stripe` package with its AIOHTTP client. What Stripe tells is read by 
 wrong is one of the channel's errors (payments/errors.py). Nothing here tries again: the row that a call is for does.
 """
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, TypeVar
@@ -24,8 +25,13 @@ REFUND_PAGES_MAX: Final = 10
 EVENT_PAGES_MAX: Final = 1_000
 PAUSE_SECONDS: Final = 5
 """How long to leave Stripe alone after a 429 that names no time."""
+KEY_REFUSED: Final = "authentication"
+"""The code of a call that was refused because of the key."""
 ROW_KEY: Final = "starledger_refund"
 """The metadata of a refund of ours: the `event_id` of its row."""
+
+_KEY: Final = re.compile(r"'?\b[rs]k_(?:test|live)_[^\s']*'?")
+"""A key as Stripe quotes it, in part."""
 
 _Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,255}$")]
 _Amount = Annotated[int, Field(gt=0, le=AMOUNT_MAX)]
@@ -159,10 +165,10 @@ class StripeApi:
         except stripe.RateLimitError as error:
             raise ChannelPauseError(_retry_after_seconds(error), str(error)) from None
         except (stripe.InvalidRequestError, stripe.CardError, stripe.PermissionError) as error:
-            raise RefusedByChannelError(error.code or "refused", str(error)) from None
+            raise RefusedByChannelError(error.code or "refused", _KEY.sub("(the key)", str(error))) from None
         except stripe.AuthenticationError:
             # Its text quotes the key in part.
-            raise RefusedByChannelError("authentication", "Stripe does not know the key in STRIPE_SECRET_KEY") from None
+            raise RefusedByChannelError(KEY_REFUSED, "Stripe does not know the key in STRIPE_SECRET_KEY") from None
         except stripe.StripeError as error:
             raise ChannelAwayError(f"{type(error).__name__}: HTTP {error.http_status}") from None
         except (aiohttp.ClientError, TimeoutError) as error:

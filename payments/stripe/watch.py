@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from loguru import logger
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
 from db.engine import Database
@@ -27,6 +28,7 @@ from payments.narrow import moment
 from payments.notices import Notice, money_facts, owe
 from payments.stripe.api import Dispute, Event, Refund, StripeApi
 from payments.stripe.facts import dispute_fact, refund_facts
+from payments.stripe.trouble import Trouble, TroubleAlert, owe_trouble
 
 REFUNDED: Final = "charge.refunded"
 REFUND_FAILED: Final = "refund.failed"
@@ -63,28 +65,39 @@ class StripeWatch:
         # By id, when each was made: those of our charges that are dealt with, as far back as a reading goes.
         self._done: dict[str, int] = {}
         self._deep_at: datetime | None = None
+        self._alert = TroubleAlert(database, clock, alert_chat_ids, on_recorded)
         self.trouble: str | None = None
         """What keeps Stripe's events from being read; None: nothing."""
 
     async def run(self) -> None:
         """Read again and again. An outage is logged once, and once when it is over; a bug ends the loop."""
         while True:
-            pause_seconds: float = POLL_SECONDS
-            try:
-                await self.read_once()
-            except ChannelPauseError as error:
-                pause_seconds = max(pause_seconds, error.seconds)
-            except Exception as error:
-                if not isinstance(error, ChannelError | UnrecordableError) and not is_away(error):
-                    raise
-                if self.trouble is None:
-                    logger.error("Stripe's events cannot be read, trying on: {}", error)
-                self.trouble = f"Stripe's events cannot be read: {type(error).__name__}"
-            else:
-                if self.trouble is not None:
-                    logger.info("Stripe's events are read again")
-                self.trouble = None
+            pause_seconds = await self.try_once()
             await asyncio.sleep(pause_seconds)
+
+    async def try_once(self) -> float:
+        """Read once, take note of what keeps it from reading, and return how long to wait, in seconds."""
+        pause_seconds: float = POLL_SECONDS
+        try:
+            await self.read_once()
+        except ChannelPauseError as error:
+            pause_seconds = max(pause_seconds, error.seconds)
+            await self._alert.note(error)
+        except Exception as error:
+            is_stripe = isinstance(error, ChannelError | UnrecordableError)
+            if not is_stripe and not is_away(error):
+                raise
+            if self.trouble is None:
+                logger.error("Stripe's events cannot be read, trying on: {}", error)
+            self.trouble = f"Stripe's events cannot be read: {type(error).__name__}"
+            if is_stripe:
+                await self._alert.note(error)
+        else:
+            if self.trouble is not None:
+                logger.info("Stripe's events are read again")
+            self.trouble = None
+            self._alert.over()
+        return pause_seconds
 
     async def read_once(self) -> None:
         """Read what is new, put it on record, and note how far it went.
@@ -95,7 +108,6 @@ class StripeWatch:
         async with self._database.reading() as session:
             reading = await session.scalar(select(StripeReading))
         before = reading.newest if reading is not None else None
-        self._warn_of_a_gap(reading)
         now = self._clock()
         is_deep = self._deep_at is None or now - self._deep_at >= timedelta(seconds=DEEP_EVERY_SECONDS)
         since = None if before is None else before - (DEEP_SECONDS if is_deep else LATE_SECONDS)
@@ -110,21 +122,23 @@ class StripeWatch:
             self._deep_at = now
             self._done = {event_id: made for event_id, made in self._done.items() if since is None or made >= since}
 
-    def _warn_of_a_gap(self, reading: StripeReading | None) -> None:
-        read_at = reading.read_at if reading is not None else None
-        if read_at is not None and self._clock() - read_at > timedelta(days=KEPT_DAYS):
-            logger.error("Stripe's events were last read on {:%d %B %Y}; look for refunds since then there", read_at)
-
     async def _note(self, newest: int | None, foreign: int) -> None:
         async with self._database.transaction() as session:
             insert = insert_into(session, StripeReading).on_conflict_do_nothing(index_elements=["id"])
             await session.execute(insert, {"id": 1})
             reading = (await session.scalars(select(StripeReading).with_for_update())).one()
+            now = self._clock()
+            if reading.read_at is not None and now - reading.read_at > timedelta(days=KEPT_DAYS):
+                await self._warn_of_a_gap(session, reading.read_at, now)
             reading.newest = newest
             reading.foreign_count += foreign
-            reading.read_at = self._clock()
+            reading.read_at = now
         if foreign:
             logger.info("{} events of Stripe are about charges that are not ours", foreign)
+
+    async def _warn_of_a_gap(self, session: AsyncSession, read_at: datetime, now: datetime) -> None:
+        logger.error("Stripe's events were last read on {:%d %B %Y}; look for refunds since then there", read_at)
+        await owe_trouble(session, Trouble.GAP, read_at=read_at, why="", chat_ids=self._alert_chat_ids, now=now)
 
     async def _take(self, page: Sequence[Event]) -> list[Event]:
         """Deal with the events of our charges; return the others."""

@@ -18,6 +18,7 @@ from payments.events import ERROR_LENGTH_MAX
 from payments.judgement import Reason
 from payments.ledger.findings import Finding, Unexplained
 from payments.notices import Notice
+from payments.stripe.trouble import Trouble
 from payments.subscriptions.wanted import Because
 from sandbox.server import running_sandbox
 from tests.support.clock import START, FakeClock
@@ -70,6 +71,8 @@ def _other_facts(notice: Notice, value: str) -> dict[str, Any]:
         return {"reader": READER, "about": value, "why": value}
     if notice is Notice.CONFLICT:
         return {"why": value}
+    if notice is Notice.STRIPE_TROUBLE:
+        return {"trouble": Trouble.REFUSED.value, "why": value, "read_at": SOON}
     wanted = {"renewal": "canceled", "because": "buyer"}
     if notice is Notice.RENEWAL_STUCK:
         wanted |= {"reason": value, "retry_id": value}
@@ -149,6 +152,15 @@ async def test_what_nothing_explains_is_told_in_words(bot: Bot, finding: Finding
     assert text is not None
     assert "known by this" in text
     assert "notice." not in text
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+def test_trouble_at_stripe_is_told_with_what_fails_meanwhile_and_what_to_do(trouble: Trouble) -> None:
+    facts = _facts(Notice.STRIPE_TROUBLE, "x") | {"trouble": trouble.value}
+    text = RENDERER.render(Notice.STRIPE_TROUBLE, facts, None)
+    assert "notice." not in text
+    assert "efunds and disputes" in text
+    assert "Stripe's dashboard" in text or "status.stripe.com" in text
 
 
 @pytest.mark.parametrize("reason", GIVING_BACK)

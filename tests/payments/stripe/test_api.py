@@ -1,5 +1,7 @@
 """The calls to Stripe, against our own strict account and against localstripe."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import pytest
@@ -126,9 +128,25 @@ async def test_localstripe_answers_the_same_calls(localstripe: LocalStripe) -> N
     await api.close()
 
 
+@pytest.mark.criterion("S7")
+async def test_a_key_that_may_not_do_it_is_refused_and_not_quoted() -> None:
+    words = "The provided key 'rk_live_****1a' does not have the required permissions."
+    async with _answering(403, {"error": {"type": "invalid_request_error", "message": words}}) as api:
+        with pytest.raises(RefusedByChannelError) as caught:
+            await api.refunds("ch_1")
+    assert str(caught.value) == "The provided key (the key) does not have the required permissions."
+
+
 async def test_what_is_no_stripe_at_all_is_said() -> None:
+    async with _answering(200, {"ok": True}) as api:
+        with pytest.raises(UnreadableMoneyError, match="data, has_more"):
+            await api.refunds("ch_1")
+
+
+@asynccontextmanager
+async def _answering(status: int, body: dict[str, object]) -> AsyncIterator[StripeApi]:
     async def answer(_: web.Request) -> web.Response:
-        return web.json_response({"ok": True})
+        return web.json_response(body, status=status)
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
@@ -136,7 +154,6 @@ async def test_what_is_no_stripe_at_all_is_said() -> None:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     api = StripeApi(KEY, f"http://127.0.0.1:{runner.addresses[0][1]}")
-    with pytest.raises(UnreadableMoneyError, match="data, has_more"):
-        await api.refunds("ch_1")
+    yield api
     await api.close()
     await runner.cleanup()

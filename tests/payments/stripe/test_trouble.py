@@ -1,0 +1,101 @@
+"""Trouble at Stripe that a person must mend is told in the chat: once, also across restarts, and once a day at most."""
+
+from datetime import timedelta
+
+import pytest
+
+from payments.errors import RefusedByChannelError
+from payments.notices import Notice
+from payments.stripe.api import StripeApi
+from payments.stripe.trouble import AWAY_HOURS, Trouble, TroubleAlert
+from payments.stripe.watch import KEPT_DAYS, StripeWatch
+from tests.support.clock import START
+from tests.support.desk import Desk
+from tests.support.money import ADMIN_CHAT_ID
+from tests.support.stripe_account import KEY, Fault, StripeAccount
+
+
+def watching(desk: Desk, api: StripeApi) -> StripeWatch:
+    """Return a watch, as each start makes it anew."""
+    return StripeWatch(desk.database, api, desk.clock, [ADMIN_CHAT_ID], on_recorded=lambda: None)
+
+
+async def told(desk: Desk) -> list[str]:
+    """Return which troubles are told to the admins."""
+    notices = await desk.notices()
+    assert {(notice, chat_id) for notice, chat_id, _ in notices} <= {(Notice.STRIPE_TROUBLE, ADMIN_CHAT_ID)}
+    return [facts["trouble"] for _, _, facts in notices]
+
+
+async def test_a_key_that_stripe_does_not_know_is_told_once_for_all_starts(
+    desk: Desk, account: StripeAccount, api: StripeApi, watch: StripeWatch
+) -> None:
+    await watch.try_once()
+    account.key = "sk_test_another"
+    for _ in range(3):
+        for each in (watch, watching(desk, api)):
+            await each.try_once()
+        desk.clock.advance(days=1)
+    assert await told(desk) == [Trouble.KEY]
+
+
+async def test_what_comes_back_after_a_day_is_told_again_and_before_it_is_not(
+    desk: Desk, account: StripeAccount, watch: StripeWatch
+) -> None:
+    for hours in (1, 1, 24):
+        account.key = KEY
+        await watch.try_once()
+        account.key = "sk_test_another"
+        await watch.try_once()
+        desk.clock.advance(hours=hours)
+    assert await told(desk) == [Trouble.KEY]
+    account.key = KEY
+    await watch.try_once()
+    account.key = "sk_test_another"
+    await watch.try_once()
+    assert await told(desk) == [Trouble.KEY, Trouble.KEY]
+
+
+async def test_what_stripe_refuses_otherwise_is_told_in_its_words(desk: Desk) -> None:
+    alert = TroubleAlert(desk.database, desk.clock, [ADMIN_CHAT_ID], on_owed=lambda: None)
+    await alert.note(RefusedByChannelError("refused", "The key may not read events."))
+    ((_, _, facts),) = await desk.notices()
+    assert facts == {"trouble": Trouble.REFUSED, "why": "The key may not read events.", "read_at": None}
+
+
+@pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.BUSY, Fault.STRANGE])
+async def test_a_stripe_that_is_away_is_told_when_it_has_lasted(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, fault: Fault
+) -> None:
+    for hours in (0, AWAY_HOURS - 1):
+        desk.clock.advance(hours=hours)
+        account.faults.append(fault)
+        await watch.try_once()
+    assert await told(desk) == []
+    await watch.try_once()
+    for hours in (AWAY_HOURS, AWAY_HOURS - 1):
+        desk.clock.advance(hours=hours)
+        account.faults.append(fault)
+        await watch.try_once()
+    assert await told(desk) == []
+    for hours in (1, 1):
+        desk.clock.advance(hours=hours)
+        account.faults.append(fault)
+        await watch.try_once()
+    assert await told(desk) == [Trouble.AWAY]
+
+
+async def test_a_desk_that_was_away_for_longer_than_stripe_keeps_its_events_says_so(
+    desk: Desk, account: StripeAccount, api: StripeApi, watch: StripeWatch
+) -> None:
+    await watch.try_once()
+    desk.clock.advance(days=KEPT_DAYS)
+    await watch.try_once()
+    assert await told(desk) == []
+    desk.clock.advance(days=KEPT_DAYS, seconds=1)
+    again = watching(desk, api)
+    account.faults.append(Fault.BROKEN)
+    for _ in range(3):
+        await again.try_once()
+    ((_, _, facts),) = await desk.notices()
+    assert (facts["trouble"], facts["read_at"]) == (Trouble.GAP, (START + timedelta(days=KEPT_DAYS)).isoformat())
