@@ -67,11 +67,12 @@ _BAD_MOVE: Final = (
 )
 _REWRITTEN_OUTCOME: Final = (
     "OLD.outcome IS NOT NULL AND NEW.outcome IS DISTINCT FROM OLD.outcome AND NOT (OLD.status = 2 AND NEW.status = 1)"
+    " AND NOT (OLD.outcome = 'parked' AND NEW.outcome IS NOT NULL AND NEW.outcome = 'replaced')"
 )
 _BAD_OUTCOME: Final = (
     "NOT ((NEW.status = 0 AND NEW.outcome IS NULL)"
-    " OR (NEW.status = 1 AND NEW.outcome IN ('granted', 'refunded') AND NEW.outcome IS NOT NULL)"
-    " OR (NEW.status = 2 AND (NEW.outcome IS NULL OR NEW.outcome IN ('foreign', 'parked'))))"
+    " OR (NEW.status = 1 AND NEW.outcome IN ('granted', 'refunded', 'returned') AND NEW.outcome IS NOT NULL)"
+    " OR (NEW.status = 2 AND (NEW.outcome IS NULL OR NEW.outcome IN ('foreign', 'parked', 'replaced'))))"
 )
 _REWRITTEN_PROCESSED: Final = (
     "(OLD.processed_at IS NOT NULL AND NEW.processed_at IS DISTINCT FROM OLD.processed_at)"

@@ -67,6 +67,11 @@ class Outcome(enum.StrEnum):
     REFUNDED = "refunded"
     FOREIGN = "foreign"
     PARKED = "parked"
+    """Waits for an admin."""
+    REPLACED = "replaced"
+    """A refund that will not be made as it is: less is left of its charge. What is left has a refund of its own."""
+    RETURNED = "returned"
+    """Of the row of a refund that came back to the seller."""
 
 
 class SubscriptionState(enum.StrEnum):

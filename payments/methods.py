@@ -39,6 +39,11 @@ class Method:
         """`stripe_events.event_type` of a charge that the buyer's bank took back."""
         return f"{self.name}.dispute_lost"
 
+    @property
+    def refund_failed_type(self) -> str:
+        """`stripe_events.event_type` of a refund that came back to the seller; its amount counts the other way."""
+        return f"{self.name}.refund_failed"
+
     def event_id(self, provider_charge_id: str) -> str:
         """Return the key of a charge's audit row."""
         return self.event_id_prefix + provider_charge_id

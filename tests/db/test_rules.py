@@ -22,17 +22,22 @@ LATER = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
 State = tuple[int, str | None]
 
+SET_ASIDE: set[State] = {(2, None), (2, "foreign"), (2, "parked"), (2, "replaced")}
+PROCESSED_AS: set[State] = {(1, "granted"), (1, "refunded"), (1, "returned")}
+
 # From each state that an event can be in: where it may go.
 LEGAL_MOVES: dict[State, set[State]] = {
-    (0, None): {(0, None), (1, "granted"), (1, "refunded"), (2, None), (2, "foreign"), (2, "parked")},
-    (2, None): {(2, None), (2, "foreign"), (2, "parked"), (1, "granted"), (1, "refunded")},
-    (2, "foreign"): {(2, "foreign"), (1, "granted"), (1, "refunded")},
-    (2, "parked"): {(2, "parked"), (1, "granted"), (1, "refunded")},
+    (0, None): {(0, None), *SET_ASIDE, *PROCESSED_AS},
+    (2, None): {*SET_ASIDE, *PROCESSED_AS},
+    (2, "foreign"): {(2, "foreign"), *PROCESSED_AS},
+    (2, "parked"): {(2, "parked"), (2, "replaced"), *PROCESSED_AS},
+    (2, "replaced"): {(2, "replaced"), *PROCESSED_AS},
     (1, "granted"): {(1, "granted")},
     (1, "refunded"): {(1, "refunded")},
+    (1, "returned"): {(1, "returned")},
 }
 STATUSES = (-1, 0, 1, 2, 3)
-OUTCOMES = (None, "granted", "refunded", "foreign", "parked", "other")
+OUTCOMES = (None, "granted", "refunded", "foreign", "parked", "replaced", "returned", "other")
 PROCESSED = (None, NOON, LATER)
 
 # Each column with two values that it can take, by what the database lets happen to it.
