@@ -105,8 +105,7 @@ class Desk:
             settings.reconcile_minutes,
             on_complete=self._wake,
         )
-        watch = channels.watch_stripe
-        self.stripe_watch = watch(database, clock, self._wake) if watch is not None else None
+        self.watches = channels.watches(database, clock, self._wake)
         self._bot = bot
         self._register_commands = partial(register_patiently, bot, settings.admin_ids, settings.admin_chat_id)
         self._lock = lock
@@ -131,9 +130,8 @@ class Desk:
             "outbox": self.outbox.loop,
             "subscriptions": self.keeper.loop,
             "ledger": self.ledger_watch,
+            **self.watches,
         }
-        if self.stripe_watch is not None:
-            self.parts["stripe"] = self.stripe_watch
         self.pulses = {"worker": self.worker.loop.pulse, "subscriptions": self.keeper.loop.pulse}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -147,7 +145,7 @@ class Desk:
             self.keeper.loop.run(),
             self._watch_lock(),
             self.ledger_watch.run(),
-            *([self.stripe_watch.run()] if self.stripe_watch is not None else []),
+            *(watch.run() for watch in self.watches.values()),
             poll_forever(self.intake, self.conflicts),
         ]
         async with background(loops) as tasks, background([self._register_commands()]):
