@@ -23,7 +23,7 @@ from bot.outbox import Outbox
 from bot.pace import Pace
 from bot.parts import make_bot, make_signer, open_clock
 from bot.pause_keeper import PauseKeeper
-from bot.polling import TELEGRAM_ERRORS, poll_forever
+from bot.polling import poll_forever
 from bot.settings import Settings
 from bot.start import prepare
 from bot.stop import stop_signal
@@ -47,6 +47,7 @@ from payments.settlement import Settlement
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import SubscriptionKeeper
 from payments.telegram import TelegramPaymentHandler
+from payments.telegram_errors import TELEGRAM_ERRORS
 from payments.worker import Worker
 
 FINISH_SECONDS: Final = 8

@@ -8,7 +8,7 @@ from loguru import logger
 
 from bot.ledger_watch import DATABASE_PAUSE_SECONDS, open_ledger
 from bot.monitoring.health import Health
-from bot.polling import TELEGRAM_ERRORS, Outage
+from bot.polling import Outage
 from bot.settings import Settings, SettingsError
 from db.clock import Clock
 from db.engine import Database
@@ -16,6 +16,7 @@ from db.errors import is_away
 from db.lock import DeskLock
 from db.migrate import migrate
 from payments.ledger.telegram import TelegramLedger
+from payments.telegram_errors import TELEGRAM_ERRORS
 
 
 async def prepare(

@@ -30,7 +30,7 @@ def _pause(error: Exception) -> bool | float:
     """Say how many seconds to wait before the next try, or whether there is one."""
     if isinstance(error, TelegramRetryAfter):
         return float(error.retry_after)
-    return isinstance(error, TelegramNetworkError | TelegramServerError)
+    return isinstance(error, ClientDecodeError | TelegramNetworkError | TelegramServerError)
 
 
 _PATIENT: Final = stamina.AsyncRetryingCaller(

@@ -181,9 +181,17 @@ class Chats:
     async def send(self, sender: Person, **content: object) -> list[ChatMessage]:
         """Let somebody send a message with any content, and return what the bot says to it in the private chat."""
         before = len(await self.client.chat(sender.id))
-        head = {"message_id": 999, "date": int(self.clock().timestamp()), "from": sender.user(), "chat": sender.chat()}
-        await self.push({"message": head | content})
+        await self.push({"message": self._message(sender, **content)})
         return [each for each in (await self.client.chat(sender.id))[before:] if each.by_bot]
+
+    async def write_through(self, bot: Bot, sender: Person, text: str) -> None:
+        """Serve what somebody writes, and answer it with another bot."""
+        update = {"update_id": 1, "message": self._message(sender, text=text)}
+        await self._dispatcher.feed_update(bot, Update.model_validate(update, context={"bot": bot}), fact=None)
+
+    def _message(self, sender: Person, **content: object) -> Json:
+        head = {"message_id": 999, "date": int(self.clock().timestamp()), "from": sender.user(), "chat": sender.chat()}
+        return head | content
 
     async def push(self, update: Json) -> None:
         """Serve an update as it is given."""
