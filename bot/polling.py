@@ -17,6 +17,7 @@ from loguru import logger
 from bot.conflicts import ConflictAlert
 from bot.intake import Intake
 from db.errors import AnotherDeskError
+from payments.pause import SECONDS_MAX as PAUSE_SECONDS_MAX
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 BACKOFF: Final = BackoffConfig(min_delay=1.0, max_delay=30.0, factor=1.5, jitter=0.1)
@@ -45,7 +46,7 @@ class Outage:
             logger.error(_trouble(error))
             self._said_at = now
         if isinstance(error, TelegramRetryAfter):
-            await asyncio.sleep(error.retry_after)
+            await asyncio.sleep(min(error.retry_after, PAUSE_SECONDS_MAX))
         else:
             await self._backoff.asleep()
 
@@ -53,6 +54,10 @@ class Outage:
 def _trouble(error: TelegramAPIError | ClientDecodeError) -> str:
     if isinstance(error, ClientDecodeError):
         return f"Telegram's answer cannot be read, trying on: {in_words(error)}; is a proxy in between?"
+    if isinstance(error, TelegramRetryAfter):
+        again = min(error.retry_after, PAUSE_SECONDS_MAX)
+        asked = f"Telegram asks for a pause of {error.retry_after} s ({error.method.__api_method__})"
+        return f"{asked}: trying again in {again} s"
     if isinstance(error, TelegramConflictError):
         return f"another program polls with the same token, or a webhook is set; trying on: {error.message}"
     if isinstance(error, TelegramUnauthorizedError):

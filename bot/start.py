@@ -16,7 +16,7 @@ from db.errors import is_away
 from db.lock import DeskLock
 from db.migrate import migrate
 from payments.ledger.telegram import TelegramLedger
-from payments.telegram_errors import TELEGRAM_ERRORS
+from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 
 async def prepare(
@@ -54,8 +54,11 @@ async def prepare(
                 "TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put the one that @BotFather shows into .env"
             ) from None
         except TELEGRAM_ERRORS as error:
+            # A desk that is known to wait is up for systemd, which would end one that starts for too long.
+            health.note("start", f"it waits for Telegram: {in_words(error)}")
             await outage.wait(error)
         else:
+            health.note("start", None)
             outage.over()
             logger.info("this is @{}", me.username)
             return

@@ -102,11 +102,7 @@ async def poll(sqlite_database: Database) -> AsyncIterator[Poll]:
         (FaultKind.SERVER_ERROR, {"status": 502}, "Telegram cannot be reached, trying on: TelegramServerError"),
         (FaultKind.CUT_BEFORE, {}, "Telegram cannot be reached, trying on: TelegramNetworkError"),
         (FaultKind.ANSWER_LOST, {}, "Telegram cannot be reached, trying on: TelegramNetworkError"),
-        (
-            FaultKind.RETRY_AFTER,
-            {"retry_after_seconds": 1},
-            "Telegram cannot be reached, trying on: TelegramRetryAfter",
-        ),
+        (FaultKind.RETRY_AFTER, {"retry_after_seconds": 1}, "Telegram asks for a pause of 1 s (getUpdates)"),
     ],
 )
 async def test_it_outlives_what_telegram_does(poll: Poll, fault: FaultKind, more: dict[str, int], words: str) -> None:
