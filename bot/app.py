@@ -23,7 +23,7 @@ from bot.outbox import Outbox
 from bot.pace import Pace
 from bot.parts import make_bot, make_signer, open_clock
 from bot.pause_keeper import PauseKeeper
-from bot.polling import poll_forever
+from bot.polling import TELEGRAM_ERRORS, poll_forever
 from bot.settings import Settings
 from bot.start import prepare
 from bot.stop import stop_signal
@@ -47,7 +47,6 @@ from payments.settlement import Settlement
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import SubscriptionKeeper
 from payments.telegram import TelegramPaymentHandler
-from payments.telegram_errors import TELEGRAM_ERRORS
 from payments.worker import Worker
 
 FINISH_SECONDS: Final = 8
@@ -106,7 +105,8 @@ class Desk:
             settings.reconcile_minutes,
             on_complete=self._wake,
         )
-        self.watches = channels.watches(database, clock, self._wake)
+        watch = channels.watch_stripe
+        self.stripe_watch = watch(database, clock, self._wake) if watch is not None else None
         self._bot = bot
         self._register_commands = partial(register_patiently, bot, settings.admin_ids, settings.admin_chat_id)
         self._lock = lock
@@ -131,8 +131,9 @@ class Desk:
             "outbox": self.outbox.loop,
             "subscriptions": self.keeper.loop,
             "ledger": self.ledger_watch,
-            **self.watches,
         }
+        if self.stripe_watch is not None:
+            self.parts["stripe"] = self.stripe_watch
         self.pulses = {"worker": self.worker.loop.pulse, "subscriptions": self.keeper.loop.pulse}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -146,7 +147,7 @@ class Desk:
             self.keeper.loop.run(),
             self._watch_lock(),
             self.ledger_watch.run(),
-            *(watch.run() for watch in self.watches.values()),
+            *([self.stripe_watch.run()] if self.stripe_watch is not None else []),
             poll_forever(self.intake, self.conflicts),
         ]
         async with background(loops) as tasks, background([self._register_commands()]):

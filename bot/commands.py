@@ -9,8 +9,8 @@ from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, Teleg
 from aiogram.types import BotCommand, BotCommandScopeAllPrivateChats, BotCommandScopeChat, BotCommandScopeUnion
 from loguru import logger
 
+from bot.polling import TELEGRAM_ERRORS
 from bot.words import for_language
-from payments.telegram_errors import TELEGRAM_ERRORS
 
 ATTEMPTS_MAX: Final = 20
 PAUSE_SECONDS_FIRST: Final = 1.0

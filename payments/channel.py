@@ -1,4 +1,4 @@
-"""A channel: the live end of a way to pay (payments/methods.py), over which money goes back, and what is heard of it.
+"""A channel: the live end of a way to pay (payments/methods.py), over which money goes back.
 
 docs/channels.md says how to add one. What every channel promises, tests/payments/test_channels.py asks of each.
 """
@@ -36,17 +36,6 @@ class Channel(Protocol):
 
         Raises ChannelAwayError when that is not known, ChannelPauseError, and RefusedByChannelError when it will not.
         """
-
-
-class Watch(Protocol):
-    """The loop over what a channel's provider tells by itself: refunds that were made there, or charges."""
-
-    @property
-    def trouble(self) -> str | None:
-        """What keeps it from hearing, in words without secrets; None: nothing."""
-
-    async def run(self) -> None:
-        """Hear until cancelled. What passes is outlived and shown as `trouble`; a bug ends it, and the desk with it."""
 
 
 Channels = Mapping[str, Channel]

@@ -16,7 +16,7 @@ from payments import events
 from payments.catalog import Catalog
 from payments.effects import BY_ITSELF, Effects
 from payments.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, Reason, judge
-from payments.methods import METHODS
+from payments.methods import METHODS, OUTSIDE
 from payments.notices import Notice
 from payments.payload import Order, PayloadSigner, Reading, Verdict
 from payments.sources import delay_source, grace_source
@@ -267,18 +267,17 @@ class Settlement:
     async def _tell_refunded(
         self, session: AsyncSession, refund: StripeEvent, charge: StripeEvent | None, user: User, *, is_part: bool
     ) -> None:
-        method = METHODS[refund.payment_method]
         told = None if refund.requested_by == BY_ITSELF else refund.reason
         was_granted = charge is not None and charge.outcome == Outcome.GRANTED
         if is_part:
             await self._effects.tell_buyer(session, Notice.PARTLY_REFUNDED, refund, user)
-        elif refund.event_type == method.dispute_type:
+        elif refund.event_type == METHODS[refund.payment_method].dispute_type:
             await self._effects.tell_buyer(session, Notice.CHARGED_BACK, refund, user)
         else:
             is_rest = charge is not None and refund.amount_cents < charge.amount_cents
             facts = {"reason": told, "was_granted": was_granted} | ({"is_rest": True} if is_rest else {})
             await self._effects.tell_buyer(session, Notice.REFUNDED, refund, user, **facts)
-        if refund.requested_by == method.outside:
+        if refund.requested_by in OUTSIDE:
             notice = Notice.PARTLY_REFUNDED_OUTSIDE if is_part else Notice.REFUNDED_OUTSIDE
             await self._effects.tell_admins(session, notice, refund, user)
 

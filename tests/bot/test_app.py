@@ -27,7 +27,7 @@ from tests.support.daemon import CATALOG, TOKEN, Daemon, running_daemon
 from tests.support.document import run
 from tests.support.money import charge_update
 from tests.support.obstacles import locked
-from tests.support.proxies import proxy_that_answers
+from tests.support.proxies import proxy_in_trouble
 from tests.support.waiting import WAIT_SECONDS, until
 
 BUYER: Final = Person(7001, "ann", "en")
@@ -158,9 +158,9 @@ async def test_a_telegram_that_is_away_is_waited_for_and_told_of_once(
 
 @pytest.mark.criterion("E1")
 async def test_a_proxy_that_answers_in_telegrams_place_is_waited_out(tmp_path: Path, sqlite_url: str) -> None:
-    async with proxy_that_answers() as proxy:
-        with running_daemon(tmp_path, proxy.url, sqlite_url) as daemon:
-            await daemon.until_said("Telegram's answer cannot be read, trying on: ClientDecodeError: JSONDecodeError")
+    async with proxy_in_trouble() as url:
+        with running_daemon(tmp_path, url, sqlite_url) as daemon:
+            await daemon.until_said("Telegram's answer cannot be read, trying on: JSONDecodeError")
             assert await daemon.stop() == 0
     assert "Traceback" not in daemon.said()
 
