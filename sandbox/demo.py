@@ -104,6 +104,7 @@ def _bot_process(folder: Path, sandbox: SandboxServer, admin_id: int) -> BotProc
         "DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'demo.db'}",
         "CATALOG_FILE": str(catalog),
         "ADMIN_IDS": str(admin_id),
+        "SUPPORT_CONTACT": "@olga_sells",
         "PAYMENT_TOKEN": PROVIDER_TOKEN,
         "STRIPE_SECRET_KEY": STRIPE_KEY,
         "STRIPE_API_URL": sandbox.url,

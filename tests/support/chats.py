@@ -53,6 +53,7 @@ from tests.support.bots import talking_bot
 from tests.support.money import CATALOG
 
 RICH: Final = 100_000
+SUPPORT_CONTACT: Final = "Ann & Bob <help@shop.example>"
 _TERMS: Final = Terms()
 
 
@@ -119,6 +120,7 @@ class Chats:
             keeper=self.keeper,
             admins=frozenset([people.admin.id]),
             admin_chat_id=people.desk.id,
+            support_contact=SUPPORT_CONTACT,
         )
         self._offset = 0
 
