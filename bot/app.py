@@ -23,7 +23,7 @@ from bot.outbox import Outbox
 from bot.pace import Pace
 from bot.parts import make_bot, make_signer, open_clock
 from bot.pause_keeper import PauseKeeper
-from bot.polling import TELEGRAM_ERRORS, poll_forever
+from bot.polling import poll_forever
 from bot.settings import Settings
 from bot.start import prepare
 from bot.stop import stop_signal
@@ -47,6 +47,7 @@ from payments.settlement import Settlement
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import SubscriptionKeeper
 from payments.telegram import TelegramPaymentHandler
+from payments.telegram_errors import TELEGRAM_ERRORS
 from payments.worker import Worker
 
 FINISH_SECONDS: Final = 8
@@ -105,8 +106,7 @@ class Desk:
             settings.reconcile_minutes,
             on_complete=self._wake,
         )
-        watch = channels.watch_stripe
-        self.stripe_watch = watch(database, clock, self._wake) if watch is not None else None
+        self.watches = channels.watches(database, clock, self._wake)
         self._bot = bot
         self._register_commands = partial(register_patiently, bot, settings.admin_ids, settings.admin_chat_id)
         self._lock = lock
@@ -120,7 +120,6 @@ class Desk:
             keeper=self.keeper,
             admins=frozenset(settings.admin_ids),
             admin_chat_id=settings.admin_chat_id,
-            support_contact=settings.support_contact,
         )
         self.lanes = Lanes(self._feed)
         self.intake = Intake(bot, self.recorder, self.lanes)
@@ -132,9 +131,8 @@ class Desk:
             "outbox": self.outbox.loop,
             "subscriptions": self.keeper.loop,
             "ledger": self.ledger_watch,
+            **self.watches,
         }
-        if self.stripe_watch is not None:
-            self.parts["stripe"] = self.stripe_watch
         self.pulses = {"worker": self.worker.loop.pulse, "subscriptions": self.keeper.loop.pulse}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -148,7 +146,7 @@ class Desk:
             self.keeper.loop.run(),
             self._watch_lock(),
             self.ledger_watch.run(),
-            *([self.stripe_watch.run()] if self.stripe_watch is not None else []),
+            *(watch.run() for watch in self.watches.values()),
             poll_forever(self.intake, self.conflicts),
         ]
         async with background(loops) as tasks, background([self._register_commands()]):

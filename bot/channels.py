@@ -1,51 +1,70 @@
-"""The channels that the settings open.
+"""The channels that the settings open: the one place to which another way to pay is added.
 
-Stripe's package is imported with its key alone: who sells for Stars only does not pay for it at each start.
+A provider's package is imported with its setting alone: who sells for Stars only does not pay for it at each start.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from aiogram import Bot
 
 from bot.settings import Settings
 from db.clock import Clock
 from db.engine import Database
-from payments.channel import Channels, by_name
+from payments.channel import Channel, Channels, Watch, by_name
 from payments.stars import StarsChannel
 
-if TYPE_CHECKING:
-    from payments.stripe.watch import StripeWatch
+MakeWatch = Callable[[Database, Clock, Callable[[], None]], Watch]
+"""Makes the loop that hears a provider; it calls the last one when something on record is to be settled or told."""
 
 
 @dataclass(frozen=True, slots=True)
-class OpenChannels:
-    """The channels by which money goes back, and what makes the loop over Stripe's events (None: there is no key)."""
+class OpenChannel:
+    """A channel, and what makes the loop that hears its provider; None: what it tells comes in another way."""
 
-    by_name: Channels
-    watch_stripe: "Callable[[Database, Clock, Callable[[], None]], StripeWatch] | None" = None
+    channel: Channel
+    watch: MakeWatch | None = None
+
+
+class OpenChannels:
+    """All channels that are open."""
+
+    def __init__(self, channels: Sequence[OpenChannel]) -> None:
+        self._channels = channels
+
+    @property
+    def by_name(self) -> Channels:
+        """Those over which money goes back, by the names of their methods."""
+        return by_name(*(each.channel for each in self._channels))
+
+    def watches(self, database: Database, clock: Clock, on_recorded: Callable[[], None]) -> dict[str, Watch]:
+        """Make the loops that a desk runs, by the names of their methods."""
+        made = {each.channel.method.name: each.watch for each in self._channels}
+        return {name: watch(database, clock, on_recorded) for name, watch in made.items() if watch is not None}
 
 
 @asynccontextmanager
 async def open_channels(settings: Settings, bot: Bot) -> AsyncIterator[OpenChannels]:
     """Open the channels for as long as the block runs."""
-    stars = StarsChannel(bot)
-    if settings.stripe_secret_key is None:
-        yield OpenChannels(by_name(stars))
-        return
+    async with AsyncExitStack() as stack:
+        # What Telegram tells of Stars comes by its updates and its ledger.
+        channels = [OpenChannel(StarsChannel(bot))]
+        if settings.stripe_secret_key is not None:
+            channels.append(_open_cards(settings, settings.stripe_secret_key.get_secret_value(), stack))
+        yield OpenChannels(channels)
+
+
+def _open_cards(settings: Settings, key: str, stack: AsyncExitStack) -> OpenChannel:
     # Here, not above: these import `stripe`.
     from payments.stripe.api import StripeApi  # noqa: PLC0415
     from payments.stripe.channel import CardChannel  # noqa: PLC0415
     from payments.stripe.watch import StripeWatch  # noqa: PLC0415
 
-    api = StripeApi(settings.stripe_secret_key.get_secret_value(), settings.stripe_api_url)
+    api = StripeApi(key, settings.stripe_api_url)
+    stack.push_async_callback(api.close)
 
     def watch(database: Database, clock: Clock, on_recorded: Callable[[], None]) -> StripeWatch:
         return StripeWatch(database, api, clock, settings.alert_chat_ids, on_recorded)
 
-    try:
-        yield OpenChannels(by_name(stars, CardChannel(api)), watch)
-    finally:
-        await api.close()
+    return OpenChannel(CardChannel(api), watch)

@@ -9,16 +9,16 @@ from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, Teleg
 from aiogram.types import BotCommand, BotCommandScopeAllPrivateChats, BotCommandScopeChat, BotCommandScopeUnion
 from loguru import logger
 
-from bot.polling import TELEGRAM_ERRORS
 from bot.words import for_language
+from payments.telegram_errors import TELEGRAM_ERRORS
 
 ATTEMPTS_MAX: Final = 20
 PAUSE_SECONDS_FIRST: Final = 1.0
 PAUSE_SECONDS_MAX: Final = 60.0
 
 # By the keys of their descriptions: an admin's `history` is described as `history_of`.
-_EVERYBODYS: Final = ("buy", "status", "history", "terms", "privacy", "paysupport", "help")
-_ADMINS: Final = ("buy", "status", "history_of", "refund", "pending", "retry", "terms", "privacy", "paysupport", "help")
+_EVERYBODYS: Final = ("buy", "status", "history", "terms", "paysupport", "help")
+_ADMINS: Final = ("buy", "status", "history_of", "refund", "pending", "retry", "terms", "paysupport", "help")
 _IN_ADMIN_CHAT: Final = ("history_of", "refund", "pending", "retry", "help")
 
 

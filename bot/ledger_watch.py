@@ -9,7 +9,6 @@ from typing import Final
 
 from loguru import logger
 
-from bot.polling import TELEGRAM_ERRORS
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
@@ -19,6 +18,7 @@ from payments.ledger.rebuild import WholePass
 from payments.ledger.reconciliation import PassUnfinishedError, Reconciliation
 from payments.ledger.scan import CrossedError
 from payments.ledger.telegram import TelegramLedger
+from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 PAGES_MAX: Final = 100
 """How much of a long ledger is read in one go; the next one follows after a breath."""
@@ -122,7 +122,8 @@ class LedgerWatch:
         except Exception as error:  # noqa: BLE001 - a comparison that fails is no reason to stop selling
             is_known = isinstance(error, _LATER) or is_away(error)
             bound = logger.opt(exception=None if is_known else error)
-            bound.error("Telegram's ledger could not be read, trying again: {}: {}", type(error).__name__, error)
+            said = in_words(error) if isinstance(error, TELEGRAM_ERRORS) else f"{type(error).__name__}: {error}"
+            bound.error("Telegram's ledger could not be read, trying again: {}", said)
             self.trouble = f"Telegram's ledger could not be read: {type(error).__name__}"
             return False
         self.trouble = None

@@ -76,6 +76,8 @@ class NoticeRenderer:
                 variant = "renewal"
             case Notice.REFUNDED if not facts["was_granted"]:
                 variant = "never_granted"
+            case Notice.REFUNDED if facts.get("is_again"):
+                variant = "again"
             case Notice.REFUNDED if facts.get("is_rest"):
                 variant = "rest"
             case Notice.PARKED:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, TelegramMigrateToChat, TelegramRetryAfter
+from aiogram.methods import SendMessage
 from aiogram.types import InlineKeyboardMarkup
 from aiolimiter import AsyncLimiter
 from loguru import logger
@@ -20,13 +21,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from bot.pace import Pace
-from bot.polling import TELEGRAM_ERRORS
 from db.clock import Clock
 from db.engine import Database
 from db.tables import OutboxMessage, StripeEvent, User
 from payments.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, pause
 from payments.loop import DueLoop
 from payments.notices import Notice, owe
+from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 BATCH_MAX: Final = 50
 MESSAGES_PER_SECOND: Final = 25
@@ -38,6 +39,12 @@ Render = Callable[[Notice, dict[str, Any], str | None], str]
 
 Keyboard = Callable[[Notice, dict[str, Any], str | None], InlineKeyboardMarkup | None]
 """Makes the buttons below a notice, as its words are made."""
+
+
+class _Send(SendMessage):
+    """sendMessage, its answer left as it came: what Telegram took is told, also when aiogram cannot read the answer."""
+
+    __returning__ = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +152,7 @@ class Outbox:
             self._unmade.discard(message.id)
             self._pace.wrote(message.chat_id)
             async with self._limiter:
-                await self._bot.send_message(message.chat_id, text, reply_markup=keyboard)
+                await self._bot(_Send(chat_id=message.chat_id, text=text, reply_markup=keyboard))
         except TelegramRetryAfter as error:
             bound.warning("Telegram asks for a pause of {} s", error.retry_after)
             self._pace.pause.ask(error.retry_after)
@@ -156,7 +163,7 @@ class Outbox:
             bound.warning("a message cannot be delivered: {}", error.message)
             await self._give_up(message, error.message, is_wanted=isinstance(error, TelegramBadRequest))
         except TELEGRAM_ERRORS as error:
-            await self._postpone(message, f"{type(error).__name__}: {error.message}")
+            await self._postpone(message, in_words(error))
         except Exception as error:  # noqa: BLE001 - one notice's bug must not hold up the others
             bound.opt(exception=error).error("a message could not be made")
             if len(self._unmade) < UNMADE_MAX:

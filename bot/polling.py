@@ -17,13 +17,12 @@ from loguru import logger
 from bot.conflicts import ConflictAlert
 from bot.intake import Intake
 from db.errors import AnotherDeskError
+from payments.pause import SECONDS_MAX as PAUSE_SECONDS_MAX
+from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 BACKOFF: Final = BackoffConfig(min_delay=1.0, max_delay=30.0, factor=1.5, jitter=0.1)
 SAY_AGAIN_SECONDS: Final = 60
 BUG_PAUSE_SECONDS: Final = 5
-
-TELEGRAM_ERRORS: Final = (TelegramAPIError, ClientDecodeError)
-"""What a call raises that is no fault of ours; the second when a proxy answers in Telegram's place, in HTML."""
 
 
 class Outage:
@@ -44,23 +43,26 @@ class Outage:
         """Log the error if it is time to, and wait for the next try."""
         now = time.monotonic()
         if self._said_at is None or now - self._said_at >= SAY_AGAIN_SECONDS:
-            logger.error(_in_words(error))
+            logger.error(_trouble(error))
             self._said_at = now
         if isinstance(error, TelegramRetryAfter):
-            await asyncio.sleep(error.retry_after)
+            await asyncio.sleep(min(error.retry_after, PAUSE_SECONDS_MAX))
         else:
             await self._backoff.asleep()
 
 
-def _in_words(error: TelegramAPIError | ClientDecodeError) -> str:
+def _trouble(error: TelegramAPIError | ClientDecodeError) -> str:
     if isinstance(error, ClientDecodeError):
-        # Its own text quotes the whole answer, which may hold what people wrote.
-        return f"Telegram's answer cannot be read, trying on: {type(error.original).__name__}; is a proxy in between?"
+        return f"Telegram's answer cannot be read, trying on: {in_words(error)}; is a proxy in between?"
+    if isinstance(error, TelegramRetryAfter):
+        again = min(error.retry_after, PAUSE_SECONDS_MAX)
+        asked = f"Telegram asks for a pause of {error.retry_after} s ({error.method.__api_method__})"
+        return f"{asked}: trying again in {again} s"
     if isinstance(error, TelegramConflictError):
         return f"another program polls with the same token, or a webhook is set; trying on: {error.message}"
     if isinstance(error, TelegramUnauthorizedError):
         return "Telegram refuses the token; was it revoked? Put the new one into TELEGRAM_BOT_TOKEN and restart"
-    return f"Telegram cannot be reached, trying on: {type(error).__name__}: {error.message}"
+    return f"Telegram cannot be reached, trying on: {in_words(error)}"
 
 
 async def poll_forever(intake: Intake, conflicts: ConflictAlert) -> None:

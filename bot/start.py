@@ -8,7 +8,7 @@ from loguru import logger
 
 from bot.ledger_watch import DATABASE_PAUSE_SECONDS, open_ledger
 from bot.monitoring.health import Health
-from bot.polling import TELEGRAM_ERRORS, Outage
+from bot.polling import Outage
 from bot.settings import Settings, SettingsError
 from db.clock import Clock
 from db.engine import Database
@@ -16,6 +16,7 @@ from db.errors import is_away
 from db.lock import DeskLock
 from db.migrate import migrate
 from payments.ledger.telegram import TelegramLedger
+from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 
 async def prepare(
@@ -53,8 +54,11 @@ async def prepare(
                 "TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put the one that @BotFather shows into .env"
             ) from None
         except TELEGRAM_ERRORS as error:
+            # A desk that is known to wait is up for systemd, which would end one that starts for too long.
+            health.note("start", f"it waits for Telegram: {in_words(error)}")
             await outage.wait(error)
         else:
+            health.note("start", None)
             outage.over()
             logger.info("this is @{}", me.username)
             return

@@ -11,11 +11,12 @@ from bot.parts import make_bot, make_signer, open_clock
 from bot.settings import Settings
 from db.clock import Clock
 from db.engine import Database
-from db.tables import StripeEvent
+from db.tables import Outcome, StripeEvent
 from payments.catalog import Catalog, load_catalog
 from payments.effects import OutwardEffects
 from payments.payload import PayloadSigner
 from payments.refund_sender import RefundSender
+from payments.refunds import find_waiting
 from payments.settlement import Settlement
 from payments.worker import Worker
 
@@ -49,7 +50,19 @@ async def tools(settings: Settings) -> AsyncIterator[Tools]:
         yield Tools(bot, load_catalog(settings.catalog_file), make_signer(settings), clock, channels)
 
 
-async def process_once(settings: Settings, database: Database, event_id: str) -> StripeEvent | None:
-    """Process one event beside a running desk or without one; return it, None when another process is at it."""
+async def refund_once(settings: Settings, database: Database, refund: StripeEvent) -> StripeEvent | None:
+    """Bring about a refund beside a running desk or without one, or what has replaced it, and return that.
+
+    None: another process is at it.
+    """
     async with tools(settings) as having:
-        return await having.worker(settings, database).process(event_id)
+        worker = having.worker(settings, database)
+        done = await worker.process(refund.event_id)
+        # Each is of less than the one before.
+        while done is not None and done.outcome == Outcome.REPLACED:
+            async with database.reading() as session:
+                rest = await find_waiting(session, done.refund_of or "")
+            if rest is None:
+                break
+            done = await worker.process(rest.event_id)
+        return done

@@ -1,10 +1,11 @@
-"""A channel: the live end of a way to pay (payments/methods.py), over which money goes back.
+"""A channel: the live end of a way to pay (payments/methods.py), over which money goes back, and what is heard of it.
 
 docs/channels.md says how to add one. What every channel promises, tests/payments/test_channels.py asks of each.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from payments.methods import Method
@@ -26,6 +27,23 @@ class RefundOrder:
     buyer_telegram_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class MadeRefund:
+    """A refund as its provider has it, whoever made it: `id` is the provider's, `amount` in the minor unit.
+
+    `row` is the `event_id` that was given with it when it was ordered; None: it was made elsewhere. `is_through`: the
+    money has left for the buyer. `failure`: it came back to the seller, and why in the provider's word.
+    """
+
+    id: str
+    amount: int
+    currency: str
+    happened_at: datetime
+    row: str | None
+    is_through: bool
+    failure: str | None = None
+
+
 class Channel(Protocol):
     """What the desk asks of a way to pay. No transaction is open during a call."""
 
@@ -34,8 +52,20 @@ class Channel(Protocol):
     async def refund(self, order: RefundOrder) -> None:
         """Return when the provider has the refund, now or from an attempt before.
 
-        Raises ChannelAwayError when that is not known, ChannelPauseError, and RefusedByChannelError when it will not.
+        Raises ChannelAwayError when that is not known, ChannelPauseError, and RefusedByChannelError when it will not:
+        of a method that gives back parts, with the refunds of the charge that the provider has.
         """
+
+
+class Watch(Protocol):
+    """The loop over what a channel's provider tells by itself: refunds that were made there, or charges."""
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps it from hearing, in words without secrets; None: nothing."""
+
+    async def run(self) -> None:
+        """Hear until cancelled. What passes is outlived and shown as `trouble`; a bug ends it, and the desk with it."""
 
 
 Channels = Mapping[str, Channel]

@@ -20,6 +20,9 @@ Anything else is a bug: logged with its context, and the row waits.
 """
 
 import enum
+from collections.abc import Sequence
+
+from payments.channel import MadeRefund
 
 
 class PaymentError(Exception):
@@ -83,11 +86,15 @@ class ChannelPauseError(ChannelError):
 
 
 class RefusedByChannelError(ChannelError):
-    """The provider will not do it; `code` is its own name for why."""
+    """The provider will not do it; `code` is its own name for why.
 
-    def __init__(self, code: str, words: str) -> None:
+    `made` are the refunds that it has of the charge; None: it has not said.
+    """
+
+    def __init__(self, code: str, words: str, made: Sequence[MadeRefund] | None = None) -> None:
         super().__init__(words)
         self.code = code
+        self.made = made
 
 
 class LedgerError(PaymentError):

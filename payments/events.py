@@ -14,7 +14,7 @@ from db.insert import insert_into
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
 from entitlements.service import lock_users
 from payments.errors import AnotherServicesRowError, ContradictionError
-from payments.incoming import REFUND_PREFIX, ChargeFact, Fact, MoneyFact, Person, SubscriptionFact
+from payments.incoming import ChargeFact, Fact, MoneyFact, Person, SubscriptionFact
 from payments.subscriptions import changes
 
 ATTEMPTS_MAX: Final = 10
@@ -181,16 +181,10 @@ async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
 
 
 async def refunds_of(session: AsyncSession, charge_event_id: str) -> Sequence[StripeEvent]:
-    """Read all refunds of a charge, whole or in parts, by time. The caller holds the user's lock."""
+    """Read our rows of a charge's refunds, and of those that came back, by time. The caller holds the user's lock."""
     query = select(StripeEvent).where(StripeEvent.refund_of == charge_event_id, StripeEvent.origin == ORIGIN)
     query = query.order_by(StripeEvent.webhook_timestamp.nulls_last(), StripeEvent.event_id)
     return (await session.scalars(query, execution_options={"populate_existing": True})).all()
-
-
-async def refund_of(session: AsyncSession, charge_event_id: str) -> StripeEvent | None:
-    """Read the refund of a charge, asked for or confirmed. The caller holds the user's lock."""
-    query = select(StripeEvent).where(StripeEvent.event_id == REFUND_PREFIX + charge_event_id)
-    return await session.scalar(query, execution_options={"populate_existing": True})
 
 
 def is_open(event: StripeEvent) -> bool:
@@ -218,6 +212,14 @@ def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str) -> None:
         event.outcome = outcome
     event.due_at = event.claimed_until = None
     event.error = reason
+
+
+def replace(refund: StripeEvent, reason: str) -> None:
+    """End at status 2 a refund that its provider will never make as it is: what is left has a row of its own."""
+    refund.status = EventStatus.FAILED
+    refund.outcome = Outcome.REPLACED
+    refund.due_at = refund.claimed_until = None
+    refund.error = reason
 
 
 def fail(event: StripeEvent, error: str, now: datetime, jitter: float, attempts_max: int = ATTEMPTS_MAX) -> bool:

@@ -1,7 +1,7 @@
 """A user's payments and refunds: of all channels, whoever wrote the row, newest first."""
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +9,7 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User
+from payments.given_back import completing, sum_up
 
 PAGE_SIZE: Final = 5
 """Entries on a page: with charge ids of 500 characters it still fits into a chat message of 4096."""
@@ -26,13 +27,30 @@ class State(enum.StrEnum):
     """Another program on the same token sold it."""
     GIVEN_BACK = "given_back"
     """A charge whose whole amount went back."""
+    OWED = "owed"
+    """A charge whose whole amount went back once, and of that, some came back to the seller."""
+    RETURNED = "returned"
+    """Of what says that a refund came back to the seller; the refund itself stays done."""
+    REPLACED = "replaced"
+    """A refund that will not be made: less was left of its charge than it says."""
     FAILED = "failed"
     """So says another service of its own row."""
 
 
+_BY_OUTCOME: Final[Mapping[str | None, State]] = {
+    Outcome.PARKED: State.WAITING,
+    Outcome.FOREIGN: State.FOREIGN,
+    Outcome.RETURNED: State.RETURNED,
+    Outcome.REPLACED: State.REPLACED,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A charge or a refund, with the charge it belongs to (a charge's own; None: a refund that came before it)."""
+    """A charge or a refund, with the charge it belongs to (a charge's own; None: a refund that came before it).
+
+    What says that a refund came back is a refund, too.
+    """
 
     event: StripeEvent
     charge: StripeEvent | None
@@ -93,17 +111,18 @@ def _entry(event: StripeEvent, related: dict[str, StripeEvent]) -> Entry:
     is_refund = event.refund_of is not None or event.event_type.endswith("refunded")
     charge = related.get(event.refund_of or "") if is_refund else event
     refunds = [each for each in related.values() if each.refund_of == event.event_id]
-    gone = sum(refund.amount_cents for refund in refunds if refund.status == EventStatus.PROCESSED)
-    return Entry(event, charge, is_refund, _state(event, gone))
+    done = [refund for refund in refunds if refund.status == EventStatus.PROCESSED]
+    return Entry(event, charge, is_refund, _state(event, done))
 
 
-def _state(event: StripeEvent, given_back: int) -> State:
-    if given_back and given_back >= event.amount_cents:
+def _state(event: StripeEvent, refunds: Sequence[StripeEvent]) -> State:
+    """Return how an event stands; `refunds` are those of a charge that are done."""
+    if refunds and sum_up(refunds) >= event.amount_cents:
         return State.GIVEN_BACK
-    if event.outcome == Outcome.PARKED:
-        return State.WAITING
-    if event.outcome == Outcome.FOREIGN:
-        return State.FOREIGN
+    if event.origin == ORIGIN and completing(event, refunds) is not None:
+        return State.OWED
+    if (state := _BY_OUTCOME.get(event.outcome)) is not None:
+        return state
     if event.status == EventStatus.PROCESSED:
         return State.DONE
     if event.status == EventStatus.FAILED and event.origin != ORIGIN:

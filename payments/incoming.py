@@ -14,11 +14,17 @@ from payments.narrow import ChargeId, Id, Narrow, Payload, Seconds, in_words, mo
 from payments.payload import AMOUNT_MAX
 
 REFUND_PREFIX: Final = "refund:"
+RETURNED_PREFIX: Final = "returned:"
 
 
 def refund_id(charge_id: str, part: str | None = None) -> str:
-    """Return the `event_id` of the refund of a charge, or of a part of it by the provider's id."""
+    """Return the `event_id` of the refund of a charge, or of one of several by the provider's id or its row's own."""
     return f"{REFUND_PREFIX}{charge_id}" if part is None else f"{REFUND_PREFIX}{charge_id}:{part}"
+
+
+def returned_id(refund_event_id: str) -> str:
+    """Return the `event_id` of what says that a refund came back, by that of the refund."""
+    return RETURNED_PREFIX + refund_event_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +78,9 @@ class ChargeFact:
 class RefundFact:
     """A refund as its provider tells it, whoever made it.
 
-    `part` is the provider's id of a refund that is one of several of its charge, and None of one that settles it.
-    `is_dispute`: the buyer's bank took the money back; `reason` says why, if that is known.
+    `part` tells a refund from others of its charge: the provider's id of it, or its row's own if that was there first;
+    None: the one row that says neither. `is_dispute`: the buyer's bank took the money back; `reason` says why, if that
+    is known.
     """
 
     kind: ClassVar = "refund"
@@ -104,6 +111,39 @@ class RefundFact:
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnFact:
+    """A refund that came back to the seller: the buyer's bank would not take it. `refund_id` is its row's `event_id`.
+
+    `happened_at` is when it came back; `reason` is the provider's word for why.
+    """
+
+    kind: ClassVar = "returned refund"
+
+    charge_id: str
+    refund_id: str
+    person: Person
+    amount: int
+    currency: str
+    happened_at: datetime
+    reason: str
+
+    @property
+    def method(self) -> Method:
+        """The way by which the charge was paid."""
+        return method_of(self.currency)
+
+    @property
+    def event_type(self) -> str:
+        """What its audit row is of."""
+        return self.method.refund_failed_type
+
+    @property
+    def event_id(self) -> str:
+        """The key of its audit row."""
+        return returned_id(self.refund_id)
+
+
+@dataclass(frozen=True, slots=True)
 class SubscriptionFact:
     """A subscription's new state as Telegram tells it: it names the user and the payload, no charge and no date."""
 
@@ -122,7 +162,7 @@ class SubscriptionFact:
         return f"subscription:{self.update_id}"
 
 
-MoneyFact = ChargeFact | RefundFact
+MoneyFact = ChargeFact | RefundFact | ReturnFact
 Fact = MoneyFact | SubscriptionFact
 """What is recorded before Telegram is told that it arrived."""
 

@@ -19,6 +19,8 @@ class Method:
     """Before the provider's charge id in an `event_id`."""
     source_prefix: str
     """Before the `event_id` in the source of the grants that the charge pays for."""
+    currency: str | None
+    """The one currency that is paid by it; None: every other one."""
     outside: str
     """`requested_by` of a refund that the desk was not asked for."""
     gives_back_parts: bool
@@ -58,16 +60,23 @@ class Method:
 
 
 STARS: Final = Method(
-    TELEGRAM_STARS, event_id_prefix="", source_prefix="telegram_stars:", outside="telegram", gives_back_parts=False
+    TELEGRAM_STARS,
+    event_id_prefix="",
+    source_prefix="telegram_stars:",
+    currency=STARS_CURRENCY,
+    outside="telegram",
+    gives_back_parts=False,
 )
 """Telegram Stars: Telegram gives back whole charges only (Bot API, refundStarPayment)."""
-CARDS: Final = Method(STRIPE, event_id_prefix="stripe:", source_prefix="", outside="stripe", gives_back_parts=True)
+CARDS: Final = Method(
+    STRIPE, event_id_prefix="stripe:", source_prefix="", currency=None, outside="stripe", gives_back_parts=True
+)
 """Cards over Telegram's own payment, charged by Stripe."""
 
 METHODS: Final = {method.name: method for method in (STARS, CARDS)}
-OUTSIDE: Final = frozenset(method.outside for method in METHODS.values())
+"""All of them, by their names: another one is added here."""
 
 
 def method_of(currency: str) -> Method:
-    """Return by which way a currency is paid: Stars for theirs, cards for all others."""
-    return STARS if currency == STARS_CURRENCY else CARDS
+    """Return by which way a currency is paid: by the method that it is the one of, by card otherwise."""
+    return next((method for method in METHODS.values() if method.currency == currency), CARDS)

@@ -6,6 +6,7 @@ when it is delivered, in the reader's language.
 
 import enum
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ class Notice(enum.StrEnum):
     REFUNDED = "refunded"
     """Buyer: the money is back; `was_granted` (then the access is gone), `reason` (None: not given).
 
-    `is_rest`, if there: other parts of it went back before.
+    `is_rest`, if there: other parts of it went back before. `is_again`, if there: all of it had been back before.
     """
     SUBSCRIPTION_CANCELED = "subscription_canceled"
     """Subscriber: cancelled at Telegram. This and the next six: `title` and code of the `plan`, `price_stars`,
@@ -59,6 +60,8 @@ class Notice(enum.StrEnum):
     """Buyer: the bank took the money back, and the access is gone."""
     REFUND_DONE = "refund_done"
     """The admin who asked: `buyer` (Telegram id)."""
+    NOTHING_LEFT = "nothing_left"
+    """The admin who asked: `buyer`; all of the charge had gone back by other refunds."""
     PARKED = "parked"
     """Admins: `reason`, `buyer`; a charge or a refund that waits for them, and `retry_id`, which takes it up again."""
     FOREIGN = "foreign"
@@ -75,7 +78,7 @@ class Notice(enum.StrEnum):
     DISPUTE_CLOSED = "dispute_closed"
     """Admins: `reason` (how it ended), `buyer`."""
     REFUND_FAILED = "refund_failed"
-    """Admins: `buyer`; the buyer's bank sent a refund back to the seller."""
+    """Admins: `reason` (the provider's word), `buyer`; the buyer's bank sent a refund back to the seller."""
     UNRECORDED = "unrecorded"
     """Admins: `reason`, `buyer`; what Stripe tells of a charge and the audit table would not take."""
     QUARANTINED = "quarantined"
@@ -123,15 +126,29 @@ async def owe(
     await session.execute(insert, row)
 
 
-async def release(session: AsyncSession, notice: Notice, event_id: str, now: datetime) -> None:
-    """Make the held notices of an event due."""
+async def release(
+    session: AsyncSession, notice: Notice, event_id: str, now: datetime, *, instead: Notice | None = None
+) -> None:
+    """Make the held notices of an event due, as they are or with another one `instead`."""
+    for message in await _unsent(session, notice, event_id):
+        message.due_at = now
+        message.kind = (instead or notice).value
+
+
+async def pass_on(session: AsyncSession, notice: Notice, event_id: str, heir: StripeEvent) -> None:
+    """Let the held notices of an event be those of another one, with its facts about money."""
+    for message in await _unsent(session, notice, event_id):
+        message.event_id = heir.event_id
+        message.facts = json.dumps(json.loads(message.facts) | money_facts(heir))
+
+
+async def _unsent(session: AsyncSession, notice: Notice, event_id: str) -> Sequence[OutboxMessage]:
     query = select(OutboxMessage).where(
         OutboxMessage.event_id == event_id,
         OutboxMessage.kind == notice.value,
         OutboxMessage.sent_at.is_(None),
     )
-    for message in await session.scalars(query):
-        message.due_at = now
+    return (await session.scalars(query)).all()
 
 
 def money_facts(event: StripeEvent) -> dict[str, Any]:

@@ -1,15 +1,19 @@
-"""Refunds: asked for on record. payments/refund_sender.py sends them, settlement confirms the same row."""
+"""Refunds: asked for on record. payments/refund_sender.py sends them, settlement confirms the same row.
 
+Of one charge at most one refund waits to be made. A row's amount never changes: when less is left than it says, it is
+replaced (payments/refused.py).
+"""
+
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.insert import insert_into
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
 from payments import events
 from payments.errors import RefundRefusal, RefundRefusedError
+from payments.given_back import is_at_provider, left
 from payments.incoming import refund_id
 from payments.methods import METHODS
 from payments.notices import Notice, money_facts, owe
@@ -29,21 +33,21 @@ async def ask(
 ) -> StripeEvent:
     """Put the refund of a charge on record, due at once, with who asked and why; a parked one is taken up again.
 
-    What has gone back in parts is left out of it. `reply_chat_id` is told when it is done. Raises RefundRefusedError.
+    It is of what is left of the charge. `reply_chat_id` is told when it is done. Raises RefundRefusedError.
     """
     charge = await events.lock(session, charge_id)
     if charge is None or charge.refund_of is not None:
         raise RefundRefusedError(RefundRefusal.UNKNOWN)
     if charge.origin != ORIGIN:
         raise RefundRefusedError(RefundRefusal.NOT_OURS)
-    refund = await events.refund_of(session, charge_id)
+    refund = _standing(charge, await events.refunds_of(session, charge_id))
     if refund is None:
         refund = await open_refund(session, charge, reason=reason, requested_by=requested_by, now=now)
     elif refund.outcome == Outcome.PARKED:
         refund.due_at = now
         refund.attempts = 0
     else:
-        is_done = refund.outcome == Outcome.REFUNDED or refund.webhook_timestamp is not None
+        is_done = is_at_provider(refund)
         raise RefundRefusedError(RefundRefusal.ALREADY_REFUNDED if is_done else RefundRefusal.UNDER_WAY)
     if reply_chat_id is not None:
         user = await session.get_one(User, charge.customer_id)
@@ -63,36 +67,53 @@ async def ask(
 async def open_refund(
     session: AsyncSession, charge: StripeEvent, *, reason: str | None, requested_by: str, now: datetime
 ) -> StripeEvent:
-    """Write the audit row of a refund that is to be sent. The caller holds the user's lock; one that is there stays.
+    """Write the audit row of a refund that is to be sent, of what is left of the charge; one that waits stays.
 
-    Raises RefundRefusedError when all of the charge has gone back in parts.
+    The caller holds the user's lock. Raises RefundRefusedError when nothing is left.
     """
-    event_id = refund_id(charge.event_id)
-    method = METHODS[charge.payment_method]
-    gone = await _given_back_in_parts(session, charge) if method.gives_back_parts else 0
-    if gone >= charge.amount_cents:
+    rows = await events.refunds_of(session, charge.event_id)
+    standing = _standing(charge, rows)
+    if standing is not None:
+        return standing
+    amount = left(charge, rows)
+    if amount <= 0:
         raise RefundRefusedError(RefundRefusal.ALREADY_REFUNDED)
-    row = {
-        "id": new_id(),
-        "event_id": event_id,
-        "event_type": method.refund_type,
-        "payment_method": method.name,
-        "customer_id": charge.customer_id,
-        "amount_cents": charge.amount_cents - gone,
-        "currency": charge.currency,
-        "status": EventStatus.PENDING,
-        "created_at": now,
-        "origin": ORIGIN,
-        "refund_of": charge.event_id,
-        "reason": reason,
-        "requested_by": requested_by,
-        "due_at": now,
-    }
-    await session.execute(insert_into(session, StripeEvent).on_conflict_do_nothing(index_elements=["event_id"]), row)
-    return (await session.scalars(select(StripeEvent).where(StripeEvent.event_id == event_id))).one()
+    method = METHODS[charge.payment_method]
+    row_id = new_id()
+    event_id = refund_id(charge.event_id)
+    if await events.find(session, event_id) is not None:
+        event_id = refund_id(charge.event_id, row_id)
+    refund = StripeEvent(
+        id=row_id,
+        event_id=event_id,
+        event_type=method.refund_type,
+        payment_method=method.name,
+        customer_id=charge.customer_id,
+        amount_cents=amount,
+        currency=charge.currency,
+        status=EventStatus.PENDING,
+        created_at=now,
+        origin=ORIGIN,
+        refund_of=charge.event_id,
+        reason=reason,
+        requested_by=requested_by,
+        due_at=now,
+    )
+    session.add(refund)
+    await session.flush()
+    return refund
 
 
-async def _given_back_in_parts(session: AsyncSession, charge: StripeEvent) -> int:
-    """Return how much of a charge its provider has given back, in minor units, beside a refund of the rest."""
-    parts = await events.refunds_of(session, charge.event_id)
-    return sum(part.amount_cents for part in parts if part.event_id != refund_id(charge.event_id))
+async def find_waiting(session: AsyncSession, charge_id: str) -> StripeEvent | None:
+    """Read the refund of a charge that waits to be made, or that is parked, without a lock."""
+    charge = await events.find(session, charge_id)
+    standing = None if charge is None else _standing(charge, await events.refunds_of(session, charge_id))
+    return None if standing is None or is_at_provider(standing) else standing
+
+
+def _standing(charge: StripeEvent, refunds: Sequence[StripeEvent]) -> StripeEvent | None:
+    """Return the refund that leaves no place for another one: it waits to be made; of a method without parts, any."""
+    if not METHODS[charge.payment_method].gives_back_parts:
+        return next(iter(refunds), None)
+    waiting = (row for row in refunds if not is_at_provider(row) and row.outcome != Outcome.REPLACED)
+    return next(waiting, None)

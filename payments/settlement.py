@@ -15,8 +15,9 @@ from entitlements.service import EntitlementService
 from payments import events
 from payments.catalog import Catalog
 from payments.effects import BY_ITSELF, Effects
+from payments.given_back import completing, contradiction, is_at_provider, is_return, went_back_at
 from payments.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, Reason, judge
-from payments.methods import METHODS, OUTSIDE
+from payments.methods import METHODS
 from payments.notices import Notice
 from payments.payload import Order, PayloadSigner, Reading, Verdict
 from payments.sources import delay_source, grace_source
@@ -62,7 +63,9 @@ class Settlement:
             await self._settle_learned(session, event)
         elif event.refund_of is None:
             await self._settle_charge(session, event)
-        elif confirmed or event.webhook_timestamp is not None:
+        elif is_return(event):
+            await self._settle_return(session, event)
+        elif confirmed or is_at_provider(event):
             await self._settle_refund(session, event)
         await session.flush()
 
@@ -114,24 +117,18 @@ class Settlement:
         """Tell a charge that was granted as a renewal, and would not have been as the start that it is."""
         if charge.outcome != Outcome.GRANTED or not charge.is_first_recurring or user.telegram_id is None:
             return False
-        if await events.refund_of(session, charge.event_id) is not None:
+        if await events.refunds_of(session, charge.event_id):
             return False
         judgement = await self._judge(session, charge, user.telegram_id)
         return isinstance(judgement, GivenBack) and judgement.reason is Reason.SUBSCRIBED
 
     async def _given_back_with(self, session: AsyncSession, charge: StripeEvent, user: User) -> StripeEvent | None:
-        """Return the refund by which, in the order of time, all of a charge is back; None: some of it is kept."""
-        left = charge.amount_cents
-        for refund in await events.refunds_of(session, charge.event_id):
-            if not _is_at_provider(refund):
-                continue
-            if (mismatch := _mismatch(refund, charge)) is not None:
+        """Return the refund by which, in the order of time, all of a charge was back; None: some was always kept."""
+        refunds = await events.refunds_of(session, charge.event_id)
+        for refund in filter(is_at_provider, refunds):
+            if (mismatch := contradiction(refund, charge)) is not None:
                 await self._effects.tell_admins(session, Notice.PARKED, refund, user, mismatch)
-                continue
-            left -= refund.amount_cents
-            if left <= 0:
-                return refund
-        return None
+        return completing(charge, refunds)
 
     async def _follow(self, session: AsyncSession, charge: StripeEvent, user: User) -> Subscription | None:
         """Bring up to date the subscription that a charge belongs to; None: it is of none."""
@@ -201,7 +198,7 @@ class Settlement:
                 granted_at=paid_at,
                 duration_days=granted.order.days,
                 ends_at=ends_at,
-                revoked_at=_revoked_at(refund, now),
+                revoked_at=None if refund is None else went_back_at(refund) or now,
                 revoke_reason=refund.reason if refund else None,
             )
             if delay_days and refund is None:
@@ -233,61 +230,71 @@ class Settlement:
         now = self._clock()
         user = await session.get_one(User, refund.customer_id)
         charge = await events.find(session, refund.refund_of or "")
-        mismatch = _mismatch(refund, charge) if charge is not None else None
+        mismatch = contradiction(refund, charge) if charge is not None else None
         if mismatch is not None:
             await self.park(session, refund, mismatch)
             return
         events.close(refund, Outcome.REFUNDED, now)
-        completing: StripeEvent | None = refund
+        last: StripeEvent | None = refund
         if charge is not None:
             if refund.amount_cents < charge.amount_cents:
-                completing = await self._given_back_with(session, charge, user)
-            if completing is not None:
-                await self._take_access(session, charge, completing, user)
+                last = await self._given_back_with(session, charge, user)
+            if last is not None:
+                await self._take_access(session, charge, last, user)
         await self._effects.tell_asker(session, refund)
-        await self._tell_refunded(session, refund, charge, user, is_part=completing is None)
+        await self._tell_refunded(session, refund, charge, user, last)
 
-    async def _take_access(
-        self, session: AsyncSession, charge: StripeEvent, completing: StripeEvent, user: User
-    ) -> None:
-        """End what a charge has opened: all of it went back, at last with the refund `completing`."""
+    async def _settle_return(self, session: AsyncSession, event: StripeEvent) -> None:
+        """Close the row of a refund that came back. The access stays as it is: the money is still owed to the buyer."""
+        user = await session.get_one(User, event.customer_id)
+        events.close(event, Outcome.RETURNED, self._clock())
+        await self._effects.tell_admins(session, Notice.REFUND_FAILED, event, user, event.reason)
+
+    async def _take_access(self, session: AsyncSession, charge: StripeEvent, last: StripeEvent, user: User) -> None:
+        """End what a charge has opened: all of it went back, at last with the refund `last`."""
         now = self._clock()
         if charge.outcome == Outcome.GRANTED:
             service = EntitlementService(session)
-            at = _revoked_at(completing, now) or now
+            at = went_back_at(last) or now
             beside = grace_source if self._subscribed(charge) else delay_source
             for source in (METHODS[charge.payment_method].source(charge.event_id), beside(charge.event_id)):
-                await service.revoke_entitlement(source, at=at, reason=completing.reason or "refunded")
+                await service.revoke_entitlement(source, at=at, reason=last.reason or "refunded")
         elif charge.status == EventStatus.FAILED:
             events.close(charge, Outcome.REFUNDED, now)
         subscription = await self._follow(session, charge, user)
-        if subscription is not None and completing.requested_by != BY_ITSELF:
+        if subscription is not None and last.requested_by != BY_ITSELF:
             self._effects.end_renewal(subscription, Because.REFUND)
 
     async def _tell_refunded(
-        self, session: AsyncSession, refund: StripeEvent, charge: StripeEvent | None, user: User, *, is_part: bool
+        self,
+        session: AsyncSession,
+        refund: StripeEvent,
+        charge: StripeEvent | None,
+        user: User,
+        last: StripeEvent | None,
     ) -> None:
+        """Tell of a refund, after which all of the charge was back at last with the refund `last` (None: never)."""
+        method = METHODS[refund.payment_method]
+        is_part = last is None
         told = None if refund.requested_by == BY_ITSELF else refund.reason
         was_granted = charge is not None and charge.outcome == Outcome.GRANTED
         if is_part:
             await self._effects.tell_buyer(session, Notice.PARTLY_REFUNDED, refund, user)
-        elif refund.event_type == METHODS[refund.payment_method].dispute_type:
+        elif refund.event_type == method.dispute_type:
             await self._effects.tell_buyer(session, Notice.CHARGED_BACK, refund, user)
         else:
-            is_rest = charge is not None and refund.amount_cents < charge.amount_cents
-            facts = {"reason": told, "was_granted": was_granted} | ({"is_rest": True} if is_rest else {})
+            facts: dict[str, object] = {"reason": told, "was_granted": was_granted}
+            if charge is not None and refund.amount_cents < charge.amount_cents:
+                facts["is_again" if _is_after(refund, last) else "is_rest"] = True
             await self._effects.tell_buyer(session, Notice.REFUNDED, refund, user, **facts)
-        if refund.requested_by in OUTSIDE:
+        if refund.requested_by == method.outside:
             notice = Notice.PARTLY_REFUNDED_OUTSIDE if is_part else Notice.REFUNDED_OUTSIDE
             await self._effects.tell_admins(session, notice, refund, user)
 
 
-def _is_at_provider(refund: StripeEvent) -> bool:
-    return refund.webhook_timestamp is not None or refund.status == EventStatus.PROCESSED
-
-
-def _revoked_at(refund: StripeEvent | None, now: datetime) -> datetime | None:
-    return None if refund is None else refund.webhook_timestamp or refund.processed_at or now
+def _is_after(refund: StripeEvent, other: StripeEvent | None) -> bool:
+    at, other_at = went_back_at(refund), None if other is None else went_back_at(other)
+    return at is not None and other_at is not None and at > other_at
 
 
 def _delay_days(paid_at: datetime, now: datetime) -> int:
@@ -296,18 +303,3 @@ def _delay_days(paid_at: datetime, now: datetime) -> int:
     if timedelta(hours=LATE_HOURS) < late <= timedelta(days=DELAY_DAYS_MAX):
         return -(-late // timedelta(days=1))
     return 0
-
-
-def _mismatch(refund: StripeEvent, charge: StripeEvent) -> str | None:
-    """Say what of a refund contradicts its charge."""
-    if charge.origin != ORIGIN:
-        return "the charge is another service's"
-    if charge.customer_id != refund.customer_id:
-        return "the refund went to another user than the charge's"
-    may_be_part = METHODS[charge.payment_method].gives_back_parts and refund.amount_cents <= charge.amount_cents
-    if charge.currency != refund.currency or (charge.amount_cents != refund.amount_cents and not may_be_part):
-        return (
-            f"the refund says {refund.amount_cents} {refund.currency},"
-            f" the charge {charge.amount_cents} {charge.currency}"
-        )
-    return None

@@ -1,22 +1,13 @@
 """The channel of Telegram Stars."""
 
 from aiogram import Bot
-from aiogram.exceptions import (
-    TelegramBadRequest,
-    TelegramForbiddenError,
-    TelegramNetworkError,
-    TelegramNotFound,
-    TelegramRetryAfter,
-    TelegramServerError,
-)
+from aiogram.exceptions import TelegramRetryAfter
 
 from payments.channel import RefundOrder
 from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError
 from payments.lease import CALL_SECONDS
 from payments.methods import STARS, Method
-
-_AWAY = (TelegramNetworkError, TelegramServerError)
-_FINAL = (TelegramBadRequest, TelegramForbiddenError, TelegramNotFound)
+from payments.telegram_errors import REFUSALS, TELEGRAM_ERRORS, in_words
 
 
 class StarsChannel:
@@ -30,8 +21,7 @@ class StarsChannel:
     async def refund(self, order: RefundOrder) -> None:
         """Call refundStarPayment, which gives back whole charges only, and each once.
 
-        `CHARGE_ALREADY_REFUNDED` is success: an answer may have been lost. Raises ChannelError, and aiogram's other
-        errors as they are.
+        `CHARGE_ALREADY_REFUNDED` is success: an answer may have been lost. Raises ChannelError.
         """
         try:
             await self._bot.refund_star_payment(
@@ -41,8 +31,8 @@ class StarsChannel:
             )
         except TelegramRetryAfter as error:
             raise ChannelPauseError(error.retry_after, str(error)) from error
-        except _AWAY as error:
-            raise ChannelAwayError(f"{type(error).__name__}: {error}") from error
-        except _FINAL as error:
+        except REFUSALS as error:
             if "CHARGE_ALREADY_REFUNDED" not in error.message:
-                raise RefusedByChannelError(error.message, f"{type(error).__name__}: {error}") from error
+                raise RefusedByChannelError(error.message, in_words(error)) from error
+        except TELEGRAM_ERRORS as error:
+            raise ChannelAwayError(in_words(error)) from error

@@ -20,6 +20,7 @@ from payments.loop import DueLoop
 from payments.metrics import GIVING_BACK, count_failed_attempt, count_processed
 from payments.pause import Pause
 from payments.refund_sender import RefundSender
+from payments.refused import resolve
 from payments.settlement import Settlement
 
 if TYPE_CHECKING:
@@ -131,8 +132,20 @@ class Worker:
                 return None
         except ChannelPauseError as error:
             return await self._rest(refund.event_id, pause.ask(error.seconds))
+        except RefusedByChannelError as error:
+            return await self._resolve(refund.event_id, error)
         async with self._database.transaction() as session:
             return await self._settlement.settle(session, refund.event_id, confirmed=True)
+
+    async def _resolve(self, event_id: str, refusal: RefusedByChannelError) -> StripeEvent | None:
+        """Make of a refusal what the provider's refunds of the charge make of it; raises it if that is nothing."""
+        if refusal.made is None:
+            raise refusal
+        async with self._database.transaction() as session:
+            event = await resolve(session, self._settlement, event_id, refusal.made, str(refusal), self._clock())
+        if event is None:
+            raise refusal
+        return event
 
     async def _rest(self, event_id: str, until: datetime) -> StripeEvent | None:
         """Leave a refund alone for as long as its provider asks; that is no failed attempt of it."""

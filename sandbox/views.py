@@ -17,16 +17,10 @@ from sandbox.world import World
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """How to reach the bot, what it is called, and what it needs for payments by card.
-
-    `stripe_url`: another Stripe where cards are charged, None: it is the sandbox's own account.
-    """
+    """How to reach the bot, and what it is called."""
 
     token: str
     bot: Json
-    provider_token: str
-    stripe_key: str
-    stripe_url: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +40,8 @@ class Views:
         self._world = world
 
     def about(self) -> About:
-        """Tell the token and the bot's user, and what cards need."""
-        settings = self._world.settings
-        return About(
-            self._world.token, self._world.bot, settings.provider_token, settings.stripe_key, settings.stripe_url
-        )
+        """Tell the token and the bot's user."""
+        return About(self._world.token, self._world.bot)
 
     def persons(self) -> list[Person]:
         """Give all persons."""

@@ -14,7 +14,6 @@ from rich.table import Table
 
 from bot.console.database import open_database
 from bot.ledger_watch import mark_if_lost
-from bot.polling import TELEGRAM_ERRORS
 from bot.settings import Settings
 from bot.tools import tools
 from db.engine import Database
@@ -28,6 +27,7 @@ from payments.ledger.rebuild import PassReport, WholePass
 from payments.ledger.reconciliation import PassUnfinishedError, Reconciliation, Report
 from payments.ledger.scan import CrossedError, Step
 from payments.ledger.telegram import TelegramLedger
+from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 FINDINGS_SHOWN: Final = 20
 
@@ -46,6 +46,8 @@ _OUTCOMES: Final = {
     Outcome.GRANTED: "granted",
     Outcome.REFUNDED: "refunded",
     Outcome.FOREIGN: "foreign: another program sold them",
+    Outcome.RETURNED: "returned: refunds that came back to the seller",
+    Outcome.REPLACED: "replaced: refunds for which less was left",
     Outcome.PARKED: "parked: see `pending`",
     None: "still open: the running desk settles them, else the next start",
 }
@@ -164,7 +166,7 @@ async def _in_words(run: Awaitable[T], console: Console) -> T | None:
     except PassUnfinishedError:
         console.print("A rebuild is not complete, and comes first: start the bot, or run `rebuild`.")
     except TELEGRAM_ERRORS as error:
-        console.print(f"Telegram does not answer: {type(error).__name__}: {error}. {again}")
+        console.print(f"Telegram does not answer: {in_words(error)}. {again}")
     except (LedgerError, CrossedError) as error:
         console.print(f"{error}. {again}")
     return None

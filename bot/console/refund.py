@@ -43,12 +43,15 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
         except RefundRefusedError as error:
             console.print(f"{charge_id} is not refunded: {_REFUSALS[error.refusal]}.")
             return False
-        from bot.tools import process_once  # noqa: PLC0415 - imports aiogram
+        from bot.tools import refund_once  # noqa: PLC0415 - imports aiogram
 
-        done = await process_once(settings, database, refund.event_id)
+        done = await refund_once(settings, database, refund)
     if done is not None and done.outcome == Outcome.REFUNDED:
-        console.print(f"{charge_id}: {money(refund.amount_cents, refund.currency)} given back, the access ended.")
+        console.print(f"{charge_id}: {money(done.amount_cents, done.currency)} given back, the access ended.")
         return True
+    if done is not None and done.outcome == Outcome.REPLACED:
+        console.print(f"{charge_id}: nothing was left to give back, all of it had gone back otherwise meanwhile.")
+        return False
     why = done.error if done is not None else "the running desk is at it"
     console.print(f"{charge_id}: the refund is on record and goes on by itself: {why}. See `pending`.")
     return False

@@ -2,7 +2,7 @@
 
 from aiogram import Bot
 from aiogram.exceptions import (
-    TelegramAPIError,
+    ClientDecodeError,
     TelegramBadRequest,
     TelegramForbiddenError,
     TelegramNetworkError,
@@ -15,8 +15,9 @@ from loguru import logger
 from bot.words import Words
 from db.errors import is_away
 from payments.incoming import Fact
+from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
-_NOT_TAKEN = (TelegramNetworkError, TelegramRetryAfter, TelegramServerError)
+_NOT_TAKEN = (ClientDecodeError, TelegramNetworkError, TelegramRetryAfter, TelegramServerError)
 
 
 async def on_error(event: ErrorEvent, bot: Bot, words: Words, fact: Fact | None = None) -> None:
@@ -51,7 +52,7 @@ def _log(error: Exception, update: Update, fact: Fact | None) -> None:
     if isinstance(error, TelegramForbiddenError):
         bound.info("an answer is not wanted: {}", error.message)
     elif isinstance(error, _NOT_TAKEN):
-        bound.warning("Telegram did not take an answer: {}: {}", type(error).__name__, error.message)
+        bound.warning("Telegram did not take an answer: {}", in_words(error))
     elif is_away(error):
         bound.warning("an update was not handled, the database is away: {}", type(error).__name__)
     else:
@@ -66,5 +67,5 @@ async def _apologise(update: Update, bot: Bot, words: Words) -> None:
             await bot.send_message(update.callback_query.from_user.id, words.say("sorry"))
         elif update.message is not None:
             await update.message.answer(words.say("sorry"))
-    except TelegramAPIError as error:
-        logger.bind(update_id=update.update_id).warning("an apology was not taken: {}", error)
+    except TELEGRAM_ERRORS as error:
+        logger.bind(update_id=update.update_id).warning("an apology was not taken: {}", in_words(error))

@@ -14,6 +14,8 @@ PAGE_ROWS: Final = 100
 ATTEMPTS_MAX: Final = 5
 PAUSE_SECONDS_FIRST: Final = 1.0
 PAUSE_SECONDS_MAX: Final = 30.0
+ASKED_SECONDS_MAX: Final = 60
+"""A longer pause that Telegram asks for is left to the caller."""
 
 
 class GetRawStarTransactions(TelegramMethod[dict[str, Any]]):
@@ -29,8 +31,8 @@ class GetRawStarTransactions(TelegramMethod[dict[str, Any]]):
 def _pause(error: Exception) -> bool | float:
     """Say how many seconds to wait before the next try, or whether there is one."""
     if isinstance(error, TelegramRetryAfter):
-        return float(error.retry_after)
-    return isinstance(error, TelegramNetworkError | TelegramServerError)
+        return error.retry_after <= ASKED_SECONDS_MAX and float(error.retry_after)
+    return isinstance(error, ClientDecodeError | TelegramNetworkError | TelegramServerError)
 
 
 _PATIENT: Final = stamina.AsyncRetryingCaller(
@@ -39,7 +41,7 @@ _PATIENT: Final = stamina.AsyncRetryingCaller(
 
 
 class TelegramLedger:
-    """The ledger of a bot. A call is tried five times; a pause that Telegram asks for is kept."""
+    """The ledger of a bot. A call is tried five times; a pause of up to a minute that Telegram asks for is kept."""
 
     def __init__(self, bot: Bot) -> None:
         self._bot = bot

@@ -14,6 +14,7 @@ import stripe
 from loguru import logger
 from pydantic import AliasPath, Field, StringConstraints, ValidationError
 
+from payments.channel import MadeRefund
 from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError, UnreadableMoneyError
 from payments.narrow import Narrow, Seconds, moment
 from payments.payload import AMOUNT_MAX
@@ -65,11 +66,19 @@ class Refund(_Told):
     status: str | None = None
     row: str | None = Field(default=None, validation_alias=AliasPath("metadata", ROW_KEY))
     """The `event_id` of the refund's row, if we asked for it."""
+    failure_reason: str | None = None
 
     @property
     def is_through(self) -> bool:
         """Tell whether the money has left for the buyer: a pending one has, and an event tells if it comes back."""
         return self.status in {"succeeded", "pending"}
+
+    @property
+    def made(self) -> MadeRefund:
+        """The same in the words that all channels share."""
+        failure = (self.failure_reason or "unknown") if self.status == "failed" else None
+        currency = self.currency.upper()
+        return MadeRefund(self.id, self.amount, currency, self.happened_at, self.row, self.is_through, failure)
 
 
 class Dispute(_Told):
@@ -125,6 +134,10 @@ class StripeApi:
             idempotency_key,
         )
         return _read(Refund, said)
+
+    async def refund_now(self, refund_id: str) -> Refund:
+        """Retrieve a refund as it stands now. Raises as `refund` does."""
+        return _read(Refund, await self._call("get", f"/v1/refunds/{refund_id}"))
 
     async def refunds(self, charge_id: str) -> list[Refund]:
         """List all refunds of a charge, whoever made them. Raises as `refund` does."""

@@ -21,14 +21,16 @@ class CardChannel:
         ChannelError.
         """
         try:
-            made = await self._api.refund(
+            answered = await self._api.refund(
                 order.charge_id, order.amount, row=order.event_id, idempotency_key=order.attempt_key
             )
-        except RefusedByChannelError:
+        except RefusedByChannelError as error:
             # "Already refunded", or "more than is left": by us or by somebody at Stripe, the list of refunds knows.
-            known = await self._api.refunds(order.charge_id)
-            if not any(each.row == order.event_id and each.is_through for each in known):
-                raise
+            made = [each.made for each in await self._api.refunds(order.charge_id)]
+            if not any(each.row == order.event_id and each.is_through for each in made):
+                raise RefusedByChannelError(error.code, str(error), made) from None
             return
-        if not made.is_through:
-            raise RefusedByChannelError(str(made.status), f"Stripe says of the refund: {made.status}")
+        # An old attempt is answered as it was then (Stripe API, idempotent requests); the refund may have failed since.
+        refund = await self._api.refund_now(answered.id)
+        if not refund.is_through:
+            raise RefusedByChannelError(str(refund.status), f"Stripe says of the refund: {refund.status}")

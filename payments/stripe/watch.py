@@ -21,20 +21,22 @@ from db.errors import is_away
 from db.insert import insert_into
 from db.tables import ORIGIN, StripeEvent, StripeReading, User
 from payments import events
+from payments.channel import MadeRefund
 from payments.errors import ChannelError, ChannelPauseError, UnreadableMoneyError, UnrecordableError
-from payments.incoming import Person
+from payments.made_refunds import payer, record_failed, record_made
 from payments.methods import CARDS
 from payments.narrow import moment
 from payments.notices import Notice, money_facts, owe
-from payments.stripe.api import Dispute, Event, Refund, StripeApi
-from payments.stripe.facts import dispute_fact, refund_facts
+from payments.stripe.api import Dispute, Event, StripeApi
+from payments.stripe.facts import dispute_fact
 from payments.stripe.trouble import Trouble, TroubleAlert, owe_trouble
 
 REFUNDED: Final = "charge.refunded"
 REFUND_FAILED: Final = "refund.failed"
 DISPUTE_OPENED: Final = "charge.dispute.created"
 DISPUTE_CLOSED: Final = "charge.dispute.closed"
-EVENT_TYPES: Final = (REFUNDED, REFUND_FAILED, DISPUTE_OPENED, DISPUTE_CLOSED)
+EVENT_TYPES: Final = (REFUND_FAILED, REFUNDED, DISPUTE_OPENED, DISPUTE_CLOSED)
+"""What came back is read first: what is given back after it may otherwise seem to be all of the charge."""
 
 POLL_SECONDS: Final = 60
 LATE_SECONDS: Final = 600
@@ -154,7 +156,7 @@ class StripeWatch:
                 if event.type != REFUNDED:
                     await self._take_one(event, charge, user)
                 elif event.charge_id not in asked:
-                    await self._take_refunds(event.charge_id, charge, user)
+                    await self._take_refunds(event.charge_id, charge)
                     asked.add(event.charge_id)
             except UnrecordableError as error:
                 bound.error("an event of Stripe's cannot be recorded, look at the charge there: {}", error)
@@ -180,22 +182,31 @@ class StripeWatch:
             found = (await session.execute(query)).all()
         return {CARDS.provider_charge_id(charge.event_id): (charge, user) for charge, user in found}
 
-    async def _take_refunds(self, charge_id: str, charge: StripeEvent, user: User) -> None:
-        refunds = await self._api.refunds(charge_id)
+    async def _take_refunds(self, charge_id: str, charge: StripeEvent) -> None:
+        made = [each.made for each in await self._api.refunds(charge_id)]
         async with self._database.transaction() as session:
             await events.lock(session, charge.event_id)
-            known = await events.refunds_of(session, charge.event_id)
-            facts = refund_facts(charge, _person(user), known, refunds)
-            if facts:
-                await events.record(session, facts, self._clock())
+            await record_made(session, charge, made, self._clock())
         self._on_recorded()
+
+    async def _take_failure(self, event: Event, charge: StripeEvent, user: User) -> None:
+        made = [each.made for each in await self._api.refunds(event.charge_id)]
+        failed = next((each for each in made if each.id == event.object_id), None)
+        if failed is None or failed.failure is None:
+            return
+        failed_at = moment(event.created)
+        async with self._database.transaction() as session:
+            await events.lock(session, charge.event_id)
+            is_on_record = await record_failed(session, charge, made, failed, failed_at, self._clock())
+        if is_on_record:
+            self._on_recorded()
+        else:
+            await self._tell(Notice.REFUND_FAILED, failed, charge, user, failed.failure)
 
     async def _take_one(self, event: Event, charge: StripeEvent, user: User) -> None:
         """Deal with what concerns one object alone: a refund that came back, a dispute."""
         if event.type == REFUND_FAILED:
-            for refund in await self._api.refunds(event.charge_id):
-                if refund.id == event.object_id and not refund.is_through:
-                    await self._tell(Notice.REFUND_FAILED, refund, charge, user)
+            await self._take_failure(event, charge, user)
             return
         dispute = await self._api.dispute(event.object_id)
         if event.type == DISPUTE_OPENED:
@@ -206,7 +217,7 @@ class StripeWatch:
             await self._tell(Notice.DISPUTE_CLOSED, dispute, charge, user, dispute.status)
 
     async def _take_dispute(self, dispute: Dispute, charge: StripeEvent, user: User, closed_at: datetime) -> None:
-        fact = dispute_fact(charge, _person(user), dispute, closed_at)
+        fact = dispute_fact(charge, payer(user), dispute, closed_at)
         async with self._database.transaction() as session:
             await events.record(session, [fact], self._clock())
         self._on_recorded()
@@ -214,7 +225,7 @@ class StripeWatch:
     async def _tell(
         self,
         notice: Notice,
-        about: Refund | Dispute | Event,
+        about: MadeRefund | Dispute | Event,
         charge: StripeEvent,
         user: User,
         reason: str | None = None,
@@ -228,9 +239,3 @@ class StripeWatch:
                 key = f"stripe:{about.id}"
                 await owe(session, notice, event_id=key, chat_id=chat_id, facts=facts, now=self._clock())
         self._on_recorded()
-
-
-def _person(user: User) -> Person:
-    if user.telegram_id is None:
-        raise ValueError(f"the user {user.id} of a charge of ours has no Telegram id")
-    return Person(user.telegram_id)

@@ -6,14 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from aiogram import Bot
-from aiogram.exceptions import (
-    ClientDecodeError,
-    TelegramAPIError,
-    TelegramBadRequest,
-    TelegramForbiddenError,
-    TelegramNotFound,
-    TelegramRetryAfter,
-)
+from aiogram.exceptions import TelegramRetryAfter
 from loguru import logger
 from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -31,11 +24,10 @@ from payments.subscriptions import changes
 from payments.subscriptions.book import SubscriptionBook
 from payments.subscriptions.listing import RENEWING
 from payments.subscriptions.wanted import RENEWAL_PREFIX, Because
+from payments.telegram_errors import REFUSALS, TELEGRAM_ERRORS, in_words
 
 if TYPE_CHECKING:
     import loguru
-
-_REFUSALS = (TelegramBadRequest, TelegramForbiddenError, TelegramNotFound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +79,14 @@ class RenewalEditor:
             )
         except TelegramRetryAfter as error:
             await self._rest(subscription_id, claimed, self._pause.ask(error.retry_after))
-        except _REFUSALS as error:
+        except REFUSALS as error:
             # A subscription that is over renews no more: what was wanted is so.
             if is_canceled and "SUBSCRIPTION_NOT_ACTIVE" in error.message:
                 await self._note_done(subscription_id, claimed)
             else:
                 await self._give_up(subscription_id, claimed, error.message)
-        except TelegramAPIError as error:
-            await self._postpone(subscription_id, claimed, f"{type(error).__name__}: {error.message}")
-        except ClientDecodeError as error:
-            # A proxy answers in Telegram's place; the error's own text quotes all of it.
-            await self._postpone(subscription_id, claimed, f"{type(error).__name__}: {type(error.original).__name__}")
+        except TELEGRAM_ERRORS as error:
+            await self._postpone(subscription_id, claimed, in_words(error))
         else:
             await self._note_done(subscription_id, claimed)
 

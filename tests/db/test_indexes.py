@@ -128,7 +128,6 @@ QUERIES: dict[str, tuple[Ask, set[str]]] = {
         lambda _, session: events.refunds_of(session, "charge-7"),
         {"ix_stripe_events_refund_of"},
     ),
-    "the refund of a charge": (lambda _, session: events.refund_of(session, "charge-7"), {"event_id"}),
     "messages to be sent": (_read_outbox, {"ix_outbox_due_at", "ix_outbox_waiting", "ux_users_telegram_id"}),
     "a history": (
         lambda _, session: history.read_page(session, "7"),

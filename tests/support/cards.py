@@ -1,4 +1,4 @@
-"""Payments by card: as facts, and as the raw updates by which Telegram tells of them."""
+"""Payments by card: as facts, as the raw updates by which Telegram tells of them, and as sold over a Stripe account."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -6,8 +6,12 @@ from typing import Any
 
 from payments.incoming import ChargeFact, Person
 from payments.methods import CARDS
+from payments.stripe.watch import StripeWatch
+from payments.worker import Worker
 from tests.support.clock import START
+from tests.support.desk import Desk
 from tests.support.money import BUYER, SIGNER, charge, charge_update, order, plan
+from tests.support.stripe_account import StripeAccount
 
 
 def card_charge(
@@ -27,3 +31,18 @@ def card_update(charged: ChargeFact, update_id: int = 1) -> dict[str, Any]:
     payment["telegram_payment_charge_id"] = f"telegram's own {update_id}".replace(" ", "_")
     payment["provider_payment_charge_id"] = CARDS.provider_charge_id(charged.event_id)
     return update
+
+
+async def sell(desk: Desk, account: StripeAccount, payer: Person = BUYER) -> str:
+    """Sell a month by card, and deliver what is told of it; return Stripe's charge id."""
+    charge_id = account.charge(499)
+    await desk.take(card_charge(charge_id, payer=payer, at=desk.clock()))
+    await desk.deliver()
+    return charge_id
+
+
+async def read(watch: StripeWatch, worker: Worker) -> None:
+    """Read Stripe's events, and let the worker do what has become due."""
+    await watch.read_once()
+    while await worker.work_once():
+        pass

@@ -13,9 +13,9 @@ from aiogram.types import WebhookInfo
 from bot.console.doctor.checks import Check, failure, ok, warning
 from bot.intake import ALLOWED_UPDATES
 from bot.parts import make_bot
-from bot.polling import TELEGRAM_ERRORS
 from bot.settings import Settings
 from db.clock import Clock
+from payments.telegram_errors import TELEGRAM_ERRORS
 
 ANSWER_SECONDS: Final = 10
 SKEW_LOW: Final = timedelta(seconds=5)

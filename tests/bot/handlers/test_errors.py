@@ -7,7 +7,10 @@ from sqlalchemy import text
 from sandbox.checkout import PaymentState
 from sandbox.faults import FaultKind
 from sandbox.people import Reach
+from tests.support.bots import talking_bot
 from tests.support.chats import Chats
+from tests.support.money import TOKEN
+from tests.support.proxies import proxy_that_answers
 
 SORRY = "That did not work, and the fault is ours. Please try again in a minute."
 
@@ -142,6 +145,22 @@ async def test_telegram_away_costs_one_answer_and_no_more(chats: Chats, log: lis
     assert len(_at("WARNING", log)) == 1
     assert _at("ERROR", log) == []
     assert (await chats.answer(buyer, "/status")).text().startswith("You have nothing here now.")
+
+
+@pytest.mark.criterion("E1")
+async def test_what_a_proxy_answers_is_neither_quoted_nor_apologised_for(chats: Chats, log: list[str]) -> None:
+    buyer = chats.people.buyer
+    for database_is_away in (False, True):
+        if database_is_away:
+            await _rename(chats, "users", "away")
+        async with proxy_that_answers() as proxy, talking_bot(proxy.url, TOKEN) as bot:
+            await chats.write_through(bot, buyer, "/status")
+        assert proxy.asked == ["sendMessage"]
+    taken, away, apology = _at("WARNING", log)
+    assert "Telegram did not take an answer: ClientDecodeError: JSONDecodeError" in taken
+    assert "the database is away" in away
+    assert "an apology was not taken: ClientDecodeError: JSONDecodeError" in apology
+    assert _at("ERROR", log) == []
 
 
 async def test_an_apology_that_is_not_taken_ends_there(chats: Chats, log: list[str]) -> None:

@@ -165,9 +165,11 @@ async def test_a_page_that_fails_half_way_is_taken_whole_by_the_next_try(books: 
         assert (await books.rebuild()).outcomes == {Outcome.GRANTED: 120}
 
 
-def test_a_pause_that_telegram_asks_for_is_kept_and_a_refusal_is_not_tried_again() -> None:
+def test_a_short_pause_that_telegram_asks_for_is_kept_and_a_refusal_is_not_tried_again() -> None:
     method = GetRawStarTransactions(offset=0)
-    assert _pause(TelegramRetryAfter(method, "slow down", 7)) == 7.0
+    assert _pause(TelegramRetryAfter(method, "slow down", 60)) == 60.0
+    assert _pause(TelegramRetryAfter(method, "slow down", 61)) is False
+    assert _pause(ClientDecodeError("no JSON", ValueError(), "<html>")) is True
     assert _pause(TelegramNetworkError(method, "cut")) is True
     assert _pause(TelegramUnauthorizedError(method, "Unauthorized")) is False
 

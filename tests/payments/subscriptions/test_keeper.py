@@ -22,7 +22,7 @@ from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.logs import logged
 from tests.support.money import CATALOG, SIGNER, TOKEN, charge, order
-from tests.support.proxies import proxy_in_trouble
+from tests.support.proxies import proxy_that_answers
 from tests.support.subscription_facts import MONTH, in_ledger, paid, row, said
 
 
@@ -139,7 +139,7 @@ async def test_as_many_as_are_looked_at_at_once_that_fail_by_a_bug_hold_up_no_ot
 @pytest.mark.criterion("N3")
 async def test_a_proxy_that_answers_in_telegrams_place_is_a_failed_attempt(desk: Desk) -> None:
     await desk.take(paid(1))
-    async with proxy_in_trouble() as url, talking_bot(url, TOKEN) as bot:
+    async with proxy_that_answers() as proxy, talking_bot(proxy.url, TOKEN) as bot:
         keeper = _keeper(desk, bot)
         async with desk.database.transaction() as session:
             want(await session.merge(await row(desk)), Renewal.CANCELED, Because.BUYER, desk.clock())

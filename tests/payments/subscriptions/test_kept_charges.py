@@ -91,7 +91,7 @@ async def test_of_a_link_paid_twice_the_second_charge_goes_back_whoever_tells_of
         "twin-1": ("given_back", None),
     }
     async with desk.database.reading() as session:
-        assert await events.refund_of(session, "sub-1") is None
+        assert await events.refunds_of(session, "sub-1") == []
 
 
 @pytest.mark.criterion("N3")

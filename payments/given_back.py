@@ -1,0 +1,72 @@
+"""What has gone back of a charge: the one sum that everybody goes by, from the rows that name it in `refund_of`.
+
+Refunds and lost disputes count as they are; a refund that came back to the seller counts the other way.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from db.tables import ORIGIN, EventStatus, StripeEvent
+from payments.methods import METHODS
+
+_AT_LAST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def is_return(event: StripeEvent) -> bool:
+    """Tell the row of a refund that came back to the seller."""
+    method = METHODS.get(event.payment_method)
+    return method is not None and event.event_type == method.refund_failed_type
+
+
+def is_at_provider(refund: StripeEvent) -> bool:
+    """Tell a refund that its provider has done, as it told us or as it answered."""
+    return refund.webhook_timestamp is not None or refund.status == EventStatus.PROCESSED
+
+
+def contradiction(refund: StripeEvent, charge: StripeEvent) -> str | None:
+    """Say what of a refund contradicts its charge: nothing of the charge goes back by it."""
+    if charge.origin != ORIGIN:
+        return "the charge is another service's"
+    if charge.customer_id != refund.customer_id:
+        return "the refund went to another user than the charge's"
+    may_be_part = METHODS[charge.payment_method].gives_back_parts and refund.amount_cents <= charge.amount_cents
+    if charge.currency != refund.currency or (charge.amount_cents != refund.amount_cents and not may_be_part):
+        return (
+            f"the refund says {refund.amount_cents} {refund.currency},"
+            f" the charge {charge.amount_cents} {charge.currency}"
+        )
+    return None
+
+
+def sum_up(rows: Iterable[StripeEvent]) -> int:
+    """Return what rows of refunds add up to, in the minor unit of their charge's currency."""
+    return sum(-row.amount_cents if is_return(row) else row.amount_cents for row in rows)
+
+
+def left(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> int:
+    """Return how much of a charge of ours has not gone back, in minor units; `refunds` are all rows of its refunds."""
+    return charge.amount_cents - sum_up(_counting(charge, refunds))
+
+
+def completing(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> StripeEvent | None:
+    """Return the refund by which, in the order of time, all of a charge was back for the first time; None: never."""
+    rest = charge.amount_cents
+    for row in sorted(_counting(charge, refunds), key=_place):
+        rest -= sum_up([row])
+        if rest <= 0:
+            return row
+    return None
+
+
+def went_back_at(refund: StripeEvent) -> datetime | None:
+    """Return when a refund was made, as its provider says, or until that is known, as we do."""
+    return refund.webhook_timestamp or refund.processed_at
+
+
+def _counting(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> Sequence[StripeEvent]:
+    return [row for row in refunds if is_at_provider(row) and contradiction(row, charge) is None]
+
+
+def _place(row: StripeEvent) -> tuple[datetime, bool, str]:
+    return went_back_at(row) or _AT_LAST, is_return(row), row.event_id

@@ -1,0 +1,254 @@
+"""A refund that the buyer's bank sends back: the books say that the money is here again, and it can go back anew."""
+
+from datetime import timedelta
+
+import pytest
+
+from db.tables import EventStatus, Outcome, StripeEvent
+from payments import events
+from payments.channel import by_name
+from payments.errors import RefundRefusal, RefundRefusedError
+from payments.given_back import left
+from payments.history import State, read_page
+from payments.notices import Notice
+from payments.refund_sender import RefundSender
+from payments.stripe.api import StripeApi
+from payments.stripe.channel import CardChannel
+from payments.stripe.watch import StripeWatch
+from payments.worker import Worker
+from tests.support.cards import card_charge, read, sell
+from tests.support.clock import START
+from tests.support.desk import Desk, dump
+from tests.support.money import ADMIN_CHAT_ID
+from tests.support.stripe_account import Fault, StripeAccount
+
+
+async def _left(desk: Desk, charge_id: str) -> int:
+    async with desk.database.reading() as session:
+        charge = await events.find(session, f"stripe:{charge_id}")
+        assert charge is not None
+        return left(charge, await events.refunds_of(session, charge.event_id))
+
+
+async def _states(desk: Desk) -> list[tuple[str, State]]:
+    async with desk.database.reading() as session:
+        entries = (await read_page(session, await desk.user_id())).entries
+    return [(entry.event.event_type, entry.state) for entry in entries]
+
+
+async def _returns(desk: Desk, charge_id: str) -> list[StripeEvent]:
+    async with desk.database.reading() as session:
+        rows = await events.refunds_of(session, f"stripe:{charge_id}")
+    return [row for row in rows if row.event_type == "stripe.refund_failed"]
+
+
+@pytest.fixture
+async def charge_id(desk: Desk, account: StripeAccount) -> str:
+    return await sell(desk, account)
+
+
+@pytest.mark.criterion("R5", "R7")
+async def test_a_refund_of_ours_that_came_back_is_on_record_and_can_be_made_again(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
+) -> None:
+    first = await desk.ask_refund(f"stripe:{charge_id}")
+    await read(watch, worker)
+    await desk.deliver()
+    desk.clock.advance(days=3)
+    account.fail_refund(account.refunds(charge_id)[0]["id"])
+    await read(watch, worker)
+    [row] = await _returns(desk, charge_id)
+    assert (row.event_id, row.refund_of) == (f"returned:{first.event_id}", f"stripe:{charge_id}")
+    assert (row.amount_cents, row.currency, row.requested_by) == (499, "USD", "stripe")
+    assert (row.status, row.outcome, row.reason) == (1, Outcome.RETURNED, "expired_or_canceled_card")
+    assert row.webhook_timestamp == START + timedelta(days=3)
+    assert (await desk.event(first.event_id)).outcome == Outcome.REFUNDED
+    assert await _left(desk, charge_id) == 499
+    assert not await desk.holds(), "the money is still owed: a person decides"
+    ((notice, chat_id, facts),) = await desk.notices(row.event_id)
+    assert (notice, chat_id, facts["charge_id"]) == (Notice.REFUND_FAILED, ADMIN_CHAT_ID, f"stripe:{charge_id}")
+    assert [notice for notice, _, _ in await desk.due_notices()] == [Notice.REFUND_FAILED]
+    assert await _states(desk) == [
+        ("stripe.refund_failed", State.RETURNED),
+        ("stripe.refunded", State.DONE),
+        ("stripe.successful_payment", State.OWED),
+    ]
+    desk.clock.advance(days=1)
+    again = await desk.ask_refund(f"stripe:{charge_id}")
+    assert (again.event_id, again.amount_cents) == (f"refund:stripe:{charge_id}:{again.id}", 499)
+    await read(watch, worker)
+    assert (await desk.event(again.event_id)).outcome == Outcome.REFUNDED
+    assert (account.refunded(charge_id), await _left(desk, charge_id)) == (499, 0)
+    assert (await _states(desk))[-1] == ("stripe.successful_payment", State.GIVEN_BACK)
+    with pytest.raises(RefundRefusedError, match=RefundRefusal.ALREADY_REFUNDED):
+        await desk.ask_refund(f"stripe:{charge_id}")
+
+
+@pytest.mark.criterion("R1")
+async def test_the_whole_given_back_in_the_dashboard_a_second_time_is_a_refund_of_its_own(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
+) -> None:
+    first = account.give_back(charge_id)
+    await read(watch, worker)
+    for _ in range(2):
+        desk.clock.advance(days=1)
+        account.fail_refund(account.refunds(charge_id)[-1]["id"])
+        await read(watch, worker)
+        assert await _left(desk, charge_id) == 499
+        desk.clock.advance(days=1)
+        account.give_back(charge_id)
+        await read(watch, worker)
+        assert await _left(desk, charge_id) == 0
+    assert first not in " ".join(row.event_id for row in await _returns(desk, charge_id))
+    assert [(row.event_id, row.webhook_timestamp) for row in await _returns(desk, charge_id)] == [
+        (f"returned:refund:stripe:{charge_id}", START + timedelta(days=1)),
+        (f"returned:refund:stripe:{charge_id}:{account.refunds(charge_id)[1]['id']}", START + timedelta(days=3)),
+    ]
+
+
+async def test_a_part_that_came_back_is_left_again(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
+) -> None:
+    part = account.give_back(charge_id, 100)
+    await read(watch, worker)
+    desk.clock.advance(days=1)
+    account.fail_refund(part)
+    # Given back after it came back: 450 are out, and at no time were all 499.
+    desk.clock.advance(seconds=1)
+    account.give_back(charge_id, 450)
+    await read(watch, worker)
+    assert await _left(desk, charge_id) == 49
+    assert await desk.holds()
+    assert (await _states(desk))[-1] == ("stripe.successful_payment", State.DONE)
+    assert (await desk.ask_refund(f"stripe:{charge_id}")).amount_cents == 49
+    await read(watch, worker)
+    assert not await desk.holds()
+
+
+@pytest.mark.criterion("R6")
+async def test_what_goes_back_after_all_had_been_back_once_is_told_as_what_it_is(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
+) -> None:
+    account.fail_refund(await _given_back(desk, account, watch, worker, charge_id))
+    await read(watch, worker)
+    await desk.deliver()
+    desk.clock.advance(days=1)
+    account.give_back(charge_id, 100)
+    await read(watch, worker)
+    assert [notice for notice, _, _ in await desk.due_notices()] == [Notice.REFUNDED, Notice.REFUNDED_OUTSIDE]
+    [facts] = [facts for kind, _, facts in await desk.notices() if kind is Notice.REFUNDED and facts["amount"] == 100]
+    assert facts["is_again"] is True
+
+
+async def _given_back(desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str) -> str:
+    """Give all of a charge back in the dashboard, and read it; return the refund's id, a day later."""
+    refund_id = account.give_back(charge_id)
+    await read(watch, worker)
+    desk.clock.advance(days=1)
+    return refund_id
+
+
+@pytest.mark.criterion("R8")
+async def test_its_event_twice_and_after_a_restart_changes_nothing(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
+) -> None:
+    account.fail_refund(await _given_back(desk, account, watch, worker, charge_id))
+    await read(watch, worker)
+    async with desk.database.reading() as session:
+        before = await dump(session)
+    for each in list(account.events):
+        account.tell(each["type"], each["data"]["object"])
+    await read(StripeWatch(desk.database, watch._api, desk.clock, [ADMIN_CHAT_ID], lambda: None), worker)
+    async with desk.database.reading() as session:
+        assert await dump(session) == before
+
+
+async def test_one_that_was_never_on_record_as_through_is_told_and_writes_nothing(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
+) -> None:
+    refund_id = account.give_back(charge_id)
+    account.fail_refund(refund_id)
+    for _ in range(2):
+        await read(watch, worker)
+        watch._done.clear()
+    ((notice, chat_id, facts),) = await desk.notices(f"stripe:{refund_id}")
+    assert (notice, chat_id, facts["amount"]) == (Notice.REFUND_FAILED, ADMIN_CHAT_ID, 499)
+    assert facts["reason"] == "expired_or_canceled_card"
+    async with desk.database.reading() as session:
+        assert await events.refunds_of(session, f"stripe:{charge_id}") == []
+    assert await desk.holds()
+
+
+async def test_a_refund_that_failed_before_its_answer_was_on_record_is_not_taken_for_done(
+    desk: Desk, account: StripeAccount, api: StripeApi, watch: StripeWatch, worker: Worker, charge_id: str
+) -> None:
+    asked = await desk.ask_refund(f"stripe:{charge_id}")
+    # Killed between Stripe's answer and our commit; the same key brings the old answer.
+    await RefundSender(desk.database, by_name(CardChannel(api)), desk.clock).send(asked.event_id)
+    desk.clock.advance(minutes=1)
+    account.fail_refund(account.refunds(charge_id)[0]["id"])
+    async with desk.database.transaction() as session:
+        await events.release_claims(session)
+    await read(watch, worker)
+    parked = await desk.event(asked.event_id)
+    assert (parked.status, parked.error) == (EventStatus.FAILED, "Stripe says of the refund: failed")
+    assert await desk.holds()
+    desk.clock.advance(minutes=1)
+    await desk.retry(asked.event_id)
+    watch._done.clear()
+    await read(watch, worker)
+    assert (await desk.event(asked.event_id)).outcome == Outcome.REFUNDED
+    assert await _returns(desk, charge_id) == [], "the second attempt is out"
+    assert (account.refunded(charge_id), await _left(desk, charge_id)) == (499, 0)
+
+
+async def test_of_two_attempts_for_one_row_it_came_back_when_both_did(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
+) -> None:
+    asked = await desk.ask_refund(f"stripe:{charge_id}")
+    account.faults.append(Fault.CUT_AFTER)
+    await worker.work_once()
+    desk.clock.advance(minutes=1)
+    account.fail_refund(account.refunds(charge_id)[0]["id"])
+    await read(watch, worker)
+    assert (await desk.event(asked.event_id)).outcome == Outcome.REFUNDED
+    assert await _left(desk, charge_id) == 0
+    desk.clock.advance(minutes=1)
+    account.fail_refund(account.refunds(charge_id)[1]["id"])
+    await read(watch, worker)
+    [row] = await _returns(desk, charge_id)
+    assert row.webhook_timestamp == START + timedelta(minutes=2)
+    assert await _left(desk, charge_id) == 499
+
+
+async def test_while_it_is_not_read_since_when_one_is_back_a_refusal_decides_nothing(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
+) -> None:
+    part = account.give_back(charge_id, 100)
+    await read(watch, worker)
+    rest = await desk.ask_refund(f"stripe:{charge_id}")
+    desk.clock.advance(days=1)
+    account.fail_refund(part)
+    desk.clock.advance(seconds=1)
+    account.give_back(charge_id, 450)
+    await worker.work_once()
+    waiting = await desk.event(rest.event_id)
+    assert (waiting.status, waiting.outcome, waiting.attempts) == (EventStatus.FAILED, None, 1)
+    assert await desk.holds()
+    desk.clock.advance(minutes=1)
+    await read(watch, worker)
+    assert (await desk.event(rest.event_id)).outcome == Outcome.REPLACED
+    assert (account.refunded(charge_id), await _left(desk, charge_id)) == (499, 0)
+    assert not await desk.holds()
+
+
+async def test_a_payment_that_comes_after_its_refund_came_back_opens_nothing(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    charge_id = account.charge(499)
+    await desk.record(card_charge(charge_id))
+    account.fail_refund(await _given_back(desk, account, watch, worker, charge_id))
+    await read(watch, worker)
+    await desk.settle(f"stripe:{charge_id}")
+    assert not await desk.holds()
+    assert await _left(desk, charge_id) == 499

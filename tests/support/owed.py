@@ -1,0 +1,84 @@
+"""Messages that are owed, and their delivery before a sandbox."""
+
+from typing import Any, Final
+
+from aiogram import Bot
+from sqlalchemy import select
+
+from bot.outbox import Outbox
+from bot.pace import Pace
+from db.clock import Clock
+from db.engine import Database
+from db.tables import OutboxMessage
+from payments.notices import Notice, owe
+from sandbox.client import SandboxClient
+from tests.support.clock import FakeClock
+
+ANN: Final = 7001
+BOB: Final = 7002
+ADMIN: Final = 7003
+NOBODY: Final = 7999
+OLD_GROUP: Final = -7000
+
+
+class Owed:
+    """Messages that are owed, their delivery, and what came of them."""
+
+    def __init__(self, client: SandboxClient, bot: Bot, database: Database, clock: FakeClock) -> None:
+        self.client = client
+        self.database = database
+        self.clock = clock
+        self._bot = bot
+        self.outbox = self.next_outbox()
+        self.broken: set[str] = set()
+        self.languages: dict[str, str | None] = {}
+
+    def next_outbox(self) -> Outbox:
+        """Return the outbox of the next process, one whose chats need no rest."""
+        return self.make_outbox(Pace(self.clock, rest_seconds=lambda _: 0))
+
+    def make_outbox(self, pace: Pace, clock: Clock | None = None, bot: Bot | None = None) -> Outbox:
+        return Outbox(
+            bot or self._bot,
+            self.database,
+            self._render,
+            clock or self.clock,
+            alert_chat_ids=[ADMIN],
+            admin_ids=[ADMIN, BOB],
+            pace=pace,
+        )
+
+    def _render(self, notice: Notice, facts: dict[str, Any], language_code: str | None) -> str:
+        if notice is Notice.UNDELIVERED:
+            return f"undelivered to {facts['reader']}: {facts['about']}: {facts['why']}"
+        text: str = facts["text"]
+        if text in self.broken:
+            raise KeyError(text)
+        self.languages[text] = language_code
+        return text
+
+    async def owe(self, chat_id: int, *texts: str, again: bool = False, event_id: str | None = None) -> None:
+        """Owe a chat texts, each of an event of its own; `again`: of one that it was told of before."""
+        async with self.database.transaction() as session:
+            for text in texts:
+                await owe(
+                    session,
+                    Notice.PARKED,
+                    event_id=event_id or f"{chat_id}:{text.removesuffix(' anew')}",
+                    chat_id=chat_id,
+                    facts={"text": text},
+                    now=self.clock(),
+                    again=again,
+                )
+
+    async def deliver(self) -> None:
+        """Deliver until nothing is due."""
+        while await self.outbox.deliver_once():
+            pass
+
+    async def told(self, chat_id: int) -> list[str]:
+        return [message.text() for message in await self.client.chat(chat_id)]
+
+    async def rows(self) -> list[OutboxMessage]:
+        async with self.database.reading() as session:
+            return list(await session.scalars(select(OutboxMessage).order_by(OutboxMessage.id)))
