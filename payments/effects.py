@@ -6,7 +6,7 @@ A rebuild settles the past a second time, and with `NoEffects`: all of it has be
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,8 +23,8 @@ BY_ITSELF: Final = "starledger"
 """`requested_by` of a refund that no person asked for."""
 
 
-class Effects(Protocol):
-    """The outward effects of a settlement. The caller holds the user's lock."""
+class Effects:
+    """The outward effects of a settlement: what each is, and none of them done. The caller holds the user's lock."""
 
     gives_time_back: bool
     """Whether the time that a late settlement took from a buyer is given back."""
@@ -54,8 +54,9 @@ class Effects(Protocol):
     async def tell_asker(self, session: AsyncSession, refund: StripeEvent) -> None:
         """Tell the admin who asked for a refund that it is done."""
 
-    async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:
+    async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:  # noqa: ARG002 - for those who do
         """Have a charge refunded and tell its buyer so; False: nothing goes back by itself, an admin decides."""
+        return False
 
     async def tell_subscriber(
         self, session: AsyncSession, notice: Notice, key: str, user: User, facts: Mapping[str, object]
@@ -69,7 +70,14 @@ class Effects(Protocol):
         """Have Telegram renew it no more."""
 
 
-class OutwardEffects:
+class NoEffects(Effects):
+    """Nobody is told, nothing goes out."""
+
+    gives_time_back = False
+    goes_by_date = True
+
+
+class OutwardEffects(Effects):
     """The effects of a desk that is open: they are put on record, due at once."""
 
     gives_time_back = True
@@ -103,16 +111,8 @@ class OutwardEffects:
     async def tell_buyer(
         self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, **facts: object
     ) -> None:
-        """Owe the notice to the user, who has a chat with the bot if there is a Telegram id."""
-        if user.telegram_id is not None:
-            await owe(
-                session,
-                notice,
-                event_id=event.event_id,
-                chat_id=user.telegram_id,
-                facts=money_facts(event) | facts,
-                now=self._clock(),
-            )
+        """Owe the notice to the user."""
+        await self._owe(session, notice, event.event_id, _chats_with(user), money_facts(event) | facts)
 
     async def tell_admins(
         self,
@@ -128,16 +128,7 @@ class OutwardEffects:
         facts = money_facts(event) | {"buyer": user.telegram_id, "reason": reason}
         if notice is Notice.PARKED:
             facts["retry_id"] = event.event_id
-        for chat_id in self._alert_chat_ids:
-            await owe(
-                session,
-                notice,
-                event_id=event.event_id,
-                chat_id=chat_id,
-                facts=facts,
-                now=self._clock(),
-                again=again,
-            )
+        await self._owe(session, notice, event.event_id, self._alert_chat_ids, facts, again=again)
 
     async def tell_asker(self, session: AsyncSession, refund: StripeEvent) -> None:
         """Release the notice that was held until now."""
@@ -153,62 +144,34 @@ class OutwardEffects:
         self, session: AsyncSession, notice: Notice, key: str, user: User, facts: Mapping[str, object]
     ) -> None:
         """Owe the notice to the user."""
-        if user.telegram_id is not None:
-            await owe(session, notice, event_id=key, chat_id=user.telegram_id, facts=dict(facts), now=self._clock())
+        await self._owe(session, notice, key, _chats_with(user), facts)
 
     async def alert(self, session: AsyncSession, notice: Notice, key: str, facts: Mapping[str, object]) -> None:
         """Owe the notice to each chat where admins are told."""
-        for chat_id in self._alert_chat_ids:
-            await owe(session, notice, event_id=key, chat_id=chat_id, facts=dict(facts), now=self._clock())
+        await self._owe(session, notice, key, self._alert_chat_ids, facts)
 
     def end_renewal(self, subscription: Subscription, because: Because) -> None:
         """Put it on record as wanted, for the renewals' loop to bring about."""
         want(subscription, Renewal.CANCELED, because, self._clock())
 
-
-class NoEffects:
-    """Nobody is told, nothing goes out."""
-
-    gives_time_back = False
-    goes_by_date = True
-
-    async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
-        """Do nothing."""
-
-    async def tell_buyer(
-        self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, **facts: object
-    ) -> None:
-        """Do nothing."""
-
-    async def tell_admins(
+    async def _owe(
         self,
         session: AsyncSession,
         notice: Notice,
-        event: StripeEvent,
-        user: User,
-        reason: str | None = None,
+        key: str,
+        chat_ids: Sequence[int],
+        facts: Mapping[str, object],
         *,
         again: bool = False,
     ) -> None:
-        """Do nothing."""
+        now = self._clock()
+        for chat_id in chat_ids:
+            await owe(session, notice, event_id=key, chat_id=chat_id, facts=dict(facts), now=now, again=again)
 
-    async def tell_asker(self, session: AsyncSession, refund: StripeEvent) -> None:
-        """Do nothing."""
 
-    async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:  # noqa: ARG002 - it is another's signature
-        """Leave the charge to an admin."""
-        return False
-
-    async def tell_subscriber(
-        self, session: AsyncSession, notice: Notice, key: str, user: User, facts: Mapping[str, object]
-    ) -> None:
-        """Do nothing."""
-
-    async def alert(self, session: AsyncSession, notice: Notice, key: str, facts: Mapping[str, object]) -> None:
-        """Do nothing."""
-
-    def end_renewal(self, subscription: Subscription, because: Because) -> None:
-        """Do nothing."""
+def _chats_with(user: User) -> Sequence[int]:
+    """Return the chat that a user has with the bot; one of another service has none."""
+    return [] if user.telegram_id is None else [user.telegram_id]
 
 
 def _is_old_news(charge: StripeEvent) -> bool:

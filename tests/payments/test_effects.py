@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import update
 
 from db.tables import EventStatus, Outcome, StripeEvent
-from payments.effects import NoEffects
+from payments.effects import Effects, NoEffects, OutwardEffects
 from payments.incoming import ChargeFact
 from payments.judgement import Reason
 from payments.notices import Notice
@@ -54,6 +54,10 @@ async def test_without_effects_what_would_go_back_by_itself_is_parked_and_goes_b
     await desk.retry("charge-1")
     await desk.settle("charge-1")
     assert (await desk.event("refund:charge-1")).due_at is not None
+
+
+def test_a_desk_that_is_open_leaves_no_effect_out() -> None:
+    assert {name for name in vars(Effects) if not name.startswith("_")} <= vars(OutwardEffects).keys()
 
 
 async def test_without_effects_no_time_is_given_back(desk: Desk, silent: Desk) -> None:
