@@ -120,6 +120,7 @@ class Desk:
             keeper=self.keeper,
             admins=frozenset(settings.admin_ids),
             admin_chat_id=settings.admin_chat_id,
+            support_contact=settings.support_contact,
         )
         self.lanes = Lanes(self._feed)
         self.intake = Intake(bot, self.recorder, self.lanes)

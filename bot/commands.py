@@ -17,8 +17,8 @@ PAUSE_SECONDS_FIRST: Final = 1.0
 PAUSE_SECONDS_MAX: Final = 60.0
 
 # By the keys of their descriptions: an admin's `history` is described as `history_of`.
-_EVERYBODYS: Final = ("buy", "status", "history", "terms", "paysupport", "help")
-_ADMINS: Final = ("buy", "status", "history_of", "refund", "pending", "retry", "terms", "paysupport", "help")
+_EVERYBODYS: Final = ("buy", "status", "history", "terms", "privacy", "paysupport", "help")
+_ADMINS: Final = ("buy", "status", "history_of", "refund", "pending", "retry", "terms", "privacy", "paysupport", "help")
 _IN_ADMIN_CHAT: Final = ("history_of", "refund", "pending", "retry", "help")
 
 

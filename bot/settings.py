@@ -6,6 +6,7 @@ read where it is needed: monitoring/systemd.py, journal.py, console/actor.py.
 
 import difflib
 import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from payments.subscriptions.chain import Terms
 
 TELEGRAM_API_URL: Final = "https://api.telegram.org"
 STRIPE_API_URL: Final = "https://api.stripe.com"
+CONTACT_LENGTH_MAX: Final = 200
 
 _TOKEN: Final = re.compile(r"(?P<bot_id>[1-9]\d{0,15}):[A-Za-z0-9_-]{20,100}", re.ASCII)
 _PAYMENT_TOKEN: Final = re.compile(r"\d{1,16}:(?P<mode>TEST|LIVE):[!-~]{1,200}", re.ASCII)
@@ -31,6 +33,9 @@ _DATABASE_DRIVERS: Final = ("sqlite+aiosqlite", "postgresql+asyncpg")
 _TYPO_SIMILARITY: Final = 0.87
 _ENCODING: Final = "utf-8-sig"
 """UTF-8, with or without the byte order mark that editors on Windows put first."""
+
+_NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp"})
+"""Unicode's categories of controls and of breaks between lines."""
 
 _HTTP_URL: Final = TypeAdapter(HttpUrl)
 
@@ -72,6 +77,10 @@ class Settings(BaseSettings):
     )
     admin_chat_id: Annotated[int, Field(ge=-TELEGRAM_ID_MAX, le=TELEGRAM_ID_MAX)] | None = Field(
         default=None, description="the id of the admins' group, a number such as -1001234567890"
+    )
+    support_contact: Annotated[str, Field(max_length=CONTACT_LENGTH_MAX)] | None = Field(
+        default=None,
+        description=f"how buyers reach you, one line of at most {CONTACT_LENGTH_MAX} characters, such as @shop_support",
     )
     http_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         default=0, description="the number of a free port for health and metrics, such as 9464, or 0 for none"
@@ -180,6 +189,13 @@ class Settings(BaseSettings):
         except ArgumentError as error:
             raise ValueError from error
         if url.drivername not in _DATABASE_DRIVERS or url.database in {None, "", ":memory:"}:
+            raise ValueError
+        return value
+
+    @field_validator("support_contact")
+    @classmethod
+    def _is_a_line(cls, value: str | None) -> str | None:
+        if value is not None and any(unicodedata.category(character) in _NOT_IN_A_LINE for character in value):
             raise ValueError
         return value
 

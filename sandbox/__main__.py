@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from sandbox.server import running_sandbox
-from sandbox.settings import PROVIDER_TOKEN, TOKEN, Settings
+from sandbox.settings import PROVIDER_TOKEN, STRIPE_KEY, TOKEN, Settings
 from sandbox.state import StateError
 
 PAGE_PORTS_TRIED = 20
@@ -37,12 +37,16 @@ def main(  # noqa: PLR0913 - the command's options
         int, typer.Option(help="Characters of a charge id; over 128 finds short columns.")
     ] = 110,
     latency_ms: Annotated[int, typer.Option(min=0, help="Milliseconds that every Bot API call takes longer.")] = 0,
+    stripe_key: Annotated[
+        str,
+        typer.Option(
+            help=f"The secret key of the Stripe account where cards are charged (provider token {PROVIDER_TOKEN}). It "
+            "is the sandbox's own, with Stripe's API at the address of the Bot API."
+        ),
+    ] = STRIPE_KEY,
     stripe_url: Annotated[
         str | None,
-        typer.Option(
-            help=f"Where card payments (provider token {PROVIDER_TOKEN}) are charged, such as localstripe's "
-            "http://127.0.0.1:8420; left out, in a Stripe account of the sandbox's own."
-        ),
+        typer.Option(help="Another Stripe to charge cards at, such as localstripe's http://127.0.0.1:8420."),
     ] = None,
     state: Annotated[
         Path | None,
@@ -62,7 +66,12 @@ def main(  # noqa: PLR0913 - the command's options
         )
     try:
         settings = Settings(
-            token=token, seed=seed, charge_id_length=charge_id_length, latency_ms=latency_ms, stripe_url=stripe_url
+            token=token,
+            seed=seed,
+            charge_id_length=charge_id_length,
+            latency_ms=latency_ms,
+            stripe_key=stripe_key,
+            stripe_url=stripe_url,
         )
     except ValueError as refusal:
         raise typer.BadParameter(str(refusal)) from refusal
@@ -83,6 +92,7 @@ async def _serve(settings: Settings, host: str, port: int, state: Path | None, p
     async with running_sandbox(settings, host=host, port=port, state_file=state) as server:
         typer.echo(f"Bot API     {server.url}/bot{server.token}/getMe")
         typer.echo(f"Control API {server.url}/control/about")
+        typer.echo(f"Stripe API  {settings.stripe_url or server.url}/v1, with the key {settings.stripe_key}")
         async with _page(server.url, host, page_port):
             await stop.wait()
 

@@ -28,10 +28,16 @@ Stars (sandbox.remote.money)
     payment_end(payment_id, *, timeout_seconds=15) -> Payment
     pay(user_id, *, message_id, chat_id, offer, timeout_seconds=15) -> Payment      # offer: a link or an id
     forward_invoice(chat_id, message_id) -> ForwardedInvoice(offer_id | None, url | None)
-    charges(user_id=None), refund_elsewhere(charge_id), balance(), ledger(offset=0, limit=1000), ledger_length()
+    charges(user_id=None), card_charges(user_id=None), refund_elsewhere(charge_id)
+    balance(), ledger(offset=0, limit=1000), ledger_length()
     add_past_payments(list[PastPayment]) -> charge ids; add_other(OtherRow, stars, ...) -> row; add_rows(rows)
     add_copies(row, count) -> number of rows
     subscriptions(user_id=None), cancel_subscription(id), take_up_again(id), renew(id), fail_renewals(id, count=1)
+
+The account at Stripe (sandbox.remote.stripe)
+    stripe_charges(limit=100) -> list[StripeCharge(charge, refunds, disputes, user_id)]
+    stripe_give_back(charge_id, amount=None) -> refund; stripe_fail_refund(refund_id) -> refund
+    stripe_open_dispute(charge_id) -> dispute; stripe_close_dispute(dispute_id, "won" | "lost") -> dispute
 
 Telegram (sandbox.remote.telegram)
     about(), replace_token(token), clock(), move_clock(seconds) -> ClockReading(now, offset_seconds)
@@ -50,8 +56,9 @@ Anything (sandbox.remote.transport)
 
 from sandbox.remote.money import MoneyCalls
 from sandbox.remote.people import PeopleCalls
+from sandbox.remote.stripe import StripeCalls
 from sandbox.remote.telegram import TelegramCalls
 
 
-class SandboxClient(PeopleCalls, MoneyCalls, TelegramCalls):
+class SandboxClient(PeopleCalls, MoneyCalls, StripeCalls, TelegramCalls):
     """All operations of a sandbox at `url`; an async context manager, or `close` it."""

@@ -18,7 +18,7 @@ import typer
 
 from sandbox.bot_process import BotProcess
 from sandbox.server import SandboxServer, running_sandbox
-from sandbox.settings import Settings
+from sandbox.settings import PROVIDER_TOKEN, STRIPE_KEY, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PORT = 8080
@@ -29,9 +29,10 @@ _KEPT_VARIABLES = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "VI
 
 _HINT = """\
   Ann and Ben buy, Olga is the admin. Press Start, then send /buy, choose a plan, press Pay, and send /status.
+  The invoice of a plan for 30 days has buttons to pay by card instead.
   To give it back, copy the charge id; then, as Olga: Start, and /refund with a space and the charge id.
   The balance on top of a chat opens that person's Stars and subscriptions. "Behind the scenes" has Telegram's
-  ledger, a clock to move, faults, and a switch to kill the bot.
+  ledger, the account at Stripe, a clock to move, faults, and a switch to kill the bot.
   Ctrl-C ends it all and leaves nothing behind."""
 
 
@@ -103,6 +104,10 @@ def _bot_process(folder: Path, sandbox: SandboxServer, admin_id: int) -> BotProc
         "DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'demo.db'}",
         "CATALOG_FILE": str(catalog),
         "ADMIN_IDS": str(admin_id),
+        "SUPPORT_CONTACT": "@olga_sells",
+        "PAYMENT_TOKEN": PROVIDER_TOKEN,
+        "STRIPE_SECRET_KEY": STRIPE_KEY,
+        "STRIPE_API_URL": sandbox.url,
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
     }

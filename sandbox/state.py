@@ -1,8 +1,9 @@
 """A sandbox kept in a file: read at the start, written after changes and at the end.
 
 Kept is what Telegram would still have after a night: people, chats, Stars, offers, subscriptions, files, commands,
-and the updates that wait. Not kept are the log of calls, updates of the past, pressed buttons and faults. A payment
-that the bot was just asked about has timed out at the next start.
+and the updates that wait; and what is in the account at Stripe. Not kept are the log of calls, updates of the past,
+pressed buttons, faults, and the answers under Stripe's idempotency keys. A payment that the bot was just asked about
+has timed out at the next start.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ from sandbox.updates import UpdateRecord
 from sandbox.wire import to_json
 from sandbox.world import World
 
-FORMAT = 1
+FORMAT = 2
 IDLE_SECONDS = 3_600.0
 PAUSE_SECONDS = 1.0
 """Between two writings, however much happens: what a kill of the sandbox itself can lose."""
@@ -63,6 +64,8 @@ class _State:
     offers: list[Offer]
     charges: list[Charge]
     card_charges: list[CardCharge]
+    stripe_objects: list[Json]
+    stripe_events: list[Json]
     subscriptions: list[Subscription]
     payments: list[Payment]
     files: list[_File]
@@ -129,6 +132,8 @@ def _state_of(world: World) -> _State:
         offers=list(world.offers.by_id.values()),
         charges=list(world.charges.by_id.values()),
         card_charges=world.cards.charges,
+        stripe_objects=list(world.stripe.objects.values()),
+        stripe_events=world.stripe.events,
         subscriptions=world.subscriptions.listing(),
         payments=list(world.checkout.payments.values()),
         files=[_kept_file(found) for found in world.files.by_id.values()],
@@ -151,6 +156,8 @@ def _restore(state: _State, world: World) -> None:
     world.offers.by_id.update({offer.id: offer for offer in state.offers})
     world.charges.by_id.update({charge.id: charge for charge in state.charges})
     world.cards.charges.extend(state.card_charges)
+    world.stripe.objects.update({found["id"]: found for found in state.stripe_objects})
+    world.stripe.events.extend(state.stripe_events)
     world.subscriptions.restore(state.subscriptions)
     world.checkout.restore(state.payments)
     world.files.by_id.update({kept.file_id: _stored_file(kept) for kept in state.files})

@@ -17,10 +17,16 @@ from sandbox.world import World
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """How to reach the bot, and what it is called."""
+    """How to reach the bot, what it is called, and what it needs for payments by card.
+
+    `stripe_url`: another Stripe where cards are charged, None: it is the sandbox's own account.
+    """
 
     token: str
     bot: Json
+    provider_token: str
+    stripe_key: str
+    stripe_url: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +46,11 @@ class Views:
         self._world = world
 
     def about(self) -> About:
-        """Tell the token and the bot's user."""
-        return About(self._world.token, self._world.bot)
+        """Tell the token and the bot's user, and what cards need."""
+        settings = self._world.settings
+        return About(
+            self._world.token, self._world.bot, settings.provider_token, settings.stripe_key, settings.stripe_url
+        )
 
     def persons(self) -> list[Person]:
         """Give all persons."""

@@ -25,6 +25,7 @@ from sandbox.people import People
 from sandbox.polling import Poller
 from sandbox.settings import Settings, Switches
 from sandbox.stripe.account import Account
+from sandbox.stripe.dashboard import Dashboard
 from sandbox.subscriptions import Subscriptions
 from sandbox.updates import UpdateQueue
 
@@ -68,6 +69,7 @@ class World:
         self.stripe = Account(self.clock.now, random, settings.stripe_key)
         self.stripe.on_change = lambda: self.feed.publish("stripe")
         self.cards = Cards(self.clock, self.people, self.messages, self.feed, settings, self.stripe, random)
+        self.dashboard = Dashboard(self.stripe, self.cards)
         self.subscriptions = Subscriptions(
             self.clock, self.queue, self.people, self.charges, self.feed, settings.switches
         )

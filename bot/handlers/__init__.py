@@ -34,10 +34,12 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
     keeper: SubscriptionKeeper,
     admins: frozenset[int],
     admin_chat_id: int | None,
+    support_contact: str | None,
 ) -> Dispatcher:
     """Return the dispatcher that `feed_update` is called on; `admins` are Telegram ids.
 
-    An update that bears money is fed with its `fact`, which is on record. What a handler raises ends here.
+    `support_contact` is what the seller has put in. An update that bears money is fed with its `fact`, which is on
+    record. What a handler raises ends here.
     """
     dispatcher = Dispatcher(
         disable_fsm=True,
@@ -50,6 +52,7 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
         subscriptions=SubscriptionDesk(database, catalog, clock, keeper),
         admins=admins,
         admin_chat_id=admin_chat_id,
+        support_contact=support_contact,
     )
     dispatcher.update.outer_middleware(_speak)
     dispatcher.update.outer_middleware(RateLimit(clock))

@@ -1,4 +1,4 @@
-"""What Telegram requires of a bot that sells (/start, /help, /terms, /paysupport), and the answer to all the rest."""
+"""What Telegram requires of a bot that sells (/start, /help, /terms, /privacy, /paysupport), and all the rest."""
 
 from typing import Final
 
@@ -43,6 +43,7 @@ def make_router() -> Router:
     router.message.register(on_start, Command("start", ignore_case=True))
     router.message.register(on_help, Command("help", ignore_case=True))
     router.message.register(on_terms, Command("terms", ignore_case=True))
+    router.message.register(on_privacy, Command("privacy", ignore_case=True))
     router.message.register(on_paysupport, Command("paysupport", ignore_case=True))
     router.message.register(on_unknown_command, F.text.lstrip().startswith("/"))
     router.message.register(on_other, _WRITTEN)
@@ -65,17 +66,28 @@ async def on_help(message: Message, words: Words, admins: frozenset[int]) -> Non
     await message.answer(Markup("\n\n").join(parts))
 
 
-async def on_terms(message: Message, words: Words) -> None:
+async def on_terms(message: Message, words: Words, support_contact: str | None) -> None:
     """Tell the terms of sale."""
-    await message.answer(words.say("terms"))
+    await message.answer(Markup("\n\n").join([words.say("terms"), *_contact(words, support_contact)]))
 
 
-async def on_paysupport(message: Message, words: Words, history: HistoryPages) -> None:
+async def on_privacy(message: Message, words: Words, support_contact: str | None) -> None:
+    """Tell what is kept about whoever asks, why, and how to be erased."""
+    parts = [words.say("privacy", telegram_id=message.chat.id), *_contact(words, support_contact)]
+    await message.answer(Markup("\n\n").join(parts))
+
+
+async def on_paysupport(message: Message, words: Words, history: HistoryPages, support_contact: str | None) -> None:
     """Tell how to get help with a payment, and what the seller will want to know: the latest charge ids."""
     latest = await history.latest(words, message.chat.id)
-    parts = [words.say("paysupport", telegram_id=message.chat.id)]
+    parts = [words.say("paysupport"), *_contact(words, support_contact)]
+    parts.append(words.say("paysupport.your_id", telegram_id=message.chat.id))
     parts += [words.say("paysupport.latest"), *latest] if latest else [words.say("paysupport.nothing")]
     await message.answer(Markup("\n\n").join(parts))
+
+
+def _contact(words: Words, support_contact: str | None) -> list[Markup]:
+    return [words.say("contact", contact=support_contact)] if support_contact else []
 
 
 async def on_unknown_command(message: Message, words: Words) -> None:

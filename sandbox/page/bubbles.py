@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from nicegui import ui
 
+from sandbox.cards import CardCharge
 from sandbox.charges import Charge
 from sandbox.invoices import STARS
 from sandbox.messages import ChatMessage
@@ -34,7 +35,7 @@ class Shown:
 
     found: ChatMessage
     opens_day: bool
-    charge: Charge | None
+    charge: Charge | CardCharge | None
     is_mine: bool
     sender: Sender | None
 
@@ -58,7 +59,7 @@ def show_message(shown: Shown, bot_name: str, hands: Hands) -> None:
         _show_keyboard(shown, hands)
 
 
-def _show_service(kind: str, payment: Json, charge: Charge | None, bot_name: str, hands: Hands) -> None:
+def _show_service(kind: str, payment: Json, charge: Charge | CardCharge | None, bot_name: str, hands: Hands) -> None:
     with box("pill service") as pill:
         line("You paid" if kind == "successful_payment" else "Refund:")
         price(payment["total_amount"], payment["currency"])

@@ -49,7 +49,17 @@ def stars(amount: int, classes: str = "") -> ui.element:
 
 def money(amount: int, currency: str) -> str:
     """Write an amount in a currency's minor unit as its currency has it: $4.99."""
-    return format_currency(Decimal(amount).scaleb(-get_currency_precision(currency)), currency, locale="en_US")
+    return format_currency(major_units(amount, currency), currency, locale="en_US")
+
+
+def major_units(amount: int, currency: str) -> Decimal:
+    """Give an amount in a currency's minor unit in its major one: 499 cents are 4.99 dollars."""
+    return Decimal(amount).scaleb(-get_currency_precision(currency))
+
+
+def minor_units(amount: float, currency: str) -> int:
+    """Give an amount as somebody writes it in a currency's minor unit, rounded: 4.99 dollars are 499 cents."""
+    return round(Decimal(str(amount)).scaleb(get_currency_precision(currency)))
 
 
 def price(amount: int, currency: str) -> ui.element:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
+from sandbox.cards import CardCharge
 from sandbox.charges import Charge
 from sandbox.client import SandboxClient
 from sandbox.messages import ChatMessage
@@ -72,8 +73,8 @@ class Pane(ABC):
             self._scroll.run_method("scrollTo", 0, 0)
         self._last_id = max(wanted, default=0)
 
-    async def charges(self) -> dict[str, Charge]:
-        """Give the charges that messages report, by id, and by the offer that each of them paid."""
+    async def charges(self) -> dict[str, Charge | CardCharge]:
+        """Give the charges that messages report, by Telegram's id, and by the offer that each of them paid."""
         return {}
 
     def sender(self, message: Json) -> Sender | None:  # noqa: ARG002 - which kinds of chat need
@@ -87,7 +88,7 @@ class Pane(ABC):
     def _build_message(self, shown: Shown) -> None:
         show_message(shown, self._bot_name, self.hands)
 
-    def _with_context(self, chat: Iterable[ChatMessage], charges: dict[str, Charge]) -> dict[int, Shown]:
+    def _with_context(self, chat: Iterable[ChatMessage], charges: dict[str, Charge | CardCharge]) -> dict[int, Shown]:
         wanted: dict[int, Shown] = {}
         last_day = None
         for found in [found for found in chat if not found.deleted][-MESSAGES_SHOWN:]:
@@ -104,7 +105,7 @@ class Pane(ABC):
         return wanted
 
 
-def _charge_of(found: ChatMessage, charges: dict[str, Charge]) -> Charge | None:
+def _charge_of(found: ChatMessage, charges: dict[str, Charge | CardCharge]) -> Charge | CardCharge | None:
     message = found.message
     payment = message.get("successful_payment") or message.get("refunded_payment")
     if payment is not None:

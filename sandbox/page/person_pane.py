@@ -2,6 +2,7 @@
 
 from nicegui import ui
 
+from sandbox.cards import CardCharge
 from sandbox.charges import Charge
 from sandbox.checkout import PaymentState
 from sandbox.client import SandboxClient
@@ -57,9 +58,12 @@ class PersonPane(Pane):
             pill.props["title"] = "My Stars and subscriptions"
             self._show_menu(person)
 
-    async def charges(self) -> dict[str, Charge]:
-        """Give the person's charges by id, and by the offer that each of them paid."""
-        by_id = {charge.id: charge for charge in await self.client.charges(self.person.id)}
+    async def charges(self) -> dict[str, Charge | CardCharge]:
+        """Give the person's charges by Telegram's id, and by the offer that each of them paid."""
+        person_id = self.person.id
+        by_id: dict[str, Charge | CardCharge] = {}
+        by_id.update({charge.id: charge for charge in await self.client.charges(person_id)})
+        by_id.update({charge.id: charge for charge in await self.client.card_charges(person_id)})
         for payment in await self.client.payments():
             if payment.state is PaymentState.PAID and payment.charge_id in by_id:
                 by_id[payment.offer_id] = by_id[payment.charge_id]

@@ -1,14 +1,15 @@
 """The payment sheet: what is sold, for how much, from which balance; then the bot's yes or no."""
 
 from collections.abc import Callable
-from datetime import UTC
+from datetime import UTC, datetime
 
 from nicegui import ui
 
+from sandbox.cards import CardCharge
 from sandbox.charges import Charge
 from sandbox.checkout import Payment, PaymentState
 from sandbox.client import SandboxClient
-from sandbox.page.elements import box, button, copies_on_click, day, line, stars
+from sandbox.page.elements import box, button, copies_on_click, day, line, money, stars
 from sandbox.page.my_stars import TOP_UP_STARS
 from sandbox.page.speaker import Speaker
 from sandbox.page.veil import Veil
@@ -79,16 +80,25 @@ class PaymentSheet(Veil):
                 line(f"You need {price_stars - person.balance_stars:,} more Stars.", "sheet-text")
                 button("Get more Stars", top_up, "button wide")
 
-    def show_receipt(self, charge: Charge, title: str) -> None:
-        """Open on a charge: what, when, and its id to copy."""
+    def show_receipt(self, charge: Charge | CardCharge, title: str) -> None:
+        """Open on a charge: what, when, how, and its id to copy, for a card the provider's.
+
+        That a payment by card was given back is Stripe's affair: Telegram knows nothing of it.
+        """
         with self.opened("Receipt"):
             line(title, "sheet-title")
-            stars(charge.stars, "price")
-            line(f"Paid {_when(charge)}", "muted")
-            if charge.refunded_at is not None:
+            if isinstance(charge, Charge):
+                transaction_id = charge.id
+                stars(charge.stars, "price")
+            else:
+                transaction_id = charge.provider_id
+                line(money(charge.amount, charge.currency), "price")
+                line(f"Card •••• {charge.last4}", "sheet-text")
+            line(f"Paid {_when(charge.charged_at)}", "muted")
+            if isinstance(charge, Charge) and charge.refunded_at is not None:
                 line("Refunded", "badge")
             line("Transaction ID", "muted")
-            copies_on_click(line(charge.id, "run is-code charge-id"), lambda: self._toast("Copied to clipboard"))
+            copies_on_click(line(transaction_id, "run is-code charge-id"), lambda: self._toast("Copied to clipboard"))
             button("Close", self.close, "button wide")
 
     async def pay(self, message_id: int | None, offer: str | None, card: str | None = None) -> None:
@@ -124,6 +134,6 @@ class PaymentSheet(Veil):
             button("OK", self.close, "button wide")
 
 
-def _when(charge: Charge) -> str:
-    at = charge.charged_at.astimezone(UTC)
+def _when(moment: datetime) -> str:
+    at = moment.astimezone(UTC)
     return f"{day(at)}, {at:%H:%M} UTC"

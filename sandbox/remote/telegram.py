@@ -27,7 +27,7 @@ class TelegramCalls(Transport):
     """What concerns Telegram itself."""
 
     async def about(self) -> About:
-        """Tell the token and the bot's user."""
+        """Tell the token and the bot's user, and what cards need."""
         return await self.call(_ABOUT, "about")
 
     async def replace_token(self, token: str) -> None:

@@ -19,10 +19,10 @@ DECLINED_CARD = "4000000000000002"
 """Stripe's well-known test numbers (Stripe documentation, testing)."""
 EVENTS_KEPT = timedelta(days=30)
 """How long Stripe lists an event (Stripe API, list all events)."""
+RETURNED = {"failed", "canceled"}
+"""What a refund is called whose money came back to the account."""
 
 _PREFIXES = {"payment_method": "pm", "charge": "ch", "refund": "re", "dispute": "dp"}
-_RETURNED = {"failed", "canceled"}
-"""What a refund is called whose money came back to the account."""
 _NOT_DISPUTED = {"won", "warning_closed"}
 
 
@@ -48,6 +48,7 @@ class Account:
 
         Raises StripeRefusalError when the card is declined: that, too, leaves a charge, which has failed.
         """
+        _check_positive(amount)
         card = self.find("payment_method", payment_method_id)["card"]
         details = {"type": "card", "card": {"brand": card["brand"], "last4": card["last4"]}}
         is_declined = card["fingerprint"] == DECLINED_CARD
@@ -74,7 +75,7 @@ class Account:
     def give_back(self, charge_id: str, amount: int | None = None, **odd: Any) -> str:
         """Refund what is left of a charge, or a part; gives the refund's id. `odd` are facts as they are.
 
-        Raises StripeRefusalError for a charge that has failed or is disputed, and for more than is left.
+        Raises StripeRefusalError for a charge that has failed or is disputed, for nothing, and for more than is left.
         """
         charge = self.find("charge", charge_id)
         if not charge["paid"]:
@@ -84,9 +85,11 @@ class Account:
         left = charge["amount"] - self.refunded(charge_id)
         if left == 0:
             raise StripeRefusalError(400, f"Charge {charge_id} has already been refunded.", "charge_already_refunded")
-        if amount is not None and amount > left:
+        amount = left if amount is None else amount
+        _check_positive(amount)
+        if amount > left:
             raise StripeRefusalError(400, f"Refund amount ({amount}) is greater than unrefunded amount ({left})")
-        facts = {"charge": charge_id, "amount": amount or left, "currency": charge["currency"], "status": "succeeded"}
+        facts = {"charge": charge_id, "amount": amount, "currency": charge["currency"], "status": "succeeded"}
         refund_id = self._add("refund", **(facts | odd))
         self._sum_up(charge)
         self.tell("charge.refunded", charge)
@@ -95,7 +98,7 @@ class Account:
     def fail_refund(self, refund_id: str) -> None:
         """Have the buyer's bank send a refund back; raises StripeRefusalError for one that has come back before."""
         refund = self.find("refund", refund_id)
-        if refund["status"] in _RETURNED:
+        if refund["status"] in RETURNED:
             raise StripeRefusalError(400, f"Refund {refund_id} has come back already.")
         refund["status"], refund["failure_reason"] = "failed", "expired_or_canceled_card"
         self._sum_up(self.objects[refund["charge"]])
@@ -160,7 +163,7 @@ class Account:
 
     def refunded(self, charge_id: str) -> int:
         """Give how much of a charge went back and stayed there."""
-        return sum(each["amount"] for each in self.refunds(charge_id) if each["status"] not in _RETURNED)
+        return sum(each["amount"] for each in self.refunds(charge_id) if each["status"] not in RETURNED)
 
     def _of_charge(self, kind: str, charge_id: str) -> list[Json]:
         return [each for each in self.objects.values() if each["object"] == kind and each["charge"] == charge_id]
@@ -180,3 +183,8 @@ class Account:
 
     def _new_id(self) -> str:
         return f"{self._random.getrandbits(96):024x}"
+
+
+def _check_positive(amount: int) -> None:
+    if amount < 1:
+        raise StripeRefusalError(400, "Invalid positive integer: amount", "parameter_invalid_integer")

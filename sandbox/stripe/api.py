@@ -68,7 +68,7 @@ class AccountApi:
     def refund(self, form: Form) -> str:
         """Make the refund that a form asks for; gives its id."""
         metadata = {name[len(_METADATA) : -1]: value for name, value in form.items() if name.startswith(_METADATA)}
-        amount = _positive(form, "amount") if "amount" in form else None
+        amount = _integer(form, "amount") if "amount" in form else None
         return self.account.give_back(self._charge_named(form), amount, metadata=metadata, reason=form.get("reason"))
 
     def _check_key(self, authorization: str) -> None:
@@ -116,7 +116,7 @@ class AccountApi:
 
     def _charge(self, form: Form) -> str:
         method_id = _needed(form, "source")
-        return self.account.pay(method_id, _positive(form, "amount"), _needed(form, "currency").lower())
+        return self.account.pay(method_id, _integer(form, "amount"), _needed(form, "currency").lower())
 
     def _charge_named(self, form: Form) -> str:
         """Find the charge that a refund is for: named itself, or by the payment intent that it belongs to."""
@@ -134,10 +134,10 @@ def _needed(form: Form, name: str) -> str:
     return form[name]
 
 
-def _positive(form: Form, name: str) -> int:
+def _integer(form: Form, name: str) -> int:
     text = _needed(form, name)
-    if not text.isdecimal() or int(text) == 0:
-        raise StripeRefusalError(400, f"Invalid positive integer: {name}", "parameter_invalid_integer")
+    if not text.isdecimal():
+        raise StripeRefusalError(400, f"Invalid integer: {name}", "parameter_invalid_integer")
     return int(text)
 
 

@@ -136,7 +136,8 @@ async def test_a_telegram_that_is_away_is_waited_for_and_told_of_once(
     server: SandboxServer, tmp_path: Path, sqlite_url: str
 ) -> None:
     await server.client.set_away(away=True)
-    with running_daemon(tmp_path, server.url, sqlite_url, constants=AT_ONCE) as daemon:
+    contact = "@shop_support"
+    with running_daemon(tmp_path, server.url, sqlite_url, constants=AT_ONCE, SUPPORT_CONTACT=contact) as daemon:
         await _failed_calls(server, "getMe", 5)
         assert daemon.said().count("Telegram cannot be reached, trying on") == 1
         # Its menu of commands is not worth an end either.
@@ -148,8 +149,8 @@ async def test_a_telegram_that_is_away_is_waited_for_and_told_of_once(
         await server.client.set_away(away=True)
         await _failed_calls(server, "getUpdates", 5)
         await server.client.set_away(away=False)
-        await server.client.send_text(BUYER.telegram_id, "/help")
-        await server.client.wait_for_text(BUYER.telegram_id, "What you can do here", timeout_seconds=WAIT_SECONDS)
+        await server.client.send_text(BUYER.telegram_id, "/paysupport")
+        await server.client.wait_for_text(BUYER.telegram_id, contact, timeout_seconds=WAIT_SECONDS)
         assert await daemon.stop() == 0
     assert daemon.said().count("Telegram cannot be reached, trying on") == 2
     assert daemon.said().count("Telegram answers again") == 2

@@ -13,8 +13,8 @@ from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer, running_sandbox
 from tests.support.logs import logged
 
-EVERYBODYS = ["buy", "status", "history", "terms", "paysupport", "help"]
-ADMINS = ["buy", "status", "history", "refund", "pending", "retry", "terms", "paysupport", "help"]
+EVERYBODYS = ["buy", "status", "history", "terms", "privacy", "paysupport", "help"]
+ADMINS = ["buy", "status", "history", "refund", "pending", "retry", "terms", "privacy", "paysupport", "help"]
 
 
 @pytest_asyncio.fixture

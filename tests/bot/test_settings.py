@@ -30,6 +30,7 @@ def test_without_a_variable_its_default_stands(tmp_path: Path) -> None:
         "catalog_file": Path("catalog.toml"),
         "admin_ids": (),
         "admin_chat_id": None,
+        "support_contact": None,
         "http_port": 0,
         "log_level": "INFO",
         "log_format": "text",
@@ -54,6 +55,7 @@ def test_every_value_is_read(tmp_path: Path) -> None:
         "CATALOG_FILE=/etc/starledger/catalog.toml",
         "ADMIN_IDS= 7, 8 ,9",
         "ADMIN_CHAT_ID=-1001234567890",
+        "SUPPORT_CONTACT= Ann & Bob <help@shop.example>, 🧑‍💻 @shop_support ",
         "HTTP_PORT=9464",
         "LOG_LEVEL=debug",
         "LOG_FORMAT=JSON",
@@ -71,6 +73,7 @@ def test_every_value_is_read(tmp_path: Path) -> None:
     assert settings.catalog_file == Path("/etc/starledger/catalog.toml")
     assert settings.admin_ids == (7, 8, 9)
     assert settings.admin_chat_id == -1001234567890
+    assert settings.support_contact == "Ann & Bob <help@shop.example>, 🧑‍💻 @shop_support"
     assert settings.http_port == 9464
     assert (settings.log_level, settings.log_format) == ("DEBUG", "json")
     assert settings.payment_token is not None
@@ -130,6 +133,11 @@ def test_a_missing_token_is_named_with_the_mend(tmp_path: Path) -> None:
         ("ADMIN_IDS", "7,-8"),
         ("ADMIN_IDS", str(1 << 52)),
         ("ADMIN_CHAT_ID", "the secret group"),
+        ("SUPPORT_CONTACT", 201 * "s"),
+        ("SUPPORT_CONTACT", "@secret\n@shop"),
+        ("SUPPORT_CONTACT", "@secret\u2028@shop"),
+        ("SUPPORT_CONTACT", "@secret\x1b[2J"),
+        ("SUPPORT_CONTACT", "@secret\udcff"),
         ("HTTP_PORT", "secret"),
         ("HTTP_PORT", "65536"),
         ("LOG_LEVEL", "secretive"),

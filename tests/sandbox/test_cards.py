@@ -69,7 +69,10 @@ async def test_a_card_is_paid_and_no_star_moves(bot: Bot, client: SandboxClient,
     assert (await client.person(ann.id)).balance_stars == ann.balance_stars
     assert (await bot.get_star_transactions()).transactions == []
     [charge] = await client.card_charges(ann.id)
-    assert (charge.provider_id, charge.amount) == (paid.provider_payment_charge_id, 499)
+    assert (charge.provider_id, charge.amount, charge.last4) == (paid.provider_payment_charge_id, 499, "4242")
+    [at_stripe] = await client.stripe_charges()
+    assert (at_stripe.charge["id"], at_stripe.user_id) == (charge.provider_id, ann.id)
+    assert (at_stripe.charge["amount"], at_stripe.charge["currency"]) == (499, "usd")
     with pytest.raises(TelegramBadRequest, match="CHARGE_NOT_FOUND"):
         await bot.refund_star_payment(ann.id, paid.telegram_payment_charge_id)
 
@@ -80,6 +83,8 @@ async def test_a_declined_card_is_charged_nothing_and_can_be_replaced(
     payment = await pay(bot, client, ann, "4000 0000 0000 0002")
     assert (payment.state, payment.error_message) == (PaymentState.CARD_DECLINED, "Your card was declined.")
     assert await client.card_charges() == []
+    [at_stripe] = await client.stripe_charges()
+    assert (at_stripe.charge["status"], at_stripe.user_id) == ("failed", None)
     assert (await pay(bot, client, ann)).state is PaymentState.PAID
 
 
@@ -96,11 +101,12 @@ async def test_a_card_has_a_number(bot: Bot, client: SandboxClient, ann: Person)
         await client.start_payment(ann.id, message_id=await send_invoice(bot, ann), card="mine")
 
 
-async def test_the_charge_is_made_at_stripe(account: StripeAccount) -> None:
+async def test_the_charge_is_made_at_another_stripe(account: StripeAccount) -> None:
     async with shop(account.url) as (server, bot, ann):
         payment = await pay(bot, server.client, ann)
         assert payment.state is PaymentState.PAID
         charge = account.objects[(await told(bot)).provider_payment_charge_id]
+        assert await server.client.stripe_charges() == []
     assert (charge["amount"], charge["currency"]) == (499, "usd")
 
 

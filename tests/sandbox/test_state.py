@@ -10,7 +10,7 @@ from sandbox.checkout import PaymentState
 from sandbox.client import SandboxClient
 from sandbox.invoices import SUBSCRIPTION_PERIOD_SECONDS
 from sandbox.server import SandboxServer, running_sandbox
-from sandbox.settings import Settings
+from sandbox.settings import PROVIDER_TOKEN, Settings
 from sandbox.state import StateError
 from sandbox.subscriptions import SubscriptionState
 from tests.support.bots import talking_bot
@@ -32,8 +32,8 @@ def write(file: Path, content: str) -> None:
     file.write_text(content)
 
 
-async def subscribed(server: SandboxServer, user_id: int) -> str:
-    """Let a person take a subscription of 70 Stars; gives its id."""
+async def bought(server: SandboxServer, user_id: int) -> str:
+    """Let a person take a subscription of 70 Stars, and a book by card, in part given back; gives the first's id."""
     async with talking_bot(server.url, server.token) as bot:
         link = await bot.create_invoice_link(
             "Club", "Monthly", "club", "XTR", [LabeledPrice(label="Club", amount=70)],
@@ -45,6 +45,14 @@ async def subscribed(server: SandboxServer, user_id: int) -> str:
         await bot.send_document(user_id, BufferedInputFile(b"\x00\xff", "odd.bin"))
         await bot.set_my_commands([BotCommand(command="buy", description="Plans")])
         await server.client.start_payment(user_id, offer=link)
+        book = await bot.create_invoice_link(
+            "Book", "Paper", "book", "USD", [LabeledPrice(label="Book", amount=499)], provider_token=PROVIDER_TOKEN
+        )
+        by_card = await server.client.start_payment(user_id, offer=book)
+        assert by_card.query_id is not None
+        await bot.answer_pre_checkout_query(by_card.query_id, ok=True)
+        [charge] = await server.client.card_charges()
+        await server.client.stripe_give_back(charge.provider_id, 100)
     (subscription,) = await server.client.subscriptions()
     return subscription.id
 
@@ -57,6 +65,8 @@ async def told(client: SandboxClient, user_id: int) -> list[object]:
         await client.chat(user_id),
         await client.ledger(),
         await client.charges(),
+        await client.card_charges(),
+        await client.stripe_charges(),
         await client.subscriptions(),
         await client.commands(user_id),
         await client.updates_waiting(),
@@ -67,7 +77,7 @@ async def test_it_goes_on_where_it_ended(file: Path) -> None:
     async with running_sandbox(Settings(token=TOKEN, seed=1), state_file=file) as server:
         ann = await server.client.add_person("Änn 🙂 \ud83d", balance_stars=500, started=True)
         await server.client.add_group("Readers", member_ids=[ann.id])
-        subscription_id = await subscribed(server, ann.id)
+        subscription_id = await bought(server, ann.id)
         await server.client.move_clock(timedelta(days=1).total_seconds())
         before = await told(server.client, ann.id)
     # The token is the file's; the same seed gives no identifier for a second time.
@@ -75,9 +85,12 @@ async def test_it_goes_on_where_it_ended(file: Path) -> None:
         client = server.client
         assert server.token == TOKEN
         assert await told(client, ann.id) == before
-        assert [payment.state for payment in await client.payments()] == [PaymentState.PAID, PaymentState.TIMED_OUT]
+        states = [PaymentState.PAID, PaymentState.TIMED_OUT, PaymentState.PAID]
+        assert [payment.state for payment in await client.payments()] == states
         assert (await client.clock()).offset_seconds == timedelta(days=1).total_seconds()
-        document = (await client.chat(ann.id))[-1].message["document"]
+        [given_back] = (await client.stripe_charges())[0].refunds
+        assert [each["data"]["object"]["id"] for each in server.world.stripe.events][-1] == given_back["charge"]
+        document = next(found.message["document"] for found in await client.chat(ann.id) if "document" in found.message)
         assert await client.file(document["file_id"]) == b"\x00\xff"
         await client.move_clock(timedelta(days=30).total_seconds())
         (subscription,) = await client.subscriptions()

@@ -56,7 +56,7 @@ class _Life(Chats):
     """One life of the desk's objects. Every statement and commit may be its last (`dies_in`)."""
 
     def __init__(self, server: SandboxServer, bot: Bot, database: Database, people: People) -> None:
-        super().__init__(server, bot, database, CATALOG, people)
+        super().__init__(server.client, server.world.clock.now, bot, database, CATALOG, people)
         self.dies_in = 0
         alert_chat_ids = [people.desk.id]
         self.recorder = Recorder(database, self.clock, alert_chat_ids, record_seconds=WAIT_SECONDS)

@@ -17,6 +17,7 @@ from bot.intake import GetRawUpdates
 from bot.notices import NoticeRenderer
 from bot.outbox import Outbox
 from bot.pace import Pace
+from db.clock import Clock
 from db.engine import Database
 from payments import events
 from payments.catalog import Catalog
@@ -45,13 +46,14 @@ from sandbox.checkout import Payment
 from sandbox.client import SandboxClient
 from sandbox.messages import ChatMessage
 from sandbox.people import Group, Person
-from sandbox.server import SandboxServer, running_sandbox
+from sandbox.server import running_sandbox
 from sandbox.settings import PROVIDER_TOKEN, Settings
 from sandbox.shapes import Json
 from tests.support.bots import talking_bot
 from tests.support.money import CATALOG
 
 RICH: Final = 100_000
+SUPPORT_CONTACT: Final = "Ann & Bob <help@shop.example>"
 _TERMS: Final = Terms()
 
 
@@ -69,9 +71,10 @@ class People:
 class Chats:
     """Somebody's chats with the bot, served update by update; `settle` does what is due in between."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - all that a desk is made of, wired in one place
         self,
-        server: SandboxServer,
+        client: SandboxClient,
+        now: Clock,
         bot: Bot,
         database: Database,
         catalog: Catalog,
@@ -81,16 +84,16 @@ class Chats:
         stripe: StripeApi | None = None,
     ) -> None:
         # The next desk, under another token or on another database, before the same Telegram.
-        self.signed_by = partial(Chats, server, bot, database, catalog, people, terms)
-        self.on = partial(Chats, server, bot, catalog=catalog, people=people, terms=terms)
+        self.signed_by = partial(Chats, client, now, bot, database, catalog, people, terms)
+        self.on = partial(Chats, client, now, bot, catalog=catalog, people=people, terms=terms)
         self.people = people
         self._catalog = catalog
-        self.client = server.client
+        self.client = client
         self.bot = bot
         self.database = database
-        self.signer = signer or PayloadSigner(server.token)
+        self.signer = signer or PayloadSigner(bot.token)
         self.is_clock_broken = False
-        self._now = server.world.clock.now
+        self._now = now
         effects = OutwardEffects(self.clock, [people.desk.id])
         settlement = Settlement(catalog, self.signer, self.clock, effects, terms)
         notices = NoticeRenderer(self.clock)
@@ -117,6 +120,7 @@ class Chats:
             keeper=self.keeper,
             admins=frozenset([people.admin.id]),
             admin_chat_id=people.desk.id,
+            support_contact=SUPPORT_CONTACT,
         )
         self._offset = 0
 
@@ -245,15 +249,15 @@ async def running_chats(
         html = DefaultBotProperties(parse_mode=ParseMode.HTML)
         async with talking_bot(server.url, server.token, html) as bot:
             people = await people_of(server.client)
-            yield Chats(server, bot, database, catalog, people, terms, stripe=stripe)
+            yield Chats(server.client, server.world.clock.now, bot, database, catalog, people, terms, stripe=stripe)
 
 
-async def people_of(client: SandboxClient) -> People:
-    """Make the people of a fresh sandbox."""
-    buyer = await client.add_person("Ann", username="Ann_B", balance_stars=RICH, started=True)
-    other = await client.add_person("Bob", balance_stars=RICH, started=True)
-    admin = await client.add_person("Max", started=True)
+async def people_of(client: SandboxClient, mark: str = "") -> People:
+    """Make the people of a sandbox; `mark` ends their names, where others are there already."""
+    buyer = await client.add_person(f"Ann{mark}", username="Ann_B", balance_stars=RICH, started=True)
+    other = await client.add_person(f"Bob{mark}", balance_stars=RICH, started=True)
+    admin = await client.add_person(f"Max{mark}", started=True)
     ids = [buyer.id, other.id, admin.id]
-    desk = await client.add_group("Desk", member_ids=ids, admin_ids=[admin.id])
-    elsewhere = await client.add_group("Elsewhere", member_ids=ids, admin_ids=[admin.id])
+    desk = await client.add_group(f"Desk{mark}", member_ids=ids, admin_ids=[admin.id])
+    elsewhere = await client.add_group(f"Elsewhere{mark}", member_ids=ids, admin_ids=[admin.id])
     return People(buyer, other, admin, desk, elsewhere)

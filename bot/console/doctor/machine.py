@@ -40,6 +40,9 @@ def look_at_settings(settings: Settings) -> Iterator[Check]:
     if not settings.admin_ids:
         mend = "send /paysupport to the bot, and put the id that it tells into ADMIN_IDS"
         yield warning("admins", "there is none: nobody can refund in the chat or is told of trouble", mend)
+    if settings.support_contact is None:
+        mend = "put a @name, an e-mail address or a link of yours into SUPPORT_CONTACT"
+        yield warning("contact", "there is none: /paysupport does not say how buyers reach you", mend)
 
 
 def look_at_catalog(settings: Settings) -> tuple[Catalog | None, Check]:

@@ -23,10 +23,18 @@ class OwnBotCard:
             self._address = _copied_line(client.url)
             line("The token:", "muted")
             self._token = _copied_line("")
+            line("For payment by card, the provider token:", "muted")
+            self._provider_token = _copied_line("")
+            self._stripe = line("", "muted")
+            self._stripe_key = _copied_line("")
 
     async def refresh(self) -> None:
-        """Read the token, and whether somebody polls."""
-        self._token.set_text((await self._client.about()).token)
+        """Read the token, what cards need, and whether somebody polls."""
+        about = await self._client.about()
+        self._token.set_text(about.token)
+        self._provider_token.set_text(about.provider_token)
+        self._stripe.set_text(f"Stripe's API is at {about.stripe_url or 'the same address'}. Its secret key:")
+        self._stripe_key.set_text(about.stripe_key)
         self._state.set_text("polls" if await self._client.polling() else "does not poll")
 
     async def update(self, events: list[Json]) -> None:

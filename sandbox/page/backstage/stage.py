@@ -9,6 +9,7 @@ from sandbox.page.backstage.calls import CallsCard
 from sandbox.page.backstage.clock import ClockCard
 from sandbox.page.backstage.faults import FaultsCard
 from sandbox.page.backstage.ledger import LedgerCard
+from sandbox.page.backstage.stripe import StripeCard
 from sandbox.page.backstage.subscriptions import SubscriptionsCard
 from sandbox.page.backstage.updates import UpdatesCard
 from sandbox.page.elements import box
@@ -33,11 +34,12 @@ class Backstage:
                 faults = FaultsCard(client)
             with box("stage-column"):
                 ledger = LedgerCard(client)
+                stripe = StripeCard(client)
                 subscriptions = SubscriptionsCard(client)
                 updates = UpdatesCard(client)
             with box("stage-column"):
                 calls = CallsCard(client)
-        self._cards: list[View] = [clock, faults, ledger, subscriptions, updates, calls]
+        self._cards: list[View] = [clock, faults, ledger, stripe, subscriptions, updates, calls]
         if own_bot is not None:
             self._cards.append(own_bot)
         self.root.set_visibility(False)

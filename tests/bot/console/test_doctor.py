@@ -37,6 +37,7 @@ async def server(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     async with running_sandbox(Settings(token=TOKEN, seed=1)) as running:
         monkeypatch.setenv("TELEGRAM_API_URL", running.url)
         monkeypatch.setenv("ADMIN_IDS", "7")
+        monkeypatch.setenv("SUPPORT_CONTACT", "@shop_support")
         yield running
 
 
@@ -80,6 +81,17 @@ async def test_wrong_settings_are_told_and_end_it(commands: Commands, monkeypatc
     found = await examined(commands, status=1)
     assert found.keys() == {".env", "settings"}
     assert found["settings"][1].startswith("ADMIN_IDS is wrong: it takes the admins' Telegram ids")
+
+
+@only_sqlite
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(("setting", "subject"), [("ADMIN_IDS", "admins"), ("SUPPORT_CONTACT", "contact")])
+async def test_what_every_seller_should_set_is_missed(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, setting: str, subject: str
+) -> None:
+    monkeypatch.delenv(setting)
+    level, words = (await examined(commands))[subject]
+    assert (level, words.endswith(f"into {setting}")) == ("warning", True)
 
 
 @only_sqlite

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.chats import Chats
+from tests.support.chats import SUPPORT_CONTACT, Chats
 
 UNKNOWN_TEXT = "This bot understands commands only. Send /help to see them."
 
@@ -23,6 +23,23 @@ async def test_help_names_the_admins_commands_to_admins_only(chats: Chats) -> No
 
 async def test_terms_are_there(chats: Chats) -> None:
     assert (await chats.answer(chats.people.buyer, "/terms")).text().startswith("Terms of sale")
+
+
+async def test_privacy_tells_what_is_kept_and_how_to_be_erased(chats: Chats) -> None:
+    told = (await chats.answer(chats.people.buyer, "/privacy")).text()
+    assert told.startswith("What is kept about you")
+    assert f"say your Telegram id: {chats.people.buyer.id}. " in told
+
+
+@pytest.mark.criterion("S5")
+@pytest.mark.parametrize("command", ["/paysupport", "/terms", "/privacy"])
+async def test_the_sellers_contact_is_shown_as_it_is_and_without_one_none_is_promised(
+    chats: Chats, command: str
+) -> None:
+    told = (await chats.answer(chats.people.buyer, command)).text()
+    assert f"\n\nTo reach the seller: {SUPPORT_CONTACT}" in told
+    chats._dispatcher["support_contact"] = None
+    assert "To reach the seller" not in (await chats.answer(chats.people.buyer, command)).text()
 
 
 async def test_paysupport_gives_what_the_seller_will_ask_for(chats: Chats) -> None:

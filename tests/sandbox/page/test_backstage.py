@@ -1,16 +1,19 @@
 """Telegram's other side: the ledger, faults as switches, what the bot asked and got."""
 
 import asyncio
+import re
 
 import pytest
 import pytest_asyncio
 from aiogram import Bot
 from aiogram.exceptions import TelegramNetworkError
 from aiogram.types import LabeledPrice
+from aiohttp import ClientSession
 from playwright.async_api import Page, expect
 
 from sandbox.client import SandboxClient
 from sandbox.people import Person
+from sandbox.settings import PROVIDER_TOKEN, STRIPE_KEY
 from tests.support.pages import copied
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -44,6 +47,77 @@ async def test_the_ledger_shows_a_payment_and_refunds_it_as_support_does(
     await client.wait_for(person.id, lambda found: "refunded_payment" in found.message)
     await ledger.get_by_role("button", name="Refund it, as Telegram's support would").click()
     await stage.get_by_text("there is no charge").wait_for()
+
+
+async def paid_by_card(client: SandboxClient, bot: Bot, name: str) -> str:
+    """Let a new person pay 4.99 dollars; gives Stripe's charge id."""
+    person = await client.add_person(name, started=True)
+    prices = [LabeledPrice(label="A book", amount=499)]
+    offer = ("A book", "About it", "book", "USD", prices)
+    sent = await bot.send_invoice(person.id, *offer, provider_token=PROVIDER_TOKEN)
+    payment = await client.start_payment(person.id, message_id=sent.message_id)
+    assert payment.query_id is not None
+    await bot.answer_pre_checkout_query(payment.query_id, ok=True)
+    [charge] = await client.card_charges(person.id)
+    return charge.provider_id
+
+
+async def events(client: SandboxClient, charge_id: str) -> list[str]:
+    """Read what Stripe tells about a charge, oldest first, as a bot does."""
+    about = await client.about()
+    async with (
+        ClientSession(headers={"Authorization": f"Bearer {about.stripe_key}"}) as http,
+        http.get(f"{client.url}/v1/events?limit=100") as answer,
+    ):
+        told = (await answer.json())["data"]
+    return [each["type"] for each in reversed(told) if charge_id in str(each["data"]["object"])]
+
+
+async def test_a_charge_at_stripe_is_given_back_in_parts_and_the_bank_sends_one_back(
+    stage: Page, client: SandboxClient, bot: Bot
+) -> None:
+    charge_id = await paid_by_card(client, bot, "Ylva")
+    row = stage.get_by_role("region", name="The account at Stripe").locator(".item", has_text=charge_id)
+    await expect(row).to_contain_text(re.compile(r"Ylva\s*\$4\.99\s*paid"))
+    await row.get_by_role("button", name="Give a part back").click()
+    amount = stage.get_by_role("spinbutton", name="Amount, of $4.99")
+    await expect(amount).to_have_value("2.49")
+    await amount.fill("1.99")
+    await stage.get_by_role("button", name="Give it back").click()
+    await expect(row).to_contain_text(re.compile(r"partly given back.*Given back \$1\.99\s*succeeded", re.DOTALL))
+    await row.get_by_role("button", name="Give the rest back").click()
+    await expect(row).to_contain_text("Given back $3.00")
+    await expect(row.locator(".badge").first).to_have_text("given back")
+    await expect(row.get_by_role("button", name="Give")).to_have_count(0)
+    await row.get_by_role("button", name="The bank sends it back").last.click()
+    await expect(row.locator(".badge").last).to_have_text("failed")
+    await expect(row.locator(".badge").first).to_have_text("partly given back")
+    told = ["charge.succeeded", "charge.refunded", "charge.refunded", "refund.failed"]
+    assert await events(client, charge_id) == told
+
+
+@pytest.mark.parametrize(("end", "name"), [("won", "Yusuf"), ("lost", "Yann")])
+async def test_a_dispute_is_opened_and_closed(
+    stage: Page, client: SandboxClient, bot: Bot, end: str, name: str
+) -> None:
+    charge_id = await paid_by_card(client, bot, name)
+    row = stage.get_by_role("region", name="The account at Stripe").locator(".item", has_text=charge_id)
+    await row.get_by_role("button", name="Open a dispute").click()
+    await expect(row).to_contain_text(re.compile(r"Disputed \$4\.99\s*needs response"))
+    await expect(row.get_by_role("button", name="Give it all back")).to_have_count(0)
+    await row.get_by_role("button", name=f"Close it: {end}").click()
+    await expect(row.locator(".badge").last).to_have_text(end)
+    await expect(row.get_by_role("button", name="Give it all back")).to_have_count(1 if end == "won" else 0)
+    assert await events(client, charge_id) == ["charge.succeeded", "charge.dispute.created", "charge.dispute.closed"]
+
+
+async def test_what_stripe_refuses_is_told(stage: Page, client: SandboxClient, bot: Bot) -> None:
+    charge_id = await paid_by_card(client, bot, "Yoko")
+    row = stage.get_by_role("region", name="The account at Stripe").locator(".item", has_text=charge_id)
+    await row.get_by_role("button", name="Give a part back").click()
+    await stage.get_by_role("spinbutton", name="Amount, of $4.99").fill("5")
+    await stage.get_by_role("button", name="Give it back").click()
+    await stage.get_by_text("greater than unrefunded amount").wait_for()
 
 
 async def test_a_fault_is_switched_on_and_switches_itself_off(stage: Page, client: SandboxClient, bot: Bot) -> None:
@@ -92,7 +166,8 @@ async def test_whoever_has_a_bot_is_told_what_it_needs(stage: Page, client: Sand
     await own.get_by_text("does not poll").wait_for()
     await own.get_by_text(client.url).click()
     await copied(stage, client.url)
-    await own.get_by_text(bot.token).wait_for()
+    for value in (bot.token, PROVIDER_TOKEN, STRIPE_KEY):
+        await own.get_by_text(value).wait_for()
     waiting = await bot.get_updates(offset=-1)
     async with asyncio.TaskGroup() as tasks:
         polling = tasks.create_task(bot.get_updates(offset=waiting[-1].update_id + 1 if waiting else None, timeout=20))

@@ -20,6 +20,7 @@ from aiogram.types import (
 from playwright.async_api import Page, expect
 
 from sandbox.client import SandboxClient
+from sandbox.page.elements import day
 from sandbox.people import Person
 from sandbox.settings import PROVIDER_TOKEN
 from tests.support.pages import Chat, copied
@@ -85,6 +86,19 @@ async def send_invoice(bot: Bot, person: Person, stars: int = 200) -> None:
         currency="XTR",
         prices=[LabeledPrice(label="A book", amount=stars)],
         start_parameter="book",
+    )
+
+
+async def send_card_invoice(bot: Bot, person: Person, start_parameter: str | None) -> None:
+    await bot.send_invoice(
+        person.id,
+        title="Pro",
+        description="All of it",
+        payload="order-1",
+        currency="USD",
+        prices=[LabeledPrice(label="Pro", amount=499)],
+        provider_token=PROVIDER_TOKEN,
+        start_parameter=start_parameter,
     )
 
 
@@ -321,16 +335,7 @@ async def test_an_invoice_by_card_is_declined_then_paid(
     opened: Page, client: SandboxClient, bot: Bot, inbox: Inbox
 ) -> None:
     chat, person = await chat_of(opened, client, "Cora")
-    await bot.send_invoice(
-        person.id,
-        title="Pro",
-        description="All of it",
-        payload="order-1",
-        currency="USD",
-        prices=[LabeledPrice(label="Pro", amount=499)],
-        provider_token=PROVIDER_TOKEN,
-        start_parameter="buy_pro",
-    )
+    await send_card_invoice(bot, person, start_parameter="buy_pro")
     for number, seen in (("4000 0000 0000 0002", "Your card was declined."), ("4242 4242 4242 4242", "You paid")):
         await chat.click("Pay $4.99")
         sheet = chat.pane.get_by_role("dialog", name="Pay by card")
@@ -343,3 +348,25 @@ async def test_an_invoice_by_card_is_declined_then_paid(
         if seen != "You paid":
             await chat.click("OK")
     await expect(chat.pane.locator(".service").last).to_contain_text("$4.99")
+    [charge] = await client.card_charges(person.id)
+    await expect(chat.button("Pay $4.99")).to_have_count(0)
+    await chat.click(re.compile("^Receipt"))
+    receipt = chat.pane.get_by_role("dialog", name="Receipt")
+    for shown in ("Pro", "$4.99", "Card •••• 4242", re.compile(f"^Paid {day(charge.charged_at)}, ")):
+        await receipt.get_by_text(shown, exact=True).wait_for()
+    await receipt.get_by_text(charge.provider_id).click()
+    await copied(opened, charge.provider_id)
+
+
+async def test_an_invoice_by_card_that_anybody_may_pay_keeps_its_button(
+    opened: Page, client: SandboxClient, bot: Bot, inbox: Inbox
+) -> None:
+    chat, person = await chat_of(opened, client, "Dora")
+    await send_card_invoice(bot, person, start_parameter=None)
+    await chat.click("Pay $4.99")
+    await chat.pane.get_by_role("dialog", name="Pay by card").get_by_role("button", name="Pay $4.99").click()
+    await (await inbox.pre_checkout()).answer(ok=True).as_(bot)
+    await chat.read("You paid")
+    await chat.button("Pay $4.99").wait_for()
+    await chat.pane.locator(".service").last.click()
+    await chat.pane.get_by_role("dialog", name="Receipt").get_by_text("$4.99").wait_for()
