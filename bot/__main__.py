@@ -113,7 +113,7 @@ def refund(
 ) -> None:
     """Give a payment back and end the access that it paid for, beside the running desk or without it.
 
-    Exit status 1: it was refused, or Telegram has not done it yet; `pending` shows what waits.
+    Exit status 1: it was refused, or is not done yet; `pending` shows what waits.
     """
     with _errors_in_words():
         done = asyncio.run(refund_one(_load_settings(), charge_id, reason, CONSOLE))

@@ -12,6 +12,8 @@ from bot.settings import Settings
 
 ROOT: Final = Path(__file__).parents[1]
 OPERATING: Final = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+DOCUMENTS: Final = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))]
+FOLDERS: Final = ("bot", "payments", "entitlements", "db", "sandbox", "deploy", "bench", "tests", "docs")
 COMMANDS: Final = get_group(app).commands
 SECTIONS: Final = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n?)*)", OPERATING, re.MULTILINE))
 
@@ -50,11 +52,17 @@ def test_every_alert_is_told_of_with_what_to_do() -> None:
     assert set(re.findall(r"`(Starledger\w+)`", _first_cells("Alerts, and what to do"))) == there_is
 
 
-@pytest.mark.parametrize("document", ["README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md"))])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_what_a_document_points_to_is_there(document: str) -> None:
     file = ROOT / document
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", file.read_text(encoding="utf-8")):
         assert (file.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_file_that_a_document_names_is_there(document: str) -> None:
+    named = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*)`", (ROOT / document).read_text(encoding="utf-8"))
+    assert [each for each in named if not (ROOT / each).exists()] == []
 
 
 def test_every_test_that_a_promise_names_is_there() -> None:
