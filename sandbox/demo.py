@@ -32,7 +32,8 @@ _HINT = """\
   The invoice of a plan for 30 days has buttons to pay by card instead.
   To give it back, copy the charge id; then, as Olga: Start, and /refund with a space and the charge id.
   The balance on top of a chat opens that person's Stars and subscriptions. "Behind the scenes" has Telegram's
-  ledger, the account at Stripe, a clock to move, faults, and a switch to kill the bot.
+  ledger, a clock to move, faults, and a switch to kill the bot; and the account at Stripe, which the bot asks for
+  news once a minute.
   Ctrl-C ends it all and leaves nothing behind."""
 
 

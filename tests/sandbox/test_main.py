@@ -25,11 +25,19 @@ async def run(*options: str) -> asyncio.subprocess.Process:
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 async def test_it_prints_where_it_is_and_stops_cleanly(stop: signal.Signals) -> None:
-    process = await run("--port", "0", "--token", "7:secret", "--charge-id-length", "140")
+    process = await run(
+        "--port", "0", "--token", "7:secret", "--charge-id-length", "140", "--stripe-key", "sk_test_mine"
+    )
     assert process.stdout is not None
     address = (await process.stdout.readline()).decode().split()[-1]
     async with ClientSession() as http, http.get(address) as response:
         assert (await response.json())["result"]["id"] == 7
+    said = [(await process.stdout.readline()).decode() for _ in range(2)]
+    assert said[-1].startswith("Stripe API ")
+    assert said[-1].endswith(", with the key sk_test_mine\n")
+    charges = said[-1].split()[2].rstrip(",") + "/charges"
+    async with ClientSession() as http, http.get(charges, headers={"Authorization": "Bearer sk_test_mine"}) as response:
+        assert (await response.json())["data"] == []
     process.send_signal(stop)
     _, errors = await process.communicate()
     assert (process.returncode, errors) == (0, b"")

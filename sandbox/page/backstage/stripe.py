@@ -54,6 +54,7 @@ class StripeCard:
         with card("The account at Stripe"):
             self._elsewhere = line("", "muted")
             self._nothing = line("No card was charged yet.", "muted")
+            self._hint = line("The bot hears of what is done here when it next asks for Stripe's events.", "muted")
             self._rows = KeyedRows[str, _Row](list_of_newest(), self._build)
 
     async def refresh(self) -> None:
@@ -64,6 +65,7 @@ class StripeCard:
         names = {person.id: person.first_name for person in await self._client.persons()}
         charges = await self._client.stripe_charges(ROWS_SHOWN)
         self._nothing.set_visibility(not charges and url is None)
+        self._hint.set_visibility(bool(charges))
         self._rows.show({each.charge["id"]: _Row(each, _payer(each, names)) for each in charges})
 
     async def update(self, events: list[Json]) -> None:

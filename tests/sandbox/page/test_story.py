@@ -52,8 +52,7 @@ async def test_buy_pay_status_history_refund_status(demo: Program, page: Page, d
 
     await ben.choose()
     await ben.click("Start")
-    await ben.say("/buy")
-    await ben.button(re.compile("Premium, one year")).wait_for()
+    await buy_by_card(ben)
 
     await olga.choose()
     await olga.click("Start")
@@ -69,7 +68,19 @@ async def test_buy_pay_status_history_refund_status(demo: Program, page: Page, d
     await page.get_by_role("button", name="Behind the scenes").click()
     await expect(page.get_by_role("region", name="The bot's Stars").locator("summary")).to_have_count(2)
     await page.get_by_role("region", name="The bot's calls").get_by_text("refundStarPayment").wait_for()
+    await expect(page.get_by_role("region", name="The account at Stripe").get_by_text("$4.99")).to_have_count(1)
     await shoot("behind")
+
+
+async def buy_by_card(chat: Chat) -> None:
+    """Take 30 days for 4.99 dollars."""
+    await chat.say("/buy")
+    await chat.click(re.compile("Premium, 30 days"))
+    await chat.click("By card: 4.99 USD")
+    await chat.click("Pay $4.99")
+    await chat.pane.get_by_role("dialog", name="Pay by card").get_by_role("button", name="Pay $4.99").click()
+    await chat.read("Thank you!")
+    await chat.button("Receipt").wait_for()
 
 
 async def subscribe(chat: Chat) -> None:
