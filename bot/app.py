@@ -10,7 +10,7 @@ from aiogram import Bot
 from aiogram.types import Update
 from loguru import logger
 
-from bot.channels import OpenChannels, open_channels
+from bot.channels import OpenChannels, Surroundings, open_channels
 from bot.commands import register_patiently
 from bot.conflicts import ConflictAlert
 from bot.handlers import make_dispatcher
@@ -106,7 +106,7 @@ class Desk:
             settings.reconcile_minutes,
             on_complete=self._wake,
         )
-        self.watches = channels.watches(database, clock, self._wake)
+        self.watches = channels.watches(Surroundings(database, catalog, signer, clock, self._wake))
         self._bot = bot
         self._register_commands = partial(register_patiently, bot, settings.admin_ids, settings.admin_chat_id)
         self._lock = lock

@@ -12,11 +12,25 @@ from aiogram import Bot
 from bot.settings import Settings
 from db.clock import Clock
 from db.engine import Database
+from payments.catalog import Catalog
 from payments.channel import Channel, Channels, Watch, by_name
+from payments.payload import PayloadSigner
 from payments.stars import StarsChannel
 
-MakeWatch = Callable[[Database, Clock, Callable[[], None]], Watch]
-"""Makes the loop that hears a provider; it calls the last one when something on record is to be settled or told."""
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a desk gives the loop of a channel; `wake` is to be called when something is on record to settle or tell."""
+
+    database: Database
+    catalog: Catalog
+    signer: PayloadSigner
+    clock: Clock
+    wake: Callable[[], None]
+
+
+MakeWatch = Callable[[Surroundings], Watch]
+"""Makes the loop that hears a provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +52,10 @@ class OpenChannels:
         """Those over which money goes back, by the names of their methods."""
         return by_name(*(each.channel for each in self._channels))
 
-    def watches(self, database: Database, clock: Clock, on_recorded: Callable[[], None]) -> dict[str, Watch]:
+    def watches(self, desk: Surroundings) -> dict[str, Watch]:
         """Make the loops that a desk runs, by the names of their methods."""
         made = {each.channel.method.name: each.watch for each in self._channels}
-        return {name: watch(database, clock, on_recorded) for name, watch in made.items() if watch is not None}
+        return {name: watch(desk) for name, watch in made.items() if watch is not None}
 
 
 @asynccontextmanager
@@ -59,12 +73,15 @@ def _open_cards(settings: Settings, key: str, stack: AsyncExitStack) -> OpenChan
     # Here, not above: these import `stripe`.
     from payments.stripe.api import StripeApi  # noqa: PLC0415
     from payments.stripe.channel import CardChannel  # noqa: PLC0415
+    from payments.stripe.lost import LostPayments  # noqa: PLC0415
     from payments.stripe.watch import StripeWatch  # noqa: PLC0415
 
     api = StripeApi(key, settings.stripe_api_url)
     stack.push_async_callback(api.close)
 
-    def watch(database: Database, clock: Clock, on_recorded: Callable[[], None]) -> StripeWatch:
-        return StripeWatch(database, api, clock, settings.alert_chat_ids, on_recorded)
+    def watch(desk: Surroundings) -> StripeWatch:
+        told = settings.alert_chat_ids
+        lost = LostPayments(desk.database, api, desk.catalog, desk.signer, desk.clock, told, desk.wake)
+        return StripeWatch(desk.database, api, desk.clock, told, desk.wake, lost)
 
     return OpenChannel(CardChannel(api), watch)

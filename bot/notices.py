@@ -14,7 +14,7 @@ from payments.subscriptions.wanted import Because
 
 Facts = dict[str, Any]
 
-_AS_THEY_ARE: Final = ("charge_id", "title", "about", "detail", "here", "there", "why", "reason")
+_AS_THEY_ARE: Final = ("charge_id", "title", "about", "detail", "here", "there", "why", "reason", "stripe_id")
 _VARIANTS: Final = {Notice.GIVING_BACK: "reason", Notice.LEDGER: "finding", Notice.STRIPE_TROUBLE: "trouble"}
 """The fact by which the words of a notice differ."""
 _BUY_AGAIN: Final = frozenset({Notice.SUBSCRIPTION_FAILED, Notice.SUBSCRIPTION_ENDED, Notice.ACCESS_ENDS_SOON})
@@ -47,17 +47,26 @@ class NoticeRenderer:
             values["amount"] = words.money(facts["amount"], facts["currency"])
         if "price_stars" in facts:
             values["price"] = words.money(facts["price_stars"], STARS_CURRENCY)
-        for moment in ("renews_at", "access_until", "until", "read_at"):
+        for moment in ("renews_at", "access_until", "until", "read_at", "paid_at"):
             if facts.get(moment) is not None:
                 values[moment] = words.date(datetime.fromisoformat(facts[moment]))
         for person in ("buyer", "reader"):
             if person in facts:
                 values["who"] = words.say("person", telegram_id=facts[person])
-        if notice is Notice.GRANTED:
-            values["access"] = self._access(facts, words)
-        elif notice in {Notice.PARKED, Notice.QUARANTINED, Notice.RENEWAL_STUCK}:
-            values["why"] = words.why(facts["reason"])
-            values["retry_id"] = facts["retry_id"]
+        return values | self._of_its_own(notice, facts, words)
+
+    def _of_its_own(self, notice: Notice, facts: Facts, words: Words) -> Facts:
+        """Return the values that only this notice has."""
+        values: Facts = {}
+        match notice:
+            case Notice.GRANTED:
+                values["access"] = self._access(facts, words)
+            case Notice.PARKED | Notice.QUARANTINED | Notice.RENEWAL_STUCK:
+                values["why"] = words.why(facts["reason"])
+                values["retry_id"] = facts["retry_id"]
+            case Notice.LOST_PAYMENT:
+                values["fits"] = Markup("\n").join(_fit(fit, facts["stripe_id"], words) for fit in facts["fits"])
+                values["others"] = words.say("lost.others", ids=", ".join(facts["others"])) if facts["others"] else ""
         if notice is Notice.RENEWAL_STUCK:
             values["wanted"] = words.say(f"wanted.{facts['renewal']}")
         return values
@@ -95,3 +104,16 @@ class NoticeRenderer:
         """Tell whether what is paid of a subscription is still open."""
         until = facts["access_until"]
         return until is not None and datetime.fromisoformat(until) > self._clock()
+
+
+def _fit(fit: Facts, stripe_id: str, words: Words) -> Markup:
+    """Return what a lost payment may be of, with the command that gives it by hand."""
+    who = words.say("person", telegram_id=fit["buyer"])
+    lines = [words.say("lost.fit", who=who, title=fit["title"])]
+    if fit["entitlements"]:
+        first, *more = fit["entitlements"]
+        length = "--for-life" if fit["days"] is None else f"--days {fit['days']}"
+        of = {"telegram_id": fit["buyer"], "entitlement": first, "length": length, "stripe_id": stripe_id}
+        lines.append(words.say("lost.grant", **of))
+        lines += [words.say("lost.grant_more", entitlements=", ".join(more))] if more else []
+    return Markup("\n").join(lines)

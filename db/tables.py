@@ -48,6 +48,7 @@ _EVENT_UNSETTLED: Final = text("status = 0")
 _EVENT_UNSEEN: Final = text(f"ledger_seen_at IS NULL AND origin = '{ORIGIN}'")
 _EVENT_IS_REFUND: Final = text("refund_of IS NOT NULL")
 _RENEWAL_GIVEN_UP: Final = text("error IS NOT NULL AND due_at IS NULL")
+_CHECKOUT_BY_CARD: Final = text(f"verdict = 'accepted' AND currency <> '{STARS_CURRENCY}'")
 _CHANGE_UNSETTLED: Final = text("settled_at IS NULL")
 _MESSAGE_WAITS: Final = text("due_at IS NOT NULL")
 
@@ -305,6 +306,23 @@ class Checkout(Base):
     payload: Mapped[str] = mapped_column(Text)
     verdict: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        # What was accepted by card, for whoever looks for its payment (payments/stripe/lost.py).
+        Index(
+            "ix_checkouts_by_card",
+            "created_at",
+            "query_id",
+            sqlite_where=_CHECKOUT_BY_CARD,
+            postgresql_where=_CHECKOUT_BY_CARD,
+        ),
+        Index(
+            "ix_checkouts_by_card_payload",
+            "payload",
+            sqlite_where=_CHECKOUT_BY_CARD,
+            postgresql_where=_CHECKOUT_BY_CARD,
+        ),
+    )
 
 
 class OutboxMessage(Base):

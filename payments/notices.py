@@ -79,6 +79,12 @@ class Notice(enum.StrEnum):
     """Admins: `reason` (how it ended), `buyer`."""
     REFUND_FAILED = "refund_failed"
     """Admins: `reason` (the provider's word), `buyer`; the buyer's bank sent a refund back to the seller."""
+    LOST_PAYMENT = "lost_payment"
+    """Admins: `stripe_id`, `paid_at`; a charge at Stripe that is not on record and most likely should be.
+
+    `fits`: what it may be the payment of, each with `buyer`, `title`, `entitlements` and `days` (None: for ever);
+    `others`: the ids of charges that fit as well.
+    """
     UNRECORDED = "unrecorded"
     """Admins: `reason`, `buyer`; what Stripe tells of a charge and the audit table would not take."""
     QUARANTINED = "quarantined"

@@ -1,11 +1,11 @@
-"""Stripe's API, as far as the desk asks it: refunds out; refunds, disputes and events in.
+"""Stripe's API, as far as the desk asks it: refunds out; charges, refunds, disputes and events in.
 
 Over the `stripe` package with its AIOHTTP client. What Stripe tells is read by narrow models of our own; what goes
 wrong is one of the channel's errors (payments/errors.py). Nothing here tries again: the row that a call is for does.
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, TypeVar
 
@@ -23,6 +23,7 @@ CALL_SECONDS: Final = 15
 PAGE_SIZE: Final = 100
 """The most that Stripe lists at once (Stripe API, pagination)."""
 REFUND_PAGES_MAX: Final = 10
+CHARGE_PAGES_MAX: Final = 100
 EVENT_PAGES_MAX: Final = 1_000
 PAUSE_SECONDS: Final = 5
 """How long to leave Stripe alone after a 429 that names no time."""
@@ -93,6 +94,24 @@ class Dispute(_Told):
         return self.status == "lost"
 
 
+class Charge(Narrow):
+    """A payment as Stripe has it, of this shop or of another sale in the account; `currency` in lower case."""
+
+    id: _Id
+    amount: int
+    currency: str
+    created: Seconds
+    paid: bool
+    refunded: bool
+    """Whether all of it went back."""
+    payment_intent: _Id | None = None
+
+    @property
+    def happened_at(self) -> datetime:
+        """When it was made."""
+        return moment(self.created)
+
+
 class Event(Narrow):
     """A notice of Stripe's that something has happened to a charge, not what: that is asked of the object itself."""
 
@@ -148,6 +167,15 @@ class StripeApi:
         """Retrieve a dispute as it stands now. Raises as `refund` does."""
         return _read(Dispute, await self._call("get", f"/v1/disputes/{dispute_id}"))
 
+    async def charges(self, since: int, until: int) -> list[Charge]:
+        """List the charges that were made between two moments, both included (seconds since 1970), newest first.
+
+        Raises as `refund` does.
+        """
+        wanted = {"created": {"gte": since, "lte": until}}
+        pages = self._pages("/v1/charges", wanted, CHARGE_PAGES_MAX)
+        return [charge async for page in pages for charge in _readable(Charge, page)]
+
     async def events(self, event_type: str, since: int | None) -> AsyncIterator[list[Event]]:
         """Give the events of a type a page at a time, from `since` (seconds since 1970) or as far back as Stripe keeps.
 
@@ -157,7 +185,7 @@ class StripeApi:
         if since is not None:
             wanted["created"] = {"gte": since}
         async for page in self._pages("/v1/events", wanted, EVENT_PAGES_MAX):
-            yield [event for event in map(_event, page) if event is not None]
+            yield list(_readable(Event, page))
 
     async def _pages(self, path: str, wanted: dict[str, Any], pages_max: int) -> AsyncIterator[list[dict[str, Any]]]:
         after: dict[str, str] = {}
@@ -198,13 +226,13 @@ def _read(model: type[_T], said: object) -> _T:
         raise UnreadableMoneyError(f"Stripe's {model.__name__.lower()} cannot be read: {wrong}") from None
 
 
-def _event(said: object) -> Event | None:
-    try:
-        return _read(Event, said)
-    except UnreadableMoneyError as error:
-        # It is passed over: one odd event must not hide the others.
-        logger.error("{}", error)
-        return None
+def _readable(model: type[_T], page: Iterable[object]) -> Iterator[_T]:
+    """Read the objects of a page; one that is odd is passed over, so that it does not hide the others."""
+    for said in page:
+        try:
+            yield _read(model, said)
+        except UnreadableMoneyError as error:
+            logger.error("{}", error)
 
 
 def _retry_after_seconds(error: stripe.RateLimitError) -> float:

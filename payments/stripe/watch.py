@@ -29,6 +29,7 @@ from payments.narrow import moment
 from payments.notices import Notice, money_facts, owe
 from payments.stripe.api import Dispute, Event, StripeApi
 from payments.stripe.facts import dispute_fact
+from payments.stripe.lost import LostPayments
 from payments.stripe.trouble import Trouble, TroubleAlert, owe_trouble
 
 REFUNDED: Final = "charge.refunded"
@@ -57,13 +58,18 @@ class StripeWatch:
         clock: Clock,
         alert_chat_ids: Sequence[int],
         on_recorded: Callable[[], None],
+        lost: LostPayments | None = None,
     ) -> None:
-        """Prepare; `on_recorded` is called when something was put on record that is to be settled or told."""
+        """Prepare; `on_recorded` is called when something was put on record that is to be settled or told.
+
+        With `lost`, payments that never came are looked for after each deep reading.
+        """
         self._database = database
         self._api = api
         self._clock = clock
         self._alert_chat_ids = tuple(alert_chat_ids)
         self._on_recorded = on_recorded
+        self._lost = lost
         # By id, when each was made: those of our charges that are dealt with, as far back as a reading goes.
         self._done: dict[str, int] = {}
         self._deep_at: datetime | None = None
@@ -123,6 +129,8 @@ class StripeWatch:
         if is_deep:
             self._deep_at = now
             self._done = {event_id: made for event_id, made in self._done.items() if since is None or made >= since}
+            if self._lost is not None:
+                await self._lost.look()
 
     async def _note(self, newest: int | None, foreign: int) -> None:
         async with self._database.transaction() as session:

@@ -72,12 +72,22 @@ def _other_facts(notice: Notice, value: str) -> dict[str, Any]:
         return {"reader": READER, "about": value, "why": value}
     if notice is Notice.CONFLICT:
         return {"why": value}
+    if notice is Notice.LOST_PAYMENT:
+        return _lost_payment(value)
     if notice is Notice.STRIPE_TROUBLE:
         return {"trouble": Trouble.REFUSED.value, "why": value, "read_at": SOON}
     wanted = {"renewal": "canceled", "because": "buyer"}
     if notice is Notice.RENEWAL_STUCK:
         wanted |= {"reason": value, "retry_id": value}
     return _subscription(value) | wanted | ({"buyer": READER} if notice is Notice.RENEWAL_STUCK else {})
+
+
+def _lost_payment(value: str) -> dict[str, Any]:
+    fit = {"buyer": 8001, "title": value[:32], "entitlements": 10 * ["x" * 20], "days": 30}
+    # Stripe's ids have at most 255 characters (Stripe documentation, versioning).
+    stripe_id = value[:255]
+    money = {"amount": 1500, "currency": "XTR", "paid_at": SOON}
+    return money | {"stripe_id": stripe_id, "fits": 3 * [fit], "others": 3 * [stripe_id]}
 
 
 def _subscription(title: str) -> dict[str, Any]:
@@ -162,6 +172,24 @@ def test_trouble_at_stripe_is_told_with_what_fails_meanwhile_and_what_to_do(trou
     assert "notice." not in text
     assert "efunds and disputes" in text
     assert "Stripe's dashboard" in text or "status.stripe.com" in text
+
+
+def test_a_lost_payment_is_told_with_the_commands_that_give_what_it_was_for() -> None:
+    fits = [
+        {"buyer": 1, "title": "A month", "entitlements": ["premium"], "days": 30},
+        {"buyer": 2, "title": "All", "entitlements": ["premium", "extra", "more"], "days": None},
+        {"buyer": 3, "title": "gone", "entitlements": [], "days": 1},
+    ]
+    facts = _lost_payment("ch_1") | {"fits": fits, "others": []}
+    text = RENDERER.render(Notice.LOST_PAYMENT, facts, None)
+    assert '<code>starledger grant 1 premium --days 30 --reason "paid by card, ch_1"</code>' in text
+    assert '<code>starledger grant 2 premium --for-life --reason "paid by card, ch_1"</code>' in text
+    assert "and the same for: extra, more" in text
+    assert "<b>gone</b>, by <code>3</code>\n\n" in text
+    assert "fit as well" not in text
+    assert "These fit as well, and at most one payment is for each purchase: ch_2, ch_3" in RENDERER.render(
+        Notice.LOST_PAYMENT, facts | {"others": ["ch_2", "ch_3"]}, None
+    )
 
 
 @pytest.mark.parametrize("reason", GIVING_BACK)

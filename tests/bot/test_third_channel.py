@@ -1,7 +1,7 @@
 """A third way to pay, made up: one method, one entry among the open channels, and the running desk does the rest."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
@@ -9,12 +9,12 @@ from typing import Final
 import pytest
 
 from bot.app import Desk
-from bot.channels import OpenChannel, OpenChannels
+from bot.channels import OpenChannel, OpenChannels, Surroundings
 from bot.monitoring.health import State
 from bot.monitoring.monitor import Monitor
 from bot.parts import make_bot
 from bot.settings import Settings
-from db.clock import Clock, utc_now
+from db.clock import utc_now
 from db.engine import Database
 from db.lock import desk_lock
 from payments import events, methods
@@ -53,11 +53,9 @@ class Beach:
 class BeachWatch:
     """The loop that hears of what was paid in shells."""
 
-    def __init__(self, beach: Beach, database: Database, clock: Clock, on_recorded: Callable[[], None]) -> None:
+    def __init__(self, beach: Beach, desk: Surroundings) -> None:
         self._beach = beach
-        self._database = database
-        self._clock = clock
-        self._on_recorded = on_recorded
+        self._desk = desk
 
     @property
     def trouble(self) -> str | None:
@@ -68,9 +66,9 @@ class BeachWatch:
         """Put on record what is washed up."""
         while True:
             charge = await self._beach.washed_up.get()
-            async with self._database.transaction() as session:
-                await events.record(session, [charge], self._clock())
-            self._on_recorded()
+            async with self._desk.database.transaction() as session:
+                await events.record(session, [charge], self._desk.clock())
+            self._desk.wake()
 
 
 @asynccontextmanager

@@ -12,11 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.outbox import Outbox
 from db.engine import Database
-from db.tables import ORIGIN, EntitlementGrant, OutboxMessage, StripeEvent, User
+from db.tables import ORIGIN, Checkout, EntitlementGrant, OutboxMessage, StripeEvent, User
 from entitlements import EntitlementService
 from payments import backlog, events, history, pending
 from payments.methods import STARS
 from payments.reminders import select_ending
+from payments.stripe.lost import select_unpaid
 from payments.subscriptions import changes, running
 from payments.subscriptions.charges import read_charges
 from payments.subscriptions.keeper import select_to_check, select_wanted
@@ -63,6 +64,17 @@ async def _fill(database: Database) -> None:
         | {"granted_at": NOON}
         for row in rows
     ]
+    checkouts = [
+        {
+            "query_id": row["id"],
+            "telegram_id": number % USERS,
+            "amount": 499,
+            "payload": row["id"],
+            "verdict": "accepted",
+        }
+        | {"currency": "USD" if number % 2 else "XTR", "created_at": row["created_at"]}
+        for number, row in enumerate(rows)
+    ]
     users = [{"id": str(number), "telegram_id": number, "username": f"User_{number}"} for number in range(USERS)]
     async with database.transaction() as session:
         for table, of_table in (
@@ -70,6 +82,7 @@ async def _fill(database: Database) -> None:
             (StripeEvent, rows),
             (OutboxMessage, messages),
             (EntitlementGrant, grants),
+            (Checkout, checkouts),
         ):
             await session.execute(insert(table), of_table)
         if not database.is_sqlite:
@@ -155,6 +168,15 @@ QUERIES: dict[str, tuple[Ask, set[str]]] = {
     "access that ends soon": (
         lambda _, session: session.execute(select_ending(NOON, NOON + timedelta(days=3), None)),
         {"ix_entitlements_expires_at"},
+    ),
+    "card payments that never came": (
+        lambda _, session: session.scalars(select_unpaid(NOON - timedelta(hours=1), NOON)),
+        {
+            "ix_checkouts_by_card",
+            "ix_checkouts_by_card_payload",
+            "ux_users_telegram_id",
+            "ix_stripe_events_customer_id",
+        },
     ),
     "grants of a user": (
         lambda _, session: EntitlementService(session).has_entitlement("7", "premium", NOON),

@@ -8,12 +8,13 @@ from payments.stripe.watch import EVENT_TYPES
 
 
 async def look_at_stripe(settings: Settings, key: str, since: int) -> Check:
-    """Read the events since a moment (seconds since 1970), as the desk does. Nothing is changed."""
+    """Read the events since a moment, and its charges (seconds since 1970), as the desk does. Nothing is changed."""
     api = StripeApi(key, settings.stripe_api_url)
     try:
         for event_type in EVENT_TYPES:
             async for _ in api.events(event_type, since):
                 pass
+        await api.charges(since, since)
     except ChannelAwayError as error:
         return failure("stripe", f"cannot be asked: {error}", f"can this machine reach {settings.stripe_api_url}?")
     except (ChannelError, UnrecordableError) as error:

@@ -1,0 +1,173 @@
+"""Looks at Stripe for card payments whose update was lost: Telegram keeps one for 24 hours; its ledger has no cards.
+
+What is on record of such a payment is its pre-checkout, accepted and without a charge. Most of those are cards that
+were declined; a charge at Stripe of the same amount, made at that time and unknown here, is most likely the payment.
+That is an inference, since the account may sell elsewhere too: it is told to the admins, and nothing is settled by it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from loguru import logger
+from sqlalchemy import ColumnElement, Select, exists, func, literal, literal_column, or_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from db.clock import Clock
+from db.engine import Database
+from db.tables import STARS_CURRENCY, Checkout, OutboxMessage, QuarantinedUpdate, StripeEvent, User
+from db.types import UtcDateTime
+from payments.catalog import Catalog
+from payments.checkout import CheckoutVerdict
+from payments.methods import CARDS
+from payments.notices import Notice, owe
+from payments.payload import PayloadSigner
+from payments.stripe.api import Charge, StripeApi
+
+LOST_HOURS: Final = 25
+"""Telegram keeps an update for 24 hours (Bot API, getting updates); until then it may still come."""
+LOOKED_DAYS: Final = 30
+"""Older ones are left alone."""
+BEFORE: Final = timedelta(minutes=1)
+AFTER: Final = timedelta(minutes=10)
+"""How long before and after its pre-checkout a charge may have been made, by two clocks."""
+ROUND_MAX: Final = 100
+"""How many pre-checkouts are looked for at once; the next round goes on with the others."""
+FITS_MAX: Final = 3
+"""How many purchases, and how many other charges, are named in one message."""
+
+_PLACE: Final = (Checkout.created_at, Checkout.query_id)
+_Place = tuple[datetime, str]
+
+
+class LostPayments:
+    """The search. It asks for each pre-checkout once, the oldest first, as long as the process lives."""
+
+    def __init__(
+        self,
+        database: Database,
+        api: StripeApi,
+        catalog: Catalog,
+        signer: PayloadSigner,
+        clock: Clock,
+        alert_chat_ids: Sequence[int],
+        on_owed: Callable[[], None],
+    ) -> None:
+        """Prepare; `on_owed` is called when a notice has become due."""
+        self._database = database
+        self._api = api
+        self._catalog = catalog
+        self._signer = signer
+        self._clock = clock
+        self._alert_chat_ids = tuple(alert_chat_ids)
+        self._on_owed = on_owed
+        self._asked: _Place | None = None
+
+    async def look(self) -> None:
+        """Look for the next ROUND_MAX. Raises ChannelError, and SQLAlchemy's errors when the database is away."""
+        now = self._clock()
+        query = select_unpaid(now - timedelta(days=LOOKED_DAYS), now - timedelta(hours=LOST_HOURS))
+        if self._asked is not None:
+            query = query.where(tuple_(*_PLACE) > tuple_(literal(self._asked[0], UtcDateTime()), self._asked[1]))
+        async with self._database.reading() as session:
+            unpaid = (await session.scalars(query.limit(ROUND_MAX))).all()
+        for checkout in unpaid:
+            await self._look_for(checkout)
+            self._asked = (checkout.created_at, checkout.query_id)
+
+    async def _look_for(self, checkout: Checkout) -> None:
+        since, until = checkout.created_at - BEFORE, checkout.created_at + AFTER
+        found = await self._api.charges(math.ceil(since.timestamp()), math.floor(until.timestamp()))
+        kept = [each for each in found if each.paid and not each.refunded and _price(each) == _price(checkout)]
+        async with self._database.reading() as session:
+            unknown = [each for each in kept if not await _is_known(session, each)]
+        for charge in unknown:
+            await self._tell(charge, [each.id for each in unknown if each is not charge])
+
+    async def _tell(self, charge: Charge, others: Sequence[str]) -> None:
+        """Owe the admins word of a charge, unless they were told of it before."""
+        key, now = f"stripe:lost:{charge.id}", self._clock()
+        told = exists().where(OutboxMessage.event_id == key, OutboxMessage.kind == Notice.LOST_PAYMENT)
+        async with self._database.transaction() as session:
+            fits = await self._fits(session, charge)
+            if not fits or await session.scalar(select(told)):
+                return
+            amount, currency = _price(charge)
+            facts = {
+                "stripe_id": charge.id,
+                "amount": amount,
+                "currency": currency,
+                "paid_at": charge.happened_at.isoformat(),
+                "fits": fits[:FITS_MAX],
+                "others": [*others[:FITS_MAX]],
+            }
+            for chat_id in self._alert_chat_ids:
+                await owe(session, Notice.LOST_PAYMENT, event_id=key, chat_id=chat_id, facts=facts, now=now)
+        bound = logger.bind(charge_id=CARDS.event_id(charge.id), buyers=[fit["buyer"] for fit in fits])
+        bound.error("a payment by card at Stripe is not on record, its update was most likely lost")
+        self._on_owed()
+
+    async def _fits(self, session: AsyncSession, charge: Charge) -> list[dict[str, Any]]:
+        """Return what a charge may be the payment of, as the facts of a notice, each purchase once."""
+        amount, currency = _price(charge)
+        query = select_unpaid(charge.happened_at - AFTER, charge.happened_at + BEFORE)
+        query = query.where(Checkout.amount == amount, Checkout.currency == currency)
+        fits: list[dict[str, Any]] = []
+        for checkout in await session.scalars(query):
+            reading = self._signer.read(checkout.payload)
+            order = reading.order or reading.claimed
+            if order is None:
+                # Of a form that an older version signed.
+                continue
+            plan = self._catalog.get(order.plan)
+            fit = {
+                "buyer": checkout.telegram_id,
+                "title": plan.title if plan else order.plan,
+                "entitlements": list(plan.entitlements) if plan else [],
+                "days": order.days,
+            }
+            if fit not in fits:
+                fits.append(fit)
+        return fits
+
+
+def select_unpaid(since: datetime, until: datetime) -> Select[Checkout]:
+    """Select the pre-checkouts by card of a time whose invoice was accepted more often than it was paid, oldest first.
+
+    The more, the declined cards among them, for which of them was paid is not known.
+    """
+    again = aliased(Checkout)
+    accepted = select(func.count()).where(again.payload == Checkout.payload, *_is_by_card(again))
+    paid = (
+        select(func.count())
+        .select_from(StripeEvent)
+        .join(User, User.id == StripeEvent.customer_id)
+        .where(User.telegram_id == Checkout.telegram_id, StripeEvent.payload == Checkout.payload)
+    )
+    return (
+        select(Checkout)
+        .where(*_is_by_card(Checkout), Checkout.created_at >= since, Checkout.created_at <= until)
+        .where(paid.scalar_subquery() < accepted.scalar_subquery())
+        .order_by(*_PLACE)
+    )
+
+
+def _is_by_card(checkout: type[Checkout]) -> tuple[ColumnElement[bool], ...]:
+    """Say what the partial indexes hold, in their words: a bound value would not be known to be one of theirs."""
+    accepted: ColumnElement[str] = literal_column(f"'{CheckoutVerdict.ACCEPTED}'")
+    stars: ColumnElement[str] = literal_column(f"'{STARS_CURRENCY}'")
+    return checkout.verdict == accepted, checkout.currency != stars
+
+
+async def _is_known(session: AsyncSession, charge: Charge) -> bool:
+    """Tell whether somebody has a charge on record, or its update waits in quarantine."""
+    names = [name for name in (charge.id, charge.payment_intent) if name is not None]
+    row = exists().where(StripeEvent.event_id.in_([*names, *map(CARDS.event_id, names)]))
+    told = exists().where(or_(*(QuarantinedUpdate.raw.contains(name, autoescape=True) for name in names)))
+    return bool(await session.scalar(select(or_(row, told))))
+
+
+def _price(of: Charge | Checkout) -> tuple[int, str]:
+    return of.amount, of.currency.upper()
