@@ -4,13 +4,12 @@ import pytest
 import pytest_asyncio
 import stamina
 from aiogram import Bot
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import TelegramAPIServer
 from aiogram.exceptions import TelegramNetworkError
 
 from bot.commands import ATTEMPTS_MAX, register_commands, register_patiently
 from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer, running_sandbox
+from tests.support.bots import talking_bot
 from tests.support.logs import logged
 
 EVERYBODYS = ["buy", "status", "history", "terms", "privacy", "paysupport", "help"]
@@ -25,7 +24,7 @@ async def server() -> AsyncIterator[SandboxServer]:
 
 @pytest_asyncio.fixture
 async def bot(server: SandboxServer) -> AsyncIterator[Bot]:
-    async with Bot(server.token, session=AiohttpSession(api=TelegramAPIServer.from_base(server.url))) as bot:
+    async with talking_bot(server.url, server.token) as bot:
         yield bot
 
 

@@ -10,8 +10,6 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 from aiogram import Bot
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import TelegramAPIServer
 from aiogram.types import Update
 from sqlalchemy import select
 
@@ -25,6 +23,7 @@ from payments.notices import Notice
 from payments.recorder import Recorder
 from sandbox.client import SandboxClient
 from sandbox.server import running_sandbox
+from tests.support.bots import talking_bot
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.logs import logged
@@ -39,7 +38,7 @@ from tests.support.money import (
     subscription_update,
 )
 from tests.support.obstacles import locked
-from tests.support.waiting import WAIT_SECONDS, until
+from tests.support.waiting import WAIT_SECONDS, skip_sleeps, until
 
 RawUpdate = dict[str, Any]
 
@@ -126,18 +125,16 @@ class Line:
 async def _lines(database: Database, record_seconds: float = WAIT_SECONDS) -> AsyncIterator[Callable[[], Line]]:
     """Give what makes a line to one sandbox: the next process, when it is called again."""
     made: list[Line] = []
-    async with running_sandbox() as server:
-        session = AiohttpSession(api=TelegramAPIServer.from_base(server.url))
-        async with Bot(server.token, session=session) as api:
+    async with running_sandbox() as server, talking_bot(server.url, server.token) as api:
 
-            def make() -> Line:
-                made.append(Line(server.client, api, database, record_seconds))
-                made[-1].lanes.start()
-                return made[-1]
+        def make() -> Line:
+            made.append(Line(server.client, api, database, record_seconds))
+            made[-1].lanes.start()
+            return made[-1]
 
-            yield make
-            for each in made:
-                await each.close()
+        yield make
+        for each in made:
+            await each.close()
 
 
 @pytest_asyncio.fixture
@@ -214,16 +211,9 @@ async def test_while_the_database_is_away_money_waits_at_telegram_and_all_else_i
 async def test_the_pause_at_one_offset_counts_from_the_poll(
     hasty_line: Line, database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slept: list[float] = []
-    real = asyncio.sleep
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        await real(0)
-
     await hasty_line.push(CHARGE)
     async with locked(database, database_url, "stripe_events"):
-        monkeypatch.setattr(asyncio, "sleep", sleep)
+        slept = skip_sleeps(monkeypatch)
         await hasty_line.intake.poll_once()
     # A buyer behind it waits no longer than that: the time in which the database was waited for is within.
     assert max(slept) <= PAUSE_SECONDS - HASTE_SECONDS

@@ -8,8 +8,6 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 from aiogram import Bot
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import TelegramAPIServer
 from aiogram.types import Message
 
 from bot.notices import NoticeRenderer
@@ -21,6 +19,7 @@ from payments.notices import Notice
 from payments.stripe.trouble import Trouble
 from payments.subscriptions.wanted import Because
 from sandbox.server import running_sandbox
+from tests.support.bots import talking_bot
 from tests.support.clock import START, FakeClock
 
 READER: Final = 7001
@@ -99,8 +98,7 @@ def _subscription(title: str) -> dict[str, Any]:
 async def bot() -> AsyncIterator[Bot]:
     async with running_sandbox() as server:
         await server.client.add_person("Ann", id=READER, started=True)
-        session = AiohttpSession(api=TelegramAPIServer.from_base(server.url))
-        async with Bot(server.token, session=session) as bot:
+        async with talking_bot(server.url, server.token) as bot:
             yield bot
 
 

@@ -1,6 +1,5 @@
 """One pause for all who send; a pre-checkout is answered through it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -19,6 +18,7 @@ from sandbox.faults import FaultKind
 from sandbox.server import running_sandbox
 from tests.support.bots import talking_bot
 from tests.support.clock import FakeClock
+from tests.support.waiting import skip_sleeps
 
 ANN: Final = 7001
 BOB: Final = 7002
@@ -125,16 +125,9 @@ async def test_a_pause_of_what_sends_nothing_holds_nobody(
 async def test_an_answer_waits_out_the_short_rest_of_a_pause(
     bot: Bot, pause: Pause, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slept: list[float] = []
-    real = asyncio.sleep
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        await real(0)
-
     pause.ask(30)
     clock.advance(seconds=30 - WAIT_SECONDS_MAX)
-    monkeypatch.setattr(asyncio, "sleep", sleep)
+    slept = skip_sleeps(monkeypatch)
     await bot.send_message(ANN, "x")
     assert WAIT_SECONDS_MAX in slept
 

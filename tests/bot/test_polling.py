@@ -2,14 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Final
 
 import pytest
 import pytest_asyncio
 from aiogram import Bot
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import TelegramAPIServer
 from aiogram.exceptions import ClientDecodeError, TelegramConflictError, TelegramNetworkError
 from aiogram.methods import GetUpdates
 from aiogram.types import Update
@@ -27,6 +24,7 @@ from payments.notices import Notice
 from payments.recorder import Recorder
 from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer, running_sandbox
+from tests.support.bots import talking_bot
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.logs import logged
@@ -77,15 +75,9 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bot.polling, "BUG_PAUSE_SECONDS", 0.01)
 
 
-@asynccontextmanager
-async def _bot(server: SandboxServer) -> AsyncIterator[Bot]:
-    async with Bot(server.token, session=AiohttpSession(api=TelegramAPIServer.from_base(server.url))) as api:
-        yield api
-
-
 @pytest_asyncio.fixture
 async def poll(sqlite_database: Database) -> AsyncIterator[Poll]:
-    async with running_sandbox() as server, _bot(server) as api:
+    async with running_sandbox() as server, talking_bot(server.url, server.token) as api:
         poll = Poll(server, api, sqlite_database)
         poll.lanes.start()
         await server.client.wait_until_polling(timeout_seconds=WAIT_SECONDS)
@@ -137,7 +129,7 @@ async def test_a_token_that_is_revoked_meanwhile_is_said_and_not_shown(poll: Pol
 
 async def _conflict(poll: Poll) -> None:
     """Let another program poll until one of the two is refused, and this one again."""
-    async with _bot(poll.server) as other:
+    async with talking_bot(poll.server.url, poll.server.token) as other:
         with pytest.raises(TelegramConflictError):
             await other.get_updates(timeout=WAIT_SECONDS)
     await poll.client.wait_until_polling(timeout_seconds=WAIT_SECONDS)

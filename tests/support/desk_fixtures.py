@@ -8,6 +8,7 @@ from aiogram import Bot
 from db.engine import Database
 from payments.channel import by_name
 from payments.checkout import CheckoutDesk
+from payments.ledger.telegram import TelegramLedger
 from payments.refund_sender import RefundSender
 from payments.stars import StarsChannel
 from payments.telegram import TelegramPaymentHandler
@@ -18,6 +19,7 @@ from sandbox.settings import Settings
 from tests.support.bots import talking_bot
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
+from tests.support.ledger import Books
 from tests.support.money import CATALOG, SIGNER, TOKEN
 
 
@@ -53,3 +55,8 @@ def worker(desk: Desk, bot: Bot) -> Worker:
 def handler(desk: Desk, bot: Bot, worker: Worker) -> TelegramPaymentHandler:
     checkouts = CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock)
     return TelegramPaymentHandler(bot, desk.database, SIGNER, checkouts, worker, desk.clock)
+
+
+@pytest.fixture
+def books(desk: Desk, bot: Bot) -> Books:
+    return Books(desk, TelegramLedger(bot))
