@@ -115,7 +115,8 @@ class SubscriptionBook:
         change, paid = chain.change, chain.paid
         before, seen = SubscriptionState(row.state), row.change_id
         if row.error is not None and row.first_charge_id != chain.first.id and row.renewal_wanted == Renewal.CANCELED:
-            # Telegram was asked in the name of a renewal: the charge that names it has become known.
+            # Telegram was asked in the name of a renewal: the charge that names it has become known. What a buyer could
+            # not take up again stays so: they were told, and it is theirs to press again before it costs them Stars.
             self._effects.end_renewal(row, Because(row.wanted_because or Because.BUYER))
         row.first_charge_id = chain.first.id
         row.last_charge_id = chain.newest.id
