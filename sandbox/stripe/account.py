@@ -7,6 +7,7 @@ It knows no HTTP (sandbox.stripe.api). What somebody does in the dashboard, or a
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import datetime, timedelta
+from hashlib import sha256
 from random import Random
 from typing import Any
 
@@ -23,7 +24,8 @@ RETURNED = {"failed", "canceled"}
 """What a refund is called whose money came back to the account."""
 
 _PREFIXES = {"payment_method": "pm", "charge": "ch", "refund": "re", "dispute": "dp"}
-_NOT_DISPUTED = {"won", "warning_closed"}
+_NOT_LOST = {"won", "warning_closed"}
+"""How a dispute ends that leaves the money with the seller."""
 
 
 class Account:
@@ -39,8 +41,7 @@ class Account:
 
     def add_payment_method(self, number: str) -> str:
         """Take a card's number down; gives the payment method's id."""
-        # Stripe tells cards apart by a fingerprint that gives no number away. These numbers are no secret.
-        card = {"brand": "visa", "last4": number[-4:], "fingerprint": number}
+        card = {"brand": "visa", "last4": number[-4:], "fingerprint": _fingerprint(number)}
         return self._add("payment_method", type="card", card=card)
 
     def pay(self, payment_method_id: str, amount: int, currency: str) -> str:
@@ -51,7 +52,7 @@ class Account:
         _check_positive(amount)
         card = self.find("payment_method", payment_method_id)["card"]
         details = {"type": "card", "card": {"brand": card["brand"], "last4": card["last4"]}}
-        is_declined = card["fingerprint"] == DECLINED_CARD
+        is_declined = card["fingerprint"] == _fingerprint(DECLINED_CARD)
         charge_id = self.charge(
             amount,
             currency,
@@ -75,12 +76,13 @@ class Account:
     def give_back(self, charge_id: str, amount: int | None = None, **odd: Any) -> str:
         """Refund what is left of a charge, or a part; gives the refund's id. `odd` are facts as they are.
 
-        Raises StripeRefusalError for a charge that has failed or is disputed, for nothing, and for more than is left.
+        Raises StripeRefusalError for a charge that has failed or has a dispute that is open or lost, for nothing, and
+        for more than is left.
         """
         charge = self.find("charge", charge_id)
         if not charge["paid"]:
             raise StripeRefusalError(400, f"Charge {charge_id} was not paid.")
-        if charge["disputed"]:
+        if any(each["status"] not in _NOT_LOST for each in self.disputes(charge_id)):
             raise StripeRefusalError(400, f"Charge {charge_id} has been charged back.", "charge_disputed")
         left = charge["amount"] - self.refunded(charge_id)
         if left == 0:
@@ -107,7 +109,7 @@ class Account:
     def open_dispute(self, charge_id: str, amount: int | None = None) -> str:
         """Have the buyer's bank ask for the money; gives the dispute's id.
 
-        Raises StripeRefusalError for a charge that is disputed already, or was never paid.
+        Raises StripeRefusalError for a charge that was disputed before, or was never paid.
         """
         charge = self.find("charge", charge_id)
         if charge["disputed"] or not charge["paid"]:
@@ -127,10 +129,9 @@ class Account:
     def close_dispute(self, dispute_id: str, status: str) -> None:
         """Have the bank decide: `lost`, `won`, `warning_closed`. Raises StripeRefusalError when it has already."""
         dispute = self.find("dispute", dispute_id)
-        if dispute["status"] in _NOT_DISPUTED | {"lost"}:
+        if dispute["status"] in _NOT_LOST | {"lost"}:
             raise StripeRefusalError(400, f"Dispute {dispute_id} is {dispute['status']} already.")
         dispute["status"] = status
-        self.objects[dispute["charge"]]["disputed"] = status not in _NOT_DISPUTED
         self.tell("charge.dispute.closed", dispute)
 
     def tell(self, event_type: str, about: Json) -> None:
@@ -183,6 +184,11 @@ class Account:
 
     def _new_id(self) -> str:
         return f"{self._random.getrandbits(96):024x}"
+
+
+def _fingerprint(number: str) -> str:
+    """Tell a card from others without its number, which an object of Stripe's does not show."""
+    return sha256(number.encode()).hexdigest()[:16]
 
 
 def _check_positive(amount: int) -> None:

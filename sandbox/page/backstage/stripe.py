@@ -110,14 +110,15 @@ class StripeCard:
 
     def _show_actions(self, shown: StripeCharge) -> None:
         charge, client = shown.charge, self._client
-        if not charge["paid"] or charge["disputed"]:
+        if not charge["paid"]:
             return
         with box("buttons"):
-            if not charge["refunded"]:
+            if not charge["refunded"] and _state(shown) not in {"disputed", "dispute lost"}:
                 told = "Give the rest back" if charge["amount_refunded"] else "Give it all back"
                 self._add(told, lambda: client.stripe_give_back(charge["id"]))
                 button("Give a part back", lambda: self._part.ask(charge), "button soft")
-            self._add("Open a dispute", lambda: client.stripe_open_dispute(charge["id"]))
+            if not charge["disputed"]:
+                self._add("Dispute it", lambda: client.stripe_open_dispute(charge["id"]))
 
     @staticmethod
     def _add(told: str, action: Callable[[], Awaitable[object]]) -> None:
@@ -157,8 +158,11 @@ def _state(shown: StripeCharge) -> str:
     charge = shown.charge
     if not charge["paid"]:
         return "declined"
-    if charge["disputed"]:
-        return "dispute lost" if shown.disputes[-1]["status"] == "lost" else "disputed"
+    disputed = {each["status"] for each in shown.disputes}
+    if "lost" in disputed:
+        return "dispute lost"
+    if "needs_response" in disputed:
+        return "disputed"
     if charge["refunded"]:
         return "given back"
     return "partly given back" if charge["amount_refunded"] else "paid"
