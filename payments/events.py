@@ -258,6 +258,19 @@ async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[
     return (await session.scalars(query)).all()
 
 
+async def untried(session: AsyncSession, user_id: str, limit: int) -> Sequence[str]:
+    """Return the ids of a user's charges that are on record and were not tried yet, the oldest first."""
+    query = select(StripeEvent.event_id).where(
+        StripeEvent.customer_id == user_id,
+        StripeEvent.origin == ORIGIN,
+        StripeEvent.status == EventStatus.PENDING,
+        StripeEvent.refund_of.is_(None),
+        StripeEvent.due_at.is_not(None),
+    )
+    query = query.order_by(StripeEvent.webhook_timestamp, StripeEvent.event_id).limit(limit)
+    return (await session.scalars(query)).all()
+
+
 async def release_claims(session: AsyncSession) -> None:
     """Free what a process that died had claimed; a call that is made twice for it is refused by Telegram as done."""
     claimed = update(StripeEvent).where(StripeEvent.claimed_until.is_not(None), StripeEvent.origin == ORIGIN)

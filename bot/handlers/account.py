@@ -16,9 +16,13 @@ from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
 from entitlements import EntitlementService
+from payments import events
 from payments.history import find_user
 from payments.subscriptions import listing
+from payments.worker import Worker
 
+UNTRIED_MAX: Final = 10
+"""Payments of one person that an answer waits for."""
 SUBSCRIPTIONS_MAX: Final = 10
 """In one message; who has more of them sees those whose date comes next."""
 
@@ -34,12 +38,19 @@ def make_router() -> Router:
 
 
 async def on_status(
-    message: Message, words: Words, database: Database, clock: Clock, subscriptions: SubscriptionDesk
+    message: Message, words: Words, database: Database, clock: Clock, worker: Worker, subscriptions: SubscriptionDesk
 ) -> None:
-    """Tell what is open now, and until when; the subscriptions with a button each."""
-    now = clock()
+    """Tell what is open now, and until when; the subscriptions with a button each.
+
+    A payment that came with the command, or just before, is settled first: it is what the answer is wanted for.
+    """
     async with database.reading() as session:
         user = await find_user(session, message.chat.id)
+        untried = await events.untried(session, user.id, UNTRIED_MAX) if user else ()
+    for event_id in untried:
+        await worker.process(event_id)
+    now = clock()
+    async with database.reading() as session:
         holdings = await EntitlementService(session).holdings(user.id, now) if user else ()
         rows = (await listing.of_user(session, user.id))[:SUBSCRIPTIONS_MAX] if user else ()
     if not holdings and not rows:

@@ -9,6 +9,7 @@ from payments.incoming import ChargeFact, Person
 from sandbox.messages import ChatMessage
 from sandbox.people import Person as Account
 from tests.support.chats import Chats
+from tests.support.money import order
 
 STALE = "This button is out of date. Send the command again."
 
@@ -51,6 +52,18 @@ async def test_status_tells_what_is_open_and_until_when(chats: Chats) -> None:
     assert premium == "🔓 premium for ever"
     await chats.client.move_clock(timedelta(days=31).total_seconds())
     assert (await chats.answer(buyer, "/status")).text().splitlines()[1:] == ["🔓 premium for ever"]
+
+
+@pytest.mark.criterion("I3")
+async def test_status_knows_of_a_payment_that_came_with_it(chats: Chats) -> None:
+    buyer = chats.people.buyer
+    person = Person(buyer.id, buyer.username)
+    payload = chats.signer.sign(order("month", person))
+    async with chats.database.transaction() as session:
+        await events.record(session, [ChargeFact("c1", person, 200, "XTR", payload, chats.clock())], chats.clock())
+    assert "premium until" in (await chats.answer(buyer, "/status")).text()
+    await chats.settle()
+    assert "Thank you!" in (await chats.said(buyer.id))[-1].text()
 
 
 async def test_a_history_without_payments_says_so_and_has_no_buttons(chats: Chats) -> None:
