@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -23,19 +24,27 @@ from bot.console.export import Format, export_events
 from bot.console.history import print_history
 from bot.console.printing import CONSOLE
 from bot.console.refund import refund_one
+from bot.console.report import asked_span, make_report
 from bot.console.waiting import print_pending, retry_one
 from bot.journal import is_journal, prioritised
 from bot.settings import Settings, SettingsError
 from db.errors import AnotherDeskError, WrongDatabaseError, is_away
 from payments.catalog import CatalogError
 from payments.payload import DAYS_MAX, TELEGRAM_ID_MAX
+from payments.reports.spans import Step
 
 EXIT_FAILED: Final = 1
 EXIT_WRONG_SETTING: Final = 78
 """EX_CONFIG of sysexits.h."""
 
+_DATE: Final = ["%Y-%m-%d"]
+_DATE_SHOWN: Final = "YYYY-MM-DD"
 _TelegramId = Annotated[int, typer.Argument(metavar="TELEGRAM_ID", min=1, max=TELEGRAM_ID_MAX, help="Whose.")]
 _Entitlement = Annotated[str, typer.Argument(metavar="ENTITLEMENT", help="What a plan of the catalog opens.")]
+_Since = Annotated[datetime | None, typer.Option(formats=_DATE, metavar=_DATE_SHOWN, help="The first day, UTC.")]
+_Until = Annotated[
+    datetime | None, typer.Option(formats=_DATE, metavar=_DATE_SHOWN, help="The last day, UTC; by itself today.")
+]
 _Reason = Annotated[str, typer.Option(help="Why; it stays on record.")]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
@@ -177,6 +186,22 @@ def export(
     with _errors_in_words():
         count = asyncio.run(export_events(_load_settings(), style, file))
     typer.echo(f"{count} rows.", err=True)
+
+
+@app.command()
+def report(
+    step: Annotated[Step, typer.Option("--by", help="How the days are put together.")] = Step.MONTH,
+    since: _Since = None,
+    until: _Until = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write it as CSV; - is stdout.")] = None,
+) -> None:
+    """Print what was taken, renewed and given back over time, in each currency by itself, of all channels.
+
+    By itself it is of the latest 12 months or weeks, or of 30 days.
+    """
+    with _errors_in_words():
+        span = asked_span(step, since.date() if since else None, until.date() if until else None)
+        asyncio.run(make_report(_load_settings(), span, step, csv_file, CONSOLE))
 
 
 @app.command()

@@ -162,6 +162,8 @@ class StripeEvent(Base):
         Index("ix_stripe_events_customer_id", "customer_id"),
         Index("ix_stripe_events_status", "status"),
         Index("ix_stripe_events_created_at", "created_at"),
+        # When it happened: the first of the three that is known.
+        Index("ix_stripe_events_happened_at", "webhook_timestamp", "created_at", "processed_at"),
         Index("ix_stripe_events_due_at", "due_at"),
         Index(
             "ix_stripe_events_refund_of", "refund_of", sqlite_where=_EVENT_IS_REFUND, postgresql_where=_EVENT_IS_REFUND

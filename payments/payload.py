@@ -29,6 +29,7 @@ from payments.errors import PaymentError
 
 PAYLOAD_BYTES_MAX: Final = 128
 CODE_PATTERN: Final = "[a-z0-9_]{1,20}"
+SUBSCRIPTION_TERM: Final = "sub"
 DAYS_MAX: Final = 36_500
 AMOUNT_MAX: Final = 2**31 - 1
 """The most that `stripe_events.amount_cents`, a 32-bit column that other services share, can hold."""
@@ -38,12 +39,13 @@ TELEGRAM_ID_MAX: Final = 2**52 - 1
 _NONCE_BYTES: Final = 12
 _SIGNATURE_BYTES: Final = 16
 _BODY: Final = re.compile(
-    f"sl1:(?P<plan>{CODE_PATTERN}):(?P<term>[1-9][0-9]{{0,4}}|ever|sub):(?P<amount>[1-9][0-9]{{0,9}})"
+    f"sl1:(?P<plan>{CODE_PATTERN}):(?P<term>[1-9][0-9]{{0,4}}|ever|{SUBSCRIPTION_TERM}):(?P<amount>[1-9][0-9]{{0,9}})"
     f":(?P<currency>[A-Z]{{3}}):(?P<buyer>[1-9][0-9]{{0,15}}):(?P<nonce>[0-9a-f]{{{2 * _NONCE_BYTES}}})"
 )
 # Another version's number is our form as well: after a step back to an older program the money waits, parked,
 # for the program that can read it, and is not taken for a stranger's.
-_OUR_FORM: Final = re.compile("sl[0-9]{1,3}:[!-~]*")
+OUR_FORM_BEGINS: Final = "sl[0-9]{1,3}:"
+_OUR_FORM: Final = re.compile(f"{OUR_FORM_BEGINS}[!-~]*")
 _KEY_LABEL: Final = b"starledger invoice payload"
 
 
@@ -83,7 +85,7 @@ class Order:
     @property
     def body(self) -> str:
         """The payload but for its signature; one order has exactly one."""
-        term = "sub" if self.subscription else "ever" if self.days is None else str(self.days)
+        term = SUBSCRIPTION_TERM if self.subscription else "ever" if self.days is None else str(self.days)
         fields = ("sl1", self.plan, term, self.amount, self.currency, self.buyer_telegram_id, self.nonce)
         return ":".join(map(str, fields))
 
@@ -178,8 +180,8 @@ def _parse(text: str) -> Order | None:
     try:
         return Order(
             plan=found["plan"],
-            days=None if term in {"ever", "sub"} else int(term),
-            subscription=term == "sub",
+            days=None if term in {"ever", SUBSCRIPTION_TERM} else int(term),
+            subscription=term == SUBSCRIPTION_TERM,
             amount=int(found["amount"]),
             currency=found["currency"],
             buyer_telegram_id=int(found["buyer"]),

@@ -10,17 +10,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from bot.console.database import open_database
+from bot.console.files import no_formula, written
 from bot.settings import Settings
 from payments.export import FIELDS, Row, count_rows, read_rows
 
 _WRITTEN_BY_PEOPLE: Final = ("reason", "error")
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of a formula."""
 
 
 class Format(enum.StrEnum):
@@ -39,7 +37,7 @@ async def export_events(settings: Settings, style: Format, file: Path | None) ->
         async with database.reading() as session:
             total = await count_rows(session)
         with ExitStack() as stack:
-            target = stack.enter_context(_open(file)) if file else sys.stdout
+            target = stack.enter_context(written(file)) if file else sys.stdout
             progress = stack.enter_context(_progress())
             task = progress.add_task("export", total=total)
             write = _csv_writer(target) if style is Format.CSV else _jsonl_writer(target)
@@ -50,13 +48,6 @@ async def export_events(settings: Settings, style: Format, file: Path | None) ->
                 count += len(batch)
                 progress.update(task, completed=count)
     return count
-
-
-def _open(file: Path) -> TextIO:
-    try:
-        return file.open("w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise typer.BadParameter(f"{file} cannot be written: {error.strerror}") from error
 
 
 def _progress() -> Progress:
@@ -73,8 +64,7 @@ def _csv_writer(target: TextIO) -> Callable[[Row], object]:
 def _cell(name: str, value: Any) -> Any:
     if isinstance(value, datetime):
         return _iso(value)
-    is_formula = name in _WRITTEN_BY_PEOPLE and isinstance(value, str) and value.startswith(_FORMULA)
-    return f"'{value}" if is_formula else value
+    return no_formula(value) if name in _WRITTEN_BY_PEOPLE and isinstance(value, str) else value
 
 
 def _jsonl_writer(target: TextIO) -> Callable[[Row], object]:

@@ -15,8 +15,13 @@ CONSOLE: Final = Console(soft_wrap=True, highlight=False, markup=False)
 
 def money(amount: int, currency: str) -> str:
     """Return an amount in minor units (Stars: Stars) as its currency has it: 1 XTR, 4.99 USD, 700 JPY."""
+    return f"{in_major(amount, currency)} {currency}"
+
+
+def in_major(amount: int, currency: str) -> Decimal:
+    """Return an amount in minor units (Stars: Stars) in whole ones, with the digits that its currency has."""
     digits = 0 if currency == STARS_CURRENCY else get_currency_precision(currency)
-    return f"{Decimal(amount).scaleb(-digits)} {currency}"
+    return Decimal(amount).scaleb(-digits)
 
 
 def minute(moment: datetime | None) -> str:

@@ -67,7 +67,8 @@ async def test_an_older_services_tables_are_adopted_with_their_rows(
     for table, columns in schema_before.items():
         expected = [(n, event_id_type if n == "event_id" else kind, null) for n, kind, null in columns]
         assert schema[table][: len(columns)] == expected
-    indexed = [[name] for name in ("created_at", "customer_id", "due_at", "status")]
+    happened_at = ["webhook_timestamp", "created_at", "processed_at"]
+    indexed = [["created_at"], ["customer_id"], ["due_at"], ["status"], happened_at]
     assert await _indexed(found, "stripe_events") == indexed
 
 

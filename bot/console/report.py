@@ -1,0 +1,149 @@
+"""`report`: what the payments add up to over time, to be read, or as CSV for a spreadsheet."""
+
+import csv
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from datetime import date
+from pathlib import Path
+from typing import Final, TextIO
+
+import typer
+from rich.console import Console
+
+from bot.console.database import open_database
+from bot.console.files import no_formula, written
+from bot.console.printing import in_major
+from bot.settings import Settings
+from db.clock import utc_now
+from payments.reports.figures import Figures, Report
+from payments.reports.reading import read_report
+from payments.reports.spans import Span, SpanError, Step, latest
+
+STDOUT: Final = Path("-")
+LATEST: Final = {Step.DAY: 30, Step.WEEK: 12, Step.MONTH: 12}
+"""How many steps are shown when nobody says since when."""
+
+_HEADS: Final = (
+    "revenue",
+    "of renewals",
+    "given back",
+    "net",
+    "purchases",
+    "new subscriptions",
+    "renewals",
+    "refunds",
+    "paying users",
+)
+CSV_FIELDS: Final = (
+    "from",
+    "to",
+    "currency",
+    "channel",
+    "plan",
+    "revenue",
+    "renewal_revenue",
+    "given_back",
+    "net",
+    "purchases",
+    "new_subscriptions",
+    "renewals",
+    "refunds",
+    "paying_users",
+)
+"""Documented in docs/operating.md."""
+
+Row = Sequence[str]
+
+
+def asked_span(step: Step, since: date | None, until: date | None) -> Span:
+    """Return the days that are asked for, both included; by themselves the latest steps up to today, UTC.
+
+    Raises typer.BadParameter when there are none.
+    """
+    last = until or utc_now().date()
+    try:
+        return Span(since, last) if since else latest(step, LATEST[step], last)
+    except OverflowError:
+        raise typer.BadParameter(f"{last} is too far off") from None
+    except SpanError as error:
+        raise typer.BadParameter(f"{error}") from None
+
+
+async def make_report(settings: Settings, span: Span, step: Step, csv_file: Path | None, console: Console) -> None:
+    """Print a report, and write it as CSV where that is wanted; to stdout it comes alone.
+
+    Raises typer.BadParameter when there are too many steps, or the file cannot be written.
+    """
+    try:
+        async with open_database(settings) as database:
+            report = await read_report(database, span, step)
+    except SpanError as error:
+        raise typer.BadParameter(f"{error}: take longer ones (--by), or fewer days") from None
+    if csv_file is not None:
+        with nullcontext(sys.stdout) if csv_file == STDOUT else written(csv_file) as target:
+            _write_csv(target, report)
+    if csv_file != STDOUT:
+        console.print(*_tables(report, step), sep="\n")
+
+
+def _tables(report: Report, step: Step) -> Iterator[str]:
+    span = report.whole.span
+    if not report.currencies:
+        yield f"Nothing was paid or given back from {span.first} to {span.last}, UTC."
+    for currency in report.currencies:
+        yield f"{currency}, {span.first} to {span.last}, UTC"
+        steps = [
+            (f"{each.span.first}", *_cells(each.figures(currency), each.payers.get(currency, 0), currency))
+            for each in report.steps
+        ]
+        in_all = _cells(report.whole.figures(currency), report.whole.payers[currency], currency)
+        yield from _aligned([(step.value, *_HEADS), *steps, ("in all", *in_all)], names=1)
+        yield ""
+        sources = [
+            (line.source.channel, line.source.plan or "-", *_cells(line.figures, line.payers, currency))
+            for line in report.whole.lines
+            if line.source.currency == currency
+        ]
+        yield from _aligned([("channel", "plan", *_HEADS), *sources], names=2)
+        yield ""
+
+
+def _cells(figures: Figures, payers: int, currency: str) -> Row:
+    amounts = (figures.revenue, figures.renewal_revenue, figures.given_back, figures.net)
+    counts = (figures.purchases, figures.new_subscriptions, figures.renewals, figures.refunds, payers)
+    return (*(f"{in_major(amount, currency):,}" for amount in amounts), *map(str, counts))
+
+
+def _aligned(rows: Sequence[Row], *, names: int) -> Iterator[str]:
+    """Yield the rows as lines: the first columns hold names, all others numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = zip(row, widths, strict=True)
+        yield "  ".join(
+            cell.ljust(width) if at < names else cell.rjust(width) for at, (cell, width) in enumerate(cells)
+        )
+
+
+def _write_csv(target: TextIO, report: Report) -> None:
+    writer = csv.writer(target)
+    writer.writerow(CSV_FIELDS)
+    for step in report.steps:
+        for line in step.lines:
+            figures = line.figures
+            writer.writerow(
+                (
+                    step.span.first,
+                    step.span.last,
+                    *map(no_formula, line.source),
+                    figures.revenue,
+                    figures.renewal_revenue,
+                    figures.given_back,
+                    figures.net,
+                    figures.purchases,
+                    figures.new_subscriptions,
+                    figures.renewals,
+                    figures.refunds,
+                    line.payers,
+                )
+            )

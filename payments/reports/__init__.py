@@ -1,0 +1,1 @@
+"""What the payments add up to over time: of all channels, in each currency by itself."""

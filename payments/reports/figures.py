@@ -1,0 +1,87 @@
+"""What a report says: figures, each of one currency. Amounts are in its minor unit (Stars: Stars)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
+from typing import NamedTuple, Self
+
+from payments.reports.spans import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What some payments add up to. They can be added to others of the same currency, and to no others."""
+
+    revenue: int = 0
+    """What was taken, whether or not it was honoured."""
+    renewal_revenue: int = 0
+    """Of it, what subscriptions were renewed for."""
+    given_back: int = 0
+    """By refunds and lost disputes, without what of it came back."""
+    purchases: int = 0
+    """Charges of no subscription."""
+    new_subscriptions: int = 0
+    """First charges of subscriptions."""
+    renewals: int = 0
+    refunds: int = 0
+    """Refunds, each part by itself, and lost disputes, without those that came back."""
+
+    @property
+    def net(self) -> int:
+        """What is left of the revenue, before the fees of Telegram or Stripe; below 0 when more was given back."""
+        return self.revenue - self.given_back
+
+    def __add__(self, other: Self) -> "Figures":
+        return Figures(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+
+class Source(NamedTuple):
+    """Where money came from."""
+
+    currency: str
+    channel: str
+    """`stripe_events.payment_method`."""
+    plan: str
+    """Its code; empty where none is known, as of the rows of other services."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The figures of one source, and how many users paid."""
+
+    source: Source
+    figures: Figures
+    payers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a span comes to: lines by currency, channel and plan, and by currency how many users paid.
+
+    Who bought two plans is one of the payers of either, and one of the currency's.
+    """
+
+    span: Span
+    lines: tuple[Line, ...]
+    payers: Mapping[str, int]
+
+    def figures(self, currency: str) -> Figures:
+        """Return what the lines of a currency add up to."""
+        return total(line.figures for line in self.lines if line.source.currency == currency)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A span step by step, and as a whole. But for the payers, the whole is the sum of its steps."""
+
+    steps: tuple[Reading, ...]
+    whole: Reading
+
+    @property
+    def currencies(self) -> list[str]:
+        """The currencies in which anything happened, sorted."""
+        return sorted({line.source.currency for line in self.whole.lines})
+
+
+def total(figures: Iterable[Figures]) -> Figures:
+    """Add figures of one currency."""
+    return sum(figures, Figures())

@@ -1,0 +1,74 @@
+"""Reads what a report says: one short statement for each step of a span, and one for all of it."""
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy import CTE, ColumnElement, CompoundSelect, Select, case, func, literal, select, union_all
+
+from db.engine import Database
+from payments.reports.counted import CHARGES, Kind, counted
+from payments.reports.figures import Figures, Line, Reading, Report, Source
+from payments.reports.spans import Span, Step, cut
+
+_ALL: Final = None
+"""Stands for the channel and the plan in what a currency comes to."""
+
+
+async def read_report(database: Database, span: Span, step: Step) -> Report:
+    """Read a span and its steps. No transaction is open between two of them. Raises SpanError for too many steps."""
+    # Not materialized, every row would be judged anew for each of its sums.
+    rows = counted(is_sqlite=database.is_sqlite).cte("counted").prefix_with("MATERIALIZED")
+    query = union_all(_by_source(rows), _by_currency(rows))
+    steps = tuple([await _read(database, query, each) for each in cut(span, step)])
+    return Report(steps, _agreeing(await _read(database, query, span), steps))
+
+
+async def _read(database: Database, query: CompoundSelect[Any], span: Span) -> Reading:
+    async with database.reading() as session:
+        found = (await session.execute(query, {"since": span.since, "until": span.until})).all()
+    lines = [Line(Source(*row[:3]), Figures(*map(int, row[4:])), row[3]) for row in found if row.channel is not _ALL]
+    payers = {row.currency: row.payers for row in found if row.channel is _ALL}
+    return Reading(span, tuple(sorted(lines, key=lambda line: line.source)), payers)
+
+
+def _by_source(rows: CTE) -> Select[Any]:
+    source = (rows.c.currency, rows.c.channel, rows.c.plan)
+    # In the order of the fields of Figures.
+    figures = (
+        _amount(rows, *CHARGES),
+        _amount(rows, Kind.RENEWAL),
+        _amount(rows, Kind.REFUND) - _amount(rows, Kind.RETURN),
+        _count(rows, Kind.PURCHASE),
+        _count(rows, Kind.NEW_SUBSCRIPTION),
+        _count(rows, Kind.RENEWAL),
+        _count(rows, Kind.REFUND) - _count(rows, Kind.RETURN),
+    )
+    return select(*source, _payers(rows), *figures).group_by(*source)
+
+
+def _by_currency(rows: CTE) -> Select[Any]:
+    nothing = [literal(0)] * len(Figures.__slots__)
+    return select(rows.c.currency, literal(_ALL), literal(_ALL), _payers(rows), *nothing).group_by(rows.c.currency)
+
+
+def _amount(rows: CTE, *kinds: Kind) -> ColumnElement[int]:
+    return func.sum(case((rows.c.kind.in_(kinds), rows.c.amount), else_=0))
+
+
+def _count(rows: CTE, kind: Kind) -> ColumnElement[int]:
+    return func.count(case((rows.c.kind == kind, 1)))
+
+
+def _payers(rows: CTE) -> ColumnElement[int]:
+    return func.count(case((rows.c.kind.in_(CHARGES), rows.c.user_id)).distinct()).label("payers")
+
+
+def _agreeing(whole: Reading, steps: tuple[Reading, ...]) -> Reading:
+    """Let a span be the sum of its steps, also when a payment came in between two statements."""
+    sums: defaultdict[Source, Figures] = defaultdict(Figures)
+    for step in steps:
+        for line in step.lines:
+            sums[line.source] += line.figures
+    payers = {line.source: line.payers for line in whole.lines}
+    return replace(whole, lines=tuple(Line(source, sums[source], payers.get(source, 0)) for source in sorted(sums)))
