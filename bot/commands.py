@@ -48,7 +48,7 @@ async def register_patiently(bot: Bot, admin_ids: Iterable[int], admin_chat_id: 
 async def register_commands(bot: Bot, admin_ids: Iterable[int], admin_chat_id: int | None) -> None:
     """Tell Telegram the menus: everybody's for private chats, the admins' for their own and for their group alone.
 
-    Raises aiogram's TelegramAPIError when Telegram is away.
+    Raises aiogram's errors when Telegram is away.
     """
     await _register(bot, _EVERYBODYS, BotCommandScopeAllPrivateChats())
     for admin_id in admin_ids:

@@ -53,7 +53,7 @@ class Storefront:
         """Send a plan's invoice, or a subscription's button, to the buyer, unless there is a reason not to.
 
         One in Stars has a button for each currency in which the plan can be paid by card.
-        Raises aiogram's TelegramAPIError, and SQLAlchemy's errors when the database is away.
+        Raises aiogram's errors, and SQLAlchemy's errors when the database is away.
         """
         plan = self._by_code.get(code)
         if plan is None:

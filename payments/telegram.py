@@ -89,7 +89,7 @@ class TelegramPaymentHandler:
     ) -> Message:
         """Send a plan's invoice; its signed payload says all that was sold, so nothing is written here.
 
-        A forwarded copy opens the bot instead of being paid by somebody else. Raises aiogram's TelegramAPIError, and
+        A forwarded copy opens the bot instead of being paid by somebody else. Raises aiogram's errors, and
         ValueError when the plan has no price in the currency.
         """
         method = method_of(currency)
@@ -104,7 +104,7 @@ class TelegramPaymentHandler:
         """Return a link that opens the payment window of a subscription, to be paid by this buyer.
 
         Telegram sells subscriptions by links only (Bot API, createInvoiceLink: subscription_period). Raises aiogram's
-        TelegramAPIError.
+        errors.
         """
         link = await self._bot.create_invoice_link(
             title=plan.title,
