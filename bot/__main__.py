@@ -194,6 +194,7 @@ def report(
     since: _Since = None,
     until: _Until = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write it as CSV; - is stdout.")] = None,
+    chart_file: Annotated[Path | None, typer.Option("--chart", help="Draw it, as .svg or .png.")] = None,
 ) -> None:
     """Print what was taken, renewed and given back over time, in each currency by itself, of all channels.
 
@@ -201,7 +202,7 @@ def report(
     """
     with _errors_in_words():
         span = asked_span(step, since.date() if since else None, until.date() if until else None)
-        asyncio.run(make_report(_load_settings(), span, step, csv_file, CONSOLE))
+        asyncio.run(make_report(_load_settings(), span, step, csv_file, chart_file, CONSOLE))
 
 
 @app.command()

@@ -7,16 +7,16 @@ markup. The keys under `PLAIN` are shown by Telegram as they are: `Words.plain`.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
 from aiogram.utils.i18n import I18n
 from babel import Locale
 from babel.dates import format_datetime
-from babel.numbers import format_currency, format_decimal, get_currency_precision
+from babel.numbers import format_currency, format_decimal
 from markupsafe import Markup, escape
 
+from bot.money import in_major
 from db.tables import STARS_CURRENCY
 from payments.judgement import Reason
 
@@ -63,8 +63,7 @@ class Words:
         """Return an amount in the currency's minor unit (Stars have none: Stars): 200 ⭐, 4.99 USD."""
         if currency == STARS_CURRENCY:
             return self.plain("format.stars", amount=format_decimal(amount, locale=self.locale))
-        major = Decimal(amount).scaleb(-get_currency_precision(currency))
-        return format_currency(major, currency, "#,##0.00 ¤¤", locale=self.locale)
+        return format_currency(in_major(amount, currency), currency, "#,##0.00 ¤¤", locale=self.locale)
 
     def left(self, until: datetime, now: datetime) -> Markup:
         """Return how long it is until then in days, a begun one counted whole: 30 days left."""

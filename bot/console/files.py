@@ -1,7 +1,9 @@
 """The files that the operator's commands write."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TextIO
+from typing import BinaryIO, Final, TextIO
 
 import typer
 
@@ -11,8 +13,20 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 def written(file: Path) -> TextIO:
     """Open a text file to be written, in place of one that is there. Raises typer.BadParameter when that cannot be."""
-    try:
+    with _told(file):
         return file.open("w", encoding="utf-8", newline="")
+
+
+def written_bytes(file: Path) -> BinaryIO:
+    """Open a file of bytes to be written, as `written` does."""
+    with _told(file):
+        return file.open("wb")
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be written: {error.strerror}") from error
 

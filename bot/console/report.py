@@ -11,15 +11,19 @@ from typing import Final, TextIO
 import typer
 from rich.console import Console
 
+from bot.charts.png import has_font, to_png
+from bot.charts.svg import Labels, draw
 from bot.console.database import open_database
-from bot.console.files import no_formula, written
-from bot.console.printing import in_major
+from bot.console.files import no_formula, written, written_bytes
+from bot.money import in_major
 from bot.settings import Settings
 from db.clock import utc_now
 from payments.reports.figures import Figures, Report
 from payments.reports.reading import read_report
 from payments.reports.spans import Span, SpanError, Step, latest
 
+_SVG: Final = ".svg"
+_PNG: Final = ".png"
 STDOUT: Final = Path("-")
 LATEST: Final = {Step.DAY: 30, Step.WEEK: 12, Step.MONTH: 12}
 """How many steps are shown when nobody says since when."""
@@ -70,11 +74,15 @@ def asked_span(step: Step, since: date | None, until: date | None) -> Span:
         raise typer.BadParameter(f"{error}") from None
 
 
-async def make_report(settings: Settings, span: Span, step: Step, csv_file: Path | None, console: Console) -> None:
-    """Print a report, and write it as CSV where that is wanted; to stdout it comes alone.
+async def make_report(
+    settings: Settings, span: Span, step: Step, csv_file: Path | None, chart_file: Path | None, console: Console
+) -> None:
+    """Print a report, and write it as CSV and as a picture where that is wanted; CSV to stdout comes alone.
 
-    Raises typer.BadParameter when there are too many steps, or the file cannot be written.
+    Raises typer.BadParameter when there are too many steps, or a file cannot be written.
     """
+    if chart_file is not None and chart_file.suffix.lower() not in (_SVG, _PNG):
+        raise typer.BadParameter(f"{chart_file} is neither a {_SVG} nor a {_PNG}")
     try:
         async with open_database(settings) as database:
             report = await read_report(database, span, step)
@@ -83,6 +91,8 @@ async def make_report(settings: Settings, span: Span, step: Step, csv_file: Path
     if csv_file is not None:
         with nullcontext(sys.stdout) if csv_file == STDOUT else written(csv_file) as target:
             _write_csv(target, report)
+    if chart_file is not None:
+        _write_chart(chart_file, draw(report, step, Labels()))
     if csv_file != STDOUT:
         console.print(*_tables(report, step), sep="\n")
 
@@ -122,6 +132,19 @@ def _aligned(rows: Sequence[Row], *, names: int) -> Iterator[str]:
         cells = zip(row, widths, strict=True)
         yield "  ".join(
             cell.ljust(width) if at < names else cell.rjust(width) for at, (cell, width) in enumerate(cells)
+        )
+
+
+def _write_chart(file: Path, svg: str) -> None:
+    if file.suffix.lower() == _SVG:
+        with written(file) as target:
+            target.write(svg)
+        return
+    with written_bytes(file) as target:
+        target.write(to_png(svg))
+    if not has_font():
+        typer.echo(
+            f"{file} has no words, for this machine has none of the fonts: apt install fonts-dejavu-core", err=True
         )
 
 

@@ -26,6 +26,11 @@ class Figures:
     """Refunds, each part by itself, and lost disputes, without those that came back."""
 
     @property
+    def charges(self) -> int:
+        """Charges of every kind."""
+        return self.purchases + self.new_subscriptions + self.renewals
+
+    @property
     def net(self) -> int:
         """What is left of the revenue, before the fees of Telegram or Stripe; below 0 when more was given back."""
         return self.revenue - self.given_back

@@ -118,6 +118,7 @@ def test_what_speaks_to_nobody_imports_neither_aiogram_nor_stripe(command: str, 
     assert " sqlalchemy" in process.stderr, "the imports are listed"
     assert " aiogram" not in process.stderr
     assert " stripe" not in process.stderr
+    assert " resvg" not in process.stderr
 
 
 WITHOUT_TELEGRAM: Final = (

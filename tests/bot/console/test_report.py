@@ -107,6 +107,8 @@ async def test_nobody_says_since_when_and_it_is_of_the_latest_steps(
         (("--since", "1926-01-01", "--until", "2026-03-01"), "has more than 400 steps of a month: take longer ones"),
         (("--until", "9999-12-31"), "9999-12-31 is too far off"),
         (("--until", "0001-01-01"), "0001-01-01 is too far off"),
+        (("--chart", "report.gif"), "report.gif is neither a .svg nor a .png"),
+        (("--chart", "no/such/place.png"), "no/such/place.png cannot be written: No such file or directory"),
         (("--csv", "no/such/place.csv"), "no/such/place.csv cannot be written: No such file or directory"),
     ],
 )
@@ -114,3 +116,25 @@ async def test_what_cannot_be_reported_is_said(commands: Commands, arguments: tu
     result = await commands.run("report", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert why in " ".join(result.stderr.replace("│", "").split())
+
+
+@pytest.mark.criterion("N1")
+@pytest.mark.parametrize("engine_name", ["sqlite"])
+async def test_a_report_is_drawn(commands: Commands, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await _fill(desk)
+    monkeypatch.setattr("bot.console.report.has_font", lambda: True)
+    svg, png = commands.directory / "report.svg", commands.directory / "report.PNG"
+    for file in (svg, png):
+        result = await commands.run("report", *SPAN, "--chart", str(file))
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert result.stdout.startswith("USD, ")
+    assert ">500 - 200 = 300</text>" in svg.read_text(encoding="utf-8")
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("engine_name", ["sqlite"])
+async def test_a_picture_without_words_is_told_of(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.console.report.has_font", lambda: False)
+    result = await commands.run("report", "--chart", "report.png")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("report.png has no words, for this machine has none of the fonts")

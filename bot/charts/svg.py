@@ -1,0 +1,168 @@
+"""Draws a report as SVG: a panel for each currency, a group of bars for each step.
+
+Its ground is light and opaque, so that it can be read on a light page and on a dark one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from math import cos, pi, sin
+from typing import Final
+
+from markupsafe import escape
+
+from bot.charts.scale import Scale
+from bot.money import in_major
+from db.tables import STARS_CURRENCY
+from payments.reports.figures import Figures, Report
+from payments.reports.spans import Step
+
+FONTS: Final = (
+    "DejaVu Sans, Liberation Sans, Noto Sans, FreeSans, Arial, Helvetica, Ubuntu, Roboto, Verdana, sans-serif"
+)
+"""Those that servers and desks have; resvg knows no family by the last name alone."""
+PANELS_MAX: Final = 6
+"""Currencies in one picture; those with the fewest payments are left out of it."""
+
+_WIDTH: Final = 1000
+_HEAD: Final = 84
+_PANEL: Final = 330
+_LEFT: Final = 112
+_RIGHT: Final = 28
+_TOP: Final = 46
+_PLOT_HEIGHT: Final = 236
+_PLOT_WIDTH: Final = _WIDTH - _LEFT - _RIGHT
+_DAYS_MAX: Final = 13
+"""Steps that are named below a panel."""
+_BAR_MAX: Final = 46.0
+_DOTTED_PIXELS: Final = 14
+"""Of a step: narrower ones have no dots on their line."""
+
+_GROUND, _INK, _FAINT, _GRID = "#fbfbf9", "#20242b", "#6a717c", "#dfe2e6"
+_TAKEN, _RENEWED, _GIVEN_BACK, _NET = "#5b9bd5", "#1f5f99", "#d9653b", "#20242b"
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The words of a picture."""
+
+    revenue: str = "revenue"
+    renewals: str = "of it renewals"
+    given_back: str = "given back"
+    net: str = "net"
+    nothing: str = "Nothing was paid or given back."
+
+
+def draw(report: Report, step: Step, labels: Labels) -> str:
+    """Return the picture of a report as SVG."""
+    panels = _panels(report)
+    height = _HEAD + _PANEL * max(1, len(panels))
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" font-family="{FONTS}">',
+        f'<rect width="{_WIDTH}" height="{height}" fill="{_GROUND}"/>',
+        *_head(report, labels),
+    ]
+    for number, currency in enumerate(panels):
+        parts.append(f'<g transform="translate(0 {_HEAD + number * _PANEL})">')
+        parts += _panel(report, currency, step)
+        parts.append("</g>")
+    if not panels:
+        parts.append(_text(_WIDTH / 2, _HEAD + _PANEL / 2, labels.nothing, anchor="middle", colour=_FAINT))
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _panels(report: Report) -> list[str]:
+    """Return the currencies that are drawn: Stars, then the others by how many charges they have."""
+
+    def rank(currency: str) -> tuple[bool, int, str]:
+        return currency != STARS_CURRENCY, -report.whole.figures(currency).charges, currency
+
+    return sorted(report.currencies, key=rank)[:PANELS_MAX]
+
+
+def _head(report: Report, labels: Labels) -> Iterator[str]:
+    span = report.whole.span
+    yield _text(_LEFT, 36, f"{span.first} … {span.last}, UTC", size=20, weight="bold")
+    keys = ((_TAKEN, labels.revenue), (_RENEWED, labels.renewals), (_GIVEN_BACK, labels.given_back), (_NET, labels.net))
+    for number, (colour, label) in enumerate(keys):
+        x = _LEFT + number * 190
+        if colour == _NET:
+            yield f'<path d="M{x} 62h16" stroke="{colour}" stroke-width="2.5"/><circle cx="{x + 8}" cy="62" r="4"/>'
+        else:
+            yield f'<rect x="{x}" y="55" width="14" height="14" rx="2" fill="{colour}"/>'
+        yield _text(x + 22, 67, label)
+
+
+def _panel(report: Report, currency: str, step: Step) -> Iterator[str]:
+    figures = [each.figures(currency) for each in report.steps]
+    scale = Scale.around(
+        [value for each in figures for value in (each.revenue, -each.given_back, each.net)], _PLOT_HEIGHT
+    )
+    yield from _title(currency, report.whole.figures(currency))
+    for value in scale.lines:
+        y = _TOP + scale.height(value)
+        colour = _FAINT if value == 0 else _GRID
+        yield f'<path d="M{_LEFT} {y:.1f}h{_PLOT_WIDTH}" stroke="{colour}"/>'
+        yield _text(_LEFT - 10, y + 5, f"{in_major(value, currency):,}", anchor="end", size=13, colour=_FAINT)
+    slot = _PLOT_WIDTH / len(figures)
+    for number, each in enumerate(figures):
+        yield from _bars(each, scale, _LEFT + (number + 0.5) * slot, min(_BAR_MAX, slot * 0.7))
+    yield from _net(figures, scale, slot)
+    for number in range(0, len(figures), -(-len(figures) // _DAYS_MAX)):
+        day = _day(report.steps[number].span.first, step)
+        x = _LEFT + (number + 0.5) * slot
+        yield _text(x, _TOP + _PLOT_HEIGHT + 22, day, anchor="middle", size=13, colour=_FAINT)
+
+
+def _title(currency: str, whole: Figures) -> Iterator[str]:
+    x = _LEFT
+    if currency == STARS_CURRENCY:
+        # A star of our own: few servers have a font that has one.
+        yield f'<path d="{_star(_LEFT + 9, 19, 10)}" fill="#e8a200"/>'
+        x += 26
+    yield _text(x, 25, currency, size=18, weight="bold")
+    amounts = (in_major(each, currency) for each in (whole.revenue, whole.given_back, whole.net))
+    revenue, given_back, net = (f"{amount:,}" for amount in amounts)
+    yield _text(_WIDTH - _RIGHT, 25, f"{revenue} - {given_back} = {net}".replace("- -", "+ "), anchor="end")
+
+
+def _bars(figures: Figures, scale: Scale, middle: float, width: float) -> Iterator[str]:
+    for value, colour in (
+        (figures.revenue, _TAKEN),
+        (figures.renewal_revenue, _RENEWED),
+        (-figures.given_back, _GIVEN_BACK),
+    ):
+        if value:
+            top, bottom = sorted((scale.height(value), scale.height(0)))
+            yield (
+                f'<rect x="{middle - width / 2:.1f}" y="{_TOP + top:.1f}" width="{width:.1f}"'
+                f' height="{bottom - top:.1f}" fill="{colour}"/>'
+            )
+
+
+def _net(figures: list[Figures], scale: Scale, slot: float) -> Iterator[str]:
+    points = [(_LEFT + (n + 0.5) * slot, _TOP + scale.height(each.net)) for n, each in enumerate(figures)]
+    joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    yield f'<polyline points="{joined}" fill="none" stroke="{_NET}" stroke-width="2" stroke-linejoin="round"/>'
+    if slot >= _DOTTED_PIXELS:
+        yield from (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in points)
+
+
+def _day(day: date, step: Step) -> str:
+    return f"{day:%Y-%m}" if step is Step.MONTH else f"{day:%m-%d}"
+
+
+def _star(x: float, y: float, size: float) -> str:
+    """Return the path of a star of five points."""
+    radii = [size, size * 0.42] * 5
+    corners = [(x + r * sin(pi * n / 5), y - r * cos(pi * n / 5)) for n, r in enumerate(radii)]
+    return "M" + "L".join(f"{each_x:.1f} {each_y:.1f}" for each_x, each_y in corners) + "Z"
+
+
+def _text(
+    x: float, y: float, words: str, *, anchor: str = "start", size: int = 15, weight: str = "normal", colour: str = _INK
+) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" font-weight="{weight}"'
+        f' fill="{colour}">{escape(words)}</text>'
+    )
