@@ -18,8 +18,20 @@ PAUSE_SECONDS_MAX: Final = 60.0
 
 # By the keys of their descriptions: an admin's `history` is described as `history_of`.
 _EVERYBODYS: Final = ("buy", "status", "history", "terms", "privacy", "paysupport", "help")
-_ADMINS: Final = ("buy", "status", "history_of", "refund", "pending", "retry", "terms", "privacy", "paysupport", "help")
-_IN_ADMIN_CHAT: Final = ("history_of", "refund", "pending", "retry", "help")
+_ADMINS: Final = (
+    "buy",
+    "status",
+    "history_of",
+    "refund",
+    "pending",
+    "retry",
+    "report",
+    "terms",
+    "privacy",
+    "paysupport",
+    "help",
+)
+_IN_ADMIN_CHAT: Final = ("history_of", "refund", "pending", "retry", "report", "help")
 
 
 def _pause(error: Exception) -> bool | float:

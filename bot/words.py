@@ -20,8 +20,8 @@ from bot.money import in_major
 from db.tables import STARS_CURRENCY
 from payments.judgement import Reason
 
-PLAIN: Final = ("button.", "command.", "decline.", "format.", "toast.")
-"""Buttons, the menu of commands, refusals in the payment window, pop-ups: what Telegram shows without markup."""
+PLAIN: Final = ("button.", "chart.", "command.", "decline.", "format.", "toast.")
+"""Buttons, pictures, the menu of commands, refusals in the payment window, pop-ups: shown without markup."""
 
 _FALLBACK: Final = "en"
 _LOCALES: Final = Path(__file__).parent / "locales"

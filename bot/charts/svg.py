@@ -14,7 +14,7 @@ from markupsafe import escape
 from bot.charts.scale import Scale
 from bot.money import in_major
 from db.tables import STARS_CURRENCY
-from payments.reports.figures import Figures, Report
+from payments.reports.figures import Figures, Reading, Report
 from payments.reports.spans import Step
 
 FONTS: Final = (
@@ -53,9 +53,18 @@ class Labels:
     nothing: str = "Nothing was paid or given back."
 
 
+def most_used_first(reading: Reading) -> list[str]:
+    """Return the currencies of a reading: Stars, then the others by how many charges they have."""
+
+    def rank(currency: str) -> tuple[bool, int, str]:
+        return currency != STARS_CURRENCY, -reading.figures(currency).charges, currency
+
+    return sorted(reading.currencies, key=rank)
+
+
 def draw(report: Report, step: Step, labels: Labels) -> str:
     """Return the picture of a report as SVG."""
-    panels = _panels(report)
+    panels = most_used_first(report.whole)[:PANELS_MAX]
     height = _HEAD + _PANEL * max(1, len(panels))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" font-family="{FONTS}">',
@@ -69,15 +78,6 @@ def draw(report: Report, step: Step, labels: Labels) -> str:
     if not panels:
         parts.append(_text(_WIDTH / 2, _HEAD + _PANEL / 2, labels.nothing, anchor="middle", colour=_FAINT))
     return "\n".join([*parts, "</svg>", ""])
-
-
-def _panels(report: Report) -> list[str]:
-    """Return the currencies that are drawn: Stars, then the others by how many charges they have."""
-
-    def rank(currency: str) -> tuple[bool, int, str]:
-        return currency != STARS_CURRENCY, -report.whole.figures(currency).charges, currency
-
-    return sorted(report.currencies, key=rank)[:PANELS_MAX]
 
 
 def _head(report: Report, labels: Labels) -> Iterator[str]:

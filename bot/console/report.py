@@ -20,14 +20,11 @@ from bot.settings import Settings
 from db.clock import utc_now
 from payments.reports.figures import Figures, Report
 from payments.reports.reading import read_report
-from payments.reports.spans import Span, SpanError, Step, latest
+from payments.reports.spans import USUAL_COUNT, Span, SpanError, Step, latest
 
 _SVG: Final = ".svg"
 _PNG: Final = ".png"
 STDOUT: Final = Path("-")
-LATEST: Final = {Step.DAY: 30, Step.WEEK: 12, Step.MONTH: 12}
-"""How many steps are shown when nobody says since when."""
-
 _HEADS: Final = (
     "revenue",
     "of renewals",
@@ -67,7 +64,7 @@ def asked_span(step: Step, since: date | None, until: date | None) -> Span:
     """
     last = until or utc_now().date()
     try:
-        return Span(since, last) if since else latest(step, LATEST[step], last)
+        return Span(since, last) if since else latest(step, USUAL_COUNT[step], last)
     except OverflowError:
         raise typer.BadParameter(f"{last} is too far off") from None
     except SpanError as error:
@@ -99,9 +96,9 @@ async def make_report(
 
 def _tables(report: Report, step: Step) -> Iterator[str]:
     span = report.whole.span
-    if not report.currencies:
+    if not report.whole.currencies:
         yield f"Nothing was paid or given back from {span.first} to {span.last}, UTC."
-    for currency in report.currencies:
+    for currency in report.whole.currencies:
         yield f"{currency}, {span.first} to {span.last}, UTC"
         steps = [
             (f"{each.span.first}", *_cells(each.figures(currency), each.payers.get(currency, 0), currency))

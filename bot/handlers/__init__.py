@@ -7,7 +7,7 @@ from aiogram import Dispatcher
 from aiogram.types import TelegramObject, User
 from aiogram.utils.callback_answer import CallbackAnswerMiddleware
 
-from bot.handlers import account, admin, checkout, shop, subscriptions, support
+from bot.handlers import account, admin, checkout, reports, shop, subscriptions, support
 from bot.handlers.errors import on_error
 from bot.handlers.rate_limit import RateLimit
 from bot.history_pages import HistoryPages
@@ -60,7 +60,7 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
     dispatcher.errors.register(on_error)
     # An admin's /history has a name behind it, and the last router takes whatever is left.
     dispatcher.include_routers(
-        *(each.make_router() for each in (checkout, subscriptions, shop, admin, account, support))
+        *(each.make_router() for each in (checkout, subscriptions, shop, admin, reports, account, support))
     )
     return dispatcher
 

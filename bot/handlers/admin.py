@@ -31,7 +31,7 @@ WHY_LENGTH_MAX: Final = 120
 LIST_LENGTH_MAX: Final = 3_500
 """Characters of entries in a list, with their tags: a message holds 4,096 (Bot API, sendMessage)."""
 
-_ADMINS_ONLY: Final = ("history", "refund", "pending", "retry")
+_ADMINS_ONLY: Final = ("history", "refund", "pending", "retry", "report")
 _USER: Final = re.compile(r"(?P<id>[1-9][0-9]{0,15})|@(?P<username>[A-Za-z0-9_]{1,32})")
 
 

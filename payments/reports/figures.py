@@ -69,6 +69,11 @@ class Reading:
     lines: tuple[Line, ...]
     payers: Mapping[str, int]
 
+    @property
+    def currencies(self) -> list[str]:
+        """The currencies in which anything happened, sorted."""
+        return sorted({line.source.currency for line in self.lines})
+
     def figures(self, currency: str) -> Figures:
         """Return what the lines of a currency add up to."""
         return total(line.figures for line in self.lines if line.source.currency == currency)
@@ -80,11 +85,6 @@ class Report:
 
     steps: tuple[Reading, ...]
     whole: Reading
-
-    @property
-    def currencies(self) -> list[str]:
-        """The currencies in which anything happened, sorted."""
-        return sorted({line.source.currency for line in self.whole.lines})
 
 
 def total(figures: Iterable[Figures]) -> Figures:

@@ -47,6 +47,10 @@ class Step(enum.StrEnum):
                 return (first + 31 * _DAY).replace(day=1)
 
 
+USUAL_COUNT: Final = {Step.DAY: 30, Step.WEEK: 12, Step.MONTH: 12}
+"""How many steps are shown when nobody says how many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Days from `first` to `last`, both included. Raises SpanError when there are none, or the year is too far off."""

@@ -13,7 +13,7 @@ from tests.support.bots import talking_bot
 from tests.support.logs import logged
 
 EVERYBODYS = ["buy", "status", "history", "terms", "privacy", "paysupport", "help"]
-ADMINS = ["buy", "status", "history", "refund", "pending", "retry", "terms", "privacy", "paysupport", "help"]
+ADMINS = ["buy", "status", "history", "refund", "pending", "retry", "report", "terms", "privacy", "paysupport", "help"]
 
 
 @pytest_asyncio.fixture
@@ -41,7 +41,7 @@ async def test_the_admins_menu_is_seen_by_admins_only(server: SandboxServer, bot
     await register_commands(bot, [admin.id], group.id)
     assert await _menu(server, buyer.id) == EVERYBODYS
     assert await _menu(server, admin.id) == ADMINS
-    assert await _menu(server, admin.id, group.id) == ["history", "refund", "pending", "retry", "help"]
+    assert await _menu(server, admin.id, group.id) == ["history", "refund", "pending", "retry", "report", "help"]
     assert await _menu(server, admin.id, elsewhere.id) == []
 
 

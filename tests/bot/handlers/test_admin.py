@@ -146,7 +146,7 @@ async def test_a_reason_that_is_too_long_refunds_nothing(chats: Chats) -> None:
 @pytest.mark.criterion("S12")
 async def test_an_admins_command_does_not_exist_for_anybody_else(chats: Chats) -> None:
     charge_id = await chats.buy(chats.people.buyer, "month")
-    for command in ("/refund {charge}", "/refund", "/pending", "/retry x", "/REFUND {charge}"):
+    for command in ("/refund {charge}", "/refund", "/pending", "/retry x", "/report", "/REFUND {charge}"):
         told = await chats.answer(chats.people.buyer, command.format(charge=charge_id))
         assert told.text() == UNKNOWN_COMMAND
         await chats.answer(chats.people.buyer, "/no_such_command")

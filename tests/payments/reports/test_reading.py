@@ -42,5 +42,5 @@ async def test_a_report_says_what_a_plain_loop_over_the_rows_finds(
         found = _within(reading, counts, first)
         assert {line.source: (line.figures, line.payers) for line in reading.lines} == lines_of(found)
         payers = {(each.source.currency, each.user) for each in found if each.is_charge}
-        for currency in report.currencies:
+        for currency in report.whole.currencies:
             assert reading.payers.get(currency, 0) == sum(key[0] == currency for key in payers)
