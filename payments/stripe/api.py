@@ -120,11 +120,17 @@ class Event(Narrow):
     created: Seconds
     object_id: _Id = Field(validation_alias=AliasPath("data", "object", "id"))
     object_charge_id: _Id | None = Field(default=None, validation_alias=AliasPath("data", "object", "charge"))
+    payment_intent: _Id | None = Field(default=None, validation_alias=AliasPath("data", "object", "payment_intent"))
 
     @property
     def charge_id(self) -> str:
         """The charge that it is about: the object itself, or what the object belongs to."""
         return self.object_charge_id or self.object_id
+
+    @property
+    def payment_ids(self) -> tuple[str, ...]:
+        """By what a payment may be on record: the charge, or the intent that the charge belongs to."""
+        return (self.charge_id,) if self.payment_intent is None else (self.charge_id, self.payment_intent)
 
 
 class StripeApi:
@@ -149,7 +155,7 @@ class StripeApi:
         said = await self._call(
             "post",
             "/v1/refunds",
-            {"charge": charge_id, "amount": amount, "metadata": {ROW_KEY: row}},
+            {**_named(charge_id), "amount": amount, "metadata": {ROW_KEY: row}},
             idempotency_key,
         )
         return _read(Refund, said)
@@ -160,7 +166,7 @@ class StripeApi:
 
     async def refunds(self, charge_id: str) -> list[Refund]:
         """List all refunds of a charge, whoever made them. Raises as `refund` does."""
-        pages = self._pages("/v1/refunds", {"charge": charge_id}, REFUND_PAGES_MAX)
+        pages = self._pages("/v1/refunds", _named(charge_id), REFUND_PAGES_MAX)
         return [_read(Refund, each) async for page in pages for each in page]
 
     async def dispute(self, dispute_id: str) -> Dispute:
@@ -216,6 +222,14 @@ class StripeApi:
             # Cut off within the answer, which the package lets through.
             raise ChannelAwayError(type(error).__name__) from None
         return said.data
+
+
+def _named(payment_id: str) -> dict[str, str]:
+    """Name a payment as Stripe wants it named: by its charge, or by its intent (Stripe API, create a refund).
+
+    Telegram's provider_payment_charge_id has been a charge's id so far; no document says that it stays one.
+    """
+    return {"payment_intent" if payment_id.startswith("pi_") else "charge": payment_id}
 
 
 def _read(model: type[_T], said: object) -> _T:

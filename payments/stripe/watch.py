@@ -153,12 +153,12 @@ class StripeWatch:
     async def _take(self, page: Sequence[Event]) -> list[Event]:
         """Deal with the events of our charges; return the others."""
         fresh = [event for event in page if event.id not in self._done]
-        ours = await self._our_charges({event.charge_id for event in fresh})
+        ours = await self._our_charges(fresh)
         asked: set[str] = set()
         for event in fresh:
-            if event.charge_id not in ours:
+            if event.id not in ours:
                 continue
-            charge, user = ours[event.charge_id]
+            charge, user = ours[event.id]
             bound = logger.bind(charge_id=charge.event_id, user_id=user.id, stripe_event=event.id)
             try:
                 if event.type != REFUNDED:
@@ -175,20 +175,23 @@ class StripeWatch:
             else:
                 bound.info("an event of Stripe's was taken: {}", event.type)
             self._done[event.id] = event.created
-        return [event for event in fresh if event.charge_id not in ours]
+        return [event for event in fresh if event.id not in ours]
 
-    async def _our_charges(self, charge_ids: set[str]) -> dict[str, tuple[StripeEvent, User]]:
-        if not charge_ids:
+    async def _our_charges(self, about: Sequence[Event]) -> dict[str, tuple[StripeEvent, User]]:
+        """Return, by the ids of the events that are about one of our charges, that charge and whose it is."""
+        payment_ids = {payment_id for event in about for payment_id in event.payment_ids}
+        if not payment_ids:
             return {}
         query = (
             select(StripeEvent, User)
             .join(User, User.id == StripeEvent.customer_id)
-            .where(StripeEvent.event_id.in_(map(CARDS.event_id, charge_ids)))
+            .where(StripeEvent.event_id.in_(map(CARDS.event_id, payment_ids)))
             .where(StripeEvent.origin == ORIGIN, StripeEvent.payment_method == CARDS.name)
         )
         async with self._database.reading() as session:
-            found = (await session.execute(query)).all()
-        return {CARDS.provider_charge_id(charge.event_id): (charge, user) for charge, user in found}
+            rows = (await session.execute(query)).all()
+        found = {CARDS.provider_charge_id(charge.event_id): (charge, user) for charge, user in rows}
+        return {event.id: found[each] for event in about for each in event.payment_ids if each in found}
 
     async def _take_refunds(self, charge_id: str, charge: StripeEvent) -> None:
         made = [each.made for each in await self._api.refunds(charge_id)]

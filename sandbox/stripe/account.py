@@ -91,7 +91,7 @@ class Account:
         _check_positive(amount)
         if amount > left:
             raise StripeRefusalError(400, f"Refund amount ({amount}) is greater than unrefunded amount ({left})")
-        facts = {"charge": charge_id, "amount": amount, "currency": charge["currency"], "status": "succeeded"}
+        facts = _of(charge) | {"amount": amount, "status": "succeeded"}
         refund_id = self._add("refund", **(facts | odd))
         self._sum_up(charge)
         self.tell("charge.refunded", charge)
@@ -117,9 +117,8 @@ class Account:
         charge["disputed"] = True
         dispute_id = self._add(
             "dispute",
-            charge=charge_id,
+            **_of(charge),
             amount=amount or charge["amount"],
-            currency=charge["currency"],
             status="needs_response",
             reason="fraudulent",
         )
@@ -194,3 +193,8 @@ def _fingerprint(number: str) -> str:
 def _check_positive(amount: int) -> None:
     if amount < 1:
         raise StripeRefusalError(400, "Invalid positive integer: amount", "parameter_invalid_integer")
+
+
+def _of(charge: Json) -> Json:
+    """Give what an object says that belongs to a charge."""
+    return {"charge": charge["id"], "payment_intent": charge.get("payment_intent"), "currency": charge["currency"]}

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import partial
 from typing import Final
 
 import pytest
@@ -69,7 +70,7 @@ async def _stars() -> AsyncIterator[Provider]:
 
 
 @asynccontextmanager
-async def _cards() -> AsyncIterator[Provider]:
+async def _cards(intent_id: str | None = None) -> AsyncIterator[Provider]:
     kinds = {
         Spoilt.NOT_REACHED: Fault.CUT_BEFORE,
         Spoilt.FAILED: Fault.BROKEN,
@@ -77,7 +78,7 @@ async def _cards() -> AsyncIterator[Provider]:
         Spoilt.BUSY: Fault.BUSY,
     }
     async with running_stripe_account(FakeClock()) as account:
-        charge_id = account.charge(200)
+        charge_id = account.charge(200, payment_intent=intent_id)
 
         async def refunded() -> int:
             return account.refunded(charge_id)
@@ -86,12 +87,13 @@ async def _cards() -> AsyncIterator[Provider]:
             account.faults.append(kinds[how])
 
         api = StripeApi(KEY, account.url)
-        order = RefundOrder(f"refund:stripe:{charge_id}", "first", charge_id, 200, "USD", 5001)
+        named = intent_id or charge_id
+        order = RefundOrder(f"refund:stripe:{named}", "first", named, 200, "USD", 5001)
         yield Provider(CardChannel(api), order, refunded, spoil)
         await api.close()
 
 
-@pytest.fixture(params=[_stars, _cards], ids=["stars", "cards"])
+@pytest.fixture(params=[_stars, _cards, partial(_cards, "pi_1")], ids=["stars", "cards", "cards by intent"])
 async def provider(request: pytest.FixtureRequest) -> AsyncIterator[Provider]:
     async with request.param() as provider:
         yield provider
