@@ -19,6 +19,7 @@ from sqlalchemy import (
     Integer,
     String,
     Text,
+    TextClause,
     UniqueConstraint,
     false,
     func,
@@ -51,6 +52,11 @@ _RENEWAL_GIVEN_UP: Final = text("error IS NOT NULL AND due_at IS NULL")
 _CHECKOUT_BY_CARD: Final = text(f"verdict = 'accepted' AND currency <> '{STARS_CURRENCY}'")
 _CHANGE_UNSETTLED: Final = text("settled_at IS NULL")
 _MESSAGE_WAITS: Final = text("due_at IS NOT NULL")
+
+
+def _index_of_some(name: str, *columns: str, where: TextClause) -> Index:
+    """Return an index that holds the rows which meet a condition, on either engine."""
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
 class EventStatus(enum.IntEnum):
@@ -165,18 +171,10 @@ class StripeEvent(Base):
         # When it happened: the first of the three that is known.
         Index("ix_stripe_events_happened_at", "webhook_timestamp", "created_at", "processed_at"),
         Index("ix_stripe_events_due_at", "due_at"),
-        Index(
-            "ix_stripe_events_refund_of", "refund_of", sqlite_where=_EVENT_IS_REFUND, postgresql_where=_EVENT_IS_REFUND
-        ),
+        _index_of_some("ix_stripe_events_refund_of", "refund_of", where=_EVENT_IS_REFUND),
         # Few rows at any time: what is not settled, in Telegram's order, and what the ledger was not seen to have.
-        Index(
-            "ix_stripe_events_unsettled",
-            "webhook_timestamp",
-            "event_id",
-            sqlite_where=_EVENT_UNSETTLED,
-            postgresql_where=_EVENT_UNSETTLED,
-        ),
-        Index("ix_stripe_events_unseen", "created_at", sqlite_where=_EVENT_UNSEEN, postgresql_where=_EVENT_UNSEEN),
+        _index_of_some("ix_stripe_events_unsettled", "webhook_timestamp", "event_id", where=_EVENT_UNSETTLED),
+        _index_of_some("ix_stripe_events_unseen", "created_at", where=_EVENT_UNSEEN),
     )
 
 
@@ -256,13 +254,7 @@ class Subscription(Base):
         Index("ix_subscriptions_check_at", "check_at"),
         Index("ix_subscriptions_due_at", "due_at"),
         # Few rows at any time: what Telegram refused, or what it was asked for in vain.
-        Index(
-            "ix_subscriptions_given_up",
-            "renewal_wanted",
-            "current_period_end",
-            sqlite_where=_RENEWAL_GIVEN_UP,
-            postgresql_where=_RENEWAL_GIVEN_UP,
-        ),
+        _index_of_some("ix_subscriptions_given_up", "renewal_wanted", "current_period_end", where=_RENEWAL_GIVEN_UP),
     )
 
 
@@ -287,12 +279,7 @@ class SubscriptionChange(Base):
     __table_args__ = (
         UniqueConstraint("update_id", "user_id", "payload", "state", name="ux_subscription_changes_update"),
         Index("ix_subscription_changes_user_id", "user_id"),
-        Index(
-            "ix_subscription_changes_unsettled",
-            "id",
-            sqlite_where=_CHANGE_UNSETTLED,
-            postgresql_where=_CHANGE_UNSETTLED,
-        ),
+        _index_of_some("ix_subscription_changes_unsettled", "id", where=_CHANGE_UNSETTLED),
     )
 
 
@@ -311,19 +298,8 @@ class Checkout(Base):
 
     __table_args__ = (
         # What was accepted by card, for whoever looks for its payment (payments/stripe/lost.py).
-        Index(
-            "ix_checkouts_by_card",
-            "created_at",
-            "query_id",
-            sqlite_where=_CHECKOUT_BY_CARD,
-            postgresql_where=_CHECKOUT_BY_CARD,
-        ),
-        Index(
-            "ix_checkouts_by_card_payload",
-            "payload",
-            sqlite_where=_CHECKOUT_BY_CARD,
-            postgresql_where=_CHECKOUT_BY_CARD,
-        ),
+        _index_of_some("ix_checkouts_by_card", "created_at", "query_id", where=_CHECKOUT_BY_CARD),
+        _index_of_some("ix_checkouts_by_card_payload", "payload", where=_CHECKOUT_BY_CARD),
     )
 
 
@@ -347,7 +323,7 @@ class OutboxMessage(Base):
         UniqueConstraint("event_id", "kind", "chat_id", name="ux_outbox_event_kind_chat"),
         Index("ix_outbox_due_at", "due_at"),
         # What waits before a message of the same chat; the rows that are done with stay out of it.
-        Index("ix_outbox_waiting", "chat_id", "id", sqlite_where=_MESSAGE_WAITS, postgresql_where=_MESSAGE_WAITS),
+        _index_of_some("ix_outbox_waiting", "chat_id", "id", where=_MESSAGE_WAITS),
     )
 
 
