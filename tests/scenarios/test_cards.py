@@ -8,6 +8,7 @@ import pytest
 
 from db.engine import Database
 from payments.stripe.api import StripeApi
+from payments.stripe.lost import LOST_HOURS, LostPayments
 from payments.stripe.watch import StripeWatch
 from sandbox.checkout import PaymentState
 from sandbox.messages import ChatMessage
@@ -15,6 +16,7 @@ from sandbox.settings import STRIPE_KEY, Settings
 from sandbox.stripe.account import DECLINED_CARD
 from tests.support.chats import Chats, running_chats
 from tests.support.localstripe import LocalStripe, running_localstripe
+from tests.support.money import CATALOG
 from tests.support.stripe_account import StripeAccount, running_stripe_account
 
 
@@ -46,7 +48,9 @@ async def shop(database: Database) -> AsyncIterator[Shop]:
         api = StripeApi(STRIPE_KEY, account.url)
         async with running_chats(database, stripe=api, settings=Settings(stripe_url=account.url)) as chats:
             account.clock = chats.clock
-            watch = StripeWatch(database, api, chats.clock, [chats.people.desk.id], on_recorded=lambda: None)
+            told = [chats.people.desk.id]
+            lost = LostPayments(database, api, CATALOG, chats.signer, chats.clock, told, on_owed=lambda: None)
+            watch = StripeWatch(database, api, chats.clock, told, on_recorded=lambda: None, lost=lost)
             yield Shop(chats, account, watch)
         await api.close()
 
@@ -101,6 +105,22 @@ async def test_an_admin_gives_a_card_payment_back_in_the_chat(shop: Shop) -> Non
     assert [each.text() for each in await chats.said(buyer.id)] == before
     again = await chats.answer(admin, f"/refund stripe:{charge.provider_id}")
     assert "given back before" in again.text() or "already" in again.text()
+
+
+async def test_a_payment_whose_update_telegram_dropped_is_told_to_the_admins_and_a_declined_card_is_not(
+    shop: Shop,
+) -> None:
+    chats, buyer = shop.chats, shop.chats.people.buyer
+    invoice = await shop.by_card()
+    assert (await chats.pay(buyer, invoice, DECLINED_CARD)).state is PaymentState.CARD_DECLINED
+    await chats.client.lose_updates(kind="successful_payment")
+    assert (await chats.pay(buyer, invoice)).state is PaymentState.PAID
+    [charge] = await chats.client.card_charges(buyer.id)
+    await chats.client.move_clock(LOST_HOURS * 3600)
+    await shop.read_stripe()
+    [told] = [each.text() for each in await chats.said(chats.people.desk.id) if "not on record here" in each.text()]
+    assert f'starledger grant {buyer.id} premium --days 30 --reason "paid by card, {charge.provider_id}"' in told
+    assert "If you were charged and it is not listed here" in (await chats.answer(buyer, "/paysupport")).text()
 
 
 @pytest.mark.criterion("S12")
