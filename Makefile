@@ -42,7 +42,7 @@ test: $(STAMP) ## the whole test suite, on SQLite and on a PostgreSQL that it st
 soak: $(STAMP) ## payments, refunds, faults and deaths in any order, for SOAK_MINUTES (10) an engine, from SOAK_SEED
 	SOAK_MINUTES=$(SOAK_MINUTES) SOAK_SEED=$(SOAK_SEED) $(PY) -m pytest -q -n0 tests/scenarios/test_machine.py -k soak
 
-bench: $(STAMP) ## how fast it is, on both engines: the targets for a payment and a refund, a rebuild, a comparison (takes some minutes)
+bench: $(STAMP) ## how fast it is, on both engines: the targets for a payment and a refund, a rebuild, a comparison, a report (takes some minutes)
 	$(PY) -m bench
 
 acceptance: $(STAMP) ## what the project set out to do, line by line, with the tests of each

@@ -9,7 +9,7 @@ import typer
 from loguru import logger
 from rich.console import Console
 
-from bench import commands, ledger, money
+from bench import commands, ledger, money, reports
 from bench.engines import ENGINES, fresh_database
 from bench.figures import Figure, print_figures
 
@@ -45,6 +45,7 @@ async def _measure(console: Console, rows: int, history: int) -> list[Figure]:
             for read_before in (1_000, history):
                 note(await ledger.measure_comparison(engine, database, read_before))
             note(await ledger.measure_rebuild(engine, database, rows))
+            note(await reports.measure(engine, database))
     return figures
 
 

@@ -8,6 +8,7 @@ import pytest
 from typer.main import get_group
 
 from bot.__main__ import app
+from bot.console.report import CSV_FIELDS
 from bot.settings import Settings
 
 ROOT: Final = Path(__file__).parents[1]
@@ -39,6 +40,10 @@ def test_every_option_that_is_told_of_exists() -> None:
 def test_every_setting_is_told_of_and_no_other() -> None:
     there_is = {name.upper() for name in Settings.model_fields}
     assert set(re.findall(r"`([A-Z_]+)`", _first_cells("Settings"))) == there_is
+
+
+def test_every_column_of_a_report_is_told_of_and_no_other() -> None:
+    assert sorted(re.findall(r"`(\w+)`", _first_cells("Reports"))) == sorted(CSV_FIELDS)
 
 
 async def test_every_metric_is_told_of_and_no_other(exported: dict[str, set[str]]) -> None:

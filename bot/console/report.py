@@ -104,7 +104,7 @@ def _tables(report: Report, step: Step) -> Iterator[str]:
             (f"{each.span.first}", *_cells(each.figures(currency), each.payers.get(currency, 0), currency))
             for each in report.steps
         ]
-        in_all = _cells(report.whole.figures(currency), report.whole.payers[currency], currency)
+        in_all = _cells(report.whole.figures(currency), report.whole.payers.get(currency, 0), currency)
         yield from _aligned([(step.value, *_HEADS), *steps, ("in all", *in_all)], names=1)
         yield ""
         sources = [
@@ -137,8 +137,9 @@ def _write_chart(file: Path, svg: str) -> None:
         with written(file) as target:
             target.write(svg)
         return
+    picture = to_png(svg)
     with written_bytes(file) as target:
-        target.write(to_png(svg))
+        target.write(picture)
     if not has_font():
         typer.echo(
             f"{file} has no words, for this machine has none of the fonts: apt install fonts-dejavu-core", err=True

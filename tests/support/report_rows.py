@@ -17,6 +17,7 @@ from tests.support.rows import add_user
 
 DAYS: Final = 70
 USERS: Final = 3
+_LATER: Final = timedelta(days=9)
 
 _PAYLOADS: Final = {
     "sl1:month:30:200:XTR:5001:0:0": "month",
@@ -140,9 +141,9 @@ async def write(session: AsyncSession, drawn: Iterable[Drawn], first: datetime, 
     users = [await add_user(session) for _ in range(USERS)]
     for number, row in enumerate(drawn):
         event_id = f"{example}-{number}"
-        moments = {row.dated_by: first + row.at} if row.dated_by != "nothing" else {}
+        moments = _moments(row, first + row.at)
         outcome = {"status": row.status, "outcome": row.outcome}
-        settled = outcome | ({"processed_at": first + row.at} if row.status == 1 and row.is_ours else {})
+        settled = outcome | ({"processed_at": first + row.at} if row.status == 1 else {})
         values: dict[str, Any] = {
             "id": new_id(),
             "event_id": event_id,
@@ -163,6 +164,13 @@ async def write(session: AsyncSession, drawn: Iterable[Drawn], first: datetime, 
         if row.begins:
             session.add(_subscription(event_id, users[row.user], first))
     return users
+
+
+def _moments(row: Drawn, at: datetime) -> dict[str, datetime]:
+    """Return the column that dates a row, and those that would without it: they are later."""
+    columns = ["webhook_timestamp", "created_at", *([] if row.is_ours else ["processed_at"]), "nothing"]
+    known = columns[columns.index(row.dated_by) : -1]
+    return {column: at + number * _LATER for number, column in enumerate(known)}
 
 
 def _subscription(event_id: str, user_id: str, now: datetime) -> Subscription:

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from datetime import date
 from typing import Final
 from xml.etree import ElementTree as ET
@@ -97,12 +98,13 @@ def test_a_picture_of_every_step_that_there_can_be_is_drawn() -> None:
 
 
 @pytest.fixture
-def _without_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
+def _without_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(png, "_PROBE", png._PROBE.replace(FONTS, "No Such Font"))
+    has_font.cache_clear()
+    yield
     has_font.cache_clear()
 
 
 @pytest.mark.usefixtures("_without_fonts")
 def test_a_machine_without_a_font_is_known() -> None:
     assert not has_font()
-    has_font.cache_clear()

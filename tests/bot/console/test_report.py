@@ -1,9 +1,12 @@
 import csv
 import io
+import re
 from datetime import timedelta
+from pathlib import Path
+from typing import Final
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from bot.console.report import CSV_FIELDS
 from db.clock import utc_now
@@ -15,8 +18,9 @@ from tests.support.desk import Desk
 from tests.support.money import STRANGER, charge, refund
 from tests.support.rows import add_other_services_event
 
-SPAN = ("--since", "2026-02-09", "--until", "2026-03-31")
-HEADS = "revenue of renewals given back net purchases new subscriptions renewals refunds paying users"
+DATABASE_MD: Final = Path(__file__).parents[3] / "docs" / "database.md"
+SPAN: Final = ("--since", "2026-02-09", "--until", "2026-03-31")
+HEADS: Final = "revenue of renewals given back net purchases new subscriptions renewals refunds paying users"
 
 
 async def _fill(desk: Desk) -> None:
@@ -75,6 +79,14 @@ async def test_the_csv_has_a_line_for_each_step_and_source_in_minor_units(comman
     file = commands.directory / "report.csv"
     assert "XTR, 2026-02-09" in await commands.prints("report", *SPAN, "--csv", str(file))
     assert file.read_text(encoding="utf-8") == printed
+
+
+async def test_the_sql_of_the_documentation_says_the_same_of_our_rows(desk: Desk) -> None:
+    await _fill(desk)
+    section = DATABASE_MD.read_text(encoding="utf-8").partition("### The sum of a month")[2]
+    [sql] = re.findall(r"```sql\n(.*?)```", section, re.DOTALL)[:1]
+    async with desk.database.reading() as session:
+        assert {(row[0], row[1]) for row in await session.execute(text(sql))} == {("XTR", 350), ("USD", 499)}
 
 
 @pytest.mark.parametrize("engine_name", ["sqlite"])

@@ -7,6 +7,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from db.engine import Database
+from payments.methods import METHODS
+from payments.reports.counted import FAILED_ENDING, REFUND_ENDINGS, RETURN_ENDING
 from payments.reports.figures import Reading
 from payments.reports.reading import read_report
 from payments.reports.spans import Span, Step
@@ -22,7 +24,7 @@ def _within(reading: Reading, counts: list[Counted], first: datetime) -> list[Co
 
 @pytest.mark.criterion("N1")
 @pytest.mark.criterion("N4")
-@example(drawn=EVERY_ROW, step=Step.WEEK, cut_days=0).via("every row that there can be")
+@example(drawn=EVERY_ROW, step=Step.DAY, cut_days=0).via("every row that there can be")
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=rows, step=st.sampled_from(Step), cut_days=st.integers(0, 40))
 async def test_a_report_says_what_a_plain_loop_over_the_rows_finds(
@@ -44,3 +46,11 @@ async def test_a_report_says_what_a_plain_loop_over_the_rows_finds(
         payers = {(each.source.currency, each.user) for each in found if each.is_charge}
         for currency in report.whole.currencies:
             assert reading.payers.get(currency, 0) == sum(key[0] == currency for key in payers)
+
+
+def test_the_types_that_the_desk_writes_are_known_by_their_ends() -> None:
+    for method in METHODS.values():
+        assert method.refund_type.endswith(REFUND_ENDINGS)
+        assert method.dispute_type.endswith(REFUND_ENDINGS)
+        assert method.refund_failed_type.endswith(RETURN_ENDING)
+        assert not method.charge_type.endswith((*REFUND_ENDINGS, FAILED_ENDING))
