@@ -64,6 +64,13 @@ def test_what_a_document_points_to_is_there(document: str) -> None:
         assert (file.parent / target).exists(), target
 
 
+def test_decisions_are_numbered_one_by_one() -> None:
+    files = sorted(ROOT.glob("docs/decisions/*.md"))
+    numbers = [f"{number:04}" for number in range(1, len(files) + 1)]
+    assert [file.name[:4] for file in files] == numbers
+    assert [file.read_text(encoding="utf-8")[2:6] for file in files] == numbers
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_file_that_a_document_names_is_there(document: str) -> None:
     named = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*)`", (ROOT / document).read_text(encoding="utf-8"))
