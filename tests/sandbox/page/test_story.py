@@ -4,7 +4,7 @@ import re
 from contextlib import suppress
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, ViewportSize, expect
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from tests.sandbox.page.conftest import SIZES, Shoot
@@ -13,6 +13,8 @@ from tests.support.pages import Chat, Program, copied
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ASKED_MAX = 10
+TALL = ViewportSize(width=1180, height=720)
+"""So high that the ledger, the subscriptions and the update that waits are in one picture."""
 ANSWER_MS = 3_000
 CHARGE_ID = re.compile(r"^stx\S{20,}$")
 
@@ -127,6 +129,7 @@ async def test_a_subscription_is_cancelled_and_another_renews_while_the_bot_is_d
     await subscriptions.get_by_text("ended", exact=True).wait_for()
     await subscriptions.get_by_text("active", exact=True).wait_for()
     await page.get_by_role("region", name="Updates").get_by_text("1 waiting").wait_for()
+    await page.set_viewport_size(TALL)
     await shoot("kill")
     await page.get_by_role("button", name="Start the bot").click()
     await page.get_by_text("bot stopped").wait_for(state="hidden")
