@@ -137,6 +137,24 @@ async def test_a_charge_that_the_provider_does_not_have_is_refused(provider: Pro
     assert await provider.refunded() == 0
 
 
+@pytest.mark.criterion("R8")
+async def test_a_refusal_says_what_is_through_if_charges_go_back_in_parts(provider: Provider) -> None:
+    if not provider.channel.method.gives_back_parts:
+        with pytest.raises(RefusedByChannelError) as caught:
+            await provider.channel.refund(replace(provider.order, charge_id="ch_unknown"))
+        assert caught.value.made is None
+        return
+    part = replace(provider.order, event_id=f"{provider.order.event_id}:part", attempt_key="part", amount=50)
+    await provider.channel.refund(part)
+    with pytest.raises(RefusedByChannelError) as caught:
+        await provider.channel.refund(provider.order)
+    assert caught.value.made is not None
+    [made] = caught.value.made
+    assert (made.amount, made.currency, made.row) == (50, provider.order.currency, part.event_id)
+    assert (made.is_through, made.failure, made.happened_at) == (True, None, START)
+    assert await provider.refunded() == 50
+
+
 _IDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
 
 

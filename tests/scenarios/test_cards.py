@@ -123,6 +123,59 @@ async def test_a_payment_whose_update_telegram_dropped_is_told_to_the_admins_and
     assert "If you were charged and it is not listed here" in (await chats.answer(buyer, "/paysupport")).text()
 
 
+@pytest.mark.criterion("R6", "R8")
+async def test_a_part_in_the_dashboard_crosses_a_refund_of_the_whole_and_a_part_comes_back(shop: Shop) -> None:
+    chats, buyer, admin = shop.chats, shop.chats.people.buyer, shop.chats.people.admin
+    await chats.pay(buyer, await shop.by_card())
+    [charge] = await chats.client.card_charges(buyer.id)
+    charge_id = f"stripe:{charge.provider_id}"
+    asked = await chats.answer(admin, f"/refund {charge_id} wrong plan")
+    assert "The refund of 4.99 USD" in asked.text()
+    part = shop.account.give_back(charge.provider_id, 100)
+    await chats.settle()
+    assert shop.account.refunded(charge.provider_id) == 499
+    assert (await chats.said(admin.id))[-1].text().startswith("↩️ 3.99 USD went back to")
+    history = (await chats.answer(buyer, "/history")).text()
+    assert "Refund of 4.99 USD: not made, the money went back otherwise" in history
+    assert "Refund of 3.99 USD: done" in history
+    assert "Premium, 30 days, 4.99 USD: given back" in history
+    waits = await chats.answer(admin, "/pending")
+    assert "Nothing waits" in waits.text()
+
+    shop.account.fail_refund(part)
+    await shop.read_stripe()
+    told = (await chats.said(chats.people.desk.id))[-1].text()
+    assert "A refund did not reach the buyer: 1.00 USD" in told
+    assert f"/refund {charge_id}" in told
+    history = (await chats.answer(buyer, "/history")).text()
+    assert "Refund of 1.00 USD: sent back by the bank" in history
+    assert "Premium, 30 days, 4.99 USD: given back, but not all of it arrived" in history
+    assert "nothing" in (await chats.answer(buyer, "/status")).text()
+    again = await chats.answer(admin, f"/refund {charge_id}")
+    assert "The refund of 1.00 USD" in again.text()
+    await chats.settle()
+    assert "1.00 USD of a payment of yours were given back" in (await chats.said(buyer.id))[-1].text()
+    assert shop.account.refunded(charge.provider_id) == 499
+    refused = await chats.answer(admin, f"/refund {charge_id}")
+    assert "was given back before" in refused.text()
+
+
+@pytest.mark.criterion("R8")
+async def test_an_admin_who_asks_for_what_went_back_meanwhile_is_told_that_nothing_was_left(shop: Shop) -> None:
+    chats, buyer, admin = shop.chats, shop.chats.people.buyer, shop.chats.people.admin
+    await chats.pay(buyer, await shop.by_card())
+    [charge] = await chats.client.card_charges(buyer.id)
+    await chats.answer(admin, f"/refund stripe:{charge.provider_id}")
+    shop.account.give_back(charge.provider_id, 100)
+    shop.account.give_back(charge.provider_id)
+    await chats.settle()
+    told = (await chats.said(admin.id))[-1].text()
+    assert "The refund of 4.99 USD to" in told
+    assert "was not made: all of the payment had gone back otherwise meanwhile" in told
+    waiting = await chats.answer(admin, f"/retry refund:stripe:{charge.provider_id}")
+    assert "come to its end" in waiting.text()
+
+
 @pytest.mark.criterion("S12")
 async def test_a_declined_card_opens_nothing_and_the_invoice_stays_payable(shop: Shop) -> None:
     chats, buyer = shop.chats, shop.chats.people.buyer
