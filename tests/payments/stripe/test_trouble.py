@@ -4,14 +4,16 @@ from datetime import timedelta
 
 import pytest
 
+from db.engine import Database
 from payments.errors import RefusedByChannelError
 from payments.notices import Notice
 from payments.stripe.api import StripeApi
 from payments.stripe.trouble import AWAY_HOURS, Trouble, TroubleAlert
 from payments.stripe.watch import KEPT_DAYS, StripeWatch
-from tests.support.clock import START
+from tests.support.clock import START, FakeClock
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID
+from tests.support.obstacles import breaking_off
 from tests.support.stripe_account import KEY, Fault, StripeAccount
 
 
@@ -61,6 +63,20 @@ async def test_what_stripe_refuses_otherwise_is_told_in_its_words(desk: Desk) ->
     await alert.note(RefusedByChannelError("refused", "The key may not read events."))
     ((_, _, facts),) = await desk.notices()
     assert facts == {"trouble": Trouble.REFUSED, "why": "The key may not read events.", "read_at": None}
+
+
+@pytest.mark.criterion("E2")
+async def test_what_the_database_cannot_take_now_is_told_with_the_next_attempt(
+    postgresql_database: Database, clock: FakeClock, account: StripeAccount, api: StripeApi
+) -> None:
+    desk = Desk(postgresql_database, clock)
+    watch = watching(desk, api)
+    account.key = "sk_test_another"
+    async with breaking_off(desk.database, "INSERT", "outbox"):
+        await watch.try_once()
+    assert await told(desk) == []
+    await watch.try_once()
+    assert await told(desk) == [Trouble.KEY]
 
 
 @pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.BUSY, Fault.STRANGE])
