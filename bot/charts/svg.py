@@ -24,15 +24,15 @@ FONTS: Final = (
 PANELS_MAX: Final = 6
 """Currencies in one picture; those with the fewest payments are left out of it."""
 
-_WIDTH: Final = 1000
+_WIDTH: Final = 760
 _HEAD: Final = 84
 _PANEL: Final = 330
-_LEFT: Final = 112
+_LEFT: Final = 106
 _RIGHT: Final = 28
 _TOP: Final = 46
 _PLOT_HEIGHT: Final = 236
 _PLOT_WIDTH: Final = _WIDTH - _LEFT - _RIGHT
-_DAYS_MAX: Final = 13
+_DAYS_MAX: Final = 8
 """Steps that are named below a panel."""
 _BAR_MAX: Final = 46.0
 _DOTTED_PIXELS: Final = 14
@@ -85,7 +85,7 @@ def _head(report: Report, labels: Labels) -> Iterator[str]:
     yield _text(_LEFT, 36, f"{span.first} … {span.last}, UTC", size=20, weight="bold")
     keys = ((_TAKEN, labels.revenue), (_RENEWED, labels.renewals), (_GIVEN_BACK, labels.given_back), (_NET, labels.net))
     for number, (colour, label) in enumerate(keys):
-        x = _LEFT + number * 190
+        x = _LEFT + number * 155
         if colour == _NET:
             yield f'<path d="M{x} 62h16" stroke="{colour}" stroke-width="2.5"/><circle cx="{x + 8}" cy="62" r="4"/>'
         else:

@@ -94,7 +94,7 @@ def test_a_picture_of_every_step_that_there_can_be_is_drawn() -> None:
     report = Report(readings, _reading(SPAN, {"XTR": Figures(revenue=400)}))
     picture = ET.fromstring(draw(report, Step.DAY, Labels()))  # noqa: S314 - our own text
     assert len(_bars(picture, _TAKEN)) == 400
-    assert len([word for word in _words(picture) if word.count("-") == 1 and " " not in word]) <= 13
+    assert len([word for word in _words(picture) if word.count("-") == 1 and " " not in word]) <= 8
 
 
 @pytest.fixture
