@@ -6,8 +6,10 @@ PostgreSQL starts at the first test that needs it, once for all xdist workers, a
 import shutil
 import signal
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -21,6 +23,9 @@ from tests.support.postgresql import Cluster, cluster_directory, remove_cluster
 
 BOT_ID: Final = 1000001
 """Whose the migrated databases are: the number before the colon of the tests' bot token."""
+
+Databases = Callable[[], AbstractAsyncContextManager[str]]
+"""Makes a migrated database, gives its `DATABASE_URL` to the block, and takes it away at the end."""
 
 # No test is timed: how long an example takes says how busy the machine is.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -124,6 +129,21 @@ def empty_database_url(engine_name: str, request: pytest.FixtureRequest) -> str:
     """Give the `DATABASE_URL` of a database with nothing in it, on each engine."""
     url: str = request.getfixturevalue(f"empty_{engine_name}_url")
     return url
+
+
+@pytest.fixture
+def databases(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Databases:
+    """Give a maker of migrated databases, for a test that needs many of them, on each engine."""
+    template: Any = request.getfixturevalue(f"{engine_name}_template")
+    if engine_name == "postgresql":
+        cluster: Cluster = request.getfixturevalue("cluster")
+        return lambda: cluster.database(template)
+
+    @asynccontextmanager
+    async def make() -> AsyncIterator[str]:
+        yield _sqlite_url(Path(shutil.copy(template, tmp_path / f"{uuid4().hex}.sqlite")))
+
+    return make
 
 
 @pytest_asyncio.fixture

@@ -1,7 +1,10 @@
 """The real daemon in a process of its own, killed at its n-th step.
 
-Steps are counted from outside: each SQL statement, commit and HTTP call passes a hook before and after it. Production
-code knows nothing of them. The process is forked (tests/support/forkserver.py).
+A step is where the world outside of the process may be another than at the step before: before each statement that
+writes, before and after each commit of one, before and after each HTTP call. A death beside a statement that reads
+leaves what the last step left, and what a statement writes is nobody's before its commit, so that a death after it is
+one before the next step. Steps are counted from outside; production code knows nothing of them. The process is forked
+(tests/support/forkserver.py).
 """
 
 import asyncio
@@ -18,7 +21,7 @@ from typing import Any
 from aiogram.client.session.aiohttp import AiohttpSession
 from coverage.multiproc import original_bootstrap
 from loguru import logger
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 from sqlalchemy.engine.default import DefaultDialect
 
@@ -28,6 +31,7 @@ from bot.settings import Settings
 from tests.support.forkserver import FORKSERVER
 
 NEVER = 0
+CHANGES_NOTHING = ("SELECT", "BEGIN", "PRAGMA")
 STOP_SECONDS = 10
 """The daemon promises to end within ten seconds of a SIGTERM (bot/__main__.py, run)."""
 
@@ -51,17 +55,21 @@ class _Steps:
 
 
 def _hook_database(steps: _Steps) -> None:
-    @event.listens_for(Engine, "before_cursor_execute")
-    def _before(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        steps.step(f"before {statement[:60]}")
+    have_written: set[Any] = set()
 
-    @event.listens_for(Engine, "after_cursor_execute")
-    def _after(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        steps.step(f"after {statement[:60]}")
+    @event.listens_for(Engine, "before_cursor_execute")
+    def _before(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.startswith(CHANGES_NOTHING):
+            have_written.add(connection.connection)
+            steps.step(f"before {statement[:60]}")
 
     do_commit: Callable[[DefaultDialect, Any], None] = DefaultDialect.do_commit
 
     def counted_commit(self: DefaultDialect, connection: Any) -> None:
+        if connection not in have_written:
+            do_commit(self, connection)
+            return
+        have_written.remove(connection)
         steps.step("before commit")
         do_commit(self, connection)
         steps.step("after commit")

@@ -1,8 +1,8 @@
 """Any order of payments, refunds, faults and deaths: a hypothesis state machine over a shop (shop.py)."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from random import Random
 from typing import Any, TypeVar
 
@@ -11,10 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sandbox.faults import FaultKind
 from sandbox.shapes import Json
+from tests.conftest import Databases
 from tests.scenarios.shop import HOUR_SECONDS, Shop, running_shop
 
 T = TypeVar("T")
-Databases = Callable[[], AbstractAsyncContextManager[str]]
 
 _WHICH = st.integers(0, 5)
 _DIES_IN = st.one_of(st.just(0), st.just(0), st.integers(1, 25))

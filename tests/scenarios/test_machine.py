@@ -2,19 +2,15 @@
 
 import os
 import random
-import shutil
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.scenarios.machine import Databases, ShopMachine
+from tests.conftest import Databases
+from tests.scenarios.machine import ShopMachine
 
 SOAK_MINUTES: Final = float(os.environ.get("SOAK_MINUTES", "0"))
 # Without shrinking, which takes minutes: the long run does it.
@@ -35,22 +31,6 @@ LONG: Final = settings(
     phases=[Phase.generate, Phase.shrink],
     print_blob=True,
 )
-
-
-@pytest.fixture
-def databases(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Databases:
-    """Give a maker of migrated databases: each run of the machine has one of its own."""
-    if engine_name == "sqlite":
-        template: Path = request.getfixturevalue("sqlite_template")
-
-        @asynccontextmanager
-        async def make() -> AsyncIterator[str]:
-            yield f"sqlite+aiosqlite:///{shutil.copy(template, tmp_path / f'{uuid4().hex}.sqlite')}"
-
-        return make
-    cluster = request.getfixturevalue("cluster")
-    name: str = request.getfixturevalue("postgresql_template")
-    return lambda: cluster.database(name)
 
 
 @pytest.mark.criterion("C3", "R1", "R4", "S8", "E1", "E5")
