@@ -8,6 +8,8 @@ from aiogram.client.default import DefaultBotProperties
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
 
+import tests.support.made_once  # noqa: F401 - what takes the most time of a call
+
 
 @asynccontextmanager
 async def talking_bot(url: str, token: str, default: DefaultBotProperties | None = None) -> AsyncIterator[Bot]:

@@ -7,15 +7,14 @@ import asyncio
 import gc
 import os
 import signal
-import ssl
 import tempfile
 import threading
-from functools import cache
 from pathlib import Path
 from typing import Final
 
 from loguru import logger
 
+import tests.support.made_once  # noqa: F401 - for all that are forked
 from bot.app import run_desk
 from bot.settings import Settings
 from sandbox.server import running_sandbox
@@ -52,8 +51,6 @@ async def _rehearse(directory: Path) -> None:
         await desk
 
 
-# aiogram reads all certificates for each session, and no test's Telegram has one.
-ssl.create_default_context = cache(ssl.create_default_context)  # type: ignore[assignment]  # a cached function is one
 logger.remove()
 with tempfile.TemporaryDirectory() as _directory:
     asyncio.run(_rehearse(Path(_directory)))
