@@ -13,9 +13,11 @@ from payments.settlement import Settlement
 from sandbox.history import PastPayment
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings
+from tests.support.cards import sell
 from tests.support.clock import FakeClock
 from tests.support.commands import CATALOG_FILE, TOKEN, Commands
 from tests.support.desk import Desk
+from tests.support.stripe_account import KEY, running_stripe_account
 
 BUYER: Final = Person(7001)
 
@@ -49,6 +51,24 @@ async def test_a_refund_from_the_command_line_needs_no_running_desk(
         assert not await desk.holds(person=BUYER)
         printed = await commands.prints("refund", charge_id, status=1)
         assert printed == f"{charge_id} is not refunded: it was given back before.\n"
+
+
+@pytest.mark.criterion("R8")
+async def test_a_refund_by_card_from_the_command_line_is_of_what_is_left_at_stripe(
+    desk: Desk, commands: Commands, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_stripe_account(clock) as account:
+        monkeypatch.setenv("STRIPE_SECRET_KEY", KEY)
+        monkeypatch.setenv("STRIPE_API_URL", account.url)
+        crossed, gone = await sell(desk, account), await sell(desk, account)
+        account.give_back(crossed, 100)
+        printed = await commands.prints("refund", f"stripe:{crossed}")
+        assert printed == f"stripe:{crossed}: 3.99 USD given back, the access ended.\n"
+        assert account.refunded(crossed) == 499
+        account.give_back(gone, 100)
+        account.give_back(gone)
+        printed = await commands.prints("refund", f"stripe:{gone}", status=1)
+        assert printed.startswith(f"stripe:{gone}: nothing was left to give back")
 
 
 async def test_a_refund_while_telegram_is_away_stays_on_record_and_is_listed(
