@@ -74,14 +74,14 @@ def came_back(
     of_row: defaultdict[str, list[MadeRefund]] = defaultdict(list)
     for refund in made:
         of_row[refund_id(charge.event_id, part_of(refund, charge, known))].append(refund)
-    returned = {row.event_id for row in known}
+    on_record = {row.event_id for row in known}
     found = []
     for row in known:
         refunds = of_row[row.event_id]
         failed = [refund for refund in refunds if refund.failure is not None]
         # An attempt that failed may have been followed by one that did not.
         is_out = any(refund.is_through for refund in refunds)
-        if failed and not is_out and is_at_provider(row) and returned_id(row.event_id) not in returned:
+        if failed and not is_out and is_at_provider(row) and returned_id(row.event_id) not in on_record:
             found.append((row, max(failed, key=lambda refund: refund.happened_at)))
     return found
 

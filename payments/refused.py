@@ -25,17 +25,17 @@ async def resolve(
     words: str,
     now: datetime,
 ) -> StripeEvent | None:
-    """Settle the refund if it is through, replace it if less is left of its charge; None: it was refused for what else.
+    """Settle the refund if it is through, replace it if less is left of its charge; None: neither explains the refusal.
 
     `made` are all refunds of the charge that the provider has: they are put on record first. `words` are the refusal's.
-    Raises ChannelAwayError while one of them is known to have come back and not since when: its event tells.
+    Raises ChannelAwayError while the event of one that came back was not read: whether all was gone hangs on its time.
     """
     refund = await events.lock(session, event_id)
     if refund is None or not events.is_open(refund):
         return refund
     charge = (await session.scalars(select(StripeEvent).where(StripeEvent.event_id == refund.refund_of))).one()
     if came_back(charge, await events.refunds_of(session, charge.event_id), made):
-        raise ChannelAwayError("a refund of the charge came back to the seller, and it was not read yet when")
+        raise ChannelAwayError("a refund of the charge came back to the seller, and its event was not read yet")
     await record_made(session, charge, made, now)
     if is_at_provider(refund):
         await settlement.settle_open(session, refund)
@@ -52,6 +52,6 @@ async def _replace(session: AsyncSession, charge: StripeEvent, refund: StripeEve
     if left(charge, await events.refunds_of(session, charge.event_id)) <= 0:
         await release(session, Notice.REFUND_DONE, refund.event_id, now, instead=Notice.NOTHING_LEFT)
         return
-    by, why = refund.requested_by or "", refund.reason
-    rest = await open_refund(session, charge, reason=why, requested_by=by, now=now)
+    asked_by = refund.requested_by or ""
+    rest = await open_refund(session, charge, reason=refund.reason, requested_by=asked_by, now=now)
     await pass_on(session, Notice.REFUND_DONE, refund.event_id, rest)
