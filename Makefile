@@ -35,7 +35,7 @@ uninstall: ## take it off again (as root); settings and data stay
 	@deploy/uninstall.sh
 
 test: $(STAMP) ## the whole test suite, on SQLite and on a PostgreSQL that it starts by itself
-	$(PY) -m pytest -n $(WORKERS) --cov --cov-report=
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=
 	@for package in bot payments entitlements db; do \
 		$(PY) -m coverage report --include="$$package/*" --fail-under=$(COVERAGE_MIN) || exit 1; done
 
@@ -46,7 +46,7 @@ bench: $(STAMP) ## how fast it is, on both engines: the targets for a payment an
 	$(PY) -m bench
 
 acceptance: $(STAMP) ## what the project set out to do, line by line, with the tests of each
-	$(PY) -m pytest -p tests.support.acceptance -n $(WORKERS) -q --no-header
+	$(PY) -m pytest -p tests.support.acceptance -n $(WORKERS) --dist worksteal -q --no-header
 
 check: $(STAMP) ## formatter, linter, type checker, import rules
 	$(VENV)/bin/ruff format --check .

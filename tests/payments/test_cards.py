@@ -16,6 +16,7 @@ from payments.worker import Worker
 from tests.support.cards import card_charge, card_update
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, charge, charge_update
+from tests.support.waiting import WAIT_SECONDS
 
 
 def card_query(currency: str = "USD", code: str = "month") -> CheckoutQuery:
@@ -25,7 +26,7 @@ def card_query(currency: str = "USD", code: str = "month") -> CheckoutQuery:
 
 
 def checkout_desk(desk: Desk, *, sells_by_card: bool = True) -> CheckoutDesk:
-    return CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock, sells_by_card=sells_by_card)
+    return CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock, WAIT_SECONDS, sells_by_card=sells_by_card)
 
 
 @pytest.mark.criterion("C1", "C2")

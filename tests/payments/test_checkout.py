@@ -17,13 +17,14 @@ from tests.support.desk import Desk
 from tests.support.money import BUYER, CATALOG, SIGNER, STRANGER, TOKEN, charge, order, plan, query, refund
 from tests.support.obstacles import breaking_off, locked
 from tests.support.statements import statements
+from tests.support.waiting import WAIT_SECONDS
 
 LEAKED_TOKEN: Final = "1000001:a-token-that-leaked"
 SHORT_SECONDS: Final = 0.2
 """A deadline that is missed where something waits for a lock."""
 
 
-def _checkouts(desk: Desk, catalog: Catalog = CATALOG, *, deadline_seconds: float = 20) -> CheckoutDesk:
+def _checkouts(desk: Desk, catalog: Catalog = CATALOG, *, deadline_seconds: float = WAIT_SECONDS) -> CheckoutDesk:
     signer = PayloadSigner(TOKEN, [LEAKED_TOKEN])
     return CheckoutDesk(desk.database, catalog, signer, desk.clock, deadline_seconds)
 

@@ -51,6 +51,7 @@ from sandbox.settings import PROVIDER_TOKEN, Settings
 from sandbox.shapes import Json
 from tests.support.bots import talking_bot
 from tests.support.money import CATALOG
+from tests.support.waiting import WAIT_SECONDS
 
 RICH: Final = 100_000
 SUPPORT_CONTACT: Final = "Ann & Bob <help@shop.example>"
@@ -108,7 +109,8 @@ class Chats:
         reminders = Reminders(database, catalog, self.signer, self.clock, terms.remind_days)
         keeper = partial(SubscriptionKeeper, database, book, editor, reminders, self.clock, self._outbox.loop.wake)
         self.keeper, self.another_keeper = keeper(), keeper
-        desk = CheckoutDesk(database, catalog, self.signer, self.clock, sells_by_card=stripe is not None)
+        is_card = stripe is not None
+        desk = CheckoutDesk(database, catalog, self.signer, self.clock, WAIT_SECONDS, sells_by_card=is_card)
         token = None if stripe is None else PROVIDER_TOKEN
         self._dispatcher = make_dispatcher(
             handler=TelegramPaymentHandler(bot, database, self.signer, desk, self.worker, self.clock, token),

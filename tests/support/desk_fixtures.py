@@ -21,6 +21,7 @@ from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.ledger import Books
 from tests.support.money import CATALOG, SIGNER, TOKEN
+from tests.support.waiting import WAIT_SECONDS
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def worker(desk: Desk, bot: Bot) -> Worker:
 
 @pytest.fixture
 def handler(desk: Desk, bot: Bot, worker: Worker) -> TelegramPaymentHandler:
-    checkouts = CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock)
+    checkouts = CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock, WAIT_SECONDS)
     return TelegramPaymentHandler(bot, desk.database, SIGNER, checkouts, worker, desk.clock)
 
 
