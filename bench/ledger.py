@@ -13,7 +13,7 @@ from aiogram import Bot
 from bench.figures import Figure
 from db.clock import utc_now
 from db.engine import Database
-from payments.incoming import Person
+from payments.facts import Person
 from payments.ledger import reading
 from payments.ledger.rebuild import WholePass
 from payments.ledger.reconciliation import Reconciliation

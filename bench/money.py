@@ -10,11 +10,12 @@ from typing import Final
 from bench.figures import Figure
 from db.clock import utc_now
 from db.engine import Database
-from payments import events, refunds
+from payments import events
 from payments.channel import by_name
 from payments.effects import OutwardEffects
-from payments.incoming import ChargeFact, Person
-from payments.refund_sender import RefundSender
+from payments.facts import ChargeFact, Person
+from payments.refunds import asking
+from payments.refunds.sending import RefundSender
 from payments.settlement import Settlement
 from payments.stars import StarsChannel
 from payments.worker import Worker
@@ -85,7 +86,7 @@ async def _settle(database: Database, worker: Worker, fact: ChargeFact) -> None:
 
 async def _refund(database: Database, worker: Worker, fact: ChargeFact) -> None:
     async with database.transaction() as session:
-        asked = await refunds.ask(
+        asked = await asking.ask(
             session, fact.charge_id, reason=None, requested_by="cli:bench", reply_chat_id=None, now=utc_now()
         )
     await worker.process(asked.event_id)

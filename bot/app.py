@@ -35,13 +35,13 @@ from db.lock import DeskLock, desk_lock
 from payments.catalog import Catalog, load_catalog
 from payments.checkout import CheckoutDesk
 from payments.effects import OutwardEffects
-from payments.incoming import Fact
+from payments.facts import Fact
 from payments.ledger.rebuild import WholePass
 from payments.ledger.reconciliation import Reconciliation
 from payments.ledger.telegram import TelegramLedger
 from payments.pause import Pause
 from payments.recorder import Recorder
-from payments.refund_sender import RefundSender
+from payments.refunds.sending import RefundSender
 from payments.reminders import Reminders
 from payments.settlement import Settlement
 from payments.subscriptions.editor import RenewalEditor

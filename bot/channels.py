@@ -73,7 +73,7 @@ def _open_cards(settings: Settings, key: str, stack: AsyncExitStack) -> OpenChan
     # Here, not above: these import `stripe`.
     from payments.stripe.api import StripeApi  # noqa: PLC0415
     from payments.stripe.channel import CardChannel  # noqa: PLC0415
-    from payments.stripe.lost import LostPayments  # noqa: PLC0415
+    from payments.stripe.lost_payments import LostPayments  # noqa: PLC0415
     from payments.stripe.watch import StripeWatch  # noqa: PLC0415
 
     api = StripeApi(key, settings.stripe_api_url)

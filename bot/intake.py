@@ -16,7 +16,8 @@ from loguru import logger
 from pydantic import ValidationError
 
 from bot.lanes import Lanes
-from payments.incoming import Fact, bears_money
+from payments.facts import Fact
+from payments.incoming import bears_money
 from payments.recorder import Recorder
 
 ALLOWED_UPDATES: Final = ("message", "callback_query", "pre_checkout_query", "subscription")

@@ -12,7 +12,7 @@ from typing import Final
 from aiogram.types import Update
 from loguru import logger
 
-from payments.incoming import Fact
+from payments.facts import Fact
 
 PRE_CHECKOUTS_MAX: Final = 300
 MONEY_MAX: Final = 500

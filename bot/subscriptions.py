@@ -16,7 +16,7 @@ from db.tables import STARS_CURRENCY, Renewal, Subscription, SubscriptionState
 from entitlements.fold import SLACK
 from entitlements.service import Holding
 from payments.catalog import Catalog
-from payments.incoming import SubscriptionFact
+from payments.facts import SubscriptionFact
 from payments.subscriptions import listing
 from payments.subscriptions.keeper import SubscriptionKeeper
 

@@ -15,8 +15,8 @@ from db.tables import Outcome, StripeEvent
 from payments.catalog import Catalog, load_catalog
 from payments.effects import OutwardEffects
 from payments.payload import PayloadSigner
-from payments.refund_sender import RefundSender
-from payments.refunds import find_waiting
+from payments.refunds.asking import find_waiting
+from payments.refunds.sending import RefundSender
 from payments.settlement import Settlement
 from payments.worker import Worker
 

@@ -297,7 +297,7 @@ class Checkout(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     __table_args__ = (
-        # What was accepted by card, for whoever looks for its payment (payments/stripe/lost.py).
+        # What was accepted by card, for whoever looks for its payment (payments/stripe/lost_payments.py).
         _index_of_some("ix_checkouts_by_card", "created_at", "query_id", where=_CHECKOUT_BY_CARD),
         _index_of_some("ix_checkouts_by_card_payload", "payload", where=_CHECKOUT_BY_CARD),
     )

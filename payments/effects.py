@@ -1,6 +1,6 @@
 """What settling does beyond the desk's own books: people are told, and money that cannot be kept goes back.
 
-Each effect is a row in the caller's transaction, tried after its commit (bot/outbox.py, payments/refund_sender.py).
+Each effect is a row in the caller's transaction, tried after its commit (bot/outbox.py, payments/refunds/sending.py).
 A rebuild settles the past a second time, and with `NoEffects`: all of it has been said and sent before.
 """
 
@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.clock import Clock
 from db.tables import Entitlement, Renewal, StripeEvent, Subscription, User
 from entitlements.fold import SLACK
-from payments import refunds
 from payments.catalog import Plan
 from payments.notices import TOLD_DAYS_MAX, Notice, money_facts, owe, release
+from payments.refunds import asking
 from payments.subscriptions.wanted import Because, want
 
 BY_ITSELF: Final = "starledger"
@@ -136,7 +136,7 @@ class OutwardEffects(Effects):
 
     async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:
         """Open the refund, for the worker to send."""
-        await refunds.open_refund(session, charge, reason=reason, requested_by=BY_ITSELF, now=self._clock())
+        await asking.open_refund(session, charge, reason=reason, requested_by=BY_ITSELF, now=self._clock())
         await self.tell_buyer(session, Notice.GIVING_BACK, charge, user, reason=reason)
         return True
 

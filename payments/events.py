@@ -14,7 +14,7 @@ from db.insert import insert_into
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
 from entitlements.service import lock_users
 from payments.errors import AnotherServicesRowError, ContradictionError
-from payments.incoming import ChargeFact, Fact, MoneyFact, Person, SubscriptionFact
+from payments.facts import ChargeFact, Fact, MoneyFact, Person, SubscriptionFact
 from payments.subscriptions import changes
 
 ATTEMPTS_MAX: Final = 10

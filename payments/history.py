@@ -9,7 +9,7 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User
-from payments.given_back import completing, sum_up
+from payments.refunds.given_back import completing, sum_up
 
 PAGE_SIZE: Final = 5
 """Entries on a page: with charge ids of 500 characters it still fits into a chat message of 4096."""

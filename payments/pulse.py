@@ -1,4 +1,4 @@
-"""How a loop shows that it goes on: systemd's watchdog asks for it (bot/monitoring/watch.py)."""
+"""How a loop shows that it goes on: systemd's watchdog asks for it (bot/monitoring/watchdog.py)."""
 
 import time
 from collections.abc import Callable

@@ -11,7 +11,8 @@ from db.engine import Database, Priority
 from db.errors import is_away, is_held_up
 from payments import events
 from payments.errors import UnreadableMoneyError
-from payments.incoming import Fact, SubscriptionFact, read_money
+from payments.facts import Fact, SubscriptionFact
+from payments.incoming import read_money
 from payments.quarantine import quarantine
 
 RECORD_SECONDS: Final = 2.0

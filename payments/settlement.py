@@ -15,11 +15,11 @@ from entitlements.service import EntitlementService
 from payments import events
 from payments.catalog import Catalog
 from payments.effects import BY_ITSELF, Effects
-from payments.given_back import completing, contradiction, is_at_provider, is_return, went_back_at
 from payments.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, Reason, judge
 from payments.methods import METHODS
 from payments.notices import Notice
 from payments.payload import Order, PayloadSigner, Reading, Verdict
+from payments.refunds.given_back import completing, contradiction, is_at_provider, is_return, went_back_at
 from payments.sources import delay_source, grace_source
 from payments.subscriptions import running
 from payments.subscriptions.book import SubscriptionBook

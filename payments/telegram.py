@@ -13,7 +13,7 @@ from db.tables import STARS_CURRENCY, StripeEvent
 from payments import events
 from payments.catalog import Plan
 from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
-from payments.incoming import ChargeFact, MoneyFact, RefundFact
+from payments.facts import ChargeFact, MoneyFact, RefundFact
 from payments.methods import STARS, method_of
 from payments.metrics import INVOICES_SENT, PRE_CHECKOUTS
 from payments.payload import Order, PayloadSigner

@@ -13,14 +13,14 @@ from db.errors import is_away, is_held_up
 from db.tables import ORIGIN, TELEGRAM_STARS, StripeEvent
 from payments import events
 from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError
+from payments.facts import REFUND_PREFIX
 from payments.held import Held
-from payments.incoming import REFUND_PREFIX
 from payments.ledger.reading import Gate
 from payments.loop import DueLoop
 from payments.metrics import GIVING_BACK, count_failed_attempt, count_processed
 from payments.pause import Pause
-from payments.refund_sender import RefundSender
-from payments.refused import resolve
+from payments.refunds.refused import resolve
+from payments.refunds.sending import RefundSender
 from payments.settlement import Settlement
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from entitlements.by_hand import grant_by_hand, revoke_by_hand
 from entitlements.service import lock_users
 from payments.catalog import load_catalog
 from payments.events import lock_people
-from payments.incoming import Person
-from payments.refunds import REASON_LENGTH_MAX
+from payments.facts import Person
+from payments.refunds.asking import REASON_LENGTH_MAX
 from payments.sources import charge_of
 from payments.subscriptions.listing import renewed_by
 

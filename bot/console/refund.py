@@ -10,8 +10,8 @@ from bot.console.printing import money
 from bot.settings import Settings
 from db.clock import utc_now
 from db.tables import Outcome
-from payments import refunds
 from payments.errors import RefundRefusal, RefundRefusedError
+from payments.refunds import asking
 
 _REFUSALS: Final = {
     RefundRefusal.UNKNOWN: "there is no charge of this id",
@@ -26,13 +26,13 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
 
     The buyer is told by the running desk, else by the next start.
     """
-    if reason is not None and len(reason) > refunds.REASON_LENGTH_MAX:
-        console.print(f"{charge_id} is not refunded: a reason has at most {refunds.REASON_LENGTH_MAX} characters.")
+    if reason is not None and len(reason) > asking.REASON_LENGTH_MAX:
+        console.print(f"{charge_id} is not refunded: a reason has at most {asking.REASON_LENGTH_MAX} characters.")
         return False
     async with open_database(settings) as database:
         try:
             async with database.transaction() as session:
-                refund = await refunds.ask(
+                refund = await asking.ask(
                     session,
                     charge_id,
                     reason=reason,

@@ -17,13 +17,14 @@ from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
 from db.tables import STARS_CURRENCY, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
-from payments import events, refunds
+from payments import events
 from payments.errors import RefundRefusedError
 from payments.history import find_namesakes, find_user
 from payments.narrow import CHARGE_ID_LENGTH_MAX
 from payments.payload import TELEGRAM_ID_MAX
 from payments.pending import list_pending, retry
 from payments.quarantine import QUARANTINE_PREFIX
+from payments.refunds import asking
 from payments.subscriptions.wanted import RENEWAL_PREFIX
 from payments.worker import Worker
 
@@ -68,14 +69,14 @@ async def on_refund(
     if not charge_id.isprintable() or not 0 < len(charge_id) <= CHARGE_ID_LENGTH_MAX:
         await message.answer(words.say("refund.usage"))
         return
-    if reason is not None and len(reason) > refunds.REASON_LENGTH_MAX:
-        await message.answer(words.say("refund.reason_too_long", length=refunds.REASON_LENGTH_MAX))
+    if reason is not None and len(reason) > asking.REASON_LENGTH_MAX:
+        await message.answer(words.say("refund.reason_too_long", length=asking.REASON_LENGTH_MAX))
         return
     admin_id = sender_id(message)
     order = logger.bind(admin_id=admin_id, chat_id=message.chat.id, charge_id=charge_id)
     try:
         async with database.transaction() as session:
-            refund = await refunds.ask(
+            refund = await asking.ask(
                 session,
                 charge_id,
                 reason=reason,

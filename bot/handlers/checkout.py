@@ -6,7 +6,7 @@ from loguru import logger
 
 from bot.words import Words
 from payments.checkout import CheckoutQuery, CheckoutVerdict
-from payments.incoming import ChargeFact, RefundFact
+from payments.facts import ChargeFact, RefundFact
 from payments.metrics import PRE_CHECKOUT_SECONDS
 from payments.telegram import TelegramPaymentHandler
 

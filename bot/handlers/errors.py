@@ -14,7 +14,7 @@ from loguru import logger
 
 from bot.words import Words
 from db.errors import is_away
-from payments.incoming import Fact
+from payments.facts import Fact
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 _NOT_TAKEN = (ClientDecodeError, TelegramNetworkError, TelegramRetryAfter, TelegramServerError)

@@ -6,7 +6,7 @@ from aiogram.utils.callback_answer import CallbackAnswer
 
 from bot.subscriptions import SubscriptionButton, SubscriptionDesk, Wish
 from bot.words import Words
-from payments.incoming import SubscriptionFact
+from payments.facts import SubscriptionFact
 
 
 def make_router() -> Router:

@@ -12,7 +12,7 @@ from bot.monitoring.gauges import DeskGauges
 from bot.monitoring.health import Health
 from bot.monitoring.http import monitoring_server
 from bot.monitoring.systemd import Notifier
-from bot.monitoring.watch import watch
+from bot.monitoring.watchdog import watch
 from db.clock import Clock
 from db.engine import Database
 from db.lock import DeskLock

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Final
 from pydantic import Field, StringConstraints, ValidationError
 
 from db.tables import STARS_CURRENCY
-from payments.incoming import REFUND_PREFIX, ChargeFact, MoneyFact, RefundFact, person_of
+from payments.facts import REFUND_PREFIX, ChargeFact, MoneyFact, RefundFact
+from payments.incoming import person_of
 from payments.narrow import ChargeId, Id, Narrow, Payload, Seconds, in_words, moment
 from payments.payload import AMOUNT_MAX, PayloadSigner, Reading, Verdict
 

@@ -23,13 +23,13 @@ from db.tables import ORIGIN, StripeEvent, StripeReading, User
 from payments import events
 from payments.channel import MadeRefund
 from payments.errors import ChannelError, ChannelPauseError, UnreadableMoneyError, UnrecordableError
-from payments.made_refunds import payer, record_failed, record_made
+from payments.facts import RefundFact
 from payments.methods import CARDS
 from payments.narrow import moment
 from payments.notices import Notice, money_facts, owe
+from payments.refunds.made import payer, record_failed, record_made
 from payments.stripe.api import Dispute, Event, StripeApi
-from payments.stripe.facts import dispute_fact
-from payments.stripe.lost import LostPayments
+from payments.stripe.lost_payments import LostPayments
 from payments.stripe.trouble import Trouble, TroubleAlert, owe_trouble
 
 REFUNDED: Final = "charge.refunded"
@@ -228,7 +228,16 @@ class StripeWatch:
             await self._tell(Notice.DISPUTE_CLOSED, dispute, charge, user, dispute.status)
 
     async def _take_dispute(self, dispute: Dispute, charge: StripeEvent, user: User, closed_at: datetime) -> None:
-        fact = dispute_fact(charge, payer(user), dispute, closed_at)
+        fact = RefundFact(
+            charge_id=charge.event_id,
+            person=payer(user),
+            amount=dispute.amount,
+            currency=dispute.currency.upper(),
+            happened_at=closed_at,
+            part=dispute.id,
+            is_dispute=True,
+            reason=f"dispute lost: {dispute.reason}",
+        )
         async with self._database.transaction() as session:
             await events.record(session, [fact], self._clock())
         self._on_recorded()

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
 from db.tables import Subscription, SubscriptionChange, SubscriptionState
-from payments.incoming import SubscriptionFact
+from payments.facts import SubscriptionFact
 
 
 async def record(session: AsyncSession, told: Sequence[tuple[SubscriptionFact, str]], now: datetime) -> None:

@@ -13,8 +13,8 @@ from db.engine import Database
 from db.errors import is_away, is_held_up
 from db.tables import Subscription, SubscriptionChange, User
 from entitlements.service import lock_users
+from payments.facts import SubscriptionFact
 from payments.held import Held
-from payments.incoming import SubscriptionFact
 from payments.ledger.reading import Gate
 from payments.loop import DueLoop
 from payments.reminders import Reminders

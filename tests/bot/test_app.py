@@ -16,7 +16,7 @@ from db.lock import desk_lock
 from db.tables import EventStatus, StripeEvent
 from payments import events
 from payments.catalog import load_catalog
-from payments.incoming import ChargeFact, Person
+from payments.facts import ChargeFact, Person
 from payments.payload import Order, PayloadSigner
 from sandbox.checkout import PaymentState
 from sandbox.faults import FaultKind

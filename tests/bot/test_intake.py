@@ -18,7 +18,7 @@ from bot.intake import ALLOWED_UPDATES, Intake
 from bot.lanes import Lanes
 from db.engine import Database
 from db.tables import QuarantinedUpdate, StripeEvent, SubscriptionChange
-from payments.incoming import ChargeFact, Fact
+from payments.facts import ChargeFact, Fact
 from payments.notices import Notice
 from payments.recorder import Recorder
 from sandbox.client import SandboxClient

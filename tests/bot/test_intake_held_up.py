@@ -14,7 +14,7 @@ from bot.intake import Intake
 from bot.lanes import Lanes
 from db.engine import Database
 from db.tables import QuarantinedUpdate, StripeEvent
-from payments.incoming import Fact
+from payments.facts import Fact
 from payments.recorder import Recorder
 from tests.support.clock import FakeClock
 from tests.support.money import ADMIN_CHAT_ID, BUYER, STRANGER, TOKEN, charge, charge_update

@@ -17,7 +17,7 @@ from bot.lanes import (
     PRE_CHECKOUTS_MAX,
     Lanes,
 )
-from payments.incoming import Fact
+from payments.facts import Fact
 from tests.support.logs import logged
 from tests.support.money import BUYER, charge
 from tests.support.waiting import WAIT_SECONDS, until

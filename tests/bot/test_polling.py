@@ -19,7 +19,7 @@ from bot.lanes import Lanes
 from bot.polling import Outage, poll_forever
 from db.engine import Database
 from db.errors import AnotherDeskError
-from payments.incoming import Fact
+from payments.facts import Fact
 from payments.notices import Notice
 from payments.recorder import Recorder
 from sandbox.faults import FaultKind

@@ -20,7 +20,7 @@ from db.lock import desk_lock
 from payments import events, methods
 from payments.catalog import load_catalog
 from payments.channel import RefundOrder
-from payments.incoming import ChargeFact, Person
+from payments.facts import ChargeFact, Person
 from payments.methods import Method
 from payments.pause import Pause
 from payments.payload import Order, PayloadSigner

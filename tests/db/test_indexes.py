@@ -19,7 +19,7 @@ from payments.methods import STARS
 from payments.reminders import select_ending
 from payments.reports.reading import read_report
 from payments.reports.spans import Span, Step
-from payments.stripe.lost import select_unpaid
+from payments.stripe.lost_payments import select_unpaid
 from payments.subscriptions import changes, running
 from payments.subscriptions.charges import read_charges
 from payments.subscriptions.keeper import select_to_check, select_wanted

@@ -18,7 +18,7 @@ from db.migrate import migrate
 from db.tables import Checkout, EntitlementGrant, EventStatus, StripeEvent
 from payments.catalog import load_catalog
 from payments.checkout import CheckoutDesk, CheckoutVerdict
-from payments.incoming import ChargeFact, Person
+from payments.facts import ChargeFact, Person
 from payments.payload import Order, PayloadSigner
 from payments.recorder import Recorder
 from sandbox.checkout import PaymentState

@@ -11,7 +11,7 @@ from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.errors import UnreadableMoneyError
 from payments.incoming import read_money
 from payments.notices import Notice
-from payments.refund_sender import RefundSender
+from payments.refunds.sending import RefundSender
 from payments.worker import Worker
 from tests.support.cards import card_charge, card_update
 from tests.support.desk import Desk

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from db.engine import POOL_SIZE, Database
 from db.tables import EntitlementGrant, EventStatus, Outcome, StripeEvent
-from payments.incoming import ChargeFact, Person
+from payments.facts import ChargeFact, Person
 from tests.support.clock import START
 from tests.support.desk import Desk, counts
 from tests.support.money import charge, refund

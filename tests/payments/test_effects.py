@@ -5,7 +5,7 @@ from sqlalchemy import update
 
 from db.tables import EventStatus, Outcome, StripeEvent
 from payments.effects import Effects, NoEffects, OutwardEffects
-from payments.incoming import ChargeFact
+from payments.facts import ChargeFact
 from payments.judgement import Reason
 from payments.notices import Notice
 from payments.settlement import Settlement

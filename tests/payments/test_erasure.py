@@ -7,10 +7,10 @@ from sqlalchemy import select, text, update
 
 from db.tables import Base, EntitlementGrant, QuarantinedUpdate, StripeEvent, User
 from entitlements.by_hand import grant_by_hand, revoke_by_hand
-from payments import refunds
 from payments.erasure import Erased, erase
-from payments.incoming import Person
+from payments.facts import Person
 from payments.quarantine import quarantine
+from payments.refunds import asking
 from tests.support.desk import Desk, dump
 from tests.support.money import BUYER, STRANGER, charge, charge_update, refund
 from tests.support.rows import add_other_services_event
@@ -27,7 +27,7 @@ async def _live_through_everything(desk: Desk) -> None:
     for charge_id in ("c1", "c3"):
         async with desk.database.transaction() as session:
             reason = TEXTS[1] if charge_id == "c1" else "of another"
-            await refunds.ask(
+            await asking.ask(
                 session, charge_id, reason=reason, requested_by="cli:x", reply_chat_id=77, now=desk.clock()
             )
     await desk.take(refund(charge("c1", payer=person)))

@@ -9,7 +9,7 @@ from sqlalchemy import select, text, update
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User
 from payments import events
 from payments.errors import AnotherServicesRowError, ContradictionError
-from payments.incoming import ChargeFact, MoneyFact, Person
+from payments.facts import ChargeFact, MoneyFact, Person
 from tests.support.clock import START
 from tests.support.desk import Desk, counts, dump
 from tests.support.money import BUYER, STRANGER, charge, refund

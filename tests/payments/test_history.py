@@ -4,9 +4,10 @@ import pytest
 
 from db.engine import Database
 from db.tables import Outcome, StripeEvent, User, new_id
-from payments import events, refunds
+from payments import events
+from payments.facts import ChargeFact, Person
 from payments.history import PAGE_SIZE, State, find_namesakes, find_user, read_page
-from payments.incoming import ChargeFact, Person
+from payments.refunds import asking
 from tests.support.clock import START
 from tests.support.rows import add_user
 
@@ -53,7 +54,7 @@ async def test_pages_hold_every_entry_once_newest_first(database: Database) -> N
 async def test_a_refund_of_the_same_second_stands_above_its_charge(database: Database) -> None:
     await _record(database, _charge("z-charge"))
     async with database.transaction() as session:
-        await refunds.ask(session, "z-charge", reason=None, requested_by="test", reply_chat_id=None, now=START)
+        await asking.ask(session, "z-charge", reason=None, requested_by="test", reply_chat_id=None, now=START)
     assert await _states(database) == [("refund:z-charge", State.OPEN), ("z-charge", State.OPEN)]
 
 
@@ -70,7 +71,7 @@ async def test_a_charge_is_given_back_once_its_refund_is_done(database: Database
         charge = await events.lock(session, "charge")
         assert charge is not None
         events.close(charge, Outcome.GRANTED, START)
-        refund = await refunds.open_refund(session, charge, reason=None, requested_by="test", now=START)
+        refund = await asking.open_refund(session, charge, reason=None, requested_by="test", now=START)
     assert await _states(database) == [("refund:charge", State.OPEN), ("charge", State.DONE)]
     async with database.transaction() as session:
         refund = await session.merge(refund)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from db.tables import SubscriptionState
 from payments.errors import UnreadableMoneyError
-from payments.incoming import ChargeFact, Person, RefundFact, SubscriptionFact, bears_money, read_money
+from payments.facts import ChargeFact, Person, RefundFact, SubscriptionFact
+from payments.incoming import bears_money, read_money
 from tests.support.clock import START
 from tests.support.money import BUYER, charge, charge_update, refund, refund_update, subscription_update
 

@@ -10,8 +10,8 @@ import db.engine
 from db.engine import POOL_SIZE, Database
 from db.tables import EventStatus, Outcome
 from payments.checkout import CheckoutDesk, CheckoutVerdict
+from payments.facts import Person
 from payments.held import HELD_SECONDS
-from payments.incoming import Person
 from payments.notices import Notice
 from payments.recorder import Recorder
 from payments.worker import Worker

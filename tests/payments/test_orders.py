@@ -12,7 +12,7 @@ from sqlalchemy import select
 from db.tables import Entitlement, EntitlementGrant, OutboxMessage, StripeEvent, User
 from payments import events
 from payments.errors import RefundRefusedError
-from payments.incoming import ChargeFact, Person
+from payments.facts import ChargeFact, Person
 from payments.notices import Notice
 from tests.support.clock import START
 from tests.support.desk import Desk

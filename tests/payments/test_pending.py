@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from db.tables import Outcome, QuarantinedUpdate, Renewal
 from payments import events, pending
-from payments.incoming import ChargeFact
+from payments.facts import ChargeFact
 from payments.pending import LISTED_MAX, Retry
 from payments.quarantine import quarantine
 from tests.support.clock import START

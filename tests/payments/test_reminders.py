@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from db.tables import OutboxMessage
-from payments.incoming import Person
+from payments.facts import Person
 from payments.notices import Notice
 from payments.reminders import BATCH_MAX, Reminders
 from tests.support.cards import card_charge

@@ -10,7 +10,7 @@ from db.tables import EntitlementGrant, EventStatus, Outcome
 from entitlements.fold import SLACK
 from payments.catalog import Catalog
 from payments.effects import OutwardEffects
-from payments.incoming import ChargeFact, RefundFact
+from payments.facts import ChargeFact, RefundFact
 from payments.notices import Notice
 from payments.payload import PayloadSigner
 from payments.settlement import Settlement

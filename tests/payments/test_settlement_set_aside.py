@@ -9,7 +9,7 @@ from db.tables import EventStatus, Outcome
 from payments import events
 from payments.catalog import Catalog
 from payments.effects import OutwardEffects
-from payments.incoming import ChargeFact, RefundFact
+from payments.facts import ChargeFact, RefundFact
 from payments.notices import Notice
 from payments.payload import PayloadSigner
 from payments.settlement import Settlement

@@ -8,7 +8,8 @@ from aiogram import Bot
 from db.tables import Outcome
 from payments.checkout import CheckoutQuery, CheckoutVerdict
 from payments.errors import AnotherServicesRowError
-from payments.incoming import ChargeFact, RefundFact, read_money
+from payments.facts import ChargeFact, RefundFact
+from payments.incoming import read_money
 from payments.payload import Verdict
 from payments.telegram import TelegramPaymentHandler
 from sandbox.client import SandboxClient

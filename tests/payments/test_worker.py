@@ -10,8 +10,8 @@ from db.tables import EventStatus, Outcome
 from payments import events
 from payments.catalog import Catalog
 from payments.effects import OutwardEffects
+from payments.facts import Person
 from payments.held import HELD_SECONDS
-from payments.incoming import Person
 from payments.notices import Notice
 from payments.settlement import Settlement
 from payments.worker import BATCH_MAX, Worker

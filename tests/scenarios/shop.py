@@ -25,7 +25,6 @@ from db.tables import (
     StripeEvent,
 )
 from entitlements import fold
-from payments import refunds
 from payments.errors import RefundRefusedError
 from payments.incoming import bears_money
 from payments.ledger.reconciliation import Reconciliation
@@ -33,6 +32,7 @@ from payments.ledger.telegram import TelegramLedger
 from payments.methods import STARS
 from payments.notices import Notice
 from payments.recorder import Recorder
+from payments.refunds import asking
 from payments.telegram import invoice_of, order_of
 from sandbox.charges import Charge
 from sandbox.checkout import PaymentState
@@ -164,7 +164,7 @@ class Shop:
             return
         try:
             async with self.life.database.transaction() as session:
-                await refunds.ask(
+                await asking.ask(
                     session,
                     charges[which % len(charges)].id,
                     reason="as agreed",

@@ -8,7 +8,7 @@ import pytest
 
 from db.engine import Database
 from payments.stripe.api import StripeApi
-from payments.stripe.lost import LOST_HOURS, LostPayments
+from payments.stripe.lost_payments import LOST_HOURS, LostPayments
 from payments.stripe.watch import StripeWatch
 from sandbox.checkout import PaymentState
 from sandbox.messages import ChatMessage

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from payments.incoming import ChargeFact, Person
+from payments.facts import ChargeFact, Person
 from payments.methods import CARDS
 from payments.stripe.watch import StripeWatch
 from payments.worker import Worker

@@ -30,7 +30,7 @@ from payments.ledger.rebuild import WholePass
 from payments.ledger.reconciliation import Reconciliation
 from payments.ledger.telegram import TelegramLedger
 from payments.payload import PayloadSigner
-from payments.refund_sender import RefundSender
+from payments.refunds.sending import RefundSender
 from payments.reminders import Reminders
 from payments.settlement import Settlement
 from payments.stars import StarsChannel

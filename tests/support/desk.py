@@ -10,11 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.engine import Database
 from db.tables import Base, Entitlement, OutboxMessage, StripeEvent, User
 from entitlements import EntitlementService
-from payments import events, pending, refunds
+from payments import events, pending
 from payments.effects import OutwardEffects
-from payments.incoming import Fact, MoneyFact, Person
+from payments.facts import Fact, MoneyFact, Person
 from payments.notices import Notice
 from payments.pending import Retry
+from payments.refunds import asking
 from payments.settlement import Settlement
 from tests.support.clock import FakeClock
 from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER
@@ -47,7 +48,7 @@ class Desk:
 
     async def ask_refund(self, charge_id: str, *, reply_chat_id: int | None = None) -> StripeEvent:
         async with self.database.transaction() as session:
-            return await refunds.ask(
+            return await asking.ask(
                 session,
                 charge_id,
                 reason="wrong plan",

@@ -9,7 +9,7 @@ from db.engine import Database
 from payments.channel import by_name
 from payments.checkout import CheckoutDesk
 from payments.ledger.telegram import TelegramLedger
-from payments.refund_sender import RefundSender
+from payments.refunds.sending import RefundSender
 from payments.stars import StarsChannel
 from payments.telegram import TelegramPaymentHandler
 from payments.worker import Worker

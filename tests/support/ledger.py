@@ -3,7 +3,7 @@
 from typing import Any
 
 from db.tables import LedgerReading
-from payments.incoming import ChargeFact, MoneyFact
+from payments.facts import ChargeFact, MoneyFact
 from payments.ledger import reading
 from payments.ledger.rebuild import PassReport, WholePass
 from payments.ledger.reconciliation import Reconciliation, Report

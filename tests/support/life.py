@@ -11,7 +11,6 @@ from bot.intake import GetRawUpdates
 from bot.ledger_watch import open_ledger
 from db.engine import Database
 from db.tables import Entitlement, EntitlementGrant, LedgerReading, OutboxMessage, StripeEvent, Subscription, User
-from payments import refunds
 from payments.channel import by_name
 from payments.effects import OutwardEffects
 from payments.incoming import bears_money
@@ -21,7 +20,8 @@ from payments.ledger.reconciliation import Reconciliation, Report
 from payments.ledger.telegram import TelegramLedger
 from payments.payload import Order, PayloadSigner
 from payments.recorder import Recorder
-from payments.refund_sender import RefundSender
+from payments.refunds import asking
+from payments.refunds.sending import RefundSender
 from payments.settlement import Settlement
 from payments.stars import StarsChannel
 from payments.subscriptions.chain import Terms
@@ -106,7 +106,7 @@ class Life:
     async def ask_refund(self, charge_id: str) -> None:
         """Ask for a refund as an admin does."""
         async with self.database.transaction() as session:
-            await refunds.ask(
+            await asking.ask(
                 session, charge_id, reason="broken", requested_by="telegram:42", reply_chat_id=None, now=self.clock()
             )
 

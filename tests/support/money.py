@@ -6,7 +6,7 @@ from typing import Any, Final
 from db.tables import STARS_CURRENCY
 from payments.catalog import Plan, parse_catalog
 from payments.checkout import CheckoutQuery
-from payments.incoming import ChargeFact, Person, RefundFact
+from payments.facts import ChargeFact, Person, RefundFact
 from payments.payload import Order, PayloadSigner
 from tests.support.clock import START
 

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from db.tables import Renewal, Subscription, SubscriptionState, User
 from entitlements.service import lock_users
-from payments.incoming import ChargeFact, Person, SubscriptionFact
+from payments.facts import ChargeFact, Person, SubscriptionFact
 from payments.subscriptions.wanted import Because, want
 from tests.support.clock import START
 from tests.support.desk import Desk

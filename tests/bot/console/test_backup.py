@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 
 from bot.console import backup
 from db.engine import Database
-from payments.incoming import ChargeFact
+from payments.facts import ChargeFact
 from payments.ledger import reading
 from payments.ledger.rebuild import WholePass
 from payments.ledger.telegram import TelegramLedger

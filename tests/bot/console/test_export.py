@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from payments import export, refunds
+from payments import export
 from payments.export import FIELDS
+from payments.refunds import asking
 from tests.support.commands import TOKEN, Commands
 from tests.support.desk import Desk
 from tests.support.money import BUYER, charge, refund
@@ -64,7 +65,7 @@ async def test_json_lines_hold_the_same(commands: Commands, desk: Desk) -> None:
 async def test_what_a_person_wrote_is_no_formula_of_a_spreadsheet(commands: Commands, desk: Desk) -> None:
     await desk.take(charge())
     async with desk.database.transaction() as session:
-        await refunds.ask(session, "charge-1", reason="=1+1", requested_by="x", reply_chat_id=None, now=desk.clock())
+        await asking.ask(session, "charge-1", reason="=1+1", requested_by="x", reply_chat_id=None, now=desk.clock())
     rows = list(csv.DictReader(io.StringIO(await commands.prints("export"))))
     assert [row["reason"] for row in rows if row["refund_of"]] == ["'=1+1"]
 

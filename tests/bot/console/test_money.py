@@ -5,10 +5,10 @@ import pytest
 from db.engine import Database
 from payments.catalog import load_catalog
 from payments.effects import OutwardEffects
-from payments.incoming import ChargeFact, Person
+from payments.facts import ChargeFact, Person
 from payments.payload import Order, PayloadSigner
 from payments.quarantine import quarantine
-from payments.refunds import REASON_LENGTH_MAX
+from payments.refunds.asking import REASON_LENGTH_MAX
 from payments.settlement import Settlement
 from sandbox.history import PastPayment
 from sandbox.server import SandboxServer, running_sandbox

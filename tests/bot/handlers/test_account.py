@@ -4,8 +4,8 @@ from datetime import timedelta
 import pytest
 
 from payments import events
+from payments.facts import ChargeFact, Person
 from payments.history import PAGE_SIZE
-from payments.incoming import ChargeFact, Person
 from sandbox.messages import ChatMessage
 from sandbox.people import Person as Account
 from tests.support.chats import Chats

@@ -5,8 +5,8 @@ from sqlalchemy import select
 
 from db.tables import STARS_CURRENCY, EventStatus, StripeEvent
 from payments import events
+from payments.facts import ChargeFact, Person
 from payments.history import PAGE_SIZE
-from payments.incoming import ChargeFact, Person
 from sandbox.faults import FaultKind
 from sandbox.people import Person as Account
 from tests.support.chats import Chats

@@ -2,7 +2,7 @@ import pytest
 from sqlalchemy import select
 
 from db.tables import StripeEvent
-from payments.incoming import ChargeFact, Person
+from payments.facts import ChargeFact, Person
 from payments.payload import Order
 from payments.pending import LISTED_MAX
 from payments.quarantine import quarantine

@@ -1,7 +1,7 @@
 import pytest
 
 from payments import events
-from payments.incoming import ChargeFact, Person
+from payments.facts import ChargeFact, Person
 from payments.methods import CARDS
 from payments.payload import Order
 from sandbox.messages import ChatMessage

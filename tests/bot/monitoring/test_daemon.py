@@ -23,7 +23,7 @@ async def test_a_desk_tells_how_it_is_from_its_start_to_its_end(tmp_path: Path, 
     port = free_port()
     quick = {
         "bot.polling.BACKOFF": BackoffConfig(min_delay=0.01, max_delay=0.02, factor=1.5, jitter=0.001),
-        "bot.monitoring.watch.LOOK_SECONDS": 0.1,
+        "bot.monitoring.watchdog.LOOK_SECONDS": 0.1,
         "bot.ledger_watch.AGAIN_SECONDS": 0.01,
     }
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.monitoring import watch as watching
+from bot.monitoring import watchdog as watching
 from bot.monitoring.health import State
 from bot.monitoring.monitor import Monitor
 from db.engine import Database

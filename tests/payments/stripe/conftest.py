@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from payments.channel import by_name
-from payments.refund_sender import RefundSender
+from payments.refunds.sending import RefundSender
 from payments.stripe.api import StripeApi
 from payments.stripe.channel import CardChannel
 from payments.stripe.watch import StripeWatch

@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from payments.incoming import refund_id, returned_id
+from payments.facts import refund_id, returned_id
 from payments.stripe.watch import StripeWatch
 from payments.worker import Worker
 from tests.support.cards import card_charge

@@ -14,9 +14,9 @@ from db.tables import EventStatus, Outcome, StripeEvent
 from payments import events
 from payments.channel import by_name
 from payments.errors import ChannelError, RefundRefusedError
-from payments.incoming import Person
-from payments.refund_sender import RefundSender
-from payments.refunds import find_waiting
+from payments.facts import Person
+from payments.refunds.asking import find_waiting
+from payments.refunds.sending import RefundSender
 from payments.stripe.api import StripeApi
 from payments.stripe.channel import CardChannel
 from payments.stripe.watch import StripeWatch

@@ -8,7 +8,7 @@ from db.tables import EventStatus, Outcome
 from payments import events
 from payments.channel import by_name
 from payments.notices import Notice
-from payments.refund_sender import RefundSender
+from payments.refunds.sending import RefundSender
 from payments.stripe.api import StripeApi
 from payments.stripe.channel import CardChannel
 from payments.worker import Worker

@@ -8,10 +8,10 @@ from db.tables import EventStatus, Outcome, StripeEvent
 from payments import events
 from payments.channel import by_name
 from payments.errors import RefundRefusal, RefundRefusedError
-from payments.given_back import left
 from payments.history import State, read_page
 from payments.notices import Notice
-from payments.refund_sender import RefundSender
+from payments.refunds.given_back import left
+from payments.refunds.sending import RefundSender
 from payments.stripe.api import StripeApi
 from payments.stripe.channel import CardChannel
 from payments.stripe.watch import StripeWatch

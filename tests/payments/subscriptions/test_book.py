@@ -11,7 +11,7 @@ from sqlalchemy import select
 from db.tables import EntitlementGrant, EventStatus, Outcome, Renewal, Subscription
 from entitlements.fold import SLACK
 from payments.effects import NoEffects
-from payments.incoming import Person
+from payments.facts import Person
 from payments.notices import Notice
 from payments.settlement import Settlement
 from payments.subscriptions.chain import Terms

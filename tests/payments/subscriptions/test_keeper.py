@@ -10,7 +10,7 @@ from db.insert import insert_into
 from db.tables import EventStatus, LedgerReading, Outcome, Renewal, SubscriptionChange
 from payments import events
 from payments.effects import NoEffects
-from payments.incoming import Person
+from payments.facts import Person
 from payments.notices import Notice
 from payments.pulse import Pulse
 from payments.reminders import Reminders

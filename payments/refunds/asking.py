@@ -1,7 +1,7 @@
-"""Refunds: asked for on record. payments/refund_sender.py sends them, settlement confirms the same row.
+"""Refunds: asked for on record. payments/refunds/sending.py sends them, settlement confirms the same row.
 
 Of one charge at most one refund waits to be made. A row's amount never changes: when less is left than it says, it is
-replaced (payments/refused.py).
+replaced (payments/refunds/refused.py).
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
 from payments import events
 from payments.errors import RefundRefusal, RefundRefusedError
-from payments.given_back import is_at_provider, left
-from payments.incoming import refund_id
+from payments.facts import refund_id
 from payments.methods import METHODS
 from payments.notices import Notice, money_facts, owe
+from payments.refunds.given_back import is_at_provider, left
 
 REASON_LENGTH_MAX: Final = 200
 """Characters of a refund's reason: the buyer reads it in a message, below the rest."""

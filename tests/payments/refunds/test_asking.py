@@ -14,10 +14,10 @@ from payments import events
 from payments.channel import by_name
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.events import AWAY_ATTEMPTS_MAX
-from payments.incoming import Person
+from payments.facts import Person
 from payments.lease import LEASE_SECONDS
 from payments.notices import Notice
-from payments.refund_sender import RefundSender
+from payments.refunds.sending import RefundSender
 from payments.stars import StarsChannel
 from payments.worker import Worker
 from sandbox.client import SandboxClient

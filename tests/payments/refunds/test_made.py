@@ -8,7 +8,7 @@ import pytest
 
 from db.tables import EventStatus, StripeEvent
 from payments.channel import MadeRefund
-from payments.made_refunds import part_of
+from payments.refunds.made import part_of
 from tests.support.clock import START
 
 CHARGE: Final = StripeEvent(event_id="stripe:ch_1", amount_cents=499)

@@ -10,13 +10,13 @@ from sqlalchemy import update
 from db.tables import Checkout, QuarantinedUpdate
 from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.errors import ChannelAwayError
-from payments.incoming import ChargeFact, Person
+from payments.facts import ChargeFact, Person
 from payments.methods import CARDS
 from payments.notices import Notice
 from payments.stripe import api as stripe_api
-from payments.stripe import lost as stripe_lost
+from payments.stripe import lost_payments as stripe_lost
 from payments.stripe.api import StripeApi
-from payments.stripe.lost import LOOKED_DAYS, LOST_HOURS, LostPayments
+from payments.stripe.lost_payments import LOOKED_DAYS, LOST_HOURS, LostPayments
 from payments.stripe.watch import DEEP_EVERY_SECONDS, StripeWatch
 from tests.support.cards import card_charge
 from tests.support.desk import Desk

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.tables import StripeEvent, User
 from payments import events
 from payments.channel import MadeRefund
-from payments.given_back import is_at_provider
-from payments.incoming import Fact, Person, RefundFact, ReturnFact, refund_id, returned_id
+from payments.facts import Fact, Person, RefundFact, ReturnFact, refund_id, returned_id
+from payments.refunds.given_back import is_at_provider
 
 
 async def record_made(session: AsyncSession, charge: StripeEvent, made: Sequence[MadeRefund], now: datetime) -> None:
@@ -87,7 +87,7 @@ def came_back(
 
 
 def part_of(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent]) -> str | None:
-    """Return which part (incoming.RefundFact) of a charge's refunds one is; `known` are the rows of them."""
+    """Return which part (facts.RefundFact) of a charge's refunds one is; `known` are the rows of them."""
     rows = {row.event_id: row for row in known}
     whole_id = refund_id(charge.event_id)
     if refund_id(charge.event_id, refund.id) in rows:

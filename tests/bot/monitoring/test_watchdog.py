@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.monitoring import watch as watching
+from bot.monitoring import watchdog as watching
 from bot.monitoring.health import Health
 from bot.monitoring.systemd import Notifier
 from payments.pulse import Pulse

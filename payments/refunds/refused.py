@@ -10,10 +10,10 @@ from db.tables import StripeEvent
 from payments import events
 from payments.channel import MadeRefund
 from payments.errors import ChannelAwayError
-from payments.given_back import is_at_provider, left
-from payments.made_refunds import came_back, record_made
 from payments.notices import Notice, pass_on, release
-from payments.refunds import open_refund
+from payments.refunds.asking import open_refund
+from payments.refunds.given_back import is_at_provider, left
+from payments.refunds.made import came_back, record_made
 from payments.settlement import Settlement
 
 
