@@ -20,8 +20,8 @@ DECLINED_CARD = "4000000000000002"
 """Stripe's well-known test numbers (Stripe documentation, testing)."""
 EVENTS_KEPT = timedelta(days=30)
 """How long Stripe lists an event (Stripe API, list all events)."""
-RETURNED = {"failed", "canceled"}
-"""What a refund is called whose money came back to the account."""
+RETURNED = "failed"
+"""The status of a refund whose money came back to the account."""
 
 _PREFIXES = {"payment_method": "pm", "charge": "ch", "refund": "re", "dispute": "dp"}
 _NOT_LOST = {"won", "warning_closed"}
@@ -100,9 +100,9 @@ class Account:
     def fail_refund(self, refund_id: str) -> None:
         """Have the buyer's bank send a refund back; raises StripeRefusalError for one that has come back before."""
         refund = self.find("refund", refund_id)
-        if refund["status"] in RETURNED:
+        if refund["status"] == RETURNED:
             raise StripeRefusalError(400, f"Refund {refund_id} has come back already.")
-        refund["status"], refund["failure_reason"] = "failed", "expired_or_canceled_card"
+        refund["status"], refund["failure_reason"] = RETURNED, "expired_or_canceled_card"
         self._sum_up(self.objects[refund["charge"]])
         self.tell("refund.failed", refund)
 
@@ -163,7 +163,7 @@ class Account:
 
     def refunded(self, charge_id: str) -> int:
         """Give how much of a charge went back and stayed there."""
-        return sum(each["amount"] for each in self.refunds(charge_id) if each["status"] not in RETURNED)
+        return sum(each["amount"] for each in self.refunds(charge_id) if each["status"] != RETURNED)
 
     def _of_charge(self, kind: str, charge_id: str) -> list[Json]:
         return [each for each in self.objects.values() if each["object"] == kind and each["charge"] == charge_id]

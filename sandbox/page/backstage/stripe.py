@@ -33,7 +33,6 @@ _COLOURS = {
     "disputed": "waiting",
     "declined": "failed",
     "failed": "failed",
-    "canceled": "failed",
     "lost": "failed",
     "dispute lost": "failed",
 }
@@ -94,7 +93,7 @@ class StripeCard:
         with box("entry-head muted"):
             line(f"Given back {money(refund['amount'], _currency(refund))}", "grow")
             _show_state(refund["status"])
-        if refund["status"] not in RETURNED:
+        if refund["status"] != RETURNED:
             with box("buttons"):
                 self._add("The bank sends it back", lambda: self._client.stripe_fail_refund(refund["id"]))
 
@@ -131,7 +130,7 @@ class _PartDialog:
     def __init__(self, client: SandboxClient) -> None:
         self._client = client
         self._charge: Json = {}
-        with ui.dialog() as self._dialog, box("card newcomer"):
+        with ui.dialog() as self._dialog, box("card part-dialog"):
             line("Give a part back", "card-title")
             self._amount = ui.number("Amount", min=0).props("outlined dense autofocus")
             with box("buttons"):
