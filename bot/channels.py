@@ -1,4 +1,4 @@
-"""The channels that the settings open: the one place to which another way to pay is added.
+"""The channels that the settings open, each with the loop that hears its provider.
 
 A provider's package is imported with its setting alone: who sells for Stars only does not pay for it at each start.
 """

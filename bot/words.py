@@ -78,7 +78,7 @@ class Words:
         return self.say("access.until", entitlement=entitlement, until=self.date(until), left=self.left(until, now))
 
     def why(self, reason: str) -> Markup:
-        """Return why something waits: one of our reasons in words, anything else (what Telegram said) as it is."""
+        """Return why something waits: one of our reasons in words, anything else (what a provider said) as it is."""
         return self.say(f"why.{reason}") if reason in set(Reason) else escape(reason)
 
     def _template(self, key: str, count: int | None) -> str:

@@ -40,7 +40,7 @@ class RefundRefusal(enum.StrEnum):
     """No charge has this id."""
     ALREADY_REFUNDED = "already_refunded"
     UNDER_WAY = "under_way"
-    """Asked for before, and not yet confirmed by Telegram."""
+    """Asked for before, and not yet confirmed by its provider."""
     NOT_OURS = "not_ours"
     """Another service wrote the row: its channel refunds it."""
 

@@ -272,6 +272,6 @@ async def untried(session: AsyncSession, user_id: str, limit: int) -> Sequence[s
 
 
 async def release_claims(session: AsyncSession) -> None:
-    """Free what a process that died had claimed; a call that is made twice for it is refused by Telegram as done."""
+    """Free what a process that died had claimed; of a call made twice for it, the provider knows that it is done."""
     claimed = update(StripeEvent).where(StripeEvent.claimed_until.is_not(None), StripeEvent.origin == ORIGIN)
     await session.execute(claimed.values(claimed_until=None))

@@ -74,7 +74,7 @@ CARDS: Final = Method(
 """Cards over Telegram's own payment, charged by Stripe."""
 
 METHODS: Final = {method.name: method for method in (STARS, CARDS)}
-"""All of them, by their names: another one is added here."""
+"""All of them, by their names."""
 
 
 def method_of(currency: str) -> Method:

@@ -84,7 +84,7 @@ def latest(step: Step, count: int, last: date) -> Span:
 
 
 def cut(span: Span, step: Step) -> tuple[Span, ...]:
-    """Return the steps of a span in their order; the first and the last one end where it ends.
+    """Return the steps of a span in their order; of the first and the last, the days that are in it.
 
     Raises SpanError when there are more than 400.
     """
