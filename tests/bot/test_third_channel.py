@@ -97,9 +97,11 @@ async def running_desk(server: SandboxServer, url: str, channel: OpenChannel) ->
         monitor.watch_desk(desk.parts, desk.pulses)
         stop = asyncio.Event()
         running = asyncio.create_task(desk.run(stop))
-        yield monitor
-        stop.set()
-        await running
+        try:
+            yield monitor
+        finally:
+            stop.set()
+            await running
 
 
 def paid_in_shells(buyer: Person) -> ChargeFact:
