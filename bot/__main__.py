@@ -28,6 +28,7 @@ from bot.console.report import asked_span, make_report
 from bot.console.waiting import print_pending, retry_one
 from bot.journal import is_journal, prioritised
 from bot.settings import Settings, SettingsError
+from db.clock import utc_now
 from db.errors import AnotherDeskError, WrongDatabaseError, is_away
 from payments.catalog import CatalogError
 from payments.payload import DAYS_MAX, TELEGRAM_ID_MAX
@@ -201,7 +202,7 @@ def report(
     By itself it is of the latest 12 months or weeks, or of 30 days.
     """
     with _errors_in_words():
-        span = asked_span(step, since.date() if since else None, until.date() if until else None)
+        span = asked_span(step, since.date() if since else None, until.date() if until else None, utc_now().date())
         asyncio.run(make_report(_load_settings(), span, step, csv_file, chart_file, CONSOLE))
 
 

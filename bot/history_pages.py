@@ -20,6 +20,9 @@ from payments.payload import TELEGRAM_ID_MAX, PayloadSigner
 PAGES_MAX: Final = 100_000
 LATEST_MAX: Final = 3
 
+_PERSONS: Final = ("telegram:", "cli:")
+"""How `requested_by` begins of what a person asked for: an admin in the chat, or on the server."""
+
 
 class HistoryButton(CallbackData, prefix="history"):
     """What a button under a history holds: whose it is, which page, and whether it is shown to an admin."""
@@ -75,7 +78,9 @@ class HistoryPages:
         state = words.say(f"state.{entry.state}")
         charge_id = event.refund_of or event.event_id
         title = self._title(entry.charge)
-        if entry.is_refund:
+        if entry.is_dispute:
+            text = words.say("history.charged_back", when=when, amount=amount, state=state, charge_id=charge_id)
+        elif entry.is_refund:
             text = words.say("history.refund", when=when, amount=amount, state=state, charge_id=charge_id)
         elif title is None:
             text = words.say("history.charge", when=when, amount=amount, state=state, charge_id=charge_id)
@@ -102,8 +107,9 @@ def who(words: Words, user: User) -> Markup:
 
 
 def _remarks(words: Words, event: StripeEvent, *, for_admin: bool) -> Iterator[Markup]:
-    # The reason of a refund that nobody asked for is a word of the program's own; the buyer was told it in a sentence.
-    if event.reason and event.requested_by != BY_ITSELF:
+    # A reason that no person gave is a word of the program's own, or of the provider's: no buyer reads those.
+    requested_by = event.requested_by or ""
+    if event.reason and (requested_by.startswith(_PERSONS) or (for_admin and requested_by != BY_ITSELF)):
         yield words.say("history.reason", reason=event.reason)
     if event.requested_by and for_admin:
         yield words.say("history.requested_by", requested_by=event.requested_by)

@@ -17,6 +17,8 @@ Facts = dict[str, Any]
 _AS_THEY_ARE: Final = ("charge_id", "title", "about", "detail", "here", "there", "why", "reason", "stripe_id")
 _VARIANTS: Final = {Notice.GIVING_BACK: "reason", Notice.LEDGER: "finding", Notice.STRIPE_TROUBLE: "trouble"}
 """The fact by which the words of a notice differ."""
+_NOT_LOST: Final = frozenset({"won", "warning_closed"})
+"""How a dispute ends that takes nothing (Stripe API, the dispute object)."""
 _BUY_AGAIN: Final = frozenset({Notice.SUBSCRIPTION_FAILED, Notice.SUBSCRIPTION_ENDED, Notice.ACCESS_ENDS_SOON})
 
 
@@ -64,6 +66,13 @@ class NoticeRenderer:
             case Notice.PARKED | Notice.QUARANTINED | Notice.RENEWAL_STUCK:
                 values["why"] = words.why(facts["reason"])
                 values["retry_id"] = facts["retry_id"]
+            case Notice.REFUND_FAILED:
+                reason = facts["reason"]
+                values["why"] = (
+                    words.say("notice.refund_failed.why", reason=reason)
+                    if reason
+                    else words.say("notice.refund_failed.why_unknown")
+                )
             case Notice.LOST_PAYMENT:
                 values["fits"] = Markup("\n").join(_fit(fit, facts["stripe_id"], words) for fit in facts["fits"])
                 values["others"] = words.say("lost.others", ids=", ".join(facts["others"])) if facts["others"] else ""
@@ -89,6 +98,8 @@ class NoticeRenderer:
                 variant = "again"
             case Notice.REFUNDED if facts.get("is_rest"):
                 variant = "rest"
+            case Notice.DISPUTE_CLOSED if facts["reason"] in _NOT_LOST:
+                variant = facts["reason"]
             case Notice.PARKED:
                 variant = "charge" if facts["retry_id"] == facts["charge_id"] else "refund"
             case Notice.SUBSCRIPTION_CANCELED | Notice.SUBSCRIPTION_FAILED if not self._is_open(facts):

@@ -9,6 +9,7 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User
+from payments.methods import METHODS
 from payments.refunds.given_back import completing, sum_up
 
 PAGE_SIZE: Final = 5
@@ -56,6 +57,12 @@ class Entry:
     charge: StripeEvent | None
     is_refund: bool
     state: State
+
+    @property
+    def is_dispute(self) -> bool:
+        """Tell a refund that is the money which the buyer's bank took back."""
+        method = METHODS.get(self.event.payment_method)
+        return method is not None and self.event.event_type == method.dispute_type
 
 
 @dataclass(frozen=True, slots=True)

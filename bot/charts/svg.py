@@ -47,7 +47,7 @@ class Labels:
     """The words of a picture."""
 
     revenue: str = "revenue"
-    renewals: str = "of it renewals"
+    renewals: str = "of which renewals"
     given_back: str = "given back"
     net: str = "net"
     nothing: str = "Nothing was paid or given back."
@@ -85,7 +85,7 @@ def _head(report: Report, labels: Labels) -> Iterator[str]:
     yield _text(_LEFT, 36, f"{span.first} … {span.last}, UTC", size=20, weight="bold")
     keys = ((_TAKEN, labels.revenue), (_RENEWED, labels.renewals), (_GIVEN_BACK, labels.given_back), (_NET, labels.net))
     for number, (colour, label) in enumerate(keys):
-        x = _LEFT + number * 155
+        x = _LEFT + number * 178
         if colour == _NET:
             yield f'<path d="M{x} 62h16" stroke="{colour}" stroke-width="2.5"/><circle cx="{x + 8}" cy="62" r="4"/>'
         else:

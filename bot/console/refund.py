@@ -50,7 +50,7 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
         console.print(f"{charge_id}: {money(done.amount_cents, done.currency)} given back, the access ended.")
         return True
     if done is not None and done.outcome == Outcome.REPLACED:
-        console.print(f"{charge_id}: nothing was left to give back, all of it had gone back otherwise meanwhile.")
+        console.print(f"{charge_id}: nothing was left, all of it had already been given back another way.")
         return False
     why = done.error if done is not None else "the running desk is at it"
     console.print(f"{charge_id}: the refund is on record and goes on by itself: {why}. See `pending`.")

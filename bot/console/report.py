@@ -17,7 +17,6 @@ from bot.console.database import open_database
 from bot.console.files import no_formula, written, written_bytes
 from bot.money import in_major
 from bot.settings import Settings
-from db.clock import utc_now
 from payments.reports.figures import Figures, Report
 from payments.reports.reading import read_report
 from payments.reports.spans import USUAL_COUNT, Span, SpanError, Step, latest
@@ -27,7 +26,7 @@ _PNG: Final = ".png"
 STDOUT: Final = Path("-")
 _HEADS: Final = (
     "revenue",
-    "of renewals",
+    "of which renewals",
     "given back",
     "net",
     "purchases",
@@ -57,12 +56,12 @@ CSV_FIELDS: Final = (
 Row = Sequence[str]
 
 
-def asked_span(step: Step, since: date | None, until: date | None) -> Span:
-    """Return the days that are asked for, both included; by themselves the latest steps up to today, UTC.
+def asked_span(step: Step, since: date | None, until: date | None, today: date) -> Span:
+    """Return the days that are asked for, both included; by themselves the latest steps up to `today`, a day of UTC.
 
     Raises typer.BadParameter when there are none.
     """
-    last = until or utc_now().date()
+    last = until or today
     try:
         return Span(since, last) if since else latest(step, USUAL_COUNT[step], last)
     except OverflowError:
@@ -84,7 +83,8 @@ async def make_report(
         async with open_database(settings) as database:
             report = await read_report(database, span, step)
     except SpanError as error:
-        raise typer.BadParameter(f"{error}: take longer ones (--by), or fewer days") from None
+        fewer = "take fewer days" if step is Step.MONTH else "take longer ones (--by), or fewer days"
+        raise typer.BadParameter(f"{error}: {fewer}") from None
     if csv_file is not None:
         with nullcontext(sys.stdout) if csv_file == STDOUT else written(csv_file) as target:
             _write_csv(target, report)

@@ -1,4 +1,4 @@
-"""/report for admins: what was taken, renewed and given back, in words, or as a picture with the same words below."""
+"""/report for admins: revenue and what was given back, in words, or as a picture with the same words below."""
 
 import asyncio
 import re

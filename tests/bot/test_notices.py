@@ -184,8 +184,8 @@ def test_a_lost_payment_is_told_with_the_commands_that_give_what_it_was_for() ->
     assert '<code>starledger grant 2 premium --for-life --reason "paid by card, ch_1"</code>' in text
     assert "and the same for: extra, more" in text
     assert "<b>gone</b>, by <code>3</code>\n\n" in text
-    assert "fit as well" not in text
-    assert "These fit as well, and at most one payment is for each purchase: ch_2, ch_3" in RENDERER.render(
+    assert "Other charges" not in text
+    assert "Other charges that may be it (each purchase was paid once at most): ch_2, ch_3" in RENDERER.render(
         Notice.LOST_PAYMENT, facts | {"others": ["ch_2", "ch_3"]}, None
     )
 
@@ -259,8 +259,30 @@ def test_taking_up_again_is_told_to_be_the_subscribers_last_step() -> None:
     assert "be able to take it up again" in stuck
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("won", "is closed in your favour</b> (won)"),
+        ("warning_closed", "inquiry about a payment is closed</b> (warning_closed)"),
+        ("prevented", "is closed</b> (prevented)"),
+    ],
+)
+def test_how_a_dispute_ended_is_told_with_what_it_means(reason: str, said: str) -> None:
+    text = RENDERER.render(Notice.DISPUTE_CLOSED, _facts(Notice.DISPUTE_CLOSED, "x") | {"reason": reason}, None)
+    assert said in text
+    assert ("Look at it in Stripe's dashboard" in text) is (reason == "prevented")
+
+
+@pytest.mark.parametrize(
+    ("reason", "why"), [("lost_or_stolen_card", "Why: lost_or_stolen_card"), (None, "Why is not known.")]
+)
+def test_why_a_refund_came_back_is_told_if_it_is_known(reason: str | None, why: str) -> None:
+    text = RENDERER.render(Notice.REFUND_FAILED, _facts(Notice.REFUND_FAILED, "x") | {"reason": reason}, None)
+    assert text.splitlines()[1] == why
+
+
 @pytest.mark.criterion("R6")
 def test_the_rest_of_a_payment_is_not_said_to_be_all_of_it() -> None:
     facts = _facts(Notice.REFUNDED, "x") | {"amount": 399, "currency": "USD", "is_rest": True}
     text = RENDERER.render(Notice.REFUNDED, facts, None)
-    assert "The rest of a payment of yours, 3.99 USD, was given back" in text
+    assert "The rest of your payment, 3.99 USD, was given back" in text

@@ -136,7 +136,7 @@ async def test_a_part_in_the_dashboard_crosses_a_refund_of_the_whole_and_a_part_
     assert shop.account.refunded(charge.provider_id) == 499
     assert (await chats.said(admin.id))[-1].text().startswith("↩️ 3.99 USD went back to")
     history = (await chats.answer(buyer, "/history")).text()
-    assert "Refund of 4.99 USD: not made, the money went back otherwise" in history
+    assert "Refund of 4.99 USD: not made, the money was given back another way" in history
     assert "Refund of 3.99 USD: done" in history
     assert "Premium, 30 days, 4.99 USD: given back" in history
     waits = await chats.answer(admin, "/pending")
@@ -149,15 +149,33 @@ async def test_a_part_in_the_dashboard_crosses_a_refund_of_the_whole_and_a_part_
     assert f"/refund {charge_id}" in told
     history = (await chats.answer(buyer, "/history")).text()
     assert "Refund of 1.00 USD: sent back by the bank" in history
+    assert "Reason: wrong plan" in history
+    assert "expired_or_canceled_card" not in history
+    assert "expired_or_canceled_card" in (await chats.answer(admin, f"/history {buyer.id}")).text()
     assert "Premium, 30 days, 4.99 USD: given back, but not all of it arrived" in history
     assert "nothing" in (await chats.answer(buyer, "/status")).text()
     again = await chats.answer(admin, f"/refund {charge_id}")
     assert "The refund of 1.00 USD" in again.text()
     await chats.settle()
-    assert "1.00 USD of a payment of yours were given back" in (await chats.said(buyer.id))[-1].text()
+    assert "1.00 USD of your payment was given back" in (await chats.said(buyer.id))[-1].text()
     assert shop.account.refunded(charge.provider_id) == 499
     refused = await chats.answer(admin, f"/refund {charge_id}")
     assert "was given back before" in refused.text()
+
+
+@pytest.mark.criterion("R6", "O8")
+async def test_a_lost_dispute_is_in_the_history_as_what_it_is_and_its_reason_is_for_admins(shop: Shop) -> None:
+    chats, buyer, admin = shop.chats, shop.chats.people.buyer, shop.chats.people.admin
+    await chats.pay(buyer, await shop.by_card())
+    [charge] = await chats.client.card_charges(buyer.id)
+    shop.account.close_dispute(shop.account.open_dispute(charge.provider_id), "lost")
+    await shop.read_stripe()
+    assert "Your bank took back 4.99 USD of your payment" in (await chats.said(buyer.id))[-1].text()
+    _, entry, _ = (await chats.answer(buyer, "/history")).text().split("\n\n")
+    told = ["Taken back by the bank, 4.99 USD: done", f"stripe:{charge.provider_id}"]
+    assert entry.splitlines()[1:] == told
+    _, entry, _ = (await chats.answer(admin, f"/history {buyer.id}")).text().split("\n\n")
+    assert entry.splitlines()[1:] == [*told, "Reason: dispute lost: fraudulent", "Asked for by stripe"]
 
 
 @pytest.mark.criterion("R8")
@@ -171,7 +189,7 @@ async def test_an_admin_who_asks_for_what_went_back_meanwhile_is_told_that_nothi
     await chats.settle()
     told = (await chats.said(admin.id))[-1].text()
     assert "The refund of 4.99 USD to" in told
-    assert "was not made: all of the payment had gone back otherwise meanwhile" in told
+    assert "was not made: all of the payment had already been given back another way" in told
     waiting = await chats.answer(admin, f"/retry refund:stripe:{charge.provider_id}")
     assert "come to its end" in waiting.text()
 

@@ -30,8 +30,8 @@ async def test_a_report_is_of_this_month_and_the_last(chats: Chats) -> None:
         this, before = (await chats.answer(admin, "/report", group=group)).text().split("\n\n")
         assert this.splitlines() == [
             f"{today.replace(day=1)} to {today} (UTC)",
-            "200 ⭐ net: 400 ⭐ taken, of it 0 ⭐ by renewals; 200 ⭐ given back",
-            "Purchases 2, new subscriptions 0, renewals 0, refunds 1, who paid 2",
+            "Net 200 ⭐: revenue 400 ⭐, of which renewals 0 ⭐; given back 200 ⭐",
+            "Purchases 2, new subscriptions 0, renewals 0, refunds 1, paying users 2",
         ]
         assert before.splitlines()[1:] == ["Nothing was paid or given back."]
 
@@ -51,7 +51,12 @@ async def test_a_picture_comes_with_its_sums_in_each_currency(chats: Chats) -> N
         sent = await chats.answer(chats.people.admin, command)
         assert (await _picture(chats, sent)).startswith(PNG)
         lines = sent.text().splitlines()
-        assert [line.split(" net:")[0] for line in lines[1:-1:2]] == ["200 ⭐", "9.98 USD", "4.99 AED", "4.99 EUR"]
+        assert [line.split(":")[0] for line in lines[1:-1:2]] == [
+            "Net 200 ⭐",
+            "Net 9.98 USD",
+            "Net 4.99 AED",
+            "Net 4.99 EUR",
+        ]
         assert lines[-1] == "… and 1 more currency."
 
 
