@@ -1,12 +1,12 @@
-"""Tells the admins of trouble at Stripe that a person has to mend, once for each, also across restarts.
+"""Tells the admins of trouble at Stripe that a person has to mend, once a day as long as it lasts, by the days of UTC.
 
-That events cannot be read is one trouble until they are read again: it is known by the day of the last reading, so
-that a Stripe which comes and goes is told of once a day at most.
+What was told is on record by trouble and day, and how long it has lasted by the last reading: a restart forgets
+neither.
 """
 
 import enum
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from loguru import logger
@@ -24,6 +24,8 @@ from payments.stripe.api import KEY_REFUSED
 
 AWAY_HOURS: Final = 6
 """How long nothing but outages is Stripe's own matter, and stays in the log and in /healthz."""
+AWAY_MINUTES: Final = 10
+"""How long this process, too, has to have heard nothing: that the desk was down for days says nothing of Stripe."""
 
 
 class Trouble(enum.StrEnum):
@@ -50,9 +52,8 @@ async def owe_trouble(
 ) -> None:
     """Owe these chats word of a trouble; `read_at` is when the events were last read (None: never), `why` in words."""
     facts = {"trouble": trouble.value, "why": why, "read_at": read_at.isoformat() if read_at else None}
-    episode = f"{read_at:%Y-%m-%d}" if read_at else "never"
     for chat_id in chat_ids:
-        key = f"stripe:{trouble}:{episode}"
+        key = f"stripe:{trouble}:{now:%Y-%m-%d}"
         await owe(session, Notice.STRIPE_TROUBLE, event_id=key, chat_id=chat_id, facts=facts, now=now)
 
 
@@ -68,18 +69,18 @@ class TroubleAlert:
         self._alert_chat_ids = tuple(alert_chat_ids)
         self._on_owed = on_owed
         self._failing_since: datetime | None = None
-        self._told: set[Trouble] = set()
+        self._told_on: dict[Trouble, date] = {}
 
     async def note(self, error: Exception) -> None:
         """Take note of a failed attempt. Without its database it tells with the next one."""
         now = self._clock()
         self._failing_since = self._failing_since or now
-        trouble = _trouble(error, now - self._failing_since)
-        if trouble is None or trouble in self._told:
-            return
         try:
             async with self._database.transaction() as session:
                 read_at = await session.scalar(select(StripeReading.read_at))
+                trouble = _trouble(error, now - (read_at or self._failing_since), now - self._failing_since)
+                if trouble is None or self._told_on.get(trouble) == now.date():
+                    return
                 why = str(error)[:ERROR_LENGTH_MAX]
                 await owe_trouble(session, trouble, read_at=read_at, why=why, chat_ids=self._alert_chat_ids, now=now)
         except Exception as away:
@@ -87,17 +88,17 @@ class TroubleAlert:
                 raise
             logger.error("the admins cannot be told of trouble at Stripe yet: {}", type(away).__name__)
         else:
-            self._told.add(trouble)
+            self._told_on[trouble] = now.date()
             self._on_owed()
 
     def over(self) -> None:
         """Say that the events were read."""
         self._failing_since = None
-        self._told.clear()
 
 
-def _trouble(error: Exception, lasting: timedelta) -> Trouble | None:
-    """Return what a person has to hear of; None: it may pass by itself."""
+def _trouble(error: Exception, lasting: timedelta, seen: timedelta) -> Trouble | None:
+    """Return what a person has to hear of; None: it may pass by itself. `seen`: how long this process has seen it."""
     if isinstance(error, RefusedByChannelError):
         return Trouble.KEY if error.code == KEY_REFUSED else Trouble.REFUSED
-    return Trouble.AWAY if lasting >= timedelta(hours=AWAY_HOURS) else None
+    is_long = lasting >= timedelta(hours=AWAY_HOURS) and seen >= timedelta(minutes=AWAY_MINUTES)
+    return Trouble.AWAY if is_long else None

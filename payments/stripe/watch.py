@@ -27,6 +27,7 @@ from payments.facts import RefundFact
 from payments.methods import CARDS
 from payments.narrow import moment
 from payments.notices import Notice, money_facts, owe
+from payments.pause import SECONDS_MAX
 from payments.refunds.made import payer, record_failed, record_made
 from payments.stripe.api import Dispute, Event, StripeApi
 from payments.stripe.lost_payments import LostPayments
@@ -89,15 +90,14 @@ class StripeWatch:
         try:
             await self.read_once()
         except ChannelPauseError as error:
-            pause_seconds = max(pause_seconds, error.seconds)
+            pause_seconds = max(pause_seconds, min(error.seconds, SECONDS_MAX))
+            self._begin_trouble(error, "Stripe asks to be left alone for a while")
             await self._alert.note(error)
         except Exception as error:
             is_stripe = isinstance(error, ChannelError | UnrecordableError)
             if not is_stripe and not is_away(error):
                 raise
-            if self.trouble is None:
-                logger.error("Stripe's events cannot be read, trying on: {}", error)
-            self.trouble = f"Stripe's events cannot be read: {type(error).__name__}"
+            self._begin_trouble(error, type(error).__name__)
             if is_stripe:
                 await self._alert.note(error)
         else:
@@ -106,6 +106,11 @@ class StripeWatch:
             self.trouble = None
             self._alert.over()
         return pause_seconds
+
+    def _begin_trouble(self, error: Exception, why: str) -> None:
+        if self.trouble is None:
+            logger.error("Stripe's events cannot be read, trying on: {}", error)
+        self.trouble = f"Stripe's events cannot be read: {why}"
 
     async def read_once(self) -> None:
         """Read what is new, put it on record, and note how far it went.

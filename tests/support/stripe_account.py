@@ -15,6 +15,8 @@ from sandbox.stripe.api import AccountApi, Form
 from sandbox.stripe.errors import StripeRefusalError
 
 KEY: Final = "sk_test_51TestsTestsTests"
+RETRY_AFTER: Final = "7"
+"""How long a 429 asks to be left alone, in seconds."""
 
 
 class Fault(Enum):
@@ -67,7 +69,7 @@ class _SpoiltApi(AccountApi):
             case Fault.CUT_BEFORE:
                 return _cut(request)
             case Fault.BUSY:
-                return web.json_response(_error("rate_limit"), status=429, headers={"Retry-After": "7"})
+                return web.json_response(_error("rate_limit"), status=429, headers={"Retry-After": RETRY_AFTER})
             case Fault.BROKEN:
                 return web.json_response(_error("api_error"), status=500)
             case Fault.STRANGE:

@@ -1,4 +1,4 @@
-"""Trouble at Stripe that a person must mend is told in the chat: once, also across restarts, and once a day at most."""
+"""Trouble at Stripe that a person must mend is told in the chat once a day as long as it lasts, restarts or not."""
 
 from datetime import timedelta
 
@@ -7,9 +7,11 @@ import pytest
 from db.engine import Database
 from payments.errors import RefusedByChannelError
 from payments.notices import Notice
+from payments.pause import SECONDS_MAX
 from payments.stripe.api import StripeApi
-from payments.stripe.trouble import AWAY_HOURS, Trouble, TroubleAlert
-from payments.stripe.watch import KEPT_DAYS, StripeWatch
+from payments.stripe.trouble import AWAY_HOURS, AWAY_MINUTES, Trouble, TroubleAlert
+from payments.stripe.watch import KEPT_DAYS, POLL_SECONDS, StripeWatch
+from tests.support import stripe_account
 from tests.support.clock import START, FakeClock
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID
@@ -29,33 +31,28 @@ async def told(desk: Desk) -> list[str]:
     return [facts["trouble"] for _, _, facts in notices]
 
 
-async def test_a_key_that_stripe_does_not_know_is_told_once_for_all_starts(
+async def test_a_key_that_stripe_does_not_know_is_told_once_a_day_for_all_starts(
     desk: Desk, account: StripeAccount, api: StripeApi, watch: StripeWatch
 ) -> None:
     await watch.try_once()
     account.key = "sk_test_another"
-    for _ in range(3):
-        for each in (watch, watching(desk, api)):
+    for days in (1, 2, 3):
+        for each in (watch, watch, watching(desk, api)):
             await each.try_once()
+        assert await told(desk) == [Trouble.KEY] * days
         desk.clock.advance(days=1)
-    assert await told(desk) == [Trouble.KEY]
 
 
-async def test_what_comes_back_after_a_day_is_told_again_and_before_it_is_not(
-    desk: Desk, account: StripeAccount, watch: StripeWatch
-) -> None:
-    for hours in (1, 1, 24):
+async def test_what_comes_and_goes_is_told_once_a_day(desk: Desk, account: StripeAccount, watch: StripeWatch) -> None:
+    days = set()
+    for _ in range(6):
         account.key = KEY
         await watch.try_once()
         account.key = "sk_test_another"
         await watch.try_once()
-        desk.clock.advance(hours=hours)
-    assert await told(desk) == [Trouble.KEY]
-    account.key = KEY
-    await watch.try_once()
-    account.key = "sk_test_another"
-    await watch.try_once()
-    assert await told(desk) == [Trouble.KEY, Trouble.KEY]
+        days.add(desk.clock().date())
+        desk.clock.advance(hours=7)
+    assert await told(desk) == [Trouble.KEY] * len(days)
 
 
 async def test_what_stripe_refuses_otherwise_is_told_in_its_words(desk: Desk) -> None:
@@ -89,16 +86,30 @@ async def test_a_stripe_that_is_away_is_told_when_it_has_lasted(
         await watch.try_once()
     assert await told(desk) == []
     await watch.try_once()
-    for hours in (AWAY_HOURS, AWAY_HOURS - 1):
+    for hours in (1, AWAY_HOURS - 2):
         desk.clock.advance(hours=hours)
         account.faults.append(fault)
         await watch.try_once()
     assert await told(desk) == []
-    for hours in (1, 1):
-        desk.clock.advance(hours=hours)
+    for minutes in (60, 30):
+        desk.clock.advance(minutes=minutes)
         account.faults.append(fault)
         await watch.try_once()
     assert await told(desk) == [Trouble.AWAY]
+
+
+async def test_how_long_it_lasts_is_not_forgotten_by_restarts(
+    desk: Desk, account: StripeAccount, api: StripeApi, watch: StripeWatch
+) -> None:
+    await watch.try_once()
+    for hours in range(0, AWAY_HOURS + 1, 2):
+        desk.clock.advance(hours=2 if hours else 0)
+        again = watching(desk, api)
+        for minutes in (AWAY_MINUTES, 0):
+            account.faults.append(Fault.BROKEN)
+            await again.try_once()
+            assert await told(desk) == ([] if hours < AWAY_HOURS or minutes else [Trouble.AWAY])
+            desk.clock.advance(minutes=minutes)
 
 
 async def test_a_desk_that_was_away_for_longer_than_stripe_keeps_its_events_says_so(
@@ -115,3 +126,14 @@ async def test_a_desk_that_was_away_for_longer_than_stripe_keeps_its_events_says
         await again.try_once()
     ((_, _, facts),) = await desk.notices()
     assert (facts["trouble"], facts["read_at"]) == (Trouble.GAP, (START + timedelta(days=KEPT_DAYS)).isoformat())
+
+
+async def test_a_pause_that_never_ends_is_cut_and_shown(
+    account: StripeAccount, watch: StripeWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stripe_account, "RETRY_AFTER", "10000000")
+    account.faults.append(Fault.BUSY)
+    assert await watch.try_once() == SECONDS_MAX
+    assert watch.trouble == "Stripe's events cannot be read: Stripe asks to be left alone for a while"
+    assert await watch.try_once() == POLL_SECONDS
+    assert watch.trouble is None
