@@ -197,7 +197,7 @@ def report(
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write it as CSV; - is stdout.")] = None,
     chart_file: Annotated[Path | None, typer.Option("--chart", help="Draw it, as .svg or .png.")] = None,
 ) -> None:
-    """Print what was taken, renewed and given back over time, in each currency by itself, of all channels.
+    """Print revenue, renewals and what was given back over time, in each currency by itself, of all channels.
 
     By itself it is of the latest 12 months or weeks, or of 30 days.
     """

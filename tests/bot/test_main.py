@@ -79,7 +79,7 @@ SENTENCES: Final = {
     "revoke": "Take a person's access away, whatever gave it; who did it and why is on record.",
     "history": "Print what somebody paid, got back, was granted, and has now.",
     "export": "Write every row of the audit table, beside the running desk or without it.",
-    "report": "Print what was taken, renewed and given back over time, in each currency by itself, of all channels.",
+    "report": "Print revenue, renewals and what was given back over time, in each currency by itself, of all channels.",
     "backup": "Copy the database while it is in use; of PostgreSQL, print the pg_dump line that does so.",
     "doctor": "Look at everything that the desk needs, and say of each what is wrong and how it is mended.",
     "erase": "Erase a person on request: the name and every text go, the payments and the Telegram id stay.",

@@ -68,7 +68,7 @@ async def test_a_refund_by_card_from_the_command_line_is_of_what_is_left_at_stri
         account.give_back(gone, 100)
         account.give_back(gone)
         printed = await commands.prints("refund", f"stripe:{gone}", status=1)
-        assert printed.startswith(f"stripe:{gone}: nothing was left to give back")
+        assert printed.startswith(f"stripe:{gone}: nothing was left, all of it had already been given back another way")
 
 
 async def test_a_refund_while_telegram_is_away_stays_on_record_and_is_listed(
