@@ -161,6 +161,8 @@ class StripeEvent(Base):
     attempts: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
     claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     error: Mapped[str | None] = mapped_column(Text)
+    # Of a refund that was sent: the attempt of which it is not known that it failed.
+    attempt_key: Mapped[str | None] = mapped_column(String(36))
     # When Telegram's ledger was first seen to have it; None: not yet.
     ledger_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 

@@ -16,11 +16,13 @@ class RefundOrder:
     """A refund that is on record and now to be brought about: `amount` in the currency's minor unit (Stars: Stars).
 
     `event_id` is its row's, `charge_id` the provider's. `attempt_key` is the same as long as it is not known what came
-    of the attempt, also for another process after a crash, and another one for the next attempt.
+    of the attempt, however often and by whatever process it is repeated, and another one after a refusal.
+    `may_be_made`: it was tried under this key before.
     """
 
     event_id: str
     attempt_key: str
+    may_be_made: bool
     charge_id: str
     amount: int
     currency: str

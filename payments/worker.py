@@ -142,6 +142,12 @@ class Worker:
         if refusal.made is None:
             raise refusal
         async with self._database.transaction() as session:
+            refund = await events.lock(session, event_id)
+            if refund is not None:
+                refund.attempt_key = None
+            refund = await events.lock(session, event_id)
+            if refund is not None:
+                refund.attempt_key = None
             event = await resolve(session, self._settlement, event_id, refusal.made, str(refusal), self._clock())
         if event is None:
             raise refusal
@@ -170,6 +176,7 @@ class Worker:
             bound = _bound(event)
             if isinstance(error, RefusedByChannelError):
                 bound.error("the refund is refused: {}", words)
+                event.attempt_key = None
                 await self._settlement.park(session, event, words)
             elif events.fail(event, words, self._clock(), random.random(), attempts_max):  # noqa: S311 - jitter
                 bound.opt(exception=error).error("attempt {} failed, the event waits", event.attempts)

@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from sqlalchemy import or_, update
+from sqlalchemy import func, or_, update
 
 from db.clock import Clock
 from db.engine import Database
-from db.tables import ORIGIN, StripeEvent, User
+from db.tables import ORIGIN, StripeEvent, User, new_id
 from payments.channel import Channels, RefundOrder
 from payments.errors import RefusedByChannelError
 from payments.lease import LEASE_SECONDS
@@ -37,11 +37,15 @@ class RefundSender:
 
     async def _claim(self, event_id: str) -> tuple[str, RefundOrder] | None:
         now = self._clock()
+        fresh_key = new_id()
         claim = (
             update(StripeEvent)
             .where(StripeEvent.event_id == event_id, StripeEvent.origin == ORIGIN, StripeEvent.due_at.is_not(None))
             .where(or_(StripeEvent.claimed_until.is_(None), StripeEvent.claimed_until <= now))
-            .values(claimed_until=now + timedelta(seconds=LEASE_SECONDS))
+            .values(
+                claimed_until=now + timedelta(seconds=LEASE_SECONDS),
+                attempt_key=func.coalesce(StripeEvent.attempt_key, fresh_key),
+            )
             .returning(StripeEvent)
         )
         async with self._database.transaction() as session:
@@ -49,12 +53,12 @@ class RefundSender:
             if refund is None:
                 return None
             user = await session.get_one(User, refund.customer_id)
-        if user.telegram_id is None or refund.refund_of is None or refund.due_at is None:
+        if user.telegram_id is None or refund.refund_of is None or refund.attempt_key is None:
             raise ValueError(f"the refund {event_id} of ours has no charge or no buyer")
         order = RefundOrder(
             event_id=event_id,
-            # A noted failure, or taking it up again, moves `due_at`; a crash does not.
-            attempt_key=f"{refund.id}:{refund.due_at.isoformat()}",
+            attempt_key=refund.attempt_key,
+            may_be_made=refund.attempt_key != fresh_key,
             charge_id=METHODS[refund.payment_method].provider_charge_id(refund.refund_of),
             amount=refund.amount_cents,
             currency=refund.currency,

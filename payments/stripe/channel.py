@@ -1,6 +1,8 @@
 """The channel of cards: refunds go to Stripe."""
 
-from payments.channel import RefundOrder
+from collections.abc import Sequence
+
+from payments.channel import MadeRefund, RefundOrder
 from payments.errors import RefusedByChannelError
 from payments.methods import CARDS, Method
 from payments.stripe.api import StripeApi
@@ -17,20 +19,29 @@ class CardChannel:
     async def refund(self, order: RefundOrder) -> None:
         """Refund the order's amount, of which Stripe never gives back more than was paid.
 
-        An attempt whose answer was lost is found among the charge's refunds by the row that it names. Raises
-        ChannelError.
+        An attempt whose answer was lost is found among the charge's refunds by the row that it names: Stripe forgets a
+        key after a day, and would make it again (Stripe API, idempotent requests). Raises ChannelError.
         """
+        if order.may_be_made and _is_made(order, await self._made(order)):
+            return
         try:
             answered = await self._api.refund(
                 order.charge_id, order.amount, row=order.event_id, idempotency_key=order.attempt_key
             )
         except RefusedByChannelError as error:
             # "Already refunded", or "more than is left": by us or by somebody at Stripe, the list of refunds knows.
-            made = [each.made for each in await self._api.refunds(order.charge_id)]
-            if not any(each.row == order.event_id and each.is_through for each in made):
+            made = await self._made(order)
+            if not _is_made(order, made):
                 raise RefusedByChannelError(error.code, str(error), made) from None
             return
         # An old attempt is answered as it was then (Stripe API, idempotent requests); the refund may have failed since.
         refund = await self._api.refund_now(answered.id)
         if not refund.is_through:
             raise RefusedByChannelError(str(refund.status), f"Stripe says of the refund: {refund.status}")
+
+    async def _made(self, order: RefundOrder) -> list[MadeRefund]:
+        return [each.made for each in await self._api.refunds(order.charge_id)]
+
+
+def _is_made(order: RefundOrder, made: Sequence[MadeRefund]) -> bool:
+    return any(each.row == order.event_id and each.is_through for each in made)

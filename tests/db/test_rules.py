@@ -64,7 +64,7 @@ EVENT_ONCE: dict[str, tuple[Any, Any]] = {
     "update_id": (1, 2),
 }
 EVENT_MOVES = {"status", "outcome", "processed_at"}
-EVENT_FREE = {"due_at", "attempts", "claimed_until", "error"}
+EVENT_FREE = {"due_at", "attempts", "claimed_until", "error", "attempt_key"}
 EVENT_ERASABLE = {"reason"}
 
 GRANT_FOR_EVER: dict[str, tuple[Any, Any]] = {
@@ -193,7 +193,7 @@ async def test_a_reason_can_be_erased_and_not_rewritten(session: AsyncSession) -
 async def test_what_is_work_and_no_fact_changes_freely(session: AsyncSession) -> None:
     await _insert_event(session)
     for due_at, attempts, error in ((NOON, 1, "away"), (None, 0, None)):
-        work = {"due_at": due_at, "claimed_until": due_at, "attempts": attempts, "error": error}
+        work = {"due_at": due_at, "claimed_until": due_at, "attempts": attempts, "error": error, "attempt_key": error}
         assert work.keys() == EVENT_FREE
         await session.execute(update(StripeEvent).values(**work))
 

@@ -65,7 +65,7 @@ async def _stars() -> AsyncIterator[Provider]:
             more = {"retry_after_seconds": 7} if how is Spoilt.BUSY else {}
             await server.client.add_fault(kinds[how], REFUND_CALL, **more)
 
-        order = RefundOrder(f"refund:{charge_id}", "first", charge_id, 200, "XTR", buyer.id)
+        order = RefundOrder(f"refund:{charge_id}", "first", False, charge_id, 200, "XTR", buyer.id)
         yield Provider(StarsChannel(bot), order, refunded, spoil)
 
 
@@ -88,7 +88,7 @@ async def _cards(intent_id: str | None = None) -> AsyncIterator[Provider]:
 
         api = StripeApi(KEY, account.url)
         named = intent_id or charge_id
-        order = RefundOrder(f"refund:stripe:{named}", "first", named, 200, "USD", 5001)
+        order = RefundOrder(f"refund:stripe:{named}", "first", False, named, 200, "USD", 5001)
         yield Provider(CardChannel(api), order, refunded, spoil)
         await api.close()
 

@@ -9,7 +9,7 @@ from tests.support.bots import talking_bot
 from tests.support.money import TOKEN
 from tests.support.proxies import BAD_GATEWAY, proxy_that_answers
 
-ORDER = RefundOrder("refund:charge-1", "first", "charge-1", 200, "XTR", 5001)
+ORDER = RefundOrder("refund:charge-1", "first", False, "charge-1", 200, "XTR", 5001)
 
 
 @pytest.mark.criterion("E1")

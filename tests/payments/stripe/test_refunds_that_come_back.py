@@ -211,6 +211,9 @@ async def test_of_two_attempts_for_one_row_it_came_back_when_both_did(
     desk.clock.advance(minutes=1)
     account.fail_refund(account.refunds(charge_id)[0]["id"])
     await read(watch, worker)
+    assert (await desk.event(asked.event_id)).outcome == Outcome.PARKED
+    await desk.retry(asked.event_id)
+    await worker.work_once()
     assert (await desk.event(asked.event_id)).outcome == Outcome.REFUNDED
     assert await _left(desk, charge_id) == 0
     desk.clock.advance(minutes=1)

@@ -1,0 +1,97 @@
+"""A refund is made once, also when there would be room for it twice: other parts of the charge came back meanwhile."""
+
+import pytest
+
+from db.tables import Outcome, StripeEvent
+from payments import events
+from payments.channel import by_name
+from payments.refunds.sending import RefundSender
+from payments.stripe.api import StripeApi
+from payments.stripe.channel import CardChannel
+from payments.stripe.watch import StripeWatch
+from payments.worker import Worker
+from tests.support.cards import read, sell
+from tests.support.desk import Desk
+from tests.support.stripe_account import Fault, StripeAccount
+
+PART = 300
+REST = 199
+
+
+@pytest.fixture
+async def charge_id(desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker) -> str:
+    """Sell by card, give a part back at Stripe, and ask for the rest here; give Stripe's charge id."""
+    charge_id = await sell(desk, account)
+    account.give_back(charge_id, PART)
+    await read(watch, worker)
+    assert (await desk.ask_refund(f"stripe:{charge_id}")).amount_cents == REST
+    return charge_id
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [[Fault.CUT_AFTER], [Fault.CUT_WITHIN], [None, Fault.BUSY], [None, Fault.BROKEN], [None, Fault.CUT_BEFORE]],
+    ids=["no answer", "half an answer", "asked again: busy", "asked again: broken", "asked again: cut"],
+)
+async def test_what_was_made_without_our_knowing_is_found_and_not_made_again(
+    desk: Desk,
+    account: StripeAccount,
+    watch: StripeWatch,
+    worker: Worker,
+    charge_id: str,
+    faults: list[Fault | None],
+) -> None:
+    account.faults.extend(faults)
+    await worker.work_once()
+    assert account.refunded(charge_id) == PART + REST
+    await _part_comes_back(desk, account, charge_id)
+    desk.clock.advance(days=2)
+    await worker.work_once()
+    assert account.refunded(charge_id) == REST
+    await read(watch, worker)
+    # The books agree with Stripe: all but the rest is left, and can go back.
+    assert (await desk.ask_refund(f"stripe:{charge_id}")).amount_cents == PART
+    await worker.work_once()
+    assert account.refunded(charge_id) == PART + REST
+
+
+async def test_a_retry_after_a_death_does_not_make_it_again(
+    desk: Desk, account: StripeAccount, api: StripeApi, worker: Worker, charge_id: str
+) -> None:
+    [waiting] = [row for row in await _refunds(desk, charge_id) if row.amount_cents == REST]
+    await RefundSender(desk.database, by_name(CardChannel(api)), desk.clock).send(waiting.event_id)
+    async with desk.database.transaction() as session:
+        await events.release_claims(session)
+    await _part_comes_back(desk, account, charge_id)
+    await desk.retry(waiting.event_id)
+    await worker.work_once()
+    assert account.refunded(charge_id) == REST
+    assert (await desk.event(waiting.event_id)).outcome == Outcome.REFUNDED
+
+
+async def test_an_attempt_that_may_be_under_way_keeps_its_key(
+    desk: Desk, account: StripeAccount, worker: Worker, charge_id: str
+) -> None:
+    [waiting] = [row for row in await _refunds(desk, charge_id) if row.amount_cents == REST]
+    account.faults.extend([Fault.CUT_BEFORE, None, Fault.CUT_BEFORE])
+    keys = []
+    for _ in range(2):
+        await worker.work_once()
+        keys.append((await desk.event(waiting.event_id)).attempt_key)
+        desk.clock.advance(minutes=5)
+    assert keys[0] is not None
+    assert keys[0] == keys[1]
+    account.refusal = "charge_disputed"
+    await worker.work_once()
+    assert (await desk.event(waiting.event_id)).attempt_key is None
+
+
+async def _part_comes_back(desk: Desk, account: StripeAccount, charge_id: str) -> None:
+    desk.clock.advance(minutes=1)
+    [part] = [each["id"] for each in account.refunds(charge_id) if each["amount"] == PART]
+    account.fail_refund(part)
+
+
+async def _refunds(desk: Desk, charge_id: str) -> list[StripeEvent]:
+    async with desk.database.reading() as session:
+        return list(await events.refunds_of(session, f"stripe:{charge_id}"))
