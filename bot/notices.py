@@ -100,6 +100,8 @@ class NoticeRenderer:
                 variant = "rest"
             case Notice.DISPUTE_CLOSED if facts["reason"] in _NOT_LOST:
                 variant = facts["reason"]
+            case Notice.REFUND_FAILED:
+                variant = "closed" if facts["is_closed"] else "open"
             case Notice.PARKED:
                 variant = "charge" if facts["retry_id"] == facts["charge_id"] else "refund"
             case Notice.SUBSCRIPTION_CANCELED | Notice.SUBSCRIPTION_FAILED if not self._is_open(facts):

@@ -48,8 +48,9 @@ class Effects:
         reason: str | None = None,
         *,
         again: bool = False,
+        **facts: object,
     ) -> None:
-        """Alert the admins, once for an event and a notice unless `again`."""
+        """Alert the admins, once for an event and a notice unless `again`; `facts` are what this notice has more."""
 
     async def tell_asker(self, session: AsyncSession, refund: StripeEvent) -> None:
         """Tell the admin who asked for a refund that it is done."""
@@ -123,9 +124,10 @@ class OutwardEffects(Effects):
         reason: str | None = None,
         *,
         again: bool = False,
+        **facts: object,
     ) -> None:
         """Owe the notice to each chat where admins are told."""
-        facts = money_facts(event) | {"buyer": user.telegram_id, "reason": reason}
+        facts = money_facts(event) | {"buyer": user.telegram_id, "reason": reason} | facts
         if notice is Notice.PARKED:
             facts["retry_id"] = event.event_id
         await self._owe(session, notice, event.event_id, self._alert_chat_ids, facts, again=again)

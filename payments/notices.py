@@ -78,7 +78,10 @@ class Notice(enum.StrEnum):
     DISPUTE_CLOSED = "dispute_closed"
     """Admins: `reason` (how it ended), `buyer`."""
     REFUND_FAILED = "refund_failed"
-    """Admins: `reason` (the provider's word), `buyer`; the buyer's bank sent a refund back to the seller."""
+    """Admins: `reason` (the provider's word), `buyer`; a refund came back to the seller.
+
+    `is_closed`: all of the charge had gone back once, so what it opened is closed.
+    """
     LOST_PAYMENT = "lost_payment"
     """Admins: `stripe_id`, `paid_at`; a charge at Stripe that is not on record and most likely should be.
 

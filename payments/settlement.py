@@ -248,7 +248,12 @@ class Settlement:
         """Close the row of a refund that came back. The access stays as it is: the money is still owed to the buyer."""
         user = await session.get_one(User, event.customer_id)
         events.close(event, Outcome.RETURNED, self._clock())
-        await self._effects.tell_admins(session, Notice.REFUND_FAILED, event, user, event.reason)
+        charge = await events.find(session, event.refund_of or "")
+        is_closed = (
+            charge is not None and completing(charge, await events.refunds_of(session, charge.event_id)) is not None
+        )
+        notice = Notice.REFUND_FAILED
+        await self._effects.tell_admins(session, notice, event, user, event.reason, is_closed=is_closed)
 
     async def _take_access(self, session: AsyncSession, charge: StripeEvent, last: StripeEvent, user: User) -> None:
         """End what a charge has opened: all of it went back, at last with the refund `last`."""

@@ -28,6 +28,7 @@ from payments.methods import CARDS
 from payments.narrow import moment
 from payments.notices import Notice, money_facts, owe
 from payments.pause import SECONDS_MAX
+from payments.refunds.given_back import completing
 from payments.refunds.made import payer, record_failed, record_made
 from payments.stripe.api import Dispute, Event, StripeApi
 from payments.stripe.lost_payments import LostPayments
@@ -214,10 +215,11 @@ class StripeWatch:
         async with self._database.transaction() as session:
             await events.lock(session, charge.event_id)
             is_on_record = await record_failed(session, charge, made, failed, failed_at, self._clock())
+            is_closed = completing(charge, await events.refunds_of(session, charge.event_id)) is not None
         if is_on_record:
             self._on_recorded()
         else:
-            await self._tell(Notice.REFUND_FAILED, failed, charge, user, failed.failure)
+            await self._tell(Notice.REFUND_FAILED, failed, charge, user, failed.failure, is_closed=is_closed)
 
     async def _take_one(self, event: Event, charge: StripeEvent, user: User) -> None:
         """Deal with what concerns one object alone: a refund that came back, a dispute."""
@@ -254,8 +256,9 @@ class StripeWatch:
         charge: StripeEvent,
         user: User,
         reason: str | None = None,
+        **facts: Any,
     ) -> None:
-        facts: dict[str, Any] = money_facts(charge) | {"buyer": user.telegram_id, "reason": reason}
+        facts |= money_facts(charge) | {"buyer": user.telegram_id, "reason": reason}
         if not isinstance(about, Event):
             facts |= {"amount": about.amount, "currency": about.currency.upper()}
         async with self._database.transaction() as session:

@@ -36,7 +36,6 @@ ABOUT_A_BUYER: Final = (
     Notice.PARTLY_REFUNDED_OUTSIDE,
     Notice.DISPUTED,
     Notice.DISPUTE_CLOSED,
-    Notice.REFUND_FAILED,
     Notice.UNRECORDED,
 )
 ABOUT_ONES_OWN: Final = (Notice.WAITING, Notice.PARTLY_REFUNDED, Notice.CHARGED_BACK)
@@ -54,6 +53,8 @@ def _facts(notice: Notice, value: str) -> dict[str, Any]:
             return facts | {"reason": value, "was_granted": True}
         case Notice.PARKED:
             return facts | {"buyer": READER, "reason": value, "retry_id": value}
+        case Notice.REFUND_FAILED:
+            return facts | {"buyer": READER, "reason": value, "is_closed": True}
         case kind if kind in ABOUT_A_BUYER:
             return facts | {"buyer": READER, "reason": value}
         case Notice.QUARANTINED:
@@ -279,6 +280,18 @@ def test_how_a_dispute_ended_is_told_with_what_it_means(reason: str, said: str) 
 def test_why_a_refund_came_back_is_told_if_it_is_known(reason: str | None, why: str) -> None:
     text = RENDERER.render(Notice.REFUND_FAILED, _facts(Notice.REFUND_FAILED, "x") | {"reason": reason}, None)
     assert text.splitlines()[1] == why
+
+
+@pytest.mark.criterion("R6")
+def test_a_refund_that_came_back_is_told_with_what_giving_it_back_again_does() -> None:
+    facts = _facts(Notice.REFUND_FAILED, "x")
+    closed = RENDERER.render(Notice.REFUND_FAILED, facts, None)
+    assert "what it opened stays closed" in closed
+    assert "To give back what is left of it: <code>/refund x</code>" in closed
+    part = RENDERER.render(Notice.REFUND_FAILED, facts | {"is_closed": False}, None)
+    assert "what it opened stays open" in part
+    assert "use Stripe's dashboard" in part
+    assert "/refund x</code> gives back all that is left of the payment, and closes what it opened" in part
 
 
 @pytest.mark.criterion("R6")
