@@ -249,9 +249,8 @@ class Settlement:
         user = await session.get_one(User, event.customer_id)
         events.close(event, Outcome.RETURNED, self._clock())
         charge = await events.find(session, event.refund_of or "")
-        is_closed = (
-            charge is not None and completing(charge, await events.refunds_of(session, charge.event_id)) is not None
-        )
+        last = None if charge is None else completing(charge, await events.refunds_of(session, charge.event_id))
+        is_closed = last is not None
         notice = Notice.REFUND_FAILED
         await self._effects.tell_admins(session, notice, event, user, event.reason, is_closed=is_closed)
 

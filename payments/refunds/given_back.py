@@ -30,8 +30,12 @@ def contradiction(refund: StripeEvent, charge: StripeEvent) -> str | None:
         return "the charge is another service's"
     if charge.customer_id != refund.customer_id:
         return "the refund went to another user than the charge's"
-    may_be_part = METHODS[charge.payment_method].gives_back_parts and refund.amount_cents <= charge.amount_cents
-    if charge.currency != refund.currency or (charge.amount_cents != refund.amount_cents and not may_be_part):
+    method = METHODS[charge.payment_method]
+    may_be_part = method.gives_back_parts and refund.amount_cents <= charge.amount_cents
+    # A bank may take more than was paid, mostly because currencies moved (Stripe API, the dispute object: amount).
+    may_be_more = refund.event_type == method.dispute_type
+    fits = charge.amount_cents == refund.amount_cents or may_be_part or may_be_more
+    if charge.currency != refund.currency or not fits:
         return (
             f"the refund says {refund.amount_cents} {refund.currency},"
             f" the charge {charge.amount_cents} {charge.currency}"
@@ -45,8 +49,11 @@ def sum_up(rows: Iterable[StripeEvent]) -> int:
 
 
 def left(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> int:
-    """Return how much of a charge of ours has not gone back, in minor units; `refunds` are all rows of its refunds."""
-    return charge.amount_cents - sum_up(_counting(charge, refunds))
+    """Return how much of a charge of ours has not gone back, in minor units; `refunds` are all rows of its refunds.
+
+    Never below 0: what a lost dispute took beyond the charge is not of it.
+    """
+    return max(0, charge.amount_cents - sum_up(_counting(charge, refunds)))
 
 
 def completing(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> StripeEvent | None:

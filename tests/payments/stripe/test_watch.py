@@ -13,6 +13,7 @@ from payments import events
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.history import State, read_page
 from payments.notices import Notice
+from payments.refunds.given_back import left
 from payments.stripe.watch import DEEP_EVERY_SECONDS, DEEP_SECONDS, LATE_SECONDS, StripeWatch
 from payments.worker import Worker
 from tests.support.cards import card_charge, read, sell
@@ -173,6 +174,46 @@ async def test_a_dispute_is_told_when_it_is_opened_and_ends_the_access_when_it_i
     assert (taken.event_type, taken.reason) == ("stripe.dispute_lost", "dispute lost: fraudulent")
     assert not await desk.holds()
     assert await told(desk) == [(Notice.CHARGED_BACK, BUYER_CHAT), (Notice.REFUNDED_OUTSIDE, ADMIN_CHAT_ID)]
+
+
+@pytest.mark.criterion("R5")
+@pytest.mark.parametrize("is_known_before", [False, True])
+async def test_a_lost_dispute_of_more_than_was_paid_takes_all_of_it(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, *, is_known_before: bool
+) -> None:
+    charge_id = account.charge(499)
+    await desk.record(card_charge(charge_id))
+    if not is_known_before:
+        await desk.settle(f"stripe:{charge_id}")
+    dispute_id = account.open_dispute(charge_id, 505)
+    account.close_dispute(dispute_id, "lost")
+    if is_known_before:
+        await watch.read_once()
+        await desk.settle(f"stripe:{charge_id}")
+    await read(watch, worker)
+    taken = await desk.event(f"refund:stripe:{charge_id}:{dispute_id}")
+    assert (taken.outcome, taken.amount_cents) == (Outcome.REFUNDED, 505)
+    assert not await desk.holds()
+    assert Notice.PARKED not in [notice for notice, _ in await desk.told()]
+    with pytest.raises(RefundRefusedError, match=RefundRefusal.ALREADY_REFUNDED):
+        await desk.ask_refund(f"stripe:{charge_id}")
+    async with desk.database.reading() as session:
+        charge = await events.find(session, f"stripe:{charge_id}")
+        assert charge is not None
+        assert left(charge, await events.refunds_of(session, charge.event_id)) == 0
+
+
+async def test_a_lost_dispute_in_another_currency_waits_for_a_person(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    charge_id = await sell(desk, account)
+    dispute_id = account.open_dispute(charge_id, 460)
+    account.objects[dispute_id]["currency"] = "eur"
+    account.close_dispute(dispute_id, "lost")
+    await read(watch, worker)
+    parked = await desk.event(f"refund:stripe:{charge_id}:{dispute_id}")
+    assert (parked.outcome, parked.error) == (Outcome.PARKED, "the refund says 460 EUR, the charge 499 USD")
+    assert await desk.holds(), "how much of the charge it took is a person's to say"
 
 
 async def test_a_dispute_that_is_won_leaves_the_access_and_is_told(
