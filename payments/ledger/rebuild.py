@@ -30,6 +30,7 @@ from payments.ledger.findings import Counts
 from payments.ledger.plain import settle_plain
 from payments.ledger.scan import Scan, Step
 from payments.ledger.telegram import TelegramLedger
+from payments.methods import METHODS
 from payments.payload import PayloadSigner
 from payments.settlement import Settlement
 from payments.subscriptions.chain import Terms
@@ -142,9 +143,14 @@ class WholePass:
     async def _batch(
         self, which: ColumnElement[bool], after: tuple[datetime, str] | None
     ) -> Sequence[tuple[datetime, str]]:
-        """List the next events at Telegram's dates; a refund that is only asked for waits for the worker."""
+        """List the next events at Telegram's dates; a refund that is only asked for waits for the worker.
+
+        So does one that came back: settling it is telling the admins, and no earlier desk has told them.
+        """
         place = (StripeEvent.webhook_timestamp, StripeEvent.event_id)
+        is_told = StripeEvent.event_type.not_in([method.refund_failed_type for method in METHODS.values()])
         query = select(*place).where(which, StripeEvent.origin == ORIGIN, StripeEvent.webhook_timestamp.is_not(None))
+        query = query.where(is_told)
         if after is not None:
             happened_at, event_id = after
             query = query.where(tuple_(*place) > tuple_(literal(happened_at, UtcDateTime()), event_id))

@@ -14,6 +14,7 @@ from entitlements.fold import SLACK
 from entitlements.service import EntitlementService, lock_users, standings_at_the_end
 from payments.effects import OutwardEffects
 from payments.errors import LedgerError
+from payments.facts import RefundFact, ReturnFact
 from payments.judgement import Reason
 from payments.ledger import rebuild
 from payments.ledger.telegram import ATTEMPTS_MAX, GetRawStarTransactions, _pause
@@ -380,3 +381,20 @@ async def test_a_card_payment_that_was_open_before_keeps_its_own_source(books: B
     async with books.desk.database.reading() as session:
         sources = (await session.scalars(select(EntitlementGrant.source).order_by(EntitlementGrant.source))).all()
     assert sources == ["stripe:ch_1", "telegram_stars:charge-1"]
+
+
+@pytest.mark.criterion("R6")
+async def test_a_refund_that_came_back_unsettled_is_told_after_the_pass(books: Books, worker: Worker) -> None:
+    desk = books.desk
+    sold = await desk.take(card_charge("ch_1"))
+    given_back = RefundFact(sold.event_id, BUYER, 499, "USD", desk.clock() + DAY)
+    await desk.take(given_back)
+    desk.clock.advance(days=2)
+    returned = ReturnFact(sold.event_id, given_back.event_id, BUYER, 499, "USD", desk.clock(), "unknown")
+    await desk.record(returned)
+    desk.clock.advance(minutes=1)
+    await books.rebuild()
+    assert await desk.told(returned.event_id) == []
+    await worker.work_once()
+    assert await desk.told(returned.event_id) == [(Notice.REFUND_FAILED, ADMIN_CHAT_ID)]
+    assert (await desk.event(returned.event_id)).outcome == Outcome.RETURNED
