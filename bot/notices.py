@@ -15,7 +15,12 @@ from payments.subscriptions.wanted import Because
 Facts = dict[str, Any]
 
 _AS_THEY_ARE: Final = ("charge_id", "title", "about", "detail", "here", "there", "why", "reason", "stripe_id")
-_VARIANTS: Final = {Notice.GIVING_BACK: "reason", Notice.LEDGER: "finding", Notice.STRIPE_TROUBLE: "trouble"}
+_VARIANTS: Final = {
+    Notice.GIVING_BACK: "reason",
+    Notice.REFUND_FAILED: "stays",
+    Notice.LEDGER: "finding",
+    Notice.STRIPE_TROUBLE: "trouble",
+}
 """The fact by which the words of a notice differ."""
 _NOT_LOST: Final = frozenset({"won", "warning_closed"})
 """How a dispute ends that takes nothing (Stripe API, the dispute object)."""
@@ -100,8 +105,6 @@ class NoticeRenderer:
                 variant = "rest"
             case Notice.DISPUTE_CLOSED if facts["reason"] in _NOT_LOST:
                 variant = facts["reason"]
-            case Notice.REFUND_FAILED:
-                variant = "closed" if facts["is_closed"] else "open"
             case Notice.PARKED:
                 variant = "charge" if facts["retry_id"] == facts["charge_id"] else "refund"
             case Notice.SUBSCRIPTION_CANCELED | Notice.SUBSCRIPTION_FAILED if not self._is_open(facts):

@@ -80,7 +80,7 @@ class Notice(enum.StrEnum):
     REFUND_FAILED = "refund_failed"
     """Admins: `reason` (the provider's word), `buyer`; a refund came back to the seller.
 
-    `is_closed`: all of the charge had gone back once, so what it opened is closed.
+    `stays`: `closed`, if all of the charge had gone back once and closed what it opened; else `open`.
     """
     LOST_PAYMENT = "lost_payment"
     """Admins: `stripe_id`, `paid_at`; a charge at Stripe that is not on record and most likely should be.

@@ -250,9 +250,8 @@ class Settlement:
         events.close(event, Outcome.RETURNED, self._clock())
         charge = await events.find(session, event.refund_of or "")
         last = None if charge is None else completing(charge, await events.refunds_of(session, charge.event_id))
-        is_closed = last is not None
-        notice = Notice.REFUND_FAILED
-        await self._effects.tell_admins(session, notice, event, user, event.reason, is_closed=is_closed)
+        stays = "open" if last is None else "closed"
+        await self._effects.tell_admins(session, Notice.REFUND_FAILED, event, user, event.reason, stays=stays)
 
     async def _take_access(self, session: AsyncSession, charge: StripeEvent, last: StripeEvent, user: User) -> None:
         """End what a charge has opened: all of it went back, at last with the refund `last`."""

@@ -215,11 +215,12 @@ class StripeWatch:
         async with self._database.transaction() as session:
             await events.lock(session, charge.event_id)
             is_on_record = await record_failed(session, charge, made, failed, failed_at, self._clock())
-            is_closed = completing(charge, await events.refunds_of(session, charge.event_id)) is not None
+            last = completing(charge, await events.refunds_of(session, charge.event_id))
         if is_on_record:
             self._on_recorded()
         else:
-            await self._tell(Notice.REFUND_FAILED, failed, charge, user, failed.failure, is_closed=is_closed)
+            stays = "open" if last is None else "closed"
+            await self._tell(Notice.REFUND_FAILED, failed, charge, user, failed.failure, stays=stays)
 
     async def _take_one(self, event: Event, charge: StripeEvent, user: User) -> None:
         """Deal with what concerns one object alone: a refund that came back, a dispute."""

@@ -54,7 +54,7 @@ def _facts(notice: Notice, value: str) -> dict[str, Any]:
         case Notice.PARKED:
             return facts | {"buyer": READER, "reason": value, "retry_id": value}
         case Notice.REFUND_FAILED:
-            return facts | {"buyer": READER, "reason": value, "is_closed": True}
+            return facts | {"buyer": READER, "reason": value, "stays": "closed"}
         case kind if kind in ABOUT_A_BUYER:
             return facts | {"buyer": READER, "reason": value}
         case Notice.QUARANTINED:
@@ -288,7 +288,7 @@ def test_a_refund_that_came_back_is_told_with_what_giving_it_back_again_does() -
     closed = RENDERER.render(Notice.REFUND_FAILED, facts, None)
     assert "what it opened stays closed" in closed
     assert "To give back what is left of it: <code>/refund x</code>" in closed
-    part = RENDERER.render(Notice.REFUND_FAILED, facts | {"is_closed": False}, None)
+    part = RENDERER.render(Notice.REFUND_FAILED, facts | {"stays": "open"}, None)
     assert "what it opened stays open" in part
     assert "use Stripe's dashboard" in part
     assert "/refund x</code> gives back all that is left of the payment, and closes what it opened" in part

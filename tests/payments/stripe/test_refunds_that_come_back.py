@@ -67,7 +67,7 @@ async def test_a_refund_of_ours_that_came_back_is_on_record_and_can_be_made_agai
     assert not await desk.holds(), "the money is still owed: a person decides"
     ((notice, chat_id, facts),) = await desk.notices(row.event_id)
     assert (notice, chat_id, facts["charge_id"]) == (Notice.REFUND_FAILED, ADMIN_CHAT_ID, f"stripe:{charge_id}")
-    assert facts["is_closed"] is True
+    assert facts["stays"] == "closed"
     assert [notice for notice, _, _ in await desk.due_notices()] == [Notice.REFUND_FAILED]
     assert await _states(desk) == [
         ("stripe.refund_failed", State.RETURNED),
@@ -121,7 +121,7 @@ async def test_a_part_that_came_back_is_left_again(
     assert await _left(desk, charge_id) == 49
     assert await desk.holds()
     [facts] = [facts for kind, _, facts in await desk.notices() if kind is Notice.REFUND_FAILED]
-    assert (facts["amount"], facts["is_closed"]) == (100, False)
+    assert (facts["amount"], facts["stays"]) == (100, "open")
     assert (await _states(desk))[-1] == ("stripe.successful_payment", State.DONE)
     assert (await desk.ask_refund(f"stripe:{charge_id}")).amount_cents == 49
     await read(watch, worker)
@@ -176,7 +176,7 @@ async def test_one_that_was_never_on_record_as_through_is_told_and_writes_nothin
         watch._done.clear()
     ((notice, chat_id, facts),) = await desk.notices(f"stripe:{refund_id}")
     assert (notice, chat_id, facts["amount"]) == (Notice.REFUND_FAILED, ADMIN_CHAT_ID, 499)
-    assert (facts["reason"], facts["is_closed"]) == ("expired_or_canceled_card", False)
+    assert (facts["reason"], facts["stays"]) == ("expired_or_canceled_card", "open")
     async with desk.database.reading() as session:
         assert await events.refunds_of(session, f"stripe:{charge_id}") == []
     assert await desk.holds()
