@@ -21,6 +21,7 @@ from db.tables import STARS_CURRENCY, Checkout, OutboxMessage, QuarantinedUpdate
 from db.types import UtcDateTime
 from payments.catalog import Catalog
 from payments.checkout import CheckoutVerdict
+from payments.errors import RefusedByChannelError, UnreadableMoneyError
 from payments.methods import CARDS
 from payments.notices import Notice, owe
 from payments.payload import PayloadSigner
@@ -66,16 +67,28 @@ class LostPayments:
         self._asked: _Place | None = None
 
     async def look(self) -> None:
-        """Look for the next ROUND_MAX. Raises ChannelError, and SQLAlchemy's errors when the database is away."""
+        """Look for the next ROUND_MAX.
+
+        Raises ChannelError, and SQLAlchemy's errors when the database is away. That Stripe refuses one, or answers it
+        with what cannot be read, is raised when the others were asked for; it is asked for again if no later one works.
+        """
         now = self._clock()
         query = select_unpaid(now - timedelta(days=LOOKED_DAYS), now - timedelta(hours=LOST_HOURS))
         if self._asked is not None:
             query = query.where(tuple_(*_PLACE) > tuple_(literal(self._asked[0], UtcDateTime()), self._asked[1]))
         async with self._database.reading() as session:
             unpaid = (await session.scalars(query.limit(ROUND_MAX))).all()
+        refused: RefusedByChannelError | UnreadableMoneyError | None = None
         for checkout in unpaid:
-            await self._look_for(checkout)
-            self._asked = (checkout.created_at, checkout.query_id)
+            try:
+                await self._look_for(checkout)
+            except (RefusedByChannelError, UnreadableMoneyError) as error:
+                logger.warning("no payment of pre-checkout {} can be looked for: {}", checkout.query_id, error)
+                refused = error
+            else:
+                self._asked = (checkout.created_at, checkout.query_id)
+        if refused is not None:
+            raise refused
 
     async def _look_for(self, checkout: Checkout) -> None:
         since, until = checkout.created_at - BEFORE, checkout.created_at + AFTER

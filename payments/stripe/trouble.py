@@ -35,6 +35,8 @@ class Trouble(enum.StrEnum):
     """Stripe does not know the key in STRIPE_SECRET_KEY."""
     REFUSED = "refused"
     """Stripe refuses the events, as to a key that may not read them."""
+    CHARGES = "charges"
+    """Stripe refuses its charges: payments whose update was lost are not found."""
     AWAY = "away"
     """For hours Stripe has not answered, or not as Stripe does."""
     GAP = "gap"
@@ -58,16 +60,23 @@ async def owe_trouble(
 
 
 class TroubleAlert:
-    """Judges the attempts to read Stripe's events that fail."""
+    """Judges the attempts to read from Stripe that fail."""
 
     def __init__(
-        self, database: Database, clock: Clock, alert_chat_ids: Sequence[int], on_owed: Callable[[], None]
+        self,
+        database: Database,
+        clock: Clock,
+        alert_chat_ids: Sequence[int],
+        on_owed: Callable[[], None],
+        *,
+        refused: Trouble = Trouble.REFUSED,
     ) -> None:
-        """Prepare; `on_owed` is called when a notice has become due."""
+        """Prepare; `on_owed` is called when a notice has become due, and a refusal is told as `refused`."""
         self._database = database
         self._clock = clock
         self._alert_chat_ids = tuple(alert_chat_ids)
         self._on_owed = on_owed
+        self._refused = refused
         self._failing_since: datetime | None = None
         self._told_on: dict[Trouble, date] = {}
 
@@ -78,7 +87,7 @@ class TroubleAlert:
         try:
             async with self._database.transaction() as session:
                 read_at = await session.scalar(select(StripeReading.read_at))
-                trouble = _trouble(error, now - (read_at or self._failing_since), now - self._failing_since)
+                trouble = self._trouble(error, now - (read_at or self._failing_since), now - self._failing_since)
                 if trouble is None or self._told_on.get(trouble) == now.date():
                     return
                 why = str(error)[:ERROR_LENGTH_MAX]
@@ -92,13 +101,12 @@ class TroubleAlert:
             self._on_owed()
 
     def over(self) -> None:
-        """Say that the events were read."""
+        """Say that an attempt has worked."""
         self._failing_since = None
 
-
-def _trouble(error: Exception, lasting: timedelta, seen: timedelta) -> Trouble | None:
-    """Return what a person has to hear of; None: it may pass by itself. `seen`: how long this process has seen it."""
-    if isinstance(error, RefusedByChannelError):
-        return Trouble.KEY if error.code == KEY_REFUSED else Trouble.REFUSED
-    is_long = lasting >= timedelta(hours=AWAY_HOURS) and seen >= timedelta(minutes=AWAY_MINUTES)
-    return Trouble.AWAY if is_long else None
+    def _trouble(self, error: Exception, lasting: timedelta, seen: timedelta) -> Trouble | None:
+        """Return what a person has to hear of; None: it may pass by itself. `seen`: for how long in this process."""
+        if isinstance(error, RefusedByChannelError):
+            return Trouble.KEY if error.code == KEY_REFUSED else self._refused
+        is_long = lasting >= timedelta(hours=AWAY_HOURS) and seen >= timedelta(minutes=AWAY_MINUTES)
+        return Trouble.AWAY if is_long else None

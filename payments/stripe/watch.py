@@ -9,6 +9,7 @@ are a stranger's. Events of charges that are not ours (the same account sells el
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from loguru import logger
@@ -17,20 +18,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
 from db.engine import Database
-from db.errors import is_away
 from db.insert import insert_into
 from db.tables import ORIGIN, StripeEvent, StripeReading, User
 from payments import events
 from payments.channel import MadeRefund
-from payments.errors import ChannelError, ChannelPauseError, UnreadableMoneyError, UnrecordableError
+from payments.errors import RefusedByChannelError, UnreadableMoneyError, UnrecordableError
 from payments.facts import RefundFact
 from payments.methods import CARDS
 from payments.narrow import moment
 from payments.notices import Notice, money_facts, owe
-from payments.pause import SECONDS_MAX
 from payments.refunds.given_back import completing
 from payments.refunds.made import payer, record_failed, record_made
 from payments.stripe.api import Dispute, Event, StripeApi
+from payments.stripe.attempts import Attempts
 from payments.stripe.lost_payments import LostPayments
 from payments.stripe.trouble import Trouble, TroubleAlert, owe_trouble
 
@@ -64,7 +64,7 @@ class StripeWatch:
     ) -> None:
         """Prepare; `on_recorded` is called when something was put on record that is to be settled or told.
 
-        With `lost`, payments that never came are looked for after each deep reading.
+        With `lost`, payments that never came are looked for each hour.
         """
         self._database = database
         self._api = api
@@ -75,43 +75,44 @@ class StripeWatch:
         # By id, when each was made: those of our charges that are dealt with, as far back as a reading goes.
         self._done: dict[str, int] = {}
         self._deep_at: datetime | None = None
-        self._alert = TroubleAlert(database, clock, alert_chat_ids, on_recorded)
-        self.trouble: str | None = None
-        """What keeps Stripe's events from being read; None: nothing."""
+        self._looked_at: datetime | None = None
+        self._reading = Attempts("events", TroubleAlert(database, clock, alert_chat_ids, on_recorded))
+        refused = TroubleAlert(database, clock, alert_chat_ids, on_recorded, refused=Trouble.CHARGES)
+        self._search = Attempts("charges", refused)
 
     async def run(self) -> None:
-        """Read again and again. An outage is logged once, and once when it is over; a bug ends the loop."""
+        """Read again and again; a bug ends the loop."""
         while True:
             pause_seconds = await self.try_once()
             await asyncio.sleep(pause_seconds)
 
     async def try_once(self) -> float:
-        """Read once, take note of what keeps it from reading, and return how long to wait, in seconds."""
-        pause_seconds: float = POLL_SECONDS
-        try:
-            await self.read_once()
-        except ChannelPauseError as error:
-            pause_seconds = max(pause_seconds, min(error.seconds, SECONDS_MAX))
-            self._begin_trouble(error, "Stripe asks to be left alone for a while")
-            await self._alert.note(error)
-        except Exception as error:
-            is_stripe = isinstance(error, ChannelError | UnrecordableError)
-            if not is_stripe and not is_away(error):
-                raise
-            self._begin_trouble(error, type(error).__name__)
-            if is_stripe:
-                await self._alert.note(error)
-        else:
-            if self.trouble is not None:
-                logger.info("Stripe's events are read again")
-            self.trouble = None
-            self._alert.over()
-        return pause_seconds
+        """Read once, take note of what keeps it from reading, and return how long to wait, in seconds.
 
-    def _begin_trouble(self, error: Exception, why: str) -> None:
-        if self.trouble is None:
-            logger.error("Stripe's events cannot be read, trying on: {}", error)
-        self.trouble = f"Stripe's events cannot be read: {why}"
+        Each hour, and after an outage at once, payments that never came are looked for.
+        """
+        pause_seconds = await self._reading.make(self.read_once)
+        if not pause_seconds and self._lost is not None and self._is_hour_since(self._looked_at):
+            pause_seconds = await self._search.make(partial(self._look, self._lost))
+        return max(POLL_SECONDS, pause_seconds)
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps Stripe's events, or its charges, from being read; None: nothing."""
+        return self._reading.trouble or self._search.trouble
+
+    def _is_hour_since(self, then: datetime | None) -> bool:
+        return then is None or self._clock() - then >= timedelta(seconds=DEEP_EVERY_SECONDS)
+
+    async def _look(self, lost: LostPayments) -> None:
+        now = self._clock()
+        try:
+            await lost.look()
+        except (RefusedByChannelError, UnreadableMoneyError):
+            # All were asked for: an answer of this kind stays the same for longer than a minute.
+            self._looked_at = now
+            raise
+        self._looked_at = now
 
     async def read_once(self) -> None:
         """Read what is new, put it on record, and note how far it went.
@@ -123,7 +124,7 @@ class StripeWatch:
             reading = await session.scalar(select(StripeReading))
         before = reading.newest if reading is not None else None
         now = self._clock()
-        is_deep = self._deep_at is None or now - self._deep_at >= timedelta(seconds=DEEP_EVERY_SECONDS)
+        is_deep = self._is_hour_since(self._deep_at)
         since = None if before is None else before - (DEEP_SECONDS if is_deep else LATE_SECONDS)
         newest, foreign = before, 0
         for event_type in EVENT_TYPES:
@@ -135,8 +136,6 @@ class StripeWatch:
         if is_deep:
             self._deep_at = now
             self._done = {event_id: made for event_id, made in self._done.items() if since is None or made >= since}
-            if self._lost is not None:
-                await self._lost.look()
 
     async def _note(self, newest: int | None, foreign: int) -> None:
         async with self._database.transaction() as session:

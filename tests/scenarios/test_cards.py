@@ -30,7 +30,8 @@ class Shop:
 
     async def read_stripe(self) -> None:
         """Read what happened at Stripe, and do all that is due."""
-        await self.watch.read_once()
+        await self.watch.try_once()
+        assert self.watch.trouble is None
         await self.chats.settle()
 
     async def by_card(self) -> ChatMessage:

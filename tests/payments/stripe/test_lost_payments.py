@@ -5,9 +5,9 @@ from datetime import timedelta
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from db.tables import Checkout, QuarantinedUpdate
+from db.tables import Checkout, QuarantinedUpdate, StripeReading
 from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.errors import ChannelAwayError
 from payments.facts import ChargeFact, Person
@@ -17,7 +17,8 @@ from payments.stripe import api as stripe_api
 from payments.stripe import lost_payments as stripe_lost
 from payments.stripe.api import StripeApi
 from payments.stripe.lost_payments import LOOKED_DAYS, LOST_HOURS, LostPayments
-from payments.stripe.watch import DEEP_EVERY_SECONDS, StripeWatch
+from payments.stripe.trouble import Trouble
+from payments.stripe.watch import DEEP_EVERY_SECONDS, EVENT_TYPES, StripeWatch
 from tests.support.cards import card_charge
 from tests.support.desk import Desk
 from tests.support.logs import logged
@@ -218,7 +219,7 @@ async def test_a_plan_that_left_the_catalog_is_named_by_its_code(
     assert [(fit["title"], fit["entitlements"]) for fit in facts["fits"]] == [("gone", [])]
 
 
-async def test_the_watch_looks_beside_each_deep_reading(
+async def test_the_watch_looks_each_hour(
     desk: Desk, account: StripeAccount, api: StripeApi, lost: LostPayments
 ) -> None:
     watch = StripeWatch(desk.database, api, desk.clock, [ADMIN_CHAT_ID], lambda: None, lost)
@@ -227,8 +228,48 @@ async def test_the_watch_looks_beside_each_deep_reading(
     desk.clock.advance(seconds=LATER.total_seconds() - 60)
     for passed_seconds, count in ((0, 0), (60, 0), (DEEP_EVERY_SECONDS - 60, 1)):
         desk.clock.advance(seconds=passed_seconds)
-        await watch.read_once()
+        await watch.try_once()
         assert len(await told(desk)) == count
+
+
+async def test_what_is_refused_blocks_no_other_and_is_shown_until_the_search_works(
+    desk: Desk, account: StripeAccount, api: StripeApi, lost: LostPayments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stripe_api, "PAGE_SIZE", 2)
+    monkeypatch.setattr(stripe_api, "CHARGE_PAGES_MAX", 1)
+    watch = StripeWatch(desk.database, api, desk.clock, [ADMIN_CHAT_ID], lambda: None, lost)
+    await check_out(desk, "1")
+    for _ in range(3):
+        account.charge(1)
+    desk.clock.advance(hours=1)
+    await check_out(desk, "2", STRANGER)
+    charge_id = account.charge(499)
+    desk.clock.advance(hours=LOST_HOURS)
+    shown = []
+    for _ in range(3):
+        await watch.try_once()
+        shown.append(watch.trouble)
+        desk.clock.advance(seconds=DEEP_EVERY_SECONDS / 2)
+    assert shown == ["Stripe's charges cannot be read: RefusedByChannelError"] * 2 + [None]
+    notices = {notice: facts for notice, _, facts in await desk.notices()}
+    assert notices[Notice.LOST_PAYMENT]["stripe_id"] == charge_id
+    assert notices[Notice.STRIPE_TROUBLE]["trouble"] == Trouble.CHARGES
+    async with desk.database.reading() as session:
+        assert await session.scalar(select(StripeReading.read_at)) is not None
+
+
+async def test_after_an_outage_of_the_charges_alone_they_are_asked_for_with_the_next_reading(
+    desk: Desk, account: StripeAccount, api: StripeApi, lost: LostPayments
+) -> None:
+    watch = StripeWatch(desk.database, api, desk.clock, [ADMIN_CHAT_ID], lambda: None, lost)
+    await check_out(desk, "1")
+    account.charge(499)
+    desk.clock.advance(hours=LOST_HOURS)
+    account.faults.extend([*[None] * len(EVENT_TYPES), Fault.BROKEN])
+    await watch.try_once()
+    assert watch.trouble == "Stripe's charges cannot be read: ChannelAwayError"
+    await watch.try_once()
+    assert [watch.trouble, len(await told(desk))] == [None, 1]
 
 
 async def test_charges_come_page_by_page_and_an_odd_one_hides_no_other(
