@@ -52,8 +52,8 @@ class Effects:
     ) -> None:
         """Alert the admins, once for an event and a notice unless `again`; `facts` are what this notice has more."""
 
-    async def tell_asker(self, session: AsyncSession, refund: StripeEvent) -> None:
-        """Tell the admin who asked for a refund that it is done."""
+    async def tell_asker(self, session: AsyncSession, refund: StripeEvent, *, is_part: bool) -> None:
+        """Tell the admin who asked for a refund that it is done; `is_part`: some of the charge is left even so."""
 
     async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:  # noqa: ARG002 - for those who do
         """Have a charge refunded and tell its buyer so; False: nothing goes back by itself, an admin decides."""
@@ -132,9 +132,10 @@ class OutwardEffects(Effects):
             facts["retry_id"] = event.event_id
         await self._owe(session, notice, event.event_id, self._alert_chat_ids, facts, again=again)
 
-    async def tell_asker(self, session: AsyncSession, refund: StripeEvent) -> None:
+    async def tell_asker(self, session: AsyncSession, refund: StripeEvent, *, is_part: bool) -> None:
         """Release the notice that was held until now."""
-        await release(session, Notice.REFUND_DONE, refund.event_id, self._clock())
+        instead = Notice.PART_DONE if is_part else None
+        await release(session, Notice.REFUND_DONE, refund.event_id, self._clock(), instead=instead)
 
     async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:
         """Open the refund, for the worker to send."""

@@ -60,6 +60,8 @@ class Notice(enum.StrEnum):
     """Buyer: the bank took the money back, and the access is gone."""
     REFUND_DONE = "refund_done"
     """The admin who asked: `buyer` (Telegram id)."""
+    PART_DONE = "part_done"
+    """The admin who asked: `buyer`; done, and some of the charge is left: a refund of it came back meanwhile."""
     NOTHING_LEFT = "nothing_left"
     """The admin who asked: `buyer`; all of the charge had gone back by other refunds."""
     PARKED = "parked"

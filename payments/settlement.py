@@ -241,7 +241,7 @@ class Settlement:
                 last = await self._given_back_with(session, charge, user)
             if last is not None:
                 await self._take_access(session, charge, last, user)
-        await self._effects.tell_asker(session, refund)
+        await self._effects.tell_asker(session, refund, is_part=last is None)
         await self._tell_refunded(session, refund, charge, user, last)
 
     async def _settle_return(self, session: AsyncSession, event: StripeEvent) -> None:

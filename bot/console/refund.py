@@ -46,8 +46,11 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
         from bot.tools import refund_once  # noqa: PLC0415 - imports aiogram
 
         done = await refund_once(settings, database, refund)
+        async with database.reading() as session:
+            is_all_back = await asking.went_back_whole(session, charge_id)
     if done is not None and done.outcome == Outcome.REFUNDED:
-        console.print(f"{charge_id}: {money(done.amount_cents, done.currency)} given back, the access ended.")
+        then = "the access ended" if is_all_back else "the access stays: not all of the payment has gone back"
+        console.print(f"{charge_id}: {money(done.amount_cents, done.currency)} given back, {then}.")
         return True
     if done is not None and done.outcome == Outcome.REPLACED:
         console.print(f"{charge_id}: nothing was left, all of it had already been given back another way.")

@@ -16,7 +16,7 @@ from payments.errors import RefundRefusal, RefundRefusedError
 from payments.facts import refund_id
 from payments.methods import METHODS
 from payments.notices import Notice, money_facts, owe
-from payments.refunds.given_back import is_at_provider, left
+from payments.refunds.given_back import completing, is_at_provider, left
 
 REASON_LENGTH_MAX: Final = 200
 """Characters of a refund's reason: the buyer reads it in a message, below the rest."""
@@ -33,7 +33,8 @@ async def ask(
 ) -> StripeEvent:
     """Put the refund of a charge on record, due at once, with who asked and why; a parked one is taken up again.
 
-    It is of what is left of the charge. `reply_chat_id` is told when it is done. Raises RefundRefusedError.
+    A new one is of what is left of the charge; a parked one stays of what was left then, since it may have been made.
+    `reply_chat_id` is told when it is done. Raises RefundRefusedError.
     """
     charge = await events.lock(session, charge_id)
     if charge is None or charge.refund_of is not None:
@@ -109,6 +110,12 @@ async def find_waiting(session: AsyncSession, charge_id: str) -> StripeEvent | N
     charge = await events.find(session, charge_id)
     standing = None if charge is None else _standing(charge, await events.refunds_of(session, charge_id))
     return None if standing is None or is_at_provider(standing) else standing
+
+
+async def went_back_whole(session: AsyncSession, charge_id: str) -> bool:
+    """Tell a charge of which all was back at some time, which has ended what it opened; without a lock."""
+    charge = await events.find(session, charge_id)
+    return charge is not None and completing(charge, await events.refunds_of(session, charge_id)) is not None
 
 
 def _standing(charge: StripeEvent, refunds: Sequence[StripeEvent]) -> StripeEvent | None:

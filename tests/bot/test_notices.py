@@ -31,6 +31,7 @@ GIVING_BACK: Final = (Reason.NOT_THE_BUYER, Reason.HELD_FOR_LIFE, Reason.SUBSCRI
 ABOUT_A_BUYER: Final = (
     Notice.REFUND_DONE,
     Notice.NOTHING_LEFT,
+    Notice.PART_DONE,
     Notice.FOREIGN,
     Notice.REFUNDED_OUTSIDE,
     Notice.PARTLY_REFUNDED_OUTSIDE,

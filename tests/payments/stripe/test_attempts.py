@@ -5,6 +5,7 @@ import pytest
 from db.tables import Outcome, StripeEvent
 from payments import events
 from payments.channel import by_name
+from payments.notices import Notice
 from payments.refunds.sending import RefundSender
 from payments.stripe.api import StripeApi
 from payments.stripe.channel import CardChannel
@@ -14,6 +15,7 @@ from tests.support.cards import read, sell
 from tests.support.desk import Desk
 from tests.support.stripe_account import Fault, StripeAccount
 
+ADMIN_ID = 42
 PART = 300
 REST = 199
 
@@ -84,6 +86,26 @@ async def test_an_attempt_that_may_be_under_way_keeps_its_key(
     account.refusal = "charge_disputed"
     await worker.work_once()
     assert (await desk.event(waiting.event_id)).attempt_key is None
+
+
+async def test_a_rest_that_was_parked_while_more_came_back_says_that_not_all_is_back(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
+) -> None:
+    account.refusal = "charge_disputed"
+    await worker.work_once()
+    await _part_comes_back(desk, account, charge_id)
+    await read(watch, worker)
+    account.refusal = None
+    taken_up = await desk.ask_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
+    assert taken_up.amount_cents == REST
+    await worker.work_once()
+    assert (Notice.PART_DONE, ADMIN_ID) in await desk.told(taken_up.event_id)
+    assert await desk.holds()
+    last = await desk.ask_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
+    await worker.work_once()
+    assert (last.amount_cents, account.refunded(charge_id)) == (PART, PART + REST)
+    assert (Notice.REFUND_DONE, ADMIN_ID) in await desk.told(last.event_id)
+    assert not await desk.holds()
 
 
 async def _part_comes_back(desk: Desk, account: StripeAccount, charge_id: str) -> None:
