@@ -65,8 +65,11 @@ async def erase(session: AsyncSession, telegram_id: int, now: datetime) -> Erase
 async def _erase_notices(session: AsyncSession, user: User) -> int:
     """Empty what was told, and take the reason out of what is still to be told."""
     about = select(StripeEvent.event_id).where(StripeEvent.customer_id == user.id)
+    # What is told of an object at Stripe has that object's id, and names the buyer in its JSON.
+    named = (OutboxMessage.facts.contains(f'"buyer": {user.telegram_id}{end}') for end in ",}")
     query = select(OutboxMessage).where(
-        or_(OutboxMessage.chat_id == user.telegram_id, OutboxMessage.event_id.in_(about)), OutboxMessage.facts != "{}"
+        or_(OutboxMessage.chat_id == user.telegram_id, OutboxMessage.event_id.in_(about), *named),
+        OutboxMessage.facts != "{}",
     )
     count = 0
     for message in await session.scalars(query):

@@ -1,14 +1,16 @@
 """Erasing a person: what goes, what stays, and what does not come back."""
 
 import json
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
 
-from db.tables import Base, EntitlementGrant, QuarantinedUpdate, StripeEvent, User
+from db.tables import Base, EntitlementGrant, OutboxMessage, QuarantinedUpdate, StripeEvent, User
 from entitlements.by_hand import grant_by_hand, revoke_by_hand
 from payments.erasure import Erased, erase
 from payments.facts import Person
+from payments.notices import Notice, owe
 from payments.quarantine import quarantine
 from payments.refunds import asking
 from tests.support.desk import Desk, dump
@@ -92,6 +94,28 @@ async def test_what_is_still_to_be_told_goes_out_without_the_reason(desk: Desk) 
     due = [facts for _, chat_id, facts in await desk.notices("refund:c1") if chat_id == BUYER.telegram_id]
     assert [facts["reason"] for facts in due] == [None]
     assert due[0]["charge_id"] == "c1"
+
+
+@pytest.mark.criterion("R7")
+async def test_what_was_told_of_an_object_at_stripe_goes_by_the_buyer_that_it_names(desk: Desk) -> None:
+    await desk.take(charge())
+    fits = [{"buyer": STRANGER.telegram_id, "title": "A month"}, {"buyer": BUYER.telegram_id, "title": TEXTS[1]}]
+    others = f"{BUYER.telegram_id}1"
+    owed: dict[str, tuple[Notice, dict[str, Any]]] = {
+        "stripe:dp_1": (Notice.DISPUTED, {"buyer": BUYER.telegram_id, "reason": TEXTS[1]}),
+        "stripe:lost:ch_1": (Notice.LOST_PAYMENT, {"fits": fits}),
+        "stripe:dp_2": (Notice.DISPUTED, {"buyer": int(others), "reason": "of another"}),
+    }
+    async with desk.database.transaction() as session:
+        for key, (notice, facts) in owed.items():
+            await owe(session, notice, event_id=key, chat_id=77, facts=facts, now=desk.clock())
+    await desk.deliver()
+    erased = await _erase(desk)
+    assert erased is not None
+    async with desk.database.reading() as session:
+        rows = await session.scalars(select(OutboxMessage).where(OutboxMessage.chat_id == 77))
+        told = {row.event_id: row.facts for row in rows if row.event_id in owed}
+    assert told == {"stripe:dp_1": "{}", "stripe:lost:ch_1": "{}", "stripe:dp_2": json.dumps(owed["stripe:dp_2"][1])}
 
 
 @pytest.mark.criterion("R7")
