@@ -96,6 +96,7 @@ async def test_a_rest_that_was_parked_while_more_came_back_says_that_not_all_is_
     await _part_comes_back(desk, account, charge_id)
     await read(watch, worker)
     account.refusal = None
+    desk.clock.advance(minutes=1)
     taken_up = await desk.ask_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
     assert taken_up.amount_cents == REST
     await worker.work_once()
