@@ -106,9 +106,9 @@ class RefundFact:
 
 @dataclass(frozen=True, slots=True)
 class ReturnFact:
-    """A refund that came back to the seller: the buyer's bank would not take it. `refund_id` is its row's `event_id`.
+    """A refund that came back to the seller: not taken by the buyer's bank, or canceled.
 
-    `happened_at` is when it came back; `reason` is the provider's word for why.
+    `refund_id` is its row's `event_id`; `happened_at` is when it came back; `reason` is the provider's word for why.
     """
 
     kind: ClassVar = "returned refund"

@@ -32,6 +32,8 @@ KEY_REFUSED: Final = "authentication"
 ROW_KEY: Final = "starledger_refund"
 """The metadata of a refund of ours: the `event_id` of its row."""
 
+_RETURNED: Final = frozenset({"failed", "canceled"})
+"""How a refund stands whose money is with the seller again (Stripe API, the refund object: status)."""
 _KEY: Final = re.compile(r"'?\b[rs]k_(?:test|live)_[^\s']*'?")
 """A key as Stripe quotes it, in part."""
 
@@ -77,7 +79,9 @@ class Refund(_Told):
     @property
     def made(self) -> MadeRefund:
         """The same in the words that all channels share."""
-        failure = (self.failure_reason or "unknown") if self.status == "failed" else None
+        failure = None
+        if self.status in _RETURNED:
+            failure = self.failure_reason or ("unknown" if self.status == "failed" else self.status)
         currency = self.currency.upper()
         return MadeRefund(self.id, self.amount, currency, self.happened_at, self.row, self.is_through, failure)
 
@@ -121,6 +125,13 @@ class Event(Narrow):
     object_id: _Id = Field(validation_alias=AliasPath("data", "object", "id"))
     object_charge_id: _Id | None = Field(default=None, validation_alias=AliasPath("data", "object", "charge"))
     payment_intent: _Id | None = Field(default=None, validation_alias=AliasPath("data", "object", "payment_intent"))
+    status: str | None = Field(default=None, validation_alias=AliasPath("data", "object", "status"))
+    """How the object stood then."""
+
+    @property
+    def is_of_return(self) -> bool:
+        """Tell, of one about a refund, whether its money was with the seller again."""
+        return self.status in _RETURNED
 
     @property
     def charge_id(self) -> str:

@@ -36,9 +36,11 @@ from payments.stripe.trouble import Trouble, TroubleAlert, owe_trouble
 
 REFUNDED: Final = "charge.refunded"
 REFUND_FAILED: Final = "refund.failed"
+REFUND_UPDATED: Final = "refund.updated"
+"""Whatever is new about a refund; of one that is canceled, no other event tells (Stripe API, types of events)."""
 DISPUTE_OPENED: Final = "charge.dispute.created"
 DISPUTE_CLOSED: Final = "charge.dispute.closed"
-EVENT_TYPES: Final = (REFUND_FAILED, REFUNDED, DISPUTE_OPENED, DISPUTE_CLOSED)
+EVENT_TYPES: Final = (REFUND_FAILED, REFUND_UPDATED, REFUNDED, DISPUTE_OPENED, DISPUTE_CLOSED)
 """What came back is read first: what is given back after it may otherwise seem to be all of the charge."""
 
 POLL_SECONDS: Final = 60
@@ -223,7 +225,9 @@ class StripeWatch:
 
     async def _take_one(self, event: Event, charge: StripeEvent, user: User) -> None:
         """Deal with what concerns one object alone: a refund that came back, a dispute."""
-        if event.type == REFUND_FAILED:
+        if event.type == REFUND_UPDATED and not event.is_of_return:
+            return
+        if event.type in {REFUND_FAILED, REFUND_UPDATED}:
             await self._take_failure(event, charge, user)
             return
         dispute = await self._api.dispute(event.object_id)

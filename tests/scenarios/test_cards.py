@@ -149,7 +149,7 @@ async def test_a_part_in_the_dashboard_crosses_a_refund_of_the_whole_and_a_part_
     assert "A refund did not reach the buyer: 1.00 USD" in told
     assert f"/refund {charge_id}" in told
     history = (await chats.answer(buyer, "/history")).text()
-    assert "Refund of 1.00 USD: sent back by the bank" in history
+    assert "Refund of 1.00 USD: came back" in history
     assert "Reason: wrong plan" in history
     assert "expired_or_canceled_card" not in history
     assert "expired_or_canceled_card" in (await chats.answer(admin, f"/history {buyer.id}")).text()

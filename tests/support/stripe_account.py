@@ -57,6 +57,18 @@ class StripeAccount(Account):
         """Take money on the seller's own site; return the charge's id."""
         return super().charge(amount, currency, **odd)
 
+    def cancel_refund(self, refund_id: str) -> None:
+        """Cancel a refund in the dashboard: the money never leaves for the buyer, or is fetched back."""
+        refund = self.find("refund", refund_id)
+        refund["status"] = "canceled"
+        self._sum_up(self.find("charge", refund["charge"]))
+        self.tell("refund.updated", refund)
+
+    def refunded(self, charge_id: str) -> int:
+        """Give how much of a charge went back and stayed there."""
+        canceled = sum(each["amount"] for each in self.refunds(charge_id) if each["status"] == "canceled")
+        return super().refunded(charge_id) - canceled
+
 
 class _SpoiltApi(AccountApi):
     account: StripeAccount

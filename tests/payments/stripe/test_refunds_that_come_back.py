@@ -14,7 +14,7 @@ from payments.refunds.given_back import left
 from payments.refunds.sending import RefundSender
 from payments.stripe.api import StripeApi
 from payments.stripe.channel import CardChannel
-from payments.stripe.watch import StripeWatch
+from payments.stripe.watch import EVENT_TYPES, StripeWatch
 from payments.worker import Worker
 from tests.support.cards import card_charge, read, sell
 from tests.support.clock import START
@@ -258,3 +258,50 @@ async def test_a_payment_that_comes_after_its_refund_came_back_opens_nothing(
     await desk.settle(f"stripe:{charge_id}")
     assert not await desk.holds()
     assert await _left(desk, charge_id) == 499
+
+
+@pytest.mark.criterion("R5")
+async def test_a_refund_that_was_canceled_came_back(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
+) -> None:
+    account.cancel_refund(await _given_back(desk, account, watch, worker, charge_id))
+    await read(watch, worker)
+    [row] = await _returns(desk, charge_id)
+    assert (row.amount_cents, row.reason, row.webhook_timestamp) == (499, "canceled", START + timedelta(days=1))
+    assert await _left(desk, charge_id) == 499
+    await desk.ask_refund(f"stripe:{charge_id}")
+    await read(watch, worker)
+    assert (account.refunded(charge_id), await _left(desk, charge_id)) == (499, 0)
+
+
+@pytest.mark.criterion("R8")
+@pytest.mark.parametrize("seen", ["before", "after", "never"])
+async def test_what_is_told_by_two_kinds_of_event_is_taken_once(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str, seen: str
+) -> None:
+    refund_id = account.give_back(charge_id)
+    if seen != "never":
+        await read(watch, worker)
+    desk.clock.advance(days=1)
+    account.fail_refund(refund_id)
+    if seen == "before":
+        await read(watch, worker)
+    desk.clock.advance(seconds=5)
+    account.tell("refund.updated", account.find("refund", refund_id))
+    for _ in range(2):
+        await read(watch, worker)
+        watch._done.clear()
+    returns = await _returns(desk, charge_id)
+    assert [row.webhook_timestamp for row in returns] == ([] if seen == "never" else [START + timedelta(days=1)])
+    assert [notice for notice, _ in await desk.told()].count(Notice.REFUND_FAILED) == 1
+
+
+async def test_news_of_a_refund_that_stays_with_the_buyer_asks_stripe_nothing(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
+) -> None:
+    refund_id = await _given_back(desk, account, watch, worker, charge_id)
+    account.tell("refund.updated", account.find("refund", refund_id))
+    account.queries.clear()
+    await read(watch, worker)
+    assert {query.get("type") for query in account.queries} == set(EVENT_TYPES)
+    assert await _left(desk, charge_id) == 0
