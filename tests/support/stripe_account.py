@@ -66,7 +66,7 @@ class StripeAccount(Account):
 
     def refunded(self, charge_id: str) -> int:
         """Give how much of a charge went back and stayed there."""
-        canceled = sum(each["amount"] for each in self.refunds(charge_id) if each["status"] == "canceled")
+        canceled = sum(int(each["amount"]) for each in self.refunds(charge_id) if each["status"] == "canceled")
         return super().refunded(charge_id) - canceled
 
 
