@@ -50,6 +50,7 @@ async def test_a_group_is_made_and_its_members_write(
     chat = Chat(opened, "Readers")
 
     await chat.say("From Gina")
+    await chat.read("From Gina")  # what came of the new group has come: a menu that is open then closes
     await write_as(opened, chat, "Hugo")
     await expect(chat.pane.locator(".sender")).to_have_text("Gina")
     await chat.say("From Hugo")
