@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,6 +17,9 @@ from payments.refunds.given_back import is_at_provider, left
 from payments.refunds.made import came_back, record_made
 from payments.settlement import Settlement
 
+RETURN_ATTEMPTS_MAX: Final = 8
+"""So many attempts, over ten minutes, leave the reading of events time to say when a refund came back."""
+
 
 async def resolve(
     session: AsyncSession,
@@ -29,12 +33,14 @@ async def resolve(
 
     `made` are all refunds of the charge that the provider has: they are put on record first. `words` are the refusal's.
     Raises ChannelAwayError while the event of one that came back was not read: whether all was gone hangs on its time.
+    At the last of RETURN_ATTEMPTS_MAX it came back now: an event that Stripe no longer keeps is never read.
     """
     refund = await events.lock(session, event_id)
     if refund is None or not events.is_open(refund):
         return refund
     charge = (await session.scalars(select(StripeEvent).where(StripeEvent.event_id == refund.refund_of))).one()
-    if came_back(charge, await events.refunds_of(session, charge.event_id), made):
+    is_last = refund.attempts + 1 >= RETURN_ATTEMPTS_MAX
+    if not is_last and came_back(charge, await events.refunds_of(session, charge.event_id), made):
         raise ChannelAwayError("a refund of the charge came back to the seller, and its event was not read yet")
     await record_made(session, charge, made, now)
     if is_at_provider(refund):

@@ -11,6 +11,7 @@ from payments.errors import RefundRefusal, RefundRefusedError
 from payments.history import State, read_page
 from payments.notices import Notice
 from payments.refunds.given_back import left
+from payments.refunds.refused import RETURN_ATTEMPTS_MAX
 from payments.refunds.sending import RefundSender
 from payments.stripe.api import StripeApi
 from payments.stripe.channel import CardChannel
@@ -246,6 +247,35 @@ async def test_while_it_is_not_read_since_when_one_is_back_a_refusal_decides_not
     assert (await desk.event(rest.event_id)).outcome == Outcome.REPLACED
     assert (account.refunded(charge_id), await _left(desk, charge_id)) == (499, 0)
     assert not await desk.holds()
+
+
+@pytest.mark.criterion("R7")
+async def test_one_whose_event_is_gone_is_taken_for_back_after_some_attempts(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
+) -> None:
+    part = account.give_back(charge_id, 100)
+    await read(watch, worker)
+    account.fail_refund(part)
+    gone = account.events.pop()
+    account.open_dispute(charge_id)
+    rest = await desk.ask_refund(f"stripe:{charge_id}")
+    for _ in range(RETURN_ATTEMPTS_MAX):
+        assert (await desk.event(rest.event_id)).outcome is None
+        desk.clock.advance(hours=1)
+        await worker.work_once()
+    parked = await desk.event(rest.event_id)
+    assert (parked.outcome, parked.error) == (Outcome.PARKED, f"Charge {charge_id} has been charged back.")
+    [row] = await _returns(desk, charge_id)
+    assert row.webhook_timestamp == desk.clock()
+    account.events.append(gone)
+    await read(watch, worker)
+    assert [(each.id, each.webhook_timestamp) for each in await _returns(desk, charge_id)] == [
+        (row.id, row.webhook_timestamp)
+    ]
+    assert [notice for notice, _ in await desk.told()].count(Notice.REFUND_FAILED) == 1
+    await desk.retry(rest.event_id)
+    await worker.work_once()
+    assert (await desk.event(rest.event_id)).error == parked.error, "taken up again, it is refused at once"
 
 
 async def test_a_payment_that_comes_after_its_refund_came_back_opens_nothing(
