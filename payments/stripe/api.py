@@ -97,6 +97,11 @@ class Dispute(_Told):
         """Tell whether the money is gone for good."""
         return self.status == "lost"
 
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether it is over (Stripe API, the dispute object)."""
+        return self.status in {"won", "lost", "warning_closed", "prevented"}
+
 
 class Charge(Narrow):
     """A payment as Stripe has it, of this shop or of another sale in the account; `currency` in lower case."""
@@ -183,6 +188,11 @@ class StripeApi:
     async def dispute(self, dispute_id: str) -> Dispute:
         """Retrieve a dispute as it stands now. Raises as `refund` does."""
         return _read(Dispute, await self._call("get", f"/v1/disputes/{dispute_id}"))
+
+    async def disputes(self, charge_id: str) -> list[Dispute]:
+        """List all disputes about a charge. Raises as `refund` does."""
+        pages = self._pages("/v1/disputes", _named(charge_id), REFUND_PAGES_MAX)
+        return [_read(Dispute, each) async for page in pages for each in page]
 
     async def charges(self, since: int, until: int) -> list[Charge]:
         """List the charges that were made between two moments, both included (seconds since 1970), newest first.

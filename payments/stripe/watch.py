@@ -9,7 +9,6 @@ are a stranger's. Events of charges that are not ours (the same account sells el
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Final
 
 from loguru import logger
@@ -31,6 +30,7 @@ from payments.refunds.given_back import completing
 from payments.refunds.made import payer, record_failed, record_made
 from payments.stripe.api import Dispute, Event, StripeApi
 from payments.stripe.attempts import Attempts
+from payments.stripe.late_charges import LateCharges
 from payments.stripe.lost_payments import LostPayments
 from payments.stripe.trouble import Trouble, TroubleAlert, owe_trouble
 
@@ -77,6 +77,7 @@ class StripeWatch:
         # By id, when each was made: those of our charges that are dealt with, as far back as a reading goes.
         self._done: dict[str, int] = {}
         self._deep_at: datetime | None = None
+        self._late = LateCharges(database, clock, self._ask_about)
         self._looked_at: datetime | None = None
         self._reading = Attempts("events", TroubleAlert(database, clock, alert_chat_ids, on_recorded))
         refused = TroubleAlert(database, clock, alert_chat_ids, on_recorded, refused=Trouble.CHARGES)
@@ -91,11 +92,11 @@ class StripeWatch:
     async def try_once(self) -> float:
         """Read once, take note of what keeps it from reading, and return how long to wait, in seconds.
 
-        Each hour, and after an outage at once, payments that never came are looked for.
+        Each hour, and after an outage at once, payments that never came or came late are looked for.
         """
         pause_seconds = await self._reading.make(self.read_once)
-        if not pause_seconds and self._lost is not None and self._is_hour_since(self._looked_at):
-            pause_seconds = await self._search.make(partial(self._look, self._lost))
+        if not pause_seconds and self._is_hour_since(self._looked_at):
+            pause_seconds = await self._search.make(self._look)
         return max(POLL_SECONDS, pause_seconds)
 
     @property
@@ -106,15 +107,18 @@ class StripeWatch:
     def _is_hour_since(self, then: datetime | None) -> bool:
         return then is None or self._clock() - then >= timedelta(seconds=DEEP_EVERY_SECONDS)
 
-    async def _look(self, lost: LostPayments) -> None:
+    async def _look(self) -> None:
         now = self._clock()
-        try:
-            await lost.look()
-        except (RefusedByChannelError, UnreadableMoneyError):
-            # All were asked for: an answer of this kind stays the same for longer than a minute.
-            self._looked_at = now
-            raise
+        refused: RefusedByChannelError | UnreadableMoneyError | None = None
+        for look in (self._late.look, *([] if self._lost is None else [self._lost.look])):
+            try:
+                await look()
+            except (RefusedByChannelError, UnreadableMoneyError) as error:
+                refused = error
+        # An answer of this kind stays the same for longer than a minute.
         self._looked_at = now
+        if refused is not None:
+            raise refused
 
     async def read_once(self) -> None:
         """Read what is new, put it on record, and note how far it went.
@@ -207,6 +211,23 @@ class StripeWatch:
             await record_made(session, charge, made, self._clock())
         self._on_recorded()
 
+    async def _ask_about(self, charge: StripeEvent, user: User) -> None:
+        """Ask what has become of a charge, whatever was told of it before it was on record."""
+        charge_id = CARDS.provider_charge_id(charge.event_id)
+        try:
+            await self._take_refunds(charge_id, charge)
+            for dispute in await self._api.disputes(charge_id):
+                if dispute.is_lost:
+                    # When it was closed is not among its facts.
+                    await self._take_dispute(dispute, charge, user, self._clock())
+                elif not dispute.is_closed:
+                    await self._tell(Notice.DISPUTED, dispute, charge, user, dispute.reason)
+        except UnreadableMoneyError:
+            raise
+        except UnrecordableError as error:
+            logger.bind(charge_id=charge.event_id).error("what Stripe has of a late charge is not recorded: {}", error)
+            await self._tell(Notice.UNRECORDED, charge, charge, user, str(error))
+
     async def _take_failure(self, event: Event, charge: StripeEvent, user: User) -> None:
         made = [each.made for each in await self._api.refunds(event.charge_id)]
         failed = next((each for each in made if each.id == event.object_id), None)
@@ -256,14 +277,14 @@ class StripeWatch:
     async def _tell(
         self,
         notice: Notice,
-        about: MadeRefund | Dispute | Event,
+        about: MadeRefund | Dispute | Event | StripeEvent,
         charge: StripeEvent,
         user: User,
         reason: str | None = None,
         **facts: Any,
     ) -> None:
         facts |= money_facts(charge) | {"buyer": user.telegram_id, "reason": reason}
-        if not isinstance(about, Event):
+        if not isinstance(about, Event | StripeEvent):
             facts |= {"amount": about.amount, "currency": about.currency.upper()}
         async with self._database.transaction() as session:
             for chat_id in self._alert_chat_ids:
