@@ -14,7 +14,14 @@ from payments.errors import RefundRefusal, RefundRefusedError
 from payments.history import State, read_page
 from payments.notices import Notice
 from payments.refunds.given_back import left
-from payments.stripe.watch import DEEP_EVERY_SECONDS, DEEP_SECONDS, LATE_SECONDS, StripeWatch
+from payments.stripe.watch import (
+    DEEP_EVERY_SECONDS,
+    DEEP_SECONDS,
+    EVENT_TYPES,
+    LATE_SECONDS,
+    REFUNDED,
+    StripeWatch,
+)
 from payments.worker import Worker
 from tests.support.cards import card_charge, read, sell
 from tests.support.clock import START
@@ -309,7 +316,7 @@ async def test_what_somebody_else_answered_in_stripes_place_is_asked_again(
 ) -> None:
     charge_id = await sell(desk, account)
     account.give_back(charge_id)
-    account.faults.extend([None, None, Fault.STRANGE])
+    account.faults.extend([*(None for _ in EVENT_TYPES[: EVENT_TYPES.index(REFUNDED) + 1]), Fault.STRANGE])
     await read(watch, worker)
     assert await told(desk) == [(Notice.UNRECORDED, ADMIN_CHAT_ID)]
     assert await desk.holds()
