@@ -9,7 +9,7 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User
-from payments.methods import METHODS
+from payments.methods import METHODS, REFUND_ENDINGS, RETURN_ENDING
 from payments.refunds.given_back import completing, sum_up
 
 PAGE_SIZE: Final = 5
@@ -115,7 +115,7 @@ async def _related(session: AsyncSession, events: Sequence[StripeEvent]) -> dict
 
 def _entry(event: StripeEvent, related: dict[str, StripeEvent]) -> Entry:
     # Services that know nothing of `refund_of` say it by the type alone.
-    is_refund = event.refund_of is not None or event.event_type.endswith("refunded")
+    is_refund = event.refund_of is not None or event.event_type.endswith((*REFUND_ENDINGS, RETURN_ENDING))
     charge = related.get(event.refund_of or "") if is_refund else event
     refunds = [each for each in related.values() if each.refund_of == event.event_id]
     done = [refund for refund in refunds if refund.status == EventStatus.PROCESSED]

@@ -8,6 +8,10 @@ from typing import Final
 
 from db.tables import STARS_CURRENCY, STRIPE, TELEGRAM_STARS
 
+REFUND_ENDINGS: Final = ("refunded", "dispute_lost")
+"""Of `event_type`: by them other services tell of refunds, too."""
+RETURN_ENDING: Final = "refund_failed"
+
 
 @dataclass(frozen=True, slots=True)
 class Method:

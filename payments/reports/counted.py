@@ -22,11 +22,9 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, Subscription
 from db.types import UtcDateTime
+from payments.methods import REFUND_ENDINGS, RETURN_ENDING
 from payments.reports.claims import Claims
 
-REFUND_ENDINGS: Final = ("refunded", "dispute_lost")
-"""Of `event_type`: by them other services tell of refunds, too."""
-RETURN_ENDING: Final = "refund_failed"
 FAILED_ENDING: Final = "failed"
 
 

@@ -97,6 +97,7 @@ async def test_rows_of_another_service_are_part_of_the_history(database: Databas
         for event_id, event_type, status, at in (
             ("ch_1", "stripe.successful_payment", 1, START - timedelta(days=1)),
             ("ch_2", "stripe.successful_payment", 2, START - timedelta(days=2)),
+            ("dp_1", "shop.dispute_lost", 1, START - timedelta(days=3)),
             ("re_1", "charge.refunded", 1, None),
         ):
             session.add(
@@ -118,6 +119,7 @@ async def test_rows_of_another_service_are_part_of_the_history(database: Databas
         ("charge", State.OPEN, False),
         ("ch_1", State.DONE, False),
         ("ch_2", State.FAILED, False),
+        ("dp_1", State.DONE, True),
         ("re_1", State.DONE, True),
     ]
 

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from db.engine import Database
-from payments.methods import METHODS
-from payments.reports.counted import FAILED_ENDING, REFUND_ENDINGS, RETURN_ENDING
+from payments.methods import METHODS, REFUND_ENDINGS, RETURN_ENDING
+from payments.reports.counted import FAILED_ENDING
 from payments.reports.figures import Reading
 from payments.reports.reading import read_report
 from payments.reports.spans import Span, Step
