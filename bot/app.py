@@ -141,24 +141,25 @@ class Desk:
         if not await first(asyncio.create_task(self._catch_up()), stop):
             return
         self.lanes.start()
-        loops = [
-            self.worker.loop.run(),
-            self.outbox.loop.run(),
-            self.keeper.loop.run(),
+        finished = [self.worker.loop.run(), self.outbox.loop.run(), self.keeper.loop.run()]
+        cancelled = [
             self._watch_lock(),
             self.ledger_watch.run(),
             *(watch.run() for watch in self.watches.values()),
-            poll_forever(self.intake, self.conflicts),
         ]
-        async with background(loops) as tasks, background([self._register_commands()]):
+        async with (
+            background([self._register_commands()]),
+            background(cancelled) as beside,
+            background(finished) as loops,
+            background([poll_forever(self.intake, self.conflicts)]) as (polling,),
+        ):
             stopping = asyncio.create_task(stop.wait())
-            done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({*beside, *loops, polling, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             logger.info("stopping")
-            polling = tasks[-1]
             polling.cancel()
             await asyncio.wait({polling})
-            await self._finish(tasks[:3])
+            await self._finish(loops)
         for task in done - {stopping}:
             task.result()
 
