@@ -54,7 +54,7 @@ async def test_every_metric_is_told_of_and_no_other(exported: dict[str, set[str]
 def test_every_message_to_the_admins_is_told_of_and_no_other() -> None:
     words = (ROOT / "bot" / "locales" / "en" / "LC_MESSAGES" / "starledger.po").read_text(encoding="utf-8")
     head = r'^msgid "notice\.[\w.]+"\nmsgstr ""\n"[\u26a0\u2139]\ufe0f <b>([^{]*?)[:.]?</b>'
-    heads = re.findall(head, words, re.MULTILINE)
+    heads = set(re.findall(head, words, re.MULTILINE))
     told = _first_cells("Messages to the admins, and what to do").partition("\n")[2]
     for each in sorted(heads, key=len, reverse=True):
         assert each in told, each
