@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from loguru import logger
-from sqlalchemy import literal, select, tuple_
+from sqlalchemy import and_, literal, or_, select, tuple_
 
 from db.clock import Clock
 from db.engine import Database
@@ -41,16 +41,22 @@ class LateCharges:
         self._clock = clock
         self._ask = ask
         self._asked: tuple[datetime, str] | None = None
+        # What could not be asked about, and is before that place: ROUND_MAX at most, since a round begins with it.
+        self._again: set[str] = set()
 
     async def look(self) -> None:
         """Look through the next ROUND_MAX. Raises as LostPayments.look does."""
         now = self._clock()
         since, event_id = self._asked or (now - timedelta(days=LOOKED_DAYS), "")
+        further = and_(
+            StripeEvent.created_at >= since,
+            StripeEvent.created_at <= now - SETTLED,
+            tuple_(*_PLACE) > tuple_(literal(since, UtcDateTime()), event_id),
+        )
         query = (
             select(StripeEvent, User)
             .join(User, User.id == StripeEvent.customer_id)
-            .where(StripeEvent.created_at >= since, StripeEvent.created_at <= now - SETTLED)
-            .where(tuple_(*_PLACE) > tuple_(literal(since, UtcDateTime()), event_id))
+            .where(or_(StripeEvent.event_id.in_(self._again), further))
             .where(StripeEvent.origin == ORIGIN, StripeEvent.payment_method == CARDS.name)
             .where(StripeEvent.refund_of.is_(None))
             .order_by(*_PLACE)
@@ -60,6 +66,7 @@ class LateCharges:
             rows = (await session.execute(query)).all()
         refused: RefusedByChannelError | UnreadableMoneyError | None = None
         for charge, user in rows:
+            self._again.discard(charge.event_id)
             try:
                 if _is_late(charge):
                     await self._ask(charge, user)
@@ -67,8 +74,8 @@ class LateCharges:
                 logger.bind(charge_id=charge.event_id).warning("a late charge cannot be asked about: {}", error)
                 if not isinstance(error, RefusedByChannelError) or error.code != MISSING:
                     refused = error
-                    continue
-            self._asked = (charge.created_at or since, charge.event_id)
+                    self._again.add(charge.event_id)
+            self._asked = max(self._asked or (since, ""), (charge.created_at or since, charge.event_id))
         if refused is not None:
             raise refused
 

@@ -7,16 +7,17 @@ import pytest
 from sqlalchemy import select
 
 from db.tables import StripeEvent
+from payments.methods import CARDS
 from payments.notices import Notice
 from payments.stripe import late_charges
 from payments.stripe.api import StripeApi
 from payments.stripe.late_charges import LATE, LOOKED_DAYS
-from payments.stripe.watch import DEEP_EVERY_SECONDS, StripeWatch
+from payments.stripe.watch import DEEP_EVERY_SECONDS, EVENT_TYPES, StripeWatch
 from payments.worker import Worker
 from tests.support.cards import card_charge
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID
-from tests.support.stripe_account import StripeAccount
+from tests.support.stripe_account import Fault, StripeAccount
 
 DAYS: Final = timedelta(hours=32)
 
@@ -100,3 +101,31 @@ async def test_each_is_asked_about_once_in_a_process_and_what_is_not_late_or_not
     assert await asked(again) == [first]
     desk.clock.advance(days=LOOKED_DAYS)
     assert await asked(StripeWatch(desk.database, api, desk.clock, [ADMIN_CHAT_ID], lambda: None)) == []
+
+
+async def test_one_that_could_not_be_asked_about_is_asked_again_and_holds_up_no_other(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    charge_ids = [account.charge(499) for _ in range(2)]
+    for charge_id in charge_ids:
+        account.give_back(charge_id)
+    account.events.clear()
+    desk.clock.advance(hours=32)
+    for charge_id in charge_ids:
+        await record_late(desk, charge_id)
+    account.faults.extend([*[None] * len(EVENT_TYPES), Fault.STRANGE])
+    await watch.try_once()
+    assert watch.trouble == "Stripe's charges cannot be read: UnreadableMoneyError"
+    assert await _given_back(desk, worker) == {charge_ids[1]}
+    desk.clock.advance(seconds=DEEP_EVERY_SECONDS)
+    await round_of(watch, worker)
+    assert await _given_back(desk, worker) == set(charge_ids)
+    assert not await desk.holds()
+
+
+async def _given_back(desk: Desk, worker: Worker) -> set[str]:
+    while await worker.work_once():
+        pass
+    async with desk.database.reading() as session:
+        refunds = await session.scalars(select(StripeEvent.refund_of).where(StripeEvent.refund_of.is_not(None)))
+    return {CARDS.provider_charge_id(charge) for charge in refunds if charge is not None}

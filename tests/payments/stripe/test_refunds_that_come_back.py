@@ -17,7 +17,7 @@ from payments.stripe.api import StripeApi
 from payments.stripe.channel import CardChannel
 from payments.stripe.watch import EVENT_TYPES, StripeWatch
 from payments.worker import Worker
-from tests.support.cards import card_charge, read, sell
+from tests.support.cards import card_charge, hear_all_again, read, sell
 from tests.support.clock import START
 from tests.support.desk import Desk, dump
 from tests.support.money import ADMIN_CHAT_ID
@@ -160,9 +160,7 @@ async def test_its_event_twice_and_after_a_restart_changes_nothing(
     await read(watch, worker)
     async with desk.database.reading() as session:
         before = await dump(session)
-    for each in list(account.events):
-        account.tell(each["type"], each["data"]["object"])
-    await read(StripeWatch(desk.database, watch._api, desk.clock, [ADMIN_CHAT_ID], lambda: None), worker)
+    await hear_all_again(desk, account, watch, worker)
     async with desk.database.reading() as session:
         assert await dump(session) == before
 

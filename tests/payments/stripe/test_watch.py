@@ -23,7 +23,7 @@ from payments.stripe.watch import (
     StripeWatch,
 )
 from payments.worker import Worker
-from tests.support.cards import card_charge, read, sell
+from tests.support.cards import card_charge, hear_all_again, read, sell
 from tests.support.clock import START
 from tests.support.desk import Desk, counts, dump
 from tests.support.logs import logged
@@ -92,9 +92,7 @@ async def test_events_twice_and_out_of_order_change_nothing(
     await read(watch, worker)
     async with desk.database.reading() as session:
         before = await dump(session)
-    for each in list(account.events):
-        account.tell(each["type"], each["data"]["object"])
-    await read(StripeWatch(desk.database, watch._api, desk.clock, [ADMIN_CHAT_ID], lambda: None), worker)
+    await hear_all_again(desk, account, watch, worker)
     async with desk.database.reading() as session:
         assert await dump(session) == before
 
