@@ -9,7 +9,7 @@ SOAK_MINUTES ?= 10
 SOAK_SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run install uninstall test soak bench acceptance check format screenshots messages lock
+.PHONY: help setup demo run install uninstall test soak bench acceptance mutants check format screenshots messages lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ bench: $(STAMP) ## how fast it is, on both engines: the targets for a payment an
 
 acceptance: $(STAMP) ## what the project set out to do, line by line, with the tests of each
 	$(PY) -m pytest -p tests.support.acceptance -n $(WORKERS) --dist worksteal -q --no-header
+
+mutants: $(STAMP) ## break each rule on purpose, and see its tests turn red (takes some minutes)
+	WORKERS=$(WORKERS) $(PY) -m tests.mutants
 
 check: $(STAMP) ## formatter, linter, type checker, import rules
 	$(VENV)/bin/ruff format --check .
