@@ -12,7 +12,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from db import rules
+from db import (
+    offers,  # noqa: F401 - so that it is among the tables of Base.metadata
+    rules,
+)
 from db.engine import Database
 from db.errors import WrongDatabaseError, is_refusal
 from db.tables import VERSION_TABLE, Desk

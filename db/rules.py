@@ -31,6 +31,7 @@ _WRITTEN_ONCE: Final = (
     "requested_by",
     "ledger_seen_at",
     "update_id",
+    "parked_at",
 )
 _GRANT_WRITTEN_FOR_EVER: Final = (
     "id",
@@ -40,7 +41,7 @@ _GRANT_WRITTEN_FOR_EVER: Final = (
     "granted_at",
     "duration_days",
 )
-_GRANT_WRITTEN_ONCE: Final = ("revoked_at", "granted_by", "revoked_by")
+_GRANT_WRITTEN_ONCE: Final = ("revoked_at", "granted_by", "revoked_by", "opened_at")
 _GRANT_ERASABLE: Final = ("grant_reason", "revoke_reason")
 
 

@@ -48,6 +48,7 @@ STARS_CURRENCY: Final = "XTR"
 _EVENT_UNSETTLED: Final = text("status = 0")
 _EVENT_UNSEEN: Final = text(f"ledger_seen_at IS NULL AND origin = '{ORIGIN}'")
 _EVENT_IS_REFUND: Final = text("refund_of IS NOT NULL")
+_EVENT_HAS_MORE: Final = text("status = 1 AND error IS NOT NULL")
 _RENEWAL_GIVEN_UP: Final = text("error IS NOT NULL AND due_at IS NULL")
 _CHECKOUT_BY_CARD: Final = text(f"verdict = 'accepted' AND currency <> '{STARS_CURRENCY}'")
 _CHANGE_UNSETTLED: Final = text("settled_at IS NULL")
@@ -165,6 +166,8 @@ class StripeEvent(Base):
     attempt_key: Mapped[str | None] = mapped_column(String(36))
     # When Telegram's ledger was first seen to have it; None: not yet.
     ledger_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # When it was parked for the first time.
+    parked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
         Index("ix_stripe_events_customer_id", "customer_id"),
@@ -177,6 +180,8 @@ class StripeEvent(Base):
         # Few rows at any time: what is not settled, in Telegram's order, and what the ledger was not seen to have.
         _index_of_some("ix_stripe_events_unsettled", "webhook_timestamp", "event_id", where=_EVENT_UNSETTLED),
         _index_of_some("ix_stripe_events_unseen", "created_at", where=_EVENT_UNSEEN),
+        # Few rows: what is settled, and of which something that was learned later could not be taken in.
+        _index_of_some("ix_stripe_events_has_more", "created_at", where=_EVENT_HAS_MORE),
     )
 
 
@@ -198,6 +203,8 @@ class EntitlementGrant(Base):
     granted_by: Mapped[str | None] = mapped_column(Text)
     grant_reason: Mapped[str | None] = mapped_column(Text)
     revoked_by: Mapped[str | None] = mapped_column(Text)
+    # When it was recorded, if the desk's clock was behind `granted_at`: it opens from then on.
+    opened_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
         UniqueConstraint("source", "entitlement_type", name="ux_entitlement_grants_source_type"),

@@ -62,6 +62,7 @@ EVENT_ONCE: dict[str, tuple[Any, Any]] = {
     "requested_by": ("a", "b"),
     "ledger_seen_at": (NOON, LATER),
     "update_id": (1, 2),
+    "parked_at": (NOON, LATER),
 }
 EVENT_MOVES = {"status", "outcome", "processed_at"}
 EVENT_FREE = {"due_at", "attempts", "claimed_until", "error", "attempt_key"}
@@ -79,6 +80,7 @@ GRANT_ONCE: dict[str, tuple[Any, Any]] = {
     "revoked_at": (NOON, LATER),
     "granted_by": ("a", "b"),
     "revoked_by": ("a", "b"),
+    "opened_at": (NOON, LATER),
 }
 GRANT_ERASABLE = {"revoke_reason", "grant_reason"}
 
