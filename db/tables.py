@@ -6,7 +6,6 @@ CHECK can say (which states follow which, what is written once, that money rows 
 db/rules.py.
 """
 
-import enum
 from datetime import datetime
 from typing import Final
 from uuid import uuid4
@@ -27,6 +26,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from db.states import EventStatus as EventStatus  # noqa: PLC0414 - the tables' readers find it beside them
+from db.states import Outcome as Outcome  # noqa: PLC0414 - the tables' readers find it beside them
+from db.states import Renewal as Renewal  # noqa: PLC0414 - the tables' readers find it beside them
+from db.states import SubscriptionState as SubscriptionState  # noqa: PLC0414 - the tables' readers find it beside them
 from db.types import UtcDateTime
 
 ORIGIN: Final = "starledger"
@@ -58,47 +61,6 @@ _MESSAGE_WAITS: Final = text("due_at IS NOT NULL")
 def _index_of_some(name: str, *columns: str, where: TextClause) -> Index:
     """Return an index that holds the rows which meet a condition, on either engine."""
     return Index(name, *columns, sqlite_where=where, postgresql_where=where)
-
-
-class EventStatus(enum.IntEnum):
-    """The state of an event. It moves from PENDING to PROCESSED or FAILED, and from FAILED to PROCESSED."""
-
-    PENDING = 0
-    PROCESSED = 1
-    FAILED = 2
-
-
-class Outcome(enum.StrEnum):
-    """What became of an event. None while it is open."""
-
-    GRANTED = "granted"
-    REFUNDED = "refunded"
-    FOREIGN = "foreign"
-    PARKED = "parked"
-    """Waits for an admin."""
-    REPLACED = "replaced"
-    """A refund that will not be made as it is: less is left of its charge. What is left has a refund of its own."""
-    RETURNED = "returned"
-    """Of the row of a refund that came back to the seller."""
-
-
-class SubscriptionState(enum.StrEnum):
-    """How a subscription stands; the first three are Telegram's own words (Bot API, BotSubscriptionUpdated)."""
-
-    ACTIVE = "active"
-    CANCELED = "canceled"
-    """It will not renew; access stays to the end of what is paid."""
-    FAILED = "failed"
-    """The renewal could not be paid."""
-    ENDED = "ended"
-
-
-class Renewal(enum.StrEnum):
-    """What is wanted of a subscription's renewal (Bot API, editUserStarSubscription)."""
-
-    CANCELED = "canceled"
-    ALLOWED = "allowed"
-    """The subscriber may take up again what the bot had cancelled."""
 
 
 def new_id() -> str:
