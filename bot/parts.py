@@ -5,10 +5,10 @@ from typing import Final
 
 from aiogram import Bot
 from aiogram.client.default import DefaultBotProperties
-from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import PRODUCTION, TelegramAPIServer
 from aiogram.enums import ParseMode
 
+from bot.bounded_session import BoundedSession
 from bot.followed_clock import FollowedClock
 from bot.settings import TELEGRAM_API_URL, Settings
 from bot.tasks import background
@@ -25,7 +25,7 @@ def make_bot(settings: Settings) -> Bot:
     server = PRODUCTION if is_telegram else TelegramAPIServer.from_base(settings.telegram_api_url)
     return Bot(
         settings.telegram_bot_token.get_secret_value(),
-        session=AiohttpSession(api=server, timeout=CALL_SECONDS),
+        session=BoundedSession(api=server, timeout=CALL_SECONDS),
         default=DefaultBotProperties(parse_mode=ParseMode.HTML),
     )
 

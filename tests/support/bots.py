@@ -5,16 +5,16 @@ from contextlib import asynccontextmanager
 
 from aiogram import Bot
 from aiogram.client.default import DefaultBotProperties
-from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
 
 import tests.support.made_once  # noqa: F401 - what takes the most time of a call
+from bot.bounded_session import BoundedSession
 
 
 @asynccontextmanager
 async def talking_bot(url: str, token: str, default: DefaultBotProperties | None = None) -> AsyncIterator[Bot]:
     """Open a bot that talks to the server at `url`."""
-    session = AiohttpSession(api=TelegramAPIServer.from_base(url))
+    session = BoundedSession(api=TelegramAPIServer.from_base(url))
     try:
         yield Bot(token, session=session, default=default)
     finally:

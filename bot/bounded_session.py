@@ -1,0 +1,98 @@
+"""Calls to Telegram whose answers are bounded, and come from the address that was asked.
+
+What stands between the desk and Telegram may answer anything: a page without an end, a few kilobytes that unpack to
+gigabytes, a redirect. aiohttp follows a redirect and makes a GET of the POST, and its body is lost on the way.
+"""
+
+from http import HTTPStatus
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+from aiogram import Bot
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.exceptions import ClientDecodeError, TelegramNetworkError
+from aiogram.methods import TelegramMethod
+from aiogram.methods.base import TelegramType
+from aiohttp import ClientError, ClientResponse, ClientTimeout
+
+CONNECT_SECONDS: Final = 5.0
+"""An address that does not answer by then is tried anew: a whole call has more time than a buyer."""
+ANSWER_BYTES_MAX: Final = 4 * 2**20
+"""A page of a hundred rows of the ledger, the longest answer by far, takes a tenth of it."""
+UPDATES_BYTES_MAX: Final = 32 * 2**20
+"""A hundred updates; the longest one that Telegram is known to send takes some hundred kilobytes."""
+HEAD_BYTES: Final = 4_096
+"""So much of an answer that is too large is kept, to tell what it is about."""
+
+_CHUNK_BYTES: Final = 2**16
+
+
+class AnswerTooLargeError(ValueError):
+    """An answer has more bytes than any of Telegram's, unpacked."""
+
+
+class BoundedSession(AiohttpSession):
+    """aiogram's session, with a bound on each answer, on the time to connect, and without redirects."""
+
+    async def make_request(
+        self,
+        bot: Bot,
+        method: TelegramMethod[TelegramType],
+        timeout: int | None = None,  # noqa: ASYNC109 - aiogram's signature
+    ) -> TelegramType:
+        """Make one call. Raises aiogram's errors.
+
+        An answer that is too large is a ClientDecodeError, with its beginning as `data`; a redirect is a
+        TelegramNetworkError.
+        """
+        session = await self.create_session()
+        url = self.api.api_url(token=bot.token, method=method.__api_method__)
+        form = self.build_form_data(bot=bot, method=method)
+        seconds = self.timeout if timeout is None else timeout
+        try:
+            async with session.post(
+                url,
+                data=form,
+                timeout=ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
+                allow_redirects=False,
+            ) as response:
+                _refuse_redirect(method, response)
+                content = await _read(response, _bytes_max(method))
+        except TimeoutError as error:
+            raise TelegramNetworkError(method=method, message="Request timeout error") from error
+        except ClientError as error:
+            raise TelegramNetworkError(method=method, message=f"{type(error).__name__}: {error}") from error
+        checked = self.check_response(bot=bot, method=method, status_code=response.status, content=content)
+        return cast("TelegramType", checked.result)
+
+
+def _bytes_max(method: TelegramMethod[TelegramType]) -> int:
+    return UPDATES_BYTES_MAX if method.__api_method__ == "getUpdates" else ANSWER_BYTES_MAX
+
+
+async def _read(response: ClientResponse, bytes_max: int) -> str:
+    """Return an answer's text. aiohttp unpacks a compressed one a piece at a time, as it is read."""
+    pieces = bytearray()
+    async for piece in response.content.iter_chunked(_CHUNK_BYTES):
+        pieces += piece
+        if len(pieces) > bytes_max:
+            # The rest is not waited for: the connection is of no more use.
+            response.close()
+            head = pieces[:HEAD_BYTES].decode(errors="replace")
+            raise ClientDecodeError("Too large", AnswerTooLargeError(f"more than {bytes_max} bytes"), head)
+    return pieces.decode(errors="replace")
+
+
+def _refuse_redirect(method: TelegramMethod[TelegramType], response: ClientResponse) -> None:
+    if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
+        # The path of the place holds the token.
+        place = _host(response.headers.get("Location", "")) or "another path"
+        words = f"a redirect ({response.status}) to {place} is not followed: is TELEGRAM_API_URL right?"
+        raise TelegramNetworkError(method=method, message=words)
+
+
+def _host(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
