@@ -28,6 +28,9 @@ from payments.channel import MadeRefund
 class PaymentError(Exception):
     """Base of what this package raises on purpose."""
 
+    ends_attempt = False
+    """Whether the provider has refused the attempt at a refund, whatever failed after that: nothing comes of it."""
+
 
 class BusinessError(PaymentError):
     """Bad input from a person; the text for them is the caller's, by the class."""
@@ -90,6 +93,8 @@ class RefusedByChannelError(ChannelError):
 
     `made` are the refunds that it has of the charge; None: it has not said.
     """
+
+    ends_attempt = True
 
     def __init__(self, code: str, words: str, made: Sequence[MadeRefund] | None = None) -> None:
         super().__init__(words)

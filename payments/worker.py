@@ -12,7 +12,7 @@ from db.engine import Database
 from db.errors import is_away, is_held_up
 from db.tables import ORIGIN, TELEGRAM_STARS, StripeEvent
 from payments import events
-from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError
+from payments.errors import ChannelAwayError, ChannelPauseError, PaymentError, RefusedByChannelError
 from payments.facts import REFUND_PREFIX
 from payments.held import Held
 from payments.ledger.reading import Gate
@@ -131,6 +131,8 @@ class Worker:
             if not await self._sender.send(refund.event_id):
                 return None
         except ChannelPauseError as error:
+            if error.ends_attempt:
+                await self._end_attempt(refund.event_id)
             return await self._rest(refund.event_id, pause.ask(error.seconds))
         except RefusedByChannelError as error:
             return await self._resolve(refund.event_id, error)
@@ -141,17 +143,21 @@ class Worker:
         """Make of a refusal what the provider's refunds of the charge make of it; raises it if that is nothing."""
         if refusal.made is None:
             raise refusal
+        # On record by itself, because the attempt is over even if what the refusal means is not known yet: under its
+        # key Stripe would go on giving the same answer (Stripe API, idempotent requests).
+        await self._end_attempt(event_id)
         async with self._database.transaction() as session:
-            refund = await events.lock(session, event_id)
-            if refund is not None:
-                refund.attempt_key = None
-            refund = await events.lock(session, event_id)
-            if refund is not None:
-                refund.attempt_key = None
             event = await resolve(session, self._settlement, event_id, refusal.made, str(refusal), self._clock())
         if event is None:
             raise refusal
         return event
+
+    async def _end_attempt(self, event_id: str) -> None:
+        """Forget the key of an attempt that its provider has refused: the next one has a key of its own."""
+        async with self._database.transaction() as session:
+            refund = await events.lock(session, event_id)
+            if refund is not None and events.is_open(refund):
+                refund.attempt_key = None
 
     async def _rest(self, event_id: str, until: datetime) -> StripeEvent | None:
         """Leave a refund alone for as long as its provider asks; that is no failed attempt of it."""
@@ -173,10 +179,11 @@ class Worker:
             if event is None or not events.is_open(event):
                 return event
             count_failed_attempt(event)
+            if isinstance(error, PaymentError) and error.ends_attempt:
+                event.attempt_key = None
             bound = _bound(event)
             if isinstance(error, RefusedByChannelError):
                 bound.error("the refund is refused: {}", words)
-                event.attempt_key = None
                 await self._settlement.park(session, event, words)
             elif events.fail(event, words, self._clock(), random.random(), attempts_max):  # noqa: S311 - jitter
                 bound.opt(exception=error).error("attempt {} failed, the event waits", event.attempts)

@@ -31,7 +31,10 @@ class RefundSender:
             return False
         method_name, order = claimed
         if method_name not in self._channels:
-            raise RefusedByChannelError("closed", f"no way to refund {method_name} is set up")
+            closed = RefusedByChannelError("closed", f"no way to refund {method_name} is set up")
+            # The provider was not asked: what came of an attempt before this one is as unknown as it was.
+            closed.ends_attempt = False
+            raise closed
         await self._channels[method_name].refund(order)
         return True
 

@@ -256,6 +256,23 @@ async def test_while_telegram_is_away_a_refund_is_tried_with_growing_pauses_then
 
 
 @pytest.mark.criterion("E1")
+async def test_a_parked_refund_that_is_asked_for_again_has_all_its_attempts_before_it(
+    desk: Desk, worker: Worker, telegram: SandboxClient
+) -> None:
+    charge_id = await _sell(desk, telegram)
+    await desk.ask_refund(charge_id)
+    await telegram.add_fault(FaultKind.SERVER_ERROR, METHOD, count=AWAY_ATTEMPTS_MAX + 1)
+    for _ in range(AWAY_ATTEMPTS_MAX):
+        await worker.work_once()
+        desk.clock.now = (await desk.event(f"refund:{charge_id}")).due_at or desk.clock.now
+    assert (await desk.event(f"refund:{charge_id}")).outcome == Outcome.PARKED
+    await desk.ask_refund(charge_id)
+    await worker.work_once()
+    tried = await desk.event(f"refund:{charge_id}")
+    assert (tried.attempts, tried.due_at is None) == (1, False)
+
+
+@pytest.mark.criterion("E1")
 async def test_while_telegram_asks_for_a_pause_no_refund_is_sent_and_charges_are_settled(
     desk: Desk, worker: Worker, telegram: SandboxClient
 ) -> None:

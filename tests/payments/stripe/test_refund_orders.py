@@ -29,11 +29,11 @@ from tests.support.stripe_account import Fault, StripeAccount
 
 PAID: Final = 499
 ROUNDS_MAX: Final = 8
-STEPS: Final = "AwlkrRtpPfFd"
-"""A: an admin asks for a refund; w: the worker works; l: it does, and the answer is lost; k: it is killed before its
-commit; r: Stripe's events are read; R: by a desk that has just started; t: what is parked is taken up again. At Stripe:
-p, P: a part, or all that is left, is given back in the dashboard; f, F: the newest, or the oldest refund comes back;
-d: a dispute about what is left is lost.
+STEPS: Final = "AwlxkrRtpPfFd"
+"""A: an admin asks for a refund; w: the worker works; l: it does, and the answer is lost; x: it does, and Stripe
+refuses once; k: it is killed before its commit; r: Stripe's events are read; R: by a desk that has just started; t:
+what is parked is taken up again. At Stripe: p, P: a part, or all that is left, is given back in the dashboard; f, F:
+the newest, or the oldest refund comes back; d: a dispute about what is left is lost.
 """
 
 
@@ -59,6 +59,7 @@ class Play:
             "A": lambda: self.desk.ask_refund(f"stripe:{self.charge_id}"),
             "w": self.worker.work_once,
             "l": self._lose_the_answer,
+            "x": self._be_refused,
             "k": self._die,
             "t": self._take_up,
             "r": self.watch.read_once,
@@ -81,6 +82,14 @@ class Play:
         self.account.faults.append(Fault.CUT_AFTER)
         await self.worker.work_once()
         self.account.faults.clear()
+
+    async def _be_refused(self) -> None:
+        """Have Stripe refuse once; it gives the same answer to whoever comes with the same key again."""
+        used_before = set(self.account.keys)
+        self.account.refusal = "charge_disputed"
+        await self.worker.work_once()
+        self.account.refusal = None
+        assert {row.attempt_key for row in await self.rows()}.isdisjoint({*self.account.keys} - used_before)
 
     async def _start_again(self) -> None:
         self.watch = self._new_watch()
@@ -157,6 +166,8 @@ _BUYERS: Final = count(10_000)
 @example("AlfwrfR")
 @example("Akfwrt")
 @example("Apwdwrt")
+@example("prfAxw")
+@example("Alxw")
 async def test_the_books_end_as_stripes_do(desk: Desk, account: StripeAccount, api: StripeApi, steps: str) -> None:
     desk.clock.advance(days=2)
     buyer = Person(next(_BUYERS))
