@@ -18,6 +18,7 @@ from bot.intake import Intake
 from bot.lanes import Lanes
 from bot.ledger_watch import LedgerWatch
 from bot.monitoring.monitor import Monitor, Part
+from bot.network import say_way
 from bot.notices import NoticeRenderer
 from bot.outbox import Outbox
 from bot.pace import Pace
@@ -218,6 +219,7 @@ async def run_desk(settings: Settings) -> None:
         stack.push_async_callback(database.dispose)
         bot = make_bot(settings)
         stack.push_async_callback(bot.session.close)
+        say_way(settings)
         clock = await open_clock(settings, stack)
         lock = desk_lock(settings.database_url.get_secret_value())
         stack.push_async_callback(lock.release)

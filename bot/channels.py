@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from aiogram import Bot
 
+from bot.network import open_session, proxy_to
 from bot.settings import Settings
 from db.clock import Clock
 from db.engine import Database
@@ -60,7 +61,7 @@ class OpenChannels:
 
 @asynccontextmanager
 async def open_channels(settings: Settings, bot: Bot) -> AsyncIterator[OpenChannels]:
-    """Open the channels for as long as the block runs."""
+    """Open the channels for as long as the block runs. Raises SettingsError for a wrong proxy."""
     async with AsyncExitStack() as stack:
         # What Telegram tells of Stars comes by its updates and its ledger.
         channels = [OpenChannel(StarsChannel(bot))]
@@ -76,7 +77,7 @@ def _open_cards(settings: Settings, key: str, stack: AsyncExitStack) -> OpenChan
     from payments.stripe.lost_payments import LostPayments  # noqa: PLC0415
     from payments.stripe.watch import StripeWatch  # noqa: PLC0415
 
-    api = StripeApi(key, settings.stripe_api_url)
+    api = StripeApi(key, settings.stripe_api_url, open_session(proxy_to(settings.stripe_api_url)))
     stack.push_async_callback(api.close)
 
     def watch(desk: Surroundings) -> StripeWatch:

@@ -27,7 +27,8 @@ _AFTER_COLON: Final = r"(?<=\d:)[A-Za-z0-9_-]{30,}"
 _NEEDS_QUOTES: Final = re.compile(r"[\s\"=]|^$")
 _STANDARD_LEVELS: Final = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
 
-_Hide = Callable[[str], str]
+Hide = Callable[[str], str]
+"""Takes the secrets out of a text."""
 
 
 def configure(
@@ -39,7 +40,7 @@ def configure(
     heard from WARNING up, and at the level DEBUG from INFO up.
     """
     render = _as_json if style == "json" else _as_text
-    hide = _hider(secrets)
+    hide = hider(secrets)
     target = stream or sys.stderr
     in_journal = is_journal(target)
 
@@ -68,7 +69,8 @@ class _ToLoguru(logging.Handler):
         named.opt(exception=record.exc_info).log(level, "{}", record.getMessage().rstrip())
 
 
-def _hider(secrets: Iterable[str]) -> _Hide:
+def hider(secrets: Iterable[str]) -> Hide:
+    """Return what takes `secrets` out of a text, in any form they have in one, and whatever looks like a token."""
     forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), repr(secret)[1:-1])}
     # The longest first: of two secrets, one may begin with the other.
     longest_first = sorted(forms, key=lambda form: (-len(form), form))
@@ -76,7 +78,7 @@ def _hider(secrets: Iterable[str]) -> _Hide:
     return lambda text: pattern.sub(_HIDDEN, text)
 
 
-def _as_text(record: "Record", traceback: str, hide: _Hide) -> str:
+def _as_text(record: "Record", traceback: str, hide: Hide) -> str:
     time = record["time"].astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     bound = "".join(
         f"  {key}={_quoted(hide(str(value)))}" for key, value in record["extra"].items() if value is not None
@@ -89,7 +91,7 @@ def _quoted(value: str) -> str:
     return json.dumps(value) if _NEEDS_QUOTES.search(value) else value
 
 
-def _as_json(record: "Record", traceback: str, hide: _Hide) -> str:
+def _as_json(record: "Record", traceback: str, hide: Hide) -> str:
     facts = {
         "time": record["time"].astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": record["level"].name,
@@ -103,5 +105,5 @@ def _as_json(record: "Record", traceback: str, hide: _Hide) -> str:
     return json.dumps(line)
 
 
-def _plain(value: object, hide: _Hide) -> object:
+def _plain(value: object, hide: Hide) -> object:
     return value if value is None or isinstance(value, bool | int | float) else hide(str(value))

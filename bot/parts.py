@@ -5,13 +5,15 @@ from typing import Final
 
 from aiogram import Bot
 from aiogram.client.default import DefaultBotProperties
-from aiogram.client.telegram import PRODUCTION, TelegramAPIServer
+from aiogram.client.telegram import PRODUCTION, TEST, TelegramAPIServer
 from aiogram.enums import ParseMode
 
-from bot.bounded_session import BoundedSession
 from bot.followed_clock import FollowedClock
-from bot.settings import TELEGRAM_API_URL, Settings
+from bot.logs import hider
+from bot.network import proxy_to_telegram
+from bot.settings import TELEGRAM_API_URL, TELEGRAM_TEST_URL, Settings
 from bot.tasks import background
+from bot.telegram_session import TelegramSession
 from db.clock import Clock, utc_now
 from payments.payload import PayloadSigner
 
@@ -20,12 +22,14 @@ CALL_SECONDS: Final = 20
 
 
 def make_bot(settings: Settings) -> Bot:
-    """Make the caller at Telegram that the settings name; whoever made it closes its session."""
-    is_telegram = settings.telegram_api_url == TELEGRAM_API_URL
-    server = PRODUCTION if is_telegram else TelegramAPIServer.from_base(settings.telegram_api_url)
+    """Make the caller at Telegram that the settings name; whoever made it closes its session. Raises SettingsError."""
+    known = {TELEGRAM_API_URL: PRODUCTION, TELEGRAM_TEST_URL: TEST}
+    server = known.get(settings.telegram_api_url) or TelegramAPIServer.from_base(settings.telegram_api_url)
     return Bot(
         settings.telegram_bot_token.get_secret_value(),
-        session=BoundedSession(api=server, timeout=CALL_SECONDS),
+        session=TelegramSession(
+            proxy_to_telegram(settings), hider(settings.secrets()), api=server, timeout=CALL_SECONDS
+        ),
         default=DefaultBotProperties(parse_mode=ParseMode.HTML),
     )
 

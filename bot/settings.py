@@ -1,10 +1,12 @@
 """The settings of the daemon: the only reader of `.env`, and of all that a person sets in the environment.
 
 `.env.example` explains every setting to the person who fills it in. What systemd and sudo put into the environment is
-read where it is needed: monitoring/systemd.py, journal.py, console/actor.py.
+read where it is needed: monitoring/systemd.py, journal.py, console/actor.py. What every program obeys (HTTPS_PROXY and
+its like, SSL_CERT_FILE) is handed on from `.env` to the environment, and read in proxies.py and network.py.
 """
 
 import difflib
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -17,10 +19,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from bot.proxies import PROXY_FORMS, passwords_of_environment, read_proxy
 from payments.payload import TELEGRAM_ID_MAX
 from payments.subscriptions.chain import Terms
 
 TELEGRAM_API_URL: Final = "https://api.telegram.org"
+TELEGRAM_TEST_URL: Final = "https://api.telegram.org/test"
+"""Telegram's test environment: accounts and bots of its own (core.telegram.org/bots/features)."""
 STRIPE_API_URL: Final = "https://api.stripe.com"
 CONTACT_LENGTH_MAX: Final = 200
 
@@ -30,6 +35,8 @@ _PAYMENT_TOKEN: Final = re.compile(r"\d{1,16}:(?P<mode>TEST|LIVE):[!-~]{1,200}",
 _STRIPE_KEY: Final = re.compile(r"[sr]k_(?P<mode>test|live)_[A-Za-z0-9_]{1,250}", re.ASCII)
 """A secret or a restricted key (Stripe's documentation, API keys)."""
 _DATABASE_DRIVERS: Final = ("sqlite+aiosqlite", "postgresql+asyncpg")
+_OF_EVERY_PROGRAM: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""What libraries read in the environment, OpenSSL among them: `.env` may have it as well."""
 _TYPO_SIMILARITY: Final = 0.87
 _ENCODING: Final = "utf-8-sig"
 """UTF-8, with or without the byte order mark that editors on Windows put first."""
@@ -65,8 +72,11 @@ class Settings(BaseSettings):
         default=(), description="former tokens of this same bot, separated by commas"
     )
     telegram_api_url: str = Field(
-        default=TELEGRAM_API_URL, description="the address of a Bot API server, such as http://127.0.0.1:8081"
+        default=TELEGRAM_API_URL,
+        description="the address of a Bot API server, such as http://127.0.0.1:8081, or"
+        f" {TELEGRAM_TEST_URL} for Telegram's test environment",
     )
+    telegram_proxy: SecretStr | None = Field(default=None, description=PROXY_FORMS)
     database_url: SecretStr = Field(
         default=SecretStr("sqlite+aiosqlite:///data/starledger.db"),
         description="sqlite+aiosqlite:///PATH or postgresql+asyncpg://USER:PASSWORD@HOST/NAME",
@@ -132,7 +142,7 @@ class Settings(BaseSettings):
         return Terms(self.grace_days, self.remind_days)
 
     def secrets(self) -> frozenset[str]:
-        """Return what must stand in no log line: tokens past their colon, Stripe's key, the database's password."""
+        """Return what must stand in no log line: tokens past their colon, Stripe's key, every password."""
         tokens = [self.telegram_bot_token, *self.telegram_bot_tokens_old]
         if self.payment_token is not None:
             tokens.append(self.payment_token)
@@ -141,6 +151,9 @@ class Settings(BaseSettings):
         passwords = [parsed.password, urlsplit(url).password, parsed.query.get("password")]
         if self.stripe_secret_key is not None:
             passwords.append(self.stripe_secret_key.get_secret_value())
+        if self.telegram_proxy is not None:
+            passwords.append(read_proxy("", self.telegram_proxy.get_secret_value()).password)
+        passwords += passwords_of_environment()
         return frozenset(
             [token.get_secret_value().partition(":")[2] for token in tokens]
             + [password for password in passwords if isinstance(password, str) and password]
@@ -179,7 +192,21 @@ class Settings(BaseSettings):
         url = _http_url(value)
         if "/bot" in (url.path or "") or url.query or url.fragment:
             raise ValueError
-        return value.rstrip("/")
+        if url.host != _http_url(TELEGRAM_API_URL).host:
+            return value.rstrip("/")
+        # In the test environment the path stands behind the token, which the name of the environment alone says.
+        names = {"": TELEGRAM_API_URL, "/test": TELEGRAM_TEST_URL}
+        path = (url.path or "").rstrip("/")
+        if (url.scheme, url.port) != ("https", 443) or path not in names:
+            raise ValueError
+        return names[path]
+
+    @field_validator("telegram_proxy")
+    @classmethod
+    def _is_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            read_proxy("", value.get_secret_value())
+        return value
 
     @field_validator("database_url")
     @classmethod
@@ -244,6 +271,7 @@ class Settings(BaseSettings):
         """Read the environment and `env_file`, if there is one; raises SettingsError with all that is wrong."""
         try:
             typos = _typos(env_file)
+            _hand_on(env_file)
         except (OSError, UnicodeError) as error:
             raise SettingsError(f"{env_file} cannot be read: it takes a file of UTF-8 text") from error
         try:
@@ -277,6 +305,14 @@ def _typos(env_file: Path) -> list[str]:
         if near and near[0] != key.upper():
             found.append(f"{key} in {env_file} is no setting: write {near[0]}")
     return found
+
+
+def _hand_on(env_file: Path) -> None:
+    """Put what `.env` says to every program into the environment, which wins."""
+    for name, value in dotenv_values(env_file, encoding=_ENCODING).items():
+        if name.upper() in _OF_EVERY_PROGRAM and value:
+            is_there = os.environ.get(name.upper()) or os.environ.get(name.lower())
+            os.environ[name] = is_there or value
 
 
 def _bot_id(token: SecretStr) -> str:

@@ -152,14 +152,18 @@ class Event(Narrow):
 class StripeApi:
     """One Stripe account. Close it when done."""
 
-    def __init__(self, secret_key: str, api_url: str) -> None:
-        self._http = stripe.AIOHTTPClient(timeout=aiohttp.ClientTimeout(total=CALL_SECONDS))
+    def __init__(self, secret_key: str, api_url: str, session: aiohttp.ClientSession | None = None) -> None:
+        """Prepare; a `session` is the way out, and is closed with this (None: the package's own)."""
+        self._session = session
+        self._http = stripe.AIOHTTPClient(timeout=aiohttp.ClientTimeout(total=CALL_SECONDS), session=session)
         self._client = stripe.StripeClient(
             secret_key, http_client=self._http, base_addresses={"api": api_url}, max_network_retries=0
         )
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
         await self._http.close_async()  # type: ignore[no-untyped-call]  # the package types its own calls only in part
 
     async def refund(self, charge_id: str, amount: int, *, row: str, idempotency_key: str) -> Refund:

@@ -27,6 +27,7 @@ def test_without_a_variable_its_default_stands(tmp_path: Path) -> None:
     assert settings.model_dump(exclude={"telegram_bot_token", "database_url"}) == {
         "telegram_bot_tokens_old": (),
         "telegram_api_url": "https://api.telegram.org",
+        "telegram_proxy": None,
         "catalog_file": Path("catalog.toml"),
         "admin_ids": (),
         "admin_chat_id": None,
@@ -255,3 +256,35 @@ def test_the_example_file_explains_every_setting_with_its_default(tmp_path: Path
     assert Settings.load(env_file) == load(tmp_path)
     for paragraph in switched_on.split("\n\n")[1:]:
         assert re.match(r"(# .+\n)+[A-Z_]+=\S*\n?\Z", paragraph), "an explanation, and its setting below it"
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("https://api.telegram.org/", "https://api.telegram.org"),
+        ("https://API.telegram.org:443", "https://api.telegram.org"),
+        ("https://api.telegram.org/test/", "https://api.telegram.org/test"),
+        ("https://bot-api.example/test", "https://bot-api.example/test"),
+    ],
+)
+def test_telegrams_own_address_and_that_of_its_test_environment(tmp_path: Path, url: str, taken: str) -> None:
+    assert load(tmp_path, f"TELEGRAM_API_URL={url}").telegram_api_url == taken
+
+
+@pytest.mark.parametrize(
+    "url", ["http://api.telegram.org", "https://api.telegram.org/tests", "https://api.telegram.org:8443"]
+)
+def test_another_address_at_telegram_is_refused_with_the_one_that_is_meant(tmp_path: Path, url: str) -> None:
+    with pytest.raises(SettingsError, match=r"https://api\.telegram\.org/test for Telegram's test environment"):
+        load(tmp_path, f"TELEGRAM_API_URL={url}")
+
+
+def test_the_password_of_a_proxy_is_a_secret(tmp_path: Path) -> None:
+    assert "p@ss" in load(tmp_path, "TELEGRAM_PROXY=socks5://ann:p%40ss@proxy:1080").secrets()
+
+
+def test_a_wrong_proxy_is_refused_and_not_quoted(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, "TELEGRAM_PROXY=ftp://ann:secret@proxy:21")
+    assert str(caught.value).startswith("TELEGRAM_PROXY is wrong: it takes the address of a proxy, http://HOST:PORT")
+    assert "secret" not in str(caught.value)

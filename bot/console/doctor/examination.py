@@ -14,6 +14,7 @@ from bot.console.doctor.machine import (
     look_at_desk,
     look_at_disk,
     look_at_env_file,
+    look_at_network,
     look_at_settings,
 )
 from bot.console.doctor.records import look_at_database
@@ -55,6 +56,10 @@ async def _checks(env_file: Path, *, removes_webhook: bool, can_ask: bool) -> As
     async for check in look_at_database(settings, catalog):
         yield check
     yield await look_at_desk(settings)
+    for check in look_at_network(settings):
+        yield check
+        if check.level is Level.FAILURE:
+            return
     from bot.console.doctor.telegram import look_at_telegram  # noqa: PLC0415 - imports aiogram
 
     def ask(question: str) -> bool:

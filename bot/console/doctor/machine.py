@@ -10,7 +10,8 @@ from sqlalchemy.engine import make_url
 
 from bot.console.doctor.checks import Check, failure, ok, warning
 from bot.monitoring.health import WELL
-from bot.settings import Settings
+from bot.network import in_the_clear, proxy_to_telegram, trusted
+from bot.settings import Settings, SettingsError
 from payments.catalog import Catalog, CatalogError, load_catalog
 
 FREE_BYTES_LOW: Final = 1_000_000_000
@@ -73,6 +74,21 @@ def look_at_disk(settings: Settings) -> Iterator[Check]:
         yield warning("disk", words, "make room before it is full")
     else:
         yield ok("disk", words)
+
+
+def look_at_network(settings: Settings) -> Iterator[Check]:
+    """Look at the way to Telegram: the proxy, the authorities that are trusted, and who can read on the way."""
+    try:
+        proxy = proxy_to_telegram(settings)
+        trusted()
+    except SettingsError as error:
+        yield failure("network", str(error), "mend the variable, or take it out of the environment")
+        return
+    exposed = in_the_clear(settings)
+    if exposed is not None:
+        yield warning("network", exposed, "put an address with https:// into TELEGRAM_API_URL")
+    elif proxy is not None:
+        yield ok("network", f"calls to Telegram go through {proxy}")
 
 
 async def look_at_desk(settings: Settings) -> Check:

@@ -1,6 +1,7 @@
 """What Stripe says, if cards are taken: whether it answers, and knows the key. Imports stripe."""
 
 from bot.console.doctor.checks import Check, failure, ok
+from bot.network import open_session, proxy_to
 from bot.settings import Settings
 from payments.errors import ChannelAwayError, ChannelError, UnrecordableError
 from payments.stripe.api import StripeApi
@@ -9,7 +10,7 @@ from payments.stripe.watch import EVENT_TYPES
 
 async def look_at_stripe(settings: Settings, key: str, since: int) -> Check:
     """Read the events since a moment, and its charges (seconds since 1970), as the desk does. Nothing is changed."""
-    api = StripeApi(key, settings.stripe_api_url)
+    api = StripeApi(key, settings.stripe_api_url, open_session(proxy_to(settings.stripe_api_url)))
     try:
         for event_type in EVENT_TYPES:
             async for _ in api.events(event_type, since):
