@@ -5,12 +5,12 @@ from typing import Final
 
 import stamina
 from aiogram import Bot
-from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, TelegramRetryAfter
+from aiogram.exceptions import TelegramRetryAfter
 from aiogram.types import BotCommand, BotCommandScopeAllPrivateChats, BotCommandScopeChat, BotCommandScopeUnion
 from loguru import logger
 
 from bot.words import for_language
-from payments.telegram_errors import TELEGRAM_ERRORS
+from payments.telegram_errors import TELEGRAM_ERRORS, is_refusal
 
 ATTEMPTS_MAX: Final = 20
 PAUSE_SECONDS_FIRST: Final = 1.0
@@ -68,7 +68,9 @@ async def register_commands(bot: Bot, admin_ids: Iterable[int], admin_chat_id: i
     if admin_chat_id is not None:
         try:
             await _register(bot, _IN_ADMIN_CHAT, BotCommandScopeChat(chat_id=admin_chat_id))
-        except (TelegramBadRequest, TelegramForbiddenError) as error:
+        except TELEGRAM_ERRORS as error:
+            if not is_refusal(error):
+                raise
             logger.warning("the admins' group {} has no menu, is the bot in it? {}", admin_chat_id, error.message)
 
 
@@ -76,7 +78,9 @@ async def register_admin(bot: Bot, admin_id: int) -> None:
     """Tell Telegram the menu of an admin's private chat, if it knows that chat; raises as register_commands."""
     try:
         await _register(bot, _ADMINS, BotCommandScopeChat(chat_id=admin_id))
-    except (TelegramBadRequest, TelegramForbiddenError) as error:
+    except TELEGRAM_ERRORS as error:
+        if not is_refusal(error):
+            raise
         logger.warning("the admin {} has no menu until they press Start in the bot: {}", admin_id, error.message)
 
 

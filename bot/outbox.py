@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from aiogram import Bot
-from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, TelegramMigrateToChat, TelegramRetryAfter
+from aiogram.exceptions import TelegramForbiddenError, TelegramMigrateToChat, TelegramRetryAfter
 from aiogram.methods import SendMessage
 from aiogram.types import InlineKeyboardMarkup
 from aiolimiter import AsyncLimiter
@@ -27,7 +27,7 @@ from db.tables import OutboxMessage, StripeEvent, User
 from payments.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, pause
 from payments.loop import DueLoop
 from payments.notices import Notice, owe
-from payments.telegram_errors import TELEGRAM_ERRORS, in_words
+from payments.telegram_errors import TELEGRAM_ERRORS, in_words, is_refusal
 
 BATCH_MAX: Final = 50
 MESSAGES_PER_SECOND: Final = 25
@@ -159,11 +159,12 @@ class Outbox:
         except TelegramMigrateToChat as error:
             bound.error("the group is now {}: put that into ADMIN_CHAT_ID", error.migrate_to_chat_id)
             await self._move(message, error.migrate_to_chat_id)
-        except (TelegramForbiddenError, TelegramBadRequest) as error:
-            bound.warning("a message cannot be delivered: {}", error.message)
-            await self._give_up(message, error.message, is_wanted=isinstance(error, TelegramBadRequest))
         except TELEGRAM_ERRORS as error:
-            await self._postpone(message, in_words(error))
+            if is_refusal(error):
+                bound.warning("a message cannot be delivered: {}", error.message)
+                await self._give_up(message, error.message, is_wanted=not isinstance(error, TelegramForbiddenError))
+            else:
+                await self._postpone(message, in_words(error))
         except Exception as error:  # noqa: BLE001 - one notice's bug must not hold up the others
             bound.opt(exception=error).error("a message could not be made")
             if len(self._unmade) < UNMADE_MAX:

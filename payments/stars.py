@@ -7,7 +7,7 @@ from payments.channel import RefundOrder
 from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError
 from payments.lease import CALL_SECONDS
 from payments.methods import STARS, Method
-from payments.telegram_errors import REFUSALS, TELEGRAM_ERRORS, in_words
+from payments.telegram_errors import TELEGRAM_ERRORS, in_words, is_refusal
 
 
 class StarsChannel:
@@ -31,8 +31,8 @@ class StarsChannel:
             )
         except TelegramRetryAfter as error:
             raise ChannelPauseError(error.retry_after, str(error)) from error
-        except REFUSALS as error:
+        except TELEGRAM_ERRORS as error:
+            if not is_refusal(error):
+                raise ChannelAwayError(in_words(error)) from error
             if "CHARGE_ALREADY_REFUNDED" not in error.message:
                 raise RefusedByChannelError(error.message, in_words(error)) from error
-        except TELEGRAM_ERRORS as error:
-            raise ChannelAwayError(in_words(error)) from error

@@ -1,23 +1,18 @@
 """What a handler raised: by its kind into the log, with one sentence for the person, and never any further."""
 
+from typing import Final
+
 from aiogram import Bot
-from aiogram.exceptions import (
-    ClientDecodeError,
-    TelegramBadRequest,
-    TelegramForbiddenError,
-    TelegramNetworkError,
-    TelegramRetryAfter,
-    TelegramServerError,
-)
+from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError
 from aiogram.types import ErrorEvent, Update
 from loguru import logger
 
 from bot.words import Words
 from db.errors import is_away
 from payments.facts import Fact
-from payments.telegram_errors import TELEGRAM_ERRORS, in_words
+from payments.telegram_errors import TELEGRAM_ERRORS, Fate, TelegramError, fate_of, in_words, is_outage
 
-_NOT_TAKEN = (ClientDecodeError, TelegramNetworkError, TelegramRetryAfter, TelegramServerError)
+_NOT_NOW: Final = frozenset({Fate.PAUSE, Fate.DONE})
 
 
 async def on_error(event: ErrorEvent, bot: Bot, words: Words, fact: Fact | None = None) -> None:
@@ -33,12 +28,19 @@ async def on_error(event: ErrorEvent, bot: Bot, words: Words, fact: Fact | None 
             return
         error = error.__context__
     _log(error, event.update, fact)
-    if fact is None and not isinstance(error, (TelegramForbiddenError, *_NOT_TAKEN)):
+    if fact is None and not isinstance(error, TelegramForbiddenError) and _not_taken(error) is None:
         await _apologise(event.update, bot, words)
 
 
 def _came_too_late(error: Exception) -> bool:
     return isinstance(error, TelegramBadRequest) and "query is too old" in error.message
+
+
+def _not_taken(error: Exception) -> TelegramError | None:
+    """Return an error that says that Telegram did not take an answer, through no fault of the answer's; else None."""
+    if isinstance(error, TELEGRAM_ERRORS) and (is_outage(error) or fate_of(error) in _NOT_NOW):
+        return error
+    return None
 
 
 def _log(error: Exception, update: Update, fact: Fact | None) -> None:
@@ -51,8 +53,8 @@ def _log(error: Exception, update: Update, fact: Fact | None) -> None:
     )
     if isinstance(error, TelegramForbiddenError):
         bound.info("an answer is not wanted: {}", error.message)
-    elif isinstance(error, _NOT_TAKEN):
-        bound.warning("Telegram did not take an answer: {}", in_words(error))
+    elif (untaken := _not_taken(error)) is not None:
+        bound.warning("Telegram did not take an answer: {}", in_words(untaken))
     elif is_away(error):
         bound.warning("an update was not handled, the database is away: {}", type(error).__name__)
     else:

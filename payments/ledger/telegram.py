@@ -4,10 +4,11 @@ from typing import Any, Final
 
 import stamina
 from aiogram import Bot
-from aiogram.exceptions import ClientDecodeError, TelegramNetworkError, TelegramRetryAfter, TelegramServerError
+from aiogram.exceptions import ClientDecodeError, TelegramRetryAfter
 from aiogram.methods import GetMyStarBalance, TelegramMethod
 
 from payments.ledger.rows import NANOSTARS
+from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of
 
 PAGE_ROWS: Final = 100
 """The most that getStarTransactions gives (Bot API)."""
@@ -28,11 +29,15 @@ class GetRawStarTransactions(TelegramMethod[dict[str, Any]]):
     limit: int = PAGE_ROWS
 
 
+_PASSES: Final = frozenset({Fate.AWAY, Fate.LOGGED_OUT, Fate.DONE})
+
+
 def _pause(error: Exception) -> bool | float:
     """Say how many seconds to wait before the next try, or whether there is one."""
     if isinstance(error, TelegramRetryAfter):
         return error.retry_after <= ASKED_SECONDS_MAX and float(error.retry_after)
-    return isinstance(error, ClientDecodeError | TelegramNetworkError | TelegramServerError)
+    # An unreadable page may be a gateway's; a token that is not known is said at once, for a command waits.
+    return isinstance(error, TELEGRAM_ERRORS) and fate_of(error) in _PASSES
 
 
 _PATIENT: Final = stamina.AsyncRetryingCaller(

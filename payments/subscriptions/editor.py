@@ -24,7 +24,7 @@ from payments.subscriptions import changes
 from payments.subscriptions.book import SubscriptionBook
 from payments.subscriptions.listing import RENEWING
 from payments.subscriptions.wanted import RENEWAL_PREFIX, Because
-from payments.telegram_errors import REFUSALS, TELEGRAM_ERRORS, in_words
+from payments.telegram_errors import TELEGRAM_ERRORS, in_words, is_refusal
 
 if TYPE_CHECKING:
     import loguru
@@ -79,14 +79,14 @@ class RenewalEditor:
             )
         except TelegramRetryAfter as error:
             await self._rest(subscription_id, claimed, self._pause.ask(error.retry_after))
-        except REFUSALS as error:
+        except TELEGRAM_ERRORS as error:
             # A subscription that is over renews no more: what was wanted is so.
-            if is_canceled and "SUBSCRIPTION_NOT_ACTIVE" in error.message:
+            if not is_refusal(error):
+                await self._postpone(subscription_id, claimed, in_words(error))
+            elif is_canceled and "SUBSCRIPTION_NOT_ACTIVE" in error.message:
                 await self._note_done(subscription_id, claimed)
             else:
                 await self._give_up(subscription_id, claimed, error.message)
-        except TELEGRAM_ERRORS as error:
-            await self._postpone(subscription_id, claimed, in_words(error))
         else:
             await self._note_done(subscription_id, claimed)
 

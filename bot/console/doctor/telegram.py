@@ -7,7 +7,6 @@ from typing import Final
 
 import aiohttp
 from aiogram import Bot
-from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
 from aiogram.types import WebhookInfo
 
 from bot.console.doctor.checks import Check, failure, ok, warning
@@ -15,7 +14,7 @@ from bot.intake import ALLOWED_UPDATES
 from bot.parts import make_bot
 from bot.settings import Settings
 from db.clock import Clock
-from payments.telegram_errors import TELEGRAM_ERRORS
+from payments.telegram_errors import TELEGRAM_ERRORS, Fate, TelegramError, fate_of
 
 ANSWER_SECONDS: Final = 10
 SKEW_LOW: Final = timedelta(seconds=5)
@@ -38,14 +37,21 @@ async def look_at_telegram(settings: Settings, clock: Clock, ask: Ask) -> AsyncI
             yield await _look_at_clock(settings.telegram_api_url, clock)
         balance = await bot.get_my_star_balance()
         yield ok("balance", f"{balance.amount} Stars")
-    except (TelegramUnauthorizedError, TelegramNotFound):
-        mend = "put the one that @BotFather shows into TELEGRAM_BOT_TOKEN"
-        yield failure("token", "is not one that Telegram knows", mend)
     except TELEGRAM_ERRORS as error:
-        mend = f"can this machine reach {settings.telegram_api_url}?"
-        yield failure("telegram", f"cannot be asked: {type(error).__name__}", mend)
+        yield _look_at_trouble(error, settings.telegram_api_url)
     finally:
         await bot.session.close()
+
+
+def _look_at_trouble(error: TelegramError, address: str) -> Check:
+    match fate_of(error):
+        case Fate.TOKEN:
+            mend = "put the one that @BotFather shows into TELEGRAM_BOT_TOKEN"
+            return failure("token", "is not one that Telegram knows", mend)
+        case Fate.LOGGED_OUT:
+            mend = f"wait some minutes; is {address} the server that the bot has moved to?"
+            return failure("telegram", "the bot is logged out there, as after a move between Bot API servers", mend)
+    return failure("telegram", f"cannot be asked: {type(error).__name__}", f"can this machine reach {address}?")
 
 
 async def _look_at_webhook(bot: Bot, info: WebhookInfo, ask: Ask) -> Check:
