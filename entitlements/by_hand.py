@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import EntitlementGrant
+from entitlements.contradictions import WantedGrant
 from entitlements.service import EntitlementService
 
 SOURCE_PREFIX: Final = "manual:"
@@ -28,12 +29,12 @@ async def grant_by_hand(
 ) -> str:
     """Grant `days` of access from now on, None for ever; return the source, by which it can be revoked.
 
-    Raises InvalidEntitlementTypeError and UnknownUserError.
+    Raises InvalidEntitlementTypeError, UnknownUserError and ContradictedGrantError.
     """
     source = f"{SOURCE_PREFIX}{uuid4()}"
     service = EntitlementService(session)
-    await service.grant_entitlement(user_id, entitlement_type, source, granted_at=now, duration_days=days)
-    by_hand = update(EntitlementGrant).where(EntitlementGrant.source == source)
+    await service.grant_all([WantedGrant(user_id, entitlement_type, source, now, days)])
+    by_hand = update(EntitlementGrant).where(EntitlementGrant.source == source, EntitlementGrant.user_id == user_id)
     await session.execute(by_hand.values(granted_by=actor, grant_reason=reason))
     return source
 
@@ -66,9 +67,13 @@ async def revoke_by_hand(
     sources = tuple(await session.scalars(standing))
     service = EntitlementService(session)
     for each in sources:
-        await service.revoke_entitlement(each, at=now, reason=reason, entitlement_type=entitlement_type)
+        await service.revoke_entitlement(
+            each, at=now, reason=reason, entitlement_type=entitlement_type, user_id=user_id
+        )
     by_hand = update(EntitlementGrant).where(
-        EntitlementGrant.source.in_(sources), EntitlementGrant.entitlement_type == entitlement_type
+        EntitlementGrant.source.in_(sources),
+        EntitlementGrant.entitlement_type == entitlement_type,
+        EntitlementGrant.user_id == user_id,
     )
     await session.execute(by_hand.values(revoked_by=actor))
     return sources

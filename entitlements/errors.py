@@ -2,6 +2,7 @@
 
 EntitlementError
 ├── InvalidEntitlementTypeError   business: a person (an admin, the catalog's author) named what cannot be a type
+├── ContradictedGrantError        business: another grant stands under the source, and a person decides
 └── UnknownUserError              bug: whoever grants access has found or made the user first
 
 Operational failures (the database is away) are SQLAlchemy's own.
@@ -14,6 +15,10 @@ class EntitlementError(Exception):
 
 class InvalidEntitlementTypeError(EntitlementError):
     """An entitlement type that is not 1 to 20 of a-z, 0-9 and _, as the catalog has them."""
+
+
+class ContradictedGrantError(EntitlementError):
+    """Another grant stands under the source and the type; the text says how it differs, for an admin."""
 
 
 class UnknownUserError(EntitlementError):

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.insert import insert_into
 from db.tables import Entitlement, EntitlementGrant, User, new_id
 from entitlements import fold
+from entitlements.contradictions import WantedGrant, find_contradictions, refuse_contradictions
 from entitlements.errors import InvalidEntitlementTypeError, UnknownUserError
 
 _TOUCHED: Final = "starledger.touched"
@@ -89,23 +90,41 @@ class EntitlementService:
     ) -> bool:
         """Grant `duration_days`, or time until `ends_at`, or (neither) for ever; False when `source` had granted it.
 
-        With `revoked_at` the grant is born revoked: its refund came first. Three statements: the grant, the user's
-        grants, what stands now.
+        As `grant` does, with its arguments one by one.
+        """
+        wanted = WantedGrant(user_id, entitlement_type, source, granted_at, duration_days, ends_at)
+        return await self.grant(wanted, revoked_at=revoked_at, revoke_reason=revoke_reason)
+
+    async def grant(
+        self,
+        wanted: WantedGrant,
+        *,
+        revoked_at: datetime | None = None,
+        revoke_reason: str | None = None,
+        now: datetime | None = None,
+    ) -> bool:
+        """Make a grant; False when its source had granted that type: `find_contradictions` says what stands there.
+
+        With `revoked_at` the grant is born revoked: its refund came first. `now` is the desk's present: while that is
+        before `granted_at`, the grant is open all the same. Three statements: the grant, the user's grants, what stands
+        now.
 
         Raises InvalidEntitlementTypeError and UnknownUserError.
         """
+        user_id, entitlement_type = wanted.user_id, wanted.entitlement_type
         if _TYPE.fullmatch(entitlement_type) is None:
             raise InvalidEntitlementTypeError(f"not an entitlement type: {entitlement_type!r}")
         grant = {
             EntitlementGrant.id: new_id(),
             EntitlementGrant.user_id: user_id,
             EntitlementGrant.entitlement_type: entitlement_type,
-            EntitlementGrant.source: source,
-            EntitlementGrant.granted_at: granted_at,
-            EntitlementGrant.duration_days: duration_days,
-            EntitlementGrant.ends_at: ends_at,
+            EntitlementGrant.source: wanted.source,
+            EntitlementGrant.granted_at: wanted.granted_at,
+            EntitlementGrant.duration_days: wanted.duration_days,
+            EntitlementGrant.ends_at: wanted.ends_at,
             EntitlementGrant.revoked_at: revoked_at,
             EntitlementGrant.revoke_reason: revoke_reason,
+            EntitlementGrant.opened_at: now if now is not None and now < wanted.granted_at else None,
         }
         # From the user's row, so that an unknown user is no row: a foreign key that fails aborts the transaction.
         row = select(*(literal(value, column.type) for column, value in grant.items())).where(User.id == user_id)
@@ -118,28 +137,62 @@ class EntitlementService:
         await self._write_standing(user_id, entitlement_type)
         return True
 
-    async def grant_days(self, grants: Sequence[DaysGranted]) -> None:
+    async def grant_all(
+        self,
+        grants: Sequence[WantedGrant],
+        *,
+        revoked_at: datetime | None = None,
+        revoke_reason: str | None = None,
+        now: datetime | None = None,
+    ) -> bool:
+        """Make all of these grants, or none of them; False when some had been made before, on the same terms.
+
+        Raises what `grant` does, and ContradictedGrantError, before the first is made, when another grant stands in the
+        place of one. A grant that is born revoked is contradicted by nothing but another user's.
+        """
+        may_differ = revoked_at is not None
+        if len(grants) > 1:
+            await refuse_contradictions(self._session, grants, may_differ=may_differ)
+        all_new = True
+        for each in grants:
+            if not await self.grant(each, revoked_at=revoked_at, revoke_reason=revoke_reason, now=now):
+                await refuse_contradictions(self._session, [each], may_differ=may_differ)
+                all_new = False
+        return all_new
+
+    async def grant_days(self, grants: Sequence[DaysGranted]) -> frozenset[str]:
         """Grant many times at once, each as `grant_entitlement` does; what a source has granted before stays as it is.
 
-        The users are known and locked. Raises InvalidEntitlementTypeError.
+        Nothing is granted of a source of which a type is contradicted by what stands; return those sources. The users
+        are known and locked. Raises InvalidEntitlementTypeError.
         """
         for grant in grants:
             if _TYPE.fullmatch(grant.entitlement_type) is None:
                 raise InvalidEntitlementTypeError(f"not an entitlement type: {grant.entitlement_type!r}")
+        contradicted = frozenset(await find_contradictions(self._session, [_as_wanted(grant) for grant in grants]))
+        grants = [grant for grant in grants if grant.source not in contradicted]
         if not grants:
-            return
+            return contradicted
         insert = insert_into(self._session, EntitlementGrant)
         insert = insert.on_conflict_do_nothing(index_elements=["source", "entitlement_type"])
         await self._session.execute(insert, [{"id": new_id()} | asdict(grant) for grant in grants])
         for user_id, entitlement_type in sorted({(grant.user_id, grant.entitlement_type) for grant in grants}):
             await self._write_standing(user_id, entitlement_type)
+        return contradicted
 
     async def revoke_entitlement(
-        self, source: str, *, at: datetime, reason: str, entitlement_type: str | None = None
+        self,
+        source: str,
+        *,
+        at: datetime,
+        reason: str,
+        entitlement_type: str | None = None,
+        user_id: str | None = None,
     ) -> tuple[tuple[str, str], ...]:
         """Revoke whatever `source` granted and is not revoked; return whose and which: (user id, entitlement type).
 
-        With `entitlement_type` only that type of it.
+        With `entitlement_type` only that type of it, and with `user_id` only what that user has of it: a source alone
+        may have been written for somebody else.
         """
         query = (
             update(EntitlementGrant)
@@ -149,30 +202,42 @@ class EntitlementService:
         )
         if entitlement_type is not None:
             query = query.where(EntitlementGrant.entitlement_type == entitlement_type)
+        if user_id is not None:
+            query = query.where(EntitlementGrant.user_id == user_id)
         revoked = tuple(sorted((row.user_id, row.entitlement_type) for row in await self._session.execute(query)))
-        for user_id, of_type in revoked:
-            await self._write_standing(user_id, of_type)
+        for whose, of_type in revoked:
+            await self._write_standing(whose, of_type)
         return revoked
 
-    async def unrevoked(self, sources: Collection[str]) -> dict[str, frozenset[str]]:
-        """Return the entitlement types that these sources have granted and that are not revoked, by source."""
+    async def unrevoked(self, sources: Collection[str], user_id: str | None = None) -> dict[str, frozenset[str]]:
+        """Return the entitlement types that these sources have granted and that are not revoked, by source.
+
+        With `user_id` only what they have granted to that user.
+        """
         query = select(EntitlementGrant.source, EntitlementGrant.entitlement_type).where(
             EntitlementGrant.source.in_(sources), EntitlementGrant.revoked_at.is_(None)
         )
+        if user_id is not None:
+            query = query.where(EntitlementGrant.user_id == user_id)
         types: defaultdict[str, set[str]] = defaultdict(set)
         for source, entitlement_type in await self._session.execute(query):
             types[source].add(entitlement_type)
         return {source: frozenset(each) for source, each in types.items()}
 
-    async def move_ends(self, ends: Mapping[str, datetime]) -> None:
-        """Let the dated grants of these sources end at these moments; what is known of an end may become better."""
+    async def move_ends(self, ends: Mapping[str, datetime], user_id: str | None = None) -> None:
+        """Let the dated grants of these sources end at these moments; what is known of an end may become better.
+
+        With `user_id` only those of that user.
+        """
         query = select(EntitlementGrant).where(EntitlementGrant.source.in_(ends), EntitlementGrant.ends_at.is_not(None))
+        if user_id is not None:
+            query = query.where(EntitlementGrant.user_id == user_id)
         moved = [grant for grant in await self._session.scalars(query) if grant.ends_at != ends[grant.source]]
         for grant in moved:
             grant.ends_at = ends[grant.source]
         await self._session.flush()
-        for user_id, entitlement_type in sorted({(grant.user_id, grant.entitlement_type) for grant in moved}):
-            await self._write_standing(user_id, entitlement_type)
+        for whose, entitlement_type in sorted({(grant.user_id, grant.entitlement_type) for grant in moved}):
+            await self._write_standing(whose, entitlement_type)
 
     async def has_entitlement(self, user_id: str, entitlement_type: str, at: datetime) -> bool:
         """Tell whether access is open at a moment, past or to come, by the grants that are known now."""
@@ -187,10 +252,12 @@ class EntitlementService:
             if interval.holds(at)
         )
 
-    async def held_for_life(self, user: ColumnElement[bool], at: datetime | None) -> frozenset[str]:
+    async def held_for_life(
+        self, user: ColumnElement[bool], at: datetime | None, but: str | None = None
+    ) -> frozenset[str]:
         """Return the types that a user, told by a condition on `users`, has for ever by what was granted until then.
 
-        None: by all that was granted.
+        None: by all that was granted. The source `but` counts for nothing.
         """
         held = (
             select(EntitlementGrant.entitlement_type)
@@ -201,6 +268,7 @@ class EntitlementService:
                 EntitlementGrant.ends_at.is_(None),
                 EntitlementGrant.revoked_at.is_(None),
                 EntitlementGrant.granted_at <= at if at is not None else true(),
+                EntitlementGrant.source != but if but is not None else true(),
             )
         )
         return frozenset(await self._session.scalars(held))
@@ -247,3 +315,7 @@ class EntitlementService:
             self._session.info[_TOUCHED].add((user_id, entitlement_type))
             return
         await self.write_standings([(user_id, entitlement_type)])
+
+
+def _as_wanted(grant: DaysGranted) -> WantedGrant:
+    return WantedGrant(**asdict(grant))

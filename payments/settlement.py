@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, Subscription, User
+from entitlements.contradictions import WantedGrant
+from entitlements.errors import ContradictedGrantError
 from entitlements.service import EntitlementService
 from payments import events
 from payments.catalog import Catalog
@@ -88,8 +90,9 @@ class Settlement:
             raise ValueError(f"the charge {event.event_id} of ours has no payer or no payload")
         refund = await self._given_back_with(session, event, user)
         judgement = await self._judge(session, event, user.telegram_id)
+        is_granted = False
         if isinstance(judgement, Granted):
-            await self._grant(session, event, user, judgement, refund)
+            is_granted = await self._grant(session, event, user, judgement, refund)
         elif refund is not None:
             events.close(event, Outcome.REFUNDED, self._clock())
         else:
@@ -99,7 +102,7 @@ class Settlement:
             self._effects.end_renewal(subscription, Because.REFUND)
         elif subscription is not None and isinstance(judgement, GivenBack):
             self._effects.end_renewal(subscription, Because.GIVEN_BACK)
-        if isinstance(judgement, Granted) and refund is None:
+        if isinstance(judgement, Granted) and is_granted and refund is None:
             await self._settle_beside(session, event, user, judgement, subscription)
             await self._effects.tell_granted(session, event, user, judgement.plan)
 
@@ -164,7 +167,8 @@ class Settlement:
         # two that are paid for life, the one that is settled last goes back, even if it was paid first.
         by_all = is_for_life and not self._effects.goes_by_date
         until = None if by_all else event.webhook_timestamp or self._clock()
-        held_for_life = await EntitlementService(session).held_for_life(User.id == event.customer_id, until)
+        own = METHODS[event.payment_method].source(event.event_id)
+        held_for_life = await EntitlementService(session).held_for_life(User.id == event.customer_id, until, but=own)
         subscribed = await running.beside(session, event) if is_subscription else frozenset()
         payment = Payment(payer_telegram_id, event.amount_cents, event.currency)
         return judge(payment, reading, self._catalog, held_for_life, subscribed)
@@ -181,35 +185,46 @@ class Settlement:
 
     async def _grant(
         self, session: AsyncSession, event: StripeEvent, user: User, granted: Granted, refund: StripeEvent | None
-    ) -> None:
+    ) -> bool:
+        """Grant what was sold; False: another grant stands in its place, so that nothing is granted."""
         now = self._clock()
+        service = EntitlementService(session)
+        source = METHODS[event.payment_method].source(event.event_id)
+        wanted = self._wanted(event, user, granted, source, now)
+        if refund is not None:
+            wanted = [each for each in wanted if each.source == source]
+        at = None if refund is None else went_back_at(refund) or now
+        reason = None if refund is None else refund.reason
+        try:
+            is_new = await service.grant_all(wanted, revoked_at=at, revoke_reason=reason, now=now)
+        except ContradictedGrantError as error:
+            if refund is None:
+                await self.park(session, event, str(error)[: events.ERROR_LENGTH_MAX])
+            else:
+                events.close(event, Outcome.REFUNDED, now)
+            return False
+        if at is not None and not is_new:
+            await service.revoke_entitlement(source, at=at, reason=reason or "refunded", user_id=user.id)
+        events.close(event, Outcome.GRANTED, now)
+        return True
+
+    def _wanted(
+        self, event: StripeEvent, user: User, granted: Granted, source: str, now: datetime
+    ) -> list[WantedGrant]:
+        """Return the grants that a charge pays for, with those that give back the time which was lost before."""
         paid_at = event.webhook_timestamp or now
         ends_at = None
         if granted.order.subscription:
             ends_at = event.subscription_expires_at or paid_at + PERIOD
-        service = EntitlementService(session)
         gives_time_back = self._effects.gives_time_back and granted.order.days is not None
         delay_days = _delay_days(paid_at, now) if gives_time_back else 0
+        wanted: list[WantedGrant] = []
         for entitlement in granted.plan.entitlements:
-            await service.grant_entitlement(
-                user.id,
-                entitlement,
-                METHODS[event.payment_method].source(event.event_id),
-                granted_at=paid_at,
-                duration_days=granted.order.days,
-                ends_at=ends_at,
-                revoked_at=None if refund is None else went_back_at(refund) or now,
-                revoke_reason=refund.reason if refund else None,
-            )
-            if delay_days and refund is None:
-                await service.grant_entitlement(
-                    user.id,
-                    entitlement,
-                    delay_source(event.event_id),
-                    granted_at=paid_at,
-                    duration_days=delay_days,
-                )
-        events.close(event, Outcome.GRANTED, now)
+            wanted.append(WantedGrant(user.id, entitlement, source, paid_at, granted.order.days, ends_at))
+            if delay_days:
+                delay = delay_source(event.event_id)
+                wanted.append(WantedGrant(user.id, entitlement, delay, paid_at, delay_days))
+        return wanted
 
     async def _decline(
         self, session: AsyncSession, event: StripeEvent, user: User, judgement: Foreign | Parked | GivenBack
@@ -261,7 +276,9 @@ class Settlement:
             at = went_back_at(last) or now
             beside = grace_source if self._subscribed(charge) else delay_source
             for source in (METHODS[charge.payment_method].source(charge.event_id), beside(charge.event_id)):
-                await service.revoke_entitlement(source, at=at, reason=last.reason or "refunded")
+                await service.revoke_entitlement(
+                    source, at=at, reason=last.reason or "refunded", user_id=charge.customer_id
+                )
         elif charge.status == EventStatus.FAILED:
             events.close(charge, Outcome.REFUNDED, now)
         subscription = await self._follow(session, charge, user)

@@ -59,11 +59,13 @@ async def settle_plain(
         for entitlement in granted.plan.entitlements
         if event.webhook_timestamp is not None and (days := granted.order.days) is not None
     ]
-    await EntitlementService(session).grant_days(grants)
+    contradicted = await EntitlementService(session).grant_days(grants)
+    settled = set()
     for event, _ in plain:
-        events.close(event, Outcome.GRANTED, clock())
+        if METHODS[event.payment_method].source(event.event_id) not in contradicted:
+            events.close(event, Outcome.GRANTED, clock())
+            settled.add(event.event_id)
     await session.flush()
-    settled = {event.event_id for event, _ in plain}
     return [event for event in batch if event.event_id not in settled]
 
 

@@ -14,13 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.clock import Clock
 from db.tables import Renewal, Subscription, SubscriptionChange, SubscriptionState, User
 from entitlements import EntitlementService
+from entitlements.contradictions import WantedGrant, find_contradictions
+from payments import events
 from payments.catalog import Catalog
 from payments.effects import Effects
 from payments.methods import STARS
 from payments.notices import TOLD_DAYS_MAX, Notice
 from payments.payload import Order
 from payments.sources import grace_source
-from payments.subscriptions.chain import Chain, Change, Standing, Terms, divide, failed_periods, stand
+from payments.subscriptions.chain import Chain, Change, Charge, Standing, Terms, divide, failed_periods, stand
 from payments.subscriptions.charges import read_charges
 from payments.subscriptions.wanted import Because
 
@@ -99,16 +101,24 @@ class SubscriptionBook:
             # What was granted before it was known that the renewal is later than the failure gives no time beside it.
             ends |= {grace_source(period.charge.id): period.ends_at for chain in chains for period in chain.periods}
         if failed:
-            paid = await service.unrevoked([STARS.source(period.charge.id) for period in failed])
+            paid = await service.unrevoked([STARS.source(period.charge.id) for period in failed], user.id)
             for period in failed:
                 source = grace_source(period.charge.id)
                 ends[source] = period.ends_at + self.terms.grace
                 for entitlement in sorted(paid[STARS.source(period.charge.id)]):
                     # From the charge on, not from its end: that may still turn out to be another.
-                    await service.grant_entitlement(
-                        user.id, entitlement, source, granted_at=period.charge.paid_at, ends_at=ends[source]
-                    )
-        await service.move_ends(ends)
+                    grace = WantedGrant(user.id, entitlement, source, period.charge.paid_at, None, ends[source])
+                    await self._grant_grace(session, user, period.charge, grace)
+        await service.move_ends(ends, user.id)
+
+    async def _grant_grace(self, session: AsyncSession, user: User, charge: Charge, grace: WantedGrant) -> None:
+        """Grant grace once; what stands in its place of somebody else's is told to the admins."""
+        if await EntitlementService(session).grant(grace, now=self._clock()):
+            return
+        for contradiction in (await find_contradictions(session, [grace], may_differ=True)).values():
+            event = await events.find(session, charge.id)
+            if event is not None:
+                await self._effects.tell_admins(session, Notice.PARKED, event, user, contradiction)
 
     async def _write(self, session: AsyncSession, user: User, row: Subscription, chain: Chain) -> None:
         standing = stand(chain, self.terms, self._clock())

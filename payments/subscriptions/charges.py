@@ -21,7 +21,7 @@ async def read_charges(session: AsyncSession, user_id: str, payload: str) -> lis
         StripeEvent.origin == ORIGIN,
     )
     events = (await session.scalars(query)).all()
-    granted = await EntitlementService(session).unrevoked([STARS.source(event.event_id) for event in events])
+    granted = await EntitlementService(session).unrevoked([STARS.source(event.event_id) for event in events], user_id)
     given_back = await _given_back(session, events)
     return [
         Charge(
