@@ -43,6 +43,8 @@ _GRANT_WRITTEN_FOR_EVER: Final = (
 )
 _GRANT_WRITTEN_ONCE: Final = ("revoked_at", "granted_by", "revoked_by", "opened_at")
 _GRANT_ERASABLE: Final = ("grant_reason", "revoke_reason")
+_ROW_WRITTEN_FOR_EVER: Final = ("id", "direction", "amount_nanostars", "happened_at", "recorded_at")
+_ROW_WRITTEN_ONCE: Final = ("telegram_id", "charge_id", "commission_nanostars", "affiliate_id")
 
 
 def _changed(columns: tuple[str, ...]) -> str:
@@ -91,6 +93,11 @@ _REWRITTEN_GRANT: Final = (
     f" OR {_rewritten(_GRANT_ERASABLE)}"
     " OR (OLD.ends_at IS NULL) <> (NEW.ends_at IS NULL)"
 )
+# A kind may become known: an older Bot API server does not tell each.
+_REWRITTEN_ROW: Final = (
+    f"{_changed(_ROW_WRITTEN_FOR_EVER)} OR {_changed_once_known(_ROW_WRITTEN_ONCE)}"
+    " OR (OLD.kind <> 'unknown' AND NEW.kind <> OLD.kind)"
+)
 
 _VIEW: Final = (
     "CREATE VIEW active_entitlements AS "
@@ -131,6 +138,8 @@ _RULES: Final = (
         _REWRITTEN_GRANT,
         "the facts of a grant are written once",
     ),
+    ("rows_kept", "ledger_rows", "DELETE", "OLD.id IS NOT NULL", "the rows of the ledger are for ever"),
+    ("rows_facts", "ledger_rows", "UPDATE", _REWRITTEN_ROW, "the facts of the ledger are written once"),
     (
         "users_kept",
         "users",
@@ -168,7 +177,7 @@ _POSTGRESQL_TRUNCATE: Final = (
     ),
     *(
         f"CREATE TRIGGER starledger_not_emptied BEFORE TRUNCATE ON {table} EXECUTE FUNCTION starledger_never()"
-        for table in ("stripe_events", "entitlement_grants")
+        for table in ("stripe_events", "entitlement_grants", "ledger_rows")
     ),
 )
 

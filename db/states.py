@@ -42,3 +42,10 @@ class Renewal(enum.StrEnum):
     CANCELED = "canceled"
     ALLOWED = "allowed"
     """The subscriber may take up again what the bot had cancelled."""
+
+
+class Direction(enum.StrEnum):
+    """Where the Stars of a row of Telegram's ledger went, seen from the bot."""
+
+    IN = "in"
+    OUT = "out"

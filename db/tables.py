@@ -1,7 +1,7 @@
 """All tables of the desk, in the order in which rows are locked: users, events, grants, entitlements.
 
-`users`, `stripe_events`, `entitlement_grants`, `entitlements` (with the view `active_entitlements`) and `subscriptions`
-are shared with other services and documented in docs/database.md; the others are the desk's own. The rules that no
+`users`, `stripe_events`, `entitlement_grants`, `entitlements` (with the view `active_entitlements`), `subscriptions` and
+`ledger_rows` are shared with other services and documented in docs/database.md; the others are the desk's own. The rules that no
 CHECK can say (which states follow which, what is written once, that money rows are never deleted) are triggers:
 db/rules.py.
 """
@@ -56,6 +56,7 @@ _RENEWAL_GIVEN_UP: Final = text("error IS NOT NULL AND due_at IS NULL")
 _CHECKOUT_BY_CARD: Final = text(f"verdict = 'accepted' AND currency <> '{STARS_CURRENCY}'")
 _CHANGE_UNSETTLED: Final = text("settled_at IS NULL")
 _MESSAGE_WAITS: Final = text("due_at IS NOT NULL")
+_ROW_IS_A_COST: Final = text("commission_nanostars IS NOT NULL OR charge_id IS NULL")
 
 
 def _index_of_some(name: str, *columns: str, where: TextClause) -> Index:
@@ -343,11 +344,45 @@ class LedgerReading(Base):
     event_stars: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
     compared_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     balance_off_nanostars: Mapped[int | None] = mapped_column(BigInteger)
+    # What Telegram said that the bot has, at `compared_at`.
+    balance_nanostars: Mapped[int | None] = mapped_column(BigInteger)
     pass_wanted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     pass_begun_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     pass_trusts_unsigned: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     __table_args__ = (CheckConstraint("id = 1", name="ck_ledger_one_row"),)
+
+
+class LedgerEntry(Base):
+    """One row of Telegram's ledger as it came, known by its id and direction: a charge and its refund share the id.
+
+    Telegram's facts are written once; a withdrawal's `state` alone changes. `place` is where in the ledger it was seen.
+    """
+
+    __tablename__ = "ledger_rows"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    direction: Mapped[str] = mapped_column(Text, primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)
+    amount_nanostars: Mapped[int] = mapped_column(BigInteger)
+    happened_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # Of a withdrawal: pending, succeeded, failed.
+    state: Mapped[str | None] = mapped_column(Text)
+    telegram_id: Mapped[int | None] = mapped_column(BigInteger)
+    charge_id: Mapped[str | None] = mapped_column(Text)
+    # What an affiliate received of it, or gave back with a refund.
+    commission_nanostars: Mapped[int | None] = mapped_column(BigInteger)
+    affiliate_id: Mapped[int | None] = mapped_column(BigInteger)
+    place: Mapped[int | None] = mapped_column(BigInteger)
+    recorded_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        CheckConstraint("direction IN ('in', 'out')", name="ck_ledger_rows_direction"),
+        CheckConstraint("amount_nanostars >= 0", name="ck_ledger_rows_amount"),
+        Index("ix_ledger_rows_happened_at", "happened_at"),
+        _index_of_some("ix_ledger_rows_pending", "place", where=text("state = 'pending'")),
+        _index_of_some("ix_ledger_rows_costs", "happened_at", where=_ROW_IS_A_COST),
+    )
 
 
 class StripeReading(Base):

@@ -115,17 +115,17 @@ def _bare_update(raw: dict[str, Any]) -> dict[str, Any]:
     message = raw.get("message")
     if isinstance(message, dict):
         raw = raw | {"message": {name: message[name] for name in _MESSAGE if name in message}}
-    bare: dict[str, Any] = _without_names(raw)
+    bare: dict[str, Any] = without_names(raw)
     return bare
 
 
-def _without_names(value: Any) -> Any:
+def without_names(value: Any) -> Any:
     """Leave of each person and chat the id and what kind it is, and of a payment by card no address."""
     if isinstance(value, list):
-        return [_without_names(each) for each in value]
+        return [without_names(each) for each in value]
     if not isinstance(value, dict):
         return value
     if _NAMES & value.keys():
         return {name: value[name] for name in _PERSON if name in value}
     # Bot API, OrderInfo: name, telephone, address.
-    return {name: _without_names(each) for name, each in value.items() if name != "order_info"}
+    return {name: without_names(each) for name, each in value.items() if name != "order_info"}

@@ -17,7 +17,7 @@ from entitlements.service import lock_users
 from payments import events
 from payments.errors import UnrecordableError
 from payments.incoming import read_money
-from payments.quarantine import QUARANTINE_PREFIX
+from payments.quarantine import LEDGER_UPDATE_ID, QUARANTINE_PREFIX
 from payments.subscriptions.charges import read_chain
 from payments.subscriptions.wanted import RENEWAL_PREFIX, is_stuck
 
@@ -112,6 +112,8 @@ async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) 
     row = await session.get(QuarantinedUpdate, row_id)
     if row is None:
         return Retry.UNKNOWN
+    if row.update_id == LEDGER_UPDATE_ID:
+        return Retry.NOT_WAITING
     try:
         # Its user first, as whoever erases a person does. What it tells of money is the same before and after that.
         fact = read_money(json.loads(row.raw))

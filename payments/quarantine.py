@@ -1,4 +1,7 @@
-"""Updates that bear money and that the audit table would not take: kept raw, and the admins are told."""
+"""Updates that bear money and that the audit table would not take: kept raw, and the admins are told.
+
+Beside them, at rest, rows of Telegram's ledger that cannot be kept as they are: of those the comparison tells.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,10 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
 from db.tables import QuarantinedUpdate
+from payments.erasure import without_names
 from payments.notices import Notice, owe
 
 QUARANTINE_PREFIX: Final = "quarantine:"
 """Before a row's id where an event's id would stand: in its notice, and for taking it up again."""
+
+LEDGER_UPDATE_ID: Final = 0
+"""In `update_id` of a row of the ledger: Telegram's updates begin at 1 (Bot API, Update)."""
+RAW_LENGTH_MAX: Final = 16_000
+"""Of a row of the ledger; of what is longer the length alone is kept."""
 
 
 async def quarantine(
@@ -41,3 +50,23 @@ async def quarantine(
             facts={"reason": reason, "retry_id": event_id},
             now=now,
         )
+
+
+async def keep_raw(session: AsyncSession, row: str | Mapping[str, Any], reason: str, now: datetime) -> None:
+    """Keep a row of the ledger, as JSON or as what was read of it, without names, and why it cannot be kept otherwise.
+
+    It does not wait for anybody: there is nothing to retry. The same row again changes nothing.
+    """
+    text = row if isinstance(row, str) else json.dumps(row, sort_keys=True)
+    said = without_names(json.loads(text)) if len(text) <= RAW_LENGTH_MAX else {"length": len(text)}
+    raw = json.dumps({"ledger_row": said, "update_id": LEDGER_UPDATE_ID}, ensure_ascii=True, sort_keys=True)
+    values = {
+        "id": str(uuid5(NAMESPACE_URL, raw)),
+        "update_id": LEDGER_UPDATE_ID,
+        "raw": raw,
+        "reason": reason,
+        "created_at": now,
+        "resolved_at": now,
+    }
+    insert = insert_into(session, QuarantinedUpdate).on_conflict_do_nothing(index_elements=["id"])
+    await session.execute(insert, values)

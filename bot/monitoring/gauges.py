@@ -20,7 +20,7 @@ from db.engine import Database
 from db.errors import is_away
 from payments.backlog import Backlog, Queue, read_backlog
 from payments.ledger.drift import Drift, read_drift
-from payments.ledger.rows import NANOSTARS
+from payments.ledger.nanostars import NANOSTARS
 
 READ_SECONDS: Final = 2
 """How long a scrape waits for the database; without its answer the gauges of the backlog are left out."""

@@ -5,7 +5,7 @@ What is missing goes through payments/events.record, the same door as an update.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import or_, select, update
@@ -24,7 +24,7 @@ class Page:
     """What a page came to. `recovered` are the events that it has put on record, or that have learned from it.
 
     `nanostars` is what its rows add to the balance, `payment_stars` what those of payments and refunds do, and
-    `event_stars` what our own rows of the same do.
+    `event_stars` what our own rows of the same do. `charge_ids` are the charges that rows of it are of.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -32,6 +32,7 @@ class Page:
     nanostars: int = 0
     payment_stars: int = 0
     event_stars: int = 0
+    charge_ids: set[str] = field(default_factory=set)
 
     def add(self, other: "Page") -> None:
         """Count in a part of the same page."""
@@ -40,6 +41,7 @@ class Page:
         self.nanostars += other.nanostars
         self.payment_stars += other.payment_stars
         self.event_stars += other.event_stars
+        self.charge_ids |= other.charge_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ async def take_page(
     for row in rows:
         ours = known.get(row.event_id or "")
         fact = _fact(row, known, missing)
+        if row.id is not None and (fact is not None or ours is not None or row.is_invoice):
+            page.charge_ids.add(row.id)
         _count(page.counts, row, ours, fact, is_recorded=row.event_id in missing)
         if counted_before[row.key]:
             counted_before[row.key] -= 1
@@ -114,11 +118,17 @@ async def _known(session: AsyncSession, rows: Sequence[LedgerRow]) -> dict[str, 
 
 
 def _fact(row: LedgerRow, known: Mapping[str, _Known], missing: Mapping[str, MoneyFact]) -> MoneyFact | None:
-    """Return the payment or refund that a row is: surely, or because its charge is ours."""
+    """Return the payment or refund that a row is: surely, or because its charge is ours.
+
+    Its amount is the one on record when the row agrees with that: a commission hides what was paid.
+    """
     fact = row.fact
-    if fact is None or row.is_invoice or fact.charge_id in known or fact.charge_id in missing:
-        return fact
-    return None
+    if fact is None or not (row.is_invoice or fact.charge_id in known or fact.charge_id in missing):
+        return None
+    recorded = known.get(fact.event_id) or known.get(fact.charge_id) or missing.get(fact.charge_id)
+    if recorded is not None and recorded.amount != fact.amount and row.is_worth(recorded.amount):
+        return replace(fact, amount=recorded.amount)
+    return fact
 
 
 def _teaches(fact: MoneyFact, ours: _Known) -> bool:

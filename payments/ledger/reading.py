@@ -55,7 +55,7 @@ def start_over(reading: LedgerReading) -> None:
     """Forget what was read: the next page is the first one."""
     reading.row_count = reading.nanostars = reading.payment_stars = reading.event_stars = 0
     reading.latest = "[]"
-    reading.compared_at = reading.balance_off_nanostars = None
+    reading.compared_at = reading.balance_off_nanostars = reading.balance_nanostars = None
 
 
 async def has_events(session: AsyncSession) -> bool:

@@ -14,13 +14,19 @@ from db.engine import Database, Priority
 from payments.ledger import reading
 from payments.ledger.drift import not_in_ledger, read_drift
 from payments.ledger.findings import FINDINGS_MAX, Counts, Finding, Unexplained, alert, log
-from payments.ledger.rows import NANOSTARS
-from payments.ledger.scan import Scan, Step
-from payments.ledger.telegram import TelegramLedger
+from payments.ledger.kept import learn_states, pending_places
+from payments.ledger.nanostars import stars
+from payments.ledger.rows import read_row
+from payments.ledger.scan import OVERLAP_ROWS, Scan, Step
+from payments.ledger.telegram import PAGE_ROWS, TelegramLedger
 from payments.payload import PayloadSigner
 
 BALANCE_ASKED_MAX: Final = 3
 """How often the balance is asked for in one run, while new rows come in between."""
+LOOKED_AT_AGAIN_MAX: Final = 3
+"""How many pages with a pending withdrawal are read once more in one run."""
+_MARGIN_ROWS: Final = 25
+"""A row may stand so far from where it was seen: one that came in late moves those behind it."""
 
 
 @dataclass(slots=True)
@@ -40,9 +46,22 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _Off:
-    nanostars: int
-    found: Unexplained
+class _Balance:
+    """What Telegram says that the bot has (None: it cannot tell), and what the rows add up to."""
+
+    there_nanostars: int | None
+    here_nanostars: int
+
+    @property
+    def off_nanostars(self) -> int:
+        return 0 if self.there_nanostars is None else self.there_nanostars - self.here_nanostars
+
+    @property
+    def found(self) -> list[Unexplained]:
+        if not self.off_nanostars or self.there_nanostars is None:
+            return []
+        here, there = stars(self.here_nanostars), stars(self.there_nanostars)
+        return [Unexplained(Finding.BALANCE_OFF, str(self.off_nanostars), here=here, there=there)]
 
 
 class PassUnfinishedError(Exception):
@@ -68,6 +87,7 @@ class Reconciliation:
         self._clock = clock
         self._alert_chat_ids = tuple(alert_chat_ids)
         self._on_recovered = on_recovered
+        self._looked_at = -1
 
     async def run(
         self,
@@ -117,21 +137,22 @@ class Reconciliation:
         return step
 
     async def _end(self, scan: Scan, report: Report, *, is_dry: bool) -> None:
-        off = await self._balance_off(scan, report)
+        balance = await self._balance(scan, report)
         report.is_complete = True
-        if off is not None:
-            report.counts.find(off.found)
+        report.counts.find(*balance.found)
         if is_dry:
             return
+        await self._look_again(report.row_count)
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             missing = await not_in_ledger(session, self._clock(), FINDINGS_MAX)
             stand = await reading.lock(session)
             before_nanostars = stand.balance_off_nanostars
             stand.compared_at = self._clock()
-            stand.balance_off_nanostars = off.nanostars if off else 0
+            stand.balance_nanostars = balance.there_nanostars
+            stand.balance_off_nanostars = balance.off_nanostars
         report.counts.find(*missing)
         # Balance and rows are two answers of a busy server: a difference is told when the next run finds the same.
-        again = [off.found] if off is not None and off.nanostars == before_nanostars else []
+        again = balance.found if balance.off_nanostars == before_nanostars else []
         await self._tell([*again, *missing])
         async with self._database.reading() as session:
             drift = await read_drift(session)
@@ -139,19 +160,42 @@ class Reconciliation:
             bound = logger.bind(rows=drift.row_count, event_stars=drift.event_stars, ledger_stars=drift.ledger_stars)
             bound.error("drift: our rows have {} Stars more than the ledger", drift.stars)
 
-    async def _balance_off(self, scan: Scan, report: Report) -> _Off | None:
-        """Say by how much the balance is not what the rows add up to; a row that comes in between is read, too."""
-        off = None
-        for _ in range(BALANCE_ASKED_MAX):
-            there, here = await self._ledger.balance_nanostars(), await scan.nanostars()
-            if there == here:
-                return None
-            found = Unexplained(Finding.BALANCE_OFF, str(there - here), here=stars(here), there=stars(there))
-            off = _Off(there - here, found)
-            step = await self._step(scan, report)
-            if not step.page.counts.seen:
+    async def _balance(self, scan: Scan, report: Report) -> _Balance:
+        """Ask for the balance; while it is off, read what may have come in between, and ask again."""
+        balance = await self._ask_balance(scan)
+        for _ in range(BALANCE_ASKED_MAX - 1):
+            if not balance.off_nanostars or not (await self._step(scan, report)).page.counts.seen:
                 break
-        return off
+            balance = await self._ask_balance(scan)
+        return balance
+
+    async def _ask_balance(self, scan: Scan) -> _Balance:
+        return _Balance(await self._ledger.balance_nanostars(), await scan.nanostars())
+
+    async def _look_again(self, row_count: int) -> None:
+        """Read once more where a withdrawal was pending: Telegram changes its state in place.
+
+        At most LOOKED_AT_AGAIN_MAX pages, in turn: those that are pending for ever keep none of the others waiting.
+        """
+        async with self._database.reading() as session:
+            places = await pending_places(session, row_count - OVERLAP_ROWS)
+        in_turn = [each for each in places if each > self._looked_at] + [
+            each for each in places if each <= self._looked_at
+        ]
+        offset = None
+        pages = 0
+        for place in in_turn:
+            if offset is not None and offset <= place < offset + PAGE_ROWS - _MARGIN_ROWS:
+                self._looked_at = place
+                continue
+            if pages == LOOKED_AT_AGAIN_MAX:
+                break
+            offset = max(0, place - _MARGIN_ROWS)
+            rows = [read_row(each, self._signer) for each in await self._ledger.page(offset)]
+            async with self._database.transaction(Priority.RECONCILIATION) as session:
+                await learn_states(session, rows)
+            self._looked_at = place
+            pages += 1
 
     async def _tell(self, findings: Sequence[Unexplained]) -> None:
         """Tell what was found beside the rows; what is found in a row is told with its page."""
@@ -160,10 +204,3 @@ class Reconciliation:
                 new = await alert(session, findings, self._alert_chat_ids, self._clock())
             log(new)
             self._on_recovered()
-
-
-def stars(nanostars: int) -> str:
-    """Write nanostars as Stars, with as many decimals as it takes."""
-    sign = "-" if nanostars < 0 else ""
-    whole, rest = divmod(abs(nanostars), NANOSTARS)
-    return f"{sign}{whole}" + (f".{rest:09d}".rstrip("0") if rest else "")

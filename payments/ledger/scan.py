@@ -21,6 +21,7 @@ from db.tables import LedgerReading
 from payments.errors import UnrecordableError
 from payments.ledger import reading
 from payments.ledger.findings import Finding, Unexplained, alert, log
+from payments.ledger.kept import keep
 from payments.ledger.pages import Page, take_page
 from payments.ledger.rows import LedgerRow, read_row
 from payments.ledger.telegram import PAGE_ROWS, TelegramLedger
@@ -53,6 +54,7 @@ class _Fetched:
     stand: LedgerReading
     rows: Sequence[LedgerRow]
     counted: Sequence[str]
+    first_place: int
     row_count: int
     latest: Sequence[str]
     is_end: bool
@@ -136,6 +138,7 @@ class Scan:
             stand,
             rows,
             counted=latest if overlap else [],
+            first_place=stand.row_count - overlap,
             row_count=stand.row_count - overlap + len(rows),
             latest=(keys if overlap else latest + keys)[-OVERLAP_ROWS:],
             is_end=is_short or not rows,
@@ -169,6 +172,7 @@ class Scan:
                 page = await take_page(
                     session, fetched.rows, self._clock(), counted=fetched.counted, is_due=not self._is_pass
                 )
+            await keep(session, fetched.rows, page.charge_ids, fetched.first_place, self._clock())
             _move_on(stand, fetched, page)
             told = await self._alert(session, page.counts.findings)
         log(told)

@@ -4,11 +4,11 @@ from typing import Any, Final
 
 import stamina
 from aiogram import Bot
-from aiogram.exceptions import ClientDecodeError, TelegramRetryAfter
+from aiogram.exceptions import ClientDecodeError, TelegramNotFound, TelegramRetryAfter
 from aiogram.methods import GetMyStarBalance, TelegramMethod
 
-from payments.ledger.rows import NANOSTARS
-from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of
+from payments.ledger.nanostars import NANOSTARS
+from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of, is_refusal
 
 PAGE_ROWS: Final = 100
 """The most that getStarTransactions gives (Bot API)."""
@@ -59,7 +59,16 @@ class TelegramLedger:
             raise ClientDecodeError("no list of transactions", TypeError(type(rows).__name__), answer)
         return rows
 
-    async def balance_nanostars(self) -> int:
-        """Return the bot's balance (Bot API, getMyStarBalance). Raises aiogram's errors."""
-        balance = await _PATIENT(self._bot, GetMyStarBalance())
+    async def balance_nanostars(self) -> int | None:
+        """Return the bot's balance (Bot API 9.1, getMyStarBalance); None: the server is too old to tell.
+
+        Raises aiogram's errors.
+        """
+        try:
+            balance = await _PATIENT(self._bot, GetMyStarBalance())
+        except TelegramNotFound as error:
+            # A server that lacks the method says so; one that does not know the token says no more than "Not Found".
+            if not is_refusal(error):
+                raise
+            return None
         return balance.amount * NANOSTARS + (balance.nanostar_amount or 0)

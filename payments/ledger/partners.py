@@ -1,0 +1,91 @@
+"""What a row of Telegram's ledger says of the other side: its kind, whose it is, and how a withdrawal stands.
+
+Kinds are Telegram's own words (Bot API, TransactionPartner and `transaction_type`). Bot API servers before 9.0 leave
+the latter out: then the fields that only one kind has tell it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from payments.payload import TELEGRAM_ID_MAX
+
+INVOICE_KIND: Final = "invoice_payment"
+PAID_MEDIA_KIND: Final = "paid_media_payment"
+GIFT_KIND: Final = "gift_purchase"
+PREMIUM_KIND: Final = "premium_purchase"
+WITHDRAWAL_KIND: Final = "fragment"
+ADS_KIND: Final = "telegram_ads"
+BROADCAST_KIND: Final = "telegram_api"
+CHAT_KIND: Final = "chat"
+AFFILIATE_KIND: Final = "affiliate_program"
+TRANSFER_KIND: Final = "business_account_transfer"
+UNKNOWN_KIND: Final = "unknown"
+
+NO_INVOICES: Final = frozenset({GIFT_KIND, PREMIUM_KIND, TRANSFER_KIND})
+"""Kinds of a user's row that no invoice makes, whatever payload it has."""
+
+PENDING: Final = "pending"
+SUCCEEDED: Final = "succeeded"
+FAILED: Final = "failed"
+
+_WORD_LENGTH_MAX: Final = 40
+_KINDS_BY_FIELD: Final = (
+    ("invoice_payload", INVOICE_KIND),
+    ("subscription_period", INVOICE_KIND),
+    ("paid_media", PAID_MEDIA_KIND),
+    ("paid_media_payload", PAID_MEDIA_KIND),
+    ("gift", GIFT_KIND),
+    ("premium_subscription_duration", PREMIUM_KIND),
+)
+
+
+def kind_of(partner: Mapping[str, Any]) -> str:
+    """Return Telegram's word for a row; `unknown` when it has none that can be kept."""
+    if partner.get("type") != "user":
+        return _word(partner.get("type")) or UNKNOWN_KIND
+    told = _word(partner.get("transaction_type"))
+    if told is not None:
+        return told
+    return next((kind for name, kind in _KINDS_BY_FIELD if partner.get(name) is not None), UNKNOWN_KIND)
+
+
+def lacks_type(raw: object) -> bool:
+    """Tell whether a raw row is a user's without `transaction_type`, as servers before Bot API 9.0 give it."""
+    if not isinstance(raw, dict):
+        return False
+    sides = (raw.get("source"), raw.get("receiver"))
+    return any(
+        isinstance(side, dict) and side.get("type") == "user" and "transaction_type" not in side for side in sides
+    )
+
+
+def state_of(partner: Mapping[str, Any]) -> str | None:
+    """Return how a withdrawal stands (Bot API, RevenueWithdrawalState); None: the row has no state that can be kept."""
+    state = partner.get("withdrawal_state")
+    return _word(state.get("type")) if isinstance(state, dict) else None
+
+
+def whose(partner: Mapping[str, Any]) -> int | None:
+    """Return the Telegram id of the user or chat that a row names; None: it names nobody."""
+    return _first_id(partner, "user", "sponsor_user", "chat")
+
+
+def affiliate_of(affiliate: Mapping[str, Any]) -> int | None:
+    """Return the Telegram id of who received a commission (Bot API, AffiliateInfo)."""
+    return _first_id(affiliate, "affiliate_user", "affiliate_chat")
+
+
+def _first_id(said: Mapping[str, Any], *names: str) -> int | None:
+    for name in names:
+        found = said.get(name)
+        number = found.get("id") if isinstance(found, dict) else None
+        if isinstance(number, int) and not isinstance(number, bool) and 0 < abs(number) <= TELEGRAM_ID_MAX:
+            return number
+    return None
+
+
+def _word(said: object) -> str | None:
+    """Return a word of Telegram's that can be shown and kept."""
+    if isinstance(said, str) and said.isascii() and said.isprintable() and 0 < len(said) <= _WORD_LENGTH_MAX:
+        return said
+    return None
