@@ -1,9 +1,9 @@
 """All tables of the desk, in the order in which rows are locked: users, events, grants, entitlements.
 
-`users`, `stripe_events`, `entitlement_grants`, `entitlements` (with the view `active_entitlements`), `subscriptions` and
-`ledger_rows` are shared with other services and documented in docs/database.md; the others are the desk's own. The rules that no
-CHECK can say (which states follow which, what is written once, that money rows are never deleted) are triggers:
-db/rules.py.
+`users`, `stripe_events`, `entitlement_grants`, `entitlements` (with the view `active_entitlements`), `subscriptions`
+and `ledger_rows` are shared with other services and documented in docs/database.md; the others are the desk's own. The
+rules that no CHECK can say (which states follow which, what is written once, that money rows are never deleted) are
+triggers: db/rules.py.
 """
 
 from datetime import datetime
