@@ -9,18 +9,21 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from db.tables import Renewal
 from sandbox.faults import FaultKind
 from sandbox.shapes import Json
 from tests.conftest import Databases
+from tests.scenarios.card_sales import PART
 from tests.scenarios.shop import HOUR_SECONDS, Shop, running_shop
 
 T = TypeVar("T")
 
 _WHICH = st.integers(0, 5)
 _DIES_IN = st.one_of(st.just(0), st.just(0), st.integers(1, 25))
-_METHODS = st.sampled_from(["sendMessage", "refundStarPayment"])
+_METHODS = st.sampled_from(["sendMessage", "refundStarPayment", "editUserStarSubscription"])
 _BROKEN = st.sampled_from([FaultKind.CUT_BEFORE, FaultKind.ANSWER_LOST, FaultKind.RETRY_AFTER, FaultKind.SERVER_ERROR])
-_MONEY = st.sampled_from(["successful_payment", "refunded_payment"])
+_MONEY = st.sampled_from(["successful_payment", "refunded_payment", "subscription"])
+_BUYER = st.integers(0, 1)
 
 
 class ShopMachine(RuleBasedStateMachine):
@@ -51,11 +54,11 @@ class ShopMachine(RuleBasedStateMachine):
         url = await self._stack.enter_async_context(type(self).databases())
         self.shop = await self._stack.enter_async_context(running_shop(url))
 
-    @rule(buyer=st.integers(0, 1), code=st.sampled_from(["month", "month", "bundle", "life"]))
+    @rule(buyer=_BUYER, code=st.sampled_from(["month", "month", "bundle", "life"]))
     def pay(self, buyer: int, code: str) -> None:
         self._do(self.shop.pay(buyer, code))
 
-    @rule(buyer=st.integers(0, 1), times=st.integers(1, 3))
+    @rule(buyer=_BUYER, times=st.integers(1, 3))
     def pay_again(self, buyer: int, times: int) -> None:
         for _ in range(times):
             self._do(self.shop.pay(buyer, "month"))
@@ -68,6 +71,50 @@ class ShopMachine(RuleBasedStateMachine):
     def refund_elsewhere(self, which: int) -> None:
         self._do(self.shop.refund_elsewhere(which))
 
+    @rule(buyer=_BUYER)
+    def subscribe(self, buyer: int) -> None:
+        self._do(self.shop.subscribing.subscribe(buyer))
+
+    @rule(which=_WHICH)
+    def pay_a_link_again(self, which: int) -> None:
+        self._do(self.shop.subscribing.pay_again(which))
+
+    @rule(which=_WHICH, fails=st.booleans())
+    def renew(self, which: int, fails: bool) -> None:  # noqa: FBT001 - hypothesis hands it in by name
+        self._do(self.shop.subscribing.renew(which, fails=fails))
+
+    @rule(which=_WHICH, is_canceled=st.booleans())
+    def change_in_telegram(self, which: int, is_canceled: bool) -> None:  # noqa: FBT001 - the same
+        self._do(self.shop.subscribing.change(which, is_canceled=is_canceled))
+
+    @rule(which=_WHICH, renewal=st.sampled_from([Renewal.CANCELED, Renewal.CANCELED, Renewal.ALLOWED]))
+    def press_below_status(self, which: int, renewal: Renewal) -> None:
+        self._do(self.shop.subscribing.wish(which, renewal))
+
+    @rule(buyer=_BUYER)
+    def pay_by_card(self, buyer: int) -> None:
+        self._do(self.shop.cards.pay(buyer))
+
+    @rule(which=_WHICH)
+    def ask_card_refund(self, which: int) -> None:
+        self._do(self.shop.cards.ask_refund(which))
+
+    @rule(which=_WHICH, amount=st.sampled_from([None, PART, PART]))
+    def give_back_at_stripe(self, which: int, amount: int | None) -> None:
+        self._do(self.shop.cards.give_back(which, amount))
+
+    @rule(which=_WHICH)
+    def send_back_by_bank(self, which: int) -> None:
+        self._do(self.shop.cards.send_back(which))
+
+    @rule(which=_WHICH)
+    def lose_dispute(self, which: int) -> None:
+        self._do(self.shop.cards.lose_dispute(which))
+
+    @rule(dies_in=_DIES_IN)
+    def read_stripe(self, dies_in: int) -> None:
+        self._do(self.shop.mortally(self.shop.read_stripe, dies_in))
+
     @rule(which=_WHICH)
     def redeliver(self, which: int) -> None:
         self._do(self.shop.redeliver(which))
@@ -75,6 +122,7 @@ class ShopMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.has_ledger)
     @rule(kind=_MONEY)
     def drop(self, kind: str) -> None:
+        self._record_cards()
         self._do(self.shop.client.lose_updates(kind=kind))
 
     @rule(kind=_MONEY)
@@ -98,7 +146,13 @@ class ShopMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.has_ledger)
     @rule(hours=st.sampled_from([30, 24 * 31]))
     def pass_days(self, hours: int) -> None:
+        self._record_cards()
         self._do(self.shop.client.move_clock(hours * HOUR_SECONDS))
+
+    def _record_cards(self) -> None:
+        # No ledger tells of a lost payment by card: a person is told to look at it (payments/stripe/lost_payments.py).
+        if not self._do(self.shop.cards.are_on_record()):
+            self.take(0, is_handled=False, dies_in=0)
 
     @rule(seed=st.integers(0, 5), is_handled=st.booleans(), dies_in=_DIES_IN)
     def take(self, seed: int, is_handled: bool, dies_in: int) -> None:  # noqa: FBT001 - hypothesis hands it in by name
@@ -146,4 +200,4 @@ class ShopMachine(RuleBasedStateMachine):
         machine = type(self)
         machine.runs += 1
         machine.deaths += self.shop.deaths
-        machine.payments += len(await self.shop.client.charges())
+        machine.payments += len(await self.shop.client.charges()) + len(await self.shop.client.card_charges())

@@ -4,41 +4,33 @@ Everything is in one process and waits for nothing, so that what happens is a fu
 objects are the real ones, on a real database, before the sandbox over real HTTP.
 """
 
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import Final
 
 from aiogram import Bot
 from aiogram.types import Update
-from sqlalchemy import event, select
+from sqlalchemy import event
 
 from bot.intake import GetRawUpdates
 from db.engine import Database
-from db.tables import (
-    Entitlement,
-    EntitlementGrant,
-    EventStatus,
-    OutboxMessage,
-    Outcome,
-    StripeEvent,
-)
-from entitlements import fold
 from payments.errors import RefundRefusedError
 from payments.incoming import bears_money
 from payments.ledger.reconciliation import Reconciliation
 from payments.ledger.telegram import TelegramLedger
-from payments.methods import STARS
-from payments.notices import Notice
 from payments.recorder import Recorder
 from payments.refunds import asking
+from payments.stripe.api import StripeApi
+from payments.stripe.watch import StripeWatch
 from payments.telegram import invoice_of, order_of
-from sandbox.charges import Charge
 from sandbox.checkout import PaymentState
 from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer, running_sandbox
+from sandbox.settings import STRIPE_KEY
 from sandbox.shapes import Json
+from tests.scenarios.books import Books
+from tests.scenarios.card_sales import CardSales
+from tests.scenarios.subscribing import Subscribing
 from tests.support.bots import talking_bot
 from tests.support.chats import Chats, People, people_of
 from tests.support.money import CATALOG, plan
@@ -46,6 +38,8 @@ from tests.support.waiting import WAIT_SECONDS
 
 HEALING_ROUNDS_MAX: Final = 100
 HOUR_SECONDS: Final = 3600
+RETRIES_MAX: Final = 3
+"""How often an admin takes up again what Stripe has refused: after a lost dispute it refuses for ever."""
 
 
 class DeathError(BaseException):
@@ -55,11 +49,12 @@ class DeathError(BaseException):
 class _Life(Chats):
     """One life of the desk's objects. Every statement and commit may be its last (`dies_in`)."""
 
-    def __init__(self, server: SandboxServer, bot: Bot, database: Database, people: People) -> None:
-        super().__init__(server.client, server.world.clock.now, bot, database, CATALOG, people)
+    def __init__(self, server: SandboxServer, bot: Bot, database: Database, people: People, stripe: StripeApi) -> None:
+        super().__init__(server.client, server.world.clock.now, bot, database, CATALOG, people, stripe=stripe)
         self.dies_in = 0
         alert_chat_ids = [people.desk.id]
         self.recorder = Recorder(database, self.clock, alert_chat_ids, record_seconds=WAIT_SECONDS)
+        self.watch = StripeWatch(database, stripe, self.clock, alert_chat_ids, on_recorded=lambda: None)
         ledger = TelegramLedger(bot)
         self.reconciliation = Reconciliation(
             database, ledger, self.signer, self.clock, alert_chat_ids, on_recovered=lambda: None
@@ -108,7 +103,10 @@ class Shop:
         self._server = server
         self._database_url = database_url
         self._people = people
-        self._steady = steady
+        self.steady = steady
+        self.admin_id = people.admin.id
+        self.subscribing = Subscribing(self)
+        self.cards = CardSales(self, server.world.stripe)
         self._stack = AsyncExitStack()
         self._told: list[Json] = []
         self.deaths = 0
@@ -119,7 +117,9 @@ class Shop:
         database = Database(self._database_url)
         self._stack.push_async_callback(database.dispose)
         bot = await self._stack.enter_async_context(talking_bot(self._server.url, self._server.token))
-        self.life = _Life(self._server, bot, database, self._people)
+        stripe = StripeApi(STRIPE_KEY, self._server.url)
+        self._stack.push_async_callback(stripe.close)
+        self.life = _Life(self._server, bot, database, self._people, stripe)
         await self.life.worker.catch_up()
 
     async def end_life(self) -> None:
@@ -146,7 +146,7 @@ class Shop:
     async def pay(self, buyer: int, code: str) -> None:
         """Let a buyer pay an invoice; the pre-checkout is answered, and the payment's update waits."""
         person = self.buyers[buyer]
-        sent = await self._steady(invoice_of(plan(code), person.id, order_of(plan(code), person.id), self.life.signer))
+        sent = await self.steady(invoice_of(plan(code), person.id, order_of(plan(code), person.id), self.life.signer))
         payment = await self.client.start_payment(person.id, message_id=sent.message_id)
         while (await self.client.payment(payment.id)).state is PaymentState.ASKING:
             await self.take(lambda _: None, is_handled=False)
@@ -169,7 +169,7 @@ class Shop:
                     charges[which % len(charges)].id,
                     reason="as agreed",
                     requested_by="telegram:1",
-                    reply_chat_id=self._people.admin.id,
+                    reply_chat_id=self.admin_id,
                     now=self.life.clock(),
                 )
         except RefundRefusedError:
@@ -192,105 +192,49 @@ class Shop:
         """Compare with Telegram's ledger."""
         await self.life.reconciliation.run()
 
+    async def read_stripe(self) -> None:
+        """Read what happened at Stripe."""
+        await self.life.watch.try_once()
+
     # What must hold.
 
     async def check(self) -> None:
         """Assert what holds at every moment."""
-        charges = {charge.id: charge for charge in await self.client.charges()}
-        rows = await self._rows()
-        settled = [each for each in rows.events if each.status == EventStatus.PROCESSED]
-        for each in settled:
-            charge = charges[each.refund_of or each.event_id]
-            assert (each.amount_cents, each.currency) == (charge.stars, "XTR")
-            assert each.refund_of is None or charge.refunded_at is not None
-        granted = {each.event_id for each in settled if each.outcome == Outcome.GRANTED}
-        sources = Counter(grant.source for grant in rows.grants)
-        for source in sources:
-            assert source.partition(":")[2] in granted, f"{source} grants without a charge"
-        for event_id in granted:
-            entitlements = {grant.entitlement_type for grant in rows.grants if grant.source == STARS.source(event_id)}
-            assert sources[STARS.source(event_id)] == len(entitlements) > 0
-        self._check_fold(rows)
-        owed = Counter((each.event_id, each.kind, each.chat_id) for each in rows.outbox)
-        assert max(owed.values(), default=1) == 1
-        ledger = await self.client.ledger()
-        assert max(Counter((row["id"], "source" in row) for row in ledger).values(), default=1) == 1
-
-    def _check_fold(self, rows: "_Rows") -> None:
-        of: dict[tuple[str, str], list[fold.Grant]] = {}
-        for grant in rows.grants:
-            facts = fold.Grant(
-                granted_at=grant.granted_at,
-                duration_days=grant.duration_days,
-                ends_at=grant.ends_at,
-                revoked_at=grant.revoked_at,
-            )
-            of.setdefault((grant.user_id, grant.entitlement_type), []).append(facts)
-        standing = {(each.user_id, each.entitlement_type): each for each in rows.access}
-        assert standing.keys() == of.keys()
-        for key, grants in of.items():
-            wanted = fold.stand(grants)
-            assert (standing[key].expires_at, standing[key].revoked_at) == (wanted.expires_at, wanted.revoked_at)
+        books = await self.books()
+        books.check({charge.id: charge for charge in await self.client.charges()}, await self.client.ledger())
+        self.cards.check(books)
 
     async def heal(self, *, has_ledger: bool) -> None:
         """Set everything right, and assert that everything settles: nothing lost, nothing doubled, everybody told."""
         await self.client.clear_faults()
         await self.crash()
-        for _ in range(HEALING_ROUNDS_MAX):
+        for number in range(HEALING_ROUNDS_MAX):
             await self.take(lambda _: None, is_handled=True)
             if has_ledger:
                 await self.reconcile()
+            await self.read_stripe()
+            if number < RETRIES_MAX:
+                await self.cards.retry_parked()
             if not await self.life.work() + await self.life.deliver() and await self._is_quiet():
                 break
             await self.client.move_clock(HOUR_SECONDS)
         else:
             raise AssertionError("it does not settle")
         await self.check()
-        rows = await self._rows()
-        settled = {each.event_id: each for each in rows.events}
-        assert [each.event_id for each in rows.events if each.status != EventStatus.PROCESSED] == []
-        charges = await self.client.charges()
-        refunded = {f"refund:{each.id}" for each in charges if each.refunded_at is not None}
-        assert settled.keys() == {each.id for each in charges} | refunded
-        for charge in charges:
-            self._check_settled(charge, settled[charge.id], rows)
+        books, charges = await self.books(), await self.client.charges()
+        books.check_settled(charges)
         kept = sum(charge.stars for charge in charges if charge.refunded_at is None)
         assert (await self.client.balance())["amount"] == kept
-        assert [each.kind for each in rows.outbox if each.sent_at is None] == []
-
-    def _check_settled(self, charge: Charge, row: StripeEvent, rows: "_Rows") -> None:
-        is_revoked = {each.revoked_at is not None for each in rows.grants if each.source.partition(":")[2] == charge.id}
-        told = {each.kind for each in rows.outbox if each.event_id in {charge.id, f"refund:{charge.id}"}}
-        if charge.refunded_at is not None:
-            assert is_revoked <= {True}
-            assert Notice.REFUNDED in told
-        else:
-            assert row.outcome == Outcome.GRANTED
-            assert is_revoked == {False}
-            # What only the ledger told of may be old news.
-            assert Notice.GRANTED in told or row.ledger_seen_at == row.created_at
+        await self.subscribing.check_end(books)
+        await self.cards.check_end(books)
 
     async def _is_quiet(self) -> bool:
-        rows = await self._rows()
-        due = [each.due_at for each in rows.events] + [each.due_at for each in rows.outbox]
-        return not await self.client.updates_waiting() and not any(due)
+        return not await self.client.updates_waiting() and (await self.books()).is_quiet
 
-    async def _rows(self) -> "_Rows":
+    async def books(self) -> Books:
+        """Read all rows."""
         async with self.life.database.reading() as session:
-            return _Rows(
-                (await session.scalars(select(StripeEvent))).all(),
-                (await session.scalars(select(EntitlementGrant))).all(),
-                (await session.scalars(select(Entitlement))).all(),
-                (await session.scalars(select(OutboxMessage))).all(),
-            )
-
-
-@dataclass(frozen=True)
-class _Rows:
-    events: Sequence[StripeEvent]
-    grants: Sequence[EntitlementGrant]
-    access: Sequence[Entitlement]
-    outbox: Sequence[OutboxMessage]
+            return await Books.read(session)
 
 
 @asynccontextmanager
