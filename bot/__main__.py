@@ -29,7 +29,7 @@ from bot.console.waiting import print_pending, retry_one
 from bot.journal import is_journal, prioritised
 from bot.settings import Settings, SettingsError
 from db.clock import utc_now
-from db.errors import AnotherDeskError, WrongDatabaseError, is_away
+from db.errors import AnotherDeskError, UnfitServerError, WrongDatabaseError, is_away
 from payments.catalog import CatalogError
 from payments.payload import DAYS_MAX, TELEGRAM_ID_MAX
 from payments.reports.spans import Step
@@ -315,7 +315,7 @@ def _errors_in_words() -> Iterator[None]:
     except (typer.BadParameter, BrokenPipeError):
         # What was typed is wrong, or who read has read enough: the command line's own affairs.
         raise
-    except (SettingsError, WrongDatabaseError) as error:
+    except (SettingsError, WrongDatabaseError, UnfitServerError) as error:
         _complain(str(error))
         raise typer.Exit(EXIT_WRONG_SETTING) from None
     except CatalogError as error:

@@ -221,7 +221,9 @@ async def run_desk(settings: Settings) -> None:
         stack.push_async_callback(bot.session.close)
         say_way(settings)
         clock = await open_clock(settings, stack)
-        lock = desk_lock(settings.database_url.get_secret_value())
+        lock = desk_lock(settings.database_url.get_secret_value(), settings.bot_id)
+        database.stay_with(lambda: lock.server)
+        lock.on_doubt = database.doubt
         stack.push_async_callback(lock.release)
         pause = Pause(clock)
         bot.session.middleware(PauseKeeper(pause))

@@ -11,15 +11,13 @@ import re
 import unicodedata
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from bot.proxies import PROXY_FORMS, passwords_of_environment, read_proxy
+from db.address import AddressError, PostgresAddress, parse
 from payments.payload import TELEGRAM_ID_MAX
 from payments.subscriptions.chain import Terms
 
@@ -34,7 +32,6 @@ _PAYMENT_TOKEN: Final = re.compile(r"\d{1,16}:(?P<mode>TEST|LIVE):[!-~]{1,200}",
 """What @BotFather gives for a payment provider: the provider's bot, whether money moves, and a secret."""
 _STRIPE_KEY: Final = re.compile(r"[sr]k_(?P<mode>test|live)_[A-Za-z0-9_]{1,250}", re.ASCII)
 """A secret or a restricted key (Stripe's documentation, API keys)."""
-_DATABASE_DRIVERS: Final = ("sqlite+aiosqlite", "postgresql+asyncpg")
 _OF_EVERY_PROGRAM: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """What libraries read in the environment, OpenSSL among them: `.env` may have it as well."""
 _TYPO_SIMILARITY: Final = 0.87
@@ -79,7 +76,7 @@ class Settings(BaseSettings):
     telegram_proxy: SecretStr | None = Field(default=None, description=PROXY_FORMS)
     database_url: SecretStr = Field(
         default=SecretStr("sqlite+aiosqlite:///data/starledger.db"),
-        description="sqlite+aiosqlite:///PATH or postgresql+asyncpg://USER:PASSWORD@HOST/NAME",
+        description="sqlite+aiosqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
     )
     catalog_file: Path = Field(default=Path("catalog.toml"), description="the path of the file with your plans")
     admin_ids: Annotated[tuple[_TelegramUserId, ...], NoDecode] = Field(
@@ -146,9 +143,8 @@ class Settings(BaseSettings):
         tokens = [self.telegram_bot_token, *self.telegram_bot_tokens_old]
         if self.payment_token is not None:
             tokens.append(self.payment_token)
-        url = self.database_url.get_secret_value()
-        parsed = make_url(url)
-        passwords = [parsed.password, urlsplit(url).password, parsed.query.get("password")]
+        address = parse(self.database_url.get_secret_value())
+        passwords: list[str | None] = list(address.secrets()) if isinstance(address, PostgresAddress) else []
         if self.stripe_secret_key is not None:
             passwords.append(self.stripe_secret_key.get_secret_value())
         if self.telegram_proxy is not None:
@@ -156,7 +152,7 @@ class Settings(BaseSettings):
         passwords += passwords_of_environment()
         return frozenset(
             [token.get_secret_value().partition(":")[2] for token in tokens]
-            + [password for password in passwords if isinstance(password, str) and password]
+            + [password for password in passwords if password]
         )
 
     @field_validator("telegram_bot_tokens_old", "admin_ids", mode="before")
@@ -211,12 +207,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_usable_database(cls, value: SecretStr) -> SecretStr:
-        try:
-            url = make_url(value.get_secret_value())
-        except ArgumentError as error:
-            raise ValueError from error
-        if url.drivername not in _DATABASE_DRIVERS or url.database in {None, "", ":memory:"}:
-            raise ValueError
+        parse(value.get_secret_value())
         return value
 
     @field_validator("support_contact")
@@ -292,7 +283,10 @@ def _mistakes(error: ValidationError) -> list[str]:
         if each["type"] == "missing":
             said[field] = f"{field.upper()} is missing: put {what} into .env"
         else:
-            said[field] = f"{field.upper()} is wrong: it takes {what}"
+            why = each.get("ctx", {}).get("error")
+            # Of an address alone there is more to say than what it takes; its words quote nothing.
+            more = f" ({why})" if isinstance(why, AddressError) else ""
+            said[field] = f"{field.upper()} is wrong: it takes {what}{more}"
     return list(said.values())
 
 

@@ -12,7 +12,7 @@ from bot.polling import Outage
 from bot.settings import Settings, SettingsError
 from db.clock import Clock
 from db.engine import Database
-from db.errors import is_away
+from db.errors import UnfitServerError, is_away
 from db.lock import DeskLock
 from db.migrate import migrate
 from payments.ledger.telegram import TelegramLedger
@@ -24,26 +24,10 @@ async def prepare(
 ) -> None:
     """Become the active desk, bring the database up to date, prove the token, see whether the database was lost.
 
-    As long as it takes for an answer.
+    As long as it takes for an answer. Raises WrongDatabaseError and UnfitServerError when only another setting
+    brings one.
     """
-    is_database_away = False
-    while True:
-        try:
-            await lock.acquire()
-            await migrate(database, settings.bot_id)
-            break
-        except Exception as error:
-            if not is_away(error):
-                raise
-            if not is_database_away:
-                said = str(error).partition("\n")[0]
-                logger.error("the database cannot be reached, trying on: {}: {}", type(error).__name__, said)
-            is_database_away = True
-            health.note("database", f"it cannot be reached: {type(error).__name__}")
-            await asyncio.sleep(DATABASE_PAUSE_SECONDS)
-    if is_database_away:
-        logger.info("the database answers")
-        health.note("database", None)
+    await _become_active(settings, database, lock, health)
     outage = Outage()
     while True:
         try:
@@ -62,3 +46,25 @@ async def prepare(
             outage.over()
             logger.info("this is @{}", me.username)
             return
+
+
+async def _become_active(settings: Settings, database: Database, lock: DeskLock, health: Health) -> None:
+    said = None
+    while True:
+        try:
+            await lock.acquire()
+            await migrate(database, settings.bot_id)
+            break
+        except Exception as error:
+            if isinstance(error, UnfitServerError) or not is_away(error):
+                raise
+            if said is None:
+                said = str(error).partition("\n")[0]
+                logger.error("the database cannot be reached, trying on: {}: {}", type(error).__name__, said)
+            health.note("database", f"it cannot be reached: {type(error).__name__}")
+            await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+    if said is not None:
+        logger.info("the database answers")
+        health.note("database", None)
+    if lock.server is not None:
+        logger.info("the database is at {}", lock.server)

@@ -1,7 +1,8 @@
 """The one door to the database: `transaction()` to write, `reading()` to read.
 
 SQLite has one writer, so writers queue for its one connection in the order of their `Priority`, with readers apart on
-connections that cannot write. PostgreSQL has a pool, and its own locks.
+connections that cannot write. PostgreSQL has a pool, and its own locks; where it is says db/address.py, and db/dial.py
+makes the connections.
 """
 
 import asyncio
@@ -10,20 +11,23 @@ import heapq
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection, NullPool, event
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+
+from db.address import Server, SqliteAddress, parse
+from db.dial import Dialer, Pin
+from db.liveness import Liveness
 
 SQLITE_BUSY_MILLISECONDS: Final = 1_000
 SQLITE_READERS: Final = 4
 POOL_SIZE: Final = 5
 URGENT_POOL_SIZE: Final = 3
 """Connections of PostgreSQL for pre-checkouts and intake alone; of the latter one write is in flight at most."""
-CONNECT_SECONDS: Final = 3
 STATEMENT_SECONDS: Final = 10
 LOCK_MILLISECONDS: Final = 1_500
 
@@ -78,18 +82,38 @@ class Database:
     """The engine behind one `DATABASE_URL`, and the transactions on it; services are handed a session."""
 
     def __init__(self, url: str) -> None:
-        """Prepare the engines for `url` (`sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://...`); connects later."""
-        parsed = make_url(url)
-        self.is_sqlite: Final = parsed.get_backend_name() == "sqlite"
+        """Prepare the engines for `url`, as db.address.parse reads it; connects later. Raises AddressError."""
+        address = parse(url)
+        self.is_sqlite: Final = isinstance(address, SqliteAddress)
         self._turnstile = _Turnstile()
-        if self.is_sqlite:
-            self._writer = _sqlite_engine(parsed, connections=1, can_write=True)
-            self._reader = _sqlite_engine(parsed, connections=SQLITE_READERS, can_write=False)
+        if isinstance(address, SqliteAddress):
+            self._writer = _sqlite_engine(address, connections=1, can_write=True)
+            self._reader = _sqlite_engine(address, connections=SQLITE_READERS, can_write=False)
             self._urgent = self._writer
-        else:
-            self._writer = self._reader = _postgresql_engine(parsed, POOL_SIZE)
-            # What buyers and Telegram wait for never queues behind the work for a locked user.
-            self._urgent = _postgresql_engine(parsed, URGENT_POOL_SIZE)
+            return
+        self._dialer = Dialer(address)
+        self._liveness = Liveness(self._dialer)
+        self._writer = self._reader = self._pool(POOL_SIZE)
+        # What buyers and Telegram wait for never queues behind the work for a locked user.
+        self._urgent = self._pool(URGENT_POOL_SIZE)
+
+    @property
+    def server(self) -> Server | None:
+        """The PostgreSQL that the latest connection was made to; None: there was none yet, or it is a file."""
+        return None if self.is_sqlite else self._dialer.server
+
+    def stay_with(self, server: Pin) -> None:
+        """Use connections to this one server alone, for as long as it is not None: the one that has the desk's lock.
+
+        Of two servers that take writes, as after a fail-over that went wrong, one has the lock, and the money is there.
+        """
+        if not self.is_sqlite:
+            self._dialer.only = server
+
+    def doubt(self) -> None:
+        """Ask every pooled connection before it is used again: the server was seen not to answer."""
+        if not self.is_sqlite:
+            self._liveness.doubt()
 
     @asynccontextmanager
     async def transaction(self, priority: Priority = Priority.WORKER) -> AsyncIterator[AsyncSession]:
@@ -119,9 +143,7 @@ class Database:
         if self.is_sqlite:
             engine = self._writer
         else:
-            engine = create_async_engine(
-                self._writer.url, poolclass=NullPool, connect_args={"timeout": CONNECT_SECONDS}
-            )
+            engine = create_async_engine(self._writer.url, poolclass=NullPool, async_creator=self._dialer.connect)
         async with engine.begin() as connection:
             yield connection
 
@@ -132,6 +154,26 @@ class Database:
             engines = {"main": self._writer, "urgent": self._urgent}
         pools = {name: engine.pool for name, engine in engines.items()}
         return {name: (pool.checkedout(), pool.size()) for name, pool in pools.items() if isinstance(pool, QueuePool)}
+
+    def _pool(self, size: int) -> AsyncEngine:
+        limits = (
+            f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS};"
+            f"SET LOCAL idle_in_transaction_session_timeout = {int(STATEMENT_SECONDS * 1000)};"
+        )
+        engine = create_async_engine(
+            # How to connect says the dialer; this is for whoever asks the engine what it is.
+            URL.create("postgresql+asyncpg", database=self._dialer.address.database),
+            async_creator=partial(self._dialer.connect, command_seconds=STATEMENT_SECONDS, limits=limits),
+            # A role or a server may have another one, under which what two do at once fails.
+            isolation_level="READ COMMITTED",
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=STATEMENT_SECONDS,
+            pool_recycle=1800,
+            hide_parameters=True,
+        )
+        self._liveness.watch(engine)
+        return engine
 
     async def dispose(self) -> None:
         """Close every connection."""
@@ -145,11 +187,11 @@ async def _begin(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
         yield session
 
 
-def _sqlite_engine(url: URL, *, connections: int, can_write: bool) -> AsyncEngine:
-    if can_write and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+def _sqlite_engine(address: SqliteAddress, *, connections: int, can_write: bool) -> AsyncEngine:
+    if can_write:
+        address.path.parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(
-        url, pool_size=connections, max_overflow=0, pool_timeout=STATEMENT_SECONDS, hide_parameters=True
+        address.url, pool_size=connections, max_overflow=0, pool_timeout=STATEMENT_SECONDS, hide_parameters=True
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -173,25 +215,3 @@ def _sqlite_engine(url: URL, *, connections: int, can_write: bool) -> AsyncEngin
         connection.exec_driver_sql("BEGIN IMMEDIATE" if can_write else "BEGIN")
 
     return engine
-
-
-def _postgresql_engine(url: URL, pool_size: int) -> AsyncEngine:
-    return create_async_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=STATEMENT_SECONDS,
-        pool_recycle=1800,
-        hide_parameters=True,
-        connect_args={
-            "timeout": CONNECT_SECONDS,
-            "command_timeout": STATEMENT_SECONDS,
-            "server_settings": {
-                "application_name": "starledger",
-                # An adopted table may have columns with a time zone; what is written without one means UTC.
-                "timezone": "UTC",
-                "lock_timeout": str(LOCK_MILLISECONDS),
-                "idle_in_transaction_session_timeout": str(STATEMENT_SECONDS * 1000),
-            },
-        },
-    )

@@ -3,6 +3,9 @@
 DeskDatabaseError
 ├── AnotherDeskError      another process is the active desk of this database
 └── WrongDatabaseError    the settings lead to a database that we must not use; the process ends with one line
+OSError
+├── NoServerError         of several servers none can be used now, or the one takes no writes: away, for a while
+└── UnfitServerError      away for a desk that runs; a desk that starts says what has to be mended, and ends
 
 Everything else comes from SQLAlchemy; `is_refusal` and `is_away` say whether the database refused a value or is away.
 """
@@ -30,6 +33,25 @@ class WrongDatabaseError(DeskDatabaseError):
     """The database is another bot's, newer than the program, or cannot take our columns: one line for a person."""
 
 
+class NoServerError(OSError):
+    """No server takes writes now, as while one of them takes over from another: one line for a person."""
+
+
+class UnfitServerError(OSError):
+    """The server is there, and only another setting or another certificate makes a connection: one line for a person.
+
+    Away for a desk that runs, because somebody may be at it; at the start it is a wrong setting.
+    """
+
+
+def another_bots(owner_id: int, bot_id: int) -> WrongDatabaseError:
+    """Return what is said of a database that is another bot's."""
+    return WrongDatabaseError(
+        f"the database belongs to the bot {owner_id}, and TELEGRAM_BOT_TOKEN is of the bot {bot_id}:"
+        " give each bot a database or a schema of its own (DATABASE_URL)"
+    )
+
+
 def is_refusal(error: DBAPIError) -> bool:
     """Tell a value that the database refused from a database that is away.
 
@@ -47,7 +69,11 @@ def is_away(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         return not is_refusal(error)
     # While a server starts or stops, asyncpg's own errors come through from the connect; a refused one is an OSError.
-    return isinstance(error, PoolTimeoutError | OSError | asyncpg.PostgresError | asyncpg.InterfaceError)
+    # An answer in a language that is not PostgreSQL's is asyncpg's InternalClientError.
+    return isinstance(
+        error,
+        PoolTimeoutError | OSError | asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError,
+    )
 
 
 def is_held_up(error: BaseException) -> bool:

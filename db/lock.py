@@ -7,27 +7,34 @@ dies; a second desk stands by and takes over. SQLite: a lock file; a second desk
 
 import asyncio
 import fcntl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
-import asyncpg
 from loguru import logger
-from sqlalchemy.engine import make_url
 
+from db.address import Server, SqliteAddress, parse
+from db.dial import Dialer
 from db.errors import AnotherDeskError, is_away
+from db.lock_holder import TRY, Holder, find_holder, find_key
+from db.lock_proof import pooler_error, poolers_in_words, prove
 
-# "starledger" as 63 bits of ASCII would not fit: its first seven letters and a number of its own.
-_DESK_LOCK: Final = 0x737461726C6501
 _TRY_SECONDS: Final = 1.0
-_CONNECT_SECONDS: Final = 3
 _ASK_SECONDS: Final = 2
 _PATIENCE_SECONDS: Final = 15.0
 """As long as the server takes to give up a client that vanished."""
-_HOLDER: Final = """
-    SELECT pid, application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
-    WHERE locktype = 'advisory' AND granted AND datname = current_database()
-    AND (classid::bigint << 32 | objid::bigint) = $1
+STRANGER_SECONDS: Final = 60.0
+"""As long as somebody who is no desk may hold the lock before it is trouble."""
+_NAME_BYTES_MAX: Final = 63
+_ALIVE: Final = """
+    SELECT pg_backend_pid() AS pid, current_setting('transaction_read_only') = 'on' AS is_read_only
+    -- holds pg_try_advisory_lock
+"""
+# A machine that vanished without a word frees the lock within 15 seconds.
+_KEEPALIVE: Final = """
+    SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '5', false),
+        set_config('tcp_keepalives_count', '2', false)
 """
 
 
@@ -36,9 +43,23 @@ class DeskLock(Protocol):
 
     is_standing_by: bool
     """Whether `acquire` waits for the desk that has it."""
+    holder: Holder | None
+    """Who has it while we do not, as far as it is known."""
+    trouble: str | None
+    """What keeps it from us and will not end by itself, in words; None: nothing."""
+    on_doubt: Callable[[], None]
+    """Called when the server was seen not to answer."""
+
+    @property
+    def server(self) -> Server | None:
+        """The PostgreSQL where it is held; None: it is not held, or is a file."""
 
     async def acquire(self) -> None:
-        """Take the lock; PostgreSQL: wait for it as long as it takes. Raises AnotherDeskError on SQLite."""
+        """Take the lock; PostgreSQL: wait for it as long as it takes, and prove that it is ours alone.
+
+        Raises AnotherDeskError on SQLite. PostgreSQL: WrongDatabaseError when the database is another bot's or behind a
+        pooler that no lock holds through, UnfitServerError and NoServerError as db.dial.
+        """
 
     async def ensure(self) -> None:
         """Make sure before a write that the lock is held: after a dead connection it is taken again.
@@ -50,12 +71,19 @@ class DeskLock(Protocol):
         """Give the lock back."""
 
 
-def desk_lock(url: str) -> DeskLock:
-    """Return the lock that goes with a `DATABASE_URL`."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return _FileLock(Path(f"{parsed.database}.lock"))
-    return _AdvisoryLock(parsed.set(drivername="postgresql").render_as_string(hide_password=False))
+def desk_lock(url: str, bot_id: int = 0) -> DeskLock:
+    """Return the lock that goes with a `DATABASE_URL`; `bot_id` 0: of whichever bot's the database is.
+
+    On PostgreSQL each bot in each schema has its own. Raises AddressError.
+    """
+    address = parse(url)
+    if isinstance(address, SqliteAddress):
+        return _FileLock(Path(f"{address.url.database}.lock"))
+    return _AdvisoryLock(Dialer(address), bot_id)
+
+
+def _nothing() -> None:
+    pass
 
 
 class _FileLock:
@@ -63,6 +91,10 @@ class _FileLock:
         self._path = path
         self._file: Any = None
         self.is_standing_by = False
+        self.holder: Holder | None = None
+        self.trouble: str | None = None
+        self.on_doubt = _nothing
+        self.server = None
 
     async def acquire(self) -> None:
         # A start that waits for its database asks again; the lock is not let go in between.
@@ -87,11 +119,19 @@ class _FileLock:
 
 
 class _AdvisoryLock:
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+    def __init__(self, dialer: Dialer, bot_id: int) -> None:
+        self._dialer = dialer
+        self._bot_id = bot_id
         self._connection: Any = None
         self._held = False
+        # The server's process that holds it: behind one address there may be many.
+        self._pid = 0
         self.is_standing_by = False
+        self.holder: Holder | None = None
+        self.trouble: str | None = None
+        self.on_doubt: Callable[[], None] = _nothing
+        # Since when somebody who is no desk is seen to hold it, by the loop's time.
+        self._stranger_since: float | None = None
         # Two at once would open two connections, and one would find the lock taken by the other.
         self._asking = asyncio.Lock()
         # The question that the held connection has not answered yet, and since when by the loop's time.
@@ -101,23 +141,30 @@ class _AdvisoryLock:
         self._name = ""
         self._ghost_name = ""
 
+    @property
+    def server(self) -> Server | None:
+        return self._connection.server if self._held and self._connection is not None else None
+
     async def acquire(self) -> None:
         try:
             while not await self._try():
+                self._look_at_holder()
                 if not self.is_standing_by:
-                    logger.info("another desk is running on this database: standing by")
+                    logger.info("another desk is running on this database: standing by ({})", self.holder)
                     self.is_standing_by = True
                 await asyncio.sleep(_TRY_SECONDS)
         finally:
             self.is_standing_by = False
+        self.trouble = self._stranger_since = None
 
     async def ensure(self) -> None:
         async with self._asking:
             if self._held and await self._is_alive():
                 return
             if not await self._try():
+                logger.error("the desk's lock is held by {}", self.holder)
                 raise AnotherDeskError("another desk has taken over this database")
-            logger.info("the desk's lock is taken again")
+            logger.info("the desk's lock is taken again, at {}", self.server)
 
     async def release(self) -> None:
         if self._connection is not None:
@@ -133,60 +180,95 @@ class _AdvisoryLock:
                 if not is_away(error):
                     raise
 
+    def _look_at_holder(self) -> None:
+        """Say it when the lock has been with somebody for long who is no desk: nothing will ever end that by itself."""
+        now = asyncio.get_running_loop().time()
+        if self.holder is None or self.holder.may_be_desk:
+            self.trouble = self._stranger_since = None
+            return
+        if self._stranger_since is None:
+            self._stranger_since = now
+        if now - self._stranger_since >= STRANGER_SECONDS:
+            if self.trouble is None:
+                logger.error("the desk's lock is with somebody who is no desk, and nobody sells: {}", self.holder)
+            self.trouble = (
+                f"its lock is with somebody who is no desk ({self.holder}): a superuser ends that with"
+                f" SELECT pg_terminate_backend({self.holder.pid})"
+            )
+
     async def _is_alive(self) -> bool:
         """Ask the connection that holds the lock: one that is half open looks whole until something is said on it.
 
         Raises TimeoutError while there is no answer; a server that only hangs still has the lock for us. After
-        _PATIENCE_SECONDS without one the connection is given up.
+        _PATIENCE_SECONDS without one the connection is given up, and at once where no writes are taken any more.
         """
         if self._question is None:
             if self._connection.is_closed():
                 return False
-            self._question = asyncio.create_task(self._connection.fetchval("SELECT 1", timeout=_PATIENCE_SECONDS + 60))
+            self._question = asyncio.create_task(self._connection.fetchrow(_ALIVE, timeout=_PATIENCE_SECONDS + 60))
             self._asked_at = asyncio.get_running_loop().time()
         question = self._question
         # asyncio.wait_for would cancel it, and a cancelled query keeps its connection waiting for the server.
         done, _ = await asyncio.wait({question}, timeout=_ASK_SECONDS)
         if not done:
+            self.on_doubt()
             if asyncio.get_running_loop().time() - self._asked_at < _PATIENCE_SECONDS:
                 raise TimeoutError("the connection that holds the desk's lock does not answer")
             self._connection.terminate()
             await asyncio.wait({question})
         self._question = None
-        return question.exception() is None
+        if question.exception() is not None:
+            self.on_doubt()
+            return False
+        answer = question.result()
+        if answer["pid"] != self._pid:
+            raise pooler_error()
+        if answer["is_read_only"]:
+            logger.warning("{} takes no writes any more", self._connection.server)
+            self._connection.terminate()
+            return False
+        return True
 
     async def _try(self) -> bool:
         had_it, self._held = self._held, False
         if had_it:
             # Not one that never had it, such as a connection that could not be made in between.
             self._ghost_name = self._name
-        if self._connection is None or self._connection.is_closed():
-            self._name = f"starledger lock {uuid4()}"
-            self._connection = await self._connect(self._name)
-        self._held = bool(await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _DESK_LOCK))
-        if not self._held and self._ghost_name:
+        with poolers_in_words():
+            if self._connection is None or self._connection.is_closed():
+                self._name = self._new_name()
+                self._connection = await self._connect(self._name)
+            key = await find_key(self._connection, self._bot_id)
+            taken = await self._connection.fetchrow(TRY, key)
+            if taken["is_held"]:
+                await prove(self._dialer, self._connection, key, taken["pid"])
+                self._pid, self._held, self.holder = taken["pid"], True, None
+                return True
+            self.holder = await find_holder(self._connection, key)
+        if self._ghost_name:
             await self._lay_ghost(self._ghost_name)
-        return self._held
+        return False
 
     async def _lay_ghost(self, name: str) -> None:
         """End a connection of our own that still has the lock; raises TimeoutError when the next try may have it."""
-        holder = await self._connection.fetchrow(_HOLDER, _DESK_LOCK)
-        if holder is None:
+        if self.holder is None:
             raise TimeoutError("the desk's lock was let go this moment")
-        if holder["application_name"] == name:
-            await self._connection.execute("SELECT pg_terminate_backend($1)", holder["pid"])
+        if self.holder.application == name:
+            await self._connection.execute("SELECT pg_terminate_backend($1)", self.holder.pid)
             raise TimeoutError("the desk's lock is still with the connection that was given up")
 
+    def _new_name(self) -> str:
+        proper = f" lock {uuid4()}"
+        # A longer one would be cut by the server, and the connection not be known by it.
+        return self._dialer.address.parameters.application_name[: _NAME_BYTES_MAX - len(proper)] + proper
+
     async def _connect(self, name: str) -> Any:
-        return await asyncpg.connect(
-            self._dsn,
-            timeout=_CONNECT_SECONDS,
-            command_timeout=_ASK_SECONDS,
-            server_settings={
-                "application_name": name,
-                # A machine that vanished without a word frees the lock within 15 seconds.
-                "tcp_keepalives_idle": "5",
-                "tcp_keepalives_interval": "5",
-                "tcp_keepalives_count": "2",
-            },
+        connection = await self._dialer.connect(
+            application_name=name, command_seconds=_ASK_SECONDS, writes=True, caches=False
         )
+        try:
+            await connection.fetchrow(_KEEPALIVE)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection

@@ -17,7 +17,7 @@ from db import (
     rules,
 )
 from db.engine import Database
-from db.errors import WrongDatabaseError, is_refusal
+from db.errors import WrongDatabaseError, another_bots, is_refusal
 from db.tables import VERSION_TABLE, Desk
 
 # "starled" in ASCII: the key of the advisory lock under which PostgreSQL is migrated.
@@ -118,7 +118,4 @@ def _claim(connection: Connection, bot_id: int) -> None:
     if owner is None:
         connection.execute(insert(Desk).values(id=1, bot_id=bot_id))
     elif owner != bot_id:
-        raise WrongDatabaseError(
-            f"the database belongs to the bot {owner}, and TELEGRAM_BOT_TOKEN is of the bot {bot_id}:"
-            " give each bot a database of its own (DATABASE_URL)"
-        )
+        raise another_bots(owner, bot_id)

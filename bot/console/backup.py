@@ -1,14 +1,16 @@
 """`backup`: a copy of the database that, once restored, reads Telegram's ledger before anything else."""
 
 import asyncio
+import shlex
 import sqlite3
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 
 from bot.settings import Settings
+from db.address import PostgresAddress, parse
 from db.backup import copy_sqlite
 from db.clock import utc_now
 from db.engine import Database
@@ -22,11 +24,11 @@ def make_backup(settings: Settings, file: Path, console: Console) -> bool:
     The copy is marked: what was paid between it and its restoration is read from Telegram's ledger first. Raises
     WrongDatabaseError when the database is another bot's.
     """
-    url = make_url(settings.database_url.get_secret_value())
-    if url.get_backend_name() != "sqlite":
-        _print_postgresql(url, file, console)
+    address = parse(settings.database_url.get_secret_value())
+    if isinstance(address, PostgresAddress):
+        _print_postgresql(address, file, console)
         return True
-    source = Path(url.database or "")
+    source = address.path
     if file.exists():
         console.print(f"No backup is made: {file} is there already, and nothing is written over.")
         return False
@@ -35,7 +37,7 @@ def make_backup(settings: Settings, file: Path, console: Console) -> bool:
         with TemporaryDirectory(dir=file.parent, prefix=".starledger-") as directory:
             copy = Path(directory) / file.name
             copy_sqlite(source, copy)
-            asyncio.run(_mark(url.set(database=str(copy)), settings.bot_id))
+            asyncio.run(_mark(address.url.set(database=str(copy)), settings.bot_id))
             copy.rename(file)
     except (OSError, sqlite3.Error) as error:
         console.print(f"No backup is made: {error}")
@@ -59,12 +61,11 @@ async def _mark(url: URL, bot_id: int) -> None:
         await copy.dispose()
 
 
-def _print_postgresql(url: URL, file: Path, console: Console) -> None:
+def _print_postgresql(address: PostgresAddress, file: Path, console: Console) -> None:
     """Print the line; the password is asked for, or stands in ~/.pgpass."""
-    plain = URL.create("postgresql", url.username, host=url.host, port=url.port, database=url.database)
     console.print(
         "PostgreSQL makes its own backups:",
-        f"    pg_dump --format=custom --file={file} {plain.render_as_string()}",
+        f"    pg_dump --format=custom --file={file} {shlex.quote(address.without_password)}",
         "To restore one: pg_restore --clean --if-exists --dbname=..., and before the desk is started",
         "    starledger rebuild --fill",
         sep="\n",

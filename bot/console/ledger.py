@@ -94,7 +94,7 @@ async def rebuild(settings: Settings, console: Console, *, fill: bool, trusts_un
     False: it was refused, broke off, or something is unexplained. Holds the desk's lock, so no desk may run. Raises
     AnotherDeskError.
     """
-    lock = desk_lock(settings.database_url.get_secret_value())
+    lock = desk_lock(settings.database_url.get_secret_value(), settings.bot_id)
     try:
         await _take(lock)
         async with open_database(settings) as database, tools(settings) as having:

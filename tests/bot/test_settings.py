@@ -125,7 +125,7 @@ def test_a_missing_token_is_named_with_the_mend(tmp_path: Path) -> None:
         ("TELEGRAM_API_URL", "ftp://api.telegram.org"),
         ("TELEGRAM_API_URL", f"https://api.telegram.org/bot{TOKEN}"),
         ("TELEGRAM_API_URL", "https://me:secret@proxy"),
-        ("DATABASE_URL", "postgresql://desk:secret@db/desk"),
+        ("DATABASE_URL", "mysql://desk:secret@db/desk"),
         ("DATABASE_URL", "postgresql+asyncpg://desk:secret@db:port/desk"),
         ("DATABASE_URL", "secret"),
         ("DATABASE_URL", "sqlite+aiosqlite://"),

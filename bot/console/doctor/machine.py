@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-from sqlalchemy.engine import make_url
 
 from bot.console.doctor.checks import Check, failure, ok, warning
 from bot.monitoring.health import WELL
 from bot.network import in_the_clear, proxy_to_telegram, trusted
 from bot.settings import Settings, SettingsError
+from db.address import SqliteAddress, parse
 from payments.catalog import Catalog, CatalogError, load_catalog
 
 FREE_BYTES_LOW: Final = 1_000_000_000
@@ -60,10 +60,10 @@ def look_at_catalog(settings: Settings) -> tuple[Catalog | None, Check]:
 
 def look_at_disk(settings: Settings) -> Iterator[Check]:
     """Look at the room for a database that is a file here."""
-    url = make_url(settings.database_url.get_secret_value())
-    if url.get_backend_name() != "sqlite":
+    address = parse(settings.database_url.get_secret_value())
+    if not isinstance(address, SqliteAddress):
         return
-    place = Path(url.database or "").absolute().parent
+    place = address.path.absolute().parent
     while not place.exists():
         place = place.parent
     free_bytes = shutil.disk_usage(place).free

@@ -3,11 +3,10 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
-
 from bot.console.doctor.checks import Check, Level, failure, ok, warning
 from bot.console.printing import minute
 from bot.settings import Settings
+from db.address import SqliteAddress, parse
 from db.engine import Database
 from db.errors import is_away
 from db.migrate import look
@@ -39,9 +38,8 @@ async def look_at_database(settings: Settings, catalog: Catalog | None) -> Async
 
 def _missing_file(settings: Settings) -> Path | None:
     """Return the file that a look at the database would make."""
-    url = make_url(settings.database_url.get_secret_value())
-    file = Path(url.database or "")
-    return file if url.get_backend_name() == "sqlite" and not file.exists() else None
+    address = parse(settings.database_url.get_secret_value())
+    return address.path if isinstance(address, SqliteAddress) and not address.path.exists() else None
 
 
 async def _look_at_records(settings: Settings, database: Database, catalog: Catalog | None) -> AsyncIterator[Check]:

@@ -1,0 +1,84 @@
+"""TLS to PostgreSQL, with libpq's meaning of each sslmode (PostgreSQL's manual, "SSL Support")."""
+
+import ssl
+from pathlib import Path
+from typing import Final
+
+from db.address_parameters import SYSTEM, Tls
+from db.errors import UnfitServerError
+
+_CHECKED: Final = frozenset({"verify-ca", "verify-full"})
+_ALPN: Final = "postgresql"
+# OpenSSL's numbers (x509_vfy.h): what time mends, a clock or a new certificate of the same authority.
+_NOT_YET_VALID, _EXPIRED = 9, 10
+
+
+def tls_for(tls: Tls) -> ssl.SSLContext | str | bool:
+    """Return what asyncpg takes as `ssl`: a context, or its own way of trying with and without.
+
+    Raises UnfitServerError when a file that the address names cannot be used.
+    """
+    if tls.mode == "disable":
+        return False
+    if not tls.is_wanted and tls.cert is None:
+        return tls.mode
+    return _context(tls)
+
+
+def in_words(error: ssl.SSLError) -> tuple[str, bool]:
+    """Return what is wrong with a server's TLS, and whether only another setting mends it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        said = error.verify_message or str(error)
+        if error.verify_code in {_NOT_YET_VALID, _EXPIRED}:
+            return f"its certificate is not valid at this time ({said})", False
+        return (
+            f"its certificate is not to be trusted ({said}): name the file of who signed it with sslrootcert",
+            True,
+        )
+    return f"TLS failed ({error.reason or type(error).__name__})", False
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = tls.mode == "verify-full"
+    if tls.mode not in _CHECKED:
+        context.verify_mode = ssl.CERT_NONE
+    try:
+        _trust(context, tls)
+        if tls.cert is not None:
+            # Without words for the key a terminal would be asked, and the desk would wait for an answer.
+            context.load_cert_chain(tls.cert, tls.key, password=lambda: tls.key_password or "")
+        context.minimum_version = _version(tls.version_min)
+        if tls.version_max is not None:
+            context.maximum_version = _version(tls.version_max)
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or getattr(error, "reason", None) or "cannot be used"
+        raise UnfitServerError(
+            f"a file that sslrootcert, sslcert, sslkey or sslcrl in DATABASE_URL names cannot be read as one: {said}"
+        ) from error
+    context.set_alpn_protocols([_ALPN])
+    return context
+
+
+def _trust(context: ssl.SSLContext, tls: Tls) -> None:
+    root = tls.root_cert
+    if root == SYSTEM:
+        context.load_default_certs()
+    elif root is not None:
+        context.load_verify_locations(cafile=root)
+    elif tls.mode in _CHECKED:
+        # libpq's own place. Not having it is a setting that is missing.
+        usual = Path("~/.postgresql/root.crt").expanduser()
+        if not usual.exists():
+            raise UnfitServerError(
+                f"sslmode={tls.mode} in DATABASE_URL needs to know whom to trust: add sslrootcert=FILE,"
+                " or sslrootcert=system with verify-full"
+            )
+        context.load_verify_locations(cafile=str(usual))
+    if tls.crl is not None:
+        context.load_verify_locations(cafile=tls.crl)
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+
+
+def _version(name: str) -> ssl.TLSVersion:
+    return ssl.TLSVersion[name.replace(".", "_")]
