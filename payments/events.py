@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.insert import insert_into
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
 from entitlements.service import lock_users
-from payments.errors import AnotherServicesRowError, ContradictionError
-from payments.facts import ChargeFact, Fact, MoneyFact, Person, SubscriptionFact
+from payments.errors import AnotherServicesRowError, ContradictionError, UnrecordableError
+from payments.facts import REFUND_PREFIX, ChargeFact, Fact, MoneyFact, Person, RefundFact, SubscriptionFact, refund_id
+from payments.refunds.given_back import contradiction
 from payments.subscriptions import changes
 
 ATTEMPTS_MAX: Final = 10
@@ -26,7 +27,7 @@ ERROR_LENGTH_MAX: Final = 500
 PAUSE_SECONDS_FIRST: Final = 5
 PAUSE_SECONDS_MAX: Final = 3600
 
-_NEVER_OTHER: Final = ("payment_method", "amount_cents", "currency", "customer_id")
+_NEVER_OTHER: Final = ("event_type", "refund_of", "payment_method", "amount_cents", "currency", "customer_id")
 _LEARNED: Final = (
     "webhook_timestamp",
     "payload",
@@ -76,26 +77,39 @@ async def record(session: AsyncSession, facts: Sequence[Fact], now: datetime, *,
     """Write the audit rows of a batch, at status 0 and due at once; a row that is there learns what it did not know.
 
     What it tells of subscriptions goes into a table of its own. `now` is when we record it. Rows that are not `is_due`
-    wait for the pass over the ledger that writes them. Returns the users' ids by their Telegram ids. Raises
+    wait for the pass over the ledger that writes them. Returns the users' ids by their Telegram ids.
+
+    A refund that agrees with its charge, and whose key is taken by a row that does not (another service's, another
+    charge's, or a refund that contradicts the charge), has a row apart (facts.RefundFact.apart). Otherwise raises
     AnotherServicesRowError when another service holds one of the ids, and ContradictionError when an event is known
-    with another amount, currency or user.
+    with another amount, currency, user, or as something else.
     """
     users = await lock_people(session, (fact.person for fact in facts), now)
     told = [(fact, users[fact.person.telegram_id].id) for fact in facts if isinstance(fact, SubscriptionFact)]
     if told:
         await changes.record(session, told, now)
     due_at = now if is_due else None
-    rows = [
-        _row(fact, users[fact.person.telegram_id].id, now, due_at)
-        for fact in facts
-        if not isinstance(fact, SubscriptionFact)
-    ]
-    if rows:
-        await _record_money(session, rows, now)
+    told_of_money = [fact for fact in facts if not isinstance(fact, SubscriptionFact)]
+    rows = [_row(fact, users[fact.person.telegram_id].id, now, due_at) for fact in told_of_money]
+    barred = await _record_money(session, rows, now) if rows else {}
+    if barred:
+        apart = []
+        for fact, row in zip(told_of_money, rows, strict=True):
+            if (error := barred.get(row["id"])) is not None:
+                if not isinstance(fact, RefundFact) or not await _has_place_apart(session, row):
+                    raise error
+                own = fact.apart
+                apart.append(_row(own, row["customer_id"], now, due_at) | {"id": own.part})
+        for error in (await _record_money(session, apart, now)).values():
+            raise error
     return {telegram_id: user.id for telegram_id, user in users.items()}
 
 
-async def _record_money(session: AsyncSession, rows: Sequence[dict[str, Any]], now: datetime) -> None:
+async def _record_money(
+    session: AsyncSession, rows: Sequence[dict[str, Any]], now: datetime
+) -> dict[str, UnrecordableError]:
+    """Write rows, or teach those that are there; return for the ids of those that are barred, by what."""
+    barred: dict[str, UnrecordableError] = {}
     wanted = {row["event_id"]: row for row in reversed(rows)}
     in_order = sorted(wanted.values(), key=lambda row: (row["customer_id"], row["event_id"]))
     insert = insert_into(session, StripeEvent).on_conflict_do_nothing(index_elements=["event_id"])
@@ -107,7 +121,28 @@ async def _record_money(session: AsyncSession, rows: Sequence[dict[str, Any]], n
         query = select(StripeEvent).where(StripeEvent.event_id.in_({row["event_id"] for row in again}))
         known = {event.event_id: event for event in await session.scalars(query)}
         for row in again:
-            _learn(known[row["event_id"]], row, now)
+            error = _conflict(known[row["event_id"]], row)
+            if error is None:
+                _learn(known[row["event_id"]], row, now)
+            else:
+                barred[row["id"]] = error
+    return barred
+
+
+async def _has_place_apart(session: AsyncSession, row: Mapping[str, Any]) -> bool:
+    """Tell whether a refund agrees with its charge, and the row that has its key does not."""
+    charge = await find_charge(session, row["refund_of"])
+    if charge is None or contradiction(StripeEvent(**row), charge) is not None:
+        return False
+    standing = await find(session, row["event_id"])
+    return standing is not None and is_in_the_way(standing, charge)
+
+
+def is_in_the_way(standing: StripeEvent, charge: StripeEvent) -> bool:
+    """Tell a row that has the key of a refund of the charge, and is no refund of it."""
+    if standing.origin != ORIGIN or standing.refund_of != charge.event_id:
+        return True
+    return contradiction(standing, charge) is not None
 
 
 def _row(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) -> dict[str, Any]:
@@ -148,13 +183,18 @@ def _row(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) 
     }
 
 
-def _learn(event: StripeEvent, row: Mapping[str, Any], now: datetime) -> None:
-    """Fill in what was unknown, and make the event due again when that can change what becomes of it."""
+def _conflict(event: StripeEvent, row: Mapping[str, Any]) -> UnrecordableError | None:
+    """Say what keeps a row from being the one that is on record; None: nothing."""
     if event.origin != ORIGIN:
-        raise AnotherServicesRowError(f"{event.event_id} is a row of another service ({event.payment_method})")
+        return AnotherServicesRowError(f"{event.event_id} is a row of another service ({event.payment_method})")
     said = [column for column in _NEVER_OTHER if getattr(event, column) != row[column]]
     if said:
-        raise ContradictionError(f"{event.event_id} is on record with another {', '.join(said)}")
+        return ContradictionError(f"{event.event_id} is on record with another {', '.join(said)}")
+    return None
+
+
+def _learn(event: StripeEvent, row: Mapping[str, Any], now: datetime) -> None:
+    """Fill in what was unknown, and make the event due again when that can change what becomes of it."""
     learned = False
     for column in _LEARNED:
         if row[column] is not None and getattr(event, column) is None:
@@ -170,6 +210,37 @@ async def find(session: AsyncSession, event_id: str) -> StripeEvent | None:
     return await session.scalar(select(StripeEvent).where(StripeEvent.event_id == event_id))
 
 
+async def find_charge(session: AsyncSession, charge_id: str | None) -> StripeEvent | None:
+    """Read a charge as it is, without a lock; None: there is none, or what has the id is a refund."""
+    event = None if charge_id is None else await find(session, charge_id)
+    return event if event is not None and event.refund_of is None else None
+
+
+async def find_told(session: AsyncSession, fact: MoneyFact) -> StripeEvent | None:
+    """Read the row of what is told, in its place or apart, without a lock; None: it is not on record as it is told."""
+    ids = {fact.event_id} | ({fact.apart.event_id} if isinstance(fact, RefundFact) else set())
+    query = (
+        select(StripeEvent)
+        .join(User, User.id == StripeEvent.customer_id)
+        .where(StripeEvent.event_id.in_(ids), StripeEvent.event_type == fact.event_type, StripeEvent.origin == ORIGIN)
+        .where(StripeEvent.amount_cents == fact.amount, StripeEvent.currency == fact.currency)
+        .where(User.telegram_id == fact.person.telegram_id)
+    )
+    return await session.scalar(query.limit(1))
+
+
+async def stand_ins(session: AsyncSession, event_id: str) -> Sequence[str]:
+    """Return the ids of the rows of a charge's refunds that stand apart, because a row that is none has their key."""
+    charge_id = event_id.removeprefix(REFUND_PREFIX)
+    charge = await find_charge(session, charge_id) if charge_id != event_id else None
+    standing = None if charge is None else await find(session, event_id)
+    if charge is None or standing is None or not is_in_the_way(standing, charge):
+        return []
+    rows = await refunds_of(session, charge_id)
+    apart = [row for row in rows if row.event_id == refund_id(charge_id, row.id)]
+    return [row.event_id for row in apart if contradiction(row, charge) is None]
+
+
 async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
     """Lock one event's user, then the event, and read it as it is under the lock. None: there is no such event."""
     user_id = await session.scalar(select(StripeEvent.customer_id).where(StripeEvent.event_id == event_id))
@@ -178,6 +249,12 @@ async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
     await lock_users(session, User.id == user_id)
     query = select(StripeEvent).where(StripeEvent.event_id == event_id).with_for_update(key_share=True)
     return await session.scalar(query, execution_options={"populate_existing": True})
+
+
+async def lock_payers(session: AsyncSession, event_ids: Collection[str]) -> None:
+    """Lock the users of these events, sorted by id."""
+    payers = select(StripeEvent.customer_id).where(StripeEvent.event_id.in_(event_ids))
+    await lock_users(session, User.id.in_(payers))
 
 
 async def refunds_of(session: AsyncSession, charge_event_id: str) -> Sequence[StripeEvent]:

@@ -1,8 +1,9 @@
 """What is told of money, as facts for the audit table: whoever tells it, and by whatever way it came."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar, Final
+from uuid import NAMESPACE_URL, uuid5
 
 from db.tables import SubscriptionState
 from payments.methods import Method, method_of
@@ -14,6 +15,11 @@ RETURNED_PREFIX: Final = "returned:"
 def refund_id(charge_id: str, part: str | None = None) -> str:
     """Return the `event_id` of the refund of a charge, or of one of several by the provider's id or its row's own."""
     return f"{REFUND_PREFIX}{charge_id}" if part is None else f"{REFUND_PREFIX}{charge_id}:{part}"
+
+
+def apart_id(refund_event_id: str, telegram_id: int, amount: int, currency: str) -> str:
+    """Return the UUID of the row of a refund whose key another row has taken: the same, whoever tells of the refund."""
+    return str(uuid5(NAMESPACE_URL, f"{refund_event_id} {telegram_id} {amount} {currency}"))
 
 
 def returned_id(refund_event_id: str) -> str:
@@ -102,6 +108,11 @@ class RefundFact:
     def event_id(self) -> str:
         """The key of its audit row."""
         return refund_id(self.charge_id, self.part)
+
+    @property
+    def apart(self) -> "RefundFact":
+        """The same refund in a row of its own beside another row that has its key."""
+        return replace(self, part=apart_id(self.event_id, self.person.telegram_id, self.amount, self.currency))
 
 
 @dataclass(frozen=True, slots=True)

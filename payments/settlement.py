@@ -50,13 +50,20 @@ class Settlement:
         """Bring an event to its end, or leave it where it ended before; None: there is no such event of ours.
 
         `confirmed` says of a refund that its provider has just done it; one that the provider told us of (its
-        `webhook_timestamp` is known) is confirmed anyway. An unconfirmed one is left open: it has to be sent.
+        `webhook_timestamp` is known) is confirmed anyway. An unconfirmed one is left open: it has to be sent. Where the
+        key of a refund is taken by a row that is none, it is the refund apart (events.record) that is returned.
         """
-        event = await events.lock(session, event_id)
-        if event is None or event.origin != ORIGIN:
-            return None
-        if events.is_open(event):
-            await self.settle_open(session, event, confirmed=confirmed)
+        event = None
+        ids = [event_id, *await events.stand_ins(session, event_id)]
+        if len(ids) > 1:
+            await events.lock_payers(session, ids)
+        for each in ids:
+            locked = await events.lock(session, each)
+            if locked is None or locked.origin != ORIGIN:
+                continue
+            event = locked
+            if events.is_open(event):
+                await self.settle_open(session, event, confirmed=confirmed)
         return event
 
     async def settle_open(self, session: AsyncSession, event: StripeEvent, *, confirmed: bool = False) -> None:
@@ -120,7 +127,8 @@ class Settlement:
         """Tell a charge that was granted as a renewal, and would not have been as the start that it is."""
         if charge.outcome != Outcome.GRANTED or not charge.is_first_recurring or user.telegram_id is None:
             return False
-        if await events.refunds_of(session, charge.event_id):
+        refunds = await events.refunds_of(session, charge.event_id)
+        if any(contradiction(refund, charge) is None for refund in refunds):
             return False
         judgement = await self._judge(session, charge, user.telegram_id)
         return isinstance(judgement, GivenBack) and judgement.reason is Reason.SUBSCRIBED
@@ -244,7 +252,7 @@ class Settlement:
     async def _settle_refund(self, session: AsyncSession, refund: StripeEvent) -> None:
         now = self._clock()
         user = await session.get_one(User, refund.customer_id)
-        charge = await events.find(session, refund.refund_of or "")
+        charge = await events.find_charge(session, refund.refund_of)
         mismatch = contradiction(refund, charge) if charge is not None else None
         if mismatch is not None:
             await self.park(session, refund, mismatch)
@@ -263,7 +271,7 @@ class Settlement:
         """Close the row of a refund that came back. The access stays as it is: the money is still owed to the buyer."""
         user = await session.get_one(User, event.customer_id)
         events.close(event, Outcome.RETURNED, self._clock())
-        charge = await events.find(session, event.refund_of or "")
+        charge = await events.find_charge(session, event.refund_of)
         last = None if charge is None else completing(charge, await events.refunds_of(session, charge.event_id))
         stays = "open" if last is None else "closed"
         await self._effects.tell_admins(session, Notice.REFUND_FAILED, event, user, event.reason, stays=stays)

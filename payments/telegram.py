@@ -137,9 +137,10 @@ class TelegramPaymentHandler:
 
     async def _handle(self, fact: MoneyFact) -> StripeEvent | None:
         async with self._database.reading() as session:
-            known = await events.find(session, fact.event_id)
+            known = await events.find_told(session, fact)
         # A refund that was asked for here is on record before Telegram has told of it.
         if known is None or known.webhook_timestamp is None:
             async with self._database.transaction(Priority.WORKER) as session:
                 await events.record(session, [fact], self._clock())
-        return await self._worker.process(fact.event_id)
+                known = await events.find_told(session, fact)
+        return await self._worker.process(fact.event_id if known is None else known.event_id)

@@ -52,6 +52,7 @@ class _Known:
     telegram_id: int | None
     origin: str | None
     amount: int
+    refund_of: str | None
     is_seen: bool
     lacks_time: bool
     lacks_flags: bool
@@ -77,19 +78,20 @@ async def take_page(
     unseen: dict[str, _Known] = {}
     counted_before = Counter(counted)
     for row in rows:
-        ours = known.get(row.event_id or "")
         fact = _fact(row, known, missing)
+        event_id = _event_id(row, fact, known, missing)
+        ours = known.get(event_id)
         if row.id is not None and (fact is not None or ours is not None or row.is_invoice):
             page.charge_ids.add(row.id)
-        _count(page.counts, row, ours, fact, is_recorded=row.event_id in missing)
+        _count(page.counts, row, ours, fact, is_recorded=event_id in missing)
         if counted_before[row.key]:
             counted_before[row.key] -= 1
         else:
-            _add_up(page, row, ours, fact, is_doubled=row.event_id in missing)
+            _add_up(page, row, ours, fact, is_doubled=event_id in missing)
         if ours is not None and ours.origin == ORIGIN and not ours.is_seen:
-            unseen[row.event_id or ""] = ours
+            unseen[event_id] = ours
         if fact is not None and (ours is None or _teaches(fact, ours)):
-            missing.setdefault(fact.event_id, fact)
+            missing.setdefault(event_id, fact)
     if (missing or unseen) and not is_dry:
         await _record(session, missing, unseen, now, is_due=is_due)
     page.recovered = [fact for event_id, fact in missing.items() if event_id not in known]
@@ -99,7 +101,8 @@ async def take_page(
 async def _known(session: AsyncSession, rows: Sequence[LedgerRow]) -> dict[str, _Known]:
     """Read our events of these rows, and the charges of those that would be refunds of one, by `event_id`."""
     wanted = {row.event_id for row in rows if row.event_id is not None}
-    wanted |= {row.fact.charge_id for row in rows if row.fact is not None and not row.is_invoice}
+    wanted |= {row.fact.charge_id for row in rows if row.fact is not None}
+    refunded = {row.fact.charge_id for row in rows if isinstance(row.fact, RefundFact)}
     query = (
         select(
             StripeEvent.event_id,
@@ -107,14 +110,57 @@ async def _known(session: AsyncSession, rows: Sequence[LedgerRow]) -> dict[str, 
             User.telegram_id,
             StripeEvent.origin,
             StripeEvent.amount_cents,
+            StripeEvent.refund_of,
             StripeEvent.ledger_seen_at.is_not(None),
             StripeEvent.webhook_timestamp.is_(None),
             StripeEvent.is_recurring.is_(None),
         )
         .join(User, User.id == StripeEvent.customer_id)
-        .where(StripeEvent.event_id.in_(wanted))
+        # Refunds that stand apart, too.
+        .where(or_(StripeEvent.event_id.in_(wanted), StripeEvent.refund_of.in_(refunded)))
     )
     return {row[0]: _Known(*row[1:]) for row in await session.execute(query)}
+
+
+def _event_id(
+    row: LedgerRow, fact: MoneyFact | None, known: Mapping[str, _Known], missing: Mapping[str, MoneyFact]
+) -> str:
+    """Return under which id the row of ours is, or is to be, that a row of the ledger has: of a refund, maybe apart.
+
+    Apart (payments/events.record) is a refund that agrees with its charge, beside a row that does not and has its key.
+    """
+    if not isinstance(fact, RefundFact):
+        is_taken = isinstance(missing.get(row.event_id or ""), RefundFact) and fact is not None
+        # No id has a blank: it is recorded, which fails and is told, and not taken for what has its id.
+        return f" {row.event_id}" if is_taken else row.event_id or ""
+    standing = known.get(fact.event_id) or missing.get(fact.event_id)
+    if fact.apart.event_id in known or (
+        standing is not None and _bars(standing, fact) and _agrees(fact, known, missing)
+    ):
+        return fact.apart.event_id
+    return fact.event_id
+
+
+def _bars(standing: "_Known | MoneyFact", fact: RefundFact) -> bool:
+    if isinstance(standing, _Known):
+        return _difference(fact, standing) is not None
+    return (type(standing), standing.amount, standing.person.telegram_id) != (
+        type(fact),
+        fact.amount,
+        fact.person.telegram_id,
+    )
+
+
+def _agrees(fact: RefundFact, known: Mapping[str, _Known], missing: Mapping[str, MoneyFact]) -> bool:
+    """Tell a refund that its charge, on record or about to be, does not contradict: Stars go back whole."""
+    charge = known.get(fact.charge_id) or missing.get(fact.charge_id)
+    if isinstance(charge, _Known):
+        is_charge, whose = charge.origin == ORIGIN and charge.refund_of is None, charge.telegram_id
+    elif isinstance(charge, ChargeFact):
+        is_charge, whose = True, charge.person.telegram_id
+    else:
+        return False
+    return is_charge and (charge.amount, whose) == (fact.amount, fact.person.telegram_id)
 
 
 def _fact(row: LedgerRow, known: Mapping[str, _Known], missing: Mapping[str, MoneyFact]) -> MoneyFact | None:
@@ -163,6 +209,10 @@ def _difference(fact: MoneyFact | None, ours: _Known) -> Unexplained | None:
         return None
     if ours.origin != ORIGIN:
         return Unexplained(Finding.ANOTHER_SERVICE, fact.event_id)
+    if ours.refund_of != (fact.charge_id if isinstance(fact, RefundFact) else None):
+        return Unexplained(
+            Finding.UNRECORDABLE, fact.event_id, detail="what is on record under its id is something else"
+        )
     if fact.amount != ours.amount:
         return Unexplained(Finding.AMOUNT_DIFFERS, fact.event_id, here=ours.amount, there=fact.amount)
     if fact.person.telegram_id != ours.telegram_id:

@@ -98,7 +98,7 @@ def read_row(raw: object, signer: PayloadSigner) -> LedgerRow:
         return _unreadable(raw, kind, in_words(error))
     commission = commission_of(partner)
     read = LedgerRow(
-        _key(f"{REFUND_PREFIX if is_out else ''}{row.id}"),
+        _key(_name(row.id, is_out=is_out)),
         kind,
         (row.amount * NANOSTARS + row.nanostar_amount) * (-1 if is_out else 1),
         happened_at=moment(row.date),
@@ -110,6 +110,13 @@ def read_row(raw: object, signer: PayloadSigner) -> LedgerRow:
         raw=None if commission is None or commission.problem is None else _json(raw),
     )
     return _of_a_user(read, raw, partner, signer) if partner.get("type") == "user" else read
+
+
+def _name(row_id: str, *, is_out: bool) -> str:
+    if is_out:
+        return REFUND_PREFIX + row_id
+    # One that came in and is called like a refund is another row than the refund; no id has a blank.
+    return f"charge {row_id}" if row_id.startswith(REFUND_PREFIX) else row_id
 
 
 def _of_a_user(read: LedgerRow, raw: Mapping[str, Any], partner: Mapping[str, Any], signer: PayloadSigner) -> LedgerRow:

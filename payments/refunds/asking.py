@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
 from payments import events
 from payments.errors import RefundRefusal, RefundRefusedError
-from payments.facts import refund_id
+from payments.facts import apart_id, refund_id
 from payments.methods import METHODS
 from payments.notices import Notice, money_facts, owe
-from payments.refunds.given_back import completing, is_at_provider, left
+from payments.refunds.given_back import completing, contradiction, is_at_provider, left
 
 REASON_LENGTH_MAX: Final = 200
 """Characters of a refund's reason: the buyer reads it in a message, below the rest."""
@@ -83,6 +83,10 @@ async def open_refund(
     row_id = new_id()
     event_id = refund_id(charge.event_id)
     if await events.find(session, event_id) is not None:
+        if not method.gives_back_parts:
+            # As it is told of later, whoever tells of it: then it is the same row (events.record).
+            user = await session.get_one(User, charge.customer_id)
+            row_id = apart_id(event_id, user.telegram_id or 0, amount, charge.currency)
         event_id = refund_id(charge.event_id, row_id)
     refund = StripeEvent(
         id=row_id,
@@ -107,20 +111,20 @@ async def open_refund(
 
 async def find_waiting(session: AsyncSession, charge_id: str) -> StripeEvent | None:
     """Read the refund of a charge that waits to be made, or that is parked, without a lock."""
-    charge = await events.find(session, charge_id)
+    charge = await events.find_charge(session, charge_id)
     standing = None if charge is None else _standing(charge, await events.refunds_of(session, charge_id))
     return None if standing is None or is_at_provider(standing) else standing
 
 
 async def went_back_whole(session: AsyncSession, charge_id: str) -> bool:
     """Tell a charge of which all was back at some time, which has ended what it opened; without a lock."""
-    charge = await events.find(session, charge_id)
+    charge = await events.find_charge(session, charge_id)
     return charge is not None and completing(charge, await events.refunds_of(session, charge_id)) is not None
 
 
 def _standing(charge: StripeEvent, refunds: Sequence[StripeEvent]) -> StripeEvent | None:
     """Return the refund that leaves no place for another one: it waits to be made; of a method without parts, any."""
+    true = [row for row in refunds if contradiction(row, charge) is None]
     if not METHODS[charge.payment_method].gives_back_parts:
-        return next(iter(refunds), None)
-    waiting = (row for row in refunds if not is_at_provider(row) and row.outcome != Outcome.REPLACED)
-    return next(waiting, None)
+        return next(iter(true), None)
+    return next((row for row in true if not is_at_provider(row) and row.outcome != Outcome.REPLACED), None)
