@@ -64,7 +64,7 @@ class Storefront:
             return Refusal.NOT_ON_SALE
         buyer, now = User.telegram_id == buyer_telegram_id, self._clock()
         async with self._database.reading() as session:
-            held = await EntitlementService(session).held_for_life(buyer, now)
+            held = await EntitlementService(session).held_for_life(buyer, None)
             subscribed = await running.opened(session, buyer, now) if plan.subscription else frozenset()
         if held.issuperset(plan.entitlements):
             return Refusal.HELD_FOR_LIFE

@@ -29,14 +29,16 @@ _LAST_MOMENT: Final = datetime.max.replace(tzinfo=UTC)
 class Grant:
     """One grant of one entitlement type to one user; all times are aware and in UTC.
 
-    `duration_days` (above 0) for one-time days, `ends_at` for a dated grant, neither for life, never both. Two equal
-    grants are two grants, hence sequences of them and no sets.
+    `duration_days` (above 0) for one-time days, `ends_at` for a dated grant, neither for life, never both. `opened_at`
+    is before `granted_at`, where the clock that recorded it was behind: by that clock it is open from then on. Two
+    equal grants are two grants, hence sequences of them and no sets.
     """
 
     granted_at: datetime
     duration_days: int | None
     ends_at: datetime | None
     revoked_at: datetime | None
+    opened_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,18 @@ def coverage(grants: Sequence[Grant]) -> tuple[Interval, ...]:
     return (*intervals, Interval(start, end))
 
 
+def open_now(grants: Sequence[Grant], now: datetime) -> Interval | None:
+    """Return the time that is open at the present, by a clock that may be behind; None: nothing is.
+
+    Nothing is granted for the future, so the latest time that the grants cover has begun, whatever the clock shows.
+    """
+    intervals = coverage(grants)
+    if not intervals:
+        return None
+    latest = intervals[-1]
+    return latest if latest.end is None or now < latest.end else None
+
+
 def stand(grants: Sequence[Grant]) -> Standing:
     """Return what stands by the grants.
 
@@ -116,8 +130,28 @@ def stand(grants: Sequence[Grant]) -> Standing:
 
 
 def holds(grants: Sequence[Grant], at: datetime) -> bool:
-    """Tell whether the grants open access at this moment."""
-    return any(interval.holds(at) for interval in coverage(grants))
+    """Tell whether the grants open access at this moment, by the clock of whoever recorded them."""
+    begun = _begun_by(grants, at)
+    return any(interval.holds(begun) for interval in coverage(grants))
+
+
+def opens(grants: Sequence[Grant], beside: Sequence[Grant], at: datetime) -> bool:
+    """Tell whether `grants` open any moment from `at` on that those `beside` them do not open."""
+    return _from(coverage([*grants, *beside]), at) != _from(coverage(beside), at)
+
+
+def _from(intervals: Sequence[Interval], at: datetime) -> list[Interval]:
+    return [Interval(max(each.start, at), each.end) for each in intervals if each.end is None or each.end > at]
+
+
+def _begun_by(grants: Sequence[Grant], at: datetime) -> datetime:
+    """Return the moment that it is at least when a clock shows `at`: what was on record by then has begun."""
+    begun = [
+        grant.granted_at
+        for grant in grants
+        if grant.opened_at is not None and grant.opened_at <= at and grant.revoked_at is None
+    ]
+    return max([at, *begun])
 
 
 def _ends_before_it_begins(grant: Grant) -> bool:

@@ -44,6 +44,8 @@ class DaysGranted:
     source: str
     granted_at: datetime
     duration_days: int
+    opened_at: datetime | None = None
+    """When it is recorded, by a clock that is behind `granted_at`."""
 
 
 async def lock_users(session: AsyncSession, which: ColumnElement[bool]) -> Sequence[User]:
@@ -240,17 +242,25 @@ class EntitlementService:
             await self._write_standing(whose, entitlement_type)
 
     async def has_entitlement(self, user_id: str, entitlement_type: str, at: datetime) -> bool:
-        """Tell whether access is open at a moment, past or to come, by the grants that are known now."""
+        """Tell whether access is open at a moment, past or to come, by the grants that are known now.
+
+        A grant that was recorded while the desk's clock was behind is open by that clock from then on.
+        """
         return fold.holds((await self._grants([user_id], entitlement_type))[user_id, entitlement_type], at)
 
-    async def holdings(self, user_id: str, at: datetime) -> tuple[Holding, ...]:
-        """List what is open at a moment, sorted by type, each with the end of the time that is open."""
+    async def holdings(self, user_id: str, now: datetime) -> tuple[Holding, ...]:
+        """List what is open now, sorted by type, each with its end: as the view `active_entitlements` does."""
         return tuple(
             Holding(entitlement_type, interval.end)
             for (_, entitlement_type), grants in sorted((await self._grants([user_id])).items())
-            for interval in fold.coverage(grants)
-            if interval.holds(at)
+            if (interval := fold.open_now(grants, now)) is not None
         )
+
+    async def opens(self, user_id: str, sources: Collection[str], at: datetime) -> bool:
+        """Tell whether what these sources have granted opens any moment from `at` on that nothing else opens."""
+        of_sources = await self._grants([user_id], which=EntitlementGrant.source.in_(sources))
+        beside = await self._grants([user_id], which=EntitlementGrant.source.not_in(sources))
+        return any(fold.opens(grants, beside[of], at) for of, grants in of_sources.items())
 
     async def held_for_life(
         self, user: ColumnElement[bool], at: datetime | None, but: str | None = None
@@ -289,7 +299,7 @@ class EntitlementService:
         await self._session.execute(upsert.on_conflict_do_update(index_elements=key, set_=stands), rows)
 
     async def _grants(
-        self, user_ids: Collection[str], entitlement_type: str | None = None
+        self, user_ids: Collection[str], entitlement_type: str | None = None, which: ColumnElement[bool] | None = None
     ) -> defaultdict[tuple[str, str], list[fold.Grant]]:
         """Read the users' grants, of one type or of all, by user and type."""
         query = select(
@@ -299,15 +309,22 @@ class EntitlementService:
             EntitlementGrant.duration_days,
             EntitlementGrant.ends_at,
             EntitlementGrant.revoked_at,
+            EntitlementGrant.opened_at,
         ).where(EntitlementGrant.user_id.in_(user_ids))
+        if which is not None:
+            query = query.where(which)
         if entitlement_type is not None:
             query = query.where(EntitlementGrant.entitlement_type == entitlement_type)
         grants: defaultdict[tuple[str, str], list[fold.Grant]] = defaultdict(list)
-        for user_id, of_type, granted_at, duration_days, ends_at, revoked_at in await self._session.execute(query):
+        for row in await self._session.execute(query):
             grant = fold.Grant(
-                granted_at=granted_at, duration_days=duration_days, ends_at=ends_at, revoked_at=revoked_at
+                granted_at=row.granted_at,
+                duration_days=row.duration_days,
+                ends_at=row.ends_at,
+                revoked_at=row.revoked_at,
+                opened_at=row.opened_at,
             )
-            grants[user_id, of_type].append(grant)
+            grants[row.user_id, row.entitlement_type].append(grant)
         return grants
 
     async def _write_standing(self, user_id: str, entitlement_type: str) -> None:
@@ -318,4 +335,4 @@ class EntitlementService:
 
 
 def _as_wanted(grant: DaysGranted) -> WantedGrant:
-    return WantedGrant(**asdict(grant))
+    return WantedGrant(grant.user_id, grant.entitlement_type, grant.source, grant.granted_at, grant.duration_days)

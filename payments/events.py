@@ -277,13 +277,16 @@ def close(event: StripeEvent, outcome: Outcome, now: datetime) -> None:
     event.due_at = event.claimed_until = event.error = None
 
 
-def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str) -> None:
+def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str, *, parked_at: datetime | None = None) -> None:
     """Take an event out of the work at status 2: parked or foreign, or (None) as it is, until its refund is through.
 
-    One that is processed stays so: what it was due for is given up.
+    `parked_at` is the present by Telegram's time: of an event that is parked again the first time stays. One that is
+    processed stays so: what it was due for is given up.
     """
     if event.status != EventStatus.PROCESSED:
         event.status = EventStatus.FAILED
+        if outcome is Outcome.PARKED:
+            event.parked_at = event.parked_at or parked_at
     # What a charge was parked as stays: the database lets an outcome change only as the event is processed.
     if event.outcome is None and outcome is not None:
         event.outcome = outcome
@@ -299,14 +302,23 @@ def replace(refund: StripeEvent, reason: str) -> None:
     refund.error = reason
 
 
-def fail(event: StripeEvent, error: str, now: datetime, jitter: float, attempts_max: int = ATTEMPTS_MAX) -> bool:
+def fail(
+    event: StripeEvent,
+    error: str,
+    now: datetime,
+    jitter: float,
+    attempts_max: int = ATTEMPTS_MAX,
+    *,
+    parked_at: datetime | None = None,
+) -> bool:
     """Note a failed attempt at status 2, due again after a growing pause; False: it was the last, the event is parked.
 
     `jitter` from 0 to 1 lengthens the pause by up to a half, so that what failed together is not tried together.
+    `parked_at` is the present by Telegram's time, None: by `now`.
     """
     event.attempts += 1
     if event.attempts >= attempts_max:
-        set_aside(event, Outcome.PARKED, error)
+        set_aside(event, Outcome.PARKED, error, parked_at=parked_at or now)
         return False
     if event.status != EventStatus.PROCESSED:
         event.status = EventStatus.FAILED

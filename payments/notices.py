@@ -66,6 +66,8 @@ class Notice(enum.StrEnum):
     """The admin who asked: `buyer`; all of the charge had gone back by other refunds."""
     PARKED = "parked"
     """Admins: `reason`, `buyer`; a charge or a refund that waits for them, and `retry_id`, which takes it up again."""
+    NOTHING_OPENED = "nothing_opened"
+    """Admins: `buyer`; a charge that was parked is granted, and all of the time that it paid for is over."""
     FOREIGN = "foreign"
     """Admins: `buyer`; a charge of another program on the same token."""
     REFUNDED_OUTSIDE = "refunded_outside"

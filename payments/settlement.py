@@ -3,7 +3,7 @@
 Any order and any repetition of a charge and its refund ends in the same state.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import select
@@ -18,6 +18,7 @@ from payments import events
 from payments.catalog import Catalog
 from payments.effects import BY_ITSELF, Effects
 from payments.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, Reason, judge
+from payments.lateness import delay_days
 from payments.methods import METHODS
 from payments.notices import Notice
 from payments.payload import Order, PayloadSigner, Reading, Verdict
@@ -28,9 +29,6 @@ from payments.subscriptions.book import SubscriptionBook
 from payments.subscriptions.chain import PERIOD, Terms
 from payments.subscriptions.wanted import Because
 
-LATE_HOURS: Final = 1
-DELAY_DAYS_MAX: Final = 7
-
 _TERMS: Final = Terms()
 
 
@@ -38,8 +36,19 @@ class Settlement:
     """Settles events. Knows the plans, the payload's key and the time; whatever goes out is left to the `effects`."""
 
     def __init__(
-        self, catalog: Catalog, signer: PayloadSigner, clock: Clock, effects: Effects, terms: Terms = _TERMS
+        self,
+        catalog: Catalog,
+        signer: PayloadSigner,
+        clock: Clock,
+        effects: Effects,
+        terms: Terms = _TERMS,
+        telegram_now: Clock | None = None,
     ) -> None:
+        """Prepare; `telegram_now` is Telegram's present as far as it is known, by which lateness is reckoned.
+
+        None: the clock is as good.
+        """
+        self.telegram_now = telegram_now or clock
         self._catalog = catalog
         self._signer = signer
         self._clock = clock
@@ -80,7 +89,7 @@ class Settlement:
 
     async def park(self, session: AsyncSession, event: StripeEvent, reason: str) -> None:
         """Put an event before the admins. The caller holds the user's lock."""
-        events.set_aside(event, Outcome.PARKED, reason)
+        events.set_aside(event, Outcome.PARKED, reason, parked_at=self.telegram_now())
         await self.alert_parked(session, event, reason)
 
     async def alert_parked(self, session: AsyncSession, event: StripeEvent, reason: str) -> None:
@@ -111,7 +120,10 @@ class Settlement:
             self._effects.end_renewal(subscription, Because.GIVEN_BACK)
         if isinstance(judgement, Granted) and is_granted and refund is None:
             await self._settle_beside(session, event, user, judgement, subscription)
-            await self._effects.tell_granted(session, event, user, judgement.plan)
+            if event.parked_at is None or await self._opens_something(session, event, user):
+                await self._effects.tell_granted(session, event, user, judgement.plan)
+            else:
+                await self._effects.tell_admins(session, Notice.NOTHING_OPENED, event, user)
 
     async def _settle_learned(self, session: AsyncSession, charge: StripeEvent) -> None:
         """Take in what is new about a settled charge of a subscription: it may have begun one beside a running one."""
@@ -224,15 +236,21 @@ class Settlement:
         ends_at = None
         if granted.order.subscription:
             ends_at = event.subscription_expires_at or paid_at + PERIOD
-        gives_time_back = self._effects.gives_time_back and granted.order.days is not None
-        delay_days = _delay_days(paid_at, now) if gives_time_back else 0
+        days = 0
+        if self._effects.gives_time_back:
+            days = delay_days(granted.order, paid_at, event.parked_at, self.telegram_now())
         wanted: list[WantedGrant] = []
         for entitlement in granted.plan.entitlements:
             wanted.append(WantedGrant(user.id, entitlement, source, paid_at, granted.order.days, ends_at))
-            if delay_days:
+            if days:
                 delay = delay_source(event.event_id)
-                wanted.append(WantedGrant(user.id, entitlement, delay, paid_at, delay_days))
+                wanted.append(WantedGrant(user.id, entitlement, delay, paid_at, days))
         return wanted
+
+    async def _opens_something(self, session: AsyncSession, charge: StripeEvent, user: User) -> bool:
+        """Tell a charge whose grants open any moment from now on that the buyer would not have without them."""
+        sources = {METHODS[charge.payment_method].source(charge.event_id), delay_source(charge.event_id)}
+        return await EntitlementService(session).opens(user.id, sources, self.telegram_now())
 
     async def _decline(
         self, session: AsyncSession, event: StripeEvent, user: User, judgement: Foreign | Parked | GivenBack
@@ -282,8 +300,12 @@ class Settlement:
         if charge.outcome == Outcome.GRANTED:
             service = EntitlementService(session)
             at = went_back_at(last) or now
-            beside = grace_source if self._subscribed(charge) else delay_source
-            for source in (METHODS[charge.payment_method].source(charge.event_id), beside(charge.event_id)):
+            sources = [METHODS[charge.payment_method].source(charge.event_id)]
+            if self._subscribed(charge):
+                sources.append(grace_source(charge.event_id))
+            if charge.parked_at is not None or not self._subscribed(charge):
+                sources.append(delay_source(charge.event_id))
+            for source in sources:
                 await service.revoke_entitlement(
                     source, at=at, reason=last.reason or "refunded", user_id=charge.customer_id
                 )
@@ -323,11 +345,3 @@ class Settlement:
 def _is_after(refund: StripeEvent, other: StripeEvent | None) -> bool:
     at, other_at = went_back_at(refund), None if other is None else went_back_at(other)
     return at is not None and other_at is not None and at > other_at
-
-
-def _delay_days(paid_at: datetime, now: datetime) -> int:
-    """Return the days that a late settlement took from the buyer, rounded up; 0 within the hour or after a week."""
-    late = now - paid_at
-    if timedelta(hours=LATE_HOURS) < late <= timedelta(days=DELAY_DAYS_MAX):
-        return -(-late // timedelta(days=1))
-    return 0

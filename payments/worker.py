@@ -185,13 +185,18 @@ class Worker:
             if isinstance(error, RefusedByChannelError):
                 bound.error("the refund is refused: {}", words)
                 await self._settlement.park(session, event, words)
-            elif events.fail(event, words, self._clock(), random.random(), attempts_max):  # noqa: S311 - jitter
+            elif self._fails(event, words, attempts_max):
                 bound.opt(exception=error).error("attempt {} failed, the event waits", event.attempts)
             else:
                 bound.opt(exception=error).error("the last attempt failed, the event is parked")
                 await self._settlement.alert_parked(session, event, words)
         self._on_progress()
         return event
+
+    def _fails(self, event: StripeEvent, words: str, attempts_max: int) -> bool:
+        """Note a failed attempt; False: it was the last."""
+        parked_at, jitter = self._settlement.telegram_now(), random.random()  # noqa: S311 - jitter
+        return events.fail(event, words, self._clock(), jitter, attempts_max, parked_at=parked_at)
 
 
 def _bound(event: StripeEvent) -> "Logger":

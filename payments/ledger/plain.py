@@ -47,6 +47,7 @@ async def settle_plain(
         granted = _granted(event, users[event.customer_id], beside, catalog, signer)
         of_user[event.customer_id].append(None if granted is None else (event, granted))
     plain = [each for found in of_user.values() if None not in found for each in found if each is not None]
+    now = clock()
     grants = [
         DaysGranted(
             event.customer_id,
@@ -54,6 +55,7 @@ async def settle_plain(
             METHODS[event.payment_method].source(event.event_id),
             event.webhook_timestamp,
             days,
+            now if now < event.webhook_timestamp else None,
         )
         for event, granted in plain
         for entitlement in granted.plan.entitlements
@@ -63,7 +65,7 @@ async def settle_plain(
     settled = set()
     for event, _ in plain:
         if METHODS[event.payment_method].source(event.event_id) not in contradicted:
-            events.close(event, Outcome.GRANTED, clock())
+            events.close(event, Outcome.GRANTED, now)
             settled.add(event.event_id)
     await session.flush()
     return [event for event in batch if event.event_id not in settled]

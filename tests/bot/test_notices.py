@@ -32,6 +32,7 @@ ABOUT_A_BUYER: Final = (
     Notice.REFUND_DONE,
     Notice.NOTHING_LEFT,
     Notice.PART_DONE,
+    Notice.NOTHING_OPENED,
     Notice.FOREIGN,
     Notice.REFUNDED_OUTSIDE,
     Notice.PARTLY_REFUNDED_OUTSIDE,

@@ -1,12 +1,13 @@
 """The laws of the fold, and worked examples; hours since MIDNIGHT stand for moments."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entitlements.fold import SLACK, Grant, Interval, Standing, coverage, holds, stand
+from entitlements.fold import SLACK, Grant, Interval, Standing, coverage, holds, open_now, opens, stand
 
 pytestmark = pytest.mark.criterion("I2")
 
@@ -238,3 +239,29 @@ def test_beyond_the_calendar_is_for_ever(grants: list[Grant]) -> None:
 
 def test_the_last_moment_of_the_calendar_is_still_an_end() -> None:
     assert coverage([dated(day(0), LAST_MOMENT - SLACK)]) == (Interval(day(0), LAST_MOMENT),)
+
+
+@given(anything.filter(bool), moments)
+def test_what_a_clock_that_was_behind_has_recorded_is_open_by_it(grants: list[Grant], recorded_at: datetime) -> None:
+    late = [replace(grant, opened_at=recorded_at) if grant.granted_at > recorded_at else grant for grant in grants]
+    assert coverage(late) == coverage(grants)
+    begun_at = max([recorded_at, *(grant.granted_at for grant in grants if grant.revoked_at is None)])
+    assert holds(late, recorded_at) == holds(grants, begun_at)
+
+
+@given(anything.filter(bool), moments)
+def test_what_is_open_now_is_what_stands(grants: list[Grant], now: datetime) -> None:
+    standing = stand(grants)
+    is_open = standing.revoked_at is None and (standing.expires_at is None or now < standing.expires_at)
+    interval = open_now(grants, now)
+    if coverage(grants):
+        assert (interval is not None) == is_open
+    assert interval is None or interval.end == standing.expires_at
+
+
+@given(anything, anything, moments)
+def test_what_opens_nothing_can_be_left_out(grants: list[Grant], beside: list[Grant], at: datetime) -> None:
+    both = [*grants, *beside]
+    hours = (at + timedelta(hours=step) for step in range(0, 1200, 7))
+    differs = any(holds(both, moment) != holds(beside, moment) for moment in hours)
+    assert opens(grants, beside, at) or not differs
