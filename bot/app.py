@@ -11,6 +11,7 @@ from aiogram.types import Update
 from loguru import logger
 
 from bot.channels import OpenChannels, Surroundings, open_channels
+from bot.clock_watch import ClockWatch
 from bot.commands import register_patiently
 from bot.conflicts import ConflictAlert
 from bot.handlers import make_dispatcher
@@ -22,13 +23,14 @@ from bot.network import say_way
 from bot.notices import NoticeRenderer
 from bot.outbox import Outbox
 from bot.pace import Pace
-from bot.parts import make_bot, make_signer, open_clock
+from bot.parts import make_bot, make_signer, make_telegram_time, open_clock
 from bot.pause_keeper import PauseKeeper
 from bot.polling import poll_forever
 from bot.settings import Settings
 from bot.start import prepare
 from bot.stop import stop_signal
 from bot.tasks import background, first
+from bot.telegram_time import TelegramTime
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
@@ -59,7 +61,7 @@ LOCK_SECONDS: Final = 1
 class Desk:
     """The running parts of one daemon, wired."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - all that a desk is made of, wired in one place
         self,
         settings: Settings,
         catalog: Catalog,
@@ -69,7 +71,9 @@ class Desk:
         clock: Clock,
         pause: Pause,
         channels: OpenChannels,
+        telegram_time: TelegramTime | None = None,
     ) -> None:
+        """Wire them; `telegram_time` gives Telegram's present (None: the clock is Telegram's)."""
         alert_chat_ids = settings.alert_chat_ids
         signer = make_signer(settings)
         effects = OutwardEffects(clock, alert_chat_ids)
@@ -127,12 +131,16 @@ class Desk:
         self.intake = Intake(bot, self.recorder, self.lanes)
         self.conflicts = ConflictAlert(database, clock, alert_chat_ids, on_owed=self.outbox.loop.wake)
 
+        time = telegram_time or TelegramTime(clock)
+        self.clock_watch = ClockWatch(bot, time, database, clock, alert_chat_ids, self.outbox.loop.wake)
+
         self.parts: dict[str, Part] = {
             "payments": self.recorder,
             "worker": self.worker.loop,
             "outbox": self.outbox.loop,
             "subscriptions": self.keeper.loop,
             "ledger": self.ledger_watch,
+            "clock": self.clock_watch,
             **self.watches,
         }
         self.pulses = {"worker": self.worker.loop.pulse, "subscriptions": self.keeper.loop.pulse}
@@ -146,6 +154,7 @@ class Desk:
         cancelled = [
             self._watch_lock(),
             self.ledger_watch.run(),
+            self.clock_watch.run(),
             *(watch.run() for watch in self.watches.values()),
         ]
         async with (
@@ -217,10 +226,11 @@ async def run_desk(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         database = Database(settings.database_url.get_secret_value())
         stack.push_async_callback(database.dispose)
-        bot = make_bot(settings)
+        clock = await open_clock(settings, stack)
+        telegram_time = make_telegram_time(settings, clock)
+        bot = make_bot(settings, telegram_time)
         stack.push_async_callback(bot.session.close)
         say_way(settings)
-        clock = await open_clock(settings, stack)
         lock = desk_lock(settings.database_url.get_secret_value(), settings.bot_id)
         database.stay_with(lambda: lock.server)
         lock.on_doubt = database.doubt
@@ -230,10 +240,10 @@ async def run_desk(settings: Settings) -> None:
         monitor = Monitor(clock, lock)
         bot.session.middleware(monitor.meter)
         await stack.enter_async_context(monitor.running(settings.http_port, database))
-        starting = asyncio.create_task(prepare(settings, database, lock, bot, clock, monitor.health))
+        starting = asyncio.create_task(prepare(settings, database, lock, bot, clock, monitor.health, telegram_time))
         if await first(starting, stop):
             logger.info("ready: {} plans on sale", len(catalog.on_sale))
             channels = await stack.enter_async_context(open_channels(settings, bot))
-            desk = Desk(settings, catalog, database, lock, bot, clock, pause, channels)
+            desk = Desk(settings, catalog, database, lock, bot, clock, pause, channels, telegram_time)
             monitor.watch_desk(desk.parts, desk.pulses)
             await desk.run(stop)

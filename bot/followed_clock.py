@@ -24,15 +24,23 @@ class FollowedClock:
         """Return the sandbox's present, aware, in UTC."""
         return utc_now() + self._offset
 
+    async def begin(self) -> None:
+        """Ask once, before anything asks for the time; a sandbox that is away is asked again later."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS)) as session:
+            await self._ask_patiently(session)
+
     async def follow(self) -> None:
         """Ask for the offset until cancelled; a sandbox that is away leaves it as it was."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS)) as session:
             while True:
-                try:
-                    await self.ask(session)
-                except (aiohttp.ClientError, TimeoutError) as error:
-                    logger.debug("the sandbox's clock does not answer: {}", type(error).__name__)
+                await self._ask_patiently(session)
                 await asyncio.sleep(ASK_SECONDS)
+
+    async def _ask_patiently(self, session: aiohttp.ClientSession) -> None:
+        try:
+            await self.ask(session)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            logger.debug("the sandbox's clock does not answer: {}", type(error).__name__)
 
     async def ask(self, session: aiohttp.ClientSession) -> None:
         """Ask once, the sandbox's control operation `clock`. Raises aiohttp.ClientError, and TimeoutError."""

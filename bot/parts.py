@@ -14,6 +14,8 @@ from bot.network import proxy_to_telegram
 from bot.settings import TELEGRAM_API_URL, TELEGRAM_TEST_URL, Settings
 from bot.tasks import background
 from bot.telegram_session import TelegramSession
+from bot.telegram_time import TelegramTime
+from bot.time_reader import TimeReader
 from db.clock import Clock, utc_now
 from payments.payload import PayloadSigner
 
@@ -21,15 +23,22 @@ CALL_SECONDS: Final = 20
 """How long one call to Telegram may take, unless it says so itself (payments/lease.py)."""
 
 
-def make_bot(settings: Settings) -> Bot:
-    """Make the caller at Telegram that the settings name; whoever made it closes its session. Raises SettingsError."""
+def make_bot(settings: Settings, telegram_time: TelegramTime | None = None) -> Bot:
+    """Make the caller at Telegram that the settings name; whoever made it closes its session.
+
+    `telegram_time` learns of every answer. Raises SettingsError.
+    """
     known = {TELEGRAM_API_URL: PRODUCTION, TELEGRAM_TEST_URL: TEST}
     server = known.get(settings.telegram_api_url) or TelegramAPIServer.from_base(settings.telegram_api_url)
+    hide = hider(settings.secrets())
+    session = TelegramSession(proxy_to_telegram(settings), hide, api=server, timeout=CALL_SECONDS)
+    if telegram_time is not None:
+        reader = TimeReader(telegram_time)
+        session.middleware(reader)
+        session.traces.append(reader.trace)
     return Bot(
         settings.telegram_bot_token.get_secret_value(),
-        session=TelegramSession(
-            proxy_to_telegram(settings), hider(settings.secrets()), api=server, timeout=CALL_SECONDS
-        ),
+        session=session,
         default=DefaultBotProperties(parse_mode=ParseMode.HTML),
     )
 
@@ -40,10 +49,17 @@ def make_signer(settings: Settings) -> PayloadSigner:
     return PayloadSigner(settings.telegram_bot_token.get_secret_value(), old_tokens)
 
 
+def make_telegram_time(settings: Settings, clock: Clock) -> TelegramTime:
+    """Make the clock that gives Telegram's present; a sandbox's clock is moved, and moves it."""
+    steady = None if settings.sandbox_clock_url is None else lambda: clock().timestamp()
+    return TelegramTime(clock, steady)
+
+
 async def open_clock(settings: Settings, stack: AsyncExitStack) -> Clock:
     """Return the clock: the machine's, or the sandbox's, which is followed until the stack is closed."""
     if settings.sandbox_clock_url is None:
         return utc_now
     clock = FollowedClock(settings.sandbox_clock_url)
+    await clock.begin()
     await stack.enter_async_context(background([clock.follow()]))
     return clock

@@ -6,10 +6,12 @@ from aiogram import Bot
 from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
 from loguru import logger
 
+from bot.clock_watch import check_at_start
 from bot.ledger_watch import DATABASE_PAUSE_SECONDS, open_ledger
 from bot.monitoring.health import Health
 from bot.polling import Outage
 from bot.settings import Settings, SettingsError
+from bot.telegram_time import TelegramTime
 from db.clock import Clock
 from db.engine import Database
 from db.errors import UnfitServerError, is_away
@@ -20,18 +22,26 @@ from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 
 async def prepare(
-    settings: Settings, database: Database, lock: DeskLock, bot: Bot, clock: Clock, health: Health
+    settings: Settings,
+    database: Database,
+    lock: DeskLock,
+    bot: Bot,
+    clock: Clock,
+    health: Health,
+    telegram_time: TelegramTime | None = None,
 ) -> None:
     """Become the active desk, bring the database up to date, prove the token, see whether the database was lost.
 
     As long as it takes for an answer. Raises WrongDatabaseError and UnfitServerError when only another setting
-    brings one.
+    brings one, and SettingsError for a token that Telegram does not know, and for a clock that is more than a day off
+    `telegram_time`.
     """
     await _become_active(settings, database, lock, health)
     outage = Outage()
     while True:
         try:
             me = await bot.get_me()
+            await check_at_start(bot, telegram_time)
             await open_ledger(database, TelegramLedger(bot), clock)
         except (TelegramUnauthorizedError, TelegramNotFound):
             raise SettingsError(

@@ -102,6 +102,8 @@ class Notice(enum.StrEnum):
     """Admins: `reader` (chat id), `about`, `why`; somebody cannot be told of what `about` names."""
     CONFLICT = "conflict"
     """Admins: `why`; another program polls with the same token."""
+    CLOCK = "clock"
+    """Admins: `why`; the machine's clock is not Telegram's."""
     STRIPE_TROUBLE = "stripe_trouble"
     """Admins: `trouble` (payments/stripe/trouble.py), `why`, `read_at`; what happens at Stripe has no effect here."""
 

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -57,6 +59,7 @@ async def running_sandbox(
     app.router.add_get("/file/bot{token}/{path:.+}", bot_api.file)
     app.router.add_route("*", "/v1/{tail:.*}", AccountApi(world.stripe).handle)
     app.router.add_route("*", "/{tail:.*}", bot_api.not_found)
+    app.on_response_prepare.append(partial(_date, world.clock))
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     tasks = [asyncio.create_task(_drive(world.clock))]
@@ -77,6 +80,11 @@ async def running_sandbox(
         await runner.cleanup()
         if state_file is not None:
             write_state(state_file, world)
+
+
+async def _date(clock: VirtualClock, _: web.Request, response: web.StreamResponse) -> None:
+    """Date an answer by the sandbox's own clock, as a server does by its own."""
+    response.headers["Date"] = format_datetime(clock.now(), usegmt=True)
 
 
 async def _drive(clock: VirtualClock) -> None:

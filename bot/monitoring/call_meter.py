@@ -18,7 +18,7 @@ from aiogram.exceptions import (
 )
 from aiogram.methods import Response, TelegramMethod
 from aiogram.methods.base import TelegramType
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from payments.pulse import Pulse
 
@@ -31,6 +31,10 @@ CALL_SECONDS: Final = Histogram(
 )
 RETRY_AFTER_SECONDS: Final = Counter(
     "starledger_telegram_retry_after_seconds", "Seconds for which Telegram asked to be left alone (429)."
+)
+
+CLOCK_OFFSET_SECONDS: Final = Gauge(
+    "starledger_clock_offset_seconds", "How far this machine's clock is ahead of Telegram's."
 )
 
 _POLL: Final = "getUpdates"

@@ -11,7 +11,9 @@ from aiogram.types import WebhookInfo
 
 from bot.console.doctor.checks import Check, failure, ok, warning
 from bot.intake import ALLOWED_UPDATES
+from bot.network import open_session, proxy_to_telegram
 from bot.parts import make_bot
+from bot.proxies import Proxy
 from bot.settings import Settings
 from db.clock import Clock
 from payments.telegram_errors import TELEGRAM_ERRORS, Fate, TelegramError, fate_of
@@ -34,7 +36,7 @@ async def look_at_telegram(settings: Settings, clock: Clock, ask: Ask) -> AsyncI
         yield await _look_at_webhook(bot, info, ask)
         yield _look_at_updates(info)
         if settings.sandbox_clock_url is None:
-            yield await _look_at_clock(settings.telegram_api_url, clock)
+            yield await _look_at_clock(settings, clock)
         balance = await bot.get_my_star_balance()
         yield ok("balance", f"{balance.amount} Stars")
     except TELEGRAM_ERRORS as error:
@@ -73,10 +75,12 @@ def _look_at_updates(info: WebhookInfo) -> Check:
     return ok("updates", f"{info.pending_update_count} wait at Telegram")
 
 
-async def _look_at_clock(address: str, clock: Clock) -> Check:
+async def _look_at_clock(settings: Settings, clock: Clock) -> Check:
+    proxy = proxy_to_telegram(settings)
+    address = settings.telegram_api_url
     try:
-        said_at = await _date_of(address)
-    except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
+        said_at = await (_date_of(address) if proxy is None else _date_of(address, proxy))
+    except (aiohttp.ClientError, OSError, ValueError, KeyError) as error:
         return warning("clock", f"could not be compared with Telegram's: {type(error).__name__}", "try again")
     # The header has whole seconds.
     off = clock() - said_at
@@ -87,7 +91,7 @@ async def _look_at_clock(address: str, clock: Clock) -> Check:
     return warning("clock", words, mend) if abs(off) > SKEW_LOW else ok("clock", words)
 
 
-async def _date_of(address: str) -> datetime:
+async def _date_of(address: str, proxy: Proxy | None = None) -> datetime:
     timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout) as session, session.get(address, allow_redirects=False) as answer:
+    async with open_session(proxy, timeout=timeout) as session, session.get(address, allow_redirects=False) as answer:
         return parsedate_to_datetime(answer.headers["Date"])
