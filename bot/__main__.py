@@ -18,6 +18,7 @@ from loguru import logger
 from bot import __version__, logs
 from bot.console.access import grant_access, revoke_access
 from bot.console.backup import make_backup
+from bot.console.closing import asked_month, close_month
 from bot.console.database import open_database
 from bot.console.erase import erase_person
 from bot.console.export import Format, export_events
@@ -196,11 +197,25 @@ def report(
     until: _Until = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write it as CSV; - is stdout.")] = None,
     chart_file: Annotated[Path | None, typer.Option("--chart", help="Draw it, as .svg or .png.")] = None,
+    *,
+    close: Annotated[
+        str | None, typer.Option("--close", metavar="YYYY-MM", help="Close that month of Telegram's ledger instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --close: as JSON.")] = False,
 ) -> None:
     """Print revenue, renewals and what was given back over time, in each currency by itself, of all channels.
 
-    By itself it is of the latest 12 months or weeks, or of 30 days.
+    By itself it is of the latest 12 months or weeks, or of 30 days. With --close it is every row of a month of
+    Telegram's ledger, commissions and withdrawals too, to the nanostar: exit status 1 says that it does not close.
     """
+    if close is not None or as_json:
+        if close is None or since or until or chart_file:
+            raise typer.BadParameter("--close stands without --since, --until and --chart; --json stands with --close")
+        with _errors_in_words():
+            is_closed = asyncio.run(
+                close_month(_load_settings(), asked_month(close), csv_file, CONSOLE, as_json=as_json)
+            )
+        raise typer.Exit(0 if is_closed else EXIT_FAILED)
     with _errors_in_words():
         span = asked_span(step, since.date() if since else None, until.date() if until else None, utc_now().date())
         asyncio.run(make_report(_load_settings(), span, step, csv_file, chart_file, CONSOLE))

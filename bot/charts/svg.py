@@ -14,6 +14,7 @@ from markupsafe import escape
 from bot.charts.scale import Scale
 from bot.money import in_major
 from db.tables import STARS_CURRENCY
+from payments.ledger.nanostars import NANOSTARS
 from payments.reports.figures import Figures, Reading, Report
 from payments.reports.spans import Step
 
@@ -96,7 +97,7 @@ def _head(report: Report, labels: Labels) -> Iterator[str]:
 def _panel(report: Report, currency: str, step: Step) -> Iterator[str]:
     figures = [each.figures(currency) for each in report.steps]
     scale = Scale.around(
-        [value for each in figures for value in (each.revenue, -each.given_back, each.net)], _PLOT_HEIGHT
+        [value for each in figures for value in (each.revenue, -each.given_back, _left(each))], _PLOT_HEIGHT
     )
     yield from _title(currency, report.whole.figures(currency))
     for value in scale.lines:
@@ -121,9 +122,16 @@ def _title(currency: str, whole: Figures) -> Iterator[str]:
         yield f'<path d="{_star(_LEFT + 9, 19, 10)}" fill="#e8a200"/>'
         x += 26
     yield _text(x, 25, currency, size=18, weight="bold")
-    amounts = (in_major(each, currency) for each in (whole.revenue, whole.given_back, whole.net))
-    revenue, given_back, net = (f"{amount:,}" for amount in amounts)
-    yield _text(_WIDTH - _RIGHT, 25, f"{revenue} - {given_back} = {net}".replace("- -", "+ "), anchor="end")
+    taken, net = (f"{in_major(each, currency):,}" for each in (whole.revenue, _left(whole)))
+    less = [f"{in_major(whole.given_back, currency):,}"]
+    if whole.has_costs:
+        less.append(f"{in_major(whole.net - _left(whole), currency):,}")
+    yield _text(_WIDTH - _RIGHT, 25, f"{' - '.join([taken, *less])} = {net}".replace("- -", "+ "), anchor="end")
+
+
+def _left(figures: Figures) -> int:
+    """Return what is left after costs, in whole minor units: less than one of them cannot be seen in a picture."""
+    return round(figures.left_nanostars / NANOSTARS)
 
 
 def _bars(figures: Figures, scale: Scale, middle: float, width: float) -> Iterator[str]:
@@ -141,7 +149,7 @@ def _bars(figures: Figures, scale: Scale, middle: float, width: float) -> Iterat
 
 
 def _net(figures: list[Figures], scale: Scale, slot: float) -> Iterator[str]:
-    points = [(_LEFT + (n + 0.5) * slot, _TOP + scale.height(each.net)) for n, each in enumerate(figures)]
+    points = [(_LEFT + (n + 0.5) * slot, _TOP + scale.height(_left(each))) for n, each in enumerate(figures)]
     joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     yield f'<polyline points="{joined}" fill="none" stroke="{_NET}" stroke-width="2" stroke-linejoin="round"/>'
     if slot >= _DOTTED_PIXELS:

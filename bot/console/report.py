@@ -17,6 +17,7 @@ from bot.console.database import open_database
 from bot.console.files import no_formula, written, written_bytes
 from bot.money import in_major
 from bot.settings import Settings
+from payments.ledger.nanostars import NANOSTARS, stars
 from payments.reports.figures import Figures, Report
 from payments.reports.reading import read_report
 from payments.reports.spans import USUAL_COUNT, Span, SpanError, Step, latest
@@ -24,10 +25,10 @@ from payments.reports.spans import USUAL_COUNT, Span, SpanError, Step, latest
 _SVG: Final = ".svg"
 _PNG: Final = ".png"
 STDOUT: Final = Path("-")
+_AMOUNTS: Final = ("revenue", "of which renewals", "given back")
+_COSTS: Final = ("commission", "other costs")
+"""Shown of a currency that has any."""
 _HEADS: Final = (
-    "revenue",
-    "of which renewals",
-    "given back",
     "net",
     "purchases",
     "new subscriptions",
@@ -50,6 +51,9 @@ CSV_FIELDS: Final = (
     "renewals",
     "refunds",
     "paying_users",
+    "commission",
+    "other_costs",
+    "net_of_costs",
 )
 """Documented in docs/operating.md."""
 
@@ -100,26 +104,42 @@ def _tables(report: Report, step: Step) -> Iterator[str]:
         yield f"Nothing was paid or given back from {span.first} to {span.last}, UTC."
     for currency in report.whole.currencies:
         yield f"{currency}, {span.first} to {span.last}, UTC"
+        lines = [line for line in report.whole.lines if line.source.currency == currency]
+        cells = _Cells(currency, has_costs=any(line.figures.has_costs for line in lines))
         steps = [
-            (f"{each.span.first}", *_cells(each.figures(currency), each.payers.get(currency, 0), currency))
+            (f"{each.span.first}", *cells.of(each.figures(currency), each.payers.get(currency, 0)))
             for each in report.steps
         ]
-        in_all = _cells(report.whole.figures(currency), report.whole.payers.get(currency, 0), currency)
-        yield from _aligned([(step.value, *_HEADS), *steps, ("in all", *in_all)], names=1)
+        in_all = cells.of(report.whole.figures(currency), report.whole.payers.get(currency, 0))
+        yield from _aligned([(step.value, *cells.heads), *steps, ("in all", *in_all)], names=1)
         yield ""
         sources = [
-            (line.source.channel, line.source.plan or "-", *_cells(line.figures, line.payers, currency))
-            for line in report.whole.lines
-            if line.source.currency == currency
+            (line.source.channel, line.source.plan or "-", *cells.of(line.figures, line.payers)) for line in lines
         ]
-        yield from _aligned([("channel", "plan", *_HEADS), *sources], names=2)
+        yield from _aligned([("channel", "plan", *cells.heads), *sources], names=2)
         yield ""
 
 
-def _cells(figures: Figures, payers: int, currency: str) -> Row:
-    amounts = (figures.revenue, figures.renewal_revenue, figures.given_back, figures.net)
-    counts = (figures.purchases, figures.new_subscriptions, figures.renewals, figures.refunds, payers)
-    return (*(f"{in_major(amount, currency):,}" for amount in amounts), *map(str, counts))
+class _Cells:
+    """How figures of a currency are written; with costs, if it has any, what is net is net of them."""
+
+    def __init__(self, currency: str, *, has_costs: bool) -> None:
+        self._currency = currency
+        self._has_costs = has_costs
+        self.heads: Final = (*_AMOUNTS, *(_COSTS if has_costs else ()), *_HEADS)
+
+    def of(self, figures: Figures, payers: int) -> Row:
+        amounts = (figures.revenue, figures.renewal_revenue, figures.given_back)
+        costs = (figures.commission_nanostars, figures.costs_nanostars) if self._has_costs else ()
+        counts = (figures.purchases, figures.new_subscriptions, figures.renewals, figures.refunds, payers)
+        in_billionths = (*(amount * NANOSTARS for amount in amounts), *costs, figures.left_nanostars)
+        return (*(self._written(each) for each in in_billionths), *map(str, counts))
+
+    def _written(self, billionths: int) -> str:
+        whole, rest = divmod(abs(billionths), NANOSTARS)
+        sign = "-" if billionths < 0 else ""
+        decimals = f".{rest:09d}".rstrip("0") if rest else ""
+        return f"{sign}{in_major(whole, self._currency):,}{decimals}"
 
 
 def _aligned(rows: Sequence[Row], *, names: int) -> Iterator[str]:
@@ -166,5 +186,8 @@ def _write_csv(target: TextIO, report: Report) -> None:
                     figures.renewals,
                     figures.refunds,
                     line.payers,
+                    stars(figures.commission_nanostars),
+                    stars(figures.costs_nanostars),
+                    stars(figures.left_nanostars),
                 )
             )

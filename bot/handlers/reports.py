@@ -17,7 +17,8 @@ from bot.handlers.places import WRITTEN_HERE, ByAdmin, InPrivateOrAdminChat, sen
 from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
-from payments.reports.figures import Reading, Report
+from payments.ledger.nanostars import stars
+from payments.reports.figures import Figures, Reading, Report
 from payments.reports.reading import read_report
 from payments.reports.spans import USUAL_COUNT, Step, latest
 
@@ -87,7 +88,7 @@ def _lines(words: Words, reading: Reading) -> Iterator[Markup]:
         figures = reading.figures(currency)
         yield words.say(
             "report.currency",
-            net=words.money(figures.net, currency),
+            net=_net(words, figures, currency),
             revenue=words.money(figures.revenue, currency),
             renewed=words.money(figures.renewal_revenue, currency),
             given_back=words.money(figures.given_back, currency),
@@ -97,5 +98,18 @@ def _lines(words: Words, reading: Reading) -> Iterator[Markup]:
             refunds=figures.refunds,
             payers=reading.payers.get(currency, 0),
         )
+        if figures.has_costs:
+            yield words.say(
+                "report.costs",
+                commission=stars(figures.commission_nanostars),
+                costs=stars(figures.costs_nanostars),
+            )
     if len(currencies) > SHOWN_MAX:
         yield words.say("report.more", count=len(currencies) - SHOWN_MAX)
+
+
+def _net(words: Words, figures: Figures, currency: str) -> Markup | str:
+    """Write what is left: of Stars that had costs, to the nanostar."""
+    if figures.has_costs:
+        return words.plain("format.stars", amount=stars(figures.left_nanostars))
+    return words.money(figures.net, currency)

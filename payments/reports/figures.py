@@ -1,9 +1,13 @@
-"""What a report says: figures, each of one currency. Amounts are in its minor unit (Stars: Stars)."""
+"""What a report says: figures, each of one currency. Amounts are in its minor unit (Stars: Stars).
+
+Commissions and costs have billionths of it, as Telegram's ledger of Stars has them: nanostars.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from typing import NamedTuple, Self
 
+from payments.ledger.nanostars import NANOSTARS
 from payments.reports.spans import Span
 
 
@@ -24,6 +28,10 @@ class Figures:
     renewals: int = 0
     refunds: int = 0
     """Refunds, each part by itself, and lost disputes, without those that came back."""
+    commission_nanostars: int = 0
+    """What affiliates received of the charges, without what came back with refunds. In billionths, as the next."""
+    costs_nanostars: int = 0
+    """What the bot's Stars went for beside: ads, paid broadcasts, gifts, ..."""
 
     @property
     def charges(self) -> int:
@@ -32,8 +40,18 @@ class Figures:
 
     @property
     def net(self) -> int:
-        """What is left of the revenue, before the fees of Telegram or Stripe; below 0 when more was given back."""
+        """What is left of the revenue, before costs and the fees of Telegram or Stripe; below 0 when more went back."""
         return self.revenue - self.given_back
+
+    @property
+    def has_costs(self) -> bool:
+        """Tell whether commissions or costs make a difference."""
+        return bool(self.commission_nanostars or self.costs_nanostars)
+
+    @property
+    def left_nanostars(self) -> int:
+        """What is left of the net after commissions and costs, in billionths of the minor unit."""
+        return self.net * NANOSTARS - self.commission_nanostars - self.costs_nanostars
 
     def __add__(self, other: Self) -> "Figures":
         return Figures(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))

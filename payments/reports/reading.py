@@ -1,35 +1,57 @@
-"""Reads what a report says: one short statement for each step of a span, and one for all of it."""
+"""Reads what a report says: two short statements for each step of a span, and two for all of it."""
 
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import CTE, ColumnElement, CompoundSelect, Select, case, func, literal, select, union_all
 
 from db.engine import Database
+from payments.reports.costs import commissions, other_costs
 from payments.reports.counted import CHARGES, Kind, counted
 from payments.reports.figures import Figures, Line, Reading, Report, Source
 from payments.reports.spans import Span, Step, cut
 
 _ALL: Final = None
 """Stands for the channel and the plan in what a currency comes to."""
+_COUNTED: Final = 7
+"""The fields of Figures that come of `stripe_events`: the first of them."""
 
 
 async def read_report(database: Database, span: Span, step: Step) -> Report:
     """Read a span and its steps. No transaction is open between two of them. Raises SpanError for too many steps."""
     # Not materialized, every row would be judged anew for each of its sums.
     rows = counted(is_sqlite=database.is_sqlite).cte("counted").prefix_with("MATERIALIZED")
-    query = union_all(_by_source(rows), _by_currency(rows))
-    steps = tuple([await _read(database, query, each) for each in cut(span, step)])
-    return Report(steps, _agreeing(await _read(database, query, span), steps))
+    queries = _Queries(
+        union_all(_by_source(rows), _by_currency(rows)),
+        union_all(commissions(is_sqlite=database.is_sqlite), other_costs()),
+    )
+    steps = tuple([await _read(database, queries, each) for each in cut(span, step)])
+    return Report(steps, _agreeing(await _read(database, queries, span), steps))
 
 
-async def _read(database: Database, query: CompoundSelect[Any], span: Span) -> Reading:
+@dataclass(frozen=True, slots=True)
+class _Queries:
+    money: CompoundSelect[Any]
+    costs: CompoundSelect[Any]
+
+
+async def _read(database: Database, queries: _Queries, span: Span) -> Reading:
+    within = {"since": span.since, "until": span.until}
     async with database.reading() as session:
-        found = (await session.execute(query, {"since": span.since, "until": span.until})).all()
-    lines = [Line(Source(*row[:3]), Figures(*map(int, row[4:])), row[3]) for row in found if row.channel is not _ALL]
-    payers = {row.currency: row.payers for row in found if row.channel is _ALL}
-    return Reading(span, tuple(sorted(lines, key=lambda line: line.source)), payers)
+        found = (await session.execute(queries.money, within)).all()
+        costs = (await session.execute(queries.costs, within)).all()
+    figures: defaultdict[Source, Figures] = defaultdict(Figures)
+    payers: defaultdict[Source, int] = defaultdict(int)
+    for row in found:
+        if row.channel is not _ALL:
+            figures[Source(*row[:3])] += Figures(*map(int, row[4:]))
+            payers[Source(*row[:3])] = row.payers
+    for row in costs:
+        said = Figures(commission_nanostars=int(row.commission or 0), costs_nanostars=int(row.costs or 0))
+        figures[Source(*row[:3])] += said
+    lines = tuple(Line(source, figures[source], payers[source]) for source in sorted(figures))
+    return Reading(span, lines, {row.currency: row.payers for row in found if row.channel is _ALL})
 
 
 def _by_source(rows: CTE) -> Select[Any]:
@@ -48,7 +70,7 @@ def _by_source(rows: CTE) -> Select[Any]:
 
 
 def _by_currency(rows: CTE) -> Select[Any]:
-    nothing = [literal(0)] * len(Figures.__slots__)
+    nothing = [literal(0)] * _COUNTED
     return select(rows.c.currency, literal(_ALL), literal(_ALL), _payers(rows), *nothing).group_by(rows.c.currency)
 
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Commands
-from tests.support.desk_fixtures import desk
+from tests.support.desk_fixtures import books, bot, desk, server
 
-__all__ = ["desk"]
+__all__ = ["books", "bot", "desk", "server"]
 
 
 @pytest.fixture

@@ -71,11 +71,11 @@ async def test_the_csv_has_a_line_for_each_step_and_source_in_minor_units(comman
     printed = await commands.prints("report", *SPAN, "--csv", "-")
     assert printed.splitlines() == [
         ",".join(CSV_FIELDS),
-        "2026-02-09,2026-02-28,XTR,telegram_stars,auto,150,0,0,150,0,1,0,0,1",
-        "2026-03-01,2026-03-31,USD,stripe,,499,0,0,499,1,0,0,0,1",
-        "2026-03-01,2026-03-31,USD,stripe,month,499,0,0,499,1,0,0,0,1",
-        "2026-03-01,2026-03-31,XTR,telegram_stars,auto,150,150,0,150,0,0,1,0,1",
-        "2026-03-01,2026-03-31,XTR,telegram_stars,month,200,0,200,0,1,0,0,1,1",
+        "2026-02-09,2026-02-28,XTR,telegram_stars,auto,150,0,0,150,0,1,0,0,1,0,0,150",
+        "2026-03-01,2026-03-31,USD,stripe,,499,0,0,499,1,0,0,0,1,0,0,499",
+        "2026-03-01,2026-03-31,USD,stripe,month,499,0,0,499,1,0,0,0,1,0,0,499",
+        "2026-03-01,2026-03-31,XTR,telegram_stars,auto,150,150,0,150,0,0,1,0,1,0,0,150",
+        "2026-03-01,2026-03-31,XTR,telegram_stars,month,200,0,200,0,1,0,0,1,1,0,0,0",
     ]
     file = commands.directory / "report.csv"
     assert "XTR, 2026-02-09" in await commands.prints("report", *SPAN, "--csv", str(file))
