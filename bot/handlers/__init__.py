@@ -11,6 +11,7 @@ from bot.handlers import account, admin, checkout, reports, shop, subscriptions,
 from bot.handlers.errors import on_error
 from bot.handlers.rate_limit import RateLimit
 from bot.history_pages import HistoryPages
+from bot.patience import be_patient
 from bot.storefront import Storefront
 from bot.subscriptions import SubscriptionDesk
 from bot.words import for_language
@@ -54,6 +55,7 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
         admin_chat_id=admin_chat_id,
         support_contact=support_contact,
     )
+    dispatcher.update.outer_middleware(be_patient)
     dispatcher.update.outer_middleware(_speak)
     dispatcher.update.outer_middleware(RateLimit(clock))
     dispatcher.callback_query.middleware(CallbackAnswerMiddleware())

@@ -4,11 +4,13 @@ from aiogram import F, Router
 from aiogram.types import PreCheckoutQuery
 from loguru import logger
 
+from bot.handlers.errors import came_too_late
 from bot.words import Words
 from payments.checkout import CheckoutQuery, CheckoutVerdict
 from payments.facts import ChargeFact, RefundFact
 from payments.metrics import PRE_CHECKOUT_SECONDS
 from payments.telegram import TelegramPaymentHandler
+from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 
 def make_router() -> Router:
@@ -31,11 +33,31 @@ async def on_pre_checkout(query: PreCheckoutQuery, words: Words, payments: Teleg
     )
     with PRE_CHECKOUT_SECONDS.time():
         verdict = await payments.validate_pre_checkout(asked)
-        if verdict is CheckoutVerdict.ACCEPTED:
-            await query.answer(ok=True)
+        why_not = None if verdict is CheckoutVerdict.ACCEPTED else words.plain(f"decline.{verdict}")
+        is_taken = await _answer(query, why_not)
+    if is_taken:
+        bound = logger.bind(telegram_id=query.from_user.id, query_id=query.id, verdict=verdict.value)
+        bound.info("pre-checkout answered")
+
+
+async def _answer(query: PreCheckoutQuery, why_not: str | None) -> bool:
+    """Give the one answer to a query, yes without `why_not`, for as long as Telegram waits for it (bot/patience.py).
+
+    Return False when it was not taken. Nothing is raised: an apology would be a second answer, and another one.
+    """
+    bound = logger.bind(telegram_id=query.from_user.id, query_id=query.id)
+    try:
+        await query.answer(ok=why_not is None, error_message=why_not)
+    except TELEGRAM_ERRORS as error:
+        if came_too_late(error):
+            bound.info("an answer came too late: {}", error)
         else:
-            await query.answer(ok=False, error_message=words.plain(f"decline.{verdict}"))
-    logger.bind(telegram_id=query.from_user.id, query_id=query.id, verdict=verdict.value).info("pre-checkout answered")
+            bound.error("a pre-checkout was not answered: {}", in_words(error))
+        return False
+    except Exception as error:  # noqa: BLE001 - see the docstring
+        bound.opt(exception=error).error("a pre-checkout was not answered")
+        return False
+    return True
 
 
 async def on_charge(_: object, fact: ChargeFact, payments: TelegramPaymentHandler) -> None:

@@ -7,6 +7,7 @@ from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError
 from aiogram.types import ErrorEvent, Update
 from loguru import logger
 
+from bot.patience import ANSWER, somebody_waits
 from bot.words import Words
 from db.errors import is_away
 from payments.facts import Fact
@@ -21,18 +22,23 @@ async def on_error(event: ErrorEvent, bot: Bot, words: Words, fact: Fact | None 
     What the error says is for the log alone.
     """
     error = event.exception
-    if _came_too_late(error):
+    if came_too_late(error):
         # The answer to a button is given while what its handler raised passes by: that one is the error.
         logger.info("an answer came too late: {}", error)
         if not isinstance(error.__context__, Exception):
             return
         error = error.__context__
     _log(error, event.update, fact)
-    if fact is None and not isinstance(error, TelegramForbiddenError) and _not_taken(error) is None:
-        await _apologise(event.update, bot, words)
+    untaken = _not_taken(error)
+    was_told = untaken is not None and fate_of(untaken) is Fate.DONE
+    if fact is None and not was_told and not isinstance(error, TelegramForbiddenError):
+        # The time in which an answer is said again is over when it was not taken: then the apology has one try.
+        with somebody_waits(seconds_gone=0 if untaken is None else ANSWER.seconds):
+            await _apologise(event.update, bot, words)
 
 
-def _came_too_late(error: Exception) -> bool:
+def came_too_late(error: Exception) -> bool:
+    """Tell whether an error is Telegram's word that nobody waits for an answer any more."""
     return isinstance(error, TelegramBadRequest) and "query is too old" in error.message
 
 

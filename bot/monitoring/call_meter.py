@@ -36,6 +36,12 @@ RETRY_AFTER_SECONDS: Final = Counter(
 CLOCK_OFFSET_SECONDS: Final = Gauge(
     "starledger_clock_offset_seconds", "How far this machine's clock is ahead of Telegram's."
 )
+ANSWERS_SAID_AGAIN: Final = Counter(
+    "starledger_answers_said_again", "Tries to say again what a person waits for (bot/patience.py).", ["method"]
+)
+ANSWERS_LOST: Final = Counter(
+    "starledger_answers_lost", "What a person waited for, and Telegram did not take in time.", ["method"]
+)
 
 _POLL: Final = "getUpdates"
 _ASKS_WHETHER_TELEGRAM_IS_THERE: Final = frozenset({_POLL, "getMe"})

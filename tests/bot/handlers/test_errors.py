@@ -4,6 +4,7 @@ import pytest
 from loguru import logger
 from sqlalchemy import text
 
+from bot.patience import ANSWER
 from sandbox.checkout import PaymentState
 from sandbox.faults import FaultKind
 from sandbox.people import Reach
@@ -11,6 +12,7 @@ from tests.support.bots import talking_bot
 from tests.support.chats import Chats
 from tests.support.money import TOKEN
 from tests.support.proxies import proxy_that_answers
+from tests.support.waiting import skip_sleeps
 
 SORRY = "That did not work, and the fault is ours. Please try again in a minute."
 
@@ -138,33 +140,43 @@ async def test_who_has_gone_meanwhile_is_no_error(chats: Chats, log: list[str], 
 
 @pytest.mark.criterion("E1")
 @pytest.mark.parametrize("kind", [FaultKind.CUT_BEFORE, FaultKind.RETRY_AFTER, FaultKind.SERVER_ERROR])
-async def test_telegram_away_costs_one_answer_and_no_more(chats: Chats, log: list[str], kind: FaultKind) -> None:
+async def test_telegram_away_costs_one_answer_and_no_more(
+    chats: Chats, log: list[str], kind: FaultKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
     buyer = chats.people.buyer
-    await chats.client.add_fault(kind, "sendMessage")
-    assert await chats.say(buyer, "/status") == []
+    skip_sleeps(monkeypatch)
+    await chats.client.add_fault(kind, "sendMessage", count=ANSWER.attempts)
+    [told] = await chats.say(buyer, "/status")
+    assert told.text() == SORRY
     assert len(_at("WARNING", log)) == 1
     assert _at("ERROR", log) == []
     assert (await chats.answer(buyer, "/status")).text().startswith("You have nothing here now.")
 
 
 @pytest.mark.criterion("E1")
-async def test_what_a_proxy_answers_is_neither_quoted_nor_apologised_for(chats: Chats, log: list[str]) -> None:
+async def test_what_a_proxy_answers_is_not_quoted(
+    chats: Chats, log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     buyer = chats.people.buyer
+    skip_sleeps(monkeypatch)
     for database_is_away in (False, True):
         if database_is_away:
             await _rename(chats, "users", "away")
         async with proxy_that_answers() as proxy, talking_bot(proxy.url, TOKEN) as bot:
             await chats.write_through(bot, buyer, "/status")
-        assert proxy.asked == ["sendMessage"]
-    taken, away, apology = _at("WARNING", log)
+        assert set(proxy.asked) == {"sendMessage"}
+    taken, _, away, apology = _at("WARNING", log)
     assert "Telegram did not take an answer: ClientDecodeError: JSONDecodeError" in taken
     assert "the database is away" in away
     assert "an apology was not taken: ClientDecodeError: JSONDecodeError" in apology
     assert _at("ERROR", log) == []
 
 
-async def test_an_apology_that_is_not_taken_ends_there(chats: Chats, log: list[str]) -> None:
+async def test_an_apology_that_is_not_taken_ends_there(
+    chats: Chats, log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     await _rename(chats, "users", "away")
-    await chats.client.add_fault(FaultKind.CUT_BEFORE, "sendMessage")
+    skip_sleeps(monkeypatch)
+    await chats.client.add_fault(FaultKind.CUT_BEFORE, "sendMessage", count=ANSWER.attempts)
     assert await chats.say(chats.people.buyer, "/status") == []
     assert "an apology was not taken" in _at("WARNING", log)[1]
