@@ -106,7 +106,7 @@ class NoticeRenderer:
             case Notice.DISPUTE_CLOSED if facts["reason"] in _NOT_LOST:
                 variant = facts["reason"]
             case Notice.PARKED:
-                variant = "charge" if facts["retry_id"] == facts["charge_id"] else "refund"
+                variant = _what_is_parked(facts)
             case Notice.SUBSCRIPTION_CANCELED | Notice.SUBSCRIPTION_FAILED if not self._is_open(facts):
                 variant = "unpaid"
             case Notice.RENEWAL_DONE if facts["renewal"] == Renewal.CANCELED:
@@ -120,6 +120,12 @@ class NoticeRenderer:
         """Tell whether what is paid of a subscription is still open."""
         until = facts["access_until"]
         return until is not None and datetime.fromisoformat(until) > self._clock()
+
+
+def _what_is_parked(facts: Facts) -> str:
+    if facts.get("is_settled"):
+        return "settled"
+    return "charge" if facts["retry_id"] == facts["charge_id"] else "refund"
 
 
 def _fit(fit: Facts, stripe_id: str, words: Words) -> Markup:

@@ -269,6 +269,11 @@ def is_open(event: StripeEvent) -> bool:
     return event.status == EventStatus.PENDING or event.due_at is not None
 
 
+def has_more(event: StripeEvent) -> bool:
+    """Tell a settled event of which something was learned later that could not be taken in, and waits for an admin."""
+    return event.status == EventStatus.PROCESSED and event.error is not None and event.due_at is None
+
+
 def close(event: StripeEvent, outcome: Outcome, now: datetime) -> None:
     """End an event as processed: 0 to 1, or 2 to 1."""
     event.status = EventStatus.PROCESSED

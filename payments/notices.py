@@ -65,7 +65,10 @@ class Notice(enum.StrEnum):
     NOTHING_LEFT = "nothing_left"
     """The admin who asked: `buyer`; all of the charge had gone back by other refunds."""
     PARKED = "parked"
-    """Admins: `reason`, `buyer`; a charge or a refund that waits for them, and `retry_id`, which takes it up again."""
+    """Admins: `reason`, `buyer`; a charge or a refund that waits for them, and `retry_id`, which takes it up again.
+
+    `is_settled`, if there: it has come to its end, and what was learned of it later waits.
+    """
     NOTHING_OPENED = "nothing_opened"
     """Admins: `buyer`; a charge that was parked is granted, and all of the time that it paid for is over."""
     FOREIGN = "foreign"

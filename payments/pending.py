@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -84,7 +84,7 @@ async def retry(session: AsyncSession, waiting_id: str, now: datetime) -> Retry:
     event = await events.lock(session, waiting_id)
     if event is None or event.origin != ORIGIN:
         return Retry.UNKNOWN
-    is_waiting = events.is_open(event) or event.outcome == Outcome.PARKED
+    is_waiting = events.is_open(event) or event.outcome == Outcome.PARKED or events.has_more(event)
     if not is_waiting:
         return Retry.NOT_WAITING
     event.attempts = 0
@@ -134,9 +134,13 @@ async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) 
 
 
 def waits() -> ColumnElement[bool]:
-    """Tell the events that are not at their end; a charge that is being given back waits in its refund's row."""
+    """Tell the events that are not at their end; a charge that is being given back waits in its refund's row.
+
+    A settled one waits while something that was learned of it could not be taken in.
+    """
     failed = and_(
         StripeEvent.status == EventStatus.FAILED,
         or_(StripeEvent.due_at.is_not(None), StripeEvent.outcome == Outcome.PARKED),
     )
-    return and_(StripeEvent.origin == ORIGIN, or_(StripeEvent.status == EventStatus.PENDING, failed))
+    has_more = text(f"stripe_events.status = {EventStatus.PROCESSED:d} AND stripe_events.error IS NOT NULL")
+    return and_(StripeEvent.origin == ORIGIN, or_(StripeEvent.status == EventStatus.PENDING, failed, has_more))

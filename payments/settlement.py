@@ -93,11 +93,17 @@ class Settlement:
         await self.alert_parked(session, event, reason)
 
     async def alert_parked(self, session: AsyncSession, event: StripeEvent, reason: str) -> None:
-        """Tell the admins, and the buyer of a charge, that an event is parked."""
+        """Tell the admins, and the buyer of a charge that waits, that an event is parked.
+
+        A settled one has come to its end for the buyer: what was learned of it later is for the admins alone.
+        """
         user = await session.get_one(User, event.customer_id)
+        is_settled = event.status == EventStatus.PROCESSED
         # Again when it is parked again: whoever took it up waits to hear of it.
-        await self._effects.tell_admins(session, Notice.PARKED, event, user, reason, again=True)
-        if event.refund_of is None:
+        await self._effects.tell_admins(
+            session, Notice.PARKED, event, user, reason, again=True, **({"is_settled": True} if is_settled else {})
+        )
+        if event.refund_of is None and not is_settled:
             await self._effects.tell_buyer(session, Notice.WAITING, event, user)
 
     async def _settle_charge(self, session: AsyncSession, event: StripeEvent) -> None:
@@ -133,7 +139,8 @@ class Settlement:
         subscription = await self._follow(session, charge, user)
         if subscription is not None and is_given_back:
             self._effects.end_renewal(subscription, Because.GIVEN_BACK)
-        charge.due_at = charge.error = None
+        charge.due_at = charge.claimed_until = charge.error = None
+        charge.attempts = 0
 
     async def _is_beside(self, session: AsyncSession, charge: StripeEvent, user: User) -> bool:
         """Tell a charge that was granted as a renewal, and would not have been as the start that it is."""

@@ -10,7 +10,7 @@ from loguru import logger
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away, is_held_up
-from db.tables import ORIGIN, TELEGRAM_STARS, StripeEvent
+from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, StripeEvent
 from payments import events
 from payments.errors import ChannelAwayError, ChannelPauseError, PaymentError, RefusedByChannelError
 from payments.facts import REFUND_PREFIX
@@ -109,6 +109,7 @@ class Worker:
                     return event
                 if not await self._gate.is_open(session):
                     return event
+                was_settled = event.status == EventStatus.PROCESSED
                 await self._settlement.settle_open(session, event)
             if event.refund_of is not None and events.is_open(event):
                 event = await self._bring_about(event)
@@ -118,7 +119,8 @@ class Worker:
             return await self._note_failure(event_id, error)
         if event is not None and not events.is_open(event):
             _log(event)
-            count_processed(event)
+            if not was_settled:
+                count_processed(event)
             self._on_progress()
         return event
 

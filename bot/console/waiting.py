@@ -8,7 +8,7 @@ from bot.console.database import open_database
 from bot.console.printing import minute, money
 from bot.settings import Settings
 from db.clock import utc_now
-from db.tables import STARS_CURRENCY, Outcome
+from db.tables import STARS_CURRENCY, EventStatus, Outcome
 from payments.pending import LISTED_MAX, Retry, list_pending, retry
 from payments.quarantine import QUARANTINE_PREFIX
 from payments.subscriptions.wanted import RENEWAL_PREFIX
@@ -31,6 +31,8 @@ async def print_pending(settings: Settings, console: Console) -> None:
     for event, user in found.events:
         kind = "charge" if event.refund_of is None else "refund"
         state = "parked" if event.outcome == Outcome.PARKED else "open"
+        if event.status == EventStatus.PROCESSED:
+            state = "settled, with news that could not be taken in"
         amount = money(event.amount_cents, event.currency)
         head = (minute(event.created_at), kind, amount, f"user {user.telegram_id or user.id}", state, event.error or "")
         console.print("  ".join(head).rstrip(), f"    retry {event.event_id}", sep="\n")

@@ -16,7 +16,7 @@ from bot.history_pages import HistoryButton, HistoryPages, who
 from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
-from db.tables import STARS_CURRENCY, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
+from db.tables import STARS_CURRENCY, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
 from payments import events
 from payments.errors import RefundRefusedError
 from payments.history import find_namesakes, find_user
@@ -197,6 +197,8 @@ def _waiting_event(words: Words, event: StripeEvent, user: User) -> Markup:
     state = words.say("state.waiting" if event.outcome == Outcome.PARKED else "state.open")
     why = _cut(words, event.error) if event.error else words.say("pending.no_attempt")
     key = "charge" if event.refund_of is None else "refund"
+    if event.status == EventStatus.PROCESSED:
+        key = "settled"
     return words.say(
         f"pending.entry.{key}",
         when=words.date(event.created_at) if event.created_at else "-",

@@ -118,7 +118,7 @@ class SubscriptionBook:
         for contradiction in (await find_contradictions(session, [grace], may_differ=True)).values():
             event = await events.find(session, charge.id)
             if event is not None:
-                await self._effects.tell_admins(session, Notice.PARKED, event, user, contradiction)
+                await self._effects.tell_admins(session, Notice.PARKED, event, user, contradiction, is_settled=True)
 
     async def _write(self, session: AsyncSession, user: User, row: Subscription, chain: Chain) -> None:
         standing = stand(chain, self.terms, self._clock())
