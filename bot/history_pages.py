@@ -16,9 +16,12 @@ from payments.catalog import Catalog
 from payments.effects import BY_ITSELF
 from payments.history import Entry, Page, find_user, read_page
 from payments.payload import TELEGRAM_ID_MAX, PayloadSigner
+from payments.refunds.asking import asked_before
 
 PAGES_MAX: Final = 100_000
 LATEST_MAX: Final = 3
+ASKED_BEFORE_MAX: Final = 2
+"""How many who asked for a refund before are named under it, the latest: five entries fit into a message."""
 
 _PERSONS: Final = ("telegram:", "cli:")
 """How `requested_by` begins of what a person asked for: an admin in the chat, or on the server."""
@@ -113,6 +116,11 @@ def _remarks(words: Words, event: StripeEvent, *, for_admin: bool) -> Iterator[M
         yield words.say("history.reason", reason=event.reason)
     if event.requested_by and for_admin:
         yield words.say("history.requested_by", requested_by=event.requested_by)
+    for asked_by, why in asked_before(event)[-ASKED_BEFORE_MAX:] if for_admin else ():
+        if why:
+            yield words.say("history.asked_before_for", requested_by=asked_by or "-", reason=why)
+        else:
+            yield words.say("history.asked_before", requested_by=asked_by or "-")
 
 
 def _keyboard(words: Words, wanted: HistoryButton, page: Page) -> InlineKeyboardMarkup:

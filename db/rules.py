@@ -28,7 +28,6 @@ _WRITTEN_ONCE: Final = (
     "is_recurring",
     "is_first_recurring",
     "subscription_expires_at",
-    "requested_by",
     "ledger_seen_at",
     "update_id",
     "parked_at",
@@ -85,8 +84,15 @@ _NOT_NEW_BORN: Final = (
     "NEW.status <> 0 OR NEW.outcome IS NOT NULL OR NEW.processed_at IS NOT NULL"
     " OR NEW.amount_cents <= 0 OR length(NEW.currency) <> 3"
 )
+# Who asks for a parked refund anew, and why, stands in the place of who asked before, and that beside it.
+_ASKED_ANEW: Final = (
+    "coalesce(OLD.outcome, '') = 'parked' AND OLD.status = 2"
+    " AND NEW.asked_before IS NOT NULL AND NEW.asked_before IS DISTINCT FROM OLD.asked_before"
+)
 _REWRITTEN_FACTS: Final = (
-    f"{_changed(_WRITTEN_FOR_EVER)} OR {_changed_once_known(_WRITTEN_ONCE)} OR {_rewritten(('reason',))}"
+    f"{_changed(_WRITTEN_FOR_EVER)} OR {_changed_once_known(_WRITTEN_ONCE)}"
+    f" OR (NOT ({_ASKED_ANEW}) AND ({_changed_once_known(('requested_by',))} OR {_rewritten(('reason',))}))"
+    " OR (OLD.asked_before IS NOT NULL AND NEW.asked_before IS NULL)"
 )
 _REWRITTEN_GRANT: Final = (
     f"{_changed(_GRANT_WRITTEN_FOR_EVER)} OR {_changed_once_known(_GRANT_WRITTEN_ONCE)}"

@@ -113,6 +113,8 @@ class StripeEvent(Base):
     refund_of: Mapped[str | None] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
     requested_by: Mapped[str | None] = mapped_column(Text)
+    # Of a parked refund that was asked for anew: a JSON list of who asked before, and why, the oldest first.
+    asked_before: Mapped[str | None] = mapped_column(Text)
     # What Telegram says of a charge beside its amount; a None may be filled when it becomes known.
     payload: Mapped[str | None] = mapped_column(Text)
     is_recurring: Mapped[bool | None]

@@ -56,6 +56,10 @@ async def erase(session: AsyncSession, telegram_id: int, now: datetime) -> Erase
             (revoke_reasons, EntitlementGrant),
         )
     ]
+    asked = select(StripeEvent).where(theirs, StripeEvent.asked_before.is_not(None))
+    for refund in await session.scalars(asked):
+        # Who asked stays, as `requested_by` does.
+        refund.asked_before = json.dumps([(by, "") for by, _ in json.loads(refund.asked_before or "[]")])
     notices = await _erase_notices(session, user)
     updates = await _erase_quarantined(session, telegram_id)
     kept = await session.scalar(select(func.count()).select_from(StripeEvent).where(theirs)) or 0

@@ -49,11 +49,17 @@ class RefundRefusal(enum.StrEnum):
 
 
 class RefundRefusedError(BusinessError):
-    """A refund that is not asked for, with the reason why."""
+    """A refund that is not asked for, with the reason why.
 
-    def __init__(self, refusal: RefundRefusal) -> None:
+    `asked_by` and `asked_why` are of the refund that stands instead, if another person asked for that or for another
+    reason; None: there is none such.
+    """
+
+    def __init__(self, refusal: RefundRefusal, asked_by: str | None = None, asked_why: str | None = None) -> None:
         super().__init__(refusal.value)
         self.refusal = refusal
+        self.asked_by = asked_by
+        self.asked_why = asked_why
 
 
 class UnrecordableError(PaymentError):

@@ -16,6 +16,7 @@ from db.tables import EntitlementGrant, User
 from entitlements import EntitlementService
 from payments.history import Entry, find_namesakes, find_user, read_page
 from payments.payload import TELEGRAM_ID_MAX
+from payments.refunds.asking import asked_before
 
 PAGES_MAX: Final = 200
 """The latest 1,000 payments and refunds; `export` has all."""
@@ -69,6 +70,8 @@ def _of_entry(entry: Entry) -> list[str]:
     lines = ["  ".join(head)]
     if event.reason or event.requested_by:
         lines.append(f"    asked by {event.requested_by or 'nobody known'}: {event.reason or 'no reason'}")
+    for asked_by, why in asked_before(event):
+        lines.append(f"    asked before by {asked_by or 'nobody known'}: {why or 'no reason'}")
     return lines
 
 

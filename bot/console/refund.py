@@ -42,6 +42,11 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
                 )
         except RefundRefusedError as error:
             console.print(f"{charge_id} is not refunded: {_REFUSALS[error.refusal]}.")
+            if error.asked_by is not None:
+                asked_why = error.asked_why or "no reason"
+                console.print(
+                    f"It was asked for by {error.asked_by}: {asked_why}. That stands, and yours is not on record."
+                )
             return False
         from bot.tools import refund_once  # noqa: PLC0415 - imports aiogram
 

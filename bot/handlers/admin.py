@@ -88,7 +88,7 @@ async def on_refund(
             charge = await events.find(session, charge_id)
     except RefundRefusedError as error:
         order.info("/refund: refused: {}", error.refusal)
-        await message.answer(words.say(f"refused.{error.refusal}", charge_id=charge_id))
+        await message.answer(_refused(words, error, charge_id))
         return
     order.bind(user_id=buyer.id, event_type=refund.event_type).info("/refund: asked for")
     try:
@@ -154,6 +154,17 @@ async def on_history_of(
 async def on_history_of_nobody(message: Message, words: Words) -> None:
     """Tell an admin in the group to say whose history is wanted."""
     await message.answer(words.say("history.usage"))
+
+
+def _refused(words: Words, error: RefundRefusedError, charge_id: str) -> Markup:
+    text = words.say(f"refused.{error.refusal}", charge_id=charge_id)
+    if error.asked_by is None:
+        return text
+    if error.asked_why:
+        stands = words.say("refund.stands_for", requested_by=error.asked_by, reason=error.asked_why)
+    else:
+        stands = words.say("refund.stands", requested_by=error.asked_by)
+    return Markup("\n").join([text, stands])
 
 
 def _split(args: str) -> tuple[str, str | None]:

@@ -4,6 +4,7 @@ Of one charge at most one refund waits to be made. A row's amount never changes:
 replaced (payments/refunds/refused.py).
 """
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -33,6 +34,7 @@ async def ask(
 ) -> StripeEvent:
     """Put the refund of a charge on record, due at once, with who asked and why; a parked one is taken up again.
 
+    A parked one is then of who asks now, and for that reason; who asked before stays on record (asked_before).
     A new one is of what is left of the charge; a parked one stays of what was left then, since it may have been made.
     `reply_chat_id` is told when it is done. Raises RefundRefusedError.
     """
@@ -45,11 +47,11 @@ async def ask(
     if refund is None:
         refund = await open_refund(session, charge, reason=reason, requested_by=requested_by, now=now)
     elif refund.outcome == Outcome.PARKED:
+        _ask_anew(refund, reason, requested_by)
         refund.due_at = now
         refund.attempts = 0
     else:
-        is_done = is_at_provider(refund)
-        raise RefundRefusedError(RefundRefusal.ALREADY_REFUNDED if is_done else RefundRefusal.UNDER_WAY)
+        raise _refused(refund, reason, requested_by)
     if reply_chat_id is not None:
         user = await session.get_one(User, charge.customer_id)
         facts = money_facts(refund) | {"buyer": user.telegram_id}
@@ -78,7 +80,10 @@ async def open_refund(
         return standing
     amount = left(charge, rows)
     if amount <= 0:
-        raise RefundRefusedError(RefundRefusal.ALREADY_REFUNDED)
+        last = completing(charge, rows)
+        raise (
+            RefundRefusedError(RefundRefusal.ALREADY_REFUNDED) if last is None else _refused(last, reason, requested_by)
+        )
     method = METHODS[charge.payment_method]
     row_id = new_id()
     event_id = refund_id(charge.event_id)
@@ -120,6 +125,29 @@ async def went_back_whole(session: AsyncSession, charge_id: str) -> bool:
     """Tell a charge of which all was back at some time, which has ended what it opened; without a lock."""
     charge = await events.find_charge(session, charge_id)
     return charge is not None and completing(charge, await events.refunds_of(session, charge_id)) is not None
+
+
+def _ask_anew(refund: StripeEvent, reason: str | None, requested_by: str) -> None:
+    """Put on record who asks for a parked refund now, and why; without a reason the one before stays."""
+    if requested_by == refund.requested_by and reason in {None, refund.reason}:
+        return
+    before = [*asked_before(refund), (refund.requested_by, refund.reason)]
+    refund.asked_before = json.dumps(before)
+    refund.requested_by = requested_by
+    refund.reason = reason or refund.reason
+
+
+def asked_before(refund: StripeEvent) -> list[tuple[str | None, str | None]]:
+    """Return who asked for a refund before it was asked for anew, and why, the oldest first."""
+    return [(by, why) for by, why in json.loads(refund.asked_before or "[]")]
+
+
+def _refused(refund: StripeEvent, reason: str | None, requested_by: str) -> RefundRefusedError:
+    """Say why a refund is not asked for beside one that stands, and whose that is if it is not the same request."""
+    refusal = RefundRefusal.ALREADY_REFUNDED if is_at_provider(refund) else RefundRefusal.UNDER_WAY
+    if requested_by == refund.requested_by and reason in {None, refund.reason}:
+        return RefundRefusedError(refusal)
+    return RefundRefusedError(refusal, refund.requested_by, refund.reason)
 
 
 def _standing(charge: StripeEvent, refunds: Sequence[StripeEvent]) -> StripeEvent | None:

@@ -67,6 +67,7 @@ EVENT_ONCE: dict[str, tuple[Any, Any]] = {
 EVENT_MOVES = {"status", "outcome", "processed_at"}
 EVENT_FREE = {"due_at", "attempts", "claimed_until", "error", "attempt_key"}
 EVENT_ERASABLE = {"reason"}
+EVENT_GROWS = {"asked_before"}
 
 GRANT_FOR_EVER: dict[str, tuple[Any, Any]] = {
     "id": ("g1", "g9"),
@@ -192,6 +193,21 @@ async def test_a_reason_can_be_erased_and_not_rewritten(session: AsyncSession) -
         assert not await _is_refused(session, StripeEvent, reason=erased)
 
 
+async def test_who_asks_for_a_parked_refund_anew_takes_the_place_of_who_asked_before(session: AsyncSession) -> None:
+    await _insert_event(session, requested_by="a", reason="it broke")
+    anew = {"requested_by": "b", "reason": "another"}
+    before = '[["a", "it broke"]]'
+    assert await _is_refused(session, StripeEvent, **anew, asked_before=before)
+    await session.execute(update(StripeEvent).values(status=2, outcome="parked"))
+    assert await _is_refused(session, StripeEvent, **anew)
+    await session.execute(update(StripeEvent).values(**anew, asked_before=before))
+    assert await _is_refused(session, StripeEvent, requested_by="c", asked_before=before)
+    assert await _is_refused(session, StripeEvent, asked_before=None)
+    await session.execute(update(StripeEvent).values(asked_before='[["a", ""]]', reason=""))
+    await session.execute(update(StripeEvent).values(status=1, outcome="refunded", processed_at=NOON))
+    assert await _is_refused(session, StripeEvent, requested_by="c", asked_before="[]")
+
+
 async def test_what_is_work_and_no_fact_changes_freely(session: AsyncSession) -> None:
     await _insert_event(session)
     for due_at, attempts, error in ((NOON, 1, "away"), (None, 0, None)):
@@ -201,7 +217,7 @@ async def test_what_is_work_and_no_fact_changes_freely(session: AsyncSession) ->
 
 
 def test_every_column_has_its_rule() -> None:
-    ruled = EVENT_FOR_EVER.keys() | EVENT_ONCE.keys() | EVENT_MOVES | EVENT_FREE | EVENT_ERASABLE
+    ruled = EVENT_FOR_EVER.keys() | EVENT_ONCE.keys() | EVENT_MOVES | EVENT_FREE | EVENT_ERASABLE | EVENT_GROWS
     assert StripeEvent.__table__.columns.keys() == sorted(ruled, key=StripeEvent.__table__.columns.keys().index)
     assert set(EntitlementGrant.__table__.columns.keys()) == {*GRANT_FOR_EVER, "ends_at", *GRANT_ONCE, *GRANT_ERASABLE}
 

@@ -8,6 +8,7 @@ from sqlalchemy import select, text, update
 
 from db.tables import Base, EntitlementGrant, OutboxMessage, QuarantinedUpdate, StripeEvent, User
 from entitlements.by_hand import grant_by_hand, revoke_by_hand
+from payments import events
 from payments.erasure import Erased, erase
 from payments.facts import Person
 from payments.notices import Notice, owe
@@ -144,6 +145,21 @@ async def test_erasing_twice_changes_nothing_and_of_nobody_nothing(desk: Desk) -
 
 
 @pytest.mark.criterion("I5")
+async def test_why_a_refund_was_asked_for_before_is_erased_and_who_asked_stays(desk: Desk) -> None:
+    await desk.take(charge())
+    await desk.ask_refund("charge-1")
+    async with desk.database.transaction() as session:
+        parked = await events.lock(session, "refund:charge-1")
+        assert parked is not None
+        await desk.settlement.park(session, parked, "BALANCE_TOO_LOW")
+        await asking.ask(
+            session, "charge-1", reason=TEXTS[1], requested_by="cli:x", reply_chat_id=None, now=desk.clock()
+        )
+    await _erase(desk)
+    erased = await desk.event("refund:charge-1")
+    assert (erased.reason, asking.asked_before(erased)) == ("", [("telegram:42", "")])
+
+
 async def test_another_services_row_of_the_person_is_left_alone(desk: Desk) -> None:
     await desk.take(charge())
     async with desk.database.transaction() as session:

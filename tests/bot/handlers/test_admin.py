@@ -66,6 +66,17 @@ async def test_a_second_refund_changes_nothing_and_says_so(chats: Chats) -> None
     assert len(await _refunds(chats)) == 1
 
 
+@pytest.mark.criterion("R7", "R8")
+async def test_an_admin_who_asks_for_another_reason_is_told_whose_request_stands(chats: Chats) -> None:
+    admin = chats.people.admin
+    charge_id = await chats.buy(chats.people.buyer, "month")
+    await chats.answer(admin, f"/refund {charge_id} wrong <plan>")
+    under_way = await chats.answer(admin, f"/refund {charge_id} another")
+    assert under_way.text().splitlines()[1:] == [
+        f"It was asked for by telegram:{admin.id}: wrong <plan>. That stands, and yours is not on record."
+    ]
+
+
 async def test_a_refund_is_begun_though_telegram_does_not_take_the_word_about_it(chats: Chats) -> None:
     charge_id = await chats.buy(chats.people.buyer, "month")
     chats.worker.loop._wakened.clear()

@@ -78,6 +78,18 @@ async def test_a_refund_that_telegram_refuses_waits_for_an_admin(chats: Chats) -
     assert "/retry refund:odd-1" in listed
 
 
+@pytest.mark.criterion("R7", "O4")
+async def test_the_history_names_who_asked_before_a_parked_refund_was_asked_for_anew(chats: Chats) -> None:
+    admin, buyer = chats.people.admin, chats.people.buyer
+    await _park(chats)
+    for reason in ("first <reason>", "second reason"):
+        await chats.answer(admin, f"/refund odd-1 {reason}")
+        await chats.settle()
+    page = (await chats.answer(admin, f"/history {buyer.id}")).text()
+    assert "second reason" in page
+    assert f"Asked for before by telegram:{admin.id}: first <reason>" in page
+
+
 async def test_a_quarantined_update_is_recorded_when_it_can_be(chats: Chats) -> None:
     admin, buyer = chats.people.admin, chats.people.buyer
     payload = chats.signer.sign(Order("month", 30, False, 200, "XTR", buyer.id))

@@ -9,7 +9,7 @@ from aiogram import Bot
 from sqlalchemy import text
 
 from db.engine import Database
-from db.tables import EventStatus, Outcome
+from db.tables import EventStatus, Outcome, StripeEvent
 from payments import events
 from payments.channel import by_name
 from payments.errors import RefundRefusal, RefundRefusedError
@@ -17,6 +17,7 @@ from payments.events import AWAY_ATTEMPTS_MAX
 from payments.facts import Person
 from payments.lease import LEASE_SECONDS
 from payments.notices import Notice
+from payments.refunds import asking
 from payments.refunds.sending import RefundSender
 from payments.stars import StarsChannel
 from payments.worker import Worker
@@ -80,6 +81,80 @@ async def test_what_is_under_way_is_not_asked_for_again(desk: Desk) -> None:
     await _is_refused(desk, "charge-1", RefundRefusal.UNDER_WAY)
     await desk.settle("refund:charge-1", confirmed=True)
     await _is_refused(desk, "charge-1", RefundRefusal.ALREADY_REFUNDED)
+
+
+async def _ask(desk: Desk, reason: str | None, requested_by: str) -> StripeEvent:
+    async with desk.database.transaction() as session:
+        return await asking.ask(
+            session, "charge-1", reason=reason, requested_by=requested_by, reply_chat_id=None, now=desk.clock()
+        )
+
+
+async def _park(desk: Desk) -> None:
+    async with desk.database.transaction() as session:
+        refund = await events.lock(session, "refund:charge-1")
+        assert refund is not None
+        await desk.settlement.park(session, refund, "BALANCE_TOO_LOW")
+
+
+@pytest.mark.criterion("R7")
+@pytest.mark.parametrize(
+    ("reason", "requested_by", "stands", "before"),
+    [
+        ("another reason", "telegram:43", ("another reason", "telegram:43"), [("telegram:42", "wrong plan")]),
+        (None, "cli:root", ("wrong plan", "cli:root"), [("telegram:42", "wrong plan")]),
+        ("another reason", "telegram:42", ("another reason", "telegram:42"), [("telegram:42", "wrong plan")]),
+        ("wrong plan", "telegram:42", ("wrong plan", "telegram:42"), []),
+        (None, "telegram:42", ("wrong plan", "telegram:42"), []),
+    ],
+    ids=["another admin", "on the server, without a reason", "another reason", "the same", "the same, in short"],
+)
+async def test_who_asks_for_a_parked_refund_anew_is_on_record_beside_who_asked_before(
+    desk: Desk, reason: str | None, requested_by: str, stands: tuple[str, str], before: list[tuple[str, str]]
+) -> None:
+    await desk.take(charge())
+    await desk.ask_refund("charge-1")
+    await _park(desk)
+    again = await _ask(desk, reason, requested_by)
+    assert (again.reason, again.requested_by) == stands
+    # Taken up again, it waits; and is asked for once more.
+    third = await _ask(desk, "a third reason", "telegram:44")
+    assert (third.reason, third.requested_by) == ("a third reason", "telegram:44")
+    assert asking.asked_before(await desk.event("refund:charge-1")) == [*before, (stands[1], stands[0])]
+
+
+@pytest.mark.criterion("R7", "S2")
+async def test_what_goes_back_by_itself_and_is_parked_is_the_admins_who_takes_it_up(desk: Desk) -> None:
+    await desk.take(charge(payer=STRANGER, buyer=BUYER))
+    await _park(desk)
+    again = await _ask(desk, "sorry", "telegram:43")
+    assert (again.requested_by, asking.asked_before(again)) == ("telegram:43", [("starledger", "not_the_buyer")])
+
+
+@pytest.mark.criterion("R8")
+@pytest.mark.parametrize("is_done", [False, True], ids=["under way", "done"])
+async def test_a_second_admin_is_told_whose_request_stands(desk: Desk, *, is_done: bool) -> None:
+    await desk.take(charge())
+    await desk.ask_refund("charge-1")
+    if is_done:
+        await desk.settle("refund:charge-1", confirmed=True)
+    with pytest.raises(RefundRefusedError) as refused:
+        await _ask(desk, "another reason", "telegram:43")
+    assert (refused.value.asked_by, refused.value.asked_why) == ("telegram:42", "wrong plan")
+    with pytest.raises(RefundRefusedError) as refused:
+        await _ask(desk, None, "telegram:42")
+    assert refused.value.asked_by is None
+
+
+@pytest.mark.criterion("R7", "R8")
+async def test_of_two_admins_at_once_one_has_the_refund_and_the_other_is_told_so(desk: Desk) -> None:
+    await desk.take(charge())
+    asked = await asyncio.gather(
+        *(_ask(desk, f"reason {number}", f"telegram:{number}") for number in (1, 2)), return_exceptions=True
+    )
+    [refused] = [each for each in asked if isinstance(each, RefundRefusedError)]
+    stands = await desk.event("refund:charge-1")
+    assert (refused.asked_by, refused.asked_why) == (stands.requested_by, stands.reason)
 
 
 @pytest.mark.criterion("I5")
