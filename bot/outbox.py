@@ -25,6 +25,7 @@ from db.clock import Clock
 from db.engine import Database
 from db.tables import OutboxMessage, StripeEvent, User
 from payments.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, pause
+from payments.lease import is_due
 from payments.loop import DueLoop
 from payments.notices import Notice, owe
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words, is_refusal
@@ -122,7 +123,7 @@ class Outbox:
             select(OutboxMessage, User.language_code, StripeEvent.event_type, StripeEvent.customer_id)
             .outerjoin(User, User.telegram_id == OutboxMessage.chat_id)
             .outerjoin(StripeEvent, StripeEvent.event_id == OutboxMessage.event_id)
-            .where(OutboxMessage.due_at <= self._clock(), ~waits_behind.exists())
+            .where(is_due(OutboxMessage.due_at, self._clock()), ~waits_behind.exists())
             .order_by(OutboxMessage.due_at, OutboxMessage.id)
             .limit(BATCH_MAX)
         )

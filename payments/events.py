@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
@@ -15,6 +15,7 @@ from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
 from entitlements.service import lock_users
 from payments.errors import AnotherServicesRowError, ContradictionError, UnrecordableError
 from payments.facts import REFUND_PREFIX, ChargeFact, Fact, MoneyFact, Person, RefundFact, SubscriptionFact, refund_id
+from payments.lease import is_due, is_free
 from payments.refunds.given_back import contradiction
 from payments.subscriptions import changes
 
@@ -343,8 +344,8 @@ async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[
     """Return the ids of our events that are due, without those in `but`: the longest due, then the oldest first."""
     query = (
         select(StripeEvent.event_id)
-        .where(StripeEvent.due_at <= now, StripeEvent.origin == ORIGIN)
-        .where(or_(StripeEvent.claimed_until.is_(None), StripeEvent.claimed_until <= now))
+        .where(is_due(StripeEvent.due_at, now), StripeEvent.origin == ORIGIN)
+        .where(is_free(StripeEvent.claimed_until, now))
         .where(StripeEvent.event_id.not_in(but))
         .order_by(StripeEvent.due_at, StripeEvent.webhook_timestamp, StripeEvent.event_id)
         .limit(limit)

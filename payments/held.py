@@ -23,9 +23,10 @@ class Held:
         self._until: dict[str, datetime] = {}
 
     def current(self) -> Collection[str]:
-        """Return what is to be left alone now, and forget the rest."""
+        """Return what is to be left alone now, and forget what is over or was held before the clock was set back."""
         now = self._clock()
-        self._until = {key: until for key, until in self._until.items() if until > now}
+        latest = now + timedelta(seconds=HELD_SECONDS)
+        self._until = {key: until for key, until in self._until.items() if now < until <= latest}
         return self._until.keys()
 
     def add(self, key: str, what: str, error: Exception, log: "Logger") -> None:

@@ -56,8 +56,10 @@ class Reminders:
         if not self._remind_days:
             return 0
         now = self._clock()
-        if self._look_again_at is None or self._look_again_at <= now:
-            self._seen, self._look_again_at = None, now + timedelta(hours=LOOK_AGAIN_HOURS)
+        hour = timedelta(hours=LOOK_AGAIN_HOURS)
+        # The hour is over, or it began by a clock that was set back since then.
+        if self._look_again_at is None or not now < self._look_again_at <= now + hour:
+            self._seen, self._look_again_at = None, now + hour
         until = now + timedelta(days=self._remind_days)
         async with self._database.reading() as session:
             ends = (await session.execute(select_ending(now, until, self._seen))).all()

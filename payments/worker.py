@@ -87,14 +87,19 @@ class Worker:
                 break
             self.loop.beat()
             try:
-                await self.process(event_id)
+                event = await self.process(event_id)
             except Exception as error:
                 if is_away(error) and not is_held_up(error):
                     raise
                 self._held.add(event_id, "an event", error, logger.bind(event_id=event_id))
             else:
-                moved += 1
+                moved += event is None or not self._is_still_due(event)
         return moved
+
+    def _is_still_due(self, event: StripeEvent) -> bool:
+        """Tell an event that would be found again at once, since nothing came of looking at it."""
+        is_free = event.claimed_until is None or event.claimed_until <= self._clock()
+        return event.due_at is not None and event.due_at <= self._clock() and is_free
 
     async def process(self, event_id: str) -> StripeEvent | None:
         """Bring one event as far as it goes now, and return it; None: unknown, or under way elsewhere.

@@ -49,7 +49,8 @@ class RateLimit:
         self._users[user_id] = allowance
         if len(self._users) > USERS_MAX:
             self._users.popitem(last=False)
-        rested_seconds = (now - allowance.counted_at).total_seconds()
+        # A clock that was set back takes nothing away.
+        rested_seconds = max(0.0, (now - allowance.counted_at).total_seconds())
         allowance.left = min(BURST, allowance.left + rested_seconds * PER_SECOND)
         allowance.counted_at = now
         if allowance.left > BURST / 2:

@@ -2,14 +2,14 @@
 
 from datetime import timedelta
 
-from sqlalchemy import func, or_, update
+from sqlalchemy import func, update
 
 from db.clock import Clock
 from db.engine import Database
 from db.tables import ORIGIN, StripeEvent, User, new_id
 from payments.channel import Channels, RefundOrder
 from payments.errors import RefusedByChannelError
-from payments.lease import LEASE_SECONDS
+from payments.lease import LEASE_SECONDS, is_free
 from payments.methods import METHODS
 
 
@@ -44,7 +44,7 @@ class RefundSender:
         claim = (
             update(StripeEvent)
             .where(StripeEvent.event_id == event_id, StripeEvent.origin == ORIGIN, StripeEvent.due_at.is_not(None))
-            .where(or_(StripeEvent.claimed_until.is_(None), StripeEvent.claimed_until <= now))
+            .where(is_free(StripeEvent.claimed_until, now))
             .values(
                 claimed_until=now + timedelta(seconds=LEASE_SECONDS),
                 attempt_key=func.coalesce(StripeEvent.attempt_key, fresh_key),

@@ -105,7 +105,9 @@ class StripeWatch:
         return self._reading.trouble or self._search.trouble
 
     def _is_hour_since(self, then: datetime | None) -> bool:
-        return then is None or self._clock() - then >= timedelta(seconds=DEEP_EVERY_SECONDS)
+        hour = timedelta(seconds=DEEP_EVERY_SECONDS)
+        # What lies ahead was before the clock was set back.
+        return then is None or not timedelta() <= self._clock() - then < hour
 
     async def _look(self) -> None:
         now = self._clock()
