@@ -10,7 +10,7 @@ from bot.words import Words, for_language
 from db.clock import Clock
 from db.tables import STARS_CURRENCY, Renewal
 from payments.notices import Notice
-from payments.subscriptions.wanted import Because
+from payments.subscriptions.wanted import UNREAD_PLAN, Because
 
 Facts = dict[str, Any]
 
@@ -50,6 +50,8 @@ class NoticeRenderer:
 
     def _values(self, notice: Notice, facts: Facts, words: Words) -> Facts:
         values: Facts = {name: facts[name] for name in _AS_THEY_ARE if name in facts}
+        if facts.get("plan") == UNREAD_PLAN:
+            values["title"] = words.plain("title.unread")
         if "amount" in facts:
             values["amount"] = words.money(facts["amount"], facts["currency"])
         if "price_stars" in facts:
@@ -71,6 +73,9 @@ class NoticeRenderer:
             case Notice.PARKED | Notice.QUARANTINED | Notice.RENEWAL_STUCK:
                 values["why"] = words.why(facts["reason"])
                 values["retry_id"] = facts["retry_id"]
+            case Notice.RENEWED_UNWANTED:
+                buyer = facts.get("buyer")
+                values["whose"] = "" if buyer is None else ", " + words.say("person", telegram_id=buyer)
             case Notice.REFUND_FAILED:
                 reason = facts["reason"]
                 values["why"] = (

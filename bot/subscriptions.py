@@ -19,6 +19,7 @@ from payments.catalog import Catalog
 from payments.facts import SubscriptionFact
 from payments.subscriptions import listing
 from payments.subscriptions.keeper import SubscriptionKeeper
+from payments.subscriptions.wanted import is_over
 
 
 class Wish(enum.StrEnum):
@@ -59,7 +60,7 @@ class SubscriptionDesk:
         if wish in {Wish.CANCEL, Wish.KEEP}:
             async with self._database.reading() as session:
                 row = await listing.find(session, subscription_id, telegram_id)
-            return row if row is not None and row.state in listing.RENEWING else None
+            return row if row is not None and not is_over(row) else None
         renewal = Renewal.CANCELED if wish is Wish.CANCEL_NOW else Renewal.ALLOWED
         async with self._database.transaction() as session:
             row = await listing.ask(session, subscription_id, telegram_id, renewal, self._clock())

@@ -212,6 +212,8 @@ class Subscription(Base):
     paid_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # When time alone changes something next; None: never again.
     check_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # When the row was last made anew by our clock: what lies ahead was made before the clock was set back.
+    checked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # The newest row of subscription_changes that has been taken into account.
     change_id: Mapped[int | None] = mapped_column(BigInteger)
     # What is to be brought about at Telegram, and why. `due_at` None: nothing is to be done.
@@ -226,6 +228,7 @@ class Subscription(Base):
         UniqueConstraint("first_charge_id", name="ux_subscriptions_first_charge_id"),
         Index("ix_subscriptions_user_id", "user_id"),
         Index("ix_subscriptions_check_at", "check_at"),
+        Index("ix_subscriptions_checked_at", "checked_at"),
         Index("ix_subscriptions_due_at", "due_at"),
         # Few rows at any time: what Telegram refused, or what it was asked for in vain.
         _index_of_some("ix_subscriptions_given_up", "renewal_wanted", "current_period_end", where=_RENEWAL_GIVEN_UP),

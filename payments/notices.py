@@ -52,6 +52,8 @@ class Notice(enum.StrEnum):
     """Subscriber: what was wanted of the renewal is brought about; `renewal`, `because` (subscriptions/wanted.py)."""
     RENEWAL_REFUSED = "renewal_refused"
     """Subscriber: Telegram has refused it; `renewal`, `reason`."""
+    RENEWED_ANYWAY = "renewed_anyway"
+    """Subscriber: renewed although it is to renew no more, and ended again; the facts of a subscription, `because`."""
     ACCESS_ENDS_SOON = "access_ends_soon"
     """Buyer of a plan for some days: `title` and code of the `plan`, `until`."""
     PARTLY_REFUNDED = "partly_refunded"
@@ -78,6 +80,8 @@ class Notice(enum.StrEnum):
     RENEWAL_STUCK = "renewal_stuck"
     """Admins: what is wanted of a renewal is not to be had; `title`, `buyer`, `renewal`, `because`, `reason`, and
     `retry_id`, which takes it up again."""
+    RENEWED_UNWANTED = "renewed_unwanted"
+    """Admins: renewed although it is to end, or beside another one, which is ended; as RENEWED_ANYWAY, and `buyer`."""
     PARTLY_REFUNDED_OUTSIDE = "partly_refunded_outside"
     """Admins: `buyer`; the same of a part, the access stays."""
     DISPUTED = "disputed"

@@ -120,8 +120,8 @@ class Settlement:
         else:
             await self._decline(session, event, user, judgement)
         subscription = await self._follow(session, event, user)
-        if subscription is not None and refund is not None:
-            self._effects.end_renewal(subscription, Because.REFUND)
+        if refund is not None:
+            await self._end_refunded(session, event, user, subscription)
         elif subscription is not None and isinstance(judgement, GivenBack):
             self._effects.end_renewal(subscription, Because.GIVEN_BACK)
         if isinstance(judgement, Granted) and is_granted and refund is None:
@@ -134,23 +134,32 @@ class Settlement:
     async def _settle_learned(self, session: AsyncSession, charge: StripeEvent) -> None:
         """Take in what is new about a settled charge of a subscription: it may have begun one beside a running one."""
         user = await session.get_one(User, charge.customer_id)
-        is_beside = await self._is_beside(session, charge, user)
-        is_given_back = is_beside and await self._effects.give_back(session, charge, user, Reason.SUBSCRIBED)
-        subscription = await self._follow(session, charge, user)
-        if subscription is not None and is_given_back:
-            self._effects.end_renewal(subscription, Because.GIVEN_BACK)
+        await self._follow(session, charge, user)
+        await self._give_back_starts(session, charge, user)
+        await self.subscriptions.keep_one(session, user)
         charge.due_at = charge.claimed_until = charge.error = None
         charge.attempts = 0
 
-    async def _is_beside(self, session: AsyncSession, charge: StripeEvent, user: User) -> bool:
-        """Tell a charge that was granted as a renewal, and would not have been as the start that it is."""
-        if charge.outcome != Outcome.GRANTED or not charge.is_first_recurring or user.telegram_id is None:
-            return False
-        refunds = await events.refunds_of(session, charge.event_id)
-        if any(contradiction(refund, charge) is None for refund in refunds):
-            return False
-        judgement = await self._judge(session, charge, user.telegram_id)
-        return isinstance(judgement, GivenBack) and judgement.reason is Reason.SUBSCRIBED
+    async def _give_back_starts(self, session: AsyncSession, charge: StripeEvent, user: User) -> bool:
+        """Give back what was granted as a start, and started under a running one as this charge lets know.
+
+        The order of settling does not decide: what is told of first may have been paid last. Each turn of the loop
+        gives one charge back, or looks at it for the last time. Returns whether any goes back.
+        """
+        seen: set[str] = set()
+        goes_back = False
+        while left := [each for each in await running.starts_beside(session, charge) if each not in seen]:
+            seen.add(left[0])
+            start = await events.find(session, left[0])
+            refunds = await events.refunds_of(session, left[0])
+            if start is None or any(contradiction(refund, start) is None for refund in refunds):
+                continue
+            if await self._effects.give_back(session, start, user, Reason.SUBSCRIBED):
+                goes_back = True
+                subscription = await self._follow(session, start, user)
+                if subscription is not None:
+                    self._effects.end_renewal(subscription, Because.GIVEN_BACK)
+        return goes_back
 
     async def _given_back_with(self, session: AsyncSession, charge: StripeEvent, user: User) -> StripeEvent | None:
         """Return the refund by which, in the order of time, all of a charge was back; None: some was always kept."""
@@ -161,12 +170,24 @@ class Settlement:
         return completing(charge, refunds)
 
     async def _follow(self, session: AsyncSession, charge: StripeEvent, user: User) -> Subscription | None:
-        """Bring up to date the subscription that a charge belongs to; None: it is of none."""
+        """Bring up to date the subscription that a charge belongs to; None: it is of none that is known."""
         order = self._subscribed(charge)
-        if order is None or charge.payload is None:
+        if charge.payload is None or (order is None and not charge.is_recurring):
             return None
         followed = await self.subscriptions.follow(session, user, charge.payload, order)
-        return followed[charge.event_id]
+        return followed.get(charge.event_id)
+
+    async def _end_refunded(
+        self, session: AsyncSession, charge: StripeEvent, user: User, subscription: Subscription | None
+    ) -> None:
+        """End the renewal of what a refunded charge is of, whether its payload can be read here or not."""
+        is_unread = subscription is None and charge.is_recurring and not self._effects.goes_by_date
+        if is_unread and charge.payload is not None:
+            price_stars = charge.amount_cents
+            followed = await self.subscriptions.follow(session, user, charge.payload, unread_price_stars=price_stars)
+            subscription = followed.get(charge.event_id)
+        if subscription is not None:
+            self._effects.end_renewal(subscription, Because.REFUND)
 
     def _subscribed(self, charge: StripeEvent) -> Order | None:
         """Return what a charge of a subscription says was sold, proved or not; None: it is of none."""
@@ -178,8 +199,12 @@ class Settlement:
         self, session: AsyncSession, charge: StripeEvent, user: User, granted: Granted, own: Subscription | None
     ) -> None:
         """End the renewals that a granted charge leaves without a purpose."""
-        if own is not None and own.first_charge_id == charge.event_id:
-            await self.subscriptions.end_replaced(session, user, own)
+        if own is not None:
+            goes_back = await self._give_back_starts(session, charge, user)
+            ended = await self.subscriptions.keep_one(session, user)
+            if own.first_charge_id != charge.event_id and own.last_charge_id == charge.event_id:
+                is_beside = goes_back or any(row is not own for row in ended)
+                await self.subscriptions.note_renewed(session, user, own, is_beside=is_beside)
         if own is not None or granted.order.days is None:
             await self.subscriptions.end_covered_for_life(session, user)
 
@@ -196,7 +221,9 @@ class Settlement:
         until = None if by_all else event.webhook_timestamp or self._clock()
         own = METHODS[event.payment_method].source(event.event_id)
         held_for_life = await EntitlementService(session).held_for_life(User.id == event.customer_id, until, but=own)
-        subscribed = await running.beside(session, event) if is_subscription else frozenset()
+        subscribed: frozenset[str] = frozenset()
+        if is_subscription:
+            subscribed = await running.beside(session, event, by_what_is_paid=self._effects.goes_by_date)
         payment = Payment(payer_telegram_id, event.amount_cents, event.currency)
         return judge(payment, reading, self._catalog, held_for_life, subscribed)
 
@@ -319,8 +346,8 @@ class Settlement:
         elif charge.status == EventStatus.FAILED:
             events.close(charge, Outcome.REFUNDED, now)
         subscription = await self._follow(session, charge, user)
-        if subscription is not None and last.requested_by != BY_ITSELF:
-            self._effects.end_renewal(subscription, Because.REFUND)
+        if last.requested_by != BY_ITSELF:
+            await self._end_refunded(session, charge, user, subscription)
 
     async def _tell_refunded(
         self,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import and_, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
@@ -22,9 +22,11 @@ from payments.methods import STARS
 from payments.notices import TOLD_DAYS_MAX, Notice
 from payments.payload import Order
 from payments.sources import grace_source
-from payments.subscriptions.chain import Chain, Change, Charge, Standing, Terms, divide, failed_periods, stand
-from payments.subscriptions.charges import read_charges
-from payments.subscriptions.wanted import Because
+from payments.subscriptions.chain import Chain, Change, Charge, Standing, Terms, failed_periods, place, stand
+from payments.subscriptions.charges import read_chains
+from payments.subscriptions.precedence import Rival, is_replaced
+from payments.subscriptions.running import read_rivals
+from payments.subscriptions.wanted import UNREAD_PLAN, Because, may_take_more
 
 CLOCKS_APART_MAX: Final = timedelta(days=1)
 """How far Telegram's clock is believed to be ahead of ours, where believing too much does no harm."""
@@ -43,29 +45,71 @@ class SubscriptionBook:
         self.terms = terms
 
     async def follow(
-        self, session: AsyncSession, user: User, payload: str, order: Order | None = None
+        self,
+        session: AsyncSession,
+        user: User,
+        payload: str,
+        order: Order | None = None,
+        *,
+        unread_price_stars: int | None = None,
     ) -> dict[str, Subscription]:
         """Bring a user's subscriptions on one payload up to what is known now; return them by each charge's id.
 
-        `order` is what the payload says: without it, nothing is done before the first charge is settled.
+        `order` is what the payload says: without it, nothing is done before the first charge is settled; unless
+        `unread_price_stars` says what is paid for a subscription whose payload cannot be read.
         """
         await session.flush()
-        charges = await read_charges(session, user.id, payload)
         rows = await _rows(session, user.id, payload)
-        if not charges or (order is None and not rows):
+        is_begun = order is not None or unread_price_stars is not None or rows
+        if not is_begun:
             return {}
-        chains = divide(charges, await _changes(session, user.id, payload))
+        chains = await read_chains(session, user.id, payload)
         await self._date_grants(session, user, chains)
         followed: dict[str, Subscription] = {}
-        for chain in chains:
-            ids = {period.charge.id for period in chain.periods}
-            row = next((each for each in rows if each.first_charge_id in ids and each not in followed.values()), None)
+        for row, chain in _claim(rows, chains):
+            written = row or _new_row(user, payload, order, rows, unread_price_stars)
             if row is None:
-                row = _new_row(user, payload, order, rows)
-                session.add(row)
-            await self._write(session, user, row, chain)
-            followed |= dict.fromkeys(ids, row)
+                session.add(written)
+            await self._write(session, user, written, chain)
+            followed |= dict.fromkeys((period.charge.id for period in chain.periods), written)
+        for row in rows:
+            if row not in followed.values():
+                self._lay_to_rest(row, followed.get(row.first_charge_id))
+        await session.flush()
         return followed
+
+    async def keep_one(self, session: AsyncSession, user: User) -> Sequence[Subscription]:
+        """End the renewals of what another subscription has taken the place of; return those that are ended by now.
+
+        Telegram may try them again, whether they have failed, are over by a clock of ours, or were renewed after all.
+        """
+        await session.flush()
+        rivals = await read_rivals(session, User.id == user.id)
+        ended = []
+        for each in rivals:
+            if each.row is None:
+                continue
+            if each.is_to_end:
+                self._take_back(each.row, each, rivals)
+            elif is_replaced(each, rivals, self._clock()):
+                self._effects.end_renewal(each.row, Because.REPLACED)
+                ended.append(each.row)
+        return ended
+
+    async def note_renewed(self, session: AsyncSession, user: User, row: Subscription, *, is_beside: bool) -> None:
+        """End again what Telegram has renewed although it is to renew no more, and tell the subscriber and the admins.
+
+        `is_beside`: its newest charge has ended another one that opens the same. The money opens its time all the same.
+        """
+        goes_on = row.renewal_wanted != Renewal.CANCELED or row.state == SubscriptionState.CANCELED
+        if goes_on or await self._is_taken_up(session, row):
+            if is_beside:
+                await self._tell_renewed(session, user, row, is_for_subscriber=False)
+            return
+        is_asked_for = row.wanted_because == Because.BUYER and row.due_at is not None
+        self._effects.end_renewal(row, Because(row.wanted_because or Because.BUYER))
+        if not is_asked_for:
+            await self._tell_renewed(session, user, row, is_for_subscriber=True)
 
     async def end_covered_for_life(self, session: AsyncSession, user: User) -> None:
         """End the renewals of whatever opens nothing that the user does not hold for life."""
@@ -76,21 +120,51 @@ class SubscriptionBook:
             if plan is not None and held.issuperset(plan.entitlements):
                 self._effects.end_renewal(row, Because.FOR_LIFE)
 
-    async def end_replaced(self, session: AsyncSession, user: User, by: Subscription) -> None:
-        """End the renewals of what had failed and opens what a new subscription opens: Telegram may try them again."""
-        plan = self._catalog.get(by.plan)
-        for row in await self._running(session, user):
-            other = self._catalog.get(row.plan)
-            if row is by or row.state != SubscriptionState.FAILED or plan is None or other is None:
-                continue
-            if not set(plan.entitlements).isdisjoint(other.entitlements):
-                self._effects.end_renewal(row, Because.REPLACED)
-
     async def _running(self, session: AsyncSession, user: User) -> Sequence[Subscription]:
-        query = select(Subscription).where(
-            Subscription.user_id == user.id, Subscription.state != SubscriptionState.ENDED
+        """Return those for which Telegram may take the next price, and of which nobody has wanted the end in vain."""
+        is_refused = and_(
+            Subscription.renewal_wanted == Renewal.CANCELED,
+            Subscription.due_at.is_(None),
+            Subscription.error.is_not(None),
         )
+        query = select(Subscription).where(Subscription.user_id == user.id, may_take_more(), not_(is_refused))
         return (await session.scalars(query.order_by(Subscription.id))).all()
+
+    def _take_back(self, row: Subscription, rival: Rival, rivals: Sequence[Rival]) -> None:
+        """Let it renew after all, if what had taken its place goes back and Telegram was not told yet."""
+        is_open = row.due_at is not None or row.error is not None
+        if row.wanted_because != Because.REPLACED or not is_open or row.claimed_until is not None:
+            return
+        later = [
+            each for each in rivals if each.opens_same(rival) and place(each.chain.first) > place(rival.chain.first)
+        ]
+        if later and all(each.chain.first.goes_back for each in later):
+            row.renewal_wanted = row.wanted_because = row.due_at = row.error = None
+            row.attempts = 0
+
+    def _lay_to_rest(self, row: Subscription, heir: Subscription | None) -> None:
+        """End a row that no charge begins any more: its charge renews another one, which inherits what was wanted."""
+        is_open = row.due_at is not None or row.error is not None
+        if heir is not None and is_open and row.renewal_wanted == Renewal.CANCELED:
+            self._effects.end_renewal(heir, Because(row.wanted_because or Because.BUYER))
+        row.state = SubscriptionState.ENDED
+        row.checked_at = self._clock()
+        row.check_at = row.paid_until = row.renewal_wanted = row.wanted_because = None
+        row.due_at = row.claimed_until = row.error = None
+
+    async def _is_taken_up(self, session: AsyncSession, row: Subscription) -> bool:
+        """Tell whether the subscriber has taken it up again, by the last that Telegram has told of its state."""
+        change = None if row.change_id is None else await session.get(SubscriptionChange, row.change_id)
+        return change is not None and change.state == SubscriptionState.ACTIVE
+
+    async def _tell_renewed(
+        self, session: AsyncSession, user: User, row: Subscription, *, is_for_subscriber: bool
+    ) -> None:
+        facts = self.facts(row) | {"because": row.wanted_because}
+        if is_for_subscriber:
+            await self._effects.tell_subscriber(session, Notice.RENEWED_ANYWAY, row.last_charge_id, user, facts)
+        admins = facts | {"buyer": user.telegram_id}
+        await self._effects.alert(session, Notice.RENEWED_UNWANTED, row.last_charge_id, admins)
 
     async def _date_grants(self, session: AsyncSession, user: User, chains: Sequence[Chain]) -> None:
         """Let each charge's grant end where its period does, and grant grace after each failed renewal."""
@@ -133,7 +207,10 @@ class SubscriptionBook:
         row.current_period_end = chain.ends_at
         row.paid_until = paid.ends_at if paid else None
         row.state = standing.state
-        row.check_at = standing.check_at
+        row.check_at, row.checked_at = standing.check_at, self._clock()
+        if row.check_at is None and chain.tried_until is not None and self._clock() < chain.tried_until:
+            # Over for us, and maybe not at Telegram, which may try to take another price.
+            row.check_at = chain.tried_until
         row.change_id = chain.changes[-1].id if chain.changes else None
         await session.flush()
         # What the desk itself has brought about is told by whoever did it (editor.py).
@@ -184,28 +261,31 @@ class SubscriptionBook:
         }
 
 
-def _new_row(user: User, payload: str, order: Order | None, rows: Sequence[Subscription]) -> Subscription:
+def _claim(rows: Sequence[Subscription], chains: Sequence[Chain]) -> Sequence[tuple[Subscription | None, Chain]]:
+    """Pair each subscription with its row: the one of its first charge, else one of any of its charges."""
+    first = {chain.first.id for chain in chains}
+    by_charge = {row.first_charge_id: row for row in rows}
+    paired = []
+    for chain in chains:
+        ids = [period.charge.id for period in chain.periods]
+        spare = next((by_charge[each] for each in ids if each in by_charge and each not in first), None)
+        paired.append((by_charge.get(chain.first.id, spare), chain))
+    return paired
+
+
+def _new_row(
+    user: User, payload: str, order: Order | None, rows: Sequence[Subscription], unread_price_stars: int | None
+) -> Subscription:
     """Begin the row of a subscription; one whose link was paid twice is like the other."""
-    plan, price_stars = (order.plan, order.amount) if order else (rows[0].plan, rows[0].price_stars)
+    if order is not None:
+        plan, price_stars = order.plan, order.amount
+    elif rows:
+        plan, price_stars = rows[0].plan, rows[0].price_stars
+    else:
+        plan, price_stars = UNREAD_PLAN, unread_price_stars or 0
     return Subscription(
         user_id=user.id, plan=plan, payload=payload, price_stars=price_stars, state=SubscriptionState.ACTIVE
     )
-
-
-async def _changes(session: AsyncSession, user_id: str, payload: str) -> list[Change]:
-    query = select(SubscriptionChange).where(
-        SubscriptionChange.user_id == user_id, SubscriptionChange.payload == payload
-    )
-    return [
-        Change(
-            id=row.id,
-            state=SubscriptionState(row.state),
-            recorded_at=row.recorded_at,
-            update_id=row.update_id,
-            charge_id=row.charge_id,
-        )
-        for row in await session.scalars(query)
-    ]
 
 
 async def _rows(session: AsyncSession, user_id: str, payload: str) -> Sequence[Subscription]:

@@ -34,13 +34,17 @@ NEARER: Final = PERIOD / 2
 UNHEARD: Final = timedelta(days=3)
 """How long after its end a subscription is believed to go on of which neither a charge nor a failure is heard."""
 
+TRIED: Final = timedelta(days=7)
+"""How long after its end a renewal is believed to be tried that has failed; Telegram says nowhere how long it is."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Charge:
     """A charge of a subscription as it is known now; times are aware, UTC.
 
     `ends_at` and `is_first` are None while only Telegram's ledger has told of it, and so is `update_id`. `is_paid`: it
-    has granted something that is not revoked. `is_given_back`: its refund is through, or the desk's own is under way.
+    has granted something that is not revoked. `is_given_back`: its refund is through, or the desk's own is under way;
+    `given_back_at` is when it went back, as far as that is known. `goes_back`: the desk gives it back by itself.
     """
 
     id: str
@@ -51,6 +55,8 @@ class Charge:
     update_id: int | None
     is_paid: bool
     is_given_back: bool
+    given_back_at: datetime | None = None
+    goes_back: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +114,24 @@ class Chain:
     def change(self) -> Change | None:
         """The newest change, unless a later charge has made it old."""
         newest = self.changes[-1] if self.changes else None
-        return None if newest is None or _is_after(self.newest, newest) else newest
+        return None if newest is None or is_after(self.newest, newest) else newest
+
+    @property
+    def said(self) -> SubscriptionState:
+        """What Telegram has it as, as far as it has told: active, canceled or failed."""
+        change = self.change
+        return SubscriptionState.ACTIVE if change is None else change.state
+
+    @property
+    def tried_until(self) -> datetime | None:
+        """Until when Telegram may take another price for it; None: it takes none, as it has said or was told."""
+        match self.said:
+            case SubscriptionState.CANCELED:
+                return None
+            case SubscriptionState.FAILED:
+                return self.ends_at + TRIED
+            case _:
+                return self.ends_at + UNHEARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,27 +160,33 @@ def divide(charges: Sequence[Charge], changes: Sequence[Change]) -> list[Chain]:
     """Return the subscriptions that a user's charges on one payload belong to, by the date of their first.
 
     A link may be paid twice. A charge begins another one when Telegram says so, when there is none, or when only the
-    ledger has told of it and it is paid long before any end; any other renews the one whose period ends nearest to it.
-    An end that is unknown is estimated: the later of the charge's date and the end before it, plus the period.
+    ledger has told of it and it is paid long before any end, or when all others are over; any other renews the one
+    whose period ends nearest to it. An end that is unknown is estimated: the later of the charge's date and the end
+    before it, plus the period.
     """
     chains: list[Chain] = []
-    for charge in sorted(charges, key=lambda each: (each.paid_at, each.id)):
-        renewed = _renewed(chains, charge)
+    told = sorted(changes, key=lambda each: (each.recorded_at, each.update_id or 0, each.id))
+    for charge in sorted(charges, key=place):
+        renewed = _renewed(chains, charge, told)
         before = charge.paid_at if renewed is None else max(charge.paid_at, renewed.ends_at)
         period = Period(charge, charge.ends_at or before + PERIOD)
         if renewed is None:
             chains.append(Chain([period]))
         else:
             renewed.periods.append(period)
-    for change in sorted(changes, key=lambda each: (each.recorded_at, each.update_id or 0, each.id)):
+    for change in told:
         _changed(chains, change).changes.append(change)
     return chains
 
 
+def place(charge: Charge) -> tuple[datetime, str]:
+    """Return where a charge stands among others: Telegram's dates are whole seconds (Bot API, Message: date)."""
+    return charge.paid_at, charge.id
+
+
 def stand(chain: Chain, terms: Terms, now: datetime) -> Standing:
     """Return how a subscription stands: as its newest charge or change says, until its time is over."""
-    change, paid = chain.change, chain.paid
-    state = SubscriptionState.ACTIVE if change is None else change.state
+    state, paid = chain.said, chain.paid
     if state is SubscriptionState.ACTIVE:
         over_at = chain.ends_at + UNHEARD
     elif paid is None:
@@ -180,24 +209,45 @@ def failed_periods(chain: Chain) -> list[Period]:
     failed = []
     for change in chain.changes:
         if change.state is SubscriptionState.FAILED:
-            before = [period for period in chain.periods if not _is_after(period.charge, change)]
+            before = [period for period in chain.periods if not is_after(period.charge, change)]
             if before and before[-1].charge.is_paid:
                 failed.append(before[-1])
     return failed
 
 
-def _renewed(chains: Sequence[Chain], charge: Charge) -> Chain | None:
+def _renewed(chains: Sequence[Chain], charge: Charge, told: Sequence[Change]) -> Chain | None:
     """Return the subscription that a charge renews; None: it begins one.
 
     What was given back is to be renewed no more: near to its end is also near to that of the twin that was kept.
     """
-    if charge.is_first or not chains:
+    if charge.is_first:
+        return None
+    if charge.is_first is None:
+        chains = [each for each in chains if not _was_over(each, chains, charge, told)]
+    if not chains:
         return None
     nearest = min(
         chains, key=lambda each: abs(each.ends_at - charge.paid_at) + (NEARER if each.is_given_back else timedelta())
     )
     is_early = charge.is_first is None and charge.paid_at < nearest.ends_at - EARLY_MAX
     return None if is_early else nearest
+
+
+def _was_over(chain: Chain, chains: Sequence[Chain], charge: Charge, told: Sequence[Change]) -> bool:
+    """Tell whether nothing could renew a subscription any more when a charge that only the ledger tells of was paid.
+
+    Of a silence nothing follows, however long it is: the charge between may not be known yet.
+    """
+    kept = [period.charge for period in chain.periods if not _was_given_back(period.charge, charge.paid_at)]
+    if not kept:
+        return True
+    before = [each for each in told if is_after(charge, each) and _changed(chains, each) is chain]
+    after = {SubscriptionState.CANCELED: SLACK, SubscriptionState.FAILED: TRIED}.get(Chain(chain.periods, before).said)
+    return after is not None and charge.paid_at > chain.ends_at + after
+
+
+def _was_given_back(charge: Charge, at: datetime) -> bool:
+    return charge.is_given_back and (charge.given_back_at is None or charge.given_back_at < at)
 
 
 def _changed(chains: Sequence[Chain], change: Change) -> Chain:
@@ -209,22 +259,40 @@ def _changed(chains: Sequence[Chain], change: Change) -> Chain:
         for chain in chains:
             if any(period.charge.id == change.charge_id for period in chain.periods):
                 return chain
-    begun = [chain for chain in chains if not _is_after(chain.first, change)]
+    begun = [chain for chain in chains if not is_after(chain.first, change)]
     kept = [chain for chain in begun if not chain.is_given_back]
     return (kept or begun or chains[:1])[-1]
 
 
-def _is_after(charge: Charge, change: Change) -> bool:
-    """Tell whether a charge came after a change, by Telegram's order where there is one."""
-    if charge.update_id is not None and change.update_id is not None:
-        ahead = charge.update_id - change.update_id
-        if abs(ahead) < UPDATE_IDS_NEAR and abs(charge.recorded_at - change.recorded_at) < UPDATE_IDS_LIFE:
-            return ahead > 0
-    elif change.state is SubscriptionState.FAILED and change.recorded_at - charge.paid_at < UPDATE_LIFE:
+def is_after(charge: Charge, change: Change) -> bool:
+    """Tell whether a charge came after a change of its subscription, by Telegram's order where there is one."""
+    if (ahead := _ids_ahead(charge, change)) is not None:
+        return ahead > 0
+    is_of_ledger = charge.update_id is None or change.update_id is None
+    is_failure = change.state is SubscriptionState.FAILED
+    if is_of_ledger and is_failure and change.recorded_at - charge.paid_at < UPDATE_LIFE:
         # Only the ledger has told of the charge: a failure of the same day is the one that it has made good.
         return True
-    # Told before the change it is not after it, however far Telegram's clock and ours are apart.
+    return is_told_before(change, charge)
+
+
+def is_told_before(change: Change, charge: Charge) -> bool:
+    """Tell whether a change was told before a charge of any subscription was paid, by Telegram's order if there is one.
+
+    Told before the change it is not after it, however far Telegram's clock and ours are apart.
+    """
+    if (ahead := _ids_ahead(charge, change)) is not None:
+        return ahead > 0
     return min(charge.paid_at, charge.recorded_at) > change.recorded_at
+
+
+def _ids_ahead(charge: Charge, change: Change) -> int | None:
+    """Return how far the id of a charge's update is ahead of a change's; None: the ids say nothing of their order."""
+    if charge.update_id is None or change.update_id is None:
+        return None
+    ahead = charge.update_id - change.update_id
+    is_near = abs(ahead) < UPDATE_IDS_NEAR and abs(charge.recorded_at - change.recorded_at) < UPDATE_IDS_LIFE
+    return ahead if is_near else None
 
 
 def _end(period: Period) -> datetime:

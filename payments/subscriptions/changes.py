@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.insert import insert_into
 from db.tables import Subscription, SubscriptionChange, SubscriptionState
 from payments.facts import SubscriptionFact
+from payments.subscriptions.chain import Change
 
 
 async def record(session: AsyncSession, told: Sequence[tuple[SubscriptionFact, str]], now: datetime) -> None:
@@ -42,6 +43,24 @@ def note_own(session: AsyncSession, row: Subscription, state: SubscriptionState,
         settled_at=now,
     )
     session.add(change)
+
+
+async def read(session: AsyncSession, user_id: str, payloads: Collection[str]) -> dict[str, list[Change]]:
+    """Return what is known of a user's subscriptions on each of these payloads, settled or not."""
+    query = select(SubscriptionChange).where(
+        SubscriptionChange.user_id == user_id, SubscriptionChange.payload.in_(payloads)
+    )
+    found: dict[str, list[Change]] = {payload: [] for payload in payloads}
+    for row in await session.scalars(query):
+        change = Change(
+            id=row.id,
+            state=SubscriptionState(row.state),
+            recorded_at=row.recorded_at,
+            update_id=row.update_id,
+            charge_id=row.charge_id,
+        )
+        found[row.payload].append(change)
+    return found
 
 
 async def unsettled(session: AsyncSession, limit: int, but: Collection[str] = ()) -> Sequence[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Reads the charges of a subscription from the audit table, as payments/subscriptions/chain.py takes them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -9,22 +10,33 @@ from db.tables import ORIGIN, EventStatus, StripeEvent
 from entitlements import EntitlementService
 from payments.effects import BY_ITSELF
 from payments.methods import STARS
+from payments.subscriptions import changes
 from payments.subscriptions.chain import Chain, Charge, divide
 
 
 async def read_charges(session: AsyncSession, user_id: str, payload: str) -> list[Charge]:
     """Return what is known now of a user's charges on one payload, settled or not."""
+    return (await read_all_charges(session, user_id, [payload]))[payload]
+
+
+async def read_all_charges(session: AsyncSession, user_id: str, payloads: Collection[str]) -> dict[str, list[Charge]]:
+    """Return what is known now of a user's charges on each of these payloads, settled or not."""
     query = select(StripeEvent).where(
         StripeEvent.customer_id == user_id,
-        StripeEvent.payload == payload,
+        StripeEvent.payload.in_(payloads),
         StripeEvent.refund_of.is_(None),
         StripeEvent.origin == ORIGIN,
     )
     events = (await session.scalars(query)).all()
     granted = await EntitlementService(session).unrevoked([STARS.source(event.event_id) for event in events], user_id)
-    given_back = await _given_back(session, events)
-    return [
-        Charge(
+    refunds = await _refunds(session, events)
+    found: dict[str, list[Charge]] = {payload: [] for payload in payloads}
+    for event in events:
+        # Always there in a charge of ours that Telegram has told of.
+        if event.payload is None or event.webhook_timestamp is None or event.created_at is None:
+            continue
+        back = refunds.get(event.event_id, [])
+        charge = Charge(
             id=event.event_id,
             paid_at=event.webhook_timestamp,
             recorded_at=event.created_at,
@@ -32,24 +44,30 @@ async def read_charges(session: AsyncSession, user_id: str, payload: str) -> lis
             is_first=event.is_first_recurring,
             update_id=event.update_id,
             is_paid=STARS.source(event.event_id) in granted,
-            is_given_back=event.event_id in given_back,
+            is_given_back=bool(back),
+            given_back_at=min((at for refund in back if (at := _went_back_at(refund)) is not None), default=None),
+            goes_back=any(refund.requested_by == BY_ITSELF for refund in back),
         )
-        for event in events
-        # Always there in a charge of ours that Telegram has told of.
-        if event.webhook_timestamp is not None and event.created_at is not None
-    ]
+        found[event.payload].append(charge)
+    return found
+
+
+async def read_chains(session: AsyncSession, user_id: str, payload: str) -> list[Chain]:
+    """Return a user's subscriptions on one payload, as all that is known makes them, by their first charges."""
+    told = await changes.read(session, user_id, [payload])
+    return divide(await read_charges(session, user_id, payload), told[payload])
 
 
 async def read_chain(session: AsyncSession, event: StripeEvent) -> Chain | None:
-    """Return the subscription that an event would be a charge of, without its changes; None: of none."""
+    """Return the subscription that an event would be a charge of, with its changes; None: of none."""
     if event.payload is None:
         return None
-    chains = divide(await read_charges(session, event.customer_id, event.payload), ())
+    chains = await read_chains(session, event.customer_id, event.payload)
     return next((each for each in chains if any(period.charge.id == event.event_id for period in each.periods)), None)
 
 
-async def _given_back(session: AsyncSession, charges: Sequence[StripeEvent]) -> frozenset[str]:
-    """Return the ids of those of a user's charges whose Stars are back, or are on their way by the desk's own doing."""
+async def _refunds(session: AsyncSession, charges: Sequence[StripeEvent]) -> dict[str, list[StripeEvent]]:
+    """Return the refunds, by their charges, of which the Stars are back or on their way by the desk's own doing."""
     by_id = {charge.event_id: charge for charge in charges}
     is_back = or_(
         StripeEvent.webhook_timestamp.is_not(None),
@@ -57,10 +75,14 @@ async def _given_back(session: AsyncSession, charges: Sequence[StripeEvent]) -> 
         StripeEvent.requested_by == BY_ITSELF,
     )
     query = select(StripeEvent).where(StripeEvent.refund_of.in_(by_id), StripeEvent.origin == ORIGIN, is_back)
-    refunds = [(refund, by_id[refund.refund_of or ""]) for refund in await session.scalars(query)]
-    # One that contradicts its charge gives nothing of it back; Stars go back whole.
-    return frozenset(
-        charge.event_id
-        for refund, charge in refunds
-        if (refund.customer_id, refund.amount_cents) == (charge.customer_id, charge.amount_cents)
-    )
+    found: dict[str, list[StripeEvent]] = {}
+    for refund in await session.scalars(query):
+        charge = by_id[refund.refund_of or ""]
+        # One that contradicts its charge gives nothing of it back; Stars go back whole.
+        if (refund.customer_id, refund.amount_cents) == (charge.customer_id, charge.amount_cents):
+            found.setdefault(charge.event_id, []).append(refund)
+    return found
+
+
+def _went_back_at(refund: StripeEvent) -> datetime | None:
+    return refund.webhook_timestamp or refund.processed_at or refund.created_at

@@ -1,33 +1,43 @@
 """Brings about at Telegram what is wanted of renewals: on record before it is tried, one process at a time."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiogram import Bot
 from aiogram.exceptions import TelegramRetryAfter
 from loguru import logger
-from sqlalchemy import or_, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
 from db.engine import Database
 from db.tables import Renewal, Subscription, SubscriptionState, User
+from entitlements.fold import SLACK
 from entitlements.service import lock_users
 from payments.effects import Effects
 from payments.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, pause
-from payments.lease import CALL_SECONDS, LEASE_SECONDS
+from payments.lease import CALL_SECONDS, LEASE_SECONDS, is_due, is_free
 from payments.notices import Notice
 from payments.pause import Pause
 from payments.subscriptions import changes
 from payments.subscriptions.book import SubscriptionBook
-from payments.subscriptions.listing import RENEWING
-from payments.subscriptions.wanted import RENEWAL_PREFIX, Because
+from payments.subscriptions.charges import read_chains
+from payments.subscriptions.wanted import RENEWAL_PREFIX, RENEWING, Because, is_over
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words, is_refusal
 
 if TYPE_CHECKING:
     import loguru
+
+
+IDS_MAX: Final = 3
+"""How many charges one attempt names; its calls take no longer than a piece of the loop may (payments/loop.py)."""
+
+_NOT_ACTIVE: Final = "SUBSCRIPTION_NOT_ACTIVE"
+_OF_ANOTHER: Final = (_NOT_ACTIVE, "CHARGE_ID_INVALID")
+"""What Telegram says when a charge does not name the subscription that is meant, or names one that is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +46,18 @@ class _Claimed:
     telegram_id: int
     first_charge_id: str
     renewal: Renewal
+    charge_ids: Sequence[str]
+    """What Telegram may know it by: the first charge, and then what may be the first in truth."""
+    is_over: bool
+    is_past_end: bool
 
 
 class RenewalEditor:
-    """Calls editUserStarSubscription, with the first charge's id as Telegram asks (Bot API)."""
+    """Calls editUserStarSubscription, with the first charge's id as Telegram asks (Bot API).
+
+    Charges that only the ledger tells of say nothing of which is the first: what Telegram does not know by the one is
+    asked for by another, before a person has to look at it.
+    """
 
     def __init__(
         self,
@@ -58,55 +76,81 @@ class RenewalEditor:
         self._effects = effects
         self._clock = clock
 
-    async def bring_about(self, subscription_id: str) -> None:
-        """Do what is wanted of one renewal and is due, and note what came of it; nothing when another process is at it.
+    async def bring_about(self, subscription_id: str) -> bool:
+        """Do what is wanted of one renewal and is due, and note what came of it; False: another process is at it.
 
         No transaction is open during the call. Raises SQLAlchemy's errors when the database is away.
         """
         claimed = await self._claim(subscription_id)
         if claimed is None:
-            return
-        is_canceled = claimed.renewal is Renewal.CANCELED
+            return False
         if self._pause.until is not None:
             await self._rest(subscription_id, claimed, self._pause.until)
-            return
+            return True
         try:
-            await self._bot.edit_user_star_subscription(
-                user_id=claimed.telegram_id,
-                telegram_payment_charge_id=claimed.first_charge_id,
-                is_canceled=is_canceled,
-                request_timeout=CALL_SECONDS,
-            )
+            refusal = await self._call(claimed)
         except TelegramRetryAfter as error:
             await self._rest(subscription_id, claimed, self._pause.ask(error.retry_after))
         except TELEGRAM_ERRORS as error:
-            # A subscription that is over renews no more: what was wanted is so.
-            if not is_refusal(error):
-                await self._postpone(subscription_id, claimed, in_words(error))
-            elif is_canceled and "SUBSCRIPTION_NOT_ACTIVE" in error.message:
+            await self._postpone(subscription_id, claimed, in_words(error))
+        else:
+            if refusal is None:
                 await self._note_done(subscription_id, claimed)
             else:
-                await self._give_up(subscription_id, claimed, error.message)
-        else:
-            await self._note_done(subscription_id, claimed)
+                await self._give_up(subscription_id, claimed, refusal)
+        return True
+
+    async def _call(self, claimed: _Claimed) -> str | None:
+        """Have Telegram do it; None: it is done, or so already by our own books. Returns the words of a refusal.
+
+        What Telegram calls over is over if our own row says so, or if nothing is paid for the present and none of the
+        other charges names one that is not.
+        """
+        is_canceled = claimed.renewal is Renewal.CANCELED
+        refusal: str | None = None
+        for charge_id in claimed.charge_ids if is_canceled else claimed.charge_ids[:1]:
+            try:
+                await self._bot.edit_user_star_subscription(
+                    user_id=claimed.telegram_id,
+                    telegram_payment_charge_id=charge_id,
+                    is_canceled=is_canceled,
+                    request_timeout=CALL_SECONDS,
+                )
+            except TELEGRAM_ERRORS as error:
+                if isinstance(error, TelegramRetryAfter) or not is_refusal(error):
+                    raise
+                if is_canceled and claimed.is_over and _NOT_ACTIVE in error.message:
+                    return None
+                refusal = refusal or error.message
+                if not any(words in error.message for words in _OF_ANOTHER):
+                    return error.message
+            else:
+                return None
+        is_over_there = refusal is not None and _NOT_ACTIVE in refusal
+        return None if is_canceled and is_over_there and claimed.is_past_end else refusal
 
     async def _claim(self, subscription_id: str) -> _Claimed | None:
         now = self._clock()
         claim = (
             update(Subscription)
-            .where(Subscription.id == subscription_id, Subscription.due_at <= now)
-            .where(or_(Subscription.claimed_until.is_(None), Subscription.claimed_until <= now))
-            .values(claimed_until=now + timedelta(seconds=LEASE_SECONDS))
-            .returning(Subscription.user_id, Subscription.first_charge_id, Subscription.renewal_wanted)
+            .where(Subscription.id == subscription_id, is_free(Subscription.claimed_until, now))
+            .where(is_due(Subscription.due_at, now))
+            .values(claimed_until=now + timedelta(seconds=LEASE_SECONDS + (IDS_MAX - 1) * CALL_SECONDS))
+            .returning(Subscription)
         )
         async with self._database.transaction() as session:
-            row = (await session.execute(claim)).one_or_none()
+            row = await session.scalar(claim)
             if row is None:
                 return None
+            charge_ids = await _names(session, row)
             telegram_id = await session.scalar(select(User.telegram_id).where(User.id == row.user_id))
         if telegram_id is None:
             raise ValueError(f"the subscription {subscription_id} has no subscriber at Telegram")
-        return _Claimed(row.user_id, telegram_id, row.first_charge_id, Renewal(row.renewal_wanted))
+        return _Claimed(
+            *(row.user_id, telegram_id, row.first_charge_id, Renewal(row.renewal_wanted or ""), charge_ids),
+            is_over=is_over(row),
+            is_past_end=row.current_period_end <= now,
+        )
 
     async def _note_done(self, subscription_id: str, claimed: _Claimed) -> None:
         now = self._clock()
@@ -134,8 +178,9 @@ class RenewalEditor:
             row.error = reason[:ERROR_LENGTH_MAX]
             if row.wanted_because == Because.BUYER:
                 await self._tell(session, user, row, Notice.RENEWAL_REFUSED, now)
-            # What has ended takes no more Stars, whatever Telegram says of it.
-            if claimed.renewal is Renewal.CANCELED and row.state != SubscriptionState.ENDED:
+            # What is over for us may be tried at Telegram all the same, after a failure or a refund.
+            is_at_rest = row.state == SubscriptionState.ENDED and is_over(row)
+            if claimed.renewal is Renewal.CANCELED and not is_at_rest:
                 facts = self._book.facts(row) | self._wanted(row)
                 stuck = {
                     "buyer": user.telegram_id,
@@ -187,6 +232,23 @@ class RenewalEditor:
 
     def _log(self, claimed: _Claimed) -> "loguru.Logger":
         return logger.bind(charge_id=claimed.first_charge_id, user_id=claimed.user_id, telegram_id=claimed.telegram_id)
+
+
+async def _names(session: AsyncSession, row: Subscription) -> Sequence[str]:
+    """Return the ids that may name a subscription at Telegram, at most IDS_MAX, the likeliest first.
+
+    After the first charge: those that came after a gap, since they may have begun it, and the first one of what the
+    link had been paid for before; the newest for lack of a better one.
+    """
+    chains = await read_chains(session, row.user_id, row.payload)
+    own = next((each for each in chains if any(row.first_charge_id == p.charge.id for p in each.periods)), None)
+    ids = [row.first_charge_id]
+    if own is not None:
+        pairs = list(zip(own.periods, own.periods[1:], strict=False))
+        ids += [later.charge.id for before, later in reversed(pairs) if later.charge.paid_at > before.ends_at + SLACK]
+        ids += [each.first.id for each in reversed(chains) if each.first.paid_at < own.first.paid_at]
+        ids += [own.newest.id]
+    return list(dict.fromkeys(ids))[:IDS_MAX]
 
 
 def _key(row: Subscription, now: datetime) -> str:

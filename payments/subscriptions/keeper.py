@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from loguru import logger
-from sqlalchemy import Select, or_, select, update
+from sqlalchemy import Select, func, or_, select, update
 
 from db.clock import Clock
 from db.engine import Database
@@ -15,6 +15,7 @@ from db.tables import Subscription, SubscriptionChange, User
 from entitlements.service import lock_users
 from payments.facts import SubscriptionFact
 from payments.held import Held
+from payments.lease import is_due, is_free
 from payments.ledger.reading import Gate
 from payments.loop import DueLoop
 from payments.reminders import Reminders
@@ -69,7 +70,8 @@ class SubscriptionKeeper:
             if not await self._gate.is_open(session):
                 return 0
             told = await changes.unsettled(session, BATCH_MAX, but=held)
-            to_check = [(row.user_id, row.payload) for row in await session.scalars(select_to_check(now, held))]
+            checks = [await session.scalars(query(now, held)) for query in (select_to_check, select_ahead)]
+            to_check = [(row.user_id, row.payload) for found_rows in checks for row in found_rows]
             wanted = (await session.scalars(select_wanted(now, held))).all()
         found = 0
         for user_id, payload in dict.fromkeys([*told, *to_check]):
@@ -99,17 +101,33 @@ class SubscriptionKeeper:
             return 0
         return 1 if found is None else found
 
-    async def _settle_changes(self, user_id: str, payload: str) -> None:
-        """Bring a user's subscriptions on one payload up to date, by all that is told and by the time."""
+    async def _settle_changes(self, user_id: str, payload: str) -> int:
+        """Bring a user's subscriptions on one payload up to date, by all that is told and by the time.
+
+        Returns 1, or 0 when that has changed nothing: what cannot be helped does not keep the loop awake.
+        """
+        now = self._clock()
+        on_payload = Subscription.user_id == user_id, Subscription.payload == payload
+        due = select(func.count()).select_from(Subscription)
+        due = due.where(*on_payload, or_(Subscription.check_at <= now, Subscription.checked_at > now))
         async with self._database.transaction() as session:
             [user] = await lock_users(session, User.id == user_id)
+            due_before = (await session.scalars(due)).one()
             await self._book.follow(session, user, payload)
-            settled = update(SubscriptionChange).where(
-                SubscriptionChange.user_id == user_id,
-                SubscriptionChange.payload == payload,
-                SubscriptionChange.settled_at.is_(None),
+            await self._book.keep_one(session, user)
+            settled = (
+                update(SubscriptionChange)
+                .where(
+                    SubscriptionChange.user_id == user_id,
+                    SubscriptionChange.payload == payload,
+                    SubscriptionChange.settled_at.is_(None),
+                )
+                .values(settled_at=now)
+                .returning(SubscriptionChange.id)
             )
-            await session.execute(settled.values(settled_at=self._clock()))
+            changed = len((await session.scalars(settled)).all())
+            due_after = (await session.scalars(due)).one()
+        return int(bool(changed) or due_after < due_before)
 
 
 def select_to_check(now: datetime, but: Collection[str] = ()) -> Select[Subscription]:
@@ -119,11 +137,17 @@ def select_to_check(now: datetime, but: Collection[str] = ()) -> Select[Subscrip
     return due.order_by(Subscription.check_at).limit(BATCH_MAX)
 
 
+def select_ahead(now: datetime, but: Collection[str] = ()) -> Select[Subscription]:
+    """Select those that were made anew by a clock which was ahead of `now`, without the keys in `but`."""
+    ahead = select(Subscription).where(Subscription.checked_at > now)
+    ahead = ahead.where((Subscription.user_id + " " + Subscription.payload).not_in(but))
+    return ahead.order_by(Subscription.checked_at).limit(BATCH_MAX)
+
+
 def select_wanted(now: datetime, but: Collection[str] = ()) -> Select[str]:
     """Select the ids of those whose renewal is to be another and that nobody is at, without those in `but`.
 
     The longest due come first.
     """
-    is_free = or_(Subscription.claimed_until.is_(None), Subscription.claimed_until <= now)
-    due = select(Subscription.id).where(Subscription.due_at <= now, is_free, Subscription.id.not_in(but))
-    return due.order_by(Subscription.due_at).limit(BATCH_MAX)
+    due = select(Subscription.id).where(is_due(Subscription.due_at, now), is_free(Subscription.claimed_until, now))
+    return due.where(Subscription.id.not_in(but)).order_by(Subscription.due_at).limit(BATCH_MAX)

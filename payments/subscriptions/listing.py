@@ -2,17 +2,15 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Final
 
 from sqlalchemy import and_, exists, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import Renewal, StripeEvent, Subscription, SubscriptionState, User
 from entitlements.service import lock_users
-from payments.subscriptions.wanted import Because, want
-
-RENEWING: Final = frozenset({SubscriptionState.ACTIVE, SubscriptionState.FAILED})
-"""The states in which Telegram may take the next price."""
+from payments.subscriptions.precedence import is_left_to_renew
+from payments.subscriptions.running import read_rivals
+from payments.subscriptions.wanted import Because, is_over, may_take_more, want
 
 
 async def of_user(session: AsyncSession, user_id: str) -> Sequence[Subscription]:
@@ -33,7 +31,7 @@ async def renewed_by(session: AsyncSession, charge_ids: Collection[str]) -> Sequ
         StripeEvent.customer_id == Subscription.user_id,
         StripeEvent.payload == Subscription.payload,
     )
-    query = select(Subscription).where(charged, Subscription.state.in_(RENEWING), not_(is_being_ended))
+    query = select(Subscription).where(charged, may_take_more(), not_(is_being_ended))
     return (await session.scalars(query.order_by(Subscription.first_charge_id))).all()
 
 
@@ -49,8 +47,20 @@ async def ask(
     """Put on record what a subscriber wants of the renewal; None: it is not theirs, or it is no longer to be had."""
     await lock_users(session, User.telegram_id == telegram_id)
     row = await find(session, subscription_id, telegram_id)
-    asked_of = RENEWING if renewal is Renewal.CANCELED else {SubscriptionState.CANCELED}
-    if row is None or row.state not in asked_of:
+    if row is None:
+        return None
+    if renewal is Renewal.CANCELED:
+        may_be = not is_over(row)
+    else:
+        may_be = row.state == SubscriptionState.CANCELED and not await _is_replaced(session, row, now)
+    if not may_be:
         return None
     want(row, renewal, Because.BUYER, now)
     return row
+
+
+async def _is_replaced(session: AsyncSession, row: Subscription, now: datetime) -> bool:
+    """Tell whether another subscription of its user that opens the same is going to be renewed."""
+    rivals = await read_rivals(session, User.id == row.user_id)
+    own = next((each for each in rivals if row.first_charge_id in each.ids), None)
+    return own is not None and any(each.opens_same(own) and is_left_to_renew(each, now) for each in rivals)

@@ -81,7 +81,8 @@ def _other_facts(notice: Notice, value: str) -> dict[str, Any]:
     wanted = {"renewal": "canceled", "because": "buyer"}
     if notice is Notice.RENEWAL_STUCK:
         wanted |= {"reason": value, "retry_id": value}
-    return _subscription(value) | wanted | ({"buyer": READER} if notice is Notice.RENEWAL_STUCK else {})
+    is_for_admins = notice in {Notice.RENEWAL_STUCK, Notice.RENEWED_UNWANTED}
+    return _subscription(value) | wanted | ({"buyer": READER} if is_for_admins else {})
 
 
 def _lost_payment(value: str) -> dict[str, Any]:

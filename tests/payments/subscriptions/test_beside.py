@@ -1,0 +1,257 @@
+"""Two subscriptions that open the same are never both left to renew, in whatever order they become known."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from db.tables import EntitlementGrant, Outcome, Renewal, User
+from entitlements.by_hand import revoke_by_hand
+from entitlements.service import lock_users
+from payments import events
+from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
+from payments.facts import ChargeFact
+from payments.notices import Notice
+from payments.subscriptions import listing
+from payments.subscriptions.wanted import Because
+from tests.support.clock import START
+from tests.support.desk import Desk
+from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, charge, order
+from tests.support.renewals import editor, keeper
+from tests.support.subscription_facts import MONTH, PAYLOAD, follow, in_ledger, paid, row, rows, said, tell
+
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
+OTHER = SIGNER.sign(order("auto"))
+
+
+def start(at: datetime, update_id: int) -> ChargeFact:
+    """Return the first charge of another subscription that opens the same."""
+    return replace(paid(1, at=at, payload=OTHER, charge_id="new-1"), update_id=update_id)
+
+
+def renewal(number: int, at: datetime, update_id: int) -> ChargeFact:
+    """Return the charge of a later month of the first subscription."""
+    return replace(paid(number, at=at), update_id=update_id)
+
+
+async def checkout(desk: Desk) -> CheckoutVerdict:
+    checkouts = CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock, 10)
+    return await checkouts.decide(CheckoutQuery("q1", BUYER.telegram_id, 150, "XTR", OTHER))
+
+
+async def renewing(desk: Desk) -> list[str]:
+    """Return which are left to renew: Telegram is going to, and nobody wants the end of it."""
+    kept = await rows(desk)
+    return [each.first_charge_id for each in kept if each.state == "active" and each.renewal_wanted is None]
+
+
+async def wishes(desk: Desk) -> dict[str, tuple[str | None, str | None]]:
+    return {each.first_charge_id: (each.renewal_wanted, each.wanted_because) for each in await rows(desk)}
+
+
+async def given_back(desk: Desk, *charge_ids: str) -> list[str]:
+    async with desk.database.reading() as session:
+        return [each for each in charge_ids if await events.refunds_of(session, each)]
+
+
+async def told(desk: Desk, notice: Notice) -> set[int]:
+    return {chat_id for each, chat_id in await desk.told() if each is notice}
+
+
+async def fail_and_end(desk: Desk) -> None:
+    """Let the first subscription's renewal fail, and let its grace go by."""
+    await desk.take(paid(1))
+    desk.clock.now = START + MONTH + MINUTE
+    await tell(desk, said("failed", 15))
+    desk.clock.now = START + MONTH + 2 * DAY
+    await follow(desk)
+    assert (await row(desk)).state == "ended"
+
+
+@pytest.mark.criterion("N3", "N2")
+@pytest.mark.parametrize("after", [timedelta(), 5 * MINUTE, 59 * MINUTE, 2 * DAY])
+async def test_in_the_time_before_a_late_renewal_none_may_start(desk: Desk, after: timedelta) -> None:
+    await desk.take(paid(1))
+    desk.clock.now = START + MONTH + after
+    await follow(desk)
+    assert (await row(desk)).state == "active"
+    verdict = await checkout(desk)
+    await desk.take(start(desk.clock(), 21))
+    desk.clock.now += 25 * MINUTE
+    await desk.take(renewal(2, desk.clock(), 22))
+    assert (verdict, await renewing(desk)) == (CheckoutVerdict.SUBSCRIBED, ["sub-1"])
+    assert await given_back(desk, "new-1", "sub-2") == ["new-1"]
+
+
+@pytest.mark.criterion("N3", "N2")
+async def test_what_failed_and_is_over_is_ended_at_telegram_when_it_is_bought_anew(desk: Desk) -> None:
+    await fail_and_end(desk)
+    assert await checkout(desk) is CheckoutVerdict.ACCEPTED
+    await desk.take(start(desk.clock(), 21))
+    assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, Because.REPLACED)
+    desk.clock.now += DAY
+    await desk.take(renewal(2, desk.clock(), 40))
+    assert await renewing(desk) == ["new-1"]
+    assert await given_back(desk, "new-1", "sub-2") == [], "a renewal's money opens its time"
+    assert await told(desk, Notice.RENEWED_ANYWAY) == {BUYER.telegram_id}
+    assert await told(desk, Notice.RENEWED_UNWANTED) == {ADMIN_CHAT_ID}
+
+
+@pytest.mark.criterion("N3", "N2")
+@pytest.mark.parametrize("words", [None, "CHARGE_ID_INVALID"], ids=["done", "refused"])
+async def test_what_is_renewed_although_it_was_ended_is_ended_again(desk: Desk, words: str | None) -> None:
+    await fail_and_end(desk)
+    await desk.take(start(desk.clock(), 21))
+    kept = {each.first_charge_id: each for each in await rows(desk)}
+    await editor(desk, words).bring_about(kept["sub-1"].id)
+    desk.clock.now += DAY
+    await desk.take(renewal(2, desk.clock(), 40))
+    again = {each.first_charge_id: each for each in await rows(desk)}["sub-1"]
+    assert (again.renewal_wanted, again.due_at, again.error) == (Renewal.CANCELED, desk.clock(), None)
+    assert await renewing(desk) == ["new-1"]
+    assert await told(desk, Notice.RENEWED_ANYWAY) == {BUYER.telegram_id}
+    assert await told(desk, Notice.RENEWED_UNWANTED) == {ADMIN_CHAT_ID}
+
+
+@pytest.mark.criterion("N3", "N2")
+async def test_what_is_revoked_by_hand_runs_all_the_same(desk: Desk) -> None:
+    await desk.take(paid(1))
+    desk.clock.now = START + 2 * DAY
+    await _revoke(desk)
+    verdict = await checkout(desk)
+    await desk.take(start(desk.clock(), 12))
+    desk.clock.now = START + MONTH
+    await desk.take(paid(2))
+    assert (verdict, await renewing(desk)) == (CheckoutVerdict.SUBSCRIBED, ["sub-1"])
+
+
+@pytest.mark.criterion("N3", "N2")
+async def test_what_was_refunded_does_not_run_while_its_renewal_is_being_ended(desk: Desk) -> None:
+    await desk.take(paid(1))
+    desk.clock.now = START + DAY
+    await desk.ask_refund("sub-1")
+    await desk.settle("refund:sub-1", confirmed=True)
+    desk.clock.now += DAY
+    assert await checkout(desk) is CheckoutVerdict.ACCEPTED
+    await desk.take(start(desk.clock(), 21))
+    assert (await renewing(desk), await given_back(desk, "new-1")) == (["new-1"], [])
+
+
+@pytest.mark.criterion("N3")
+async def test_a_renewal_that_failed_before_its_end_may_be_bought_anew_at_once(desk: Desk) -> None:
+    await desk.take(paid(1))
+    desk.clock.now = START + MONTH - DAY
+    await tell(desk, said("failed", 15))
+    assert await desk.holds()
+    assert await checkout(desk) is CheckoutVerdict.ACCEPTED
+    assert (await desk.take(start(desk.clock(), 21))).outcome == Outcome.GRANTED
+    assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, Because.REPLACED)
+
+
+@pytest.mark.criterion("N3", "N2")
+async def test_what_goes_back_by_itself_stands_in_nobodys_way(desk: Desk) -> None:
+    await desk.take(paid(1))
+    twin = replace(paid(1, at=START + DAY, charge_id="twin-1"), update_id=11)
+    await desk.take(in_ledger(twin))
+    await desk.take(twin)
+    await tell(desk, said("canceled", 12))
+    # Its refund is on record and not through yet: what it would open is still granted.
+    desk.clock.now = START + MONTH + MINUTE
+    assert await checkout(desk) is CheckoutVerdict.ACCEPTED
+    assert (await desk.take(start(desk.clock(), 31))).outcome == Outcome.GRANTED
+
+
+@pytest.mark.criterion("N3", "N2", "C3")
+@pytest.mark.parametrize("is_known_by", ["update", "ledger"])
+async def test_a_start_goes_back_when_it_is_learned_that_the_other_had_been_renewed(
+    desk: Desk, is_known_by: str
+) -> None:
+    await fail_and_end(desk)
+    await desk.take(start(desk.clock(), 21))
+    assert (await desk.event("new-1")).outcome == Outcome.GRANTED
+    lost = renewal(2, START + MONTH + DAY, 20)
+    await desk.take(in_ledger(lost) if is_known_by == "ledger" else lost)
+    assert await given_back(desk, "new-1", "sub-2") == ["new-1"]
+    assert await renewing(desk) == ["sub-1"], "nobody had asked Telegram yet to end it"
+    assert await told(desk, Notice.GIVING_BACK) == {BUYER.telegram_id}
+    assert await told(desk, Notice.RENEWED_UNWANTED) == {ADMIN_CHAT_ID}
+
+
+@pytest.mark.criterion("N3", "N2", "C3")
+@pytest.mark.parametrize("is_later_first", [False, True])
+@pytest.mark.parametrize("known", [lambda fact: fact, in_ledger], ids=["update", "ledger"])
+async def test_of_two_starts_the_later_one_goes_back_whichever_is_settled_first(
+    desk: Desk, known: object, *, is_later_first: bool
+) -> None:
+    assert callable(known)
+    desk.clock.now = START + DAY
+    facts = [paid(1), start(START + DAY, 11)]
+    for fact in reversed(facts) if is_later_first else facts:
+        await desk.take(known(fact))
+    assert await given_back(desk, "sub-1", "new-1") == ["new-1"]
+    await desk.settle("refund:new-1", confirmed=True)
+    assert await renewing(desk) == ["sub-1"]
+    async with desk.database.reading() as session:
+        standing = await session.scalars(select(EntitlementGrant.source).where(EntitlementGrant.revoked_at.is_(None)))
+        assert list(standing) == ["telegram_stars:sub-1"]
+
+
+@pytest.mark.criterion("N3", "N2")
+async def test_taken_up_at_telegram_beside_one_that_was_bought_meanwhile_it_is_ended(desk: Desk) -> None:
+    await desk.take(paid(1))
+    await tell(desk, said("canceled", 11))
+    await _revoke(desk)
+    desk.clock.now = START + DAY
+    assert (await desk.take(start(desk.clock(), 12))).outcome == Outcome.GRANTED
+    await desk.record(said("active", 13, PAYLOAD))
+    await keeper(desk).settle(said("active", 13))
+    assert await renewing(desk) == ["new-1"]
+    assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, Because.REPLACED)
+
+
+@pytest.mark.criterion("N3")
+async def test_what_another_has_taken_the_place_of_is_not_taken_up_again(desk: Desk) -> None:
+    await fail_and_end(desk)
+    await desk.take(start(desk.clock(), 21))
+    desk.clock.now += DAY
+    await desk.take(renewal(2, desk.clock(), 40))
+    kept = {each.first_charge_id: each for each in await rows(desk)}["sub-1"]
+    await editor(desk).bring_about(kept.id)
+    assert {each.first_charge_id: each.state for each in await rows(desk)}["sub-1"] == "canceled"
+    assert await _ask(desk, kept.id, Renewal.ALLOWED) is False
+    await tell(desk, said("canceled", 50, OTHER))
+    assert await _ask(desk, kept.id, Renewal.ALLOWED) is True, "the other renews no more"
+
+
+@pytest.mark.criterion("N3")
+async def test_a_dead_one_does_not_end_the_living_that_is_older(desk: Desk) -> None:
+    await fail_and_end(desk)
+    await desk.take(start(desk.clock(), 21))
+    await tell(desk, said("canceled", 22, OTHER))
+    kept = {each.first_charge_id: each for each in await rows(desk)}["sub-1"]
+    await editor(desk).bring_about(kept.id)
+    desk.clock.now = START + 3 * MONTH
+    await desk.take(replace(renewal(3, desk.clock(), 40), is_first_recurring=False))
+    assert (await wishes(desk))["new-1"] == (None, None)
+    assert (await wishes(desk))["sub-1"][0] == Renewal.CANCELED, "what was ended and renewed is ended again"
+
+
+@pytest.mark.criterion("N3")
+async def test_for_life_ends_what_has_failed_and_is_over_as_well(desk: Desk) -> None:
+    await fail_and_end(desk)
+    await desk.take(charge("life-1", "life", at=desk.clock()))
+    assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, Because.FOR_LIFE)
+
+
+async def _revoke(desk: Desk) -> None:
+    async with desk.database.transaction() as session:
+        [user] = await lock_users(session, User.telegram_id == BUYER.telegram_id)
+        await revoke_by_hand(session, user.id, "premium", source=None, actor="cli", reason="x", now=desk.clock())
+
+
+async def _ask(desk: Desk, subscription_id: str, renewal_wanted: Renewal) -> bool:
+    async with desk.database.transaction() as session:
+        asked = await listing.ask(session, subscription_id, BUYER.telegram_id, renewal_wanted, desk.clock())
+    return asked is not None
