@@ -5,7 +5,6 @@ A rebuild settles the past a second time, and with `NoEffects`: all of it has be
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import select
@@ -15,12 +14,24 @@ from db.clock import Clock
 from db.tables import Entitlement, Renewal, StripeEvent, Subscription, User
 from entitlements.fold import SLACK
 from payments.catalog import Plan
-from payments.notices import TOLD_DAYS_MAX, Notice, money_facts, owe, release
+from payments.notices import Notice, is_old_news, money_facts, owe, release
 from payments.refunds import asking
 from payments.subscriptions.wanted import Because, want
 
 BY_ITSELF: Final = "starledger"
 """`requested_by` of a refund that no person asked for."""
+_NEWS: Final = frozenset(
+    {
+        Notice.GRANTED,
+        Notice.WAITING,
+        Notice.REFUNDED,
+        Notice.PARTLY_REFUNDED,
+        Notice.CHARGED_BACK,
+        Notice.REFUNDED_OUTSIDE,
+        Notice.PARTLY_REFUNDED_OUTSIDE,
+    }
+)
+"""What says no more than that something has happened. The others tell of what the desk does now, or of what waits."""
 
 
 class Effects:
@@ -91,7 +102,7 @@ class OutwardEffects(Effects):
 
     async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
         """Owe the notice, unless the charge came to us as old news."""
-        if _is_old_news(charge):
+        if is_old_news(charge):
             return
         query = select(Entitlement).where(
             Entitlement.user_id == user.id, Entitlement.entitlement_type.in_(plan.entitlements)
@@ -112,7 +123,9 @@ class OutwardEffects(Effects):
     async def tell_buyer(
         self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, **facts: object
     ) -> None:
-        """Owe the notice to the user."""
+        """Owe the notice to the user, unless it is old news."""
+        if notice in _NEWS and is_old_news(event):
+            return
         await self._owe(session, notice, event.event_id, _chats_with(user), money_facts(event) | facts)
 
     async def tell_admins(
@@ -126,7 +139,9 @@ class OutwardEffects(Effects):
         again: bool = False,
         **facts: object,
     ) -> None:
-        """Owe the notice to each chat where admins are told."""
+        """Owe the notice to each chat where admins are told, unless it is old news."""
+        if notice in _NEWS and is_old_news(event):
+            return
         facts = money_facts(event) | {"buyer": user.telegram_id, "reason": reason} | facts
         if notice is Notice.PARKED:
             facts["retry_id"] = event.event_id
@@ -175,11 +190,3 @@ class OutwardEffects(Effects):
 def _chats_with(user: User) -> Sequence[int]:
     """Return the chat that a user has with the bot; one of another service has none."""
     return [] if user.telegram_id is None else [user.telegram_id]
-
-
-def _is_old_news(charge: StripeEvent) -> bool:
-    recorded_at, paid_at = charge.created_at, charge.webhook_timestamp
-    # What was seen in the ledger as it was recorded came from there.
-    if recorded_at is None or paid_at is None or charge.ledger_seen_at != recorded_at:
-        return False
-    return recorded_at - paid_at > timedelta(days=TOLD_DAYS_MAX)

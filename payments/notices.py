@@ -7,7 +7,7 @@ when it is delivered, in the reader's language.
 import enum
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import select
@@ -17,7 +17,20 @@ from db.insert import insert_into
 from db.tables import OutboxMessage, StripeEvent
 
 TOLD_DAYS_MAX: Final = 7
-"""A charge that the ledger brings later than that, or a subscription that ended longer ago, is old news: not told."""
+"""What the ledger brings later than that, or a subscription that ended longer ago, is old news: not told."""
+
+
+def is_old_news(event: StripeEvent) -> bool:
+    """Tell a charge or a refund that Telegram's ledger has brought more than TOLD_DAYS_MAX after it happened.
+
+    Whoever had this desk before has told of it. Nothing else brings what is so old, but for what an admin takes out of
+    quarantine: an update is a day old at most (Bot API, getUpdates).
+    """
+    recorded_at, happened_at = event.created_at, event.webhook_timestamp
+    # What was seen in the ledger as it was recorded came from there.
+    if recorded_at is None or happened_at is None or event.ledger_seen_at != recorded_at:
+        return False
+    return recorded_at - happened_at > timedelta(days=TOLD_DAYS_MAX)
 
 
 class Notice(enum.StrEnum):
