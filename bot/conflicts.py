@@ -1,4 +1,4 @@
-"""Tells the admins that another program polls with the same token: a person has to end such a conflict (409)."""
+"""Tells the admins of what takes the bot's updates away (409): another poller, or a webhook. A person has to end it."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away
 from payments.notices import Notice, owe
+from payments.telegram_errors import names_webhook
 
 QUIET_MINUTES: Final = 60
 """So long without a conflict ends an episode: between two of them each poller has its turns."""
@@ -18,7 +19,10 @@ OWE_SECONDS: Final = 2.0
 
 
 class ConflictAlert:
-    """Owes the admins one notice for each episode of conflicts. One write is in flight at most."""
+    """Owes the admins one notice for each episode of conflicts, and one a day for a webhook that is set.
+
+    One write is in flight at most.
+    """
 
     def __init__(
         self, database: Database, clock: Clock, alert_chat_ids: Sequence[int], on_owed: Callable[[], None]
@@ -29,30 +33,36 @@ class ConflictAlert:
         self._alert_chat_ids = tuple(alert_chat_ids)
         self._on_owed = on_owed
         self._seen_at: datetime | None = None
-        self._is_owed = False
+        self._began_at: datetime | None = None
+        self._owed: dict[Notice, str] = {}
         self._owing: asyncio.Task[None] | None = None
 
     async def note(self, why: str) -> None:
         """Take note of a conflict, `why` in Telegram's words. Without its database it tries again at the next one."""
         now = self._clock()
-        if self._seen_at is None or now - self._seen_at > timedelta(minutes=QUIET_MINUTES):
-            self._is_owed = False
-        self._seen_at = now
-        if self._is_owed:
+        notice, event_id = (Notice.WEBHOOK, f"webhook:{now:%Y-%m-%d}") if names_webhook(why) else self._episode(now)
+        if self._owed.get(notice) == event_id:
             return
         if self._owing is None or self._owing.done():
-            self._owing = asyncio.create_task(self._owe(why, now))
+            self._owing = asyncio.create_task(self._owe(notice, event_id, why, now))
         # The poll must not wait for a database that hangs.
         await asyncio.wait({self._owing}, timeout=OWE_SECONDS)
 
-    async def _owe(self, why: str, now: datetime) -> None:
+    def _episode(self, now: datetime) -> tuple[Notice, str]:
+        began_at = self._began_at
+        if began_at is None or self._seen_at is None or now - self._seen_at > timedelta(minutes=QUIET_MINUTES):
+            began_at = now
+        self._began_at, self._seen_at = began_at, now
+        return Notice.CONFLICT, f"conflict:{began_at.isoformat()}"
+
+    async def _owe(self, notice: Notice, event_id: str, why: str, now: datetime) -> None:
         try:
             async with self._database.transaction(Priority.INTAKE) as session:
                 for chat_id in self._alert_chat_ids:
                     await owe(
                         session,
-                        Notice.CONFLICT,
-                        event_id=f"conflict:{now.isoformat()}",
+                        notice,
+                        event_id=event_id,
                         chat_id=chat_id,
                         facts={"why": why},
                         now=now,
@@ -61,5 +71,5 @@ class ConflictAlert:
             bug = None if is_away(error) else error
             logger.opt(exception=bug).error("the admins cannot be told of a conflict yet: {}", type(error).__name__)
         else:
-            self._is_owed = True
+            self._owed[notice] = event_id
             self._on_owed()

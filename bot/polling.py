@@ -9,7 +9,6 @@ from aiogram.exceptions import (
     TelegramAPIError,
     TelegramConflictError,
     TelegramRetryAfter,
-    TelegramUnauthorizedError,
 )
 from aiogram.utils.backoff import Backoff, BackoffConfig
 from loguru import logger
@@ -18,7 +17,7 @@ from bot.conflicts import ConflictAlert
 from bot.intake import Intake
 from db.errors import AnotherDeskError
 from payments.pause import SECONDS_MAX as PAUSE_SECONDS_MAX
-from payments.telegram_errors import TELEGRAM_ERRORS, in_words
+from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of, in_words
 
 BACKOFF: Final = BackoffConfig(min_delay=1.0, max_delay=30.0, factor=1.5, jitter=0.1)
 SAY_AGAIN_SECONDS: Final = 60
@@ -58,10 +57,15 @@ def _trouble(error: TelegramAPIError | ClientDecodeError) -> str:
         again = min(error.retry_after, PAUSE_SECONDS_MAX)
         asked = f"Telegram asks for a pause of {error.retry_after} s ({error.method.__api_method__})"
         return f"{asked}: trying again in {again} s"
-    if isinstance(error, TelegramConflictError):
-        return f"another program polls with the same token, or a webhook is set; trying on: {error.message}"
-    if isinstance(error, TelegramUnauthorizedError):
-        return "Telegram refuses the token; was it revoked? Put the new one into TELEGRAM_BOT_TOKEN and restart"
+    match fate_of(error):
+        case Fate.WEBHOOK:
+            return f"a webhook is set: `doctor --remove-webhook` removes it; trying on: {error.message}"
+        case Fate.CONFLICT:
+            return f"another program polls with the same token; trying on: {error.message}"
+        case Fate.TOKEN:
+            return "Telegram refuses the token; was it revoked? Put the new one into TELEGRAM_BOT_TOKEN and restart"
+        case Fate.LOGGED_OUT:
+            return f"the bot is logged out, as while it moves between Bot API servers; trying on: {in_words(error)}"
     return f"Telegram cannot be reached, trying on: {in_words(error)}"
 
 

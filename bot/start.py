@@ -1,9 +1,10 @@
 """What comes before the desk runs: its lock, its database, its token, and whether the database was lost."""
 
 import asyncio
+import time
+from typing import Final
 
 from aiogram import Bot
-from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
 from loguru import logger
 
 from bot.clock_watch import check_at_start
@@ -18,7 +19,10 @@ from db.errors import UnfitServerError, is_away
 from db.lock import DeskLock
 from db.migrate import migrate
 from payments.ledger.telegram import TelegramLedger
-from payments.telegram_errors import TELEGRAM_ERRORS, in_words
+from payments.telegram_errors import TELEGRAM_ERRORS, Fate, TelegramError, fate_of, in_words
+
+TOKEN_SECONDS: Final = 60
+"""So long a token that is refused is tried again: now and then Telegram refuses a good one, once."""
 
 
 async def prepare(
@@ -38,16 +42,14 @@ async def prepare(
     """
     await _become_active(settings, database, lock, health)
     outage = Outage()
+    refused_at: float | None = None
     while True:
         try:
             me = await bot.get_me()
             await check_at_start(bot, telegram_time)
             await open_ledger(database, TelegramLedger(bot), clock)
-        except (TelegramUnauthorizedError, TelegramNotFound):
-            raise SettingsError(
-                "TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put the one that @BotFather shows into .env"
-            ) from None
         except TELEGRAM_ERRORS as error:
+            refused_at = _refused_at(error, refused_at)
             # A desk that is known to wait is up for systemd, which would end one that starts for too long.
             health.note("start", f"it waits for Telegram: {in_words(error)}")
             await outage.wait(error)
@@ -56,6 +58,22 @@ async def prepare(
             outage.over()
             logger.info("this is @{}", me.username)
             return
+
+
+def _refused_at(error: TelegramError, since: float | None) -> float | None:
+    """Return since when the token is refused, by time.monotonic; None: it is not. Raises SettingsError after a minute.
+
+    One that has not the form of a token will never be known.
+    """
+    if fate_of(error) is not Fate.TOKEN:
+        return None
+    now = time.monotonic()
+    since = now if since is None else since
+    if now - since < TOKEN_SECONDS and "invalid token" not in error.message:
+        return since
+    raise SettingsError(
+        "TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put the one that @BotFather shows into .env"
+    )
 
 
 async def _become_active(settings: Settings, database: Database, lock: DeskLock, health: Health) -> None:

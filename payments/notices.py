@@ -124,6 +124,8 @@ class Notice(enum.StrEnum):
     """Admins: `why`; another program polls with the same token."""
     CLOCK = "clock"
     """Admins: `why`; the machine's clock is not Telegram's."""
+    WEBHOOK = "webhook"
+    """Admins: `why`; a webhook is set, and no poll gets anything until it is removed."""
     STRIPE_TROUBLE = "stripe_trouble"
     """Admins: `trouble` (payments/stripe/trouble.py), `why`, `read_at`; what happens at Stripe has no effect here."""
 

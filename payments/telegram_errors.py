@@ -80,7 +80,7 @@ def fate_of(error: TelegramError) -> Fate:
         case TelegramMigrateToChat():
             return Fate.MOVED
         case TelegramConflictError():
-            return Fate.WEBHOOK if "webhook" in said.lower() else Fate.CONFLICT
+            return Fate.WEBHOOK if names_webhook(said) else Fate.CONFLICT
         case TelegramUnauthorizedError():
             return Fate.TOKEN
         case TelegramNotFound() if _NOT_FOUND.fullmatch(said):
@@ -88,6 +88,11 @@ def fate_of(error: TelegramError) -> Fate:
         case TelegramBadRequest() | TelegramForbiddenError() if _OF_THE_WHOLE_BOT.match(said):
             return Fate.LOGGED_OUT
     return Fate.REFUSED if isinstance(error, REFUSALS) else Fate.AWAY
+
+
+def names_webhook(said: str) -> bool:
+    """Tell whether a conflict (409), in Telegram's words, is with a webhook, and not with another poller."""
+    return "webhook" in said.lower()
 
 
 def is_refusal(error: TelegramError) -> bool:

@@ -21,6 +21,7 @@ from aiogram.methods.base import TelegramType
 from prometheus_client import Counter, Gauge, Histogram
 
 from payments.pulse import Pulse
+from payments.telegram_errors import names_webhook
 
 CALLS: Final = Counter("starledger_telegram_calls", "Calls to Telegram, by how they ended.", ["method", "outcome"])
 CALL_SECONDS: Final = Histogram(
@@ -58,12 +59,13 @@ _OUTCOMES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (ClientDecodeError, "unreadable"),
 )
 _TROUBLES: Final = {
+    "conflict": "another program polls with the same token",
     "retry_after": "Telegram asks to be left alone for a while",
     "server": "Telegram answers with errors of its own",
-    "conflict": "another program polls with the same token, or a webhook is set",
     "unauthorized": "Telegram refuses the token: was it revoked?",
     "unreadable": "something else answers in Telegram's place: is a proxy in between?",
 }
+_WEBHOOK: Final = "a webhook is set, and no poll gets anything: doctor --remove-webhook removes it"
 _SILENT_SECONDS: Final = 120
 """How long the poll may be between two calls, or in one: a long poll, or the longest pause and a batch to record."""
 
@@ -104,8 +106,13 @@ class CallMeter(BaseRequestMiddleware):
             if error is None:
                 self.polled_at = time.monotonic()
         if name in _ASKS_WHETHER_TELEGRAM_IS_THERE:
-            unreachable = f"Telegram cannot be reached: {type(error).__name__}"
-            self.trouble = None if error is None else _TROUBLES.get(outcome, unreachable)
+            self.trouble = None if error is None else _trouble(error, outcome)
+
+
+def _trouble(error: Exception, outcome: str) -> str:
+    if isinstance(error, TelegramConflictError) and names_webhook(error.message):
+        return _WEBHOOK
+    return _TROUBLES.get(outcome, f"Telegram cannot be reached: {type(error).__name__}")
 
 
 def _outcome(error: Any) -> str:

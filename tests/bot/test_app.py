@@ -80,7 +80,7 @@ async def _ended_with_one_line(daemon: Daemon) -> tuple[int | None, str]:
 @pytest.mark.criterion("S7")
 async def test_a_token_that_telegram_does_not_know_ends_it(tmp_path: Path, sqlite_url: str) -> None:
     async with running_sandbox() as server:
-        with running_daemon(tmp_path, server.url, sqlite_url) as daemon:
+        with running_daemon(tmp_path, server.url, sqlite_url, constants={"bot.start.TOKEN_SECONDS": 0}) as daemon:
             status, said = await _ended_with_one_line(daemon)
     assert status == 78
     assert said.startswith("starledger: TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put ")

@@ -72,7 +72,7 @@ def _other_facts(notice: Notice, value: str) -> dict[str, Any]:
         return {"title": value, "plan": "month", "until": SOON}
     if notice is Notice.UNDELIVERED:
         return {"reader": READER, "about": value, "why": value}
-    if notice in {Notice.CONFLICT, Notice.CLOCK}:
+    if notice in {Notice.CONFLICT, Notice.WEBHOOK, Notice.CLOCK}:
         return {"why": value}
     if notice is Notice.LOST_PAYMENT:
         return _lost_payment(value)
