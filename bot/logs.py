@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable
 from datetime import UTC
 from typing import TYPE_CHECKING, Final, Literal, TextIO
@@ -21,9 +22,11 @@ from bot.journal import is_journal, prioritised
 if TYPE_CHECKING:
     from loguru import Message, Record
 
-_HIDDEN: Final = "***"
+HIDDEN: Final = "***"
 _AFTER_COLON: Final = r"(?<=\d:)[A-Za-z0-9_-]{30,}"
 """Whatever looks like a bot token past its colon: one that is in no setting of ours is a secret too."""
+_BREAKS_A_LINE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's categories of controls, of what changes the direction of letters, of halves of a character, of breaks."""
 _NEEDS_QUOTES: Final = re.compile(r"[\s\"=]|^$")
 _STANDARD_LEVELS: Final = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
 
@@ -75,7 +78,7 @@ def hider(secrets: Iterable[str]) -> Hide:
     # The longest first: of two secrets, one may begin with the other.
     longest_first = sorted(forms, key=lambda form: (-len(form), form))
     pattern = re.compile("|".join([*map(re.escape, longest_first), _AFTER_COLON]))
-    return lambda text: pattern.sub(_HIDDEN, text)
+    return lambda text: pattern.sub(HIDDEN, text)
 
 
 def _as_text(record: "Record", traceback: str, hide: Hide) -> str:
@@ -83,8 +86,20 @@ def _as_text(record: "Record", traceback: str, hide: Hide) -> str:
     bound = "".join(
         f"  {key}={_quoted(hide(str(value)))}" for key, value in record["extra"].items() if value is not None
     )
-    line = f"{time}Z {record['level'].name:<8} {record['name']}: {hide(record['message'])}{bound}"
-    return f"{line}\n{traceback}" if traceback else line
+    line = escaped(f"{time}Z {record['level'].name:<8} {record['name']}: {hide(record['message'])}{bound}")
+    # Its lines are indented, because what an error quotes may look like a line of the log.
+    return "\n".join([line, *(f"    {escaped(each)}" for each in traceback.split("\n"))]) if traceback else line
+
+
+def escaped(text: str) -> str:
+    """Return a text as one line that shows what it is made of: no line break, no order to a terminal."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escape(each) if unicodedata.category(each) in _BREAKS_A_LINE else each for each in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def _quoted(value: str) -> str:

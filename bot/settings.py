@@ -41,6 +41,17 @@ _ENCODING: Final = "utf-8-sig"
 _NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp"})
 """Unicode's categories of controls and of breaks between lines."""
 
+_TELEGRAMS_OWN: Final = {
+    777000: "Telegram's service messages",
+    1087968824: "whoever writes anonymously in a group",
+    136817688: "whoever writes in the name of a channel",
+    93372553: "@BotFather",
+    1271266957: "Telegram's replies",
+    489000: "Telegram's codes",
+    5434988373: "Telegram's guard against spam",
+}
+"""Accounts that many stand behind, or none (Bot API, Message: from; tdlib/td, UserManager)."""
+
 _HTTP_URL: Final = TypeAdapter(HttpUrl)
 
 _TelegramUserId = Annotated[int, Field(gt=0, le=TELEGRAM_ID_MAX)]
@@ -48,6 +59,10 @@ _TelegramUserId = Annotated[int, Field(gt=0, le=TELEGRAM_ID_MAX)]
 
 class SettingsError(Exception):
     """Settings that the daemon cannot run with: one line that names each variable and the mend, and no secret."""
+
+
+class _InWordsError(ValueError):
+    """A mistake with a sentence of its own, which quotes no secret."""
 
 
 class Settings(BaseSettings):
@@ -182,6 +197,17 @@ class Settings(BaseSettings):
             raise ValueError
         return value
 
+    @field_validator("admin_ids")
+    @classmethod
+    def _are_persons(cls, value: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        token = info.data.get("telegram_bot_token")
+        own = {} if token is None else {int(_bot_id(token)): "the bot itself"}
+        for each in value:
+            whose = (_TELEGRAMS_OWN | own).get(each)
+            if whose is not None:
+                raise _InWordsError(f"{each} is no person, but {whose}: /paysupport in your bot tells your id")
+        return value
+
     @field_validator("telegram_api_url")
     @classmethod
     def _is_api_address(cls, value: str) -> str:
@@ -286,7 +312,8 @@ def _mistakes(error: ValidationError) -> list[str]:
             why = each.get("ctx", {}).get("error")
             # Of an address alone there is more to say than what it takes; its words quote nothing.
             more = f" ({why})" if isinstance(why, AddressError) else ""
-            said[field] = f"{field.upper()} is wrong: it takes {what}{more}"
+            mend = f"{why}" if isinstance(why, _InWordsError) else f"it takes {what}{more}"
+            said[field] = f"{field.upper()} is wrong: {mend}"
     return list(said.values())
 
 

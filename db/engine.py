@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from db.address import Server, SqliteAddress, parse
 from db.dial import Dialer, Pin
 from db.liveness import Liveness
+from db.private import make_private
 
 SQLITE_BUSY_MILLISECONDS: Final = 1_000
 SQLITE_READERS: Final = 4
@@ -189,7 +190,7 @@ async def _begin(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
 
 def _sqlite_engine(address: SqliteAddress, *, connections: int, can_write: bool) -> AsyncEngine:
     if can_write:
-        address.path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(address.path)
     engine = create_async_engine(
         address.url, pool_size=connections, max_overflow=0, pool_timeout=STATEMENT_SECONDS, hide_parameters=True
     )
@@ -206,6 +207,8 @@ def _sqlite_engine(address: SqliteAddress, *, connections: int, can_write: bool)
         if can_write:
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")
+            # What a person has had erased is overwritten, not only let go of (sqlite.org/pragma, secure_delete).
+            cursor.execute("PRAGMA secure_delete = ON")
         else:
             cursor.execute("PRAGMA query_only = ON")
         cursor.close()

@@ -19,6 +19,7 @@ from db.dial import Dialer
 from db.errors import AnotherDeskError, is_away
 from db.lock_holder import TRY, Holder, find_holder, find_key
 from db.lock_proof import pooler_error, poolers_in_words, prove
+from db.private import make_private
 
 _TRY_SECONDS: Final = 1.0
 _ASK_SECONDS: Final = 2
@@ -100,7 +101,7 @@ class _FileLock:
         # A start that waits for its database asks again; the lock is not let go in between.
         if self._file is not None:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self._path)
         file = self._path.open("w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,8 @@
 #!/bin/sh
 # Installs this checkout on a Debian server, as root: `make install`. To run it again is an upgrade; no data is touched.
 set -eu
+# What it installs is for everybody to run, whatever root's own umask is; what is secret has its mode by name below.
+umask 022
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
 home=/opt/starledger
@@ -25,7 +27,9 @@ install -d -m 755 $home
 trap 'rm -rf "$release"' EXIT
 "$release/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/runtime.txt -r requirements/build.txt
 "$release/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation .
-"$release/bin/starledger" --help >/dev/null
+# As the account that will run it, and with what it imports only when it runs: what fails here takes nothing down.
+runuser -u starledger -- "$release/bin/starledger" --help >/dev/null || die "the user starledger cannot run $release/bin/starledger: the version before it goes on"
+runuser -u starledger -- "$release/bin/python" -I -c 'import bot.app' || die "the user starledger cannot import what is in $release: the version before it goes on"
 trap - EXIT
 ln -sfn "$release" $home/next
 mv -T $home/next $home/current

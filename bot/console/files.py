@@ -7,6 +7,8 @@ from typing import BinaryIO, Final, TextIO
 
 import typer
 
+from db.private import private
+
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
 
@@ -14,13 +16,13 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 def written(file: Path) -> TextIO:
     """Open a text file to be written, in place of one that is there. Raises typer.BadParameter when that cannot be."""
     with _told(file):
-        return file.open("w", encoding="utf-8", newline="")
+        return open(file, "w", encoding="utf-8", newline="", opener=private)
 
 
 def written_bytes(file: Path) -> BinaryIO:
     """Open a file of bytes to be written, as `written` does."""
     with _told(file):
-        return file.open("wb")
+        return open(file, "wb", opener=private)
 
 
 @contextmanager

@@ -288,3 +288,18 @@ def test_a_wrong_proxy_is_refused_and_not_quoted(tmp_path: Path) -> None:
         load(tmp_path, "TELEGRAM_PROXY=ftp://ann:secret@proxy:21")
     assert str(caught.value).startswith("TELEGRAM_PROXY is wrong: it takes the address of a proxy, http://HOST:PORT")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("telegram_id", "whose"),
+    [
+        (777000, "service messages"),
+        (1087968824, "anonymously"),
+        (136817688, "a channel"),
+        (93372553, "@BotFather"),
+        (1000001, "the bot itself"),
+    ],
+)
+def test_an_account_of_telegrams_own_is_no_admin(tmp_path: Path, telegram_id: int, whose: str) -> None:
+    with pytest.raises(SettingsError, match=f"^ADMIN_IDS is wrong: {telegram_id} is no person, but .*{whose}"):
+        load(tmp_path, f"ADMIN_IDS=7,{telegram_id}")

@@ -56,3 +56,16 @@ def test_systemd_is_told_by_the_desk_that_it_is_ready_and_lives() -> None:
 def test_a_script_is_one_that_the_shell_can_read(script: Path) -> None:
     subprocess.run(["/bin/sh", "-n", str(script)], check=True)  # noqa: S603 - our own script
     assert script.stat().st_mode & 0o111
+
+
+def test_what_is_installed_is_tried_as_the_user_that_runs_it_before_the_switch() -> None:
+    script = (ROOT / "deploy" / "install.sh").read_text(encoding="utf-8")
+    order = [
+        "umask 022",
+        "-m venv",
+        'runuser -u starledger -- "$release/bin/starledger" --help',
+        "runuser -u starledger -- \"$release/bin/python\" -I -c 'import bot.app'",
+        "trap - EXIT",
+        "mv -T $home/next $home/current",
+    ]
+    assert sorted(order, key=script.index) == order

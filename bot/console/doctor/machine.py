@@ -18,7 +18,11 @@ FREE_BYTES_LOW: Final = 1_000_000_000
 FREE_BYTES_MIN: Final = 100_000_000
 ANSWER_SECONDS: Final = 3
 
+SETTINGS: Final = "settings"
+"""The subject of the line that says whether the settings can be used."""
+
 _OTHERS: Final = 0o007
+_NOT_OWNER: Final = 0o077
 _GROUP_WRITES: Final = 0o020
 
 
@@ -37,7 +41,7 @@ def look_at_env_file(file: Path) -> Check:
 
 def look_at_settings(settings: Settings) -> Iterator[Check]:
     """Look at what is allowed, and is probably not meant."""
-    yield ok("settings", "every one can be used")
+    yield ok(SETTINGS, "every one can be used")
     if not settings.admin_ids:
         mend = "send /paysupport to the bot, and put the id that it tells into ADMIN_IDS"
         yield warning("admins", "there is none: nobody can refund in the chat or is told of trouble", mend)
@@ -89,6 +93,22 @@ def look_at_network(settings: Settings) -> Iterator[Check]:
         yield warning("network", exposed, "put an address with https:// into TELEGRAM_API_URL")
     elif proxy is not None:
         yield ok("network", f"calls to Telegram go through {proxy}")
+
+
+def look_at_files(settings: Settings) -> Iterator[Check]:
+    """Look at who can read a database that is a file here, and what is beside it."""
+    address = parse(settings.database_url.get_secret_value())
+    if not isinstance(address, SqliteAddress):
+        return
+    file = address.path.absolute()
+    # Behind a directory that nobody else may enter their own modes do not matter.
+    if not file.parent.exists() or not file.parent.stat().st_mode & _NOT_OWNER:
+        return
+    beside = [file, *(file.with_name(file.name + ending) for ending in ("-wal", "-shm", ".lock"))]
+    open_ones = [str(each) for each in beside if each.exists() and each.stat().st_mode & _NOT_OWNER]
+    if open_ones:
+        words = f"others on this machine can read {', '.join(open_ones)}, and with it every payment"
+        yield warning("files", words, f"chmod go= {' '.join(open_ones)}; chmod 700 {file.parent}")
 
 
 async def look_at_desk(settings: Settings) -> Check:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 from bot.console.doctor.checks import Check, Level, failure, ok, warning
 from bot.console.printing import minute
@@ -10,11 +11,15 @@ from db.address import SqliteAddress, parse
 from db.engine import Database
 from db.errors import is_away
 from db.migrate import look
+from entitlements.unexplained import find_unexplained
 from payments.backlog import read_backlog
 from payments.catalog import Catalog
 from payments.ledger.drift import read_drift
 from payments.payload import PayloadSigner
 from payments.sold import plans_sold
+
+ROWS_SHOWN: Final = 3
+TYPE_LENGTH_SHOWN: Final = 40
 
 
 async def look_at_database(settings: Settings, catalog: Catalog | None) -> AsyncIterator[Check]:
@@ -52,6 +57,7 @@ async def _look_at_records(settings: Settings, database: Database, catalog: Cata
         yield await _look_at_sold(database, catalog, signer)
     async for check in _look_at_backlog(database):
         yield check
+    yield await _look_at_access(database)
     yield await _look_at_drift(database)
 
 
@@ -96,6 +102,17 @@ async def _look_at_backlog(database: Database) -> AsyncIterator[Check]:
         yield warning("attempts", words, "`pending` says why they fail")
     waiting = backlog.events["pending"].count
     yield ok("queue", f"{waiting} payments or refunds under way, {backlog.notices.count} messages to be delivered")
+
+
+async def _look_at_access(database: Database) -> Check:
+    async with database.reading() as session:
+        found = [each async for each in find_unexplained(session)]
+    if not found:
+        return ok("access", "every row of entitlements is explained by its grants")
+    shown = ", ".join(f"{kind[:TYPE_LENGTH_SHOWN]} of user {user_id}" for user_id, kind in found[:ROWS_SHOWN])
+    more = f" and {len(found) - ROWS_SHOWN} more" if len(found) > ROWS_SHOWN else ""
+    mend = "who writes there beside the desk? Take that right away (docs/database.md); `grant` gives access by hand"
+    return warning("access", f"{len(found)} rows of entitlements are explained by no grant: {shown}{more}", mend)
 
 
 async def _look_at_drift(database: Database) -> Check:

@@ -64,6 +64,7 @@ async def test_a_desk_that_is_well_gets_a_line_for_each_thing(commands: Commands
         "plans sold",
         "decisions",
         "queue",
+        "access",
         "ledger",
         "desk",
         "token",
