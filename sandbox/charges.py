@@ -9,11 +9,13 @@ from sandbox.clock import VirtualClock
 from sandbox.errors import ControlError, bad_request
 from sandbox.feed import Feed
 from sandbox.invoices import STARS, SUBSCRIPTION_PERIOD_SECONDS, Invoice
-from sandbox.ledger import Ledger, payment_partner
+from sandbox.ledger import NANO, Ledger, payment_partner
 from sandbox.messages import Messages
 from sandbox.people import People, Person
 from sandbox.settings import Settings
 from sandbox.shapes import Json, without_none
+
+_AFFILIATE: Json = {"id": 4242, "is_bot": False, "first_name": "Affiliate"}
 
 
 @dataclass(slots=True)
@@ -28,6 +30,9 @@ class Charge:
     charged_at: datetime
     subscription_id: str | None = None
     refunded_at: datetime | None = None
+    commission_nanostars: int = 0
+    """What an affiliate had of it."""
+    commission_per_mille: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,12 @@ class Charges:
         if period is not None:
             charge.subscription_id = period.first_charge_id or charge.id
         person.balance_stars -= charge.stars
-        partner = payment_partner(person.user(), charge.payload, invoice.subscription_period_seconds)
-        self._ledger.append(charge_row(charge, charge.charged_at, source=partner))
+        charge.commission_per_mille = self._settings.switches.affiliate_per_mille
+        charge.commission_nanostars = charge.stars * NANO * charge.commission_per_mille // 1000
+        partner = payment_partner(
+            person.user(), charge.payload, invoice.subscription_period_seconds, affiliate=_affiliate(charge)
+        )
+        self._ledger.append(charge_row(charge, charge.charged_at, source=partner) | self._amount(charge))
         self._messages.post_by_person(person, person, {"successful_payment": _successful_payment(charge, period)})
         self._feed.publish("charge", charge_id=charge.id, user_id=person.id)
         return charge
@@ -103,10 +112,19 @@ class Charges:
         charge.refunded_at = self._clock.now()
         person.balance_stars += charge.stars
         period_seconds = SUBSCRIPTION_PERIOD_SECONDS if charge.subscription_id else 0
-        partner = payment_partner(person.user(), charge.payload, period_seconds)
-        self._ledger.append(charge_row(charge, charge.refunded_at, receiver=partner))
+        partner = payment_partner(
+            person.user(), charge.payload, period_seconds, affiliate=_affiliate(charge, is_back=True)
+        )
+        self._ledger.append(charge_row(charge, charge.refunded_at, receiver=partner) | self._amount(charge))
         self._messages.post_service_by_bot(person, {"refunded_payment": _refunded_payment(charge)})
         self._feed.publish("refund", charge_id=charge.id, user_id=person.id)
+
+    def _amount(self, charge: Charge) -> Json:
+        """Give the amount of a charge's row, where a switch takes the commission off."""
+        if not charge.commission_nanostars or not self._settings.switches.affiliate_amounts_net:
+            return {}
+        stars, nanostars = divmod(charge.stars * NANO - charge.commission_nanostars, NANO)
+        return without_none(amount=stars, nanostar_amount=nanostars or None)
 
     def new(self, user_id: int, payload: str, stars: int, at: datetime) -> Charge:
         """Make a charge with a new id; no Star moves yet."""
@@ -115,6 +133,20 @@ class Charges:
         charge = Charge(charge_id, f"{user_id}_{len(self.by_id) + 1}", user_id, stars, payload, at)
         self.by_id[charge_id] = charge
         return charge
+
+
+def _affiliate(charge: Charge, *, is_back: bool = False) -> Json | None:
+    """Give the AffiliateInfo of a charge's row: what is given back with a refund is negative (Bot API)."""
+    if not charge.commission_per_mille:
+        return None
+    sign = -1 if is_back else 1
+    stars, nanostars = divmod(charge.commission_nanostars, NANO)
+    return without_none(
+        affiliate_user=_AFFILIATE,
+        commission_per_mille=charge.commission_per_mille,
+        amount=sign * stars,
+        nanostar_amount=sign * nanostars or None,
+    )
 
 
 def charge_row(charge: Charge, at: datetime, *, source: Json | None = None, receiver: Json | None = None) -> Json:

@@ -31,7 +31,7 @@ Stars (sandbox.remote.money)
     charges(user_id=None), card_charges(user_id=None), refund_elsewhere(charge_id)
     balance(), ledger(offset=0, limit=1000), ledger_length()
     add_past_payments(list[PastPayment]) -> charge ids; add_other(OtherRow, stars, ...) -> row; add_rows(rows)
-    add_copies(row, count) -> number of rows
+    add_copies(row, count) -> number of rows; end_withdrawal(row_id, *, succeeded) -> row
     subscriptions(user_id=None), cancel_subscription(id), take_up_again(id), renew(id), fail_renewals(id, count=1)
 
 The account at Stripe (sandbox.remote.stripe)

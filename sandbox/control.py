@@ -139,6 +139,7 @@ def _actions(world: World) -> dict[str, Operation]:
         "stripe_close_dispute": world.dashboard.close_dispute,
         "add_past_payments": world.history.add_past_payments,
         "add_other": world.ledger.add_other,
+        "end_withdrawal": world.ledger.end_withdrawal,
         "add_rows": world.ledger.add_rows,
         "add_copies": world.ledger.add_copies,
         "push_raw": world.queue.push_raw,

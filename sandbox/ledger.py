@@ -5,6 +5,7 @@ from enum import StrEnum
 from random import Random
 
 from sandbox.clock import VirtualClock
+from sandbox.errors import ControlError
 from sandbox.feed import Feed
 from sandbox.people import People
 from sandbox.shapes import Json, without_none
@@ -79,6 +80,24 @@ class Ledger:
         for number in range(count):
             self.append(row | {"id": f"{row['id']}-{number}"})
         return len(self.rows)
+
+    def end_withdrawal(self, *, row_id: str, succeeded: bool) -> Json:
+        """End a pending withdrawal in place; one that failed comes back as a row of its own. Raises ControlError."""
+        for row in self.rows:
+            partner = row.get("receiver")
+            if row.get("id") == row_id and partner and partner.get("withdrawal_state") == {"type": "pending"}:
+                break
+        else:
+            raise ControlError(f"there is no pending withdrawal {row_id}")
+        date = int(self._clock.now().timestamp())
+        if succeeded:
+            partner["withdrawal_state"] = {"type": "succeeded", "date": date, "url": f"https://fragment.com/{row_id}"}
+        else:
+            partner["withdrawal_state"] = {"type": "failed"}
+            back = {name: value for name, value in row.items() if name != "receiver"}
+            self.append(back | {"date": date, "source": {"type": "fragment"}})
+        self._feed.publish("ledger", id=row_id)
+        return row
 
     def add_other(
         self,

@@ -18,6 +18,12 @@ class Switches:
     """A `subscription` update follows the bot's own editUserStarSubscription."""
     price_stars_max: int = 100_000
     """The highest price of a one-time invoice."""
+    server_before_9: bool = False
+    """The Bot API server is older than 9.0: no `transaction_type`, no getMyStarBalance, no `subscription` updates."""
+    affiliate_per_mille: int = 0
+    """Whoever buys was brought by an affiliate, whose commission is this share."""
+    affiliate_amounts_net: bool = False
+    """The amount of a row with an affiliate is what is left of the price, not the price."""
 
 
 @dataclass(frozen=True, slots=True)

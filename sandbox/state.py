@@ -168,6 +168,9 @@ def _restore(state: _State, world: World) -> None:
         refuse_refund_below_balance=state.switches.refuse_refund_below_balance,
         announce_bot_cancel=state.switches.announce_bot_cancel,
         price_stars_max=state.switches.price_stars_max,
+        server_before_9=state.switches.server_before_9,
+        affiliate_per_mille=state.switches.affiliate_per_mille,
+        affiliate_amounts_net=state.switches.affiliate_amounts_net,
     )
 
 

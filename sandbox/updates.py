@@ -94,6 +94,7 @@ class UpdateQueue:
 
     def __init__(self, clock: VirtualClock, feed: Feed, faults: Faults, random: Random) -> None:
         self.allowed = DEFAULT_KINDS
+        self._known = KINDS
         self.past: deque[UpdateRecord] = deque(maxlen=PAST_KEPT)
         self.on_push: Callable[[], None] = lambda: None
         self._clock = clock
@@ -133,7 +134,12 @@ class UpdateQueue:
             return
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             return
-        self.allowed = KINDS.intersection(name.lower() for name in names) or DEFAULT_KINDS
+        self.allowed = self._known.intersection(name.lower() for name in names) or DEFAULT_KINDS & self._known
+
+    def know_subscriptions(self, are_known: bool) -> None:  # noqa: FBT001 - one thing that a server knows or does not
+        """Know the kind of Bot API 10.2, or be a server that is older: it asks nobody, and forgets what was asked."""
+        self._known = KINDS if are_known else KINDS - {"subscription"}
+        self.allowed &= self._known
 
     def restore(self, waiting: list[UpdateRecord], next_id: int, last_push: datetime) -> None:
         """Take over the queue of an earlier run."""

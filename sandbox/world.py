@@ -126,6 +126,9 @@ class World:
         refuse_refund_below_balance: bool | None = None,
         announce_bot_cancel: bool | None = None,
         price_stars_max: int | None = None,
+        server_before_9: bool | None = None,
+        affiliate_per_mille: int | None = None,
+        affiliate_amounts_net: bool | None = None,
     ) -> Switches:
         """Turn the switches that are given."""
         switches = self.settings.switches
@@ -135,5 +138,12 @@ class World:
             switches.announce_bot_cancel = announce_bot_cancel
         if price_stars_max is not None:
             switches.price_stars_max = price_stars_max
+        if server_before_9 is not None:
+            switches.server_before_9 = server_before_9
+            self.queue.know_subscriptions(not server_before_9)
+        if affiliate_per_mille is not None:
+            switches.affiliate_per_mille = affiliate_per_mille
+        if affiliate_amounts_net is not None:
+            switches.affiliate_amounts_net = affiliate_amounts_net
         self.feed.publish("switches")
         return switches

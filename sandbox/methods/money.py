@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sandbox.args import Args
+from sandbox.errors import ApiError
 from sandbox.shapes import Json
 from sandbox.world import World
 
@@ -28,12 +29,25 @@ def get_star_transactions(world: World, args: Args) -> Json:
     """GetStarTransactions: oldest first, offset and limit clamped."""
     offset = args.integer("offset", 0, 0)
     limit = args.integer("limit", TRANSACTIONS_MAX, 1, TRANSACTIONS_MAX)
-    return {"transactions": world.ledger.page(offset, limit)}
+    page = world.ledger.page(offset, limit)
+    return {"transactions": [_before_9(row) for row in page] if world.settings.switches.server_before_9 else page}
 
 
 def get_my_star_balance(world: World, _: Args) -> Json:
-    """GetMyStarBalance."""
+    """GetMyStarBalance (Bot API 9.1)."""
+    if world.settings.switches.server_before_9:
+        raise ApiError(404, "Not Found: method not found")
     return world.ledger.balance()
+
+
+def _before_9(row: Json) -> Json:
+    """Give a row as servers before Bot API 9.0 did."""
+    return {
+        name: {field: said for field, said in value.items() if field != "transaction_type"}
+        if name in ("source", "receiver") and isinstance(value, dict)
+        else value
+        for name, value in row.items()
+    }
 
 
 def edit_user_star_subscription(world: World, args: Args) -> bool:

@@ -142,6 +142,10 @@ class MoneyCalls(Transport):
             at=at,
         )
 
+    async def end_withdrawal(self, row_id: str, *, succeeded: bool) -> Json:
+        """End a pending withdrawal: its state changes in place, and one that failed comes back."""
+        return await self.call(ROW, "end_withdrawal", row_id=row_id, succeeded=succeeded)
+
     async def add_rows(self, rows: list[Json]) -> int:
         """Write any rows into the ledger as they are; gives the number of rows."""
         return await self.call(NUMBER, "add_rows", rows=rows)

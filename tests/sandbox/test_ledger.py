@@ -1,5 +1,6 @@
 """The Star ledger, refunds, the balance, and a past to rebuild from."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import (
+    LabeledPrice,
     TransactionPartnerAffiliateProgram,
     TransactionPartnerFragment,
     TransactionPartnerTelegramAds,
@@ -192,3 +194,52 @@ async def test_charge_ids_over_128_characters() -> None:
         assert ids[0] != ids[1]
     with pytest.raises(ValueError, match="at least 24"):
         Settings(charge_id_length=23)
+
+
+async def test_a_withdrawal_ends_in_place_and_one_that_failed_comes_back(client: SandboxClient) -> None:
+    paid, refused = [await client.add_other(OtherRow.WITHDRAWAL, stars) for stars in (1000, 2000)]
+    await client.end_withdrawal(paid["id"], succeeded=True)
+    await client.end_withdrawal(refused["id"], succeeded=False)
+    rows = await client.ledger()
+    assert [row["receiver"]["withdrawal_state"]["type"] for row in rows[:2]] == ["succeeded", "failed"]
+    assert (rows[2]["id"], rows[2]["source"], len(rows)) == (refused["id"], {"type": "fragment"}, 3)
+    assert (await client.balance())["amount"] == -1000
+    with pytest.raises(SandboxError, match="no pending withdrawal"):
+        await client.end_withdrawal(refused["id"], succeeded=True)
+
+
+async def test_a_server_before_9_says_less(api: Api, bot: Bot, client: SandboxClient, ann: Person) -> None:
+    await client.add_other(OtherRow.FOREIGN_PAYMENT, 5, user_id=ann.id, payload="x")
+    await client.set_switches(server_before_9=True)
+    (row,) = (await api("getStarTransactions"))["result"]["transactions"]
+    assert "transaction_type" not in row["source"]
+    assert row["source"]["invoice_payload"] == "x"
+    assert (await api("getMyStarBalance"))["description"] == "Not Found: method not found"
+    await client.set_switches(server_before_9=False)
+    assert (await bot.get_my_star_balance()).amount == 5
+
+
+@pytest.mark.parametrize("is_net", [True, False])
+async def test_a_sale_by_an_affiliate_and_its_refund(
+    bot: Bot,
+    client: SandboxClient,
+    ann: Person,
+    is_net: bool,  # noqa: FBT001 - a case
+) -> None:
+    await client.set_switches(affiliate_per_mille=105, affiliate_amounts_net=is_net)
+    await client.set_balance(ann.id, 10)
+    link = await bot.create_invoice_link("t", "d", "p", "XTR", [LabeledPrice(label="x", amount=10)])
+    paying = asyncio.create_task(client.pay(ann.id, offer=link))
+    query = (await bot.get_updates(timeout=5))[-1].pre_checkout_query
+    assert query is not None
+    await bot.answer_pre_checkout_query(query.id, ok=True)
+    await paying
+    (charge,) = await client.charges()
+    await client.refund_elsewhere(charge.id)
+    paid, back = await client.ledger()
+    assert (paid["amount"], paid.get("nanostar_amount")) == ((8, 950_000_000) if is_net else (10, None))
+    said = [
+        (row["affiliate"]["amount"], row["affiliate"]["nanostar_amount"]) for row in (paid["source"], back["receiver"])
+    ]
+    assert said == [(1, 50_000_000), (-1, -50_000_000)]
+    assert (await client.balance())["amount"] == 0

@@ -16,11 +16,17 @@ from bot.parts import make_bot
 from bot.proxies import Proxy
 from bot.settings import Settings
 from db.clock import Clock
+from payments.ledger.nanostars import stars
+from payments.ledger.partners import lacks_type
+from payments.ledger.telegram import GetRawStarTransactions, TelegramLedger
 from payments.telegram_errors import TELEGRAM_ERRORS, Fate, TelegramError, fate_of
 
 ANSWER_SECONDS: Final = 10
 SKEW_LOW: Final = timedelta(seconds=5)
 SKEW_MAX: Final = timedelta(minutes=1)
+
+_NEWEST_UPDATE: Final = "subscription"
+_NEWER_SERVER: Final = "bring the Bot API server at TELEGRAM_API_URL up to date, or leave the setting out"
 
 Ask = Callable[[str], bool]
 """Asks the person a question; True: yes."""
@@ -37,8 +43,8 @@ async def look_at_telegram(settings: Settings, clock: Clock, ask: Ask) -> AsyncI
         yield _look_at_updates(info)
         if settings.sandbox_clock_url is None:
             yield await _look_at_clock(settings, clock)
-        balance = await bot.get_my_star_balance()
-        yield ok("balance", f"{balance.amount} Stars")
+        async for check in _look_at_stars(bot):
+            yield check
     except TELEGRAM_ERRORS as error:
         yield _look_at_trouble(error, settings.telegram_api_url)
     finally:
@@ -56,6 +62,28 @@ def _look_at_trouble(error: TelegramError, address: str) -> Check:
     return failure("telegram", f"cannot be asked: {type(error).__name__}", f"can this machine reach {address}?")
 
 
+async def _look_at_stars(bot: Bot) -> AsyncIterator[Check]:
+    """Look at the balance, and at the oldest rows of the ledger: they tell a server that is too old."""
+    balance_nanostars = await TelegramLedger(bot).balance_nanostars()
+    if balance_nanostars is not None:
+        yield ok("balance", f"{stars(balance_nanostars)} Stars")
+    if await _lacks_types(bot):
+        yield failure("server", "is older than Bot API 9.0: its ledger does not say what a row is", _NEWER_SERVER)
+    elif balance_nanostars is None:
+        yield failure("server", "is older than Bot API 9.1: it does not tell the bot's balance", _NEWER_SERVER)
+
+
+async def _lacks_types(bot: Bot) -> bool:
+    """Tell whether a user's row has no `transaction_type`; without a row, or a ledger to read, nothing tells it."""
+    try:
+        answer = await bot(GetRawStarTransactions(offset=0))
+    except TELEGRAM_ERRORS:
+        # The comparison tells of a ledger that cannot be read.
+        return False
+    rows = answer.get("transactions")
+    return isinstance(rows, list) and any(map(lacks_type, rows))
+
+
 async def _look_at_webhook(bot: Bot, info: WebhookInfo, ask: Ask) -> Check:
     if not info.url:
         return ok("webhook", "there is none: updates can be polled")
@@ -71,6 +99,8 @@ def _look_at_updates(info: WebhookInfo) -> Check:
     lacking = sorted(set(ALLOWED_UPDATES) - set(info.allowed_updates or ALLOWED_UPDATES))
     if lacking:
         mend = "start the desk: it says at every poll which ones it wants"
+        if lacking == [_NEWEST_UPDATE]:
+            mend += f"; if this stays, the server is older than Bot API 10.2, which brought it: {_NEWER_SERVER}"
         return warning("updates", f"Telegram was last asked for others, without {', '.join(lacking)}", mend)
     return ok("updates", f"{info.pending_update_count} wait at Telegram")
 

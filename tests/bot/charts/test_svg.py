@@ -108,3 +108,8 @@ def _without_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("_without_fonts")
 def test_a_machine_without_a_font_is_known() -> None:
     assert not has_font()
+
+
+def test_the_line_and_the_sum_are_net_of_costs() -> None:
+    month = {"XTR": Figures(revenue=100, given_back=10, commission_nanostars=5 * 10**9, costs_nanostars=15 * 10**9)}
+    assert "100 - 10 - 20 = 70" in _words(_drawn(_report(month)))

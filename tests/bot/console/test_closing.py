@@ -168,6 +168,17 @@ async def test_a_row_that_could_not_be_kept_keeps_the_month_open(
 
 
 @pytest.mark.parametrize("engine_name", ["sqlite"])
+async def test_a_server_that_does_not_tell_the_balance_is_read_all_the_same(
+    books: Books, server: SandboxServer, commands: Commands
+) -> None:
+    await server.client.set_switches(server_before_9=True)
+    await _compared(books, server)
+    assert (await books.stand()).compared_at is not None
+    assert (await books.desk.event("sale")).amount_cents == 200
+    assert "older than Bot API 9.1" in await _not_closed(commands)
+
+
+@pytest.mark.parametrize("engine_name", ["sqlite"])
 async def test_a_failed_withdrawal_that_did_not_come_back_is_said(
     books: Books, server: SandboxServer, commands: Commands
 ) -> None:

@@ -1,5 +1,6 @@
 """What the doctor finds, on desks that lack something."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -13,10 +14,12 @@ from aiohttp.test_utils import TestServer
 from sqlalchemy import text
 
 from bot.console.doctor import telegram
+from bot.intake import ALLOWED_UPDATES
 from bot.monitoring.health import Health
 from bot.monitoring.http import monitoring_server
 from payments.ledger import reading
 from payments.quarantine import quarantine
+from sandbox.ledger import OtherRow
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings
 from tests.support.clock import FakeClock
@@ -332,3 +335,29 @@ async def test_stripe_is_asked_when_there_is_a_key(commands: Commands, monkeypat
         account.faults.append(Fault.BROKEN)
         level, words = (await examined(commands, status=1))["stripe"]
         assert (level, words.startswith("cannot be asked: APIError: HTTP 500")) == ("failure", True)
+
+
+@only_sqlite
+async def test_a_server_that_is_too_old_is_named(commands: Commands, server: SandboxServer) -> None:
+    await server.client.set_switches(server_before_9=True)
+    found = await examined(commands, status=1)
+    assert found["server"][0] == "failure"
+    assert "older than Bot API 9.1" in found["server"][1]
+    assert found["token"][0] == "ok"
+    ann = await server.client.add_person("Ann")
+    await server.client.add_other(OtherRow.FOREIGN_PAYMENT, 5, user_id=ann.id)
+    found = await examined(commands, status=1)
+    assert "older than Bot API 9.0" in found["server"][1]
+    assert "TELEGRAM_API_URL" in found["server"][1]
+
+
+@only_sqlite
+async def test_a_server_that_does_not_know_subscriptions_may_be_too_old(
+    commands: Commands, server: SandboxServer
+) -> None:
+    await server.client.set_switches(server_before_9=True)
+    server.world.queue.allow(json.dumps(ALLOWED_UPDATES))
+    level, words = (await examined(commands, status=1))["updates"]
+    assert level == "warning"
+    assert "without subscription" in words
+    assert "older than Bot API 10.2" in words

@@ -1,7 +1,9 @@
 import pytest
 
+from db.tables import LedgerEntry
 from payments import events
 from payments.facts import ChargeFact, Person
+from payments.ledger.nanostars import NANOSTARS
 from payments.methods import CARDS
 from payments.payload import Order
 from sandbox.messages import ChatMessage
@@ -76,3 +78,29 @@ async def test_a_report_is_for_admins(chats: Chats) -> None:
         assert (await chats.answer(buyer, command)).text() == (await chats.answer(buyer, "/nonsense")).text()
         assert await chats.say(buyer, command, group=chats.people.desk) == []
         assert await chats.say(chats.people.admin, command, group=chats.people.elsewhere) == []
+
+
+@pytest.mark.criterion("N11")
+async def test_a_report_is_net_of_commissions_and_costs(chats: Chats) -> None:
+    charge_id = await chats.buy(chats.people.buyer, "month")
+    now = chats.clock()
+    facts = {"amount_nanostars": 20 * NANOSTARS, "happened_at": now, "recorded_at": now}
+    async with chats.database.transaction() as session:
+        session.add(
+            LedgerEntry(
+                **facts,
+                id=charge_id,
+                direction="in",
+                kind="invoice_payment",
+                charge_id=charge_id,
+                commission_nanostars=NANOSTARS // 2,
+            )
+        )
+        session.add(LedgerEntry(**facts, id="ads", direction="out", kind="telegram_ads"))
+        session.add(LedgerEntry(**facts, id="paid-out", direction="out", kind="fragment"))
+    this, _ = (await chats.answer(chats.people.admin, "/report")).text().split("\n\n")
+    lines = this.splitlines()
+    assert lines[1].startswith("Net 179.5 ⭐: revenue 200 ⭐")
+    assert lines[3].startswith("The net is after 0.5 ⭐ of commission to affiliates and 20 ⭐ of other costs")
+    sent = await chats.answer(chats.people.admin, "/report month")
+    assert (await _picture(chats, sent)).startswith(PNG)
