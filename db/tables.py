@@ -8,7 +8,6 @@ triggers: db/rules.py.
 
 from datetime import datetime
 from typing import Final
-from uuid import uuid4
 
 from sqlalchemy import (
     BigInteger,
@@ -18,14 +17,19 @@ from sqlalchemy import (
     Integer,
     String,
     Text,
-    TextClause,
     UniqueConstraint,
-    false,
     func,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
+from db.base import Base as Base  # noqa: PLC0414 - the tables' readers find it beside them
+from db.base import index_of_some
+from db.base import new_id as new_id  # noqa: PLC0414 - the tables' readers find it beside them
+from db.desk_tables import Desk as Desk  # noqa: PLC0414 - the tables' readers find it beside them
+from db.desk_tables import LedgerReading as LedgerReading  # noqa: PLC0414 - the tables' readers find it beside them
+from db.desk_tables import MovedChat as MovedChat  # noqa: PLC0414 - the tables' readers find it beside them
+from db.desk_tables import StripeReading as StripeReading  # noqa: PLC0414 - the tables' readers find it beside them
 from db.states import EventStatus as EventStatus  # noqa: PLC0414 - the tables' readers find it beside them
 from db.states import Outcome as Outcome  # noqa: PLC0414 - the tables' readers find it beside them
 from db.states import Renewal as Renewal  # noqa: PLC0414 - the tables' readers find it beside them
@@ -54,23 +58,10 @@ _EVENT_IS_REFUND: Final = text("refund_of IS NOT NULL")
 _EVENT_HAS_MORE: Final = text("status = 1 AND error IS NOT NULL")
 _RENEWAL_GIVEN_UP: Final = text("error IS NOT NULL AND due_at IS NULL")
 _CHECKOUT_BY_CARD: Final = text(f"verdict = 'accepted' AND currency <> '{STARS_CURRENCY}'")
+_CHECKOUT_DECLINED: Final = text("declined_on IS NOT NULL")
 _CHANGE_UNSETTLED: Final = text("settled_at IS NULL")
 _MESSAGE_WAITS: Final = text("due_at IS NOT NULL")
 _ROW_IS_A_COST: Final = text("commission_nanostars IS NOT NULL OR charge_id IS NULL")
-
-
-def _index_of_some(name: str, *columns: str, where: TextClause) -> Index:
-    """Return an index that holds the rows which meet a condition, on either engine."""
-    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
-
-
-def new_id() -> str:
-    """Return a fresh UUID as text of 36 characters."""
-    return str(uuid4())
-
-
-class Base(DeclarativeBase):
-    """The declarative base of every table."""
 
 
 class User(Base):
@@ -141,12 +132,12 @@ class StripeEvent(Base):
         # When it happened: the first of the three that is known.
         Index("ix_stripe_events_happened_at", "webhook_timestamp", "created_at", "processed_at"),
         Index("ix_stripe_events_due_at", "due_at"),
-        _index_of_some("ix_stripe_events_refund_of", "refund_of", where=_EVENT_IS_REFUND),
+        index_of_some("ix_stripe_events_refund_of", "refund_of", where=_EVENT_IS_REFUND),
         # Few rows at any time: what is not settled, in Telegram's order, and what the ledger was not seen to have.
-        _index_of_some("ix_stripe_events_unsettled", "webhook_timestamp", "event_id", where=_EVENT_UNSETTLED),
-        _index_of_some("ix_stripe_events_unseen", "created_at", where=_EVENT_UNSEEN),
+        index_of_some("ix_stripe_events_unsettled", "webhook_timestamp", "event_id", where=_EVENT_UNSETTLED),
+        index_of_some("ix_stripe_events_unseen", "created_at", where=_EVENT_UNSEEN),
         # Few rows: what is settled, and of which something that was learned later could not be taken in.
-        _index_of_some("ix_stripe_events_has_more", "created_at", where=_EVENT_HAS_MORE),
+        index_of_some("ix_stripe_events_has_more", "created_at", where=_EVENT_HAS_MORE),
     )
 
 
@@ -231,7 +222,7 @@ class Subscription(Base):
         Index("ix_subscriptions_checked_at", "checked_at"),
         Index("ix_subscriptions_due_at", "due_at"),
         # Few rows at any time: what Telegram refused, or what it was asked for in vain.
-        _index_of_some("ix_subscriptions_given_up", "renewal_wanted", "current_period_end", where=_RENEWAL_GIVEN_UP),
+        index_of_some("ix_subscriptions_given_up", "renewal_wanted", "current_period_end", where=_RENEWAL_GIVEN_UP),
     )
 
 
@@ -256,12 +247,15 @@ class SubscriptionChange(Base):
     __table_args__ = (
         UniqueConstraint("update_id", "user_id", "payload", "state", name="ux_subscription_changes_update"),
         Index("ix_subscription_changes_user_id", "user_id"),
-        _index_of_some("ix_subscription_changes_unsettled", "id", where=_CHANGE_UNSETTLED),
+        index_of_some("ix_subscription_changes_unsettled", "id", where=_CHANGE_UNSETTLED),
     )
 
 
 class Checkout(Base):
-    """One pre-checkout query: it proves that we can write, and tells what was started and not paid."""
+    """One pre-checkout query: it proves that we can write, and tells what was started and not paid.
+
+    Of those that were declined, the first one of an account, a payload and a day (`declined_on`, YYYY-MM-DD) is kept.
+    """
 
     __tablename__ = "checkouts"
 
@@ -272,11 +266,16 @@ class Checkout(Base):
     payload: Mapped[str] = mapped_column(Text)
     verdict: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    declined_on: Mapped[str | None] = mapped_column(String(10))
 
     __table_args__ = (
+        Index("ix_checkouts_created_at", "created_at"),
+        index_of_some(
+            *("ux_checkouts_declined", "telegram_id", "payload", "declined_on"), where=_CHECKOUT_DECLINED, unique=True
+        ),
         # What was accepted by card, for whoever looks for its payment (payments/stripe/lost_payments.py).
-        _index_of_some("ix_checkouts_by_card", "created_at", "query_id", where=_CHECKOUT_BY_CARD),
-        _index_of_some("ix_checkouts_by_card_payload", "payload", where=_CHECKOUT_BY_CARD),
+        index_of_some("ix_checkouts_by_card", "created_at", "query_id", where=_CHECKOUT_BY_CARD),
+        index_of_some("ix_checkouts_by_card_payload", "payload", where=_CHECKOUT_BY_CARD),
     )
 
 
@@ -289,6 +288,8 @@ class OutboxMessage(Base):
     event_id: Mapped[str] = mapped_column(Text)
     kind: Mapped[str] = mapped_column(Text)
     chat_id: Mapped[int] = mapped_column(BigInteger)
+    # The topic of the order that it answers (Bot API, sendMessage: message_thread_id).
+    topic_id: Mapped[int | None] = mapped_column(BigInteger)
     facts: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -300,7 +301,7 @@ class OutboxMessage(Base):
         UniqueConstraint("event_id", "kind", "chat_id", name="ux_outbox_event_kind_chat"),
         Index("ix_outbox_due_at", "due_at"),
         # What waits before a message of the same chat; the rows that are done with stay out of it.
-        _index_of_some("ix_outbox_waiting", "chat_id", "id", where=_MESSAGE_WAITS),
+        index_of_some("ix_outbox_waiting", "chat_id", "id", where=_MESSAGE_WAITS),
     )
 
 
@@ -318,44 +319,6 @@ class QuarantinedUpdate(Base):
     reason: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     resolved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-
-
-class Desk(Base):
-    """The one row that says whose database this is."""
-
-    __tablename__ = "desk"
-
-    id: Mapped[int] = mapped_column(Integer, primary_key=True, default=1)
-    bot_id: Mapped[int] = mapped_column(BigInteger)
-
-    __table_args__ = (CheckConstraint("id = 1", name="ck_desk_one_row"),)
-
-
-class LedgerReading(Base):
-    """The one row that says how far Telegram's ledger has been read, and whether a whole pass over it is wanted.
-
-    The sums are over the first `row_count` rows; `latest` holds the keys of the last of them, as JSON, by which what is
-    read again is known. While `pass_wanted_at` is set, that pass alone settles events (payments/ledger/rebuild.py).
-    """
-
-    __tablename__ = "ledger"
-
-    id: Mapped[int] = mapped_column(Integer, primary_key=True, default=1)
-    row_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
-    latest: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")
-    # What the rows add up to, what those of invoices do, and what our own rows of the same payments and refunds do.
-    nanostars: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
-    payment_stars: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
-    event_stars: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
-    compared_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    balance_off_nanostars: Mapped[int | None] = mapped_column(BigInteger)
-    # What Telegram said that the bot has, at `compared_at`.
-    balance_nanostars: Mapped[int | None] = mapped_column(BigInteger)
-    pass_wanted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    pass_begun_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    pass_trusts_unsigned: Mapped[bool] = mapped_column(default=False, server_default=false())
-
-    __table_args__ = (CheckConstraint("id = 1", name="ck_ledger_one_row"),)
 
 
 class LedgerEntry(Base):
@@ -385,20 +348,6 @@ class LedgerEntry(Base):
         CheckConstraint("direction IN ('in', 'out')", name="ck_ledger_rows_direction"),
         CheckConstraint("amount_nanostars >= 0", name="ck_ledger_rows_amount"),
         Index("ix_ledger_rows_happened_at", "happened_at"),
-        _index_of_some("ix_ledger_rows_pending", "place", where=text("state = 'pending'")),
-        _index_of_some("ix_ledger_rows_costs", "happened_at", where=_ROW_IS_A_COST),
+        index_of_some("ix_ledger_rows_pending", "place", where=text("state = 'pending'")),
+        index_of_some("ix_ledger_rows_costs", "happened_at", where=_ROW_IS_A_COST),
     )
-
-
-class StripeReading(Base):
-    """The one row that says how far Stripe's events have been read."""
-
-    __tablename__ = "stripe_reading"
-
-    id: Mapped[int] = mapped_column(Integer, primary_key=True, default=1)
-    # Seconds since 1970, of the newest event that was read.
-    newest: Mapped[int | None] = mapped_column(BigInteger)
-    foreign_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
-    read_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-
-    __table_args__ = (CheckConstraint("id = 1", name="ck_stripe_reading_one_row"),)
