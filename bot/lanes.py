@@ -5,7 +5,7 @@ finds its lane full is dropped.
 """
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -15,6 +15,8 @@ from loguru import logger
 from payments.facts import Fact
 
 PRE_CHECKOUTS_MAX: Final = 300
+PRE_CHECKOUTS_PER_ACCOUNT_MAX: Final = 30
+"""Three are decided at once (payments/checkout.py) and the others declined; the lane is for every account."""
 MONEY_MAX: Final = 500
 MONEY_HANDLERS: Final = 4
 CHATTER_MAX: Final = 1_000
@@ -71,6 +73,7 @@ class Lanes:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._pre_checkouts: set[asyncio.Task[None]] = set()
+        self._by_account: Counter[int] = Counter()
         self._money: asyncio.Queue[tuple[Update, Fact]] = asyncio.Queue(MONEY_MAX)
         self._chatter = _FairQueue()
         self._handlers: list[asyncio.Task[None]] = []
@@ -85,9 +88,21 @@ class Lanes:
         if len(self._pre_checkouts) >= PRE_CHECKOUTS_MAX:
             logger.warning("a pre-checkout query was dropped: {} are under way", PRE_CHECKOUTS_MAX)
             return
+        account = update.pre_checkout_query.from_user.id if update.pre_checkout_query else 0
+        if account and self._by_account[account] >= PRE_CHECKOUTS_PER_ACCOUNT_MAX:
+            bound = logger.bind(telegram_id=account)
+            bound.warning("a pre-checkout query was dropped: {} of one account", PRE_CHECKOUTS_PER_ACCOUNT_MAX)
+            return
         task = asyncio.create_task(self._serve(update, None))
         self._pre_checkouts.add(task)
-        task.add_done_callback(self._pre_checkouts.discard)
+        self._by_account[account] += 1
+        task.add_done_callback(lambda task: self._ended(task, account))
+
+    def _ended(self, task: asyncio.Task[None], account: int) -> None:
+        self._pre_checkouts.discard(task)
+        self._by_account[account] -= 1
+        if not self._by_account[account]:
+            del self._by_account[account]
 
     def money(self, update: Update, fact: Fact) -> None:
         """Serve an update whose money is on record."""

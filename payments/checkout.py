@@ -7,11 +7,12 @@ proves that a payment could be recorded. If that is not done within the deadline
 
 import asyncio
 import enum
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
 from loguru import logger
-from sqlalchemy import update
+from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
@@ -28,6 +29,8 @@ DEADLINE_SECONDS: Final = 3.0
 """Before it, up to two seconds go by while the batch in front is being recorded: five in all."""
 LATE_MAX: Final = 100
 """How many undecided queries may be under way; one more is declined at once."""
+ACCOUNT_MAX: Final = 3
+"""How many of them may be one account's; one more is declined at once, so that nobody else waits behind them."""
 
 
 class CheckoutVerdict(enum.StrEnum):
@@ -82,18 +85,22 @@ class CheckoutDesk:
         self._deadline_seconds = deadline_seconds
         self._sells_by_card = sells_by_card
         self._under_way: set[asyncio.Task[CheckoutVerdict]] = set()
+        self._by_account: Counter[int] = Counter()
 
     async def decide(self, query: CheckoutQuery) -> CheckoutVerdict:
         """Return the answer within the deadline, whatever the database does; an outage is TRY_AGAIN."""
         plan, verdict = self._check_payload(query)
         if plan is None:
             return verdict
-        if len(self._under_way) >= LATE_MAX:
+        account = query.telegram_id
+        if len(self._under_way) >= LATE_MAX or self._by_account[account] >= ACCOUNT_MAX:
+            logger.bind(telegram_id=account).warning("a pre-checkout was declined: too many are under way")
             return CheckoutVerdict.TRY_AGAIN
         withdrawn = asyncio.Event()
         task = asyncio.create_task(self._ask_database(query, plan, withdrawn))
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._by_account[account] += 1
+        task.add_done_callback(lambda task: self._ended(task, account))
         # asyncio.wait_for would wait for the cancelled work, which waits for the database.
         done, _ = await asyncio.wait({task}, timeout=self._deadline_seconds)
         if done:
@@ -101,6 +108,12 @@ class CheckoutDesk:
         withdrawn.set()
         logger.bind(telegram_id=query.telegram_id).warning("a pre-checkout was declined: the database is too slow")
         return CheckoutVerdict.TRY_AGAIN
+
+    def _ended(self, task: asyncio.Task[CheckoutVerdict], account: int) -> None:
+        self._under_way.discard(task)
+        self._by_account[account] -= 1
+        if not self._by_account[account]:
+            del self._by_account[account]
 
     async def close(self) -> None:
         """Wait for the work that was answered without it; it is bounded by the database's own time-outs."""
@@ -157,6 +170,7 @@ class CheckoutDesk:
         return CheckoutVerdict.ACCEPTED
 
     async def _write_row(self, session: AsyncSession, query: CheckoutQuery, verdict: CheckoutVerdict) -> None:
+        now = self._clock()
         row = {
             "query_id": query.query_id,
             "telegram_id": query.telegram_id,
@@ -164,15 +178,17 @@ class CheckoutDesk:
             "currency": query.currency,
             "payload": query.payload,
             "verdict": verdict.value,
-            "created_at": self._clock(),
+            "created_at": now,
+            "declined_on": None if verdict is CheckoutVerdict.ACCEPTED else f"{now:%Y-%m-%d}",
         }
-        await session.execute(insert_into(session, Checkout).on_conflict_do_nothing(index_elements=["query_id"]), row)
+        # Known by its id, or by the day on which this account was declined with this payload before.
+        await session.execute(insert_into(session, Checkout).on_conflict_do_nothing(), row)
 
     async def _mark_late(self, query: CheckoutQuery) -> None:
         """Correct a row that was committed after the answer was no."""
-        late = update(Checkout).where(Checkout.query_id == query.query_id)
         async with self._database.transaction(Priority.PRE_CHECKOUT) as session:
-            await session.execute(late.values(verdict=CheckoutVerdict.TRY_AGAIN.value))
+            await session.execute(delete(Checkout).where(Checkout.query_id == query.query_id))
+            await self._write_row(session, query, CheckoutVerdict.TRY_AGAIN)
 
 
 def _stop_if_answered(withdrawn: asyncio.Event) -> None:

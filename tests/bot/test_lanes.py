@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from aiogram.types import Update
+from aiogram.types import PreCheckoutQuery, Update, User
 
 from bot.lanes import (
     CHATTER_HANDLERS,
@@ -15,6 +15,7 @@ from bot.lanes import (
     MONEY_HANDLERS,
     MONEY_MAX,
     PRE_CHECKOUTS_MAX,
+    PRE_CHECKOUTS_PER_ACCOUNT_MAX,
     Lanes,
 )
 from payments.facts import Fact
@@ -60,6 +61,12 @@ async def handlers() -> AsyncIterator[Handlers]:
 
 def _update(update_id: int) -> Update:
     return Update(update_id=update_id)
+
+
+def _pre_checkout(update_id: int, telegram_id: int) -> Update:
+    payer = User(id=telegram_id, is_bot=False, first_name="Ann")
+    query = PreCheckoutQuery(id="1", from_user=payer, currency="XTR", total_amount=1, invoice_payload="p")
+    return Update(update_id=update_id, pre_checkout_query=query)
 
 
 @pytest.mark.criterion("L4")
@@ -156,6 +163,18 @@ async def test_pre_checkouts_wait_for_nobody_and_are_bounded(handlers: Handlers)
     await until(are_ended)
     handlers.lanes.pre_checkout(_update(-1))
     await handlers.until_begun(PRE_CHECKOUTS_MAX + 1)
+
+
+async def test_one_account_does_not_fill_the_lane_of_pre_checkouts(handlers: Handlers) -> None:
+    flood = [_pre_checkout(n, BUYER.telegram_id) for n in range(PRE_CHECKOUTS_MAX)]
+    for update in flood:
+        handlers.lanes.pre_checkout(update)
+    handlers.lanes.pre_checkout(_pre_checkout(-1, BUYER.telegram_id + 1))
+    await handlers.until_begun(PRE_CHECKOUTS_PER_ACCOUNT_MAX + 1)
+    assert handlers.begun == [*range(PRE_CHECKOUTS_PER_ACCOUNT_MAX), -1]
+    handlers.gate.set()
+    await handlers.lanes.close(WAIT_SECONDS)
+    assert not handlers.lanes._by_account
 
 
 @pytest.mark.criterion("E3", "O6")

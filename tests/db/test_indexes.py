@@ -16,6 +16,7 @@ from db.tables import ORIGIN, Checkout, EntitlementGrant, OutboxMessage, StripeE
 from entitlements import EntitlementService
 from payments import backlog, events, history, pending
 from payments.methods import STARS
+from payments.old_checkouts import select_old
 from payments.reminders import select_ending
 from payments.reports.reading import read_report
 from payments.reports.spans import Span, Step
@@ -188,6 +189,10 @@ QUERIES: dict[str, tuple[Ask, set[str]]] = {
             "ux_users_telegram_id",
             "ix_stripe_events_customer_id",
         },
+    ),
+    "pre-checkouts of long ago": (
+        lambda _, session: session.scalars(select_old(NOON - timedelta(days=30))),
+        {"ix_checkouts_created_at"},
     ),
     "grants of a user": (
         lambda _, session: EntitlementService(session).has_entitlement("7", "premium", NOON),

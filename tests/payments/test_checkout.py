@@ -10,14 +10,15 @@ from sqlalchemy import select, text
 from db.engine import Database
 from db.tables import Checkout
 from payments.catalog import Catalog
-from payments.checkout import LATE_MAX, CheckoutDesk, CheckoutQuery, CheckoutVerdict
+from payments.checkout import ACCOUNT_MAX, LATE_MAX, CheckoutDesk, CheckoutQuery, CheckoutVerdict
+from payments.facts import Person
 from payments.payload import PayloadSigner
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import BUYER, CATALOG, SIGNER, STRANGER, TOKEN, charge, order, plan, query, refund
 from tests.support.obstacles import breaking_off, locked
 from tests.support.statements import statements
-from tests.support.waiting import WAIT_SECONDS
+from tests.support.waiting import WAIT_SECONDS, until
 
 LEAKED_TOKEN: Final = "1000001:a-token-that-leaked"
 SHORT_SECONDS: Final = 0.2
@@ -183,10 +184,62 @@ async def test_a_row_that_was_committed_after_the_no_says_so(desk: Desk, slow_co
 @pytest.mark.parametrize("engine_name", ["postgresql"])
 async def test_undecided_queries_are_bounded(desk: Desk, database_url: str) -> None:
     checkouts = _checkouts(desk, deadline_seconds=SHORT_SECONDS)
-    queries = [replace(query(), query_id=str(number)) for number in range(LATE_MAX + 1)]
+    buyers = [Person(BUYER.telegram_id + number) for number in range(LATE_MAX + 1)]
+    queries = [replace(query(buyer=buyer), query_id=str(buyer.telegram_id)) for buyer in buyers]
     async with locked(desk.database, database_url, "checkouts"):
         verdicts = await asyncio.gather(*map(checkouts.decide, queries))
         assert set(verdicts) == {CheckoutVerdict.TRY_AGAIN}
         assert len(checkouts._under_way) == LATE_MAX
     await checkouts.close()
     assert await _rows(desk.database) == []
+
+
+async def _until_under_way(checkouts: CheckoutDesk, count: int) -> None:
+    async def are_under_way() -> bool:
+        return len(checkouts._under_way) == count
+
+    await until(are_under_way)
+
+
+@pytest.mark.parametrize("engine_name", ["postgresql"])
+async def test_an_account_has_three_under_way_and_others_do_not_wait_behind_them(desk: Desk, database_url: str) -> None:
+    checkouts = _checkouts(desk)
+    queries = [replace(query(), query_id=str(number)) for number in range(ACCOUNT_MAX)]
+    async with locked(desk.database, database_url, "checkouts"):
+        under_way = [asyncio.create_task(checkouts.decide(each)) for each in queries]
+        await _until_under_way(checkouts, ACCOUNT_MAX)
+        # It returns although the lock is held.
+        assert await checkouts.decide(replace(query(), query_id="9001")) is CheckoutVerdict.TRY_AGAIN
+        others = asyncio.create_task(checkouts.decide(replace(query(buyer=STRANGER), query_id="9002")))
+        await _until_under_way(checkouts, ACCOUNT_MAX + 1)
+    assert await asyncio.gather(*under_way, others) == [CheckoutVerdict.ACCEPTED] * (ACCOUNT_MAX + 1)
+    assert await checkouts.decide(replace(query(), query_id="9003")) is CheckoutVerdict.ACCEPTED
+    assert not checkouts._by_account
+
+
+async def test_an_account_that_is_declined_again_and_again_writes_one_row_a_day_and_payload(desk: Desk) -> None:
+    await desk.take(charge(code="life"))
+    checkouts = _checkouts(desk)
+    asked, another = query("month"), query("month")
+    for number in range(5):
+        verdict = await checkouts.decide(replace(asked, query_id=str(number)))
+        assert verdict is CheckoutVerdict.HELD_FOR_LIFE
+    assert [row.query_id for row in await _rows(desk.database)] == ["0"]
+    # The same one again, on the next day.
+    desk.clock.advance(days=1)
+    assert await checkouts.decide(replace(asked, query_id="0")) is CheckoutVerdict.HELD_FOR_LIFE
+    await checkouts.decide(replace(asked, query_id="5"))
+    await checkouts.decide(replace(another, payload=SIGNER.sign(order("month")), query_id="6"))
+    assert [row.query_id for row in await _rows(desk.database)] == ["0", "5", "6"]
+
+
+@pytest.mark.parametrize("engine_name", ["postgresql"])
+async def test_rows_that_were_committed_after_the_no_are_one_a_day(desk: Desk, slow_commits: asyncio.Event) -> None:
+    checkouts = _checkouts(desk, deadline_seconds=1)
+    asked = query()
+    queries = [replace(asked, query_id=str(number)) for number in range(ACCOUNT_MAX)]
+    verdicts = await asyncio.gather(*map(checkouts.decide, queries))
+    assert verdicts == [CheckoutVerdict.TRY_AGAIN] * ACCOUNT_MAX
+    slow_commits.set()
+    await checkouts.close()
+    assert [row.verdict for row in await _rows(desk.database)] == ["try_again"]

@@ -1,0 +1,51 @@
+from datetime import datetime, timedelta
+
+from sqlalchemy import insert, select
+
+from db.engine import Database
+from db.tables import Checkout
+from payments.old_checkouts import BATCH_MAX, KEPT_DAYS, OldCheckouts
+from tests.support.clock import FakeClock
+
+
+async def _write(database: Database, created_at: datetime, count: int = 1) -> None:
+    rows = [
+        {
+            "query_id": f"{created_at:%Y-%m-%d}-{number}",
+            "telegram_id": 7,
+            "amount": 200,
+            "currency": "XTR",
+            "payload": "p",
+            "verdict": "accepted",
+            "created_at": created_at,
+        }
+        for number in range(count)
+    ]
+    async with database.transaction() as session:
+        await session.execute(insert(Checkout), rows)
+
+
+async def _kept(database: Database) -> list[str]:
+    async with database.reading() as session:
+        return list(await session.scalars(select(Checkout.query_id).order_by(Checkout.query_id)))
+
+
+async def test_what_is_older_than_ninety_days_goes_and_the_rest_stays(database: Database, clock: FakeClock) -> None:
+    edge = clock() - timedelta(days=KEPT_DAYS)
+    await _write(database, edge - timedelta(days=1))
+    await _write(database, edge)
+    await _write(database, clock())
+    sweep = OldCheckouts(database, clock)
+    assert await sweep.sweep_once() == 1
+    assert await _kept(database) == sorted([f"{edge:%Y-%m-%d}-0", f"{clock():%Y-%m-%d}-0"])
+    # Within the hour it does not look again; then it does, and so it does under a clock that was set.
+    clock.advance(minutes=59)
+    assert await sweep.sweep_once() == 0
+    clock.advance(days=KEPT_DAYS + 1)
+    assert await sweep.sweep_once() == 2
+
+
+async def test_many_go_in_batches_without_waiting_for_the_hour(database: Database, clock: FakeClock) -> None:
+    await _write(database, clock() - timedelta(days=KEPT_DAYS + 1), BATCH_MAX + 1)
+    sweep = OldCheckouts(database, clock)
+    assert [await sweep.sweep_once() for _ in range(3)] == [BATCH_MAX, 1, 0]
