@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Final
 
 from aiogram import Bot
@@ -19,6 +18,7 @@ from bot.intake import Intake
 from bot.lanes import Lanes
 from bot.ledger_watch import LedgerWatch
 from bot.monitoring.monitor import Monitor, Part
+from bot.moved_chats import AdminChat
 from bot.network import say_way
 from bot.notices import NoticeRenderer
 from bot.outbox import Outbox
@@ -42,6 +42,7 @@ from payments.facts import Fact
 from payments.ledger.rebuild import WholePass
 from payments.ledger.reconciliation import Reconciliation
 from payments.ledger.telegram import TelegramLedger
+from payments.old_checkouts import OldCheckouts
 from payments.pause import Pause
 from payments.recorder import Recorder
 from payments.refunds.sending import RefundSender
@@ -88,6 +89,7 @@ class Desk:
             alert_chat_ids=alert_chat_ids,
             admin_ids=settings.admin_ids,
             pace=Pace(clock, pause),
+            alert_topic_id=settings.admin_topic_id,
         )
         sender = RefundSender(database, channels.by_name, clock)
         self.worker = Worker(database, settlement, sender, clock, on_progress=self.outbox.loop.wake, pause=pause)
@@ -102,6 +104,7 @@ class Desk:
         )
         token = settings.payment_token.get_secret_value() if settings.payment_token is not None else None
         self.checkouts = CheckoutDesk(database, catalog, signer, clock, sells_by_card=token is not None)
+        self._old_checkouts = OldCheckouts(database, clock)
         self.recorder = Recorder(database, clock, alert_chat_ids, ensure_active=lock.ensure)
         ledger = TelegramLedger(bot)
         self.ledger_watch = LedgerWatch(
@@ -113,7 +116,8 @@ class Desk:
         )
         self.watches = channels.watches(Surroundings(database, catalog, signer, clock, self._wake))
         self._bot = bot
-        self._register_commands = partial(register_patiently, bot, settings.admin_ids, settings.admin_chat_id)
+        self._admin_chat = AdminChat(database, clock, settings.admin_chat_id, self.outbox.loop.wake)
+        self._admin_ids = settings.admin_ids
         self._lock = lock
         self._dispatcher = make_dispatcher(
             handler=TelegramPaymentHandler(bot, database, signer, self.checkouts, self.worker, clock, token),
@@ -126,6 +130,7 @@ class Desk:
             admins=frozenset(settings.admin_ids),
             admin_chat_id=settings.admin_chat_id,
             support_contact=settings.support_contact,
+            on_owed=self.outbox.loop.wake,
         )
         self.lanes = Lanes(self._feed)
         self.intake = Intake(bot, self.recorder, self.lanes)
@@ -155,10 +160,11 @@ class Desk:
             self._watch_lock(),
             self.ledger_watch.run(),
             self.clock_watch.run(),
+            self._old_checkouts.run(),
             *(watch.run() for watch in self.watches.values()),
         ]
         async with (
-            background([self._register_commands()]),
+            background([self._open_admin_chat()]),
             background(cancelled) as beside,
             background(finished) as loops,
             background([poll_forever(self.intake, self.conflicts)]) as (polling,),
@@ -201,6 +207,18 @@ class Desk:
         self.worker.loop.wake()
         self.keeper.loop.wake()
         self.outbox.loop.wake()
+
+    async def _open_admin_chat(self) -> None:
+        """Find the admins' group under the id that it has now, and tell Telegram the menus."""
+        chat_id = self._admin_chat.setting
+        try:
+            await self._admin_chat.look(self._bot)
+            chat_id = await self._admin_chat.current_id()
+        except Exception as error:
+            if not is_away(error):
+                raise
+            logger.warning("the admins' group is not looked for: {}", type(error).__name__)
+        await register_patiently(self._bot, self._admin_ids, chat_id)
 
     async def _watch_lock(self) -> None:
         """End, and the desk with it, when another one has taken over."""

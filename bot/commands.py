@@ -5,7 +5,7 @@ from typing import Final
 
 import stamina
 from aiogram import Bot
-from aiogram.exceptions import TelegramRetryAfter
+from aiogram.exceptions import TelegramMigrateToChat, TelegramRetryAfter
 from aiogram.types import BotCommand, BotCommandScopeAllPrivateChats, BotCommandScopeChat, BotCommandScopeUnion
 from loguru import logger
 
@@ -66,12 +66,22 @@ async def register_commands(bot: Bot, admin_ids: Iterable[int], admin_chat_id: i
     for admin_id in admin_ids:
         await register_admin(bot, admin_id)
     if admin_chat_id is not None:
-        try:
-            await _register(bot, _IN_ADMIN_CHAT, BotCommandScopeChat(chat_id=admin_chat_id))
-        except TELEGRAM_ERRORS as error:
-            if not is_refusal(error):
-                raise
-            logger.warning("the admins' group {} has no menu, is the bot in it? {}", admin_chat_id, error.message)
+        await register_admin_chat(bot, admin_chat_id)
+
+
+async def register_admin_chat(bot: Bot, admin_chat_id: int) -> None:
+    """Tell Telegram the menu of the admins' group, under its new id if it has become a supergroup.
+
+    Raises as register_commands.
+    """
+    try:
+        await _register(bot, _IN_ADMIN_CHAT, BotCommandScopeChat(chat_id=admin_chat_id))
+    except TelegramMigrateToChat as error:
+        await _register(bot, _IN_ADMIN_CHAT, BotCommandScopeChat(chat_id=error.migrate_to_chat_id))
+    except TELEGRAM_ERRORS as error:
+        if not is_refusal(error):
+            raise
+        logger.warning("the admins' group {} has no menu, is the bot in it? {}", admin_chat_id, error.message)
 
 
 async def register_admin(bot: Bot, admin_id: int) -> None:

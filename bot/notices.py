@@ -14,7 +14,19 @@ from payments.subscriptions.wanted import UNREAD_PLAN, Because
 
 Facts = dict[str, Any]
 
-_AS_THEY_ARE: Final = ("charge_id", "title", "about", "detail", "here", "there", "why", "reason", "stripe_id")
+_AS_THEY_ARE: Final = (
+    "charge_id",
+    "title",
+    "about",
+    "detail",
+    "here",
+    "there",
+    "why",
+    "reason",
+    "stripe_id",
+    "new_chat_id",
+    "plan",
+)
 _VARIANTS: Final = {
     Notice.GIVING_BACK: "reason",
     Notice.REFUND_FAILED: "stays",

@@ -20,14 +20,16 @@ from sqlalchemy import Update, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from bot.moved_chats import find_moved, log_moved, note_moved, owe_moved
 from bot.pace import Pace
+from bot.talk import in_topic
 from db.clock import Clock
 from db.engine import Database
 from db.tables import OutboxMessage, StripeEvent, User
 from payments.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, pause
 from payments.lease import is_due
 from payments.loop import DueLoop
-from payments.notices import Notice, owe
+from payments.notices import REPLIES, Notice, owe
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words, is_refusal
 
 BATCH_MAX: Final = 50
@@ -55,6 +57,7 @@ class _Due:
     due_at: datetime | None
     kind: str
     chat_id: int
+    topic_id: int | None
     facts: dict[str, Any]
     language_code: str | None
     attempts: int
@@ -66,7 +69,7 @@ class _Due:
 class Outbox:
     """The messages that are due, and the loop over them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that messages are sent with
         self,
         bot: Bot,
         database: Database,
@@ -77,8 +80,12 @@ class Outbox:
         alert_chat_ids: Sequence[int] = (),
         admin_ids: Sequence[int] = (),
         pace: Pace | None = None,
+        alert_topic_id: int | None = None,
     ) -> None:
-        """Prepare the loop. What cannot be told is told to `alert_chat_ids`, to `admin_ids` if there is no other."""
+        """Prepare the loop. What cannot be told is told to `alert_chat_ids`, to `admin_ids` if there is no other.
+
+        `alert_topic_id` is the topic of those chats where alerts go.
+        """
         self._bot = bot
         self._database = database
         self._render = render
@@ -86,6 +93,9 @@ class Outbox:
         self._keyboard = keyboard
         self._alert_chat_ids = tuple(alert_chat_ids)
         self._admin_ids = tuple(admin_ids)
+        self._alert_topic_id = alert_topic_id
+        # The new ids of groups that became supergroups, of those that something is owed to.
+        self._moved: dict[int, int] = {}
         self._pace = pace or Pace(clock)
         self._limiter = AsyncLimiter(MESSAGES_PER_SECOND, 1)
         # What Telegram has taken while the database was too far away to note it: not sent again by this process.
@@ -100,7 +110,9 @@ class Outbox:
         Raises SQLAlchemy's errors when the database is away.
         """
         tried = 0
-        for message in await self._due():
+        due = await self._due()
+        await self._learn_moved(due)
+        for message in due:
             if self.loop.is_stopping:
                 break
             self.loop.beat()
@@ -108,7 +120,8 @@ class Outbox:
             if left_seconds > 0:
                 self.loop.rest_at_most(left_seconds)
                 continue
-            await self._deliver(message)
+            moved_to = self._moved.get(message.chat_id)
+            await (self._deliver(message) if moved_to is None else self._move(message, moved_to))
             tried += 1
         return tried
 
@@ -130,11 +143,27 @@ class Outbox:
         async with self._database.reading() as session:
             return [
                 _Due(
-                    *(row.id, row.event_id, row.due_at, row.kind, row.chat_id),
+                    *(row.id, row.event_id, row.due_at, row.kind, row.chat_id, row.topic_id),
                     *(json.loads(row.facts), language_code, row.attempts, *about),
                 )
                 for row, language_code, *about in await session.execute(query)
             ]
+
+    async def _learn_moved(self, due: Sequence[_Due]) -> None:
+        groups = {message.chat_id for message in due if message.chat_id < 0} | {*self._alert_chat_ids}
+        if due:
+            async with self._database.reading() as session:
+                self._moved |= await find_moved(session, groups)
+
+    async def _send(self, message: _Due, text: str, keyboard: InlineKeyboardMarkup | None) -> None:
+        async def send(topic_id: int | None) -> None:
+            async with self._limiter:
+                await self._bot(
+                    _Send(chat_id=message.chat_id, text=text, reply_markup=keyboard, message_thread_id=topic_id)
+                )
+
+        is_alert = message.chat_id in self._alert_chat_ids and message.kind not in REPLIES
+        await in_topic(self._alert_topic_id if is_alert else message.topic_id, send)
 
     async def _deliver(self, message: _Due) -> None:
         bound = logger.bind(
@@ -152,13 +181,12 @@ class Outbox:
             text, keyboard = self._render(*about), self._keyboard(*about)
             self._unmade.discard(message.id)
             self._pace.wrote(message.chat_id)
-            async with self._limiter:
-                await self._bot(_Send(chat_id=message.chat_id, text=text, reply_markup=keyboard))
+            await self._send(message, text, keyboard)
         except TelegramRetryAfter as error:
             bound.warning("Telegram asks for a pause of {} s", error.retry_after)
             self._pace.pause.ask(error.retry_after)
         except TelegramMigrateToChat as error:
-            bound.error("the group is now {}: put that into ADMIN_CHAT_ID", error.migrate_to_chat_id)
+            log_moved(error.migrate_to_chat_id)
             await self._move(message, error.migrate_to_chat_id)
         except TELEGRAM_ERRORS as error:
             if is_refusal(error):
@@ -189,13 +217,16 @@ class Outbox:
         self._unmade.discard(message.id)
         async with self._database.transaction() as session:
             await session.execute(_same(message).values(due_at=None, error=error))
-            if (is_wanted or message.chat_id in self._alert_chat_ids) and message.kind != Notice.UNDELIVERED:
+            if (is_wanted or message.chat_id in self._alert_chats()) and message.kind != Notice.UNDELIVERED:
                 await self._alert(session, message, error)
+
+    def _alert_chats(self) -> Sequence[int]:
+        return [self._moved.get(chat_id, chat_id) for chat_id in self._alert_chat_ids]
 
     async def _alert(self, session: AsyncSession, message: _Due, error: str) -> None:
         now = self._clock()
         about = message.facts.get("charge_id") or message.facts.get("retry_id") or message.event_id
-        others = [chat_id for chat_id in self._alert_chat_ids if chat_id != message.chat_id]
+        others = [chat_id for chat_id in self._alert_chats() if chat_id != message.chat_id]
         for chat_id in others or [admin_id for admin_id in self._admin_ids if admin_id != message.chat_id]:
             await owe(
                 session,
@@ -221,10 +252,15 @@ class Outbox:
         is_there = select(there.id).where(
             there.event_id == OutboxMessage.event_id, there.kind == OutboxMessage.kind, there.chat_id == chat_id
         )
+        elsewhere = {"chat_id": chat_id, "topic_id": None}
         async with self._database.transaction() as session:
             moved = await session.scalar(
-                _same(message).where(~is_there.exists()).values(chat_id=chat_id).returning(OutboxMessage.id)
+                _same(message).where(~is_there.exists()).values(elsewhere).returning(OutboxMessage.id)
             )
+            await note_moved(session, message.chat_id, chat_id, self._clock)
+            if message.chat_id in self._alert_chat_ids:
+                await owe_moved(session, message.chat_id, chat_id, self._clock)
+        self._moved[message.chat_id] = chat_id
         if moved is None:
             await self._close(message, f"the chat is now {chat_id}, which has this message of its own", is_sent=False)
 

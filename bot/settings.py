@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    HttpUrl,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.proxies import PROXY_FORMS, passwords_of_environment, read_proxy
@@ -26,6 +35,8 @@ TELEGRAM_TEST_URL: Final = "https://api.telegram.org/test"
 """Telegram's test environment: accounts and bots of its own (core.telegram.org/bots/features)."""
 STRIPE_API_URL: Final = "https://api.stripe.com"
 CONTACT_LENGTH_MAX: Final = 200
+TOPIC_ID_MAX: Final = 2**31 - 1
+"""Of messages, and of topics, which are known by their first message (Telegram API, forumTopic)."""
 
 _TOKEN: Final = re.compile(r"(?P<bot_id>[1-9]\d{0,15}):[A-Za-z0-9_-]{20,100}", re.ASCII)
 _PAYMENT_TOKEN: Final = re.compile(r"\d{1,16}:(?P<mode>TEST|LIVE):[!-~]{1,200}", re.ASCII)
@@ -54,7 +65,21 @@ _TELEGRAMS_OWN: Final = {
 
 _HTTP_URL: Final = TypeAdapter(HttpUrl)
 
+_TOPIC_ID: Final[TypeAdapter[int]] = TypeAdapter(Annotated[int, Field(gt=0, le=TOPIC_ID_MAX)])
+
 _TelegramUserId = Annotated[int, Field(gt=0, le=TELEGRAM_ID_MAX)]
+
+
+class AdminChatId(int):
+    """The id of the admins' group, with the topic in it where alerts go; None: the group itself."""
+
+    topic_id: int | None
+
+    def __new__(cls, chat_id: int, topic_id: int | None = None) -> Self:
+        """Make the id of a chat, and note the topic."""
+        made = super().__new__(cls, chat_id)
+        made.topic_id = topic_id
+        return made
 
 
 class SettingsError(Exception):
@@ -98,7 +123,9 @@ class Settings(BaseSettings):
         default=(), description="the admins' Telegram ids, numbers separated by commas"
     )
     admin_chat_id: Annotated[int, Field(ge=-TELEGRAM_ID_MAX, le=TELEGRAM_ID_MAX)] | None = Field(
-        default=None, description="the id of the admins' group, a number such as -1001234567890"
+        default=None,
+        description="the id of the admins' group, a number such as -1001234567890, and if alerts go into one of its"
+        " topics, a slash and the topic's number: -1001234567890/45",
     )
     support_contact: Annotated[str, Field(max_length=CONTACT_LENGTH_MAX)] | None = Field(
         default=None,
@@ -144,6 +171,11 @@ class Settings(BaseSettings):
         return int(self.telegram_bot_token.get_secret_value().partition(":")[0])
 
     @property
+    def admin_topic_id(self) -> int | None:
+        """The topic of the admins' group where alerts go; None: the group itself."""
+        return self.admin_chat_id.topic_id if isinstance(self.admin_chat_id, AdminChatId) else None
+
+    @property
     def alert_chat_ids(self) -> tuple[int, ...]:
         """The chats where admins are told: their group if there is one, else each admin."""
         return self.admin_ids if self.admin_chat_id is None else (self.admin_chat_id,)
@@ -174,6 +206,17 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("admin_chat_id", mode="wrap")
+    @classmethod
+    def _with_topic(cls, value: object, read: ValidatorFunctionWrapHandler) -> AdminChatId | None:
+        text, topic = str(value).strip(), None
+        if value is None or isinstance(value, AdminChatId):
+            return value
+        if "/" in text:
+            text, _, number = text.partition("/")
+            topic = _TOPIC_ID.validate_python(number)
+        return AdminChatId(read(text), topic)
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod

@@ -67,6 +67,17 @@ class SubscriptionDesk:
         self._keeper.loop.wake()
         return row
 
+    async def is_done(self, wish: Wish, subscription_id: str, telegram_id: int) -> bool:
+        """Tell whether what a button asks for is so already: its subscription is cancelled, or is over.
+
+        Raises SQLAlchemy's errors when the database is away.
+        """
+        if wish is not Wish.CANCEL_NOW:
+            return False
+        async with self._database.reading() as session:
+            row = await listing.find(session, subscription_id, telegram_id)
+        return row is not None and is_over(row)
+
     def answer(self, words: Words, wish: Wish, row: Subscription) -> tuple[Markup, InlineKeyboardMarkup | None]:
         """Return what is said to a button that was pressed, and the buttons below it."""
         title = self.title(row)

@@ -120,6 +120,10 @@ class Notice(enum.StrEnum):
     """Admins: `finding`, `about`, `detail`, `here`, `there` (payments/ledger/findings.py); no money beside them."""
     UNDELIVERED = "undelivered"
     """Admins: `reader` (chat id), `about`, `why`; somebody cannot be told of what `about` names."""
+    ADMIN_CHAT_MOVED = "admin_chat_moved"
+    """Admins: `old_chat_id`, `new_chat_id`; their group became a supergroup, and the setting names its old id."""
+    INVOICE_REFUSED = "invoice_refused"
+    """Admins: `title`, `plan`, `why` (Telegram's words); nobody can buy it in this currency. It has no charge."""
     CONFLICT = "conflict"
     """Admins: `why`; another program polls with the same token."""
     CLOCK = "clock"
@@ -130,7 +134,11 @@ class Notice(enum.StrEnum):
     """Admins: `trouble` (payments/stripe/trouble.py), `why`, `read_at`; what happens at Stripe has no effect here."""
 
 
-async def owe(
+REPLIES: Final = frozenset({Notice.REFUND_DONE, Notice.PART_DONE, Notice.NOTHING_LEFT})
+"""What answers an admin's order, in the chat and the topic where it was given."""
+
+
+async def owe(  # noqa: PLR0913 - all that a row of the outbox has
     session: AsyncSession,
     notice: Notice,
     *,
@@ -140,8 +148,9 @@ async def owe(
     now: datetime,
     held: bool = False,
     again: bool = False,
+    topic_id: int | None = None,
 ) -> None:
-    """Put a notice on record for a chat, due at once; a `held` one waits for `release`.
+    """Put a notice on record for a chat, or a topic in it, due at once; a `held` one waits for `release`.
 
     Known already: nothing, or with `again` it is due once more, with these facts.
     """
@@ -156,6 +165,7 @@ async def owe(
         "event_id": event_id,
         "kind": notice.value,
         "chat_id": chat_id,
+        "topic_id": topic_id,
         "facts": json.dumps(facts),
         "created_at": now,
         "due_at": None if held else now,

@@ -86,8 +86,12 @@ class TelegramPaymentHandler:
         plan: Plan,
         currency: str = STARS_CURRENCY,
         keyboard: InlineKeyboardMarkup | None = None,
+        *,
+        topic_id: int | None = None,
     ) -> Message:
-        """Send a plan's invoice; its signed payload says all that was sold, so nothing is written here.
+        """Send a plan's invoice, into a topic of the chat if one is given.
+
+        Its signed payload says all that was sold, so nothing is written here.
 
         A forwarded copy opens the bot instead of being paid by somebody else. Raises aiogram's errors, and
         ValueError when the plan has no price in the currency.
@@ -96,7 +100,7 @@ class TelegramPaymentHandler:
         provider_token = "" if method is STARS else self._provider_token or ""
         order = order_of(plan, buyer_telegram_id, currency)
         invoice = invoice_of(plan, chat_id, order, self._signer, provider_token)
-        sent = await self._bot(invoice.model_copy(update={"reply_markup": keyboard}))
+        sent = await self._bot(invoice.model_copy(update={"reply_markup": keyboard, "message_thread_id": topic_id}))
         INVOICES_SENT.labels(method.name).inc()
         return sent
 

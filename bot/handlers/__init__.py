@@ -7,11 +7,16 @@ from aiogram import Dispatcher
 from aiogram.types import TelegramObject, User
 from aiogram.utils.callback_answer import CallbackAnswerMiddleware
 
-from bot.handlers import account, admin, checkout, reports, shop, subscriptions, support
+from bot.bot_name import BotName
+from bot.handlers import account, admin, checkout, moved, reports, shop, subscriptions, support
 from bot.handlers.errors import on_error
+from bot.handlers.places import Here
 from bot.handlers.rate_limit import RateLimit
 from bot.history_pages import HistoryPages
+from bot.moved_chats import AdminChat
+from bot.names import Names
 from bot.patience import be_patient
+from bot.refused_invoices import RefusedInvoices
 from bot.storefront import Storefront
 from bot.subscriptions import SubscriptionDesk
 from bot.words import for_language
@@ -36,33 +41,43 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
     admins: frozenset[int],
     admin_chat_id: int | None,
     support_contact: str | None,
+    on_owed: Callable[[], None] = lambda: None,
 ) -> Dispatcher:
     """Return the dispatcher that `feed_update` is called on; `admins` are Telegram ids.
 
     `support_contact` is what the seller has put in. An update that bears money is fed with its `fact`, which is on
-    record. What a handler raises ends here.
+    record. What a handler raises ends here. `on_owed` is called when a notice has become due.
     """
+    admin_chat = AdminChat(database, clock, admin_chat_id, on_owed)
+    alert_chat_ids = sorted(admins) if admin_chat_id is None else [admin_chat_id]
+    bot_name, names = BotName(clock), Names(database, clock)
     dispatcher = Dispatcher(
         disable_fsm=True,
         payments=handler,  # aiogram hands in something of its own as `handler`
-        storefront=Storefront(handler, database, catalog, clock),
+        storefront=Storefront(
+            handler, database, catalog, clock, RefusedInvoices(database, clock, alert_chat_ids, on_owed)
+        ),
         history=HistoryPages(database, catalog, signer),
         database=database,
         clock=clock,
         worker=worker,
         subscriptions=SubscriptionDesk(database, catalog, clock, keeper),
         admins=admins,
-        admin_chat_id=admin_chat_id,
+        admin_chat=admin_chat,
+        bot_name=bot_name,
+        names=names,
         support_contact=support_contact,
     )
     dispatcher.update.outer_middleware(be_patient)
     dispatcher.update.outer_middleware(_speak)
+    dispatcher.update.outer_middleware(Here(admin_chat, bot_name, clock))
+    dispatcher.update.outer_middleware(names)
     dispatcher.update.outer_middleware(RateLimit(clock))
     dispatcher.callback_query.middleware(CallbackAnswerMiddleware())
     dispatcher.errors.register(on_error)
     # An admin's /history has a name behind it, and the last router takes whatever is left.
     dispatcher.include_routers(
-        *(each.make_router() for each in (checkout, subscriptions, shop, admin, reports, account, support))
+        *(each.make_router() for each in (checkout, moved, subscriptions, shop, admin, reports, account, support))
     )
     return dispatcher
 

@@ -3,15 +3,16 @@
 from typing import Final
 
 from aiogram import Bot, Router
-from aiogram.exceptions import TelegramBadRequest
-from aiogram.filters import Command
 from aiogram.types import CallbackQuery, InlineKeyboardMarkup, Message
 from aiogram.utils.callback_answer import CallbackAnswer
 from markupsafe import Markup
 
-from bot.handlers.places import IN_PRIVATE
+from bot.bot_name import Order
+from bot.handlers.places import IN_PRIVATE, is_own_chat
 from bot.history_pages import HistoryButton, HistoryPages
+from bot.moved_chats import AdminChat
 from bot.subscriptions import SubscriptionDesk
+from bot.talk import answer, edit, place_of_button
 from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
@@ -31,8 +32,8 @@ def make_router() -> Router:
     """Return the router of a user's own affairs, and of the buttons under any history."""
     router = Router(name="account")
     router.message.filter(IN_PRIVATE)
-    router.message.register(on_status, Command("status", ignore_case=True))
-    router.message.register(on_history, Command("history", ignore_case=True))
+    router.message.register(on_status, Order("status", ignore_case=True))
+    router.message.register(on_history, Order("history", ignore_case=True))
     router.callback_query.register(on_page_button, HistoryButton.filter())
     return router
 
@@ -54,16 +55,17 @@ async def on_status(
         holdings = await EntitlementService(session).holdings(user.id, now) if user else ()
         rows = (await listing.of_user(session, user.id))[:SUBSCRIPTIONS_MAX] if user else ()
     if not holdings and not rows:
-        await message.answer(words.say("status.nothing"))
+        await answer(message, words.say("status.nothing"))
         return
     lines = [words.access(each.entitlement_type, subscriptions.until(each, rows), now) for each in holdings]
     lines += [subscriptions.line(words, row) for row in rows]
     for_life = {each.entitlement_type for each in holdings if each.expires_at is None}
     buttons = [subscriptions.button(words, row, for_life) for row in rows]
     keyboard = InlineKeyboardMarkup(inline_keyboard=[[button] for button in buttons if button is not None])
-    await message.answer(
+    await answer(
+        message,
         Markup("\n").join([words.say("status.title"), *lines]),
-        reply_markup=keyboard if keyboard.inline_keyboard else None,
+        keyboard if keyboard.inline_keyboard else None,
     )
 
 
@@ -71,9 +73,9 @@ async def on_history(message: Message, words: Words, history: HistoryPages) -> N
     """Show the newest page of one's own payments and refunds."""
     page = await history.show(words, HistoryButton(telegram_id=message.chat.id))
     if page is None:
-        await message.answer(words.say("history.nothing"))
+        await answer(message, words.say("history.nothing"))
     else:
-        await message.answer(page.text, reply_markup=page.keyboard)
+        await answer(message, page.text, keyboard=page.keyboard)
 
 
 async def on_page_button(
@@ -83,20 +85,21 @@ async def on_page_button(
     words: Words,
     history: HistoryPages,
     admins: frozenset[int],
+    admin_chat: AdminChat,
     callback_answer: CallbackAnswer,
 ) -> None:
-    """Turn the message to another page; a page that is not one's own, or not there, is refused by an alert."""
-    sender_id = query.from_user.id
-    may_see = sender_id in admins if callback_data.for_admin else sender_id == callback_data.telegram_id
+    """Turn the message to another page; a page that is not one's own, or not there, is refused by an alert.
+
+    So is one that strangers would read: an admin's page is turned where an admin may ask for it, and nowhere else.
+    """
+    sender_id, place = query.from_user.id, place_of_button(query)
+    may_see = is_own_chat(place, sender_id) and sender_id == callback_data.telegram_id
+    if callback_data.for_admin:
+        is_here = is_own_chat(place, sender_id) or await admin_chat.is_it(place.chat_id)
+        may_see = sender_id in admins and is_here
     page = await history.show(words, callback_data) if may_see else None
-    if page is None or query.message is None:
+    if page is None:
         callback_answer.text = words.plain("toast.stale")
         callback_answer.show_alert = True
         return
-    # By its ids: of a message that is too old, Telegram sends nothing else (Bot API, InaccessibleMessage).
-    chat_id, message_id = query.message.chat.id, query.message.message_id
-    try:
-        await bot.edit_message_text(page.text, chat_id=chat_id, message_id=message_id, reply_markup=page.keyboard)
-    except TelegramBadRequest as error:
-        if "message is not modified" not in error.message:
-            await bot.send_message(chat_id, page.text, reply_markup=page.keyboard)
+    await edit(bot, place, page.text, page.keyboard)

@@ -5,21 +5,23 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
-from aiogram import F, Router
-from aiogram.filters import Command, CommandObject
+from aiogram import Bot, F, Router
+from aiogram.filters import CommandObject
 from aiogram.types import Message
 from loguru import logger
 from markupsafe import Markup
 
+from bot.bot_name import Order
 from bot.handlers.places import IN_PRIVATE, WRITTEN_HERE, ByAdmin, InNameOfAdminChat, InPrivateOrAdminChat, sender_id
 from bot.history_pages import HistoryButton, HistoryPages, who
+from bot.names import Names
+from bot.talk import answer, topic_of
 from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
 from db.tables import STARS_CURRENCY, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
 from payments import events
 from payments.errors import RefundRefusedError
-from payments.history import find_namesakes, find_user
 from payments.narrow import CHARGE_ID_LENGTH_MAX
 from payments.payload import TELEGRAM_ID_MAX
 from payments.pending import list_pending, retry
@@ -40,25 +42,25 @@ def make_router() -> Router:
     """Return the router of the admins' commands, for private chats and the admins' group."""
     router = Router(name="admin")
     router.message.filter(InPrivateOrAdminChat())
-    router.message.register(on_anonymous, InNameOfAdminChat(), Command(*_ADMINS_ONLY, "help", ignore_case=True))
+    router.message.register(on_anonymous, InNameOfAdminChat(), Order(*_ADMINS_ONLY, "help", ignore_case=True))
     by_admin = (ByAdmin(), WRITTEN_HERE)
-    router.message.register(on_refund, *by_admin, Command("refund", ignore_case=True))
-    router.message.register(on_pending, *by_admin, Command("pending", ignore_case=True))
-    router.message.register(on_retry, *by_admin, Command("retry", ignore_case=True))
-    router.message.register(on_history_of, *by_admin, Command("history", ignore_case=True, magic=F.args))
-    router.message.register(on_history_of_nobody, *by_admin, ~IN_PRIVATE, Command("history", ignore_case=True))
-    router.message.register(on_help, *by_admin, ~IN_PRIVATE, Command("help", ignore_case=True))
+    router.message.register(on_refund, *by_admin, Order("refund", ignore_case=True))
+    router.message.register(on_pending, *by_admin, Order("pending", ignore_case=True))
+    router.message.register(on_retry, *by_admin, Order("retry", ignore_case=True))
+    router.message.register(on_history_of, *by_admin, Order("history", ignore_case=True, magic=F.args))
+    router.message.register(on_history_of_nobody, *by_admin, ~IN_PRIVATE, Order("history", ignore_case=True))
+    router.message.register(on_help, *by_admin, ~IN_PRIVATE, Order("help", ignore_case=True))
     return router
 
 
 async def on_anonymous(message: Message, words: Words) -> None:
     """Tell an admin who writes in the name of the group how to be known."""
-    await message.reply(words.say("anonymous_admin"))
+    await answer(message, words.say("anonymous_admin"))
 
 
 async def on_help(message: Message, words: Words) -> None:
     """Answer /help in the admins' group, where nobody buys."""
-    await message.answer(words.say("help.admin"))
+    await answer(message, words.say("help.admin"))
 
 
 async def on_refund(
@@ -67,10 +69,10 @@ async def on_refund(
     """Put a refund on record, and say so at once: Telegram may be slow, and what came of it is told by the outbox."""
     charge_id, reason = _split(command.args or "")
     if not charge_id.isprintable() or not 0 < len(charge_id) <= CHARGE_ID_LENGTH_MAX:
-        await message.answer(words.say("refund.usage"))
+        await answer(message, words.say("refund.usage"))
         return
     if reason is not None and len(reason) > asking.REASON_LENGTH_MAX:
-        await message.answer(words.say("refund.reason_too_long", length=asking.REASON_LENGTH_MAX))
+        await answer(message, words.say("refund.reason_too_long", length=asking.REASON_LENGTH_MAX))
         return
     admin_id = sender_id(message)
     order = logger.bind(admin_id=admin_id, chat_id=message.chat.id, charge_id=charge_id)
@@ -82,13 +84,14 @@ async def on_refund(
                 reason=reason,
                 requested_by=f"telegram:{admin_id}",
                 reply_chat_id=message.chat.id,
+                reply_topic_id=topic_of(message),
                 now=clock(),
             )
             buyer = await session.get_one(User, refund.customer_id)
             charge = await events.find(session, charge_id)
     except RefundRefusedError as error:
         order.info("/refund: refused: {}", error.refusal)
-        await message.answer(_refused(words, error, charge_id))
+        await answer(message, _refused(words, error, charge_id))
         return
     order.bind(user_id=buyer.id, event_type=refund.event_type).info("/refund: asked for")
     try:
@@ -96,7 +99,7 @@ async def on_refund(
         lines = [words.say("refund.asked", amount=amount, who=who(words, buyer))]
         if charge is not None and charge.outcome == Outcome.FOREIGN:
             lines.append(words.say("refund.foreign"))
-        await message.answer(Markup("\n").join(lines))
+        await answer(message, Markup("\n").join(lines))
     finally:
         worker.loop.wake()
 
@@ -106,7 +109,7 @@ async def on_pending(message: Message, words: Words, database: Database) -> None
     async with database.reading() as session:
         found = await list_pending(session)
     if not found.count:
-        await message.answer(words.say("pending.nothing"))
+        await answer(message, words.say("pending.nothing"))
         return
     entries = [_waiting_update(words, row) for row in found.quarantined]
     entries += [_stuck_renewal(words, subscription, user) for subscription, user in found.renewals]
@@ -114,7 +117,7 @@ async def on_pending(message: Message, words: Words, database: Database) -> None
     shown = _that_fit(entries)
     if found.count > len(shown):
         shown.append(words.say("pending.more", count=found.count - len(shown)))
-    await message.answer(Markup("\n\n").join([words.say("pending.title"), *shown]))
+    await answer(message, Markup("\n\n").join([words.say("pending.title"), *shown]))
 
 
 async def on_retry(
@@ -123,37 +126,55 @@ async def on_retry(
     """Take up again what waits."""
     waiting_id = (command.args or "").strip()
     if not waiting_id.isprintable() or not 0 < len(waiting_id) <= CHARGE_ID_LENGTH_MAX:
-        await message.answer(words.say("retry.usage"))
+        await answer(message, words.say("retry.usage"))
         return
     async with database.transaction() as session:
         came = await retry(session, waiting_id, clock())
     logger.bind(admin_id=sender_id(message), chat_id=message.chat.id, event_id=waiting_id).info("/retry: {}", came)
     worker.loop.wake()
-    await message.answer(words.say(f"retry.{came}", id=waiting_id))
+    await answer(message, words.say(f"retry.{came}", id=waiting_id))
 
 
 async def on_history_of(
-    message: Message, command: CommandObject, words: Words, database: Database, history: HistoryPages
+    message: Message,
+    command: CommandObject,
+    bot: Bot,
+    words: Words,
+    history: HistoryPages,
+    names: Names,
 ) -> None:
-    """Show the newest page of the payments of the user whom an admin names by Telegram id or @username."""
+    """Show the newest page of the payments of the user whom an admin names by Telegram id or @username.
+
+    Telegram is asked for the user's name before the page is seen: a name passes from one account to another.
+    """
     named = _USER.fullmatch((command.args or "").strip())
     if named is None or int(named["id"] or 0) > TELEGRAM_ID_MAX:
-        await message.answer(words.say("history.usage"))
+        await answer(message, words.say("history.usage"))
         return
     logger.bind(admin_id=sender_id(message), chat_id=message.chat.id).info("/history of {}", named[0])
-    users = await _find(database, named)
-    if not users:
-        await message.answer(words.say("history.unknown_user", user=named[0]))
-    elif len(users) > 1:
-        ids = Markup(", ").join(words.say("person", telegram_id=user.telegram_id) for user in users)
-        await message.answer(words.say("history.namesakes", user=named[0], ids=ids))
+    found = await (names.find(bot, named["username"]) if named["username"] else names.find_id(bot, int(named["id"])))
+    if len(found.have) == 1:
+        if not found.is_sure:
+            await answer(message, words.say("history.unsure", user=named[0]))
+        if found.had:
+            await answer(message, words.say("history.passed_on", user=named[0], ids=_ids(words, found.had)))
+        await _show(message, words, history, found.have[0])
+    elif found.have or len(found.had) > 1:
+        ids = _ids(words, sorted([*found.have, *found.had], key=lambda user: user.telegram_id or 0))
+        await answer(message, words.say("history.namesakes", user=named[0], ids=ids))
+    elif found.had:
+        await answer(message, words.say("history.given_up", user=named[0], ids=_ids(words, found.had)))
     else:
-        await _show(message, words, history, users[0])
+        await answer(message, words.say("history.unknown_user", user=named[0]))
+
+
+def _ids(words: Words, users: Sequence[User]) -> Markup:
+    return Markup(", ").join(words.say("person", telegram_id=user.telegram_id) for user in users)
 
 
 async def on_history_of_nobody(message: Message, words: Words) -> None:
     """Tell an admin in the group to say whose history is wanted."""
-    await message.answer(words.say("history.usage"))
+    await answer(message, words.say("history.usage"))
 
 
 def _refused(words: Words, error: RefundRefusedError, charge_id: str) -> Markup:
@@ -221,19 +242,11 @@ def _waiting_event(words: Words, event: StripeEvent, user: User) -> Markup:
     )
 
 
-async def _find(database: Database, named: re.Match[str]) -> Sequence[User]:
-    async with database.reading() as session:
-        if named["username"]:
-            return await find_namesakes(session, named["username"])
-        user = await find_user(session, int(named["id"]))
-    return [user] if user else []
-
-
 async def _show(message: Message, words: Words, history: HistoryPages, user: User) -> None:
     page = None
     if user.telegram_id is not None:
         page = await history.show(words, HistoryButton(telegram_id=user.telegram_id, for_admin=True))
     if page is None:
-        await message.answer(words.say("history.nothing_of", who=who(words, user)))
+        await answer(message, words.say("history.nothing_of", who=who(words, user)))
     else:
-        await message.answer(page.text, reply_markup=page.keyboard)
+        await answer(message, page.text, keyboard=page.keyboard)

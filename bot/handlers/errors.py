@@ -3,11 +3,14 @@
 from typing import Final
 
 from aiogram import Bot
+from aiogram.enums import ChatType
 from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError
 from aiogram.types import ErrorEvent, Update
 from loguru import logger
 
+from bot.handlers.places import is_own_chat
 from bot.patience import ANSWER, somebody_waits
+from bot.talk import Place, answer, place_of_button, say
 from bot.words import Words
 from db.errors import is_away
 from payments.facts import Fact
@@ -16,7 +19,9 @@ from payments.telegram_errors import TELEGRAM_ERRORS, Fate, TelegramError, fate_
 _NOT_NOW: Final = frozenset({Fate.PAUSE, Fate.DONE})
 
 
-async def on_error(event: ErrorEvent, bot: Bot, words: Words, fact: Fact | None = None) -> None:
+async def on_error(
+    event: ErrorEvent, bot: Bot, words: Words, fact: Fact | None = None, *, in_admin_chat: bool = False
+) -> None:
     """Log an error and tell the person that something went wrong; of a payment nothing, for the worker goes on with it.
 
     What the error says is for the log alone.
@@ -34,7 +39,7 @@ async def on_error(event: ErrorEvent, bot: Bot, words: Words, fact: Fact | None 
     if fact is None and not was_told and not isinstance(error, TelegramForbiddenError):
         # The time in which an answer is said again is over when it was not taken: then the apology has one try.
         with somebody_waits(seconds_gone=0 if untaken is None else ANSWER.seconds):
-            await _apologise(event.update, bot, words)
+            await _apologise(event.update, bot, words, in_admin_chat=in_admin_chat)
 
 
 def came_too_late(error: Exception) -> bool:
@@ -67,13 +72,15 @@ def _log(error: Exception, update: Update, fact: Fact | None) -> None:
         bound.opt(exception=error).error("an update could not be handled")
 
 
-async def _apologise(update: Update, bot: Bot, words: Words) -> None:
+async def _apologise(update: Update, bot: Bot, words: Words, *, in_admin_chat: bool) -> None:
     try:
         if update.pre_checkout_query is not None:
             await update.pre_checkout_query.answer(ok=False, error_message=words.plain("decline.try_again"))
         elif update.callback_query is not None:
-            await bot.send_message(update.callback_query.from_user.id, words.say("sorry"))
-        elif update.message is not None:
-            await update.message.answer(words.say("sorry"))
+            place = place_of_button(update.callback_query)
+            presser_id = update.callback_query.from_user.id
+            await say(bot, place if is_own_chat(place, presser_id) else Place(presser_id), words.say("sorry"))
+        elif update.message is not None and (in_admin_chat or update.message.chat.type == ChatType.PRIVATE):
+            await answer(update.message, words.say("sorry"))
     except TELEGRAM_ERRORS as error:
         logger.bind(update_id=update.update_id).warning("an apology was not taken: {}", in_words(error))

@@ -1,24 +1,115 @@
 """Who may say what where: everybody in private chats, an admin there and in the admins' group."""
 
-from typing import Final
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any, Final
 
-from aiogram import F
+from aiogram import Bot, F
 from aiogram.enums import ChatType
 from aiogram.filters import Filter
-from aiogram.types import CallbackQuery, Message
+from aiogram.types import CallbackQuery, Message, TelegramObject, Update
+from loguru import logger
+
+from bot.bot_name import BotName
+from bot.moved_chats import AdminChat
+from bot.talk import Place, answer
+from bot.words import Words
+from db.clock import Clock
+from db.errors import is_away
+from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 IN_PRIVATE: Final = F.chat.type == ChatType.PRIVATE
 
-WRITTEN_HERE: Final = ~F.forward_origin
-"""An admin who forwards somebody's "/refund ..." to the others shows it to them, and does not give the order."""
+WRITTEN_HERE: Final = (
+    F.text & ~F.forward_origin & ~F.via_bot & ~F.sender_chat & ~F.sender_business_bot & ~F.guest_bot_caller_user
+)
+"""What an admin wrote with their own hands, in their own name, as a text.
+
+An admin who forwards somebody's "/refund ..." to the others shows it to them, and does not give the order. What an
+inline bot has put into a message that an admin picked is that bot's word (Bot API, Message: via_bot), and what stands
+below a picture is told of the picture.
+"""
+
+STRANGERS_MAX: Final = 10_000
+"""Groups of others that are remembered as told; beyond them the bot says nothing in a new one."""
+STRANGERS_PAUSE: Final = timedelta(days=1)
+
+
+class Here:
+    """Lets pass what was written in a private chat or the admins' group, and hands in which: `in_admin_chat`.
+
+    In any other group the bot does nothing and counts nothing. Who calls it there by its name is told once a day for
+    each group where it is to be found.
+    """
+
+    def __init__(self, admin_chat: AdminChat, name: BotName, clock: Clock) -> None:
+        self._admin_chat = admin_chat
+        self._name = name
+        self._clock = clock
+        # The groups that were told, the longest ago first.
+        self._told: OrderedDict[int, datetime] = OrderedDict()
+
+    async def __call__(
+        self,
+        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
+        event: TelegramObject,
+        data: dict[str, Any],
+    ) -> Any:
+        """Be a middleware of all updates, within the one that hands in the words."""
+        data["in_admin_chat"] = False
+        message = event.message if isinstance(event, Update) else None
+        if message is None or message.chat.type == ChatType.PRIVATE or data.get("fact"):
+            return await handler(event, data)
+        if message.migrate_to_chat_id is not None or message.migrate_from_chat_id is not None:
+            return await handler(event, data)
+        try:
+            data["in_admin_chat"] = await self._is_admin_chat(message)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            logger.bind(chat_id=message.chat.id).warning("a group is not known while the database is away")
+            return None
+        if data["in_admin_chat"]:
+            return await handler(event, data)
+        if message.chat.type in {ChatType.GROUP, ChatType.SUPERGROUP}:
+            await self._tell_stranger(data["bot"], message, data["words"])
+        return None
+
+    async def _is_admin_chat(self, message: Message) -> bool:
+        # Nothing but a command is answered in a group, so the database is asked about nothing else.
+        return message.chat.id == self._admin_chat.setting or (
+            _is_command(message) and await self._admin_chat.is_it(message.chat.id)
+        )
+
+    async def _tell_stranger(self, bot: Bot, message: Message, words: Words) -> None:
+        mention = (message.text or "").split(maxsplit=1)[0].partition("@")[2] if _is_command(message) else ""
+        try:
+            if not mention or not self._may_tell(message.chat.id) or not await self._name.is_ours(bot, mention):
+                return
+            self._told[message.chat.id] = self._clock()
+            self._told.move_to_end(message.chat.id)
+            await answer(message, words.say("strangers", name=await self._name.current(bot)))
+        except TELEGRAM_ERRORS as error:
+            logger.bind(chat_id=message.chat.id).info("a word in a group was not taken: {}", in_words(error))
+
+    def _may_tell(self, chat_id: int) -> bool:
+        now = self._clock()
+        while self._told and now - next(iter(self._told.values())) >= STRANGERS_PAUSE:
+            self._told.popitem(last=False)
+        return chat_id not in self._told and len(self._told) < STRANGERS_MAX
+
+
+def _is_command(message: Message) -> bool:
+    return (message.text or message.caption or "").startswith("/")
 
 
 class InPrivateOrAdminChat(Filter):
     """A private chat, or the admins' group."""
 
-    async def __call__(self, message: Message, admin_chat_id: int | None) -> bool:
+    async def __call__(self, message: Message, *, in_admin_chat: bool) -> bool:
         """Tell whether an admin's command counts in this chat."""
-        return message.chat.type == ChatType.PRIVATE or message.chat.id == admin_chat_id
+        return message.chat.type == ChatType.PRIVATE or in_admin_chat
 
 
 class ByAdmin(Filter):
@@ -32,9 +123,14 @@ class ByAdmin(Filter):
 class InNameOfAdminChat(Filter):
     """An anonymous admin of the admins' group: the sender is the group itself (Bot API, Message: sender_chat)."""
 
-    async def __call__(self, message: Message, admin_chat_id: int | None) -> bool:
+    async def __call__(self, message: Message, *, in_admin_chat: bool) -> bool:
         """Tell whether the admins' group is the sender."""
-        return message.sender_chat is not None and message.sender_chat.id == message.chat.id == admin_chat_id
+        return in_admin_chat and message.sender_chat is not None and message.sender_chat.id == message.chat.id
+
+
+def is_own_chat(place: Place, user_id: int) -> bool:
+    """Tell whether a place is the chat that this user has with the bot: its id is the user's."""
+    return place.chat_id == user_id
 
 
 def sender_id(message: Message) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from aiogram.types import TelegramObject, Update, User
 
+from bot.talk import answer
 from bot.words import Words
 from db.clock import Clock
 
@@ -73,7 +74,7 @@ class RateLimit:
         sender: User | None = data.get("event_from_user")
         if not isinstance(event, Update) or sender is None or event.pre_checkout_query or data.get("fact"):
             return await handler(event, data)
-        admission = self.admit(sender.id)
+        admission = self.admit(_who(event, sender))
         if admission is Admission.ANSWER:
             return await handler(event, data)
         if admission is Admission.WARN:
@@ -81,8 +82,18 @@ class RateLimit:
         return None
 
 
+def _who(update: Update, sender: User) -> int:
+    """Return whose allowance an update counts against.
+
+    All anonymous admins of all groups have one sender between them: there it is the group's (Bot API, Message:
+    sender_chat).
+    """
+    behind = update.message.sender_chat if update.message is not None else None
+    return sender.id if behind is None else behind.id
+
+
 async def _warn(update: Update, words: Words) -> None:
     if update.callback_query is not None:
         await update.callback_query.answer(words.plain("toast.slow_down"), show_alert=True)
     elif update.message is not None:
-        await update.message.answer(words.say("slow_down"))
+        await answer(update.message, words.say("slow_down"))

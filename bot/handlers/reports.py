@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from typing import Final
 
 from aiogram import Router
-from aiogram.filters import Command, CommandObject
+from aiogram.filters import CommandObject
 from aiogram.types import BufferedInputFile, Message
 from loguru import logger
 from markupsafe import Markup
 
+from bot.bot_name import Order
 from bot.charts.png import has_font, to_png
 from bot.charts.svg import Labels, draw, most_used_first
 from bot.handlers.places import WRITTEN_HERE, ByAdmin, InPrivateOrAdminChat, sender_id
+from bot.talk import answer, answer_with
 from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
@@ -34,7 +36,7 @@ def make_router() -> Router:
     """Return the router of /report, for admins in private chats and in their group."""
     router = Router(name="reports")
     router.message.filter(InPrivateOrAdminChat(), ByAdmin(), WRITTEN_HERE)
-    router.message.register(on_report, Command("report", ignore_case=True))
+    router.message.register(on_report, Order("report", ignore_case=True))
     return router
 
 
@@ -46,17 +48,18 @@ async def on_report(message: Message, command: CommandObject, words: Words, data
     if not args:
         report = await read_report(database, latest(Step.MONTH, 2, today), Step.MONTH)
         parts = [_told(words, month) for month in reversed(report.steps)]
-        await message.answer(Markup("\n\n").join(parts))
+        await answer(message, Markup("\n\n").join(parts))
         return
     wanted = _WANTED.fullmatch(args)
     if wanted is None or int(wanted["count"] or 1) > STEPS_MAX:
-        await message.answer(words.say("report.usage", most=STEPS_MAX))
+        await answer(message, words.say("report.usage", most=STEPS_MAX))
         return
     step = Step(wanted["step"].lower())
     count = int(wanted["count"] or USUAL_COUNT[step])
     report = await read_report(database, latest(step, count, today), step)
     picture = await asyncio.to_thread(_picture, report, step, _labels(words))
-    await message.answer_photo(BufferedInputFile(picture, "report.png"), caption=_told(words, report.whole))
+    photo = message.answer_photo(BufferedInputFile(picture, "report.png"), caption=_told(words, report.whole))
+    await answer_with(message, photo)
 
 
 def _picture(report: Report, step: Step, labels: Labels) -> bytes:

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from aiogram import Bot, F, Router
-from aiogram.filters import Command, CommandObject, CommandStart
+from aiogram.filters import CommandObject
 from aiogram.types import CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from aiogram.utils.callback_answer import CallbackAnswer
 
-from bot.handlers.places import IN_PRIVATE
+from bot.bot_name import Order
+from bot.handlers.places import IN_PRIVATE, is_own_chat
 from bot.storefront import CardButton, Refusal, Storefront
+from bot.talk import answer, place_of_button, topic_of
 from bot.words import Words
 from db.tables import STARS_CURRENCY
 from payments.catalog import Plan
@@ -24,8 +26,8 @@ def make_router() -> Router:
     """Return the router of what is on sale."""
     router = Router(name="shop")
     router.message.filter(IN_PRIVATE)
-    router.message.register(on_buy, Command("buy", ignore_case=True))
-    router.message.register(on_buy_link, CommandStart(ignore_case=True, magic=F.args.startswith(START_BUY)))
+    router.message.register(on_buy, Order("buy", ignore_case=True))
+    router.message.register(on_buy_link, Order("start", ignore_case=True, magic=F.args.startswith(START_BUY)))
     router.callback_query.register(on_plan_button, _PLAN_BUTTON)
     router.callback_query.register(on_card_button, CardButton.filter())
     return router
@@ -36,9 +38,9 @@ async def on_buy(message: Message, command: CommandObject, bot: Bot, words: Word
     if command.args:
         await _sell(message, command.args, bot, words, storefront)
     elif storefront.plans:
-        await message.answer(words.say("buy.choose"), reply_markup=_keyboard(words, storefront.plans))
+        await answer(message, words.say("buy.choose"), keyboard=_keyboard(words, storefront.plans))
     else:
-        await message.answer(words.say("buy.nothing"))
+        await answer(message, words.say("buy.nothing"))
 
 
 async def on_buy_link(message: Message, command: CommandObject, bot: Bot, words: Words, storefront: Storefront) -> None:
@@ -50,7 +52,9 @@ async def on_plan_button(
     query: CallbackQuery, bot: Bot, words: Words, storefront: Storefront, callback_answer: CallbackAnswer
 ) -> None:
     """Offer the plan that was chosen; a button that no longer sells anything says so."""
-    _answer(callback_answer, words, await storefront.offer(bot, query.from_user.id, query.data or "", words))
+    code, topic_id = query.data or "", _topic_of(query)
+    refusal = await storefront.offer(bot, query.from_user.id, code, words, topic_id=topic_id)
+    _answer(callback_answer, words, refusal)
 
 
 async def on_card_button(
@@ -63,7 +67,8 @@ async def on_card_button(
 ) -> None:
     """Bring the invoice by card beside the one in Stars; whoever presses it, it is made for them."""
     wanted = callback_data
-    refusal = await storefront.offer(bot, query.from_user.id, wanted.code, words, wanted.currency)
+    buyer_id, topic_id = query.from_user.id, _topic_of(query)
+    refusal = await storefront.offer(bot, buyer_id, wanted.code, words, wanted.currency, topic_id)
     _answer(callback_answer, words, refusal)
 
 
@@ -73,17 +78,23 @@ def _answer(callback_answer: CallbackAnswer, words: Words, refusal: Refusal | No
         callback_answer.show_alert = True
 
 
+def _topic_of(query: CallbackQuery) -> int | None:
+    """Return the topic of the presser's own chat in which a button was pressed: an invoice goes nowhere else."""
+    place = place_of_button(query)
+    return place.topic_id if is_own_chat(place, query.from_user.id) else None
+
+
 async def _sell(message: Message, code: str, bot: Bot, words: Words, storefront: Storefront) -> None:
     # The chat is private: its id is the buyer's.
-    refusal = await storefront.offer(bot, message.chat.id, code.strip().lower(), words)
+    refusal = await storefront.offer(bot, message.chat.id, code.strip().lower(), words, topic_id=topic_of(message))
     if refusal is Refusal.HELD_FOR_LIFE:
-        await message.answer(words.say("buy.for_life"))
+        await answer(message, words.say("buy.for_life"))
     elif refusal is Refusal.SUBSCRIBED:
-        await message.answer(words.say("buy.subscribed"))
+        await answer(message, words.say("buy.subscribed"))
     elif refusal is Refusal.NOT_ON_SALE and storefront.plans:
-        await message.answer(words.say("buy.unknown"), reply_markup=_keyboard(words, storefront.plans))
+        await answer(message, words.say("buy.unknown"), keyboard=_keyboard(words, storefront.plans))
     elif refusal is Refusal.NOT_ON_SALE:
-        await message.answer(words.say("buy.nothing"))
+        await answer(message, words.say("buy.nothing"))
 
 
 def _keyboard(words: Words, plans: Sequence[Plan]) -> InlineKeyboardMarkup:

@@ -4,7 +4,9 @@ from aiogram import Bot, Router
 from aiogram.types import CallbackQuery
 from aiogram.utils.callback_answer import CallbackAnswer
 
+from bot.handlers.places import is_own_chat
 from bot.subscriptions import SubscriptionButton, SubscriptionDesk, Wish
+from bot.talk import edit, place_of_button, say
 from bot.words import Words
 from payments.facts import SubscriptionFact
 
@@ -30,17 +32,18 @@ async def on_button(
     subscriptions: SubscriptionDesk,
     callback_answer: CallbackAnswer,
 ) -> None:
-    """Do what a button says; one of another's subscription, or one that is out of date, is refused by an alert."""
-    wish = callback_data.wish
-    row = await subscriptions.press(wish, callback_data.subscription_id, query.from_user.id)
-    if row is None or query.message is None:
+    """Do what a button says; one of another's subscription, or one that is out of date, is refused by an alert.
+
+    A second tap on what is done already is told that it is done.
+    """
+    wish, place = callback_data.wish, place_of_button(query)
+    sender_id, subscription_id = query.from_user.id, callback_data.subscription_id
+    row = await subscriptions.press(wish, subscription_id, sender_id) if is_own_chat(place, sender_id) else None
+    if row is not None:
+        text, keyboard = subscriptions.answer(words, wish, row)
+        await (edit if wish in {Wish.CANCEL_NOW, Wish.KEEP} else say)(bot, place, text, keyboard)
+    elif is_own_chat(place, sender_id) and await subscriptions.is_done(wish, subscription_id, sender_id):
+        callback_answer.text = words.plain("toast.cancelled")
+    else:
         callback_answer.text = words.plain("toast.stale")
         callback_answer.show_alert = True
-        return
-    text, keyboard = subscriptions.answer(words, wish, row)
-    # By its ids: of a message that is too old, Telegram sends nothing else (Bot API, InaccessibleMessage).
-    chat_id, message_id = query.message.chat.id, query.message.message_id
-    if wish in {Wish.CANCEL_NOW, Wish.KEEP}:
-        await bot.edit_message_text(text, chat_id=chat_id, message_id=message_id, reply_markup=keyboard)
-    else:
-        await bot.send_message(chat_id, text, reply_markup=keyboard)

@@ -4,14 +4,15 @@ from typing import Final
 
 from aiogram import Bot, F, Router
 from aiogram.enums import ContentType
-from aiogram.filters import Command
 from aiogram.types import CallbackQuery, Message
 from aiogram.utils.callback_answer import CallbackAnswer
 from markupsafe import Markup
 
+from bot.bot_name import Order
 from bot.commands import register_admin
 from bot.handlers.places import IN_PRIVATE
 from bot.history_pages import HistoryPages
+from bot.talk import answer
 from bot.words import Words
 
 _WRITTEN: Final = F.content_type.in_(
@@ -40,11 +41,11 @@ def make_router() -> Router:
     """Return the router that comes last: it takes whatever no other one knew."""
     router = Router(name="support")
     router.message.filter(IN_PRIVATE)
-    router.message.register(on_start, Command("start", ignore_case=True))
-    router.message.register(on_help, Command("help", ignore_case=True))
-    router.message.register(on_terms, Command("terms", ignore_case=True))
-    router.message.register(on_privacy, Command("privacy", ignore_case=True))
-    router.message.register(on_paysupport, Command("paysupport", ignore_case=True))
+    router.message.register(on_start, Order("start", ignore_case=True))
+    router.message.register(on_help, Order("help", ignore_case=True))
+    router.message.register(on_terms, Order("terms", ignore_case=True))
+    router.message.register(on_privacy, Order("privacy", ignore_case=True))
+    router.message.register(on_paysupport, Order("paysupport", ignore_case=True))
     router.message.register(on_unknown_command, F.text.lstrip().startswith("/"))
     router.message.register(on_other, _WRITTEN)
     router.callback_query.register(on_stale_button)
@@ -53,7 +54,7 @@ def make_router() -> Router:
 
 async def on_start(message: Message, words: Words, bot: Bot, admins: frozenset[int]) -> None:
     """Welcome somebody. An admin's menu can be set only from now on: Telegram did not know the chat before."""
-    await message.answer(words.say("start"))
+    await answer(message, words.say("start"))
     if message.chat.id in admins:
         await register_admin(bot, message.chat.id)
 
@@ -63,18 +64,18 @@ async def on_help(message: Message, words: Words, admins: frozenset[int]) -> Non
     parts = [words.say("help")]
     if message.chat.id in admins:
         parts.append(words.say("help.admin"))
-    await message.answer(Markup("\n\n").join(parts))
+    await answer(message, Markup("\n\n").join(parts))
 
 
 async def on_terms(message: Message, words: Words, support_contact: str | None) -> None:
     """Tell the terms of sale."""
-    await message.answer(Markup("\n\n").join([words.say("terms"), *_contact(words, support_contact)]))
+    await answer(message, Markup("\n\n").join([words.say("terms"), *_contact(words, support_contact)]))
 
 
 async def on_privacy(message: Message, words: Words, support_contact: str | None) -> None:
     """Tell what is kept about whoever asks, why, and how to be erased."""
     parts = [words.say("privacy", telegram_id=message.chat.id), *_contact(words, support_contact)]
-    await message.answer(Markup("\n\n").join(parts))
+    await answer(message, Markup("\n\n").join(parts))
 
 
 async def on_paysupport(message: Message, words: Words, history: HistoryPages, support_contact: str | None) -> None:
@@ -83,7 +84,7 @@ async def on_paysupport(message: Message, words: Words, history: HistoryPages, s
     parts = [words.say("paysupport"), *_contact(words, support_contact)]
     parts.append(words.say("paysupport.your_id", telegram_id=message.chat.id))
     parts += [words.say("paysupport.latest"), *latest] if latest else [words.say("paysupport.nothing")]
-    await message.answer(Markup("\n\n").join(parts))
+    await answer(message, Markup("\n\n").join(parts))
 
 
 def _contact(words: Words, support_contact: str | None) -> list[Markup]:
@@ -92,12 +93,12 @@ def _contact(words: Words, support_contact: str | None) -> list[Markup]:
 
 async def on_unknown_command(message: Message, words: Words) -> None:
     """Answer what is no command, and an admin's command by anybody else, alike."""
-    await message.answer(words.say("unknown.command"))
+    await answer(message, words.say("unknown.command"))
 
 
 async def on_other(message: Message, words: Words) -> None:
     """Answer whatever else a person sends."""
-    await message.answer(words.say("unknown.text"))
+    await answer(message, words.say("unknown.text"))
 
 
 async def on_stale_button(_: CallbackQuery, words: Words, callback_answer: CallbackAnswer) -> None:

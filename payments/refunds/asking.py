@@ -31,12 +31,13 @@ async def ask(
     requested_by: str,
     reply_chat_id: int | None,
     now: datetime,
+    reply_topic_id: int | None = None,
 ) -> StripeEvent:
     """Put the refund of a charge on record, due at once, with who asked and why; a parked one is taken up again.
 
     A parked one is then of who asks now, and for that reason; who asked before stays on record (asked_before).
     A new one is of what is left of the charge; a parked one stays of what was left then, since it may have been made.
-    `reply_chat_id` is told when it is done. Raises RefundRefusedError.
+    `reply_chat_id`, in its topic `reply_topic_id`, is told when it is done. Raises RefundRefusedError.
     """
     charge = await events.lock(session, charge_id)
     if charge is None or charge.refund_of is not None:
@@ -63,6 +64,7 @@ async def ask(
             facts=facts,
             now=now,
             held=True,
+            topic_id=reply_topic_id,
         )
     return refund
 

@@ -68,16 +68,20 @@ def _other_facts(notice: Notice, value: str) -> dict[str, Any]:
     """Return the facts of a notice about a subscription, the end of some days, the ledger, or the desk itself."""
     if notice is Notice.LEDGER:
         return asdict(Unexplained(Finding.UNREADABLE, value, detail=value, here=value, there=value))
-    if notice is Notice.ACCESS_ENDS_SOON:
-        return {"title": value, "plan": "month", "until": SOON}
-    if notice is Notice.UNDELIVERED:
-        return {"reader": READER, "about": value, "why": value}
-    if notice in {Notice.CONFLICT, Notice.WEBHOOK, Notice.CLOCK}:
-        return {"why": value}
     if notice is Notice.LOST_PAYMENT:
         return _lost_payment(value)
-    if notice is Notice.STRIPE_TROUBLE:
-        return {"trouble": Trouble.REFUSED.value, "why": value, "read_at": SOON}
+    of_its_own: dict[Notice, dict[str, Any]] = {
+        Notice.ACCESS_ENDS_SOON: {"title": value, "plan": "month", "until": SOON},
+        Notice.UNDELIVERED: {"reader": READER, "about": value, "why": value},
+        Notice.CONFLICT: {"why": value},
+        Notice.CLOCK: {"why": value},
+        Notice.WEBHOOK: {"why": value},
+        Notice.ADMIN_CHAT_MOVED: {"old_chat_id": value, "new_chat_id": value},
+        Notice.INVOICE_REFUSED: {"title": value, "plan": "month", "amount": 1500, "currency": "XTR", "why": value},
+        Notice.STRIPE_TROUBLE: {"trouble": Trouble.REFUSED.value, "why": value, "read_at": SOON},
+    }
+    if notice in of_its_own:
+        return of_its_own[notice]
     wanted = {"renewal": "canceled", "because": "buyer"}
     if notice is Notice.RENEWAL_STUCK:
         wanted |= {"reason": value, "retry_id": value}

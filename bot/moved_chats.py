@@ -1,0 +1,119 @@
+"""The admins' group that became a supergroup: it has another id from then on, which ADMIN_CHAT_ID does not know."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+from aiogram import Bot
+from aiogram.enums import ChatAction
+from aiogram.exceptions import TelegramMigrateToChat
+from loguru import logger
+from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.clock import Clock
+from db.engine import Database
+from db.insert import insert_into
+from db.tables import MovedChat
+from payments.notices import Notice, owe
+from payments.telegram_errors import TELEGRAM_ERRORS, in_words
+
+SUPERGROUP_ID_MAX: Final = -1_000_000_000_000
+"""The ids of supergroups are below it, and theirs stay as they are (Bot API, Message: migrate_to_chat_id)."""
+
+
+async def find_moved(session: AsyncSession, chat_ids: Collection[int]) -> Mapping[int, int]:
+    """Return the ids that those of these groups have now which became supergroups."""
+    query = select(MovedChat).where(MovedChat.chat_id.in_(chat_ids))
+    return {row.chat_id: row.moved_to for row in await session.scalars(query)}
+
+
+async def note_moved(session: AsyncSession, chat_id: int, moved_to: int, clock: Clock) -> None:
+    """Put on record that a group has another id now, for those that moved to it before as well."""
+    if chat_id == moved_to:
+        return
+    insert = insert_into(session, MovedChat)
+    insert = insert.on_conflict_do_update(index_elements=["chat_id"], set_={"moved_to": moved_to})
+    await session.execute(insert, {"chat_id": chat_id, "moved_to": moved_to, "noted_at": clock()})
+    before = update(MovedChat).where(MovedChat.moved_to == chat_id, MovedChat.chat_id != moved_to)
+    await session.execute(before.values(moved_to=moved_to))
+    # The group that was moved to is there, whatever was once said of its id.
+    await session.execute(delete(MovedChat).where(MovedChat.chat_id == moved_to))
+
+
+async def owe_moved(session: AsyncSession, chat_id: int, moved_to: int, clock: Clock) -> None:
+    """Owe the admins, in the group under its new id, the line that says what to change in ADMIN_CHAT_ID."""
+    await owe(
+        session,
+        Notice.ADMIN_CHAT_MOVED,
+        event_id=f"moved:{chat_id}:{moved_to}",
+        chat_id=moved_to,
+        facts={"old_chat_id": chat_id, "new_chat_id": moved_to},
+        now=clock(),
+    )
+
+
+def log_moved(moved_to: int) -> None:
+    """Say in the log what to change."""
+    logger.error("the group is now {}: put that into ADMIN_CHAT_ID", moved_to)
+
+
+class AdminChat:
+    """The admins' group: the chat that the setting names, and the one that it became."""
+
+    def __init__(
+        self, database: Database, clock: Clock, chat_id: int | None, on_owed: Callable[[], None] = lambda: None
+    ) -> None:
+        """Prepare; `chat_id` is the setting, None: there is no group. `on_owed` is called when a notice is due."""
+        self._database = database
+        self._clock = clock
+        self._chat_id = chat_id
+        self._on_owed = on_owed
+
+    @property
+    def setting(self) -> int | None:
+        """The id that ADMIN_CHAT_ID names."""
+        return self._chat_id
+
+    async def current_id(self) -> int | None:
+        """Return the id that the group has now. Raises SQLAlchemy's errors when the database is away."""
+        if self._chat_id is None:
+            return None
+        async with self._database.reading() as session:
+            moved = await find_moved(session, [self._chat_id])
+        return moved.get(self._chat_id, self._chat_id)
+
+    async def is_it(self, chat_id: int) -> bool:
+        """Tell whether a chat is the admins' group, under its former id or the new one; raises as current_id."""
+        if self._chat_id is None or chat_id > 0:
+            return False
+        return chat_id == self._chat_id or chat_id == await self.current_id()
+
+    async def note(self, chat_id: int, moved_to: int) -> bool:
+        """Take note that a group has another id now; False: it is not the admins'. Raises as current_id."""
+        if not await self.is_it(chat_id):
+            return False
+        async with self._database.transaction() as session:
+            await note_moved(session, chat_id, moved_to, self._clock)
+            await owe_moved(session, chat_id, moved_to, self._clock)
+        log_moved(moved_to)
+        self._on_owed()
+        return True
+
+    async def look(self, bot: Bot) -> None:
+        """Ask Telegram whether the group became a supergroup while nobody listened, and say so in the log.
+
+        Telegram refuses to write to a former group with its new id, and forgets its own word of it after a day (Bot
+        API, getting updates). Raises SQLAlchemy's errors when the database is away.
+        """
+        if self._chat_id is None:
+            return
+        current_id = await self.current_id()
+        if current_id is not None and current_id != self._chat_id:
+            log_moved(current_id)
+        elif SUPERGROUP_ID_MAX < self._chat_id < 0:
+            try:
+                await bot.send_chat_action(self._chat_id, ChatAction.TYPING)
+            except TelegramMigrateToChat as error:
+                await self.note(self._chat_id, error.migrate_to_chat_id)
+            except TELEGRAM_ERRORS as error:
+                logger.info("the admins' group {} was not looked at: {}", self._chat_id, in_words(error))
