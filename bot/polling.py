@@ -19,7 +19,10 @@ from db.errors import AnotherDeskError
 from payments.pause import SECONDS_MAX as PAUSE_SECONDS_MAX
 from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of, in_words
 
-BACKOFF: Final = BackoffConfig(min_delay=1.0, max_delay=30.0, factor=1.5, jitter=0.1)
+BACKOFF: Final = BackoffConfig(min_delay=0.5, max_delay=5.0, factor=1.5, jitter=0.1)
+PAUSE_SECONDS_MAX_LATELY: Final = 2.0
+"""The longest pause when Telegram has answered lately: a pre-checkout that waits there has ten seconds."""
+LATELY_SECONDS: Final = 3600
 SAY_AGAIN_SECONDS: Final = 60
 BUG_PAUSE_SECONDS: Final = 5
 
@@ -29,10 +32,12 @@ class Outage:
 
     def __init__(self) -> None:
         self._said_at: float | None = None
+        self._answered_at: float | None = None
         self._backoff = Backoff(BACKOFF)
 
     def over(self) -> None:
         """Note that Telegram has answered."""
+        self._answered_at = time.monotonic()
         if self._said_at is not None:
             logger.info("Telegram answers again")
             self._said_at = None
@@ -44,10 +49,14 @@ class Outage:
         if self._said_at is None or now - self._said_at >= SAY_AGAIN_SECONDS:
             logger.error(_trouble(error))
             self._said_at = now
+        if fate_of(error) is not Fate.AWAY:
+            self._answered_at = now
         if isinstance(error, TelegramRetryAfter):
             await asyncio.sleep(min(error.retry_after, PAUSE_SECONDS_MAX))
         else:
-            await self._backoff.asleep()
+            is_lately = self._answered_at is not None and now - self._answered_at < LATELY_SECONDS
+            longest = PAUSE_SECONDS_MAX_LATELY if is_lately else BACKOFF.max_delay
+            await asyncio.sleep(min(next(self._backoff), longest))
 
 
 def _trouble(error: TelegramAPIError | ClientDecodeError) -> str:

@@ -1,7 +1,7 @@
 """Reads what bears money out of a raw update, by narrow models of our own (payments/narrow.py)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, ValidationInfo
 
@@ -72,6 +72,10 @@ class _SubscriptionUpdated(Narrow):
     state: Literal["active", "canceled", "failed"]
 
 
+UNREAD: Final = "unread"
+"""In place of what an update bears: why it could not be read at all (bot/unreadable_batch.py)."""
+
+
 def bears_money(update: Mapping[str, Any]) -> bool:
     """Tell whether a raw update is one that must be recorded before it is confirmed: it can be about a subscription."""
     message = update.get("message")
@@ -85,8 +89,12 @@ def read_money(update: Mapping[str, Any]) -> Fact:
     A payment's payer is the message's sender; a refund's message is the bot's own, so its person is the chat (Bot API,
     RefundedPayment). Raises UnreadableMoneyError, which names the fields and quotes no value.
     """
+    if UNREAD in update:
+        raise UnreadableMoneyError(str(update[UNREAD]))
     try:
         if "subscription" in update:
+            if update["update_id"] < 0:
+                raise UnreadableMoneyError("update_id: is none that Telegram gives, and nothing else names this")
             return _subscription(update["subscription"], update["update_id"])
         message = update["message"]
         if "successful_payment" in message:
@@ -109,7 +117,7 @@ def _charge(message: _PaymentMessage, sender: Mapping[str, Any], update_id: int)
         is_recurring=payment.is_recurring,
         is_first_recurring=payment.is_first_recurring,
         subscription_expires_at=moment(ends) if ends else None,
-        update_id=update_id,
+        update_id=update_id if update_id >= 0 else None,
     )
 
 

@@ -20,8 +20,9 @@ from aiogram.methods import Response, TelegramMethod
 from aiogram.methods.base import TelegramType
 from prometheus_client import Counter, Gauge, Histogram
 
+from bot.poll_rhythm import CUTS_MAX, was_cut_while_idle
 from payments.pulse import Pulse
-from payments.telegram_errors import names_webhook
+from payments.telegram_errors import TELEGRAM_ERRORS, names_webhook
 
 CALLS: Final = Counter("starledger_telegram_calls", "Calls to Telegram, by how they ended.", ["method", "outcome"])
 CALL_SECONDS: Final = Histogram(
@@ -76,6 +77,7 @@ class CallMeter(BaseRequestMiddleware):
     def __init__(self) -> None:
         self.pulse = Pulse()
         self.trouble: str | None = None
+        self._cuts = 0
         self.polled_at: float | None = None
         """When Telegram last answered a poll, by time.monotonic."""
 
@@ -90,6 +92,12 @@ class CallMeter(BaseRequestMiddleware):
         try:
             response = await make_request(bot, method)
         except Exception as error:
+            if name == _POLL and isinstance(error, TELEGRAM_ERRORS):
+                asked_seconds = int(getattr(method, "timeout", 0) or 0)
+                if self._cuts < CUTS_MAX and was_cut_while_idle(error, time.monotonic() - began, asked_seconds):
+                    self._cuts += 1
+                    CALLS.labels(name, "idle").inc()
+                    raise
             self._note(name, _outcome(error), error)
             raise
         self._note(name, "ok", None)
@@ -104,6 +112,7 @@ class CallMeter(BaseRequestMiddleware):
         if name == _POLL:
             self.pulse.beat(_SILENT_SECONDS + pause_seconds)
             if error is None:
+                self._cuts = 0
                 self.polled_at = time.monotonic()
         if name in _ASKS_WHETHER_TELEGRAM_IS_THERE:
             self.trouble = None if error is None else _trouble(error, outcome)
