@@ -14,6 +14,7 @@ from db.engine import Database
 from db.tables import StripeEvent, User
 from payments.catalog import Catalog
 from payments.effects import BY_ITSELF
+from payments.handles import is_typable
 from payments.history import Entry, Page, find_user, read_page
 from payments.payload import TELEGRAM_ID_MAX, PayloadSigner
 from payments.refunds.asking import asked_before
@@ -80,6 +81,8 @@ class HistoryPages:
         amount = words.money(event.amount_cents, event.currency)
         state = words.say(f"state.{entry.state}")
         charge_id = event.refund_of or event.event_id
+        if not is_typable(charge_id):
+            charge_id = (entry.charge or event).id
         title = self._title(entry.charge)
         if entry.is_dispute:
             text = words.say("history.charged_back", when=when, amount=amount, state=state, charge_id=charge_id)

@@ -64,6 +64,8 @@ class NoticeRenderer:
         values: Facts = {name: facts[name] for name in _AS_THEY_ARE if name in facts}
         if facts.get("plan") == UNREAD_PLAN:
             values["title"] = words.plain("title.unread")
+        if "handle" in facts:
+            values["charge_id"] = facts["handle"]
         if "amount" in facts:
             values["amount"] = words.money(facts["amount"], facts["currency"])
         if "price_stars" in facts:
@@ -142,7 +144,7 @@ class NoticeRenderer:
 def _what_is_parked(facts: Facts) -> str:
     if facts.get("is_settled"):
         return "settled"
-    return "charge" if facts["retry_id"] == facts["charge_id"] else "refund"
+    return "refund" if facts.get("is_refund", facts["retry_id"] != facts["charge_id"]) else "charge"
 
 
 def _fit(fit: Facts, stripe_id: str, words: Words) -> Markup:

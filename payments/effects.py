@@ -14,6 +14,7 @@ from db.clock import Clock
 from db.tables import Entitlement, Renewal, StripeEvent, Subscription, User
 from entitlements.fold import SLACK
 from payments.catalog import Plan
+from payments.handles import handle
 from payments.notices import Notice, is_old_news, money_facts, owe, release
 from payments.refunds import asking
 from payments.subscriptions.wanted import Because, want
@@ -144,7 +145,7 @@ class OutwardEffects(Effects):
             return
         facts = money_facts(event) | {"buyer": user.telegram_id, "reason": reason} | facts
         if notice is Notice.PARKED:
-            facts["retry_id"] = event.event_id
+            facts["retry_id"] = handle(event)
         await self._owe(session, notice, event.event_id, self._alert_chat_ids, facts, again=again)
 
     async def tell_asker(self, session: AsyncSession, refund: StripeEvent, *, is_part: bool) -> None:

@@ -12,7 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from payments.payload import TELEGRAM_ID_MAX
 
 CHARGE_ID_LENGTH_MAX: Final = 1024
-"""Seen are more than 128; PostgreSQL indexes 2,704 bytes at most, and `refund:` stands before a charge's id."""
+"""Characters; seen are more than 128."""
+CHARGE_ID_BYTES_MAX: Final = 2048
+"""PostgreSQL indexes 2,704 bytes at most, and `returned:refund:` and a UUID may stand around a charge's id."""
 
 _DATE_MAX: Final = 253_402_300_799  # the last second that datetime knows
 
@@ -27,8 +29,20 @@ def _storable(text: str) -> str:
     return text
 
 
+def _indexable(text: str) -> str:
+    if len(text.encode()) > CHARGE_ID_BYTES_MAX:
+        raise ValueError(f"has more than {CHARGE_ID_BYTES_MAX} bytes")
+    return text
+
+
 Payload = Annotated[str, AfterValidator(_storable), StringConstraints(max_length=1024)]
-ChargeId = Annotated[str, StringConstraints(pattern=rf"^[!-~]{{1,{CHARGE_ID_LENGTH_MAX}}}$")]
+ChargeId = Annotated[
+    str,
+    AfterValidator(_storable),
+    AfterValidator(_indexable),
+    StringConstraints(min_length=1, max_length=CHARGE_ID_LENGTH_MAX),
+]
+"""No document says of what letters an id is made: whatever the database takes is recorded (payments/handles.py)."""
 Seconds = Annotated[int, Field(ge=0, le=_DATE_MAX)]
 """A moment as Telegram says it: seconds since 1970, UTC."""
 

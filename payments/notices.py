@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
 from db.tables import OutboxMessage, StripeEvent
+from payments.handles import is_typable
 
 TOLD_DAYS_MAX: Final = 7
 """What the ledger brings later than that, or a subscription that ended longer ago, is old news: not told."""
@@ -200,8 +201,7 @@ async def _unsent(session: AsyncSession, notice: Notice, event_id: str) -> Seque
 
 def money_facts(event: StripeEvent) -> dict[str, Any]:
     """Return the facts that every notice about money has: the charge's id, and its amount in minor units."""
-    return {
-        "charge_id": event.refund_of or event.event_id,
-        "amount": event.amount_cents,
-        "currency": event.currency,
-    }
+    charge_id = event.refund_of or event.event_id
+    facts = {"charge_id": charge_id, "amount": event.amount_cents, "currency": event.currency}
+    # The row's UUID stands for an id that cannot be typed; a refund's names its charge as well.
+    return facts if is_typable(charge_id) else facts | {"handle": event.id, "is_refund": event.refund_of is not None}

@@ -16,6 +16,7 @@ from db.tables import ORIGIN, EventStatus, Outcome, QuarantinedUpdate, StripeEve
 from entitlements.service import lock_users
 from payments import events
 from payments.errors import UnrecordableError
+from payments.handles import find_named
 from payments.incoming import read_money
 from payments.quarantine import LEDGER_UPDATE_ID, QUARANTINE_PREFIX
 from payments.subscriptions.charges import read_chain
@@ -74,14 +75,22 @@ async def list_pending(session: AsyncSession) -> Pending:
 async def retry(session: AsyncSession, waiting_id: str, now: datetime) -> Retry:
     """Make an event due at once with all its attempts before it, or record a quarantined update after all.
 
-    `waiting_id` is an `event_id`, `quarantine:` and a row's id, or `renewal:` and a charge of a subscription. The
-    worker, or the loop over subscriptions, does the rest. Raises SQLAlchemy's errors when the database is away.
+    `waiting_id` is an `event_id` or its row's UUID, `quarantine:` and a row's id, or `renewal:` and a charge of a
+    subscription. The worker, or the loop over subscriptions, does the rest. Raises SQLAlchemy's errors when the
+    database is away.
     """
-    if waiting_id.startswith(QUARANTINE_PREFIX):
+    came = await _retry_event(session, waiting_id, now)
+    # An event may be called so, too: it goes first while it waits.
+    if came is not Retry.BEGUN and waiting_id.startswith(QUARANTINE_PREFIX):
         return await _retry_quarantined(session, waiting_id.removeprefix(QUARANTINE_PREFIX), now)
-    if waiting_id.startswith(RENEWAL_PREFIX):
+    if came is not Retry.BEGUN and waiting_id.startswith(RENEWAL_PREFIX):
         return await _retry_renewal(session, waiting_id.removeprefix(RENEWAL_PREFIX), now)
-    event = await events.lock(session, waiting_id)
+    return came
+
+
+async def _retry_event(session: AsyncSession, name: str, now: datetime) -> Retry:
+    named = await find_named(session, name)
+    event = None if named is None else await events.lock(session, named.event_id)
     if event is None or event.origin != ORIGIN:
         return Retry.UNKNOWN
     is_waiting = events.is_open(event) or event.outcome == Outcome.PARKED or events.has_more(event)

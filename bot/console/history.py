@@ -12,8 +12,9 @@ from bot.console.database import open_database
 from bot.console.printing import minute, money
 from bot.settings import Settings
 from db.clock import utc_now
-from db.tables import EntitlementGrant, User
+from db.tables import EntitlementGrant, StripeEvent, User
 from entitlements import EntitlementService
+from payments.handles import is_typable
 from payments.history import Entry, find_namesakes, find_user, read_page
 from payments.payload import TELEGRAM_ID_MAX
 from payments.refunds.asking import asked_before
@@ -66,13 +67,18 @@ def _of_entry(entry: Entry) -> list[str]:
     event = entry.event
     moment = event.webhook_timestamp or event.created_at or event.processed_at
     kind = "refund" if entry.is_refund else "charge"
-    head = (minute(moment), kind, money(event.amount_cents, event.currency), entry.state.value, event.event_id)
+    head = (minute(moment), kind, money(event.amount_cents, event.currency), entry.state.value, _name_of(event))
     lines = ["  ".join(head)]
     if event.reason or event.requested_by:
         lines.append(f"    asked by {event.requested_by or 'nobody known'}: {event.reason or 'no reason'}")
     for asked_by, why in asked_before(event):
         lines.append(f"    asked before by {asked_by or 'nobody known'}: {why or 'no reason'}")
     return lines
+
+
+def _name_of(event: StripeEvent) -> str:
+    """Return an event's id, in one line, with what names it in a command where the id does not."""
+    return event.event_id if is_typable(event.event_id) else f"{event.event_id!a} (in commands: {event.id})"
 
 
 def _of_grant(grant: EntitlementGrant) -> list[str]:

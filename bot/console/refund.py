@@ -52,7 +52,7 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
 
         done = await refund_once(settings, database, refund)
         async with database.reading() as session:
-            is_all_back = await asking.went_back_whole(session, charge_id)
+            is_all_back = await asking.went_back_whole(session, refund.refund_of or charge_id)
     if done is not None and done.outcome == Outcome.REFUNDED:
         then = "the access ended" if is_all_back else "the access stays: not all of the payment has gone back"
         console.print(f"{charge_id}: {money(done.amount_cents, done.currency)} given back, {then}.")

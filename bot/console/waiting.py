@@ -1,5 +1,6 @@
 """`pending` and `retry`: what waits, and taking it up again."""
 
+from shlex import quote
 from typing import Final
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from bot.console.printing import minute, money
 from bot.settings import Settings
 from db.clock import utc_now
 from db.tables import STARS_CURRENCY, EventStatus, Outcome
+from payments.handles import handle
 from payments.pending import LISTED_MAX, Retry, list_pending, retry
 from payments.quarantine import QUARANTINE_PREFIX
 from payments.subscriptions.wanted import RENEWAL_PREFIX
@@ -35,12 +37,12 @@ async def print_pending(settings: Settings, console: Console) -> None:
             state = "settled, with news that could not be taken in"
         amount = money(event.amount_cents, event.currency)
         head = (minute(event.created_at), kind, amount, f"user {user.telegram_id or user.id}", state, event.error or "")
-        console.print("  ".join(head).rstrip(), f"    retry {event.event_id}", sep="\n")
+        console.print("  ".join(head).rstrip(), f"    retry {quote(handle(event))}", sep="\n")
     for subscription, user in found.renewals:
         price = money(subscription.price_stars, STARS_CURRENCY)
         renews = f"renews {minute(subscription.current_period_end)}"
         line = (renews, "renewal", price, f"user {user.telegram_id}", "not cancelled", subscription.error or "")
-        console.print("  ".join(line), f"    retry {RENEWAL_PREFIX}{subscription.first_charge_id}", sep="\n")
+        console.print("  ".join(line), f"    retry {quote(RENEWAL_PREFIX + subscription.first_charge_id)}", sep="\n")
     for row in found.quarantined:
         since = minute(row.created_at)
         console.print(f"{since}  update  quarantined  {row.reason}\n    retry {QUARANTINE_PREFIX}{row.id}")

@@ -22,6 +22,7 @@ from db.engine import Database
 from db.tables import STARS_CURRENCY, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
 from payments import events
 from payments.errors import RefundRefusedError
+from payments.handles import handle
 from payments.narrow import CHARGE_ID_LENGTH_MAX
 from payments.payload import TELEGRAM_ID_MAX
 from payments.pending import list_pending, retry
@@ -88,7 +89,7 @@ async def on_refund(
                 now=clock(),
             )
             buyer = await session.get_one(User, refund.customer_id)
-            charge = await events.find(session, charge_id)
+            charge = await events.find_charge(session, refund.refund_of)
     except RefundRefusedError as error:
         order.info("/refund: refused: {}", error.refusal)
         await answer(message, _refused(words, error, charge_id))
@@ -238,7 +239,7 @@ def _waiting_event(words: Words, event: StripeEvent, user: User) -> Markup:
         who=who(words, user),
         state=state,
         why=why,
-        id=event.event_id,
+        id=handle(event),
     )
 
 

@@ -131,8 +131,8 @@ def _event_id(
     """
     if not isinstance(fact, RefundFact):
         is_taken = isinstance(missing.get(row.event_id or ""), RefundFact) and fact is not None
-        # No id has a blank: it is recorded, which fails and is told, and not taken for what has its id.
-        return f" {row.event_id}" if is_taken else row.event_id or ""
+        # No id has a NUL: it is recorded, which fails and is told, and not taken for what has its id.
+        return f"\0{row.event_id}" if is_taken else row.event_id or ""
     standing = known.get(fact.event_id) or missing.get(fact.event_id)
     if fact.apart.event_id in known or (
         standing is not None and _bars(standing, fact) and _agrees(fact, known, missing)
@@ -247,6 +247,7 @@ async def _record(
     if missing:
         await events.record(session, list(missing.values()), now, is_due=is_due)
     seen = update(StripeEvent).where(
-        StripeEvent.event_id.in_({*missing, *unseen}), StripeEvent.ledger_seen_at.is_(None)
+        StripeEvent.event_id.in_({key for key in (*missing, *unseen) if "\0" not in key}),
+        StripeEvent.ledger_seen_at.is_(None),
     )
     await session.execute(seen.values(ledger_seen_at=now))

@@ -115,8 +115,8 @@ def read_row(raw: object, signer: PayloadSigner) -> LedgerRow:
 def _name(row_id: str, *, is_out: bool) -> str:
     if is_out:
         return REFUND_PREFIX + row_id
-    # One that came in and is called like a refund is another row than the refund; no id has a blank.
-    return f"charge {row_id}" if row_id.startswith(REFUND_PREFIX) else row_id
+    # One that came in and is called like a refund is another row than the refund; no id has a NUL.
+    return f"charge\0{row_id}" if row_id.startswith(REFUND_PREFIX) else row_id
 
 
 def _of_a_user(read: LedgerRow, raw: Mapping[str, Any], partner: Mapping[str, Any], signer: PayloadSigner) -> LedgerRow:

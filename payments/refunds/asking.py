@@ -15,6 +15,7 @@ from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
 from payments import events
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.facts import apart_id, refund_id
+from payments.handles import find_named
 from payments.methods import METHODS
 from payments.notices import Notice, money_facts, owe
 from payments.refunds.given_back import completing, contradiction, is_at_provider, left
@@ -37,11 +38,13 @@ async def ask(
 
     A parked one is then of who asks now, and for that reason; who asked before stays on record (asked_before).
     A new one is of what is left of the charge; a parked one stays of what was left then, since it may have been made.
-    `reply_chat_id`, in its topic `reply_topic_id`, is told when it is done. Raises RefundRefusedError.
+    `charge_id` may be the UUID of the row of the charge, or of one of its refunds. `reply_chat_id`, in its topic
+    `reply_topic_id`, is told when it is done. Raises RefundRefusedError.
     """
-    charge = await events.lock(session, charge_id)
+    charge = await events.lock(session, await _charge_named(session, charge_id))
     if charge is None or charge.refund_of is not None:
         raise RefundRefusedError(RefundRefusal.UNKNOWN)
+    charge_id = charge.event_id
     if charge.origin != ORIGIN:
         raise RefundRefusedError(RefundRefusal.NOT_OURS)
     refund = _standing(charge, await events.refunds_of(session, charge_id))
@@ -67,6 +70,12 @@ async def ask(
             topic_id=reply_topic_id,
         )
     return refund
+
+
+async def _charge_named(session: AsyncSession, name: str) -> str:
+    """Return the id of the charge that is named by it, by the UUID of its row, or by that of a refund of it."""
+    event = await find_named(session, name)
+    return name if event is None or event.event_id == name else event.refund_of or event.event_id
 
 
 async def open_refund(

@@ -90,6 +90,18 @@ async def test_the_history_names_who_asked_before_a_parked_refund_was_asked_for_
     assert f"Asked for before by telegram:{admin.id}: first <reason>" in page
 
 
+@pytest.mark.criterion("R3", "O4")
+async def test_a_charge_whose_id_cannot_be_typed_goes_back_by_the_command_that_is_shown(chats: Chats) -> None:
+    admin, buyer = chats.people.admin, chats.people.buyer
+    await _park(chats, "two words\nand a line <b>")
+    listed = (await chats.answer(admin, "/pending")).text()
+    page = (await chats.answer(admin, f"/history {buyer.id}")).text()
+    [command] = [line for line in listed.splitlines() if line.startswith("/refund")]
+    assert command.removeprefix("/refund ") in page
+    asked = (await chats.answer(admin, f"{command} sorry")).text()
+    assert asked.startswith("The refund of 7 ⭐")
+
+
 async def test_a_quarantined_update_is_recorded_when_it_can_be(chats: Chats) -> None:
     admin, buyer = chats.people.admin, chats.people.buyer
     payload = chats.signer.sign(Order("month", 30, False, 200, "XTR", buyer.id))
