@@ -187,7 +187,10 @@ def _row(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) 
 def _conflict(event: StripeEvent, row: Mapping[str, Any]) -> UnrecordableError | None:
     """Say what keeps a row from being the one that is on record; None: nothing."""
     if event.origin != ORIGIN:
-        return AnotherServicesRowError(f"{event.event_id} is a row of another service ({event.payment_method})")
+        return AnotherServicesRowError(
+            f"{event.event_id} is a row of another service ({event.payment_method}): on the server, starledger grant"
+            " opens what was paid for, and starledger revoke ends what was given back"
+        )
     said = [column for column in _NEVER_OTHER if getattr(event, column) != row[column]]
     if said:
         return ContradictionError(f"{event.event_id} is on record with another {', '.join(said)}")

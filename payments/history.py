@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User
 from payments.methods import METHODS, REFUND_ENDINGS, RETURN_ENDING
-from payments.refunds.given_back import completing, sum_up
+from payments.refunds.given_back import completing, contradiction, sum_up
 
 PAGE_SIZE: Final = 5
 """Entries on a page: with charge ids of 500 characters it still fits into a chat message of 4096."""
@@ -118,8 +118,13 @@ def _entry(event: StripeEvent, related: dict[str, StripeEvent]) -> Entry:
     is_refund = event.refund_of is not None or event.event_type.endswith((*REFUND_ENDINGS, RETURN_ENDING))
     charge = related.get(event.refund_of or "") if is_refund else event
     refunds = [each for each in related.values() if each.refund_of == event.event_id]
-    done = [refund for refund in refunds if refund.status == EventStatus.PROCESSED]
+    done = [refund for refund in refunds if refund.status == EventStatus.PROCESSED and _counts(refund, event)]
     return Entry(event, charge, is_refund, _state(event, done))
+
+
+def _counts(refund: StripeEvent, charge: StripeEvent) -> bool:
+    """Tell a refund that takes something of its charge; what another service says of its own is as it says."""
+    return charge.origin != ORIGIN or contradiction(refund, charge) is None
 
 
 def _state(event: StripeEvent, refunds: Sequence[StripeEvent]) -> State:

@@ -27,7 +27,7 @@ def is_at_provider(refund: StripeEvent) -> bool:
 def contradiction(refund: StripeEvent, charge: StripeEvent) -> str | None:
     """Say what of a refund contradicts its charge: nothing of the charge goes back by it."""
     if charge.origin != ORIGIN:
-        return "the charge is another service's"
+        return "the charge is another service's: starledger revoke, on the server, ends what was granted for it here"
     if charge.customer_id != refund.customer_id:
         return "the refund went to another user than the charge's"
     method = METHODS[charge.payment_method]

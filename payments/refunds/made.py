@@ -94,6 +94,8 @@ def part_of(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent
         return refund.id
     if refund.row in rows:
         return refund.row.removeprefix(whole_id).removeprefix(":") or None
+    if (apart := _apart(refund, charge, known)) is not None:
+        return apart
     whole = rows.get(whole_id)
     if whole is not None and is_at_provider(whole):
         is_whole = (whole.webhook_timestamp, whole.amount_cents) == (refund.happened_at, refund.amount)
@@ -101,6 +103,15 @@ def part_of(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent
         # Asked for here and made elsewhere meanwhile, it is one refund.
         is_whole = refund.amount == charge.amount_cents and (whole is None or whole.amount_cents == refund.amount)
     return None if is_whole else refund.id
+
+
+def _apart(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent]) -> str | None:
+    """Return which part a refund is that stands in a row apart (events.record), since another row has its key."""
+    for row in known:
+        is_apart = row.event_id == refund_id(charge.event_id, row.id)
+        if is_apart and (row.webhook_timestamp, row.amount_cents) == (refund.happened_at, refund.amount):
+            return row.id
+    return None
 
 
 def payer(user: User) -> Person:

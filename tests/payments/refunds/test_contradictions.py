@@ -9,6 +9,7 @@ import pytest
 from db.tables import EventStatus, Outcome, StripeEvent
 from payments import events
 from payments.facts import MoneyFact, RefundFact, ReturnFact, refund_id
+from payments.history import State, read_page
 from payments.notices import Notice
 from payments.recorder import Recorder
 from payments.telegram import TelegramPaymentHandler
@@ -160,3 +161,27 @@ async def test_a_parked_refund_is_not_taken_for_the_charge_of_another_one(desk: 
     await desk.take(refund(charge("refund:X")))
     still = await desk.event("refund:X")
     assert (still.status, still.outcome) == (EventStatus.FAILED, Outcome.PARKED)
+
+
+@pytest.mark.criterion("I5", "E3")
+async def test_another_services_row_in_place_of_a_charge_is_told_with_the_commands(desk: Desk) -> None:
+    await desk.take(charge("makes the buyer known"))
+    await desk.deliver()
+    async with desk.database.transaction() as session:
+        await add_other_services_event(session, "X", await desk.user_id())
+    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], 10)
+    assert await recorder.record([charge_update(charge("X"), 21)]) == {21: None}
+    [facts] = [facts for notice, _, facts in await desk.notices() if notice is Notice.QUARANTINED]
+    assert "starledger grant" in facts["reason"]
+    # The true refund of a charge that is not ours here is parked, and names the command as well.
+    assert "starledger revoke" in ((await desk.take(TRUE)).error or "")
+
+
+@pytest.mark.criterion("O4")
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_a_wrong_refund_before_its_charge_is_not_told_as_given_back(desk: Desk, wrong: str) -> None:
+    for fact in (WRONG[wrong], charge("X")):
+        await desk.take(fact)
+    async with desk.database.reading() as session:
+        page = await read_page(session, await desk.user_id())
+    assert [entry.state for entry in page.entries if entry.event.event_id == "X"] == [State.DONE]

@@ -8,6 +8,7 @@ from db.tables import EventStatus, Outcome, StripeEvent
 from payments import events
 from payments.channel import by_name
 from payments.errors import RefundRefusal, RefundRefusedError
+from payments.facts import RefundFact
 from payments.history import State, read_page
 from payments.notices import Notice
 from payments.refunds.given_back import left
@@ -20,7 +21,8 @@ from payments.worker import Worker
 from tests.support.cards import card_charge, hear_all_again, read, sell
 from tests.support.clock import START
 from tests.support.desk import Desk, dump
-from tests.support.money import ADMIN_CHAT_ID
+from tests.support.money import ADMIN_CHAT_ID, BUYER
+from tests.support.rows import add_other_services_event
 from tests.support.stripe_account import Fault, StripeAccount
 
 
@@ -333,3 +335,29 @@ async def test_news_of_a_refund_that_stays_with_the_buyer_asks_stripe_nothing(
     await read(watch, worker)
     assert {query.get("type") for query in account.queries} == set(EVENT_TYPES)
     assert await _left(desk, charge_id) == 0
+
+
+@pytest.mark.criterion("R1", "C3", "I5")
+@pytest.mark.parametrize("is_theirs", [True, False], ids=["another service's", "in another currency"])
+async def test_one_that_stands_apart_is_the_same_refund_and_may_come_back(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, *, is_theirs: bool
+) -> None:
+    charge_id = await sell(desk, account)
+    if is_theirs:
+        async with desk.database.transaction() as session:
+            await add_other_services_event(session, f"refund:stripe:{charge_id}", await desk.user_id())
+    else:
+        await desk.take(RefundFact(f"stripe:{charge_id}", BUYER, 499, "EUR", desk.clock()))
+    refund_id = account.give_back(charge_id)
+    await read(watch, worker)
+    assert not await desk.holds()
+    desk.clock.advance(minutes=1)
+    account.fail_refund(refund_id)
+    await hear_all_again(desk, account, watch, worker)
+    async with desk.database.reading() as session:
+        rows = [row for row in await events.refunds_of(session, f"stripe:{charge_id}") if row.currency == "USD"]
+    assert sorted((row.event_type, row.outcome) for row in rows) == [
+        ("stripe.refund_failed", Outcome.RETURNED),
+        ("stripe.refunded", Outcome.REFUNDED),
+    ]
+    assert (await desk.ask_refund(f"stripe:{charge_id}")).amount_cents == 499
