@@ -100,6 +100,15 @@ async def test_a_wrong_refund_after_the_true_one_goes_to_quarantine(desk: Desk) 
     assert len(await _rows(desk)) == 1
 
 
+@pytest.mark.criterion("R3")
+async def test_a_second_wrong_refund_goes_to_quarantine(desk: Desk) -> None:
+    await desk.take(charge("X"))
+    await desk.take(WRONG["user"])
+    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], 10)
+    assert await recorder.record([refund_update(WRONG["amount"], 9)]) == {9: None}
+    assert len(await _rows(desk)) == 1
+
+
 @pytest.mark.criterion("I5", "R1", "R4")
 async def test_another_services_row_in_place_of_a_refund_keeps_no_access_open(desk: Desk) -> None:
     await desk.take(charge("X"))
