@@ -20,9 +20,9 @@ from entitlements import EntitlementService
 from payments.catalog import Catalog, Plan
 from payments.subscriptions import running
 from payments.telegram import TelegramPaymentHandler
+from payments.telegram_errors import is_refusal
 
 _OF_THE_CHAT: Final = (
-    "logged out",
     "chat not found",
     "user not found",
     "group chat",
@@ -34,7 +34,7 @@ _OF_THE_CHAT: Final = (
     "not enough rights",
     "have no rights",
 )
-"""What Telegram says of the chat, or of the whole token, and not of the invoice."""
+"""What Telegram says of the chat, and not of the invoice."""
 
 
 class Refusal(enum.StrEnum):
@@ -161,7 +161,7 @@ def is_invoice_refused(error: TelegramBadRequest) -> bool:
     Its words for it are many (Telegram API, messages.sendMedia), those of a chat are few.
     """
     said = error.message.lower()
-    return not is_topic_gone(error) and not any(words in said for words in _OF_THE_CHAT)
+    return is_refusal(error) and not is_topic_gone(error) and not any(words in said for words in _OF_THE_CHAT)
 
 
 def _way_button(plan: Plan, currency: str, amount: int, words: Words) -> InlineKeyboardButton:

@@ -82,7 +82,7 @@ async def _checks(env_file: Path, *, removes_webhook: bool, can_ask: bool) -> As
     def ask(question: str) -> bool:
         return removes_webhook or (can_ask and typer.confirm(question))
 
-    async for check in look_at_telegram(settings, utc_now, ask):
+    async for check in look_at_telegram(settings, utc_now, ask, catalog):
         yield check
     if settings.stripe_secret_key is not None:
         from bot.console.doctor.stripe import look_at_stripe  # noqa: PLC0415 - imports stripe

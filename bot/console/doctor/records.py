@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import select
+
 from bot.console.doctor.checks import Check, Level, failure, ok, warning
 from bot.console.printing import minute
 from bot.settings import Settings
@@ -11,6 +13,7 @@ from db.address import SqliteAddress, parse
 from db.engine import Database
 from db.errors import is_away
 from db.migrate import look
+from db.tables import MovedChat
 from entitlements.unexplained import find_unexplained
 from payments.backlog import read_backlog
 from payments.catalog import Catalog
@@ -57,6 +60,8 @@ async def _look_at_records(settings: Settings, database: Database, catalog: Cata
         yield await _look_at_sold(database, catalog, signer)
     async for check in _look_at_backlog(database):
         yield check
+    async for check in _look_at_admin_chat(settings, database):
+        yield check
     yield await _look_at_access(database)
     yield await _look_at_drift(database)
 
@@ -82,6 +87,18 @@ async def _look_at_sold(database: Database, catalog: Catalog, signer: PayloadSig
         mend = "write them into the catalog again, with retired = true: renewals are parked without"
         return failure("plans sold", f"not in the catalog any more: {', '.join(missing)}", mend)
     return ok("plans sold", f"{sold.total()} charges of {len(sold)} plans, all in the catalog")
+
+
+async def _look_at_admin_chat(settings: Settings, database: Database) -> AsyncIterator[Check]:
+    """Say what to change when the admins' group became a supergroup."""
+    chat_id = settings.admin_chat_id
+    if chat_id is None:
+        return
+    async with database.reading() as session:
+        moved_to = await session.scalar(select(MovedChat.moved_to).where(MovedChat.chat_id == chat_id))
+    if moved_to is not None:
+        words = f"{chat_id} became a supergroup: its id is {moved_to} now"
+        yield warning("admins' group", words, f"put {moved_to} into ADMIN_CHAT_ID")
 
 
 async def _look_at_backlog(database: Database) -> AsyncIterator[Check]:

@@ -10,12 +10,14 @@ from aiogram import Bot
 from aiogram.types import WebhookInfo
 
 from bot.console.doctor.checks import Check, failure, ok, warning
+from bot.console.doctor.prices import look_at_prices
 from bot.intake import ALLOWED_UPDATES
 from bot.network import open_session, proxy_to_telegram
 from bot.parts import make_bot
 from bot.proxies import Proxy
 from bot.settings import Settings
 from db.clock import Clock
+from payments.catalog import Catalog
 from payments.ledger.nanostars import stars
 from payments.ledger.partners import lacks_type
 from payments.ledger.telegram import GetRawStarTransactions, TelegramLedger
@@ -32,8 +34,10 @@ Ask = Callable[[str], bool]
 """Asks the person a question; True: yes."""
 
 
-async def look_at_telegram(settings: Settings, clock: Clock, ask: Ask) -> AsyncIterator[Check]:
-    """Look at the bot from Telegram's side. Nothing is changed unless `ask` says so."""
+async def look_at_telegram(
+    settings: Settings, clock: Clock, ask: Ask, catalog: Catalog | None = None
+) -> AsyncIterator[Check]:
+    """Look at the bot from Telegram's side, and at the prices of a catalog. Nothing is changed unless `ask` says so."""
     bot = make_bot(settings)
     try:
         me = await bot.get_me()
@@ -45,6 +49,10 @@ async def look_at_telegram(settings: Settings, clock: Clock, ask: Ask) -> AsyncI
             yield await _look_at_clock(settings, clock)
         async for check in _look_at_stars(bot):
             yield check
+        if catalog is not None:
+            token = settings.payment_token
+            async for check in look_at_prices(bot, catalog, token.get_secret_value() if token is not None else None):
+                yield check
     except TELEGRAM_ERRORS as error:
         yield _look_at_trouble(error, settings.telegram_api_url)
     finally:
