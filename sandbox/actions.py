@@ -53,10 +53,22 @@ class Actions:
         chat_id: int | None = None,
         anonymous: bool = False,
         reply_to_message_id: int | None = None,
+        topic_id: int | None = None,
+        via_bot: Json | None = None,
     ) -> ChatMessage:
-        """Write a text to the bot, or to a group; `anonymous`: as a group's anonymous administrator."""
+        """Write a text to the bot, or to a group; `anonymous`: as a group's anonymous administrator.
+
+        It goes into a topic of the chat, if one is named, which is not asked for. `via_bot` is the inline bot whose
+        result the person has picked.
+        """
         person = self._people.person(user_id)
-        content = without_none(text=text, entities=merge_found(text, []) or None)
+        content = without_none(
+            text=text,
+            entities=merge_found(text, []) or None,
+            message_thread_id=topic_id,
+            is_topic_message=topic_id and True,
+            via_bot=via_bot,
+        )
         if reply_to_message_id is not None:
             replied = self._messages.for_person(chat_id or user_id, reply_to_message_id)
             content["reply_to_message"] = replied.message

@@ -15,7 +15,7 @@ People and chats (sandbox.remote.people)
     person(user_id), persons(), set_balance(user_id, balance_stars), rename(user_id, first_name, **more)
     set_reach(user_id, Reach.BLOCKED | OPEN | DEACTIVATED | NOT_STARTED) -> Person
     add_group(title, *, member_ids, admin_ids, kind="supergroup") -> Group; groups(), remove_bot(chat_id)
-    send_text(user_id, text, *, chat_id, anonymous=False, reply_to_message_id) -> ChatMessage
+    send_text(user_id, text, *, chat_id, anonymous=False, reply_to_message_id, topic_id, via_bot) -> ChatMessage
     start(user_id, parameter="") -> ChatMessage
     press(user_id, message_id, *, data, text, chat_id) -> Press; press_stale(user_id, message_id, data) -> Press
     press_answer(query_id, *, timeout_seconds=10) -> Press

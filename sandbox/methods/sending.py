@@ -93,7 +93,14 @@ def _post(world: World, args: Args, chat: Person | Group, content: Json, offer_i
     replied = _replied(world, args, chat)
     protected = True if args.boolean("protect_content") else None
     check_pay_button(content["reply_markup"], invoice="invoice" in content)
-    content = without_none(reply_to_message=replied, has_protected_content=protected, **content)
+    topic_id = args.integer("message_thread_id") or None
+    content = without_none(
+        reply_to_message=replied,
+        has_protected_content=protected,
+        message_thread_id=topic_id,
+        is_topic_message=topic_id and True,
+        **content,
+    )
     return world.messages.post_by_bot(chat, content, offer_id)
 
 

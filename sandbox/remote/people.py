@@ -74,8 +74,13 @@ class PeopleCalls(Transport):
         chat_id: int | None = None,
         anonymous: bool = False,
         reply_to_message_id: int | None = None,
+        topic_id: int | None = None,
+        via_bot: Json | None = None,
     ) -> ChatMessage:
-        """Write to the bot, or to a group; `anonymous`: as a group's anonymous administrator."""
+        """Write to the bot, or to a group; `anonymous`: as a group's anonymous administrator.
+
+        `topic_id`: in a topic; `via_bot`: a User, the inline bot whose result it is.
+        """
         return await self.call(
             _MESSAGE,
             "send_text",
@@ -84,6 +89,8 @@ class PeopleCalls(Transport):
             chat_id=chat_id,
             anonymous=anonymous,
             reply_to_message_id=reply_to_message_id,
+            topic_id=topic_id,
+            via_bot=via_bot,
         )
 
     async def start(self, user_id: int, parameter: str = "") -> ChatMessage:

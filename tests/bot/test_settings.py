@@ -101,6 +101,13 @@ def test_alerts_go_to_the_admins_group_and_without_one_to_each_admin(tmp_path: P
     assert load(tmp_path, "ADMIN_IDS=7,8", "ADMIN_CHAT_ID=-100").alert_chat_ids == (-100,)
 
 
+def test_the_admins_group_may_be_a_topic_in_it(tmp_path: Path) -> None:
+    settings = load(tmp_path, "ADMIN_CHAT_ID=-1001234567890/45")
+    assert (settings.admin_chat_id, settings.admin_topic_id) == (-1001234567890, 45)
+    assert settings.alert_chat_ids == (-1001234567890,)
+    assert load(tmp_path, "ADMIN_CHAT_ID=-1001234567890").admin_topic_id is None
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_a_byte_order_mark_does_not_hide_the_first_setting(tmp_path: Path, encoding: str) -> None:
     env_file = tmp_path / ".env"
@@ -134,6 +141,11 @@ def test_a_missing_token_is_named_with_the_mend(tmp_path: Path) -> None:
         ("ADMIN_IDS", "7,-8"),
         ("ADMIN_IDS", str(1 << 52)),
         ("ADMIN_CHAT_ID", "the secret group"),
+        ("ADMIN_CHAT_ID", "-100123/"),
+        ("ADMIN_CHAT_ID", "-100123/0"),
+        ("ADMIN_CHAT_ID", "-100123/secret"),
+        ("ADMIN_CHAT_ID", "-100123/45/6"),
+        ("ADMIN_CHAT_ID", f"-100123/{1 << 31}"),
         ("SUPPORT_CONTACT", 201 * "s"),
         ("SUPPORT_CONTACT", "@secret\n@shop"),
         ("SUPPORT_CONTACT", "@secret\u2028@shop"),

@@ -1,6 +1,7 @@
 """Topics: of the admins' forum, and of a private chat (Bot API 9.3)."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -10,7 +11,11 @@ from bot.outbox import Outbox
 from bot.pace import Pace
 from payments.notices import Notice, owe
 from sandbox.people import Person
+from sandbox.server import running_sandbox
+from sandbox.settings import Settings
+from tests.cases.telegram.front import error, fronting
 from tests.support.chats import Chats
+from tests.support.daemon import TOKEN, running_daemon
 from tests.support.refusals import refuse
 
 TOPIC: Final = 77
@@ -135,3 +140,17 @@ async def test_no_alert_is_lost_with_its_topic(chats: Chats, why: str) -> None:
     await _outbox(chats, 45).deliver_once()
     said = await chats.said(chats.people.desk.id)
     assert [each.text() for each in said] == ["parked"]
+
+
+async def test_slow_the_setting_names_the_topic_where_a_daemons_alerts_go(tmp_path: Path, sqlite_url: str) -> None:
+    async with running_sandbox(Settings(token=TOKEN)) as server, fronting(server.url) as front:
+        client = server.client
+        ann = await client.add_person("Ann", id=7001, started=True)
+        desk = await client.add_group("Desk", member_ids=[ann.id])
+        front.rules["sendinvoice"] = lambda *_: error(400, "Bad Request: STARS_INVOICE_INVALID")
+        with running_daemon(tmp_path, front.url, sqlite_url, ADMIN_CHAT_ID=f"{desk.id}/45") as daemon:
+            await client.wait_until_polling()
+            await client.send_text(ann.id, "/buy premium_monthly")
+            alert = await client.wait_for(desk.id, lambda each: each.by_bot)
+            await daemon.stop()
+    assert alert.message["message_thread_id"] == 45
