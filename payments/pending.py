@@ -108,6 +108,8 @@ async def _retry_renewal(session: AsyncSession, charge_id: str, now: datetime) -
         return Retry.UNKNOWN
     # Its row is named by a later charge while the first one is recorded and not settled.
     query = select(Subscription).where(Subscription.first_charge_id.in_([each.charge.id for each in chain.periods]))
+    # A row at rest may be named by another of its charges: it waits for nothing.
+    query = query.order_by(Subscription.error.is_(None))
     row = await session.scalar(query.limit(1), execution_options={"populate_existing": True})
     if row is None:
         return Retry.UNKNOWN

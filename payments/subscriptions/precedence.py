@@ -10,6 +10,7 @@ from datetime import datetime
 
 from db.tables import Subscription, SubscriptionState
 from payments.subscriptions.chain import UNHEARD, Chain, Charge, is_told_before, place
+from payments.subscriptions.wanted import Because
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,11 @@ class Rival:
     row: Subscription | None
     is_to_end: bool
     """Whether the desk has Telegram end its renewal, brought about or not."""
+
+    @property
+    def is_over_by_itself(self) -> bool:
+        """Whether its end is wanted for a reason of its own, whatever else opens the same."""
+        return self.is_to_end and (self.row is None or self.row.wanted_because != Because.REPLACED)
 
     @property
     def ids(self) -> frozenset[str]:
@@ -43,7 +49,7 @@ def runs(rival: Rival, at: datetime, start: Charge | None = None, *, by_what_is_
         return False
     if any(_is_kept(period.charge, at) and period.ends_at > at for period in chain.periods):
         return True
-    if by_what_is_paid or chain.said is SubscriptionState.CANCELED or rival.is_to_end:
+    if by_what_is_paid or chain.said is SubscriptionState.CANCELED or rival.is_over_by_itself:
         return False
     return at < chain.ends_at + UNHEARD and not _was_ended_by_refund(chain, at)
 

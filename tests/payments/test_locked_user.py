@@ -5,21 +5,24 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 import db.engine
 from db.engine import POOL_SIZE, Database
-from db.tables import EventStatus, Outcome
+from db.tables import EventStatus, Outcome, Renewal
 from payments.checkout import CheckoutDesk, CheckoutVerdict
 from payments.facts import Person
 from payments.held import HELD_SECONDS
 from payments.notices import Notice
 from payments.recorder import Recorder
+from payments.subscriptions import listing
 from payments.worker import Worker
 from tests.support.desk import Desk
 from tests.support.logs import logged
 from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, STRANGER, charge, charge_update, query, refund
 from tests.support.obstacles import locked_user
 from tests.support.statements import statements
+from tests.support.subscription_facts import paid, row
 from tests.support.waiting import WAIT_SECONDS, until
 
 OTHER = Person(5003, "other", "en")
@@ -136,3 +139,20 @@ async def test_buyers_do_not_wait_for_connections_that_wait_for_a_locked_user(
         assert await recorder.record([charge_update(new, 1)]) == {1: new}
     settled = await asyncio.gather(*working)
     assert [event and event.outcome for event in settled] == POOL_SIZE * [Outcome.GRANTED]
+
+
+@pytest.mark.criterion("N3", "S9")
+async def test_a_button_of_a_subscription_waits_for_its_users_lock(impatient_desk: Desk, database_url: str) -> None:
+    desk = impatient_desk
+    await desk.take(paid(1))
+    kept = await row(desk)
+
+    async def press() -> bool:
+        async with desk.database.transaction() as session:
+            asked = await listing.ask(session, kept.id, BUYER.telegram_id, Renewal.CANCELED, desk.clock())
+        return asked is not None
+
+    async with locked_user(database_url, BUYER.telegram_id):
+        with pytest.raises(DBAPIError, match="lock timeout"):
+            await press()
+    assert await press()

@@ -13,7 +13,7 @@ from payments.reminders import BATCH_MAX, Reminders
 from tests.support.cards import card_charge
 from tests.support.clock import START
 from tests.support.desk import Desk
-from tests.support.money import BUYER, CATALOG, SIGNER, charge, order, refund
+from tests.support.money import BUYER, CATALOG, SIGNER, STRANGER, charge, order, refund
 from tests.support.subscription_facts import MONTH, follow, paid, said, tell
 
 DAY: Final = timedelta(days=1)
@@ -63,6 +63,18 @@ async def test_a_purchase_in_time_moves_the_word_to_the_new_end(desk: Desk) -> N
     desk.clock.now = START + 58 * DAY
     await _work(reminders)
     assert len(await _told(desk)) == 1
+
+
+@pytest.mark.criterion("N3")
+async def test_after_a_clock_was_set_back_the_ends_are_looked_through_anew(desk: Desk) -> None:
+    await desk.take(charge())
+    await desk.take(charge("charge-2", payer=STRANGER, at=START + 372 * DAY))
+    reminders = _reminders(desk)
+    desk.clock.now = START + 400 * DAY
+    await _work(reminders)
+    desk.clock.now = START + 28 * DAY
+    await _work(reminders)
+    assert ("month", BUYER.telegram_id) in await _told(desk)
 
 
 @pytest.mark.criterion("N3", "N5")

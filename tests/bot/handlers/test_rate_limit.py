@@ -31,6 +31,15 @@ def test_rest_brings_the_allowance_back(clock: FakeClock) -> None:
     assert [limit.admit(1) for _ in range(BURST + 1)] == [Admission.ANSWER] * BURST + [Admission.WARN]
 
 
+def test_a_clock_that_is_set_back_takes_nothing_away(clock: FakeClock) -> None:
+    limit = RateLimit(clock)
+    assert limit.admit(1) is Admission.ANSWER
+    clock.advance(days=-40)
+    assert [limit.admit(1) for _ in range(BURST - 1)] == [Admission.ANSWER] * (BURST - 1)
+    clock.advance(seconds=1 / PER_SECOND)
+    assert limit.admit(1) is Admission.ANSWER
+
+
 @given(pauses_seconds=st.lists(st.floats(0, 60), max_size=200))
 def test_nobody_is_answered_more_than_the_burst_and_the_rest_allow(pauses_seconds: list[float]) -> None:
     clock = FakeClock()

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from db.tables import EntitlementGrant, Outcome, Renewal, User
+from db.tables import EntitlementGrant, Outcome, Renewal, Subscription, User
 from entitlements.by_hand import revoke_by_hand
 from entitlements.service import lock_users
 from payments import events
@@ -14,7 +14,7 @@ from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.facts import ChargeFact
 from payments.notices import Notice
 from payments.subscriptions import listing
-from payments.subscriptions.wanted import Because
+from payments.subscriptions.wanted import Because, want
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, charge, order
@@ -113,6 +113,50 @@ async def test_what_is_renewed_although_it_was_ended_is_ended_again(desk: Desk, 
     assert await renewing(desk) == ["new-1"]
     assert await told(desk, Notice.RENEWED_ANYWAY) == {BUYER.telegram_id}
     assert await told(desk, Notice.RENEWED_UNWANTED) == {ADMIN_CHAT_ID}
+
+
+@pytest.mark.criterion("N3")
+@pytest.mark.parametrize("because", [Because.BUYER, Because.REFUND, Because.FOR_LIFE, Because.GIVEN_BACK])
+async def test_telegram_renews_what_it_has_ended_and_it_is_ended_again_whatever_for(
+    desk: Desk, because: Because
+) -> None:
+    await desk.take(paid(1))
+    async with desk.database.transaction() as session:
+        kept = await session.get_one(Subscription, (await row(desk)).id)
+        want(kept, Renewal.CANCELED, because, desk.clock())
+    await editor(desk).bring_about(kept.id)
+    assert (await row(desk)).state == "canceled"
+    desk.clock.now = START + MONTH
+    await desk.take(paid(2))
+    again = await row(desk)
+    assert (again.renewal_wanted, again.wanted_because, again.due_at) == (Renewal.CANCELED, because, desk.clock())
+    assert await told(desk, Notice.RENEWED_ANYWAY) == {BUYER.telegram_id}
+    assert await told(desk, Notice.RENEWED_UNWANTED) == {ADMIN_CHAT_ID}
+    assert await desk.holds()
+
+
+@pytest.mark.criterion("N3")
+async def test_a_renewal_just_before_it_is_ended_for_its_buyer_is_no_news(desk: Desk) -> None:
+    await desk.take(paid(1))
+    assert await _ask(desk, (await row(desk)).id, Renewal.CANCELED)
+    desk.clock.now = START + MONTH
+    await desk.take(paid(2))
+    assert (await row(desk)).renewal_wanted == Renewal.CANCELED
+    assert await told(desk, Notice.RENEWED_ANYWAY) == set()
+
+
+@pytest.mark.criterion("N3")
+async def test_what_is_taken_up_again_renews(desk: Desk) -> None:
+    await desk.take(paid(1))
+    assert await _ask(desk, (await row(desk)).id, Renewal.CANCELED)
+    await editor(desk).bring_about((await row(desk)).id)
+    desk.clock.now = START + DAY
+    await tell(desk, said("active", 12))
+    desk.clock.now = START + MONTH
+    await desk.take(paid(2))
+    kept = await row(desk)
+    assert (kept.state, kept.due_at) == ("active", None)
+    assert await told(desk, Notice.RENEWED_ANYWAY) == set()
 
 
 @pytest.mark.criterion("N3", "N2")
