@@ -42,6 +42,7 @@ from payments.facts import Fact
 from payments.ledger.rebuild import WholePass
 from payments.ledger.reconciliation import Reconciliation
 from payments.ledger.telegram import TelegramLedger
+from payments.offers import note_offered
 from payments.old_checkouts import OldCheckouts
 from payments.pause import Pause
 from payments.recorder import Recorder
@@ -78,7 +79,7 @@ class Desk:
         alert_chat_ids = settings.alert_chat_ids
         signer = make_signer(settings)
         effects = OutwardEffects(clock, alert_chat_ids)
-        settlement = Settlement(catalog, signer, clock, effects, settings.terms)
+        settlement = Settlement(catalog, signer, clock, effects, settings.terms, telegram_now=telegram_time)
         notices = NoticeRenderer(clock)
         self.outbox = Outbox(
             bot,
@@ -115,7 +116,7 @@ class Desk:
             on_complete=self._wake,
         )
         self.watches = channels.watches(Surroundings(database, catalog, signer, clock, self._wake))
-        self._bot = bot
+        self._bot, self._database, self._catalog, self._clock = bot, database, catalog, clock
         self._admin_chat = AdminChat(database, clock, settings.admin_chat_id, self.outbox.loop.wake)
         self._admin_ids = settings.admin_ids
         self._lock = lock
@@ -181,6 +182,8 @@ class Desk:
 
     async def _catch_up(self) -> None:
         try:
+            async with self._database.transaction() as session:
+                await note_offered(session, self._catalog, self._clock())
             await self.worker.catch_up()
         except Exception as error:
             if not is_away(error):

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from db.tables import STARS_CURRENCY
 from payments.catalog_file import PlanTable, check_document
 from payments.errors import PaymentError
+from payments.payload import Order
 
 
 class CatalogError(PaymentError):
@@ -36,6 +37,11 @@ class Plan:
     def price(self, currency: str) -> int | None:
         """Return the price in a currency's minor unit (Stars: Stars), None if the plan has none in it."""
         return self.price_stars if currency == STARS_CURRENCY else self.prices.get(currency)
+
+    def offers(self, order: Order) -> bool:
+        """Tell whether an order of this plan is on the terms that the plan has now, retired or not."""
+        offered = (self.price(order.currency), self.days, self.subscription)
+        return (order.amount, order.days, order.subscription) == offered
 
 
 @dataclass(frozen=True, slots=True)

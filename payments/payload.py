@@ -85,9 +85,14 @@ class Order:
     @property
     def body(self) -> str:
         """The payload but for its signature; one order has exactly one."""
-        term = SUBSCRIPTION_TERM if self.subscription else "ever" if self.days is None else str(self.days)
+        term = term_of(self.days, subscription=self.subscription)
         fields = ("sl1", self.plan, term, self.amount, self.currency, self.buyer_telegram_id, self.nonce)
         return ":".join(map(str, fields))
+
+
+def term_of(days: int | None, *, subscription: bool) -> str:
+    """Return the length of access as a payload writes it."""
+    return SUBSCRIPTION_TERM if subscription else "ever" if days is None else str(days)
 
 
 class Verdict(Enum):
@@ -109,12 +114,14 @@ class Reading:
 
     `order` is there if and only if the verdict is VALID or OLD. `claimed` is what a DAMAGED payload says, where it can
     be read at all: anybody can have written it, so nothing may be granted on it without other proof (an equal payload
-    of a settled charge, or an operator's word about a lost token).
+    of a settled charge, or an operator's word about a lost token). `is_vouched`: such a proof is there, so that an OLD
+    order needs no other one for its terms.
     """
 
     verdict: Verdict
     order: Order | None = None
     claimed: Order | None = None
+    is_vouched: bool = field(default=False, compare=False)
 
 
 class PayloadSigner:
@@ -156,9 +163,9 @@ class PayloadSigner:
         if hmac.compare_digest(text, _sign(self._key, order)):
             return Reading(Verdict.VALID, order)
         if any(hmac.compare_digest(text, _sign(key, order)) for key in self._old_keys):
-            return Reading(Verdict.OLD, order)
+            return Reading(Verdict.OLD, order, is_vouched=self._trusts_unsigned)
         if self._trusts_unsigned:
-            return Reading(Verdict.OLD, order)
+            return Reading(Verdict.OLD, order, is_vouched=True)
         return Reading(Verdict.DAMAGED, claimed=order)
 
 

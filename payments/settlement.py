@@ -17,10 +17,11 @@ from entitlements.service import EntitlementService
 from payments import events
 from payments.catalog import Catalog
 from payments.effects import BY_ITSELF, Effects
-from payments.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, Reason, judge
+from payments.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, Reason, is_offered_now, judge
 from payments.lateness import delay_days
 from payments.methods import METHODS
 from payments.notices import Notice
+from payments.offers import was_offered
 from payments.payload import Order, PayloadSigner, Reading, Verdict
 from payments.refunds.given_back import completing, contradiction, is_at_provider, is_return, went_back_at
 from payments.sources import delay_source, grace_source
@@ -212,7 +213,8 @@ class Settlement:
         payload = event.payload or ""
         reading = self._signer.read(payload)
         if reading.claimed is not None and await self._was_settled_before(session, event):
-            reading = Reading(Verdict.OLD, reading.claimed)
+            reading = Reading(Verdict.OLD, reading.claimed, is_vouched=True)
+        is_offered = is_offered_now(reading, self._catalog) or await self._was_offered(session, event, reading)
         is_subscription = reading.order is not None and reading.order.subscription
         is_for_life = reading.order is not None and reading.order.days is None and not is_subscription
         # By what was granted until this charge, not by what stands now: the order of settling must not decide. But of
@@ -225,7 +227,14 @@ class Settlement:
         if is_subscription:
             subscribed = await running.beside(session, event, by_what_is_paid=self._effects.goes_by_date)
         payment = Payment(payer_telegram_id, event.amount_cents, event.currency)
-        return judge(payment, reading, self._catalog, held_for_life, subscribed)
+        return judge(payment, reading, self._catalog, held_for_life, subscribed, is_offered=is_offered)
+
+    async def _was_offered(self, session: AsyncSession, event: StripeEvent, reading: Reading) -> bool:
+        """Tell terms that the catalog had once, or a renewal of what was granted on them."""
+        order = reading.order
+        if order is not None and await was_offered(session, order):
+            return True
+        return await self._was_settled_before(session, event)
 
     async def _was_settled_before(self, session: AsyncSession, event: StripeEvent) -> bool:
         """Tell a renewal: it brings the payload of its subscription's first invoice, maybe under a key that is gone."""

@@ -16,7 +16,7 @@ from db.tables import EntitlementGrant, EventStatus, Outcome, StripeEvent, User
 from entitlements.service import DaysGranted, EntitlementService
 from payments import events
 from payments.catalog import Catalog
-from payments.judgement import Granted, Payment, judge
+from payments.judgement import Granted, Payment, is_offered_now, judge
 from payments.methods import METHODS
 from payments.payload import PayloadSigner
 
@@ -83,6 +83,8 @@ def _granted(
     if reading.order is None or reading.order.days is None:
         return None
     payment = Payment(user.telegram_id, event.amount_cents, event.currency)
+    if not is_offered_now(reading, catalog):
+        return None
     judgement = judge(payment, reading, catalog, beside.for_life.get(user.id, frozenset()), frozenset())
     return judgement if isinstance(judgement, Granted) else None
 

@@ -124,7 +124,10 @@ class WholePass:
     ) -> None:
         """Settle what this pass has recorded, and what was open before it began; leave what came in since."""
         failed = StripeEvent.status == EventStatus.FAILED
-        unproved = and_(StripeEvent.outcome == Outcome.PARKED, StripeEvent.error == Reason.DAMAGED_PAYLOAD)
+        unproved = and_(
+            StripeEvent.outcome == Outcome.PARKED,
+            StripeEvent.error.in_([Reason.DAMAGED_PAYLOAD, Reason.NEVER_OFFERED]),
+        )
         of_the_pass = or_(StripeEvent.due_at.is_(None), StripeEvent.created_at < stand.pass_begun_at)
         sweeps = [
             and_(StripeEvent.status == EventStatus.PENDING, of_the_pass),
