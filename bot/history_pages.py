@@ -1,6 +1,6 @@
 """A history as a chat message: one page, with buttons to the newer and the older one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -18,9 +18,15 @@ from payments.handles import is_typable
 from payments.history import Entry, Page, find_user, read_page
 from payments.payload import TELEGRAM_ID_MAX, PayloadSigner
 from payments.refunds.asking import asked_before
+from payments.shown import cut
 
 PAGES_MAX: Final = 100_000
 LATEST_MAX: Final = 3
+PAGE_LENGTH_MAX: Final = 3_700
+"""Of a message's 4,096 characters (Bot API, sendMessage), for its entries."""
+LENGTHS: Final = (1024, 500, 200, 60)
+"""How long the values of an entry may be: as long as they come, and less where they do not fit together."""
+NAME_LENGTH_MAX: Final = 64
 ASKED_BEFORE_MAX: Final = 2
 """How many who asked for a refund before are named under it, the latest: five entries fit into a message."""
 
@@ -61,7 +67,7 @@ class HistoryPages:
             return None
         own = words.say("history.title")
         title = words.say("history.title_of", who=who(words, user)) if wanted.for_admin else own
-        entries = [self._entry(words, entry, for_admin=wanted.for_admin) for entry in page.entries]
+        entries = self._entries(words, page.entries, for_admin=wanted.for_admin)
         if page.page_count == 1:
             return ShownPage(Markup("\n\n").join([title, *entries]), None)
         footer = words.say("history.page", page=page.number, pages=page.page_count)
@@ -72,9 +78,18 @@ class HistoryPages:
         async with self._database.reading() as session:
             user = await find_user(session, telegram_id)
             entries = (await read_page(session, user.id)).entries if user else ()
-        return [self._entry(words, entry, for_admin=False) for entry in entries[:LATEST_MAX]]
+        return self._entries(words, entries[:LATEST_MAX], for_admin=False)
 
-    def _entry(self, words: Words, entry: Entry, *, for_admin: bool) -> Markup:
+    def _entries(self, words: Words, entries: Sequence[Entry], *, for_admin: bool) -> list[Markup]:
+        """Return entries that fit into one message together: the longer their values are, the more of them is cut."""
+        shown: list[Markup] = []
+        for length_max in LENGTHS:
+            shown = [self._entry(words, entry, length_max, for_admin=for_admin) for entry in entries]
+            if sum(map(len, shown)) <= PAGE_LENGTH_MAX:
+                break
+        return shown
+
+    def _entry(self, words: Words, entry: Entry, length_max: int, *, for_admin: bool) -> Markup:
         event = entry.event
         moment = event.webhook_timestamp or event.created_at or event.processed_at
         when = words.date(moment) if moment else "-"
@@ -83,6 +98,7 @@ class HistoryPages:
         charge_id = event.refund_of or event.event_id
         if not is_typable(charge_id):
             charge_id = (entry.charge or event).id
+        charge_id = cut(charge_id, length_max)
         title = self._title(entry.charge)
         if entry.is_dispute:
             text = words.say("history.charged_back", when=when, amount=amount, state=state, charge_id=charge_id)
@@ -94,7 +110,7 @@ class HistoryPages:
             text = words.say(
                 "history.charge_for", when=when, title=title, amount=amount, state=state, charge_id=charge_id
             )
-        return Markup("\n").join([text, *_remarks(words, event, for_admin=for_admin)])
+        return Markup("\n").join([text, *_remarks(words, event, length_max, for_admin=for_admin)])
 
     def _title(self, charge: StripeEvent | None) -> str | None:
         if charge is None or charge.payload is None:
@@ -109,16 +125,16 @@ def who(words: Words, user: User) -> Markup:
     """Return how admins read of a user: by @username if one is known, and by the Telegram id."""
     if user.username is None:
         return words.say("person", telegram_id=user.telegram_id)
-    return words.say("person.named", username=user.username, telegram_id=user.telegram_id)
+    return words.say("person.named", username=cut(user.username, NAME_LENGTH_MAX), telegram_id=user.telegram_id)
 
 
-def _remarks(words: Words, event: StripeEvent, *, for_admin: bool) -> Iterator[Markup]:
+def _remarks(words: Words, event: StripeEvent, length_max: int, *, for_admin: bool) -> Iterator[Markup]:
     # A reason that no person gave is a word of the program's own, or of the provider's: no buyer reads those.
     requested_by = event.requested_by or ""
     if event.reason and (requested_by.startswith(_PERSONS) or (for_admin and requested_by != BY_ITSELF)):
-        yield words.say("history.reason", reason=event.reason)
+        yield words.say("history.reason", reason=cut(event.reason, length_max))
     if event.requested_by and for_admin:
-        yield words.say("history.requested_by", requested_by=event.requested_by)
+        yield words.say("history.requested_by", requested_by=cut(event.requested_by, min(length_max, NAME_LENGTH_MAX)))
     for asked_by, why in asked_before(event)[-ASKED_BEFORE_MAX:] if for_admin else ():
         if why:
             yield words.say("history.asked_before_for", requested_by=asked_by or "-", reason=why)

@@ -19,9 +19,14 @@ from markupsafe import Markup, escape
 from bot.money import in_major
 from db.tables import STARS_CURRENCY
 from payments.judgement import Reason
+from payments.shown import bounded, cut
 
 PLAIN: Final = ("button.", "chart.", "command.", "decline.", "format.", "toast.")
 """Buttons, pictures, the menu of commands, refusals in the payment window, pop-ups: shown without markup."""
+
+VALUE_LENGTH_MAX: Final = 1024
+"""Of a value in a text: the longest charge id has so many characters (payments/narrow.py)."""
+CURRENCY_LENGTH_MAX: Final = 8
 
 _FALLBACK: Final = "en"
 _LOCALES: Final = Path(__file__).parent / "locales"
@@ -48,7 +53,12 @@ class Words:
 
         `count` picks the plural form of the keys that have one, and is a value too.
         """
-        return Markup(self._template(key, count)).format(count=count, **values)  # noqa: S704 - our own text
+        shown = {name: self._shown(value) for name, value in values.items()}
+        return Markup(self._template(key, count)).format(count=count, **shown)  # noqa: S704 - our own text
+
+    def _shown(self, value: object) -> object:
+        """Cut what nobody would read to its end; Markup is text of our own, made of values that were cut."""
+        return cut(value, VALUE_LENGTH_MAX) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     def plain(self, key: str, /, *, count: int | None = None, **values: object) -> str:
         """Return a text that Telegram shows as it is: of the keys under `PLAIN`."""
@@ -62,8 +72,9 @@ class Words:
     def money(self, amount: int, currency: str) -> str:
         """Return an amount in the currency's minor unit (Stars have none: Stars): 200 ⭐, 4.99 USD."""
         if currency == STARS_CURRENCY:
-            return self.plain("format.stars", amount=format_decimal(amount, locale=self.locale))
-        return format_currency(in_major(amount, currency), currency, "#,##0.00 ¤¤", locale=self.locale)
+            return self.plain("format.stars", amount=format_decimal(bounded(amount), locale=self.locale))
+        code = cut(currency, CURRENCY_LENGTH_MAX)
+        return format_currency(in_major(amount, code), code, "#,##0.00 ¤¤", locale=self.locale)
 
     def left(self, until: datetime, now: datetime) -> Markup:
         """Return how long it is until then in days, a begun one counted whole: 30 days left."""

@@ -1,5 +1,6 @@
 """Column types of our own."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,20 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     impl = DateTime
     cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Return what reads a moment. What SQLite keeps and nobody can read is None: others write what they like."""
+        read = super().result_processor(dialect, coltype)
+        if read is None or dialect.name != "sqlite":
+            return read
+
+        def read_patiently(value: Any) -> Any:
+            try:
+                return read(value)
+            except (ValueError, TypeError):
+                return None
+
+        return read_patiently
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
         """Turn an aware datetime into the naive UTC that is stored."""

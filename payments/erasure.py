@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, EntitlementGrant, OutboxMessage, QuarantinedUpdate, StripeEvent, User
 from entitlements.service import lock_users
+from payments.depth import is_deep, read_json
 from payments.notices import Notice
 
 _PERSON: Final = ("id", "type", "is_bot")
@@ -96,8 +97,11 @@ async def _erase_quarantined(session: AsyncSession, telegram_id: int) -> int:
         query = select(QuarantinedUpdate).where(QuarantinedUpdate.id > last).order_by(QuarantinedUpdate.id)
         rows = (await session.scalars(query.limit(_BATCH))).all()
         for row in rows:
-            raw = json.loads(row.raw)
-            if not _is_about(raw, telegram_id):
+            raw = read_json(row.raw)
+            if not isinstance(raw, dict):
+                # What cannot be read may name anybody: nothing of it can be recorded any more, and nothing is kept.
+                raw = {}
+            elif not _is_about(raw, telegram_id) and not (is_deep(row.raw) and str(telegram_id) in row.raw):
                 continue
             bare = json.dumps(_bare_update(raw), sort_keys=True)
             if bare != row.raw:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, String, and_, func, not_, or_, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.engine import Database
@@ -43,15 +43,16 @@ async def count_rows(session: AsyncSession) -> int:
 async def read_rows(database: Database) -> AsyncIterator[list[Row]]:
     """Yield the rows in batches, by `FIELDS`; times are aware, UTC, and amounts in minor units (Stars: Stars).
 
-    First those that do not say when they were recorded, which other services wrote, then by that time. No transaction
-    is open between two batches: a slow reader holds up nobody.
+    First those that do not say when they were recorded, or not so that it can be read, which other services wrote, then
+    by that time. No transaction is open between two batches: a slow reader holds up nobody.
     """
-    undated = _select().where(StripeEvent.created_at.is_(None)).order_by(StripeEvent.id)
+    has_date = _has_readable_date(is_sqlite=database.is_sqlite)
+    undated = _select().where(not_(has_date)).order_by(StripeEvent.id)
     last_id = ""
     while batch := await _read(database, undated.where(StripeEvent.id > last_id)):
         yield [row for _, row in batch]
         last_id = batch[-1][0]
-    dated = _select().where(StripeEvent.created_at.is_not(None)).order_by(StripeEvent.created_at, StripeEvent.id)
+    dated = _select().where(has_date).order_by(StripeEvent.created_at, StripeEvent.id)
     query = dated
     while batch := await _read(database, query):
         yield [row for _, row in batch]
@@ -60,6 +61,15 @@ async def read_rows(database: Database) -> AsyncIterator[list[Row]]:
         # The first condition lets the index on `created_at` be used, whatever the engine makes of the second.
         later = or_(StripeEvent.created_at > recorded_at, StripeEvent.id > last_id)
         query = dated.where(StripeEvent.created_at >= recorded_at, later)
+
+
+def _has_readable_date(*, is_sqlite: bool) -> ColumnElement[bool]:
+    # SQLite keeps whatever another service writes there; what is no day of the calendar is no place to go on from.
+    if not is_sqlite:
+        return StripeEvent.created_at.is_not(None)
+    written = type_coerce(StripeEvent.created_at, String)
+    day = func.substr(written, 1, 10)
+    return func.coalesce(and_(day == func.strftime("%Y-%m-%d", written), day >= "0001-01-01"), False)
 
 
 def _select() -> Select[Any]:

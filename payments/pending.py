@@ -1,7 +1,6 @@
 """What waits for its next attempt or for an admin: events, stuck renewals, quarantined updates. Taking it up again."""
 
 import enum
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from db.errors import is_refusal
 from db.tables import ORIGIN, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
 from entitlements.service import lock_users
 from payments import events
+from payments.depth import read_json
 from payments.errors import UnrecordableError
 from payments.handles import find_named
 from payments.incoming import read_money
@@ -127,7 +127,7 @@ async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) 
         return Retry.NOT_WAITING
     try:
         # Its user first, as whoever erases a person does. What it tells of money is the same before and after that.
-        fact = read_money(json.loads(row.raw))
+        fact = read_money(read_json(row.raw) or {})
         await lock_users(session, User.telegram_id == fact.person.telegram_id)
         await session.refresh(row, with_for_update=True)
         if row.resolved_at is not None:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
 from db.tables import QuarantinedUpdate
+from payments.depth import pruned, read_json
 from payments.erasure import without_names
 from payments.notices import Notice, owe
 
@@ -30,7 +31,7 @@ async def quarantine(
 ) -> None:
     """Keep a raw update, with why it could not be recorded. The same update again changes nothing."""
     # ASCII escapes make a NUL or a lone surrogate harmless to the database, and lose neither.
-    raw = json.dumps(update, ensure_ascii=True, sort_keys=True)
+    raw = json.dumps(pruned(update), ensure_ascii=True, sort_keys=True)
     row = {
         "id": str(uuid5(NAMESPACE_URL, raw)),
         "update_id": update["update_id"],
@@ -58,7 +59,7 @@ async def keep_raw(session: AsyncSession, row: str | Mapping[str, Any], reason: 
     It does not wait for anybody: there is nothing to retry. The same row again changes nothing.
     """
     text = row if isinstance(row, str) else json.dumps(row, sort_keys=True)
-    said = without_names(json.loads(text)) if len(text) <= RAW_LENGTH_MAX else {"length": len(text)}
+    said = without_names(read_json(text)) if len(text) <= RAW_LENGTH_MAX else {"length": len(text)}
     raw = json.dumps({"ledger_row": said, "update_id": LEDGER_UPDATE_ID}, ensure_ascii=True, sort_keys=True)
     values = {
         "id": str(uuid5(NAMESPACE_URL, raw)),

@@ -17,11 +17,13 @@ from db.tables import STARS_CURRENCY
 from payments.ledger.nanostars import NANOSTARS
 from payments.reports.figures import Figures, Reading, Report
 from payments.reports.spans import Step
+from payments.shown import cut
 
 FONTS: Final = (
     "DejaVu Sans, Liberation Sans, Noto Sans, FreeSans, Arial, Helvetica, Ubuntu, Roboto, Verdana, sans-serif"
 )
 """Those that servers and desks have; resvg knows no family by the last name alone."""
+CURRENCY_LENGTH_MAX: Final = 8
 PANELS_MAX: Final = 6
 """Currencies in one picture; those with the fewest payments are left out of it."""
 
@@ -121,7 +123,7 @@ def _title(currency: str, whole: Figures) -> Iterator[str]:
         # A star of our own: few servers have a font that has one.
         yield f'<path d="{_star(_LEFT + 9, 19, 10)}" fill="#e8a200"/>'
         x += 26
-    yield _text(x, 25, currency, size=18, weight="bold")
+    yield _text(x, 25, cut(currency, CURRENCY_LENGTH_MAX), size=18, weight="bold")
     taken, net = (f"{in_major(each, currency):,}" for each in (whole.revenue, _left(whole)))
     less = [f"{in_major(whole.given_back, currency):,}"]
     if whole.has_costs:

@@ -4,7 +4,9 @@ from rich.console import Console
 
 from bot.console.database import open_database
 from bot.settings import Settings
+from db.address import SqliteAddress, parse
 from db.clock import utc_now
+from db.overwritten import empty_log
 from payments.erasure import erase
 
 
@@ -15,12 +17,15 @@ async def erase_person(settings: Settings, telegram_id: int, console: Console) -
     if erased is None:
         console.print(f"Nobody is known here as {telegram_id}.")
         return False
+    address = parse(settings.database_url.get_secret_value())
+    if isinstance(address, SqliteAddress) and not empty_log(address.path):
+        console.print("The database is being read this moment: erase again, so that its log is emptied as well.")
     console.print(
         f"{telegram_id} is erased: the name, the language, {erased.reasons} reasons of refunds and"
         f" {erased.grant_reasons} of grants, {erased.notices} messages, {erased.updates} updates in quarantine."
     )
     console.print(
         f"What stays: the Telegram id, {erased.kept_events} payments and refunds, which have to add up, and the access."
-        " Older backups and logs hold the rest for as long as you keep them."
+        " Older backups and logs hold the rest for as long as you keep them: after one is restored, erase again."
     )
     return True

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -17,8 +17,6 @@ from bot.console.database import open_database
 from bot.console.files import no_formula, written
 from bot.settings import Settings
 from payments.export import FIELDS, Row, count_rows, read_rows
-
-_WRITTEN_BY_PEOPLE: Final = ("reason", "error")
 
 
 class Format(enum.StrEnum):
@@ -58,13 +56,14 @@ def _progress() -> Progress:
 def _csv_writer(target: TextIO) -> Callable[[Row], object]:
     writer = csv.DictWriter(target, FIELDS)
     writer.writeheader()
-    return lambda row: writer.writerow({name: _cell(name, value) for name, value in row.items()})
+    return lambda row: writer.writerow({name: _cell(value) for name, value in row.items()})
 
 
-def _cell(name: str, value: Any) -> Any:
+def _cell(value: Any) -> Any:
+    """Return a value as a cell: whoever wrote the row, no text of it is a formula, and a number stays one."""
     if isinstance(value, datetime):
         return _iso(value)
-    return no_formula(value) if name in _WRITTEN_BY_PEOPLE and isinstance(value, str) else value
+    return no_formula(value) if isinstance(value, str) else value
 
 
 def _jsonl_writer(target: TextIO) -> Callable[[Row], object]:

@@ -9,8 +9,8 @@ import typer
 
 from db.private import private
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of a formula."""
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet takes for the beginning of a formula, in wide letters as well (OWASP, CSV injection)."""
 
 
 def written(file: Path) -> TextIO:
@@ -35,4 +35,6 @@ def _told(file: Path) -> Iterator[None]:
 
 def no_formula(text: str) -> str:
     """Return a text as a cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    # Some programs drop spaces and what cannot be seen before they look.
+    plain = text.replace("\0", "")
+    return f"'{plain}" if plain.lstrip(" \u00a0\u200b\ufeff").startswith(_FORMULA) else plain

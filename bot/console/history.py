@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.console.database import open_database
-from bot.console.printing import minute, money
+from bot.console.printing import NAME_LENGTH_MAX, minute, money, shown
 from bot.settings import Settings
 from db.clock import utc_now
 from db.tables import EntitlementGrant, StripeEvent, User
@@ -44,7 +44,7 @@ async def _find(session: AsyncSession, who: str) -> Sequence[User]:
 
 
 async def _lines_of(session: AsyncSession, user: User) -> list[str]:
-    name = f"@{user.username}  " if user.username else ""
+    name = f"@{shown(user.username, NAME_LENGTH_MAX)}  " if user.username else ""
     erased = f"  erased {minute(user.erased_at)}" if user.erased_at else ""
     lines = [f"{name}{user.telegram_id}  since {minute(user.created_at)}{erased}"]
     page = await read_page(session, user.id)
@@ -59,7 +59,7 @@ async def _lines_of(session: AsyncSession, user: User) -> list[str]:
         lines += _of_grant(grant)
     now = utc_now()
     held = await EntitlementService(session).holdings(user.id, now)
-    has = [f"{each.entitlement_type} {_until(each.expires_at)}" for each in held]
+    has = [f"{shown(each.entitlement_type, NAME_LENGTH_MAX)} {_until(each.expires_at)}" for each in held]
     return [*lines, f"has now: {', '.join(has) or 'nothing'}", ""]
 
 
@@ -70,25 +70,31 @@ def _of_entry(entry: Entry) -> list[str]:
     head = (minute(moment), kind, money(event.amount_cents, event.currency), entry.state.value, _name_of(event))
     lines = ["  ".join(head)]
     if event.reason or event.requested_by:
-        lines.append(f"    asked by {event.requested_by or 'nobody known'}: {event.reason or 'no reason'}")
+        by = shown(event.requested_by, NAME_LENGTH_MAX) or "nobody known"
+        lines.append(f"    asked by {by}: {shown(event.reason) or 'no reason'}")
     for asked_by, why in asked_before(event):
-        lines.append(f"    asked before by {asked_by or 'nobody known'}: {why or 'no reason'}")
+        by = shown(asked_by, NAME_LENGTH_MAX) or "nobody known"
+        lines.append(f"    asked before by {by}: {shown(why) or 'no reason'}")
     return lines
 
 
 def _name_of(event: StripeEvent) -> str:
     """Return an event's id, in one line, with what names it in a command where the id does not."""
-    return event.event_id if is_typable(event.event_id) else f"{event.event_id!a} (in commands: {event.id})"
+    if is_typable(event.event_id):
+        return shown(event.event_id)
+    return f"{shown(event.event_id)!a} (in commands: {event.id})"
 
 
 def _of_grant(grant: EntitlementGrant) -> list[str]:
     length = f"{grant.duration_days} days" if grant.duration_days else _until(grant.ends_at)
-    lines = ["  ".join((minute(grant.granted_at), "grant", grant.entitlement_type, length, grant.source))]
+    kind = shown(grant.entitlement_type, NAME_LENGTH_MAX)
+    lines = ["  ".join((minute(grant.granted_at), "grant", kind, length, shown(grant.source)))]
     if grant.granted_by:
-        lines.append(f"    by {grant.granted_by}: {grant.grant_reason or 'no reason'}")
+        by = shown(grant.granted_by, NAME_LENGTH_MAX)
+        lines.append(f"    by {by}: {shown(grant.grant_reason) or 'no reason'}")
     if grant.revoked_at:
-        by = f" by {grant.revoked_by}" if grant.revoked_by else ""
-        lines.append(f"    revoked {minute(grant.revoked_at)}{by}: {grant.revoke_reason or 'no reason'}")
+        by = f" by {shown(grant.revoked_by, NAME_LENGTH_MAX)}" if grant.revoked_by else ""
+        lines.append(f"    revoked {minute(grant.revoked_at)}{by}: {shown(grant.revoke_reason) or 'no reason'}")
     return lines
 
 

@@ -15,6 +15,7 @@ from bot.charts.png import has_font, to_png
 from bot.charts.svg import Labels, draw
 from bot.console.database import open_database
 from bot.console.files import no_formula, written, written_bytes
+from bot.console.printing import CURRENCY_LENGTH_MAX, NAME_LENGTH_MAX, shown
 from bot.money import in_major
 from bot.settings import Settings
 from payments.ledger.nanostars import NANOSTARS, stars
@@ -103,7 +104,7 @@ def _tables(report: Report, step: Step) -> Iterator[str]:
     if not report.whole.currencies:
         yield f"Nothing was paid or given back from {span.first} to {span.last}, UTC."
     for currency in report.whole.currencies:
-        yield f"{currency}, {span.first} to {span.last}, UTC"
+        yield f"{shown(currency, CURRENCY_LENGTH_MAX)}, {span.first} to {span.last}, UTC"
         lines = [line for line in report.whole.lines if line.source.currency == currency]
         cells = _Cells(currency, has_costs=any(line.figures.has_costs for line in lines))
         steps = [
@@ -114,7 +115,12 @@ def _tables(report: Report, step: Step) -> Iterator[str]:
         yield from _aligned([(step.value, *cells.heads), *steps, ("in all", *in_all)], names=1)
         yield ""
         sources = [
-            (line.source.channel, line.source.plan or "-", *cells.of(line.figures, line.payers)) for line in lines
+            (
+                shown(line.source.channel, NAME_LENGTH_MAX),
+                shown(line.source.plan, NAME_LENGTH_MAX) or "-",
+                *cells.of(line.figures, line.payers),
+            )
+            for line in lines
         ]
         yield from _aligned([("channel", "plan", *cells.heads), *sources], names=2)
         yield ""

@@ -6,7 +6,7 @@ from typing import Final
 from rich.console import Console
 
 from bot.console.database import open_database
-from bot.console.printing import minute, money
+from bot.console.printing import minute, money, shown
 from bot.settings import Settings
 from db.clock import utc_now
 from db.tables import STARS_CURRENCY, EventStatus, Outcome
@@ -36,16 +36,17 @@ async def print_pending(settings: Settings, console: Console) -> None:
         if event.status == EventStatus.PROCESSED:
             state = "settled, with news that could not be taken in"
         amount = money(event.amount_cents, event.currency)
-        head = (minute(event.created_at), kind, amount, f"user {user.telegram_id or user.id}", state, event.error or "")
+        whose = f"user {user.telegram_id or user.id}"
+        head = (minute(event.created_at), kind, amount, whose, state, shown(event.error))
         console.print("  ".join(head).rstrip(), f"    retry {quote(handle(event))}", sep="\n")
     for subscription, user in found.renewals:
         price = money(subscription.price_stars, STARS_CURRENCY)
         renews = f"renews {minute(subscription.current_period_end)}"
-        line = (renews, "renewal", price, f"user {user.telegram_id}", "not cancelled", subscription.error or "")
+        line = (renews, "renewal", price, f"user {user.telegram_id}", "not cancelled", shown(subscription.error))
         console.print("  ".join(line), f"    retry {quote(RENEWAL_PREFIX + subscription.first_charge_id)}", sep="\n")
     for row in found.quarantined:
         since = minute(row.created_at)
-        console.print(f"{since}  update  quarantined  {row.reason}\n    retry {QUARANTINE_PREFIX}{row.id}")
+        console.print(f"{since}  update  quarantined  {shown(row.reason)}\n    retry {QUARANTINE_PREFIX}{row.id}")
     if found.count > LISTED_MAX:
         console.print(f"{found.count} in all.")
 

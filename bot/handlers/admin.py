@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from bot.bot_name import Order
 from bot.handlers.places import IN_PRIVATE, WRITTEN_HERE, ByAdmin, InNameOfAdminChat, InPrivateOrAdminChat, sender_id
-from bot.history_pages import HistoryButton, HistoryPages, who
+from bot.history_pages import NAME_LENGTH_MAX, HistoryButton, HistoryPages, who
 from bot.names import Names
 from bot.talk import answer, topic_of
 from bot.words import Words
@@ -28,6 +28,7 @@ from payments.payload import TELEGRAM_ID_MAX
 from payments.pending import list_pending, retry
 from payments.quarantine import QUARANTINE_PREFIX
 from payments.refunds import asking
+from payments.shown import cut
 from payments.subscriptions.wanted import RENEWAL_PREFIX
 from payments.worker import Worker
 
@@ -196,9 +197,10 @@ def _split(args: str) -> tuple[str, str | None]:
 
 
 def _that_fit(entries: Sequence[Markup]) -> list[Markup]:
-    """Keep as many entries as one message holds: what is left out comes to the front in its turn."""
+    """Keep as many entries as one message holds, and one at least: what is left out comes to the front in its turn."""
     lengths = accumulate(len(entry) for entry in entries)
-    return [entry for entry, length in zip(entries, lengths, strict=True) if length <= LIST_LENGTH_MAX]
+    fitting = [entry for entry, length in zip(entries, lengths, strict=True) if length <= LIST_LENGTH_MAX]
+    return fitting or list(entries[:1])
 
 
 def _waiting_update(words: Words, row: QuarantinedUpdate) -> Markup:
@@ -214,7 +216,7 @@ def _stuck_renewal(words: Words, subscription: Subscription, user: User) -> Mark
     return words.say(
         "pending.renewal",
         price=words.money(subscription.price_stars, STARS_CURRENCY),
-        plan=subscription.plan,
+        plan=cut(subscription.plan, NAME_LENGTH_MAX),
         who=who(words, user),
         renews_at=words.date(subscription.current_period_end),
         why=_cut(words, subscription.error or ""),
