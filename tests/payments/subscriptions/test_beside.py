@@ -197,9 +197,11 @@ async def test_a_renewal_that_failed_before_its_end_may_be_bought_anew_at_once(d
 @pytest.mark.criterion("N3", "N2")
 async def test_what_goes_back_by_itself_stands_in_nobodys_way(desk: Desk) -> None:
     await desk.take(paid(1))
-    twin = replace(paid(1, at=START + DAY, charge_id="twin-1"), update_id=11)
-    await desk.take(in_ledger(twin))
+    desk.clock.now = START + 20 * DAY
+    twin = replace(paid(1, at=desk.clock(), charge_id="twin-1"), update_id=11)
+    assert (await desk.take(in_ledger(twin))).outcome == Outcome.GRANTED, "as a renewal"
     await desk.take(twin)
+    assert await given_back(desk, "twin-1") == ["twin-1"]
     await tell(desk, said("canceled", 12))
     # Its refund is on record and not through yet: what it would open is still granted.
     desk.clock.now = START + MONTH + MINUTE
