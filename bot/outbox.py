@@ -23,6 +23,7 @@ from sqlalchemy.orm import aliased
 from bot.moved_chats import find_moved, log_moved, note_moved, owe_moved
 from bot.pace import Pace
 from bot.talk import in_topic
+from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
 from db.tables import OutboxMessage, StripeEvent, User
@@ -208,6 +209,7 @@ class Outbox:
         await self._note(message, due_at=None, sent_at=self._clock() if is_sent else None, error=error)
         self._unnoted.discard((message.id, message.due_at))
 
+    @tried_again
     async def _give_up(self, message: _Due, error: str, *, is_wanted: bool) -> None:
         """Note that a message will never come, and owe the admins word of it, once a day for each chat.
 
@@ -264,6 +266,7 @@ class Outbox:
         if moved is None:
             await self._close(message, f"the chat is now {chat_id}, which has this message of its own", is_sent=False)
 
+    @tried_again
     async def _note(self, message: _Due, **values: object) -> None:
         """Write what came of a message, unless it was owed anew meanwhile and is due with other facts."""
         async with self._database.transaction() as session:

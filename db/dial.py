@@ -35,6 +35,11 @@ _STATEMENTS_MAX: Final = 100
 _READ_ONLY: Final = "SELECT current_setting('transaction_read_only') = 'on'"
 # What a server says of a setting that it does not know, or of a value that it does not take.
 _BAD_SETTING: Final = ("22", "42")
+_POOLERS: Final = {
+    "no such database": "a pooler is there, which wants it below [databases] (PgBouncer: pgbouncer.ini)",
+    "unsupported startup parameter": "a pooler is there, which wants it in ignore_startup_parameters",
+}
+"""What PgBouncer says that only its own settings mend."""
 _WARNINGS: Final = frozenset({"WARNING", "ERROR", "FATAL", "PANIC"})
 
 
@@ -202,4 +207,8 @@ def _told(error: BaseException) -> tuple[str, bool]:
         return in_words(error)
     if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
         return "it has no TLS, and the sslmode in DATABASE_URL asks for it", True
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", False
+    said = str(error).partition("\n")[0]
+    for words, mend in _POOLERS.items():
+        if isinstance(error, asyncpg.PostgresError) and words in said:
+            return f"{said}: {mend}", True
+    return f"{type(error).__name__}: {said}", False

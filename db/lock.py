@@ -8,6 +8,7 @@ dies; a second desk stands by and takes over. SQLite: a lock file; a second desk
 import asyncio
 import fcntl
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 from uuid import uuid4
@@ -18,7 +19,7 @@ from db.address import Server, SqliteAddress, parse
 from db.dial import Dialer
 from db.errors import AnotherDeskError, is_away
 from db.lock_holder import TRY, Holder, find_holder, find_key
-from db.lock_proof import pooler_error, poolers_in_words, prove
+from db.lock_proof import pooler_error, poolers_in_words, prove, prove_session
 from db.private import make_private
 
 _TRY_SECONDS: Final = 1.0
@@ -32,6 +33,7 @@ _ALIVE: Final = """
     SELECT pg_backend_pid() AS pid, current_setting('transaction_read_only') = 'on' AS is_read_only
     -- holds pg_try_advisory_lock
 """
+_IS_TLS: Final = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 # A machine that vanished without a word frees the lock within 15 seconds.
 _KEEPALIVE: Final = """
     SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '5', false),
@@ -81,6 +83,33 @@ def desk_lock(url: str, bot_id: int = 0) -> DeskLock:
     if isinstance(address, SqliteAddress):
         return _FileLock(Path(f"{address.url.database}.lock"))
     return _AdvisoryLock(Dialer(address), bot_id)
+
+
+@dataclass(frozen=True, slots=True)
+class LockReport:
+    """Where the lock of a database's desk is, and with whom."""
+
+    server: Server
+    is_tls: bool
+    holder: Holder | None
+
+
+async def who_holds(url: str, bot_id: int) -> LockReport:
+    """Look at the lock of a `DATABASE_URL` of PostgreSQL, and take nothing: for who stands beside the desk.
+
+    Raises WrongDatabaseError as `DeskLock.acquire`, and what db.dial raises.
+    """
+    address = parse(url)
+    if isinstance(address, SqliteAddress):
+        raise TypeError("the lock of a file has no server")
+    dialer = Dialer(address)
+    await prove_session(dialer)
+    connection: Any = await dialer.connect(command_seconds=_ASK_SECONDS, caches=False)
+    try:
+        holder = await find_holder(connection, await find_key(connection, bot_id))
+        return LockReport(connection.server, bool(await connection.fetchval(_IS_TLS)), holder)
+    finally:
+        await connection.close(timeout=_ASK_SECONDS)
 
 
 def _nothing() -> None:
@@ -157,6 +186,7 @@ class _AdvisoryLock:
         finally:
             self.is_standing_by = False
         self.trouble = self._stranger_since = None
+        logger.info("the desk's lock is held, at {}", self.server)
 
     async def ensure(self) -> None:
         async with self._asking:

@@ -38,7 +38,7 @@ _HOLDER: Final = f"""
     ORDER BY pid LIMIT 1 -- who has pg_try_advisory_lock
 """  # noqa: S608 - constants of ours
 _PLACE: Final = """
-    SELECT current_schema() AS schema, to_regclass(format('%I.desk', current_schema())) IS NOT NULL AS has_desk
+    SELECT current_schema() AS schema, to_regclass(quote_ident(current_schema()) || '.desk') IS NOT NULL AS has_desk
     -- for pg_try_advisory_lock
 """
 _OWNER: Final = "SELECT bot_id FROM desk -- for pg_try_advisory_lock"

@@ -22,9 +22,8 @@ _PID: Final = "SELECT pg_backend_pid() -- of pg_try_advisory_lock"
 _TAKE: Final = "SELECT pg_backend_pid() AS pid, pg_try_advisory_lock($1) AS is_held"
 _HOLDERS: Final = """
     FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
-    AND (classid::bigint << 32 | objid::bigint) = $1
+    AND (classid::bigint << 32 | objid::bigint) = {}
 """
-_UNLOCK: Final = f"SELECT pg_advisory_unlock($1) {_HOLDERS} AND pid = pg_backend_pid()"
 # Statements that were prepared on one connection and are asked for on another (PostgreSQL's manual, "Error Codes"), and
 # what PgBouncer says where each statement is on its own.
 _OF_POOLERS: Final = frozenset({"42P05", "26000"})
@@ -59,12 +58,15 @@ async def prove(dialer: Dialer, connection: Any, key: int, pid: int) -> None:
     try:
         if other.server != connection.server:
             raise NoServerError(f"{connection.server} does not answer, and {other.server} does")
-        with poolers_in_words():
-            for _ in range(ROUNDS):
-                theirs = await other.fetchrow(_TAKE, key)
-                if theirs["is_held"] or theirs["pid"] == pid or await connection.fetchval(_PID) != pid:
-                    await _let_go([connection, other], key, {pid, theirs["pid"]})
-                    raise pooler_error()
+        try:
+            with poolers_in_words():
+                for _ in range(ROUNDS):
+                    theirs = await other.fetchrow(_TAKE, key)
+                    if theirs["is_held"] or theirs["pid"] == pid or await connection.fetchval(_PID) != pid:
+                        raise pooler_error()
+        except WrongDatabaseError:
+            await _let_go([connection, other], key, pid)
+            raise
     finally:
         try:
             await other.close(timeout=_CLOSE_SECONDS)
@@ -87,13 +89,12 @@ async def prove_session(dialer: Dialer) -> None:
         connection.terminate()
 
 
-async def _let_go(connections: list[Any], key: int, pids: set[int]) -> None:
+async def _let_go(connections: list[Any], key: int, pid: int) -> None:
     """Give back what was taken, wherever it is: a pooler keeps its connections, and with them the lock for ever."""
-    left: list[int] = []
     for _ in range(_RELEASES_MAX):
         for connection in connections:
-            await connection.fetch(_UNLOCK, key)
-        left = [row["pid"] for row in await connections[0].fetch(f"SELECT pid {_HOLDERS}", key) if row["pid"] in pids]
-        if not left:
-            return
-    await connections[0].fetch("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid", left)
+            # Each in one message: what is prepared first would be asked of another connection.
+            await connection.execute(
+                f"SELECT pg_advisory_unlock({key}) {_HOLDERS.format(key)} AND pid = pg_backend_pid()"
+            )
+    await connections[0].execute(f"SELECT pg_terminate_backend(pid) {_HOLDERS.format(key)} AND pid = {pid}")

@@ -1,6 +1,8 @@
 """TLS to PostgreSQL, with libpq's meaning of each sslmode (PostgreSQL's manual, "SSL Support")."""
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -43,19 +45,14 @@ def _context(tls: Tls) -> ssl.SSLContext:
     context.check_hostname = tls.mode == "verify-full"
     if tls.mode not in _CHECKED:
         context.verify_mode = ssl.CERT_NONE
-    try:
-        _trust(context, tls)
-        if tls.cert is not None:
+    _trust(context, tls)
+    if tls.cert is not None:
+        with _named("sslcert or sslkey"):
             # Without words for the key a terminal would be asked, and the desk would wait for an answer.
             context.load_cert_chain(tls.cert, tls.key, password=lambda: tls.key_password or "")
-        context.minimum_version = _version(tls.version_min)
-        if tls.version_max is not None:
-            context.maximum_version = _version(tls.version_max)
-    except (OSError, ValueError) as error:
-        said = getattr(error, "strerror", None) or getattr(error, "reason", None) or "cannot be used"
-        raise UnfitServerError(
-            f"a file that sslrootcert, sslcert, sslkey or sslcrl in DATABASE_URL names cannot be read as one: {said}"
-        ) from error
+    context.minimum_version = _version(tls.version_min)
+    if tls.version_max is not None:
+        context.maximum_version = _version(tls.version_max)
     context.set_alpn_protocols([_ALPN])
     return context
 
@@ -65,7 +62,8 @@ def _trust(context: ssl.SSLContext, tls: Tls) -> None:
     if root == SYSTEM:
         context.load_default_certs()
     elif root is not None:
-        context.load_verify_locations(cafile=root)
+        with _named("sslrootcert"):
+            context.load_verify_locations(cafile=root)
     elif tls.mode in _CHECKED:
         # libpq's own place. Not having it is a setting that is missing.
         usual = Path("~/.postgresql/root.crt").expanduser()
@@ -74,10 +72,22 @@ def _trust(context: ssl.SSLContext, tls: Tls) -> None:
                 f"sslmode={tls.mode} in DATABASE_URL needs to know whom to trust: add sslrootcert=FILE,"
                 " or sslrootcert=system with verify-full"
             )
-        context.load_verify_locations(cafile=str(usual))
+        with _named("sslmode"):
+            context.load_verify_locations(cafile=str(usual))
     if tls.crl is not None:
-        context.load_verify_locations(cafile=tls.crl)
+        with _named("sslcrl"):
+            context.load_verify_locations(cafile=tls.crl)
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+
+
+@contextmanager
+def _named(parameter: str) -> Iterator[None]:
+    """Say of a file that cannot be used which parameter of the address names it."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        said = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
+        raise UnfitServerError(f"a file that {parameter} in DATABASE_URL names cannot be used: {said}") from error
 
 
 def _version(name: str) -> ssl.TLSVersion:

@@ -15,6 +15,7 @@ from loguru import logger
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away
@@ -141,11 +142,7 @@ class CheckoutDesk:
 
     async def _ask_database(self, query: CheckoutQuery, plan: Plan, withdrawn: asyncio.Event) -> CheckoutVerdict:
         try:
-            async with self._database.transaction(Priority.PRE_CHECKOUT) as session:
-                _stop_if_answered(withdrawn)
-                verdict = await self._by_what_is_held(session, query, plan)
-                await self._write_row(session, query, verdict)
-                _stop_if_answered(withdrawn)
+            verdict = await self._read_and_write(query, plan, withdrawn)
             if withdrawn.is_set():
                 await self._mark_late(query)
         except _WithdrawnError:
@@ -157,6 +154,15 @@ class CheckoutDesk:
                 "a pre-checkout was declined: the database is away ({})", type(error).__name__
             )
             return CheckoutVerdict.TRY_AGAIN
+        return verdict
+
+    @tried_again
+    async def _read_and_write(self, query: CheckoutQuery, plan: Plan, withdrawn: asyncio.Event) -> CheckoutVerdict:
+        async with self._database.transaction(Priority.PRE_CHECKOUT) as session:
+            _stop_if_answered(withdrawn)
+            verdict = await self._by_what_is_held(session, query, plan)
+            await self._write_row(session, query, verdict)
+            _stop_if_answered(withdrawn)
         return verdict
 
     async def _by_what_is_held(self, session: AsyncSession, query: CheckoutQuery, plan: Plan) -> CheckoutVerdict:
@@ -184,6 +190,7 @@ class CheckoutDesk:
         # Known by its id, or by the day on which this account was declined with this payload before.
         await session.execute(insert_into(session, Checkout).on_conflict_do_nothing(), row)
 
+    @tried_again
     async def _mark_late(self, query: CheckoutQuery) -> None:
         """Correct a row that was committed after the answer was no."""
         async with self._database.transaction(Priority.PRE_CHECKOUT) as session:

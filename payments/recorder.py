@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from loguru import logger
 
+from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away, is_held_up
@@ -134,8 +135,7 @@ class Recorder:
                 unreadable[update["update_id"]] = None
         user_ids: dict[int, str] = {}
         if facts:
-            async with self._database.transaction(Priority.INTAKE) as session:
-                user_ids = await events.record(session, list(facts.values()), self._clock())
+            user_ids = await self._put_on_record(list(facts.values()))
         for fact in facts.values():
             telegram_id = fact.person.telegram_id
             bound = logger.bind(
@@ -150,9 +150,18 @@ class Recorder:
                 bound.info("recorded: {} of {} {}", fact.kind, fact.amount, fact.currency)
         return unreadable | facts
 
+    @tried_again
+    async def _put_on_record(self, facts: list[Fact]) -> dict[int, str]:
+        async with self._database.transaction(Priority.INTAKE) as session:
+            return await events.record(session, facts, self._clock())
+
     async def _quarantine(self, update: RawUpdate, reason: str, error: Exception | None = None) -> None:
         bound = logger.bind(update_id=update["update_id"]).opt(exception=error)
         bound.error("an update that bears money is in quarantine: {}", reason)
+        await self._keep_raw(update, reason)
+
+    @tried_again
+    async def _keep_raw(self, update: RawUpdate, reason: str) -> None:
         async with self._database.transaction(Priority.INTAKE) as session:
             await quarantine(session, update, reason, self._alert_chat_ids, self._clock())
 

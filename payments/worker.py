@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from loguru import logger
 
+from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away, is_held_up
 from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, StripeEvent
 from payments import events
+from payments.channel import MadeRefund
 from payments.errors import ChannelAwayError, ChannelPauseError, PaymentError, RefusedByChannelError
 from payments.facts import REFUND_PREFIX
 from payments.held import Held
@@ -108,14 +110,9 @@ class Worker:
         row stays as it is. Raises SQLAlchemy's errors when the database is away: the row is as it was.
         """
         try:
-            async with self._database.transaction() as session:
-                event = await events.lock(session, event_id)
-                if event is None or event.origin != ORIGIN or not events.is_open(event):
-                    return event
-                if not await self._gate.is_open(session):
-                    return event
-                was_settled = event.status == EventStatus.PROCESSED
-                await self._settlement.settle_open(session, event)
+            event, was_settled = await self._settle(event_id)
+            if event is None or was_settled is None:
+                return event
             if event.refund_of is not None and events.is_open(event):
                 event = await self._bring_about(event)
         except Exception as error:
@@ -128,6 +125,28 @@ class Worker:
                 count_processed(event)
             self._on_progress()
         return event
+
+    @tried_again
+    async def _settle(self, event_id: str) -> tuple[StripeEvent | None, bool | None]:
+        """Settle an event as far as it goes without its provider, and tell whether it was settled before.
+
+        None for that: it is not to be settled, or not now.
+        """
+        async with self._database.transaction() as session:
+            event = await events.lock(session, event_id)
+            if event is None or event.origin != ORIGIN or not events.is_open(event):
+                return event, None
+            if not await self._gate.is_open(session):
+                return event, None
+            was_settled = event.status == EventStatus.PROCESSED
+            await self._settlement.settle_open(session, event)
+        return event, was_settled
+
+    @tried_again
+    async def _settle_made(self, event_id: str) -> StripeEvent | None:
+        """Settle a refund that its provider has made."""
+        async with self._database.transaction() as session:
+            return await self._settlement.settle(session, event_id, confirmed=True)
 
     async def _bring_about(self, refund: StripeEvent) -> StripeEvent | None:
         """Have its provider do a refund, unless that asks for a pause; None: another process is at it."""
@@ -143,8 +162,7 @@ class Worker:
             return await self._rest(refund.event_id, pause.ask(error.seconds))
         except RefusedByChannelError as error:
             return await self._resolve(refund.event_id, error)
-        async with self._database.transaction() as session:
-            return await self._settlement.settle(session, refund.event_id, confirmed=True)
+        return await self._settle_made(refund.event_id)
 
     async def _resolve(self, event_id: str, refusal: RefusedByChannelError) -> StripeEvent | None:
         """Make of a refusal what the provider's refunds of the charge make of it; raises it if that is nothing."""
@@ -153,12 +171,17 @@ class Worker:
         # On record by itself, because the attempt is over even if what the refusal means is not known yet: under its
         # key Stripe would go on giving the same answer (Stripe API, idempotent requests).
         await self._end_attempt(event_id)
-        async with self._database.transaction() as session:
-            event = await resolve(session, self._settlement, event_id, refusal.made, str(refusal), self._clock())
+        event = await self._settle_refused(event_id, refusal.made, str(refusal))
         if event is None:
             raise refusal
         return event
 
+    @tried_again
+    async def _settle_refused(self, event_id: str, made: Sequence[MadeRefund], words: str) -> StripeEvent | None:
+        async with self._database.transaction() as session:
+            return await resolve(session, self._settlement, event_id, made, words, self._clock())
+
+    @tried_again
     async def _end_attempt(self, event_id: str) -> None:
         """Forget the key of an attempt that its provider has refused: the next one has a key of its own."""
         async with self._database.transaction() as session:
@@ -166,6 +189,7 @@ class Worker:
             if refund is not None and events.is_open(refund):
                 refund.attempt_key = None
 
+    @tried_again
     async def _rest(self, event_id: str, until: datetime) -> StripeEvent | None:
         """Leave a refund alone for as long as its provider asks; that is no failed attempt of it."""
         async with self._database.transaction() as session:
@@ -177,6 +201,7 @@ class Worker:
             _bound(event).warning("a pause is asked for: the refund waits until {:%H:%M:%S} UTC", until)
         return event
 
+    @tried_again
     async def _note_failure(self, event_id: str, error: Exception) -> StripeEvent | None:
         is_provider = isinstance(error, ChannelAwayError | RefusedByChannelError)
         words = (str(error) if is_provider else f"{type(error).__name__}: {error}")[: events.ERROR_LENGTH_MAX]

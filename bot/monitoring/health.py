@@ -22,6 +22,8 @@ class State(enum.StrEnum):
     DEGRADED = "degraded"
 
 
+LOCK: Final = "lock"
+"""The part that keeps the desk from being the active one: somebody is to do something, also before it runs."""
 WELL: Final = frozenset({State.HEALTHY, State.STANDING_BY})
 """The states in which nobody has to do anything."""
 
@@ -42,6 +44,8 @@ class Health:
         self._probes: dict[str, Probe] = {}
         self._is_running = False
         self.is_standing_by: Callable[[], bool] = lambda: False
+        self.about_database: Callable[[], dict[str, str]] = dict
+        """Tells where the database is and who has the desk's lock; nothing of a file."""
         self.troubles: dict[str, Trouble] = {}
 
     def watch(self, part: str, probe: Probe) -> None:
@@ -65,14 +69,20 @@ class Health:
         for part, probe in self._probes.items():
             self.note(part, probe())
         if not self._is_running:
+            if LOCK in self.troubles:
+                return State.DEGRADED
             return State.STANDING_BY if self.is_standing_by() else State.STARTING
         return State.DEGRADED if self.troubles else State.HEALTHY
 
     def report(self) -> dict[str, Any]:
-        """Return the state as JSON: `state`, and in `troubles` of each part `since` (ISO 8601, UTC) and `why`."""
+        """Return the state as JSON: `state`, and in `troubles` of each part `since` (ISO 8601, UTC) and `why`.
+
+        On PostgreSQL `database` has the `server` in use and who has the `lock` of this database's desk.
+        """
         state = self.look()
         troubles = {
             part: {"since": each.since.isoformat(timespec="seconds"), "why": each.why}
             for part, each in self.troubles.items()
         }
-        return {"state": state.value, "troubles": troubles}
+        about = self.about_database()
+        return {"state": state.value, "troubles": troubles} | ({"database": about} if about else {})

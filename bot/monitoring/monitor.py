@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Protocol
 
 from loguru import logger
 
 from bot.monitoring.call_meter import CallMeter
 from bot.monitoring.gauges import DeskGauges
-from bot.monitoring.health import Health
+from bot.monitoring.health import LOCK, Health
 from bot.monitoring.http import monitoring_server
 from bot.monitoring.systemd import Notifier
 from bot.monitoring.watchdog import watch
@@ -35,6 +36,8 @@ class Monitor:
         self.meter = CallMeter()
         self.health = Health(clock)
         self.health.is_standing_by = lambda: lock.is_standing_by
+        self.health.about_database = partial(_about, lock)
+        self._watch(LOCK, lock)
         self._watch("telegram", self.meter)
         self._pulses = {"poll": self.meter.pulse}
 
@@ -64,6 +67,12 @@ class Monitor:
                 notifier.tell("STOPPING=1")
                 watching.cancel()
                 await asyncio.wait({watching})
+
+
+def _about(lock: DeskLock) -> dict[str, str]:
+    if lock.server is not None:
+        return {"server": str(lock.server), "lock": "this desk"}
+    return {"lock": str(lock.holder)} if lock.holder is not None else {}
 
 
 def _log_bug(watching: asyncio.Task[None]) -> None:

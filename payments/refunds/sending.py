@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy import func, update
 
+from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
 from db.tables import ORIGIN, StripeEvent, User, new_id
@@ -38,6 +39,7 @@ class RefundSender:
         await self._channels[method_name].refund(order)
         return True
 
+    @tried_again
     async def _claim(self, event_id: str) -> tuple[str, RefundOrder] | None:
         now = self._clock()
         fresh_key = new_id()

@@ -8,6 +8,7 @@ from typing import Final
 from loguru import logger
 from sqlalchemy import Select, func, or_, select, update
 
+from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away, is_held_up
@@ -101,6 +102,7 @@ class SubscriptionKeeper:
             return 0
         return 1 if found is None else found
 
+    @tried_again
     async def _settle_changes(self, user_id: str, payload: str) -> int:
         """Bring a user's subscriptions on one payload up to date, by all that is told and by the time.
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -25,12 +25,18 @@ from bot.console.doctor.records import look_at_database
 from bot.logs import HIDDEN, Hide, escaped, hider
 from bot.settings import Settings, SettingsError
 from db.clock import utc_now
+from payments.catalog import Catalog
 
-_WIDTH = 8
+_WIDTH: Final = 8
+_WORDS_MAX: Final = 300
+_NETWORK: Final = "network"
 _COULD_BE_A_SECRET: Final = re.compile(
     r"\b\d{1,16}:(?:(?:TEST|LIVE):\S+|[A-Za-z0-9_-]{20,})|\b[sr]k_(?:test|live)_\w+", re.ASCII
 )
 """Whatever has the form of a bot's token, of a payment provider's, or of a key of Stripe's."""
+
+_Plans = Catalog | None
+_Look = Callable[[], Iterable[Check] | AsyncIterator[Check] | Awaitable[Check]]
 
 
 async def examine(console: Console, env_file: Path, *, removes_webhook: bool, can_ask: bool) -> bool:
@@ -57,34 +63,74 @@ def _safe(line: str, hide: Hide) -> str:
 
 
 async def _checks(env_file: Path, *, removes_webhook: bool, can_ask: bool) -> AsyncIterator[Check]:
-    yield look_at_env_file(env_file)
+    async for check in _looked(str(env_file), lambda: [look_at_env_file(env_file)], hider(())):
+        yield check
     try:
         settings = Settings.load(env_file)
     except SettingsError as error:
         yield failure(SETTINGS, str(error), ".env.example explains every one; nothing else can be looked at")
         return
+    hide = hider(settings.secrets())
     logs.configure("CRITICAL", settings.log_format, settings.secrets())
-    for check in look_at_settings(settings):
-        yield check
-    catalog, check = look_at_catalog(settings)
-    yield check
-    for check in (*look_at_disk(settings), *look_at_files(settings)):
-        yield check
-    async for check in look_at_database(settings, catalog):
-        yield check
-    yield await look_at_desk(settings)
-    for check in look_at_network(settings):
-        yield check
-        if check.level is Level.FAILURE:
-            return
-    from bot.console.doctor.telegram import look_at_telegram  # noqa: PLC0415 - imports aiogram
 
     def ask(question: str) -> bool:
         return removes_webhook or (can_ask and typer.confirm(question))
 
-    async for check in look_at_telegram(settings, utc_now, ask, catalog):
-        yield check
-    if settings.stripe_secret_key is not None:
-        from bot.console.doctor.stripe import look_at_stripe  # noqa: PLC0415 - imports stripe
+    for subject, look in _sections(settings, ask):
+        async for check in _looked(subject, look, hide):
+            yield check
+            if subject == _NETWORK and check.level is Level.FAILURE:
+                return
 
-        yield await look_at_stripe(settings, settings.stripe_secret_key.get_secret_value(), int(utc_now().timestamp()))
+
+def _sections(settings: Settings, ask: Callable[[str], bool]) -> Iterator[tuple[str, _Look]]:
+    """Give what is looked at, in order, by the subject under which its own mishap is told."""
+    catalog: _Plans = None
+
+    def look_at_plans() -> Iterator[Check]:
+        nonlocal catalog
+        catalog, check = look_at_catalog(settings)
+        yield check
+
+    yield SETTINGS, lambda: look_at_settings(settings)
+    yield "catalog", look_at_plans
+    yield "disk", lambda: look_at_disk(settings)
+    yield "files", lambda: look_at_files(settings)
+    yield "database", lambda: look_at_database(settings, catalog)
+    yield "desk", lambda: look_at_desk(settings)
+    yield _NETWORK, lambda: look_at_network(settings)
+    yield "telegram", lambda: _look_at_telegram(settings, ask, catalog)
+    key = settings.stripe_secret_key
+    if key is not None:
+        yield "stripe", lambda: _look_at_stripe(settings, key.get_secret_value())
+
+
+def _look_at_telegram(settings: Settings, ask: Callable[[str], bool], catalog: _Plans) -> AsyncIterator[Check]:
+    from bot.console.doctor.telegram import look_at_telegram  # noqa: PLC0415 - imports aiogram
+
+    return look_at_telegram(settings, utc_now, ask, catalog)
+
+
+def _look_at_stripe(settings: Settings, key: str) -> Awaitable[Check]:
+    from bot.console.doctor.stripe import look_at_stripe  # noqa: PLC0415 - imports stripe
+
+    return look_at_stripe(settings, key, int(utc_now().timestamp()))
+
+
+async def _looked(subject: str, look: _Look, hide: Callable[[str], str]) -> AsyncIterator[Check]:
+    """Give what a look finds; one that fails itself is a finding as well, and the others are looked at all the same."""
+    try:
+        found = look()
+        if isinstance(found, AsyncIterator):
+            async for check in found:
+                yield check
+        elif isinstance(found, Awaitable):
+            yield await found
+        else:
+            for check in found:
+                yield check
+    except typer.Abort:
+        raise
+    except Exception as error:  # noqa: BLE001 - doctor is asked when something is wrong that nobody has thought of
+        said = hide(f"{type(error).__name__}: {error}".partition("\n")[0])[:_WORDS_MAX]
+        yield failure(subject, f"could not be looked at: {said}", "if the words do not say it, report this as a bug")

@@ -7,11 +7,12 @@ from typing import Final
 from sqlalchemy import select
 
 from bot.console.doctor.checks import Check, Level, failure, ok, warning
+from bot.console.doctor.postgresql import ask_for_lock, look_at_lock, words_of_lock
 from bot.console.printing import minute
 from bot.settings import Settings
 from db.address import SqliteAddress, parse
 from db.engine import Database
-from db.errors import is_away
+from db.errors import WrongDatabaseError, is_away
 from db.migrate import look
 from db.tables import MovedChat
 from entitlements.unexplained import find_unexplained
@@ -35,6 +36,8 @@ async def look_at_database(settings: Settings, catalog: Catalog | None) -> Async
     try:
         async for check in _look_at_records(settings, database, catalog):
             yield check
+    except WrongDatabaseError as error:
+        yield failure("database", str(error), "mend DATABASE_URL, as .env.example says")
     except Exception as error:
         if not is_away(error):
             raise
@@ -52,9 +55,13 @@ def _missing_file(settings: Settings) -> Path | None:
 
 async def _look_at_records(settings: Settings, database: Database, catalog: Catalog | None) -> AsyncIterator[Check]:
     schema = await _look_at_schema(settings, database)
-    yield schema
     if schema.level is not Level.OK:
+        yield schema
         return
+    lock = await ask_for_lock(settings)
+    yield ok(schema.subject, schema.words + words_of_lock(lock))
+    for check in look_at_lock(settings, lock):
+        yield check
     if catalog is not None:
         signer = PayloadSigner(settings.telegram_bot_token.get_secret_value())
         yield await _look_at_sold(database, catalog, signer)

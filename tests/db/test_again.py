@@ -1,0 +1,118 @@
+"""What PostgreSQL ends for the sake of another transaction is done again at once."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
+
+from db.again import TRIES_MAX, tried_again
+from db.engine import Database
+from db.tables import Checkout, StripeEvent, User
+from payments.checkout import CheckoutDesk, CheckoutVerdict
+from payments.recorder import Recorder
+from payments.refunds.sending import RefundSender
+from payments.worker import Worker
+from tests.support.clock import FakeClock
+from tests.support.desk import Desk
+from tests.support.money import CATALOG, SIGNER, charge, charge_update, query
+from tests.support.obstacles import refusing
+from tests.support.rows import add_user
+
+
+async def test_of_two_that_end_each_other_both_come_through(postgresql_database: Database) -> None:
+    async with postgresql_database.transaction() as session:
+        user_ids = [await add_user(session) for _ in range(2)]
+    # Only the first tries meet: a barrier of two lets each through once.
+    barrier, passed, tries = asyncio.Barrier(2), set[str](), 0
+
+    @tried_again
+    async def lock(first: str, second: str) -> None:
+        nonlocal tries
+        tries += 1
+        async with postgresql_database.transaction() as session:
+            await session.execute(text("SET LOCAL deadlock_timeout = '10ms'"))
+            await session.execute(select(User).where(User.id == first).with_for_update())
+            if first not in passed:
+                passed.add(first)
+                await barrier.wait()
+            await session.execute(select(User).where(User.id == second).with_for_update())
+
+    await asyncio.gather(lock(*user_ids), lock(*reversed(user_ids)))
+    assert tries == 3
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "tries"), [("40001", TRIES_MAX), ("40P01", TRIES_MAX), ("55P03", 1), ("23514", 1)]
+)
+async def test_it_is_done_a_few_times_and_no_more(postgresql_database: Database, sqlstate: str, tries: int) -> None:
+    tried = 0
+
+    @tried_again
+    async def work() -> None:
+        nonlocal tried
+        tried += 1
+        async with postgresql_database.transaction() as session:
+            await add_user(session)
+
+    async with refusing(postgresql_database, "INSERT", "users", sqlstate=sqlstate):
+        with pytest.raises(DBAPIError, match="no"):
+            await work()
+    assert tried == tries
+
+
+async def _fail_first(database: Database, operation: str, table: str) -> None:
+    """Let the first statement of its kind meet a serialization failure, and those after it go through."""
+    body = (
+        "BEGIN IF nextval('tries') = 1 THEN RAISE EXCEPTION 'not serialized' USING ERRCODE = '40001'; END IF;"
+        " RETURN NEW; END"
+    )
+    async with database.transaction() as session:
+        for statement in (
+            "CREATE SEQUENCE tries",
+            f"CREATE FUNCTION first_fails() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$",
+            f"CREATE TRIGGER first_fails BEFORE {operation} ON {table} FOR EACH ROW EXECUTE FUNCTION first_fails()",
+        ):
+            await session.execute(text(statement))
+
+
+async def _count(database: Database, table: type[Any]) -> int:
+    async with database.reading() as session:
+        return len((await session.scalars(select(table))).all())
+
+
+async def test_a_buyer_is_not_declined_for_it(postgresql_database: Database, clock: FakeClock) -> None:
+    await _fail_first(postgresql_database, "INSERT", "checkouts")
+    checkouts = CheckoutDesk(postgresql_database, CATALOG, SIGNER, clock)
+    assert await checkouts.decide(query()) is CheckoutVerdict.ACCEPTED
+    assert await _count(postgresql_database, Checkout) == 1
+
+
+async def test_a_payment_is_recorded_in_the_same_poll(postgresql_database: Database, clock: FakeClock) -> None:
+    await _fail_first(postgresql_database, "INSERT", "stripe_events")
+    recorder = Recorder(postgresql_database, clock, [])
+    assert len(await recorder.record([charge_update(charge("c1"))])) == 1
+    assert recorder.trouble is None
+    assert await _count(postgresql_database, StripeEvent) == 1
+
+
+async def test_a_payment_is_settled_in_the_same_pass(postgresql_database: Database, clock: FakeClock) -> None:
+    desk = Desk(postgresql_database, clock)
+    await desk.record(charge("c1"))
+    await _fail_first(postgresql_database, "INSERT", "entitlement_grants")
+    sender = RefundSender(postgresql_database, {}, clock)
+    event = await Worker(postgresql_database, desk.settlement, sender, clock, on_progress=lambda: None).process("c1")
+    assert event is not None
+    assert event.outcome == "granted"
+    assert event.attempts == 0
+
+
+async def test_what_a_role_or_a_server_has_as_its_isolation_is_not_ours(postgresql_database: Database) -> None:
+    name = postgresql_database._writer.url.database
+    async with postgresql_database.transaction() as session:
+        await session.execute(text(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"))
+    await postgresql_database.dispose()
+    async with postgresql_database.transaction() as session:
+        assert await session.scalar(text("SHOW default_transaction_isolation")) == "serializable"
+        assert await session.scalar(text("SHOW transaction_isolation")) == "read committed"
