@@ -10,8 +10,14 @@ from urllib.parse import urlsplit
 
 from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.exceptions import ClientDecodeError, TelegramNetworkError
-from aiogram.methods import TelegramMethod
+from aiogram.exceptions import (
+    ClientDecodeError,
+    TelegramAPIError,
+    TelegramNetworkError,
+    TelegramRetryAfter,
+    TelegramServerError,
+)
+from aiogram.methods import Response, TelegramMethod
 from aiogram.methods.base import TelegramType
 from aiohttp import ClientError, ClientResponse, ClientTimeout
 
@@ -21,6 +27,10 @@ ANSWER_BYTES_MAX: Final = 4 * 2**20
 """A page of a hundred rows of the ledger, the longest answer by far, takes a tenth of it."""
 UPDATES_BYTES_MAX: Final = 32 * 2**20
 """A hundred updates; the longest one that Telegram is known to send takes some hundred kilobytes."""
+PAUSE_SECONDS_MIN: Final = 1
+"""A pause of none, or of less, would let a loop run without any."""
+PAUSE_SECONDS_MAX: Final = 7 * 86_400
+"""A longer one is told again when this one is over."""
 HEAD_BYTES: Final = 4_096
 """So much of an answer that is too large is kept, to tell what it is about."""
 
@@ -64,6 +74,31 @@ class BoundedSession(AiohttpSession):
             raise TelegramNetworkError(method=method, message=f"{type(error).__name__}: {error}") from error
         checked = self.check_response(bot=bot, method=method, status_code=response.status, content=content)
         return cast("TelegramType", checked.result)
+
+    def check_response(
+        self, bot: Bot, method: TelegramMethod[TelegramType], status_code: int, content: str
+    ) -> Response[TelegramType]:
+        """Read an answer. Raises aiogram's errors, each with words, and a pause of a second to a week.
+
+        Success without a result is a ClientDecodeError: no method returns nothing. An error without a description is a
+        TelegramServerError: Telegram gives one with each (Bot API, Making requests), a gateway may not.
+        """
+        no_words = f"{status_code}, and no word of Telegram's"
+        try:
+            checked = super().check_response(bot, method, status_code, content)
+        except TelegramRetryAfter as error:
+            error.retry_after = min(max(error.retry_after, PAUSE_SECONDS_MIN), PAUSE_SECONDS_MAX)
+            raise
+        except TelegramAPIError as error:
+            if getattr(error, "message", None) is None:
+                raise TelegramServerError(method, no_words) from None
+            raise
+        except TypeError as error:
+            # aiogram looks for a word in the description of a 5xx.
+            raise TelegramServerError(method, no_words) from error
+        if checked.result is None:
+            raise ClientDecodeError("No result", ValueError("null"), {"ok": True})
+        return checked
 
 
 def _bytes_max(method: TelegramMethod[TelegramType]) -> int:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from aiogram import Bot
-from aiogram.exceptions import TelegramForbiddenError, TelegramMigrateToChat, TelegramRetryAfter
+from aiogram.exceptions import ClientDecodeError, TelegramForbiddenError, TelegramMigrateToChat, TelegramRetryAfter
 from aiogram.methods import SendMessage
 from aiogram.types import InlineKeyboardMarkup
 from aiolimiter import AsyncLimiter
@@ -31,7 +31,7 @@ from payments.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, pause
 from payments.lease import is_due
 from payments.loop import DueLoop
 from payments.notices import REPLIES, Notice, owe
-from payments.telegram_errors import TELEGRAM_ERRORS, in_words, is_refusal
+from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of, in_words, is_refusal
 
 BATCH_MAX: Final = 50
 MESSAGES_PER_SECOND: Final = 25
@@ -43,12 +43,6 @@ Render = Callable[[Notice, dict[str, Any], str | None], str]
 
 Keyboard = Callable[[Notice, dict[str, Any], str | None], InlineKeyboardMarkup | None]
 """Makes the buttons below a notice, as its words are made."""
-
-
-class _Send(SendMessage):
-    """sendMessage, its answer left as it came: what Telegram took is told, also when aiogram cannot read the answer."""
-
-    __returning__ = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +152,14 @@ class Outbox:
 
     async def _send(self, message: _Due, text: str, keyboard: InlineKeyboardMarkup | None) -> None:
         async def send(topic_id: int | None) -> None:
+            call = SendMessage(chat_id=message.chat_id, text=text, reply_markup=keyboard, message_thread_id=topic_id)
             async with self._limiter:
-                await self._bot(
-                    _Send(chat_id=message.chat_id, text=text, reply_markup=keyboard, message_thread_id=topic_id)
-                )
+                try:
+                    await self._bot(call)
+                except ClientDecodeError as error:
+                    # What Telegram took is told, whatever it answers.
+                    if fate_of(error) is not Fate.DONE:
+                        raise
 
         is_alert = message.chat_id in self._alert_chat_ids and message.kind not in REPLIES
         await in_topic(self._alert_topic_id if is_alert else message.topic_id, send)

@@ -20,14 +20,14 @@ import stamina
 from aiogram import Bot
 from aiogram.client.session.base import BaseSession
 from aiogram.client.session.middlewares.base import BaseRequestMiddleware, NextRequestMiddlewareType
-from aiogram.exceptions import TelegramBadRequest, TelegramNetworkError, TelegramRetryAfter
+from aiogram.exceptions import ClientDecodeError, TelegramBadRequest, TelegramNetworkError, TelegramRetryAfter
 from aiogram.methods import AnswerCallbackQuery, Response, TelegramMethod
 from aiogram.methods.base import TelegramType
 from aiogram.types import TelegramObject
 from loguru import logger
 
 from bot.monitoring.call_meter import ANSWERS_LOST, ANSWERS_SAID_AGAIN
-from payments.telegram_errors import TELEGRAM_ERRORS, in_words, is_outage
+from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of, in_words, is_outage
 
 PAUSE_SECONDS_FIRST: Final = 0.1
 PAUSE_SECONDS_MAX: Final = 1.0
@@ -65,6 +65,9 @@ SAID_AGAIN: Final = {
     "sendPhoto": UPLOAD,
 }
 """The calls that may be repeated, by their names in the Bot API; every other one is made once."""
+
+_ASKED: Final = frozenset({"createInvoiceLink", "getChat", "getMe"})
+"""Of these the answer is all that they do: one that cannot be read is none."""
 
 _DONE_BEFORE: Final = ("query is too old", "message is not modified")
 """What Telegram says of a repeated call that it did the first time; and the time for the answer is over."""
@@ -150,6 +153,14 @@ async def _try(
     except TimeoutError as error:
         words = f"no answer within {bounds.call_seconds} s"
         raise TelegramNetworkError(method=method, message=words) from error
+    except ClientDecodeError as error:
+        if fate_of(error) is not Fate.DONE:
+            raise
+        if method.__api_method__ in _ASKED:
+            raise TelegramNetworkError(method=method, message=in_words(error)) from error
+        if method.__api_method__.startswith("send"):
+            raise
+        return cast("Response[TelegramType]", _TRUE)
     except TelegramBadRequest as error:
         if is_repeat and any(words in error.message for words in _DONE_BEFORE):
             return cast("Response[TelegramType]", _TRUE)

@@ -49,7 +49,8 @@ class TelegramSession(BoundedSession):
             return await super().make_request(bot, method, timeout)
         except TelegramNetworkError as error:
             # aiohttp quotes the address of what it asked, with the token, and that of a proxy with its password.
-            raise TelegramNetworkError(method=method, message=self._hide(error.message)) from None
+            # What is too large (413) has a class of its own among them.
+            raise type(error)(method=method, message=self._hide(error.message)) from None
         except Exception as error:
             if not _is_of_the_way(error):
                 raise

@@ -7,7 +7,7 @@ Everybody who calls Telegram asks `fate_of` what an error says, and does what st
 | none: refused, cut, timed out, a redirect | AWAY | nothing; it may have been done | try again |
 | 5xx | AWAY | Telegram has trouble of its own | try again |
 | no JSON of Telegram's (a gateway, a page) | AWAY | something else answers in Telegram's place | try again |
-| a code or a class that nobody knows | AWAY | nothing | try again |
+| a code or a class that nobody knows, or no description | AWAY | nothing | try again |
 | 429, `retry_after` | PAUSE | not done; all who send rest | try again after the pause, which is no failed try |
 | 400 `Logged out`, `AUTH_KEY_...`, `SESSION_...` | LOGGED_OUT | nothing: the bot moves between servers | try again |
 | 401; 404 `Not Found` and no more | TOKEN | nothing: a token not known | try again; at the start end with 78 |

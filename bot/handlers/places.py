@@ -83,12 +83,14 @@ class Here:
         )
 
     async def _tell_stranger(self, bot: Bot, message: Message, words: Words) -> None:
-        mention = (message.text or "").split(maxsplit=1)[0].partition("@")[2] if _is_command(message) else ""
+        mention = _written(message).split(maxsplit=1)[0].partition("@")[2] if _is_command(message) else ""
         try:
             if not mention or not self._may_tell(message.chat.id) or not await self._name.is_ours(bot, mention):
                 return
+            # Somebody else in the group may have been told while the name was asked for.
+            if not self._may_tell(message.chat.id):
+                return
             self._told[message.chat.id] = self._clock()
-            self._told.move_to_end(message.chat.id)
             await answer(message, words.say("strangers", name=await self._name.current(bot)))
         except TELEGRAM_ERRORS as error:
             logger.bind(chat_id=message.chat.id).info("a word in a group was not taken: {}", in_words(error))
@@ -100,8 +102,12 @@ class Here:
         return chat_id not in self._told and len(self._told) < STRANGERS_MAX
 
 
+def _written(message: Message) -> str:
+    return message.text or message.caption or ""
+
+
 def _is_command(message: Message) -> bool:
-    return (message.text or message.caption or "").startswith("/")
+    return _written(message).startswith("/")
 
 
 class InPrivateOrAdminChat(Filter):

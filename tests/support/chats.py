@@ -190,9 +190,10 @@ class Chats:
         await self.push({"message": self._message(sender, **content)})
         return [each for each in (await self.client.chat(sender.id))[before:] if each.by_bot]
 
-    async def write_through(self, bot: Bot, sender: Person, text: str) -> None:
-        """Serve what somebody writes, and answer it with another bot."""
-        update = {"update_id": 1, "message": self._message(sender, text=text)}
+    async def write_through(self, bot: Bot, sender: Person, text: str, group: Group | None = None) -> None:
+        """Serve what somebody writes, in a group if one is named, and answer it with another bot."""
+        where = {} if group is None else {"chat": group.chat()}
+        update = {"update_id": 1, "message": self._message(sender, text=text) | where}
         await self._dispatcher.feed_update(bot, Update.model_validate(update, context={"bot": bot}), fact=None)
 
     def _message(self, sender: Person, **content: object) -> Json:

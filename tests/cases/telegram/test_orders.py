@@ -1,5 +1,6 @@
 """What is an admin's order, and what only looks like one; whose allowance counts; groups of others."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -95,3 +96,32 @@ async def test_a_group_of_others_that_calls_the_bot_by_name_hears_one_sentence_a
     await chats.client.move_clock(timedelta(days=1).total_seconds())
     assert await chats.say(buyer, "/buy@another_bot", group=elsewhere) == []
     assert len(await chats.say(buyer, "/buy@sandbox_bot", group=elsewhere)) == 1
+
+
+async def test_a_picture_whose_caption_calls_the_bot_hears_it_as_well(chats: Chats, log: list[str]) -> None:
+    others, file = chats.people.elsewhere.chat(), {"file_id": "f", "file_unique_id": "u", "width": 1, "height": 1}
+    for caption in ("/", "/buy", "/buy@another_bot", "/buy@sandbox_bot month"):
+        before = await chats.said(others["id"])
+        told = await _in_group(chats, others, photo=[file], caption=caption)
+        assert len(told) == ("sandbox_bot" in caption), before
+    assert [line for line in log if line.startswith(("ERROR", "WARNING"))] == []
+
+
+async def test_two_who_call_the_bot_at_once_hear_one_sentence(chats: Chats) -> None:
+    others = chats.people.elsewhere
+    said = [
+        chats.write_through(chats.bot, each, "/buy@sandbox_bot", others)
+        for each in (chats.people.buyer, chats.people.other)
+    ]
+    await asyncio.gather(*said)
+    assert len(await chats.said(others.id)) == 1
+
+
+async def test_each_group_of_others_hears_a_sentence_of_its_own_and_the_day_begins_with_it(chats: Chats) -> None:
+    buyer, elsewhere = chats.people.buyer, chats.people.elsewhere
+    other = await chats.client.add_group("Others", member_ids=[buyer.id], admin_ids=[])
+    chats.stop_clock()
+    for group in (elsewhere, other):
+        assert len(await chats.say(buyer, "/buy@sandbox_bot", group=group)) == 1
+    for group in (elsewhere, other):
+        assert await chats.say(buyer, "/buy@sandbox_bot", group=group) == []
