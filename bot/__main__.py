@@ -31,6 +31,7 @@ from bot.journal import is_journal, prioritised
 from bot.settings import Settings, SettingsError
 from db.clock import utc_now
 from db.errors import AnotherDeskError, UnfitServerError, WrongDatabaseError, is_away
+from db.lock_proof import is_of_pooler, pooler_error
 from payments.catalog import CatalogError
 from payments.payload import DAYS_MAX, TELEGRAM_ID_MAX
 from payments.reports.spans import Step
@@ -341,6 +342,9 @@ def _errors_in_words() -> Iterator[None]:
         _complain(str(error))
         raise typer.Exit(EXIT_FAILED) from None
     except Exception as error:  # noqa: BLE001 - Python would print it beside the log, with the secrets in it
+        if is_of_pooler(error):
+            _complain(str(pooler_error()))
+            raise typer.Exit(EXIT_WRONG_SETTING) from None
         if is_away(error):
             logger.error("the database does not answer: {}: {}", type(error).__name__, str(error).partition("\n")[0])
         else:

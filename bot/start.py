@@ -84,7 +84,9 @@ async def _become_active(settings: Settings, database: Database, lock: DeskLock,
             await migrate(database, settings.bot_id)
             break
         except Exception as error:
-            if isinstance(error, UnfitServerError) or not is_away(error):
+            # Who has stood by was let in once: what is wrong since then, somebody may be at.
+            is_setting = isinstance(error, UnfitServerError) and lock.holder is None
+            if is_setting or not is_away(error):
                 raise
             if said is None:
                 said = str(error).partition("\n")[0]
@@ -94,5 +96,3 @@ async def _become_active(settings: Settings, database: Database, lock: DeskLock,
     if said is not None:
         logger.info("the database answers")
         health.note("database", None)
-    if lock.server is not None:
-        logger.info("the database is at {}", lock.server)

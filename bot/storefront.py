@@ -1,5 +1,6 @@
 """What is offered, and to whom: the step before an invoice."""
 
+import asyncio
 import enum
 from collections.abc import Mapping
 from typing import Final
@@ -15,12 +16,18 @@ from bot.talk import Place, in_topic, is_topic_gone, say
 from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
+from db.errors import is_away
 from db.tables import STARS_CURRENCY, User
 from entitlements import EntitlementService
 from payments.catalog import Catalog, Plan
 from payments.subscriptions import running
 from payments.telegram import TelegramPaymentHandler
 from payments.telegram_errors import is_refusal
+
+LOOK_SECONDS: Final = 2.0
+"""So long the database is asked for a reason not to sell; without an answer the catalog alone decides."""
+LOOKS_MAX: Final = 16
+"""So many that were not waited for may still be under way."""
 
 _OF_THE_CHAT: Final = (
     "chat not found",
@@ -69,6 +76,7 @@ class Storefront:
         self._clock = clock
         self._refused = refused or RefusedInvoices(database, clock)
         self._by_code = {plan.code: plan for plan in catalog.on_sale}
+        self._looks: set[asyncio.Task[Refusal | None]] = set()
 
     @property
     def plans(self) -> tuple[Plan, ...]:
@@ -89,7 +97,8 @@ class Storefront:
         It goes into the topic of the buyer's chat, if one is given. An invoice in Stars has a button for each currency
         in which the plan can be paid by card. Instead of an invoice that Telegram refuses, the buyer is told so, with
         the ways that are left, and so are the admins.
-        Raises aiogram's errors, and SQLAlchemy's errors when the database is away.
+        While the database is away it is offered all the same, because the pre-checkout asks again. Raises aiogram's
+        errors.
         """
         plan = self._by_code.get(code)
         if plan is None:
@@ -118,6 +127,33 @@ class Storefront:
         return None
 
     async def _refusal(self, buyer_telegram_id: int, plan: Plan) -> Refusal | None:
+        """Return a reason not to sell; without an answer of the database in time there is none."""
+        bound = logger.bind(telegram_id=buyer_telegram_id, plan=plan.code)
+        if len(self._looks) >= LOOKS_MAX:
+            bound.warning("offered without a look into the database: {} are under way", LOOKS_MAX)
+            return None
+        look = asyncio.create_task(self._look(buyer_telegram_id, plan))
+        self._looks.add(look)
+        look.add_done_callback(self._looks.discard)
+        # asyncio.wait_for would wait for the cancelled work, which waits for the database.
+        done, _ = await asyncio.wait({look}, timeout=LOOK_SECONDS)
+        if done:
+            return look.result()
+        bound.warning("offered without a look into the database: it does not answer")
+        look.add_done_callback(_say_what_was_missed)
+        return None
+
+    async def _look(self, buyer_telegram_id: int, plan: Plan) -> Refusal | None:
+        try:
+            return await self._ask_database(buyer_telegram_id, plan)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            bound = logger.bind(telegram_id=buyer_telegram_id, plan=plan.code)
+            bound.warning("offered without a look into the database: it is away ({})", type(error).__name__)
+            return None
+
+    async def _ask_database(self, buyer_telegram_id: int, plan: Plan) -> Refusal | None:
         buyer, now = User.telegram_id == buyer_telegram_id, self._clock()
         async with self._database.reading() as session:
             held = await EntitlementService(session).held_for_life(buyer, None)
@@ -153,6 +189,11 @@ class Storefront:
         keyboard = [[_way_button(plan, way, amount, words)] for way, amount in left.items()]
         text = words.say("buy.refused.other_ways", title=plan.title, price=price)
         await say(bot, place, text, InlineKeyboardMarkup(inline_keyboard=keyboard))
+
+
+def _say_what_was_missed(look: asyncio.Task[Refusal | None]) -> None:
+    if not look.cancelled() and (error := look.exception()) is not None:
+        logger.opt(exception=error).error("a look into the database failed after its plan was offered")
 
 
 def is_invoice_refused(error: TelegramBadRequest) -> bool:

@@ -5,6 +5,7 @@ writes is passed over where the address has several. asyncpg would give all of t
 which vanished uses up alone, and has no keepalives.
 """
 
+import re
 import socket
 import ssl
 from collections import deque
@@ -40,6 +41,15 @@ _POOLERS: Final = {
     "unsupported startup parameter": "a pooler is there, which wants it in ignore_startup_parameters",
 }
 """What PgBouncer says that only its own settings mend."""
+_CERTAIN: Final = {
+    "28P01": "mend the user or the password",
+    "28000": "mend the user, or the server's pg_hba.conf",
+    "3D000": "mend the name of the database, or make it with CREATE DATABASE",
+    "42501": "GRANT CONNECT ON DATABASE lets the user in",
+}
+"""What a server that is up says of who knocks, by its code (PostgreSQL's manual, "Error Codes"), and the mend."""
+_ASKED_ELSEWHERE: Final = re.compile(r"\b(?:LDAP|RADIUS|PAM|BSD|GSSAPI|SSPI)\b", re.ASCII)
+"""An authentication that another server decides: that one may be away, and the server says the same of it."""
 _WARNINGS: Final = frozenset({"WARNING", "ERROR", "FATAL", "PANIC"})
 
 
@@ -208,6 +218,9 @@ def _told(error: BaseException) -> tuple[str, bool]:
     if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
         return "it has no TLS, and the sslmode in DATABASE_URL asks for it", True
     said = str(error).partition("\n")[0]
+    mend = _CERTAIN.get(getattr(error, "sqlstate", None) or "")
+    if mend is not None and isinstance(error, asyncpg.PostgresError) and not _ASKED_ELSEWHERE.search(said):
+        return f"{said}: {mend}", True
     for words, mend in _POOLERS.items():
         if isinstance(error, asyncpg.PostgresError) and words in said:
             return f"{said}: {mend}", True

@@ -1,10 +1,12 @@
 """Which advisory lock of PostgreSQL's is a desk's, and who holds it."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
+from sqlalchemy import Connection, text
 
 from db.errors import WrongDatabaseError, another_bots
 
@@ -36,6 +38,12 @@ _HOLDER: Final = f"""
     FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE {_IS_KEY} IN ($1, {FORMER_KEY})
     ORDER BY pid LIMIT 1 -- who has pg_try_advisory_lock
+"""  # noqa: S608 - constants of ours
+_MIGRATOR: Final = f"""
+    SELECT pid, usename AS role, application_name AS application, backend_start AS since
+    FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE {_IS_KEY} = :key
+    ORDER BY pid LIMIT 1
 """  # noqa: S608 - constants of ours
 _PLACE: Final = """
     SELECT current_schema() AS schema, to_regclass(quote_ident(current_schema()) || '.desk') IS NOT NULL AS has_desk
@@ -92,6 +100,15 @@ async def find_holder(connection: Any, key: int) -> Holder | None:
     row = await connection.fetchrow(_HOLDER, key)
     if row is None:
         return None
+    return Holder(row["pid"], _in_words(row), row["application"] or "", row["may_be_desk"])
+
+
+def find_migrator(connection: Connection, key: int) -> str:
+    """Return who holds the lock of a migration, in words for a person; over a connection of SQLAlchemy's."""
+    row = connection.execute(text(_MIGRATOR), {"key": key}).mappings().first()
+    return "nobody at this moment" if row is None else _in_words(dict(row))
+
+
+def _in_words(row: Mapping[str, Any]) -> str:
     since = f", since {row['since']:%Y-%m-%d %H:%M:%S} UTC" if row["since"] is not None else ""
-    words = f"user {row['role']}, application {row['application'] or 'without a name'}, process {row['pid']}{since}"
-    return Holder(row["pid"], words, row["application"] or "", row["may_be_desk"])
+    return f"user {row['role']}, application {row['application'] or 'without a name'}, process {row['pid']}{since}"

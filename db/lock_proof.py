@@ -11,6 +11,7 @@ from secrets import randbits
 from typing import Any, Final
 
 import asyncpg
+from sqlalchemy.exc import DBAPIError
 
 from db.dial import Dialer
 from db.errors import NoServerError, WrongDatabaseError
@@ -44,9 +45,15 @@ def poolers_in_words() -> Iterator[None]:
     try:
         yield
     except asyncpg.PostgresError as error:
-        if error.sqlstate in _OF_POOLERS or _OF_STATEMENT_MODE in str(error):
+        if is_of_pooler(error):
             raise pooler_error() from error
         raise
+
+
+def is_of_pooler(error: BaseException) -> bool:
+    """Tell whether an error, the driver's or SQLAlchemy's, is of a pooler that mixes connections."""
+    said = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(said, "sqlstate", None) in _OF_POOLERS or _OF_STATEMENT_MODE in str(said)
 
 
 async def prove(dialer: Dialer, connection: Any, key: int, pid: int) -> None:

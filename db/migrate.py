@@ -9,6 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from loguru import logger
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -17,12 +18,14 @@ from db import (
     rules,
 )
 from db.engine import Database
-from db.errors import WrongDatabaseError, another_bots, is_refusal
+from db.errors import NoServerError, WrongDatabaseError, another_bots, is_refusal
+from db.lock_holder import find_migrator
 from db.tables import VERSION_TABLE, Desk
 
 # "starled" in ASCII: the key of the advisory lock under which PostgreSQL is migrated.
 _MIGRATION_LOCK: Final = 0x737461726C6564
 _WAIT_SECONDS: Final = 30
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 # PostgreSQL's answer when a view depends on a column whose type is to change.
 _FEATURE_NOT_SUPPORTED: Final = "0A000"
 
@@ -31,7 +34,8 @@ async def migrate(database: Database, bot_id: int) -> None:
     """Bring the schema up to date and write whose it is, in one transaction; of two that start at once one waits.
 
     Raises WrongDatabaseError when the schema is newer than this program, when the database belongs to a bot other than
-    `bot_id`, or when tables that are there cannot be adopted; nothing is changed then.
+    `bot_id`, or when tables that are there cannot be adopted; nothing is changed then. Raises NoServerError when
+    another session holds the lock of migrations for long.
     """
     async for attempt in stamina.retry_context(on=_is_locked, attempts=None, timeout=_WAIT_SECONDS, wait_max=1.0):
         with attempt:
@@ -84,7 +88,7 @@ def _is_locked(error: Exception) -> bool:
 def _migrate(connection: Connection, bot_id: int) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT set_config('lock_timeout', :wait, true)"), {"wait": f"{_WAIT_SECONDS}s"})
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        _take_turn(connection)
     config = _config(connection)
     scripts = ScriptDirectory.from_config(config)
     current = _revision(connection)
@@ -98,6 +102,23 @@ def _migrate(connection: Connection, bot_id: int) -> None:
                 connection.exec_driver_sql(statement)
         _upgrade(connection, config)
     _claim(connection, bot_id)
+
+
+def _take_turn(connection: Connection) -> None:
+    """Take PostgreSQL's lock of migrations, and say who has it. Raises NoServerError when that is for long."""
+    key = {"key": _MIGRATION_LOCK}
+    if connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), key):
+        return
+    holder = find_migrator(connection, _MIGRATION_LOCK)
+    logger.info("another session brings this database up to date, and is waited for ({})", holder)
+    try:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), key)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+            raise
+        raise NoServerError(
+            f"the lock of migrations is held for longer than {_WAIT_SECONDS} s by another session ({holder})"
+        ) from error
 
 
 def _upgrade(connection: Connection, config: Config) -> None:

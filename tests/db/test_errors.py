@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 import db.engine
 from db.engine import Database
 from db.errors import is_away, is_held_up, is_refusal
+from db.lock_proof import is_of_pooler, pooler_error
 from db.tables import ORIGIN, StripeEvent, User
 from tests.support.obstacles import refusing
 from tests.support.rows import INCOMPRESSIBLE, add_user
@@ -171,3 +172,18 @@ async def test_a_server_that_is_not_there_is_no_refusal(host: str, open_database
 
 def test_a_bug_is_neither() -> None:
     assert not is_away(ValueError("a bug"))
+
+
+async def test_what_a_pooler_makes_of_a_statement_is_known_by_its_code(postgresql_database: Database) -> None:
+    prepare = text("PREPARE same AS SELECT 1")
+    async with postgresql_database.transaction() as session:
+        await session.execute(prepare)
+    with pytest.raises(DBAPIError, match="already exists") as failure:
+        async with postgresql_database.transaction() as session:
+            await session.execute(prepare)
+    assert is_of_pooler(failure.value)
+    assert "pooler in transaction mode" in str(pooler_error())
+    with pytest.raises(DBAPIError) as failure:
+        async with postgresql_database.transaction() as session:
+            await session.execute(text("SELECT 1 / 0"))
+    assert not is_of_pooler(failure.value)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from aiogram import Bot
-from aiogram.exceptions import TelegramBadRequest, TelegramRetryAfter
+from aiogram.exceptions import ClientDecodeError, TelegramBadRequest, TelegramRetryAfter
 from aiogram.types import LabeledPrice
 
 from bot.console.doctor.checks import Check, failure, warning
@@ -31,6 +31,11 @@ async def look_at_prices(bot: Bot, catalog: Catalog, provider_token: str | None)
                 await _try(bot, plan, currency, amount, provider_token)
             except TelegramRetryAfter as error:
                 yield warning("prices", f"Telegram asks for a pause of {error.retry_after} s", "try again later")
+                return
+            except ClientDecodeError:
+                # The call went through, so it is no refusal; nothing else is known of the price.
+                mend = "does TELEGRAM_API_URL lead to a Bot API server? Buy something for one Star to be sure"
+                yield warning("prices", "were not tried: what came back is no link of an invoice", mend)
                 return
             except TelegramBadRequest as error:
                 if not is_invoice_refused(error):

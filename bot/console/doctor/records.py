@@ -12,7 +12,7 @@ from bot.console.printing import minute
 from bot.settings import Settings
 from db.address import SqliteAddress, parse
 from db.engine import Database
-from db.errors import WrongDatabaseError, is_away
+from db.errors import UnfitServerError, WrongDatabaseError, is_away
 from db.migrate import look
 from db.tables import MovedChat
 from entitlements.unexplained import find_unexplained
@@ -36,7 +36,7 @@ async def look_at_database(settings: Settings, catalog: Catalog | None) -> Async
     try:
         async for check in _look_at_records(settings, database, catalog):
             yield check
-    except WrongDatabaseError as error:
+    except (WrongDatabaseError, UnfitServerError) as error:
         yield failure("database", str(error), "mend DATABASE_URL, as .env.example says")
     except Exception as error:
         if not is_away(error):
@@ -54,11 +54,12 @@ def _missing_file(settings: Settings) -> Path | None:
 
 
 async def _look_at_records(settings: Settings, database: Database, catalog: Catalog | None) -> AsyncIterator[Check]:
+    # First of all, because behind a pooler that mixes connections every other question fails in words of its own.
+    lock = await ask_for_lock(settings)
     schema = await _look_at_schema(settings, database)
     if schema.level is not Level.OK:
         yield schema
         return
-    lock = await ask_for_lock(settings)
     yield ok(schema.subject, schema.words + words_of_lock(lock))
     for check in look_at_lock(settings, lock):
         yield check

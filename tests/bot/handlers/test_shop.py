@@ -1,4 +1,5 @@
 import pytest
+from sqlalchemy import text
 
 from db.engine import Database
 from payments.catalog import parse_catalog
@@ -40,13 +41,13 @@ async def test_buy_shows_a_button_for_each_plan_which_sends_its_invoice(chats: C
 
 @pytest.mark.criterion("L1")
 async def test_buy_with_a_code_sends_the_invoice_at_once(chats: Chats) -> None:
-    for text in ("/buy month", "/start buy_month", "/BUY  MONTH ", "/buy@sandbox_bot month"):
-        invoice = await chats.answer(chats.people.buyer, text)
+    for said in ("/buy month", "/start buy_month", "/BUY  MONTH ", "/buy@sandbox_bot month"):
+        invoice = await chats.answer(chats.people.buyer, said)
         assert invoice.message["invoice"] == INVOICE
 
 
 async def test_buy_of_what_is_not_on_sale_shows_what_is(chats: Chats) -> None:
-    for text in (
+    for said in (
         "/buy nothing_such",
         "/buy old",
         "/start buy_",
@@ -54,7 +55,7 @@ async def test_buy_of_what_is_not_on_sale_shows_what_is(chats: Chats) -> None:
         "/buy month month",
         f"/buy {'x' * 4000}",
     ):
-        shown = await chats.answer(chats.people.buyer, text)
+        shown = await chats.answer(chats.people.buyer, said)
         assert shown.text() == "That is not on sale. This is:"
         assert _offered(shown) == ["month", "bundle", "life", "auto"]
 
@@ -133,6 +134,30 @@ async def test_an_empty_shop_says_so(sqlite_database: Database) -> None:
         '[plans.old]\ntitle = "T"\ndescription = "D"\nstars = 1\nretired = true', "the test's catalog"
     )
     async with running_chats(sqlite_database, catalog) as chats:
-        for text in ("/buy", "/buy old"):
-            told = await chats.answer(chats.people.buyer, text)
+        for said in ("/buy", "/buy old"):
+            told = await chats.answer(chats.people.buyer, said)
             assert told.text() == "Nothing is on sale right now. What you have bought stays yours: /status"
+
+
+async def test_while_the_database_is_away_the_catalog_alone_decides(chats: Chats) -> None:
+    buyer = chats.people.buyer
+    async with chats.database.transaction() as session:
+        await session.execute(text("ALTER TABLE users RENAME TO away"))
+    invoice = await chats.answer(buyer, "/buy month")
+    assert invoice.message["invoice"] == INVOICE
+    assert (await chats.answer(buyer, "/buy auto")).buttons()[0]["text"] == "Subscribe · 150 ⭐"
+    async with chats.database.transaction() as session:
+        await session.execute(text("ALTER TABLE away RENAME TO users"))
+    assert (await chats.pay(buyer, invoice)).state is PaymentState.PAID
+
+
+@pytest.mark.parametrize("engine_name", ["postgresql"])
+async def test_a_database_that_hangs_keeps_no_buyer_waiting_for_an_invoice(
+    chats: Chats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.storefront.LOOK_SECONDS", 0.01)
+    for looks_max in (1, 0):
+        monkeypatch.setattr("bot.storefront.LOOKS_MAX", looks_max)
+        async with chats.database.transaction() as session:
+            await session.execute(text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
+            assert (await chats.answer(chats.people.buyer, "/buy month")).message["invoice"] == INVOICE
