@@ -144,6 +144,8 @@ class NoticeRenderer:
 def _what_is_parked(facts: Facts) -> str:
     if facts.get("is_settled"):
         return "settled"
+    if facts.get("is_over"):
+        return "contradicted"
     return "refund" if facts.get("is_refund", facts["retry_id"] != facts["charge_id"]) else "charge"
 
 

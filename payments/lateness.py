@@ -11,6 +11,22 @@ DELAY_DAYS_MAX: Final = 7
 """A charge that comes to the desk later than that is old news: its time is gone."""
 
 
+def give_back(
+    order: Order, paid: tuple[datetime, datetime | None], parked_at: datetime | None, now: datetime
+) -> tuple[int, datetime]:
+    """Return the days that are given back (`delay_days`), and from when on they count.
+
+    `paid` is from when on it was paid for, and of a subscription the period's end. Of that no more than all of it was
+    lost, and its days count from `now` on: those of the next period are given back with the next charge.
+    """
+    paid_at, ends_at = paid
+    days = delay_days(order, paid_at, parked_at, now)
+    if ends_at is None:
+        return days, paid_at
+    period = max(ends_at - paid_at, timedelta())
+    return min(days, -(-period // timedelta(days=1))), max(paid_at, now)
+
+
 def delay_days(order: Order, paid_at: datetime, parked_at: datetime | None, now: datetime) -> int:
     """Return the days that a late settlement took from the buyer, a begun one counted whole; 0 within the hour.
 

@@ -83,7 +83,8 @@ class Notice(enum.StrEnum):
     PARKED = "parked"
     """Admins: `reason`, `buyer`; a charge or a refund that waits for them, and `retry_id`, which takes it up again.
 
-    `is_settled`, if there: it has come to its end, and what was learned of it later waits.
+    `is_settled`, if there: it has come to its end, and what was learned of it later waits. `is_over`, if there: a
+    refund that contradicts its charge, of which nothing waits.
     """
     NOTHING_OPENED = "nothing_opened"
     """Admins: `buyer`; a charge that was parked is granted, and all of the time that it paid for is over."""

@@ -19,6 +19,7 @@ from payments.errors import UnrecordableError
 from payments.handles import find_named
 from payments.incoming import read_money
 from payments.quarantine import LEDGER_UPDATE_ID, QUARANTINE_PREFIX
+from payments.refunds.contradicting import is_answered
 from payments.subscriptions.charges import read_chain
 from payments.subscriptions.wanted import RENEWAL_PREFIX, is_stuck
 
@@ -135,13 +136,25 @@ async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) 
         async with session.begin_nested():
             await events.record(session, [fact], now)
     except UnrecordableError:
-        return Retry.STILL_UNRECORDABLE
+        return await _leave_in_quarantine(session, row, now)
     except DBAPIError as error:
         if not is_refusal(error):
             raise
         return Retry.STILL_UNRECORDABLE
     row.resolved_at = now
     return Retry.BEGUN
+
+
+async def _leave_in_quarantine(session: AsyncSession, row: QuarantinedUpdate, now: datetime) -> Retry:
+    """Say that an update cannot be recorded; one that nobody waits for any more is listed no more."""
+    try:
+        is_over = await is_answered(session, read_money(read_json(row.raw) or {}))
+    except UnrecordableError:
+        is_over = False
+    if not is_over:
+        return Retry.STILL_UNRECORDABLE
+    row.resolved_at = now
+    return Retry.NOT_WAITING
 
 
 def waits() -> ColumnElement[bool]:

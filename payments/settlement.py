@@ -18,12 +18,13 @@ from payments import events
 from payments.catalog import Catalog
 from payments.effects import BY_ITSELF, Effects
 from payments.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, Reason, is_offered_now, judge
-from payments.lateness import delay_days
+from payments.lateness import give_back
 from payments.methods import METHODS
 from payments.notices import Notice
 from payments.offers import was_offered
 from payments.payload import Order, PayloadSigner, Reading, Verdict
-from payments.refunds.given_back import completing, contradiction, is_at_provider, is_return, went_back_at
+from payments.refunds.contradicting import replace_contradicting, take_up
+from payments.refunds.given_back import completing, contradiction, is_after, is_at_provider, is_return, went_back_at
 from payments.sources import delay_source, grace_source
 from payments.subscriptions import running
 from payments.subscriptions.book import SubscriptionBook
@@ -165,9 +166,14 @@ class Settlement:
     async def _given_back_with(self, session: AsyncSession, charge: StripeEvent, user: User) -> StripeEvent | None:
         """Return the refund by which, in the order of time, all of a charge was back; None: some was always kept."""
         refunds = await events.refunds_of(session, charge.event_id)
+        is_contradicted = False
         for refund in filter(is_at_provider, refunds):
             if (mismatch := contradiction(refund, charge)) is not None:
-                await self._effects.tell_admins(session, Notice.PARKED, refund, user, mismatch)
+                is_contradicted = True
+                if refund.status == EventStatus.PROCESSED:
+                    await self._tell_over(session, refund, user, mismatch)
+        if is_contradicted and await take_up(session, charge, user, self._clock):
+            refunds = await events.refunds_of(session, charge.event_id)
         return completing(charge, refunds)
 
     async def _follow(self, session: AsyncSession, charge: StripeEvent, user: User) -> Subscription | None:
@@ -279,15 +285,15 @@ class Settlement:
         ends_at = None
         if granted.order.subscription:
             ends_at = event.subscription_expires_at or paid_at + PERIOD
-        days = 0
+        days, begin_at = 0, paid_at
         if self._effects.gives_time_back:
-            days = delay_days(granted.order, paid_at, event.parked_at, self.telegram_now())
+            days, begin_at = give_back(granted.order, (paid_at, ends_at), event.parked_at, self.telegram_now())
         wanted: list[WantedGrant] = []
         for entitlement in granted.plan.entitlements:
             wanted.append(WantedGrant(user.id, entitlement, source, paid_at, granted.order.days, ends_at))
             if days:
                 delay = delay_source(event.event_id)
-                wanted.append(WantedGrant(user.id, entitlement, delay, paid_at, days))
+                wanted.append(WantedGrant(user.id, entitlement, delay, begin_at, days))
         return wanted
 
     async def _opens_something(self, session: AsyncSession, charge: StripeEvent, user: User) -> bool:
@@ -310,13 +316,20 @@ class Settlement:
                 else:
                     await self.park(session, event, reason)
 
+    async def _tell_over(self, session: AsyncSession, refund: StripeEvent, user: User, mismatch: str) -> None:
+        """Tell of a refund that contradicts its charge, and of which nothing waits."""
+        await self._effects.tell_admins(session, Notice.PARKED, refund, user, mismatch, again=True, is_over=True)
+
     async def _settle_refund(self, session: AsyncSession, refund: StripeEvent) -> None:
         now = self._clock()
         user = await session.get_one(User, refund.customer_id)
         charge = await events.find_charge(session, refund.refund_of)
         mismatch = contradiction(refund, charge) if charge is not None else None
-        if mismatch is not None:
+        if charge is not None and mismatch is not None:
             await self.park(session, refund, mismatch)
+            if completing(charge, await events.refunds_of(session, charge.event_id)) is not None:
+                await self._tell_over(session, refund, user, mismatch)
+                events.replace(refund, mismatch)
             return
         events.close(refund, Outcome.REFUNDED, now)
         last: StripeEvent | None = refund
@@ -340,6 +353,7 @@ class Settlement:
     async def _take_access(self, session: AsyncSession, charge: StripeEvent, last: StripeEvent, user: User) -> None:
         """End what a charge has opened: all of it went back, at last with the refund `last`."""
         now = self._clock()
+        await replace_contradicting(session, charge)
         if charge.outcome == Outcome.GRANTED:
             service = EntitlementService(session)
             at = went_back_at(last) or now
@@ -378,13 +392,8 @@ class Settlement:
         else:
             facts: dict[str, object] = {"reason": told, "was_granted": was_granted}
             if charge is not None and refund.amount_cents < charge.amount_cents:
-                facts["is_again" if _is_after(refund, last) else "is_rest"] = True
+                facts["is_again" if is_after(refund, last) else "is_rest"] = True
             await self._effects.tell_buyer(session, Notice.REFUNDED, refund, user, **facts)
         if refund.requested_by == method.outside:
             notice = Notice.PARTLY_REFUNDED_OUTSIDE if is_part else Notice.REFUNDED_OUTSIDE
             await self._effects.tell_admins(session, notice, refund, user)
-
-
-def _is_after(refund: StripeEvent, other: StripeEvent | None) -> bool:
-    at, other_at = went_back_at(refund), None if other is None else went_back_at(other)
-    return at is not None and other_at is not None and at > other_at

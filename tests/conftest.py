@@ -147,12 +147,29 @@ def empty_database_url(engine_name: str, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def databases(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Databases:
-    """Give a maker of migrated databases, for a test that needs many of them, on each engine."""
+def opened() -> list[Database]:
+    """Give the databases that the test has opened by `open_database`."""
+    return []
+
+
+@pytest.fixture
+def databases(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path, opened: list[Database]) -> Databases:
+    """Give a maker of migrated databases, for a test that needs many of them, on each engine.
+
+    What `open_database` has opened is closed before one is taken away.
+    """
     template: Any = request.getfixturevalue(f"{engine_name}_template")
     if engine_name == "postgresql":
         cluster: Cluster = request.getfixturevalue("cluster")
-        return lambda: cluster.database(template)
+
+        @asynccontextmanager
+        async def copy() -> AsyncIterator[str]:
+            async with cluster.database(template) as url:
+                yield url
+                for database in opened:
+                    await database.dispose()
+
+        return copy
 
     @asynccontextmanager
     async def make() -> AsyncIterator[str]:
@@ -162,12 +179,11 @@ def databases(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) 
 
 
 @pytest_asyncio.fixture
-async def open_database() -> AsyncIterator[Callable[[str], Database]]:
+async def open_database(opened: list[Database]) -> AsyncIterator[Callable[[str], Database]]:
     """Give what opens the database at a `DATABASE_URL`, as often as the test likes; all are closed at its end.
 
     Also when it fails: a connection to SQLite that is left open is a thread that keeps pytest from ending.
     """
-    opened: list[Database] = []
 
     def open_(url: str) -> Database:
         opened.append(Database(url))

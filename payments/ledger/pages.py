@@ -171,9 +171,10 @@ def _fact(row: LedgerRow, known: Mapping[str, _Known], missing: Mapping[str, Mon
     fact = row.fact
     if fact is None or not (row.is_invoice or fact.charge_id in known or fact.charge_id in missing):
         return None
-    recorded = known.get(fact.event_id) or known.get(fact.charge_id) or missing.get(fact.charge_id)
-    if recorded is not None and recorded.amount != fact.amount and row.is_worth(recorded.amount):
-        return replace(fact, amount=recorded.amount)
+    # The charge first: what has a refund's own key may be another row than the refund.
+    for recorded in (known.get(fact.charge_id), missing.get(fact.charge_id), known.get(fact.event_id)):
+        if recorded is not None and row.is_worth(recorded.amount):
+            return fact if recorded.amount == fact.amount else replace(fact, amount=recorded.amount)
     return fact
 
 

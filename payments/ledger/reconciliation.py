@@ -88,6 +88,7 @@ class Reconciliation:
         self._alert_chat_ids = tuple(alert_chat_ids)
         self._on_recovered = on_recovered
         self._looked_at = -1
+        self._asked_at = clock()
 
     async def run(
         self,
@@ -128,7 +129,10 @@ class Reconciliation:
             stand = await reading.find(session)
         if stand is not None and stand.pass_wanted_at is not None:
             raise PassUnfinishedError
+        asked_at = self._clock()
         step = await scan.step()
+        if step.is_end:
+            self._asked_at = asked_at
         report.counts.add(step.page.counts)
         report.row_count = step.row_count
         report.is_broken = step.is_broken
@@ -138,6 +142,8 @@ class Reconciliation:
 
     async def _end(self, scan: Scan, report: Report, *, is_dry: bool) -> None:
         balance = await self._balance(scan, report)
+        # What comes in while all the rest is looked at was not compared: a month is over only before that.
+        asked_at = self._asked_at
         report.is_complete = True
         report.counts.find(*balance.found)
         if is_dry:
@@ -147,7 +153,7 @@ class Reconciliation:
             missing = await not_in_ledger(session, self._clock(), FINDINGS_MAX)
             stand = await reading.lock(session)
             before_nanostars = stand.balance_off_nanostars
-            stand.compared_at = self._clock()
+            stand.compared_at = asked_at
             stand.balance_nanostars = balance.there_nanostars
             stand.balance_off_nanostars = balance.off_nanostars
         report.counts.find(*missing)

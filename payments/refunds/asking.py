@@ -23,6 +23,9 @@ from payments.refunds.given_back import completing, contradiction, is_at_provide
 REASON_LENGTH_MAX: Final = 200
 """Characters of a refund's reason: the buyer reads it in a message, below the rest."""
 
+ASKED_BEFORE_MAX: Final = 20
+"""Who asked before, as many as are kept: the first one and the latest."""
+
 
 async def ask(
     session: AsyncSession,
@@ -142,7 +145,8 @@ def _ask_anew(refund: StripeEvent, reason: str | None, requested_by: str) -> Non
     """Put on record who asks for a parked refund now, and why; without a reason the one before stays."""
     if requested_by == refund.requested_by and reason in {None, refund.reason}:
         return
-    before = [*asked_before(refund), (refund.requested_by, refund.reason)]
+    first, *later = [*asked_before(refund), (refund.requested_by, refund.reason)]
+    before = [first, *later[-(ASKED_BEFORE_MAX - 1) :]]
     refund.asked_before = json.dumps(before)
     refund.requested_by = requested_by
     refund.reason = reason or refund.reason

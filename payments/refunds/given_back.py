@@ -71,6 +71,12 @@ def went_back_at(refund: StripeEvent) -> datetime | None:
     return refund.webhook_timestamp or refund.processed_at
 
 
+def is_after(refund: StripeEvent, other: StripeEvent | None) -> bool:
+    """Tell a refund that was made after another one; not while one of the two times is not known."""
+    at, other_at = went_back_at(refund), None if other is None else went_back_at(other)
+    return at is not None and other_at is not None and at > other_at
+
+
 def _counting(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> Sequence[StripeEvent]:
     return [row for row in refunds if is_at_provider(row) and contradiction(row, charge) is None]
 

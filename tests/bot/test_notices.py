@@ -306,3 +306,9 @@ def test_the_rest_of_a_payment_is_not_said_to_be_all_of_it() -> None:
     facts = _facts(Notice.REFUNDED, "x") | {"amount": 399, "currency": "USD", "is_rest": True}
     text = RENDERER.render(Notice.REFUNDED, facts, None)
     assert "The rest of your payment, 3.99 USD, was given back" in text
+
+
+def test_of_a_refund_that_waits_for_nobody_no_retry_is_named() -> None:
+    text = RENDERER.render(Notice.PARKED, _facts(Notice.PARKED, "x") | {"is_over": True}, None)
+    assert "contradicts its payment" in str(text)
+    assert "/retry" not in str(text)

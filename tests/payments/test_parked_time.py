@@ -154,3 +154,20 @@ async def test_a_clock_that_is_behind_shuts_nobody_out(desk: Desk, charged: Char
     assert await desk.holds()
     desk.clock.now += behind
     assert await desk.holds()
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)], ids=str)
+@pytest.mark.parametrize("days", [31, 50, 60, 100])
+async def test_parked_renewals_give_back_no_more_than_was_paid_for(
+    desk: Desk, order: tuple[int, ...], days: int
+) -> None:
+    without = _without_plans(desk)
+    await without.take(paid(1))
+    desk.clock.now = START + MONTH
+    await without.take(paid(2))
+    desk.clock.now = START + days * DAY
+    for number in order:
+        assert (await _take_up(desk, f"sub-{number}")).outcome == Outcome.GRANTED
+    until = await desk.expires_at()
+    assert until is not None
+    assert 2 * MONTH <= until - desk.clock() <= 2 * MONTH + DAY + HOUR

@@ -49,6 +49,20 @@ async def test_a_wrong_refund_does_not_keep_out_the_ledgers(
     assert (await books.desk.event("refund:X")).ledger_seen_at is None
 
 
+@pytest.mark.criterion("R1", "R4")
+async def test_a_wrong_refund_of_the_amount_after_the_commission_is_not_taken_for_the_true_one(
+    books: Books, telegram: SandboxClient, worker: Worker
+) -> None:
+    await books.desk.take(charge("X"))
+    await books.desk.take(replace(TRUE, amount=180))
+    affiliate = {"affiliate_user": {"id": 7}, "commission_per_mille": 100, "amount": -20}
+    sold = {**affiliate, "amount": 20}
+    await telegram.add_rows(
+        [row(charge("X"), affiliate=sold) | {"amount": 180}, row(TRUE, affiliate=affiliate) | {"amount": 180}]
+    )
+    await _is_settled_once(books, worker)
+
+
 @pytest.mark.criterion("I5", "R1", "R4")
 async def test_another_services_row_does_not_keep_out_the_ledgers(
     books: Books, telegram: SandboxClient, worker: Worker

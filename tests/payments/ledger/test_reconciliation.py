@@ -4,11 +4,13 @@ from datetime import timedelta
 
 import pytest
 import stamina
+from aiogram import Bot
 from aiogram.exceptions import TelegramNetworkError
 
 from db.tables import EventStatus, Outcome
 from payments.ledger.findings import ALERTS_MAX, Finding
 from payments.ledger.scan import OVERLAP_ROWS
+from payments.ledger.telegram import TelegramLedger
 from payments.notices import Notice
 from payments.worker import Worker
 from sandbox.client import SandboxClient
@@ -269,3 +271,20 @@ async def test_another_ledger_of_the_same_length_is_told_from_the_one_that_was_r
     report = await books.compare()
     assert report.is_broken
     assert report.counts.recovered == 0
+
+
+@pytest.mark.criterion("N11")
+async def test_it_is_compared_as_of_the_last_page_however_long_the_rest_takes(
+    books: Books, telegram: SandboxClient, bot: Bot
+) -> None:
+    """What comes in while the balance is asked for, or while Telegram is away, was not read."""
+
+    class SlowLedger(TelegramLedger):
+        async def balance_nanostars(self) -> int | None:
+            books.desk.clock.advance(minutes=30)
+            return await super().balance_nanostars()
+
+    await telegram.add_rows([row(charge())])
+    began_at = books.desk.clock()
+    await Books(books.desk, SlowLedger(bot)).compare()
+    assert (await books.stand()).compared_at == began_at

@@ -123,6 +123,19 @@ async def test_who_asks_for_a_parked_refund_anew_is_on_record_beside_who_asked_b
     assert asking.asked_before(await desk.event("refund:charge-1")) == [*before, (stands[1], stands[0])]
 
 
+@pytest.mark.criterion("R7")
+async def test_who_asked_first_and_who_asked_lately_are_kept_of_many(desk: Desk) -> None:
+    await desk.take(charge())
+    await desk.ask_refund("charge-1")
+    await _park(desk)
+    count = 2 * asking.ASKED_BEFORE_MAX
+    for number in range(count):
+        await _ask(desk, f"reason {number}", "telegram:43")
+    kept = asking.asked_before(await desk.event("refund:charge-1"))
+    latest = [("telegram:43", f"reason {number}") for number in range(count - asking.ASKED_BEFORE_MAX, count - 1)]
+    assert kept == [("telegram:42", "wrong plan"), *latest]
+
+
 @pytest.mark.criterion("R7", "S2")
 async def test_what_goes_back_by_itself_and_is_parked_is_the_admins_who_takes_it_up(desk: Desk) -> None:
     await desk.take(charge(payer=STRANGER, buyer=BUYER))

@@ -1,0 +1,81 @@
+"""Refunds that contradict their charge or each other, once more is known of it.
+
+While a charge is not on record, of two refunds of it that contradict each other the first one has its row, and the
+other one waits in quarantine: only the charge tells which of them is true.
+"""
+
+import json
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.clock import Clock
+from db.tables import Outcome, QuarantinedUpdate, StripeEvent, User
+from payments import events
+from payments.depth import read_json
+from payments.errors import UnrecordableError
+from payments.facts import Fact, RefundFact
+from payments.incoming import read_money
+from payments.methods import METHODS
+from payments.refunds.given_back import completing, contradiction
+
+TAKEN_UP_MAX: Final = 20
+"""Updates in quarantine that are looked at for one charge."""
+
+
+async def take_up(session: AsyncSession, charge: StripeEvent, buyer: User, clock: Clock) -> bool:
+    """Record the refunds in quarantine that agree with a charge on record, and tell whether there was any.
+
+    The caller holds the buyer's lock. Raises SQLAlchemy's errors when the database is away.
+    """
+    # As it stands in the raw text, which is ASCII.
+    charge_id = json.dumps(METHODS[charge.payment_method].provider_charge_id(charge.event_id))
+    query = (
+        select(QuarantinedUpdate)
+        .where(QuarantinedUpdate.resolved_at.is_(None))
+        .where(QuarantinedUpdate.raw.contains("refunded_payment"))
+        .where(QuarantinedUpdate.raw.contains(charge_id, autoescape=True))
+        .order_by(QuarantinedUpdate.created_at, QuarantinedUpdate.id)
+        .limit(TAKEN_UP_MAX)
+    )
+    is_any = False
+    for row in (await session.scalars(query)).all():
+        fact = _read(row)
+        if isinstance(fact, RefundFact) and _agrees(fact, charge, buyer):
+            await events.record(session, [fact], clock())
+            row.resolved_at = clock()
+            is_any = True
+    return is_any
+
+
+async def replace_contradicting(session: AsyncSession, charge: StripeEvent) -> None:
+    """Take out of the work the parked refunds that contradict a charge, of which all went back by others."""
+    for row in await events.refunds_of(session, charge.event_id):
+        if row.outcome == Outcome.PARKED and (mismatch := contradiction(row, charge)) is not None:
+            events.replace(row, mismatch)
+
+
+async def is_answered(session: AsyncSession, fact: Fact) -> bool:
+    """Tell a refund that cannot be recorded, of a charge that has gone back by other refunds: nobody waits for it."""
+    charge = await events.find_charge(session, fact.charge_id) if isinstance(fact, RefundFact) else None
+    return charge is not None and completing(charge, await events.refunds_of(session, charge.event_id)) is not None
+
+
+def _agrees(fact: RefundFact, charge: StripeEvent, buyer: User) -> bool:
+    if (fact.charge_id, fact.person.telegram_id) != (charge.event_id, buyer.telegram_id):
+        return False
+    as_row = StripeEvent(
+        event_type=fact.event_type,
+        customer_id=charge.customer_id,
+        amount_cents=fact.amount,
+        currency=fact.currency,
+    )
+    return contradiction(as_row, charge) is None
+
+
+def _read(row: QuarantinedUpdate) -> Fact | None:
+    try:
+        return read_money(read_json(row.raw) or {})
+    except (UnrecordableError, LookupError):
+        return None
