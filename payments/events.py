@@ -236,9 +236,12 @@ async def find_told(session: AsyncSession, fact: MoneyFact) -> StripeEvent | Non
 async def stand_ins(session: AsyncSession, event_id: str) -> Sequence[str]:
     """Return the ids of the rows of a charge's refunds that stand apart, because a row that is none has their key."""
     charge_id = event_id.removeprefix(REFUND_PREFIX)
-    charge = await find_charge(session, charge_id) if charge_id != event_id else None
-    standing = None if charge is None else await find(session, event_id)
-    if charge is None or standing is None or not is_in_the_way(standing, charge):
+    if charge_id == event_id:
+        return []
+    query = select(StripeEvent).where(StripeEvent.event_id.in_([charge_id, event_id]))
+    found = {row.event_id: row for row in await session.scalars(query)}
+    charge, standing = found.get(charge_id), found.get(event_id)
+    if charge is None or standing is None or charge.refund_of is not None or not is_in_the_way(standing, charge):
         return []
     rows = await refunds_of(session, charge_id)
     apart = [row for row in rows if row.event_id == refund_id(charge_id, row.id)]
@@ -251,14 +254,19 @@ async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
     if user_id is None:
         return None
     await lock_users(session, User.id == user_id)
+    return await lock_row(session, event_id)
+
+
+async def lock_row(session: AsyncSession, event_id: str) -> StripeEvent | None:
+    """Lock one event, and read it as it is under the lock. The caller holds its user's lock."""
     query = select(StripeEvent).where(StripeEvent.event_id == event_id).with_for_update(key_share=True)
     return await session.scalar(query, execution_options={"populate_existing": True})
 
 
-async def lock_payers(session: AsyncSession, event_ids: Collection[str]) -> None:
-    """Lock the users of these events, sorted by id."""
+async def lock_payers(session: AsyncSession, event_ids: Collection[str]) -> Sequence[User]:
+    """Lock the users of these events, sorted by id, and return them."""
     payers = select(StripeEvent.customer_id).where(StripeEvent.event_id.in_(event_ids))
-    await lock_users(session, User.id.in_(payers))
+    return await lock_users(session, User.id.in_(payers))
 
 
 async def refunds_of(session: AsyncSession, charge_event_id: str) -> Sequence[StripeEvent]:

@@ -66,10 +66,10 @@ class Settlement:
         """
         event = None
         ids = [event_id, *await events.stand_ins(session, event_id)]
-        if len(ids) > 1:
-            await events.lock_payers(session, ids)
-        for each in ids:
-            locked = await events.lock(session, each)
+        # Held here, so that the session does not read them anew.
+        users = await events.lock_payers(session, ids)
+        for each in ids if users else ():
+            locked = await events.lock_row(session, each)
             if locked is None or locked.origin != ORIGIN:
                 continue
             event = locked
