@@ -105,7 +105,7 @@ class Desk:
         )
         token = settings.payment_token.get_secret_value() if settings.payment_token is not None else None
         self.checkouts = CheckoutDesk(database, catalog, signer, clock, sells_by_card=token is not None)
-        self._old_checkouts = OldCheckouts(database, clock)
+        self._old_checkouts = OldCheckouts(database, clock, telegram_time)
         self.recorder = Recorder(database, clock, alert_chat_ids, ensure_active=lock.ensure)
         ledger = TelegramLedger(bot)
         self.ledger_watch = LedgerWatch(

@@ -10,6 +10,7 @@ import aiohttp
 import certifi
 from loguru import logger
 
+from bot.keepalive import make_socket
 from bot.proxies import Proxy, is_loopback, proxy_of_environment, read_proxy
 from bot.settings import Settings, SettingsError
 
@@ -94,14 +95,15 @@ def open_session(proxy: Proxy | None, *, limit: int = 100, **more: Any) -> aioht
     """
     # A server's address may change while the process lives, and to ask for it at each call would be slow.
     of_connector: dict[str, Any] = {"ssl": trusted(), "limit": limit, "ttl_dns_cache": 3600}
-    if proxy is None:
-        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(**of_connector), **more)
-    if proxy.scheme != "socks5":
-        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(**of_connector), proxy=proxy.address, **more)
+    if proxy is None or proxy.scheme != "socks5":
+        plain = aiohttp.TCPConnector(**of_connector, socket_factory=make_socket)
+        return aiohttp.ClientSession(connector=plain, proxy=None if proxy is None else proxy.address, **more)
     # Its import is of no use to those without a proxy.
-    from aiohttp_socks import ProxyConnector, ProxyType  # noqa: PLC0415
+    from aiohttp_socks import ProxyType  # noqa: PLC0415
 
-    connector = ProxyConnector(
+    from bot.socks import KeptConnector  # noqa: PLC0415
+
+    connector = KeptConnector(
         host=proxy.host,
         port=proxy.port,
         proxy_type=ProxyType.SOCKS5,

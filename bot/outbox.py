@@ -185,8 +185,12 @@ class Outbox:
             bound.warning("Telegram asks for a pause of {} s", error.retry_after)
             self._pace.pause.ask(error.retry_after)
         except TelegramMigrateToChat as error:
-            log_moved(error.migrate_to_chat_id)
-            await self._move(message, error.migrate_to_chat_id)
+            if error.migrate_to_chat_id == message.chat_id:
+                # A move that is none would close the message, and every one behind it, unsent.
+                await self._postpone(message, in_words(error))
+            else:
+                log_moved(error.migrate_to_chat_id)
+                await self._move(message, error.migrate_to_chat_id)
         except TELEGRAM_ERRORS as error:
             if is_refusal(error):
                 bound.warning("a message cannot be delivered: {}", error.message)
@@ -261,6 +265,8 @@ class Outbox:
             if message.chat_id in self._alert_chat_ids:
                 await owe_moved(session, message.chat_id, chat_id, self._clock)
         self._moved[message.chat_id] = chat_id
+        # It is there: what was said of its own move is over.
+        self._moved.pop(chat_id, None)
         if moved is None:
             await self._close(message, f"the chat is now {chat_id}, which has this message of its own", is_sent=False)
 

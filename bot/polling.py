@@ -30,9 +30,10 @@ BUG_PAUSE_SECONDS: Final = 5
 class Outage:
     """Says that Telegram cannot be reached, once a minute while it lasts, and once when it is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, answered_at: float | None = None) -> None:
+        """Prepare; `answered_at` is when Telegram has answered anything, by time.monotonic; None: never yet."""
         self._said_at: float | None = None
-        self._answered_at: float | None = None
+        self._answered_at = answered_at
         self._backoff = Backoff(BACKOFF)
 
     def over(self) -> None:
@@ -83,7 +84,8 @@ async def poll_forever(intake: Intake, conflicts: ConflictAlert) -> None:
 
     Raises AnotherDeskError when another desk has taken over.
     """
-    outage = Outage()
+    # Nobody polls before Telegram has said whose the token is (bot/start.py).
+    outage = Outage(answered_at=time.monotonic())
     while True:
         try:
             await intake.poll_once()

@@ -68,15 +68,17 @@ class SubscriptionDesk:
         return row
 
     async def is_done(self, wish: Wish, subscription_id: str, telegram_id: int) -> bool:
-        """Tell whether what a button asks for is so already: its subscription is cancelled, or is over.
+        """Tell whether it is decided already what a button is about: its subscription is cancelled, or taken up again.
 
         Raises SQLAlchemy's errors when the database is away.
         """
-        if wish is not Wish.CANCEL_NOW:
-            return False
         async with self._database.reading() as session:
             row = await listing.find(session, subscription_id, telegram_id)
-        return row is not None and is_over(row)
+        if row is None:
+            return False
+        if wish is Wish.TAKE_UP:
+            return row.state == SubscriptionState.ACTIVE and row.renewal_wanted == Renewal.ALLOWED
+        return is_over(row)
 
     def answer(self, words: Words, wish: Wish, row: Subscription) -> tuple[Markup, InlineKeyboardMarkup | None]:
         """Return what is said to a button that was pressed, and the buttons below it."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+import typer
 from rich.console import Console
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,6 +20,8 @@ from payments.history import Entry, find_namesakes, find_user, read_page
 from payments.payload import TELEGRAM_ID_MAX
 from payments.refunds.asking import asked_before
 
+_BY_NAME: Final = "A @username may have changed hands since: it is whose it was when the bot last saw it. The id stays."
+
 PAGES_MAX: Final = 200
 """The latest 1,000 payments and refunds; `export` has all."""
 
@@ -31,6 +34,8 @@ async def print_history(settings: Settings, who: str, console: Console) -> bool:
     # Who reads it in a pager holds up no transaction.
     if found:
         console.print(*lines, sep="\n")
+        if not who.isdecimal():
+            typer.echo(_BY_NAME, err=True)
     else:
         console.print(f"Nobody is known here as {who}: it takes a Telegram id, or the @username of the last payment.")
     return bool(found)

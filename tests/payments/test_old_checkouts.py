@@ -1,5 +1,6 @@
 from datetime import datetime, timedelta
 
+import pytest
 from sqlalchemy import insert, select
 
 from db.engine import Database
@@ -49,3 +50,13 @@ async def test_many_go_in_batches_without_waiting_for_the_hour(database: Databas
     await _write(database, clock() - timedelta(days=KEPT_DAYS + 1), BATCH_MAX + 1)
     sweep = OldCheckouts(database, clock)
     assert [await sweep.sweep_once() for _ in range(3)] == [BATCH_MAX, 1, 0]
+
+
+@pytest.mark.parametrize("ahead_days", [400, -400])
+async def test_nothing_goes_by_a_clock_that_is_wrong(database: Database, clock: FakeClock, ahead_days: int) -> None:
+    telegram_now = clock()
+    await _write(database, telegram_now)
+    clock.advance(days=ahead_days)
+    await _write(database, clock())
+    sweep = OldCheckouts(database, clock, lambda: telegram_now)
+    assert await sweep.sweep_once() == 0

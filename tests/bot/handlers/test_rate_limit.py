@@ -21,6 +21,21 @@ async def test_who_floods_is_told_once_and_pays_all_the_same(chats: Chats) -> No
     assert (await chats.answer(chats.people.other, "/help")).text() != SLOW_DOWN
 
 
+async def test_two_who_write_in_the_names_of_chats_share_no_allowance(chats: Chats) -> None:
+    """Telegram puts one account before all channels that write in a group."""
+    chats.stop_clock()
+    desk, shown = chats.people.desk, {"id": 136_817_688, "is_bot": True, "first_name": "Channel"}
+    answered = []
+    for channel_id in (-1_001_900_000_001, -1_001_900_000_002):
+        sender = {"id": channel_id, "title": "News", "type": "channel"}
+        before = len(await chats.said(desk.id))
+        for n in range(BURST + 5):
+            message = {"message_id": n + 1, "date": 1, "from": shown, "sender_chat": sender, "chat": desk.chat()}
+            await chats.push({"message": message | {"text": "/help"}})
+        answered.append([each.text() for each in (await chats.said(desk.id))[before:]])
+    assert answered == [[SLOW_DOWN], [SLOW_DOWN]]
+
+
 def test_rest_brings_the_allowance_back(clock: FakeClock) -> None:
     limit = RateLimit(clock)
     first = [limit.admit(1) for _ in range(BURST + 2)]

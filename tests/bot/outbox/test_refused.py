@@ -1,5 +1,7 @@
 """What never comes: it is noted, and whoever has to know hears of it."""
 
+import asyncio
+
 import pytest
 
 from payments.events import AWAY_ATTEMPTS_MAX
@@ -8,6 +10,7 @@ from sandbox.faults import FaultKind
 from sandbox.people import Reach
 from tests.support.logs import logged
 from tests.support.owed import ADMIN, ANN, BOB, NOBODY, OLD_GROUP, Owed
+from tests.support.waiting import WAIT_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -105,3 +108,23 @@ async def test_what_the_new_chat_of_a_group_is_owed_already_is_told_there_once(o
     await owed.deliver()
     assert (await owed.told(group.id), await owed.told(BOB)) == (["1"], ["2"])
     assert [row.due_at for row in await owed.rows()] == 3 * [None]
+
+
+async def test_a_group_that_is_said_to_have_become_itself_gets_its_messages_later(owed: Owed) -> None:
+    await owed.owe(ANN, "1", "2")
+    await owed.client.add_fault(FaultKind.MIGRATED, "sendMessage", migrate_to_chat_id=ANN)
+    await owed.deliver()
+    owed.clock.advance(hours=2)
+    await owed.deliver()
+    assert await owed.told(ANN) == ["1", "2"]
+
+
+async def test_a_group_that_is_said_to_move_to_and_fro_is_written_to_where_it_was_last(owed: Owed) -> None:
+    group = await owed.client.add_group("Desk", member_ids=[ANN], admin_ids=[ANN])
+    other = await owed.client.add_group("Desk", member_ids=[ANN], admin_ids=[ANN])
+    await owed.owe(group.id, "1")
+    for chat_id in (other.id, group.id):
+        await owed.client.add_fault(FaultKind.MIGRATED, "sendMessage", migrate_to_chat_id=chat_id)
+    async with asyncio.timeout(WAIT_SECONDS):
+        await owed.deliver()
+    assert await owed.told(group.id) == ["1"]

@@ -51,6 +51,31 @@ async def test_a_tap_after_it_was_done_hears_that_it_is_done(chats: Chats, ann: 
     assert (press.text, press.show_alert) == ("It is cancelled already.", False)
 
 
+@pytest.mark.parametrize("wish", ["cancel", "keep"])
+async def test_an_old_question_about_what_is_cancelled_hears_that_it_is(
+    chats: Chats, ann: Subscriber, wish: str
+) -> None:
+    question = await _question(ann)
+    row = await ann.row()
+    await chats.press(ann.person, question, text="Yes, cancel it")
+    await chats.settle()
+    press = await chats.press_altered(ann.person, question, f"sub:{wish}:{row.id}")
+    assert (press.text, press.show_alert) == ("It is cancelled already.", False)
+
+
+async def test_what_was_taken_up_again_is_told_as_done_to_a_second_tap(chats: Chats, ann: Subscriber) -> None:
+    await chats.press(ann.person, await _question(ann), text="Yes, cancel it")
+    await chats.settle()
+    await ann.press("Take up Premium, renewed monthly again")
+    await chats.settle()
+    await chats.client.take_up_again((await ann.row()).first_charge_id)
+    await chats.settle()
+    shown = (await chats.said(ann.person.id))[-1]
+    press = await chats.press_altered(ann.person, shown, f"sub:take_up:{(await ann.row()).id}")
+    assert (press.text, press.show_alert) == ("It renews again already.", False)
+    assert await _told_since(ann, shown) == []
+
+
 @pytest.mark.parametrize("why", GONE)
 async def test_what_was_done_is_not_called_a_failure(chats: Chats, ann: Subscriber, why: str) -> None:
     question = await _question(ann)

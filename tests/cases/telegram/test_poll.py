@@ -136,6 +136,16 @@ async def test_the_pause_after_an_outage_is_short_while_telegram_has_answered_la
     assert 2 < await _longest(outage, AWAY, slept) <= 5
 
 
+async def test_the_first_outage_of_a_run_is_tried_again_soon_as_well(
+    poll: Poll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poll.answers(lambda *_: (502, "Bad Gateway"))
+    slept = skip_sleeps(monkeypatch)
+    async with _running(poll):
+        await poll.polled(10)
+    assert max(slept) <= 2
+
+
 async def test_a_refusal_is_an_answer_too(monkeypatch: pytest.MonkeyPatch) -> None:
     slept = skip_sleeps(monkeypatch)
     outage = Outage()
