@@ -250,6 +250,7 @@ class Outbox:
         due_at = self._clock() + pause(attempts, random.random())  # noqa: S311 - jitter
         await self._note(message, attempts=attempts, error=error, due_at=due_at)
 
+    @tried_again
     async def _move(self, message: _Due, chat_id: int) -> None:
         """Owe a message to another chat; one that is on record for that chat as well is closed here."""
         there = aliased(OutboxMessage)

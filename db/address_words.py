@@ -38,7 +38,7 @@ class Server:
     def in_address(self) -> str:
         """As it stands in an address."""
         host = f"[{self.host}]" if ":" in self.host and not self.is_socket else quote(self.host, safe="")
-        return f"{host}:{self.port}" if host else ""
+        return f"{host}:{self.port}" if host or self.port != PORT else ""
 
     def __str__(self) -> str:
         """For a person: `HOST:PORT`."""

@@ -2,9 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
@@ -23,7 +23,9 @@ def is_ended_for_others(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) in _ENDED_FOR_OTHERS
 
 
-def tried_again(work: Callable[_Parameters, Awaitable[_Result]]) -> Callable[_Parameters, Awaitable[_Result]]:
+def tried_again(
+    work: Callable[_Parameters, Coroutine[Any, Any, _Result]],
+) -> Callable[_Parameters, Coroutine[Any, Any, _Result]]:
     """Have `work` done a few times if need be; it raises then what its last try raises.
 
     It opens one transaction, reads in it all that it goes by, and changes nothing elsewhere: of a transaction that was

@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import Row, Select, exists, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
 from db.tables import (
@@ -85,6 +86,7 @@ class Reminders:
             self._seen = (ends[-1].expires_at, ends[-1].user_id, ends[-1].entitlement_type)
         return len(ends)
 
+    @tried_again
     async def withdraw(self) -> None:
         """Take back what could not be delivered yet and is no longer so: renewed, cancelled, bought again, refunded.
 

@@ -6,6 +6,7 @@ from bot.console.actor import actor
 from bot.console.database import open_database
 from bot.console.printing import minute
 from bot.settings import Settings
+from db.again import tried_again
 from db.clock import utc_now
 from db.tables import Subscription, User
 from entitlements import EntitlementService
@@ -19,6 +20,7 @@ from payments.sources import charge_of
 from payments.subscriptions.listing import renewed_by
 
 
+@tried_again
 async def grant_access(
     settings: Settings, telegram_id: int, entitlement: str, days: int | None, reason: str, console: Console
 ) -> bool:
@@ -41,6 +43,7 @@ async def grant_access(
     return True
 
 
+@tried_again
 async def revoke_access(
     settings: Settings, telegram_id: int, entitlement: str, source: str | None, reason: str, console: Console
 ) -> bool:

@@ -8,8 +8,10 @@ from bot.console.actor import actor
 from bot.console.database import open_database
 from bot.console.printing import money
 from bot.settings import Settings
+from db.again import tried_again
 from db.clock import utc_now
-from db.tables import Outcome
+from db.engine import Database
+from db.tables import Outcome, StripeEvent
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.refunds import asking
 
@@ -31,15 +33,7 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
         return False
     async with open_database(settings) as database:
         try:
-            async with database.transaction() as session:
-                refund = await asking.ask(
-                    session,
-                    charge_id,
-                    reason=reason,
-                    requested_by=actor(),
-                    reply_chat_id=None,
-                    now=utc_now(),
-                )
+            refund = await _ask(database, charge_id, reason)
         except RefundRefusedError as error:
             console.print(f"{charge_id} is not refunded: {_REFUSALS[error.refusal]}.")
             if error.asked_by is not None:
@@ -63,3 +57,11 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
     why = done.error if done is not None else "the running desk is at it"
     console.print(f"{charge_id}: the refund is on record and goes on by itself: {why}. See `pending`.")
     return False
+
+
+@tried_again
+async def _ask(database: Database, charge_id: str, reason: str | None) -> StripeEvent:
+    async with database.transaction() as session:
+        return await asking.ask(
+            session, charge_id, reason=reason, requested_by=actor(), reply_chat_id=None, now=utc_now()
+        )

@@ -17,6 +17,7 @@ from bot.history_pages import NAME_LENGTH_MAX, HistoryButton, HistoryPages, who
 from bot.names import Names
 from bot.talk import answer, topic_of
 from bot.words import Words
+from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
 from db.tables import STARS_CURRENCY, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
@@ -25,7 +26,7 @@ from payments.errors import RefundRefusedError
 from payments.handles import handle
 from payments.narrow import CHARGE_ID_LENGTH_MAX
 from payments.payload import TELEGRAM_ID_MAX
-from payments.pending import list_pending, retry
+from payments.pending import Retry, list_pending, retry
 from payments.quarantine import QUARANTINE_PREFIX
 from payments.refunds import asking
 from payments.shown import cut
@@ -79,18 +80,7 @@ async def on_refund(
     admin_id = sender_id(message)
     order = logger.bind(admin_id=admin_id, chat_id=message.chat.id, charge_id=charge_id)
     try:
-        async with database.transaction() as session:
-            refund = await asking.ask(
-                session,
-                charge_id,
-                reason=reason,
-                requested_by=f"telegram:{admin_id}",
-                reply_chat_id=message.chat.id,
-                reply_topic_id=topic_of(message),
-                now=clock(),
-            )
-            buyer = await session.get_one(User, refund.customer_id)
-            charge = await events.find_charge(session, refund.refund_of)
+        refund, buyer, charge = await _ask(database, clock, message, charge_id, reason)
     except RefundRefusedError as error:
         order.info("/refund: refused: {}", error.refusal)
         await answer(message, _refused(words, error, charge_id))
@@ -104,6 +94,25 @@ async def on_refund(
         await answer(message, Markup("\n").join(lines))
     finally:
         worker.loop.wake()
+
+
+@tried_again
+async def _ask(
+    database: Database, clock: Clock, message: Message, charge_id: str, reason: str | None
+) -> tuple[StripeEvent, User, StripeEvent | None]:
+    """Put a refund on record; return it with its buyer and its charge. Raises RefundRefusedError."""
+    async with database.transaction() as session:
+        refund = await asking.ask(
+            session,
+            charge_id,
+            reason=reason,
+            requested_by=f"telegram:{sender_id(message)}",
+            reply_chat_id=message.chat.id,
+            reply_topic_id=topic_of(message),
+            now=clock(),
+        )
+        buyer = await session.get_one(User, refund.customer_id)
+        return refund, buyer, await events.find_charge(session, refund.refund_of)
 
 
 async def on_pending(message: Message, words: Words, database: Database) -> None:
@@ -130,11 +139,16 @@ async def on_retry(
     if not waiting_id.isprintable() or not 0 < len(waiting_id) <= CHARGE_ID_LENGTH_MAX:
         await answer(message, words.say("retry.usage"))
         return
-    async with database.transaction() as session:
-        came = await retry(session, waiting_id, clock())
+    came = await _retry(database, waiting_id, clock)
     logger.bind(admin_id=sender_id(message), chat_id=message.chat.id, event_id=waiting_id).info("/retry: {}", came)
     worker.loop.wake()
     await answer(message, words.say(f"retry.{came}", id=waiting_id))
+
+
+@tried_again
+async def _retry(database: Database, waiting_id: str, clock: Clock) -> Retry:
+    async with database.transaction() as session:
+        return await retry(session, waiting_id, clock())
 
 
 async def on_history_of(

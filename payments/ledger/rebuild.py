@@ -14,6 +14,7 @@ from typing import Final
 from loguru import logger
 from sqlalchemy import ColumnElement, and_, func, literal, or_, select, tuple_
 
+from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away
@@ -95,6 +96,7 @@ class WholePass:
         await self._complete(report)
         return report
 
+    @tried_again
     async def _begin(self) -> LedgerReading:
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             stand = await reading.lock(session)
@@ -184,6 +186,7 @@ class WholePass:
                 if event is not None:
                     events.fail(event, f"{type(error).__name__}: {error}", self._clock(), jitter=0)
 
+    @tried_again
     async def _settle_together(self, way: _Way, event_ids: Sequence[str]) -> None:
         which = StripeEvent.event_id.in_(event_ids)
         async with self._database.transaction(Priority.RECONCILIATION) as session:
@@ -195,6 +198,7 @@ class WholePass:
                 for event in await settle_plain(session, batch, users, self._catalog, way.signer, self._clock):
                     await way.settlement.settle_open(session, event)
 
+    @tried_again
     async def _complete(self, report: PassReport) -> None:
         """Take the mark away: the worker goes on with what came in meanwhile."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:

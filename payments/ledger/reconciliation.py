@@ -9,6 +9,7 @@ from typing import Final
 
 from loguru import logger
 
+from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database, Priority
 from payments.ledger import reading
@@ -203,6 +204,7 @@ class Reconciliation:
             self._looked_at = place
             pages += 1
 
+    @tried_again
     async def _tell(self, findings: Sequence[Unexplained]) -> None:
         """Tell what was found beside the rows; what is found in a row is told with its page."""
         if findings:

@@ -14,6 +14,7 @@ from loguru import logger
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_refusal
@@ -158,6 +159,7 @@ class Scan:
                 raise
             return await self._take_together(fetched, one_by_one=True)
 
+    @tried_again
     async def _take_together(self, fetched: _Fetched, *, one_by_one: bool) -> Page | None:
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             stand = await reading.lock(session)

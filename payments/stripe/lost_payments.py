@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Select, exists, func, literal, literal_col
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
 from db.tables import STARS_CURRENCY, Checkout, OutboxMessage, QuarantinedUpdate, StripeEvent, User
@@ -99,6 +100,7 @@ class LostPayments:
         for charge in unknown:
             await self._tell(charge, [each.id for each in unknown if each is not charge])
 
+    @tried_again
     async def _tell(self, charge: Charge, others: Sequence[str]) -> None:
         """Owe the admins word of a charge, unless they were told of it before."""
         key, now = f"stripe:lost:{charge.id}", self._clock()

@@ -289,6 +289,7 @@ def test_no_password_is_printed() -> None:
         "postgresql://de%40sk@[::1]:7/de%2Fsk",
         "postgresql://%2Frun%2Fpostgresql:5433/desk?options=-c%20search_path%3Dbot1",
         "postgresql:///desk",
+        "postgresql://desk@:5433/desk",
     ],
 )
 def test_the_address_for_postgresqls_own_programs_leads_to_the_same_place(url: str) -> None:

@@ -7,10 +7,13 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
+from bot.console.refund import _ask
+from bot.handlers.admin import _retry
 from db.again import TRIES_MAX, tried_again
 from db.engine import Database
 from db.tables import Checkout, StripeEvent, User
 from payments.checkout import CheckoutDesk, CheckoutVerdict
+from payments.pending import Retry
 from payments.recorder import Recorder
 from payments.refunds.sending import RefundSender
 from payments.worker import Worker
@@ -116,3 +119,21 @@ async def test_what_a_role_or_a_server_has_as_its_isolation_is_not_ours(postgres
     async with postgresql_database.transaction() as session:
         assert await session.scalar(text("SHOW default_transaction_isolation")) == "serializable"
         assert await session.scalar(text("SHOW transaction_isolation")) == "read committed"
+
+
+async def test_a_refund_that_is_asked_for_is_put_on_record(postgresql_database: Database, clock: FakeClock) -> None:
+    desk = Desk(postgresql_database, clock)
+    await desk.record(charge("c1"))
+    await desk.settle("c1")
+    await _fail_first(postgresql_database, "INSERT", "stripe_events")
+    refund = await _ask(postgresql_database, "c1", "by mistake")
+    assert (refund.refund_of, refund.reason) == ("c1", "by mistake")
+
+
+async def test_what_waits_is_taken_up_again(postgresql_database: Database, clock: FakeClock) -> None:
+    desk = Desk(postgresql_database, clock)
+    await desk.record(charge("c1"))
+    async with postgresql_database.transaction() as session:
+        await session.execute(text("UPDATE stripe_events SET status = 2, outcome = 'parked', due_at = NULL"))
+    await _fail_first(postgresql_database, "UPDATE", "stripe_events")
+    assert await _retry(postgresql_database, "c1", clock) is Retry.BEGUN

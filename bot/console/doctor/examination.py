@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -48,8 +49,10 @@ async def examine(console: Console, env_file: Path, *, removes_webhook: bool, ca
     hide = hider(())
     async for check in _checks(env_file, removes_webhook=removes_webhook, can_ask=can_ask):
         counts[check.level] += 1
-        if check.subject == SETTINGS and check.level is not Level.FAILURE:
-            hide = hider(Settings.load(env_file).secrets())
+        if check.subject == SETTINGS:
+            # A look at them that fails itself leaves them to be hidden all the same.
+            with suppress(SettingsError):
+                hide = hider(Settings.load(env_file).secrets())
         console.print(_safe(f"{check.level:{_WIDTH}} {check.subject}: {check.words}", hide))
         if check.mend:
             console.print(_safe(f"{'':{_WIDTH}} mend: {check.mend}", hide))
