@@ -42,12 +42,14 @@ def runs(rival: Rival, at: datetime, start: Charge | None = None, *, by_what_is_
     """Tell whether a subscription runs at a moment, by all that is known, or by what came before a `start`.
 
     One whose renewal has failed may be bought anew: it does not run. `by_what_is_paid` asks only whether what is paid
-    is open, as when the past is settled anew: what has not been renewed since then was not going to be.
+    to this day is open, as when the past is settled anew: what has not been renewed since then was not going to be, and
+    what went back since then has left the other one in its place.
     """
     chain = rival.chain if start is None else _before(rival.chain, start)
     if chain is None or chain.said is SubscriptionState.FAILED:
         return False
-    if any(_is_kept(period.charge, at) and period.ends_at > at for period in chain.periods):
+    kept_at = None if by_what_is_paid else at
+    if any(_is_kept(period.charge, kept_at) and period.ends_at > at for period in chain.periods):
         return True
     if by_what_is_paid or chain.said is SubscriptionState.CANCELED or rival.is_over_by_itself:
         return False
@@ -91,9 +93,9 @@ def _before(chain: Chain, start: Charge) -> Chain | None:
     return Chain(periods, changes) if periods else None
 
 
-def _is_kept(charge: Charge, at: datetime) -> bool:
-    """Tell whether a charge opened something at a moment; what the desk gives back by itself never did."""
-    was_given_back_later = charge.given_back_at is not None and charge.given_back_at > at
+def _is_kept(charge: Charge, at: datetime | None) -> bool:
+    """Tell whether a charge opened something at a moment, or (None) does; what goes back by itself never did."""
+    was_given_back_later = at is not None and charge.given_back_at is not None and charge.given_back_at > at
     return not charge.goes_back and (charge.is_paid or was_given_back_later)
 
 

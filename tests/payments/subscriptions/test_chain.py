@@ -180,3 +180,36 @@ def test_what_the_ledger_alone_tells_of_long_before_an_end_renews_nothing(*, is_
     charges = [replace(charge, ends_at=None, is_first=None, update_id=None) for charge in charges]
     assert _ids(charges) == {"1": ["2"], "twin": []}
     assert {chain.first.id: chain.ends_at for chain in divide(charges, [])}["1"] == START + 2 * MONTH
+
+
+def test_a_renewal_is_not_that_of_a_twin_that_was_cancelled() -> None:
+    twin = _twin(is_paid=True, is_given_back=False)
+    canceled = _change("canceled", 20, 24)
+    renewal = replace(_renewal(4), recorded_at=START + MONTH)
+    assert _ids([FIRST, twin, renewal], [canceled]) == {"1": ["2"], "twin": []}
+    assert _ids([FIRST, twin, renewal]) == {"1": [], "twin": ["2"]}, "both were going to be renewed"
+
+
+@pytest.mark.parametrize("minutes", [-1, 0, 1, 59])
+def test_what_the_desk_has_cancelled_is_not_told_of_another_on_its_link(minutes: float) -> None:
+    own = replace(_change("canceled", None, 1, 7), charge_id="twin")
+    echo = _change("canceled", 30, 1 + minutes / 60, 8)
+    chains = divide([FIRST, _twin()], [own, echo])
+    assert {chain.first.id: chain.said for chain in chains} == {"1": "active", "twin": "canceled"}
+
+
+def test_what_a_buyer_cancels_beside_what_the_desk_has_cancelled_is_theirs() -> None:
+    own = replace(_change("canceled", None, 1, 7), charge_id="twin")
+    echo, later = _change("canceled", 30, 1.01, 8), _change("canceled", 31, 1.5, 9)
+    for told in ([own, echo, later], [own, _change("canceled", 31, 2, 9)]):
+        chains = divide([FIRST, _twin()], told)
+        assert {chain.first.id: chain.said for chain in chains} == {"1": "canceled", "twin": "canceled"}
+
+
+def test_a_state_is_news_of_a_subscription_that_is_in_another() -> None:
+    twin = _twin(is_paid=True, is_given_back=False)
+    states = ["canceled", "canceled", "active", "canceled", "failed"]
+    told = [_change(state, 20 + number, 24 + number, number) for number, state in enumerate(states)]
+    said = [[chain.said for chain in divide([FIRST, twin], told[:length])] for length in range(len(told) + 1)]
+    assert said[:3] == [["active", "active"], ["active", "canceled"], ["canceled", "canceled"]]
+    assert said[3:] == [["canceled", "active"], ["canceled", "canceled"], ["canceled", "failed"]]
