@@ -213,3 +213,12 @@ def test_a_state_is_news_of_a_subscription_that_is_in_another() -> None:
     said = [[chain.said for chain in divide([FIRST, twin], told[:length])] for length in range(len(told) + 1)]
     assert said[:3] == [["active", "active"], ["active", "canceled"], ["canceled", "canceled"]]
     assert said[3:] == [["canceled", "active"], ["canceled", "canceled"], ["canceled", "failed"]]
+
+
+def test_each_of_two_that_the_desk_has_cancelled_has_an_echo_of_its_own() -> None:
+    own = [
+        replace(_change("canceled", None, 1 + n / 10, n), charge_id=name) for n, name in enumerate(["twin", "third"])
+    ]
+    echoes = [_change("canceled", 30, 1.01, 2), _change("canceled", 31, 1.3, 3)]
+    chains = divide([FIRST, _twin(), replace(_twin(8), id="third")], [*own, *echoes])
+    assert {chain.first.id: chain.said for chain in chains} == {"1": "active", "twin": "canceled", "third": "canceled"}
