@@ -3,6 +3,7 @@ from aiogram.types import LabeledPrice
 from loguru import logger
 from sqlalchemy import select
 
+from bot.patience import ANSWER
 from db.tables import STARS_CURRENCY, EventStatus, StripeEvent
 from payments import events
 from payments.facts import ChargeFact, Person
@@ -10,6 +11,7 @@ from payments.history import PAGE_SIZE
 from sandbox.faults import FaultKind
 from sandbox.people import Person as Account
 from tests.support.chats import Chats
+from tests.support.waiting import skip_sleeps
 
 UNKNOWN_COMMAND = "That is no command of this bot. Send /help to see what you can do here."
 REFUND_USAGE = "Send /refund with the charge id"
@@ -77,10 +79,13 @@ async def test_an_admin_who_asks_for_another_reason_is_told_whose_request_stands
     ]
 
 
-async def test_a_refund_is_begun_though_telegram_does_not_take_the_word_about_it(chats: Chats) -> None:
+async def test_a_refund_is_begun_though_telegram_does_not_take_the_word_about_it(
+    chats: Chats, monkeypatch: pytest.MonkeyPatch
+) -> None:
     charge_id = await chats.buy(chats.people.buyer, "month")
     chats.worker.loop._wakened.clear()
-    await chats.client.add_fault(FaultKind.CUT_BEFORE, "sendMessage")
+    skip_sleeps(monkeypatch)
+    await chats.client.add_fault(FaultKind.CUT_BEFORE, "sendMessage", count=ANSWER.attempts + 1)
     assert await chats.say(chats.people.admin, f"/refund {charge_id}") == []
     assert chats.worker.loop._wakened.is_set(), "it does not wait for the worker's next round"
     await chats.settle()
