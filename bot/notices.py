@@ -63,7 +63,7 @@ class NoticeRenderer:
     def _values(self, notice: Notice, facts: Facts, words: Words) -> Facts:
         values: Facts = {name: facts[name] for name in _AS_THEY_ARE if name in facts}
         if facts.get("plan") == UNREAD_PLAN:
-            values["title"] = words.plain("title.unread")
+            values["title"] = words.plain("format.unread")
         if "handle" in facts:
             values["charge_id"] = facts["handle"]
         if "amount" in facts:

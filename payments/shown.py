@@ -4,17 +4,13 @@ import unicodedata
 from typing import Final
 
 _BAD: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_TURNS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""What changes the direction of letters (Unicode, UAX 9): an amount would be read backwards."""
 AMOUNT_MAX: Final = 10**24
 """An amount beyond it is shown as this: no money has so much, and no format takes it."""
 
 
 def cut(text: str, length_max: int) -> str:
     """Return a text without what a message, a cell or a terminal takes for an order, and no longer than this."""
-    clean = "".join(
-        " " if unicodedata.category(each) in _BAD or each in _TURNS else each for each in text[: length_max + 1]
-    )
+    clean = "".join(" " if unicodedata.category(each) in _BAD else each for each in text[: length_max + 1])
     return clean if len(text) <= length_max else f"{clean[: length_max - 1]}…"
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 from aiogram.utils.backoff import BackoffConfig
 
+from bot.patience import ANSWER
 from sandbox.checkout import PaymentState
 from sandbox.faults import FaultKind
 from sandbox.server import running_sandbox
@@ -53,7 +54,7 @@ async def _sell_and_give_back_among_errors(directory: Path, database_url: str) -
             paid = await client.pay(BUYER, message_id=invoice.message_id)
             assert paid.state is PaymentState.PAID
             await client.wait_for_text(BUYER, "Thank you", timeout_seconds=WAIT_SECONDS)
-            await client.add_fault(FaultKind.SERVER_ERROR, "sendMessage")
+            await client.add_fault(FaultKind.SERVER_ERROR, "sendMessage", count=ANSWER.attempts)
             await client.send_text(BUYER, "/history")
             await daemon.until_said("Telegram did not take an answer")
             await client.send_text(ADMIN, f"/refund {paid.charge_id} a test")

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
-from aiogram.client.session.aiohttp import AiohttpSession
 from coverage.multiproc import original_bootstrap
 from loguru import logger
 from sqlalchemy import Connection, event
@@ -27,6 +26,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 import bot.pace
 from bot.app import run_desk
+from bot.bounded_session import BoundedSession
 from bot.settings import Settings
 from tests.support.forkserver import FORKSERVER
 
@@ -78,9 +78,9 @@ def _hook_database(steps: _Steps) -> None:
 
 
 def _hook_telegram(steps: _Steps, arms: Callable[[Any], bool]) -> None:
-    make_request = AiohttpSession.make_request
+    make_request = BoundedSession.make_request
 
-    async def counted_request(self: AiohttpSession, bot: Any, method: Any, timeout: int | None = None) -> Any:  # noqa: ASYNC109 - aiogram's signature
+    async def counted_request(self: BoundedSession, bot: Any, method: Any, timeout: int | None = None) -> Any:  # noqa: ASYNC109 - aiogram's signature
         name = type(method).__name__
         steps.step(f"before {name}")
         answer = await make_request(self, bot, method, timeout)
@@ -89,7 +89,7 @@ def _hook_telegram(steps: _Steps, arms: Callable[[Any], bool]) -> None:
         steps.step(f"after {name}")
         return answer
 
-    AiohttpSession.make_request = counted_request  # type: ignore[method-assign]  # the hook around every call
+    BoundedSession.make_request = counted_request  # type: ignore[method-assign]  # the hook around every call
 
 
 def brings_money(answer: Any) -> bool:

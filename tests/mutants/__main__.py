@@ -2,7 +2,8 @@
 
     python -m tests.mutants [WORD]    the mutations whose rule or file has the word in it; all if none is given
 
-Exit status 0: the tests saw every mutation. 1: a mutation lived, or its tests are red without it.
+Exit status 0: the tests saw every mutation. 1: a mutation lived or fits no more, or its tests are red
+without it.
 """
 
 import os
@@ -38,6 +39,10 @@ class BrokenListError(Exception):
 def main(words: Sequence[str]) -> int:
     """Try the mutations that the words choose; return the exit status."""
     chosen = [each for each in read_mutations() if all(word in f"{each.file} {each.rule}" for word in words)]
+    stale = [str(error) for each in chosen if (error := _misfit(each)) is not None]
+    if stale:
+        typer.echo("\n  ".join(["these mutations do not fit the code any more:", *stale]))
+        return 1
     with ExitStack() as stack:
         copies: SimpleQueue[Path] = SimpleQueue()
         for _ in range(WORKERS):
@@ -63,6 +68,14 @@ def main(words: Sequence[str]) -> int:
                 typer.echo(f"{ending:8} {mutation.file}: {mutation.rule}")
     typer.echo(f"{len(chosen)} mutations, {lived} not killed")
     return 1 if lived or not chosen else 0
+
+
+def _misfit(mutation: Mutation) -> ValueError | None:
+    try:
+        mutation.applied_to((ROOT / mutation.file).read_text(encoding="utf-8"))
+    except ValueError as error:
+        return error
+    return None
 
 
 def _copy_tree(copy: Path) -> None:

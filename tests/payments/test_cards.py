@@ -38,7 +38,7 @@ def test_an_update_of_a_card_payment_is_the_providers_charge() -> None:
 
 
 @pytest.mark.criterion("E4")
-@pytest.mark.parametrize("said", [None, "", "ch 1", 7, "x" * 1025])
+@pytest.mark.parametrize("said", [None, "", 7, "x" * 1025])
 def test_a_card_payment_without_the_providers_id_cannot_be_recorded(said: object) -> None:
     update = card_update(card_charge("ch_1"))
     update["message"]["successful_payment"]["provider_payment_charge_id"] = said
