@@ -1,6 +1,6 @@
 """Calls to Telegram whose answers are bounded, and come from the address that was asked.
 
-What stands between the desk and Telegram may answer anything: a page without an end, a few kilobytes that unpack to
+A gateway between the desk and Telegram may answer anything: a page without an end, a few kilobytes that unpack to
 gigabytes, a redirect. aiohttp follows a redirect and makes a GET of the POST, and its body is lost on the way.
 """
 

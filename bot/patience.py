@@ -1,4 +1,4 @@
-"""What a person waits for is said again while they wait, when Telegram did not take it.
+"""Repeats an answer that Telegram did not take, while a person waits for it.
 
 A cut connection, a 5xx, a gateway's page, a pause of a second or two: the answer was not taken, or nobody knows. It is
 the same call that is repeated, so nobody is ever told two different things. A call that was done, and whose answer was

@@ -10,7 +10,7 @@ import typer
 from db.private import private
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What a spreadsheet takes for the beginning of a formula, in wide letters as well (OWASP, CSV injection)."""
+"""Characters that a spreadsheet takes for the start of a formula, in wide letters as well (OWASP, CSV injection)."""
 
 
 def written(file: Path) -> TextIO:

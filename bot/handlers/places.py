@@ -24,7 +24,7 @@ IN_PRIVATE: Final = F.chat.type == ChatType.PRIVATE
 WRITTEN_HERE: Final = (
     F.text & ~F.forward_origin & ~F.via_bot & ~F.sender_chat & ~F.sender_business_bot & ~F.guest_bot_caller_user
 )
-"""What an admin wrote with their own hands, in their own name, as a text.
+"""A text that an admin wrote with their own hands, in their own name.
 
 An admin who forwards somebody's "/refund ..." to the others shows it to them, and does not give the order. What an
 inline bot has put into a message that an admin picked is that bot's word (Bot API, Message: via_bot), and what stands

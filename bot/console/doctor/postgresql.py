@@ -1,4 +1,4 @@
-"""What is to be said of a PostgreSQL itself: where it is, over what, and who has the desk's lock."""
+"""Looks at a PostgreSQL itself: where it is, how it is reached, and who has the desk's lock."""
 
 from collections.abc import Iterator
 
