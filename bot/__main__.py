@@ -27,7 +27,7 @@ from bot.console.printing import CONSOLE
 from bot.console.refund import refund_one
 from bot.console.report import asked_span, make_report
 from bot.console.waiting import print_pending, retry_one
-from bot.journal import is_journal, prioritised
+from bot.logs import is_journal, prioritised
 from bot.settings import Settings, SettingsError
 from db.clock import utc_now
 from db.errors import AnotherDeskError, UnfitServerError, WrongDatabaseError, is_away

@@ -36,14 +36,13 @@ from db.engine import Database
 from db.errors import is_away
 from db.lock import DeskLock, desk_lock
 from payments.catalog import Catalog, load_catalog
-from payments.checkout import CheckoutDesk
+from payments.checkout import CheckoutDesk, OldCheckouts
 from payments.effects import OutwardEffects
 from payments.facts import Fact
 from payments.ledger.rebuild import WholePass
 from payments.ledger.reconciliation import Reconciliation
 from payments.ledger.telegram import TelegramLedger
 from payments.offers import note_offered
-from payments.old_checkouts import OldCheckouts
 from payments.pause import Pause
 from payments.recorder import Recorder
 from payments.refunds.sending import RefundSender

@@ -14,8 +14,8 @@ from db.engine import Database
 from db.tables import StripeEvent, User
 from payments.catalog import Catalog
 from payments.effects import BY_ITSELF
-from payments.handles import is_typable
 from payments.history import Entry, Page, find_user, read_page
+from payments.notices import is_typable
 from payments.payload import TELEGRAM_ID_MAX, PayloadSigner
 from payments.refunds.asking import asked_before
 from payments.shown import cut

@@ -27,8 +27,8 @@ from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
 from db.tables import OutboxMessage, StripeEvent, User
+from payments.channel import is_due
 from payments.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, pause
-from payments.lease import is_due
 from payments.loop import DueLoop
 from payments.notices import REPLIES, Notice, owe
 from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of, in_words, is_refusal

@@ -1,7 +1,7 @@
 """The settings of the daemon: the only reader of `.env`, and of all that a person sets in the environment.
 
 `.env.example` explains every setting to the person who fills it in. What systemd and sudo put into the environment is
-read where it is needed: monitoring/systemd.py, journal.py, console/actor.py. What every program obeys (HTTPS_PROXY and
+read where it is needed: monitoring/systemd.py, logs.py, console/actor.py. What every program obeys (HTTPS_PROXY and
 its like, SSL_CERT_FILE) is handed on from `.env` to the environment, and read in proxies.py and network.py.
 """
 

@@ -5,8 +5,11 @@ docs/channels.md says how to add one. What every channel promises, tests/payment
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy.orm import InstrumentedAttribute
 
 from payments.methods import Method
 
@@ -77,3 +80,27 @@ Channels = Mapping[str, Channel]
 def by_name(*channels: Channel) -> Channels:
     """Return the channels by the names of their methods."""
     return {channel.method.name: channel for channel in channels}
+
+
+CALL_SECONDS: Final = 30
+"""How long one call that gives money back, or changes a renewal, may take."""
+LEASE_SECONDS: Final = 60
+"""How long a refund or a renewal is left alone while its call is under way; longer than the time-outs of its calls."""
+LEASE_SECONDS_MAX: Final = 180
+"""The longest lease, of what takes several calls: no claim lies further ahead, unless the clock was set back."""
+AHEAD_MAX: Final = timedelta(hours=2)
+"""No attempt is put off for longer: the longest pause is an hour, and up to a half more (payments/events.py)."""
+
+_BEFORE_ALL: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_Moment = InstrumentedAttribute[datetime | None]
+
+
+def is_free(claimed_until: _Moment, now: datetime) -> ColumnElement[bool]:
+    """Tell what no process has claimed: never, not any more, or by a clock that was ahead of `now`."""
+    is_ahead = claimed_until > now + timedelta(seconds=LEASE_SECONDS_MAX)
+    return or_(claimed_until.is_(None), claimed_until <= now, is_ahead)
+
+
+def is_due(due_at: _Moment, now: datetime) -> ColumnElement[bool]:
+    """Tell what is due by `now`, or was put off by a clock that was ahead of it; an index on `due_at` finds it."""
+    return and_(due_at > _BEFORE_ALL, or_(due_at <= now, due_at > now + AHEAD_MAX))

@@ -14,8 +14,7 @@ from db.clock import Clock
 from db.tables import Entitlement, Renewal, StripeEvent, Subscription, User
 from entitlements.fold import SLACK
 from payments.catalog import Plan
-from payments.handles import handle
-from payments.notices import Notice, is_old_news, money_facts, owe, release
+from payments.notices import Notice, handle, is_old_news, money_facts, owe, release
 from payments.refunds import asking
 from payments.subscriptions.wanted import Because, want
 

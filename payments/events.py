@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.insert import insert_into
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
 from entitlements.service import lock_users
+from payments.channel import is_due, is_free
 from payments.errors import AnotherServicesRowError, ContradictionError, UnrecordableError
 from payments.facts import REFUND_PREFIX, ChargeFact, Fact, MoneyFact, Person, RefundFact, SubscriptionFact, refund_id
-from payments.lease import is_due, is_free
 from payments.refunds.given_back import contradiction
 from payments.subscriptions import changes
 
@@ -246,6 +246,12 @@ async def stand_ins(session: AsyncSession, event_id: str) -> Sequence[str]:
     rows = await refunds_of(session, charge_id)
     apart = [row for row in rows if row.event_id == refund_id(charge_id, row.id)]
     return [row.event_id for row in apart if contradiction(row, charge) is None]
+
+
+async def find_named(session: AsyncSession, name: str) -> StripeEvent | None:
+    """Read the event that a command names, by its id or else by its row's; None: there is none."""
+    by_id = await session.scalar(select(StripeEvent).where(StripeEvent.event_id == name))
+    return by_id or await session.scalar(select(StripeEvent).where(StripeEvent.id == name))
 
 
 async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:

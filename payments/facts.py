@@ -170,3 +170,14 @@ class SubscriptionFact:
 MoneyFact = ChargeFact | RefundFact | ReturnFact
 Fact = MoneyFact | SubscriptionFact
 """What is recorded before Telegram is told that it arrived."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A change of state: told by Telegram, or (`charge_id`, the first one) made by the desk itself."""
+
+    id: int
+    state: SubscriptionState
+    recorded_at: datetime
+    update_id: int | None
+    charge_id: str | None = None

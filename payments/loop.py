@@ -1,19 +1,97 @@
-"""The loop behind worker, outbox and subscriptions: does what is due, sleeps until woken, outlives a lost database."""
+"""The loop behind worker, outbox and subscriptions, with its pulse, its gate, and what it leaves alone for a while.
+
+It does what is due, sleeps until woken, and outlives a lost database.
+"""
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Final
+import time
+from collections.abc import Awaitable, Callable, Collection
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
 
 from loguru import logger
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.errors import is_away
-from payments.pulse import Pulse
+from db.clock import Clock
+from db.errors import is_away, is_held_up
+from db.tables import LedgerReading
+
+if TYPE_CHECKING:
+    from loguru import Logger
 
 IDLE_SECONDS: Final = 10
 """How long a loop sleeps when nobody wakes it; what other processes asked for is found by then."""
 SILENT_SECONDS: Final = 120
 """How long one item may take: its transactions, each within the database's time-outs, and a call to Telegram."""
+HELD_SECONDS: Final = 60
+HELD_MAX: Final = 1_000
+"""How many are left alone at a time; what is more fails again at once."""
+
+
+class Pulse:
+    """The beat of one loop. Before its first beat, and after `rest`, a loop is not expected to beat.
+
+    `seconds` is a clock that only goes forward, in seconds.
+    """
+
+    def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._silent_until: float | None = None
+
+    def beat(self, silent_seconds: float) -> None:
+        """Show that the loop goes on, and say how long it may be silent from now."""
+        self._silent_until = self._seconds() + silent_seconds
+
+    def rest(self) -> None:
+        """Say that the loop has come to its end."""
+        self._silent_until = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the loop beats as it said."""
+        return self._silent_until is None or self._seconds() <= self._silent_until
+
+
+class Held:
+    """The keys that one loop of this process leaves alone; one row must not hold up the others, nor end the loop."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until: dict[str, datetime] = {}
+
+    def current(self) -> Collection[str]:
+        """Return what is to be left alone now, and forget what is over or was held before the clock was set back."""
+        now = self._clock()
+        latest = now + timedelta(seconds=HELD_SECONDS)
+        self._until = {key: until for key, until in self._until.items() if now < until <= latest}
+        return self._until.keys()
+
+    def add(self, key: str, what: str, error: Exception, log: "Logger") -> None:
+        """Leave something alone for 60 s from now, and log why; `what` is its kind in words."""
+        log.opt(exception=None if is_held_up(error) else error).error(
+            "{} is left alone for {} s: {}", what, HELD_SECONDS, type(error).__name__
+        )
+        if len(self._until) < HELD_MAX:
+            self._until[key] = self._clock() + timedelta(seconds=HELD_SECONDS)
+
+
+class Gate:
+    """Closed while a whole pass over the ledger is wanted: until then nobody else settles or sends.
+
+    Once open it stays open: a pass begins before the desk that it is of, under the same lock.
+    """
+
+    def __init__(self) -> None:
+        self._is_open = False
+
+    async def is_open(self, session: AsyncSession) -> bool:
+        """Ask the database, until it has said yes."""
+        if not self._is_open:
+            wanted = select(LedgerReading.id).where(LedgerReading.pass_wanted_at.is_not(None))
+            self._is_open = await session.scalar(wanted) is None
+        return self._is_open
 
 
 class DueLoop:

@@ -84,3 +84,21 @@ METHODS: Final = {method.name: method for method in (STARS, CARDS)}
 def method_of(currency: str) -> Method:
     """Return by which way a currency is paid: by the method that it is the one of, by card otherwise."""
     return next((method for method in METHODS.values() if method.currency == currency), CARDS)
+
+
+def charge_of(source: str) -> str | None:
+    """Return the `event_id` of the charge that a source is of, None if it is of none."""
+    for method in METHODS.values():
+        if source.startswith(method.source(method.event_id(""))):
+            return source.removeprefix(method.source_prefix)
+    return None
+
+
+def delay_source(charge_id: str) -> str:
+    """Return the source of the grants that give back the time which a late settlement took."""
+    return f"delay:{charge_id}"
+
+
+def grace_source(charge_id: str) -> str:
+    """Return the source of the grants that follow the last paid charge of a subscription whose renewal has failed."""
+    return f"grace:{charge_id}"

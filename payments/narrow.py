@@ -42,7 +42,7 @@ ChargeId = Annotated[
     AfterValidator(_indexable),
     StringConstraints(min_length=1, max_length=CHARGE_ID_LENGTH_MAX),
 ]
-"""No document says of what letters an id is made: whatever the database takes is recorded (payments/handles.py)."""
+"""No document says of what letters an id is made: whatever the database takes is recorded (payments/notices.py)."""
 Seconds = Annotated[int, Field(ge=0, le=_DATE_MAX)]
 """A moment as Telegram says it: seconds since 1970, UTC."""
 

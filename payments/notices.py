@@ -6,6 +6,7 @@ when it is delivered, in the reader's language.
 
 import enum
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -15,10 +16,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
 from db.tables import OutboxMessage, StripeEvent
-from payments.handles import is_typable
 
 TOLD_DAYS_MAX: Final = 7
 """What the ledger brings later than that, or a subscription that ended longer ago, is old news: not told."""
+
+
+_ONE_WORD: Final = re.compile(r"(?!-)[!-~]+")
+
+
+def is_typable(event_id: str) -> bool:
+    """Tell an id that a person can type, or copy without losing something of it."""
+    return _ONE_WORD.fullmatch(event_id) is not None
+
+
+def handle(event: StripeEvent) -> str:
+    """Return what names an event in a command."""
+    return event.event_id if is_typable(event.event_id) else event.id
 
 
 def is_old_news(event: StripeEvent) -> bool:

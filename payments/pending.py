@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, text
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.errors import is_refusal
-from db.tables import ORIGIN, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
+from db.tables import ORIGIN, EventStatus, OutboxMessage, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
 from entitlements.service import lock_users
 from payments import events
 from payments.depth import read_json
 from payments.errors import UnrecordableError
-from payments.handles import find_named
+from payments.events import find_named
 from payments.incoming import read_money
 from payments.quarantine import LEDGER_UPDATE_ID, QUARANTINE_PREFIX
 from payments.refunds.contradicting import is_answered
@@ -168,3 +168,43 @@ def waits() -> ColumnElement[bool]:
     )
     has_more = text(f"stripe_events.status = {EventStatus.PROCESSED:d} AND stripe_events.error IS NOT NULL")
     return and_(StripeEvent.origin == ORIGIN, or_(StripeEvent.status == EventStatus.PENDING, failed, has_more))
+
+
+STATES: Final = ("pending", "failed", "parked")
+"""Of events: not yet tried, tried and due again, and before an admin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """So many that wait, and when the oldest of them was recorded (None: nothing waits)."""
+
+    count: int = 0
+    oldest_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits: our events by state, notices to be delivered, updates that could not be recorded, stuck renewals."""
+
+    events: dict[str, Queue]
+    notices: Queue
+    quarantined: Queue
+    renewals: int
+    """How many are before an admin: Telegram was to cancel them, and has not."""
+
+
+async def read_backlog(session: AsyncSession) -> Backlog:
+    """Read what waits."""
+    state = case(
+        (StripeEvent.status == EventStatus.PENDING, "pending"),
+        (StripeEvent.due_at.is_not(None), "failed"),
+        else_="parked",
+    ).label("state")
+    by_state = select(state, func.count(), func.min(StripeEvent.created_at)).where(waits()).group_by(state)
+    found = {name: Queue(count, oldest_at) for name, count, oldest_at in await session.execute(by_state)}
+    owed = select(func.count(), func.min(OutboxMessage.created_at)).where(OutboxMessage.due_at.is_not(None))
+    kept = select(func.count(), func.min(QuarantinedUpdate.created_at)).where(QuarantinedUpdate.resolved_at.is_(None))
+    notices, quarantined = [(await session.execute(query)).one() for query in (owed, kept)]
+    renewals = (await session.scalars(select(func.count()).select_from(Subscription).where(is_stuck()))).one()
+    by_name = {name: found.get(name, Queue()) for name in STATES}
+    return Backlog(by_name, Queue(*notices), Queue(*quarantined), renewals)

@@ -21,9 +21,9 @@ from db.tables import (
 )
 from entitlements.fold import SLACK
 from payments.catalog import Catalog
+from payments.methods import charge_of
 from payments.notices import Notice, owe
 from payments.payload import PayloadSigner
-from payments.sources import charge_of
 
 BATCH_MAX: Final = 50
 LOOK_AGAIN_HOURS: Final = 1

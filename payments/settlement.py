@@ -19,13 +19,12 @@ from payments.catalog import Catalog
 from payments.effects import BY_ITSELF, Effects
 from payments.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, Reason, is_offered_now, judge
 from payments.lateness import give_back
-from payments.methods import METHODS
+from payments.methods import METHODS, delay_source, grace_source
 from payments.notices import Notice
 from payments.offers import was_offered
 from payments.payload import Order, PayloadSigner, Reading, Verdict
 from payments.refunds.contradicting import replace_contradicting, take_up
 from payments.refunds.given_back import completing, contradiction, is_after, is_at_provider, is_return, went_back_at
-from payments.sources import delay_source, grace_source
 from payments.subscriptions import running
 from payments.subscriptions.book import SubscriptionBook
 from payments.subscriptions.chain import PERIOD, Terms

@@ -3,9 +3,8 @@
 from aiogram import Bot
 from aiogram.exceptions import TelegramRetryAfter
 
-from payments.channel import RefundOrder
+from payments.channel import CALL_SECONDS, RefundOrder
 from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError
-from payments.lease import CALL_SECONDS
 from payments.methods import STARS, Method
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words, is_refusal
 

@@ -16,9 +16,7 @@ from payments import events
 from payments.channel import MadeRefund
 from payments.errors import ChannelAwayError, ChannelPauseError, PaymentError, RefusedByChannelError
 from payments.facts import REFUND_PREFIX
-from payments.held import Held
-from payments.ledger.reading import Gate
-from payments.loop import DueLoop
+from payments.loop import DueLoop, Gate, Held
 from payments.metrics import GIVING_BACK, count_failed_attempt, count_processed
 from payments.pause import Pause
 from payments.refunds.refused import resolve

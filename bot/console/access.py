@@ -15,8 +15,8 @@ from entitlements.service import lock_users
 from payments.catalog import load_catalog
 from payments.events import lock_people
 from payments.facts import Person
+from payments.methods import charge_of
 from payments.refunds.asking import REASON_LENGTH_MAX
-from payments.sources import charge_of
 from payments.subscriptions.listing import renewed_by
 
 

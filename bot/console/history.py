@@ -15,8 +15,8 @@ from bot.settings import Settings
 from db.clock import utc_now
 from db.tables import EntitlementGrant, StripeEvent, User
 from entitlements import EntitlementService
-from payments.handles import is_typable
 from payments.history import Entry, find_namesakes, find_user, read_page
+from payments.notices import is_typable
 from payments.payload import TELEGRAM_ID_MAX
 from payments.refunds.asking import asked_before
 

@@ -11,7 +11,7 @@ from bot.settings import Settings
 from db.again import tried_again
 from db.clock import utc_now
 from db.tables import STARS_CURRENCY, EventStatus, Outcome
-from payments.handles import handle
+from payments.notices import handle
 from payments.pending import LISTED_MAX, Retry, list_pending, retry
 from payments.quarantine import QUARANTINE_PREFIX
 from payments.subscriptions.wanted import RENEWAL_PREFIX

@@ -23,8 +23,8 @@ from db.engine import Database
 from db.tables import STARS_CURRENCY, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
 from payments import events
 from payments.errors import RefundRefusedError
-from payments.handles import handle
 from payments.narrow import CHARGE_ID_LENGTH_MAX
+from payments.notices import handle
 from payments.payload import TELEGRAM_ID_MAX
 from payments.pending import Retry, list_pending, retry
 from payments.quarantine import QUARANTINE_PREFIX

@@ -21,7 +21,7 @@ from aiogram.methods.base import TelegramType
 from prometheus_client import Counter, Gauge, Histogram
 
 from bot.poll_rhythm import CUTS_MAX, was_cut_while_idle
-from payments.pulse import Pulse
+from payments.loop import Pulse
 from payments.telegram_errors import TELEGRAM_ERRORS, names_webhook
 
 CALLS: Final = Counter("starledger_telegram_calls", "Calls to Telegram, by how they ended.", ["method", "outcome"])

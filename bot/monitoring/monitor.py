@@ -17,7 +17,7 @@ from bot.monitoring.watchdog import watch
 from db.clock import Clock
 from db.engine import Database
 from db.lock import DeskLock
-from payments.pulse import Pulse
+from payments.loop import Pulse
 
 
 class Part(Protocol):

@@ -12,7 +12,7 @@ from loguru import logger
 
 from bot.monitoring.health import Health, State
 from bot.monitoring.systemd import Notifier
-from payments.pulse import Pulse
+from payments.loop import Pulse
 
 LOOK_SECONDS: Final = 1
 

@@ -61,20 +61,3 @@ def start_over(reading: LedgerReading) -> None:
 async def has_events(session: AsyncSession) -> bool:
     """Tell whether any payment or refund of ours is on record."""
     return await session.scalar(select(StripeEvent.id).where(StripeEvent.origin == ORIGIN).limit(1)) is not None
-
-
-class Gate:
-    """Closed while a whole pass over the ledger is wanted: until then nobody else settles or sends.
-
-    Once open it stays open: a pass begins before the desk that it is of, under the same lock.
-    """
-
-    def __init__(self) -> None:
-        self._is_open = False
-
-    async def is_open(self, session: AsyncSession) -> bool:
-        """Ask the database, until it has said yes."""
-        if not self._is_open:
-            wanted = select(LedgerReading.id).where(LedgerReading.pass_wanted_at.is_not(None))
-            self._is_open = await session.scalar(wanted) is None
-        return self._is_open

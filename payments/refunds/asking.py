@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
 from payments import events
 from payments.errors import RefundRefusal, RefundRefusedError
+from payments.events import find_named
 from payments.facts import apart_id, refund_id
-from payments.handles import find_named
 from payments.methods import METHODS
 from payments.notices import Notice, money_facts, owe
 from payments.refunds.given_back import completing, contradiction, is_at_provider, left

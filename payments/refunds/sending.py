@@ -8,9 +8,8 @@ from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
 from db.tables import ORIGIN, StripeEvent, User, new_id
-from payments.channel import Channels, RefundOrder
+from payments.channel import LEASE_SECONDS, Channels, RefundOrder, is_free
 from payments.errors import RefusedByChannelError
-from payments.lease import LEASE_SECONDS, is_free
 from payments.methods import METHODS
 
 

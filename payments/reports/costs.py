@@ -23,7 +23,7 @@ from payments.ledger.partners import (
     PAID_MEDIA_KIND,
     WITHDRAWAL_KIND,
 )
-from payments.reports.claims import Claims
+from payments.reports.counted import Claims
 
 NO_COSTS: Final = (WITHDRAWAL_KIND, INVOICE_KIND, PAID_MEDIA_KIND)
 """What goes out as these is the seller's own money, or goes back to a buyer."""

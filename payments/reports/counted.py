@@ -14,8 +14,9 @@ the type says that it failed; else as a charge. One without an amount is no paym
 """
 
 import enum
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, func, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
@@ -23,9 +24,10 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, Subscription
 from db.types import UtcDateTime
 from payments.methods import REFUND_ENDINGS, RETURN_ENDING
-from payments.reports.claims import Claims
+from payments.payload import CODE_PATTERN, OUR_FORM_BEGINS, SUBSCRIPTION_TERM
 
 FAILED_ENDING: Final = "failed"
+_SEPARATOR: Final = ":"
 
 
 class Kind(enum.StrEnum):
@@ -97,6 +99,39 @@ _COUNTS_OF_OTHERS: Final = and_(
     StripeEvent.amount_cents > 0,
     or_(_IS_RETURN, _IS_REFUND, not_(_has_type(FAILED_ENDING))),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Of a column of payloads: whether they are of our form, the plan's code or nothing, and whether it renews."""
+
+    is_of_our_form: ColumnElement[bool]
+    plan: ColumnElement[str]
+    is_subscription: ColumnElement[bool]
+
+    @classmethod
+    def on_postgresql(cls, payload: ColumnElement[str]) -> Self:
+        """Read them as PostgreSQL can."""
+        plan, term = (func.split_part(payload, _SEPARATOR, number) for number in (2, 3))
+        is_code = plan.regexp_match(rf"^{CODE_PATTERN}$")
+        is_of_our_form = payload.regexp_match(f"^{OUR_FORM_BEGINS}")
+        return cls(is_of_our_form, case((is_code, plan), else_=""), term == SUBSCRIPTION_TERM)
+
+    @classmethod
+    def on_sqlite(cls, payload: ColumnElement[str]) -> Self:
+        """Read them as SQLite can."""
+        _, after_form = _split(payload)
+        plan, after_plan = _split(after_form)
+        term, _ = _split(after_plan)
+        is_code = and_(func.length(plan).between(1, 20), not_(plan.bool_op("GLOB")("*[^a-z0-9_]*")))
+        is_of_our_form = or_(*(payload.bool_op("GLOB")(f"sl{'[0-9]' * digits}:*") for digits in (1, 2, 3)))
+        return cls(is_of_our_form, case((is_code, plan), else_=""), term == SUBSCRIPTION_TERM)
+
+
+def _split(text: ColumnElement[str]) -> tuple[ColumnElement[str], ColumnElement[str]]:
+    """Return what stands before the first separator (nothing: there is none), and what after it."""
+    place = func.instr(text, _SEPARATOR)
+    return func.substr(text, 1, place - 1), func.substr(text, place + 1)
 
 
 def _kind(claims: Claims) -> ColumnElement[str]:

@@ -5,7 +5,7 @@ neither.
 """
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -17,9 +17,10 @@ from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
 from db.tables import StripeReading
-from payments.errors import RefusedByChannelError
+from payments.errors import ChannelError, ChannelPauseError, RefusedByChannelError, UnrecordableError
 from payments.events import ERROR_LENGTH_MAX
 from payments.notices import Notice, owe
+from payments.pause import SECONDS_MAX
 from payments.stripe.api import KEY_REFUSED
 
 AWAY_HOURS: Final = 6
@@ -110,3 +111,41 @@ class TroubleAlert:
             return Trouble.KEY if error.code == KEY_REFUSED else self._refused
         is_long = lasting >= timedelta(hours=AWAY_HOURS) and seen >= timedelta(minutes=AWAY_MINUTES)
         return Trouble.AWAY if is_long else None
+
+
+class Attempts:
+    """The attempts to read one kind of Stripe's objects. An outage is logged once, and once when it is over."""
+
+    def __init__(self, objects: str, alert: TroubleAlert) -> None:
+        """Prepare; `objects` names what is read, in the plural."""
+        self._objects = objects
+        self._alert = alert
+        self.trouble: str | None = None
+        """What keeps it from being read, in words without secrets; None: the last attempt worked."""
+
+    async def make(self, read: Callable[[], Awaitable[None]]) -> float:
+        """Try once; return for how long Stripe asks to be left alone, in seconds, an hour at most. Raises bugs."""
+        try:
+            await read()
+        except ChannelPauseError as error:
+            self._begin(error, "Stripe asks to be left alone for a while")
+            await self._alert.note(error)
+            return min(error.seconds, SECONDS_MAX)
+        except Exception as error:
+            is_stripe = isinstance(error, ChannelError | UnrecordableError)
+            if not is_stripe and not is_away(error):
+                raise
+            self._begin(error, type(error).__name__)
+            if is_stripe:
+                await self._alert.note(error)
+        else:
+            if self.trouble is not None:
+                logger.info("Stripe's {} are read again", self._objects)
+            self.trouble = None
+            self._alert.over()
+        return 0
+
+    def _begin(self, error: Exception, why: str) -> None:
+        if self.trouble is None:
+            logger.error("Stripe's {} cannot be read, trying on: {}", self._objects, error)
+        self.trouble = f"Stripe's {self._objects} cannot be read: {why}"

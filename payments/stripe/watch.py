@@ -30,10 +30,9 @@ from payments.notices import Notice, money_facts, owe
 from payments.refunds.given_back import completing
 from payments.refunds.made import payer, record_failed, record_made
 from payments.stripe.api import Dispute, Event, StripeApi
-from payments.stripe.attempts import Attempts
 from payments.stripe.late_charges import LateCharges
 from payments.stripe.lost_payments import LostPayments
-from payments.stripe.trouble import Trouble, TroubleAlert, owe_trouble
+from payments.stripe.trouble import Attempts, Trouble, TroubleAlert, owe_trouble
 
 REFUNDED: Final = "charge.refunded"
 REFUND_FAILED: Final = "refund.failed"

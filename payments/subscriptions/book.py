@@ -18,11 +18,11 @@ from entitlements.contradictions import WantedGrant, find_contradictions
 from payments import events
 from payments.catalog import Catalog
 from payments.effects import Effects
-from payments.methods import STARS
+from payments.facts import Change
+from payments.methods import STARS, grace_source
 from payments.notices import TOLD_DAYS_MAX, Notice
 from payments.payload import Order
-from payments.sources import grace_source
-from payments.subscriptions.chain import Chain, Change, Charge, Standing, Terms, failed_periods, place, stand
+from payments.subscriptions.chain import Chain, Charge, Standing, Terms, failed_periods, place, stand
 from payments.subscriptions.charges import read_chains
 from payments.subscriptions.precedence import Rival, is_replaced
 from payments.subscriptions.running import read_rivals

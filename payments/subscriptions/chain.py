@@ -12,6 +12,7 @@ from typing import Final
 
 from db.tables import SubscriptionState
 from entitlements.fold import SLACK
+from payments.facts import Change
 
 PERIOD: Final = timedelta(days=30)
 """The only one that Telegram sells (Bot API, createInvoiceLink: subscription_period)."""
@@ -60,17 +61,6 @@ class Charge:
     is_given_back: bool
     given_back_at: datetime | None = None
     goes_back: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Change:
-    """A change of state: told by Telegram, or (`charge_id`, the first one) made by the desk itself."""
-
-    id: int
-    state: SubscriptionState
-    recorded_at: datetime
-    update_id: int | None
-    charge_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
 from db.tables import Subscription, SubscriptionChange, SubscriptionState
-from payments.facts import SubscriptionFact
-from payments.subscriptions.chain import Change
+from payments.facts import Change, SubscriptionFact
 
 
 async def record(session: AsyncSession, told: Sequence[tuple[SubscriptionFact, str]], now: datetime) -> None:

@@ -18,9 +18,9 @@ from db.engine import Database
 from db.tables import Renewal, Subscription, SubscriptionState, User
 from entitlements.fold import SLACK
 from entitlements.service import lock_users
+from payments.channel import CALL_SECONDS, LEASE_SECONDS, is_due, is_free
 from payments.effects import Effects
 from payments.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, pause
-from payments.lease import CALL_SECONDS, LEASE_SECONDS, is_due, is_free
 from payments.notices import Notice
 from payments.pause import Pause
 from payments.subscriptions import changes

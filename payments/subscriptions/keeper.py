@@ -14,11 +14,9 @@ from db.engine import Database
 from db.errors import is_away, is_held_up
 from db.tables import Subscription, SubscriptionChange, User
 from entitlements.service import lock_users
+from payments.channel import is_due, is_free
 from payments.facts import SubscriptionFact
-from payments.held import Held
-from payments.lease import is_due, is_free
-from payments.ledger.reading import Gate
-from payments.loop import DueLoop
+from payments.loop import DueLoop, Gate, Held
 from payments.reminders import Reminders
 from payments.subscriptions import changes
 from payments.subscriptions.book import SubscriptionBook

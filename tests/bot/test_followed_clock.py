@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from aiohttp import web
 
-import bot.followed_clock
-from bot.followed_clock import FollowedClock
+import bot.parts
+from bot.parts import FollowedClock
 from db.clock import utc_now
 from sandbox.server import running_sandbox
 from tests.support.waiting import until
@@ -15,8 +15,8 @@ HOUR_SECONDS = 3600
 
 
 async def test_it_follows_the_sandbox_through_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bot.followed_clock, "ASK_SECONDS", 0.01)
-    monkeypatch.setattr(bot.followed_clock, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(bot.parts, "ASK_SECONDS", 0.01)
+    monkeypatch.setattr(bot.parts, "ANSWER_SECONDS", 0.2)
     asked = 0
 
     async def clock(_: web.Request) -> web.Response:
@@ -46,7 +46,7 @@ async def test_it_follows_the_sandbox_through_what_fails(monkeypatch: pytest.Mon
 
 
 async def test_it_reads_the_sandboxs_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bot.followed_clock, "ASK_SECONDS", 0.01)
+    monkeypatch.setattr(bot.parts, "ASK_SECONDS", 0.01)
     async with running_sandbox() as server:
         followed = FollowedClock(f"{server.url}/control/clock")
         following = asyncio.create_task(followed.follow())

@@ -11,7 +11,7 @@ import pytest
 from loguru import logger
 
 from bot import logs
-from bot.journal import is_journal, prioritised
+from bot.logs import is_journal, prioritised
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from bot.outbox import Outbox
 from db.engine import Database
 from db.tables import ORIGIN, Checkout, EntitlementGrant, OutboxMessage, StripeEvent, User
 from entitlements import EntitlementService
-from payments import backlog, events, history, pending
+from payments import events, history, pending
+from payments.checkout import select_old
 from payments.methods import STARS
-from payments.old_checkouts import select_old
 from payments.reminders import select_ending
 from payments.reports.reading import read_report
 from payments.reports.spans import Span, Step
@@ -137,7 +137,7 @@ QUERIES: dict[str, tuple[Ask, set[str]]] = {
         {"ix_stripe_events_status", "ix_subscriptions_given_up"},
     ),
     "what a monitor asks": (
-        lambda _, session: backlog.read_backlog(session),
+        lambda _, session: pending.read_backlog(session),
         {"ix_stripe_events_status", "ix_outbox_due_at", "ix_subscriptions_given_up"},
     ),
     "events since a time": (_since(NOON), {"ix_stripe_events_created_at"}),

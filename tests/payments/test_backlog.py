@@ -1,6 +1,6 @@
 import pytest
 
-from payments.backlog import Backlog, Queue, read_backlog
+from payments.pending import Backlog, Queue, read_backlog
 from payments.quarantine import quarantine
 from payments.worker import Worker
 from tests.support.clock import START

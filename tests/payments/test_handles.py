@@ -7,10 +7,9 @@ import pytest
 
 from bot.notices import NoticeRenderer
 from db.tables import Outcome
-from payments import handles
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.facts import refund_id
-from payments.notices import Notice
+from payments.notices import Notice, is_typable
 from payments.pending import Retry
 from payments.recorder import Recorder
 from tests.support.desk import Desk
@@ -78,5 +77,5 @@ async def test_what_no_key_can_be_is_kept_in_quarantine(desk: Desk, charge_id: s
 
 
 def test_what_can_be_typed_is_one_word_and_no_option() -> None:
-    assert all(map(handles.is_typable, PLAIN))
-    assert not any(map(handles.is_typable, [*ODD, ""]))
+    assert all(map(is_typable, PLAIN))
+    assert not any(map(is_typable, [*ODD, ""]))

@@ -12,7 +12,7 @@ from db.engine import POOL_SIZE, Database
 from db.tables import EventStatus, Outcome, Renewal
 from payments.checkout import CheckoutDesk, CheckoutVerdict
 from payments.facts import Person
-from payments.held import HELD_SECONDS
+from payments.loop import HELD_SECONDS
 from payments.notices import Notice
 from payments.recorder import Recorder
 from payments.subscriptions import listing

@@ -5,7 +5,7 @@ from sqlalchemy import insert, select
 
 from db.engine import Database
 from db.tables import Checkout
-from payments.old_checkouts import BATCH_MAX, KEPT_DAYS, OldCheckouts
+from payments.checkout import CHECKOUTS_KEPT_DAYS, SWEEP_MAX, OldCheckouts
 from tests.support.clock import FakeClock
 
 
@@ -32,7 +32,7 @@ async def _kept(database: Database) -> list[str]:
 
 
 async def test_what_is_older_than_ninety_days_goes_and_the_rest_stays(database: Database, clock: FakeClock) -> None:
-    edge = clock() - timedelta(days=KEPT_DAYS)
+    edge = clock() - timedelta(days=CHECKOUTS_KEPT_DAYS)
     await _write(database, edge - timedelta(days=1))
     await _write(database, edge)
     await _write(database, clock())
@@ -42,14 +42,14 @@ async def test_what_is_older_than_ninety_days_goes_and_the_rest_stays(database: 
     # Within the hour it does not look again; then it does, and so it does under a clock that was set.
     clock.advance(minutes=59)
     assert await sweep.sweep_once() == 0
-    clock.advance(days=KEPT_DAYS + 1)
+    clock.advance(days=CHECKOUTS_KEPT_DAYS + 1)
     assert await sweep.sweep_once() == 2
 
 
 async def test_many_go_in_batches_without_waiting_for_the_hour(database: Database, clock: FakeClock) -> None:
-    await _write(database, clock() - timedelta(days=KEPT_DAYS + 1), BATCH_MAX + 1)
+    await _write(database, clock() - timedelta(days=CHECKOUTS_KEPT_DAYS + 1), SWEEP_MAX + 1)
     sweep = OldCheckouts(database, clock)
-    assert [await sweep.sweep_once() for _ in range(3)] == [BATCH_MAX, 1, 0]
+    assert [await sweep.sweep_once() for _ in range(3)] == [SWEEP_MAX, 1, 0]
 
 
 @pytest.mark.parametrize("ahead_days", [400, -400])

@@ -6,10 +6,9 @@ import pytest
 
 from db.tables import EventStatus, Outcome, StripeEvent
 from payments import events
-from payments.backlog import read_backlog
 from payments.history import State, read_page
 from payments.notices import Notice
-from payments.pending import Retry, list_pending
+from payments.pending import Retry, list_pending, read_backlog
 from payments.worker import Worker
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, charge, refund

@@ -11,7 +11,7 @@ from payments import events
 from payments.catalog import Catalog
 from payments.effects import OutwardEffects
 from payments.facts import Person
-from payments.held import HELD_SECONDS
+from payments.loop import HELD_SECONDS
 from payments.notices import Notice
 from payments.settlement import Settlement
 from payments.worker import BATCH_MAX, Worker
@@ -123,7 +123,7 @@ async def test_a_failure_that_cannot_even_be_noted_holds_up_neither_the_others_n
 async def test_more_of_them_than_can_be_remembered_let_the_loop_sleep(
     desk: Desk, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("payments.held.HELD_MAX", 1)
+    monkeypatch.setattr("payments.loop.HELD_MAX", 1)
     await desk.record(charge("a"), charge("b", payer=STRANGER), charge("c"))
     async with refusing(desk.database, "UPDATE", "stripe_events", when="NEW.event_id <> 'c'"):
         # The loop sleeps when there was nothing that it could move.

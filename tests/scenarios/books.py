@@ -19,9 +19,8 @@ from db.tables import (
     Subscription,
 )
 from entitlements import fold
-from payments.methods import METHODS
+from payments.methods import METHODS, delay_source, grace_source
 from payments.notices import Notice
-from payments.sources import delay_source, grace_source
 from sandbox.charges import Charge
 from sandbox.shapes import Json
 

@@ -11,9 +11,9 @@ from sqlalchemy.engine import make_url
 from bot.console import backup
 from db.engine import Database
 from payments.facts import ChargeFact
-from payments.ledger import reading
 from payments.ledger.rebuild import WholePass
 from payments.ledger.telegram import TelegramLedger
+from payments.loop import Gate
 from payments.subscriptions.chain import Terms
 from sandbox.history import PastPayment
 from sandbox.server import running_sandbox
@@ -51,16 +51,16 @@ async def test_a_restored_backup_is_filled_from_telegrams_ledger(
 
         restored = Desk(open_database(str(make_url(database_url).set(database=str(file)))), desk.clock)
         async with restored.database.reading() as session:
-            assert not await reading.Gate().is_open(session), "a pass over the ledger comes first"
+            assert not await Gate().is_open(session), "a pass over the ledger comes first"
             assert await session.scalar(text("SELECT count(*) FROM stripe_events")) == 1
         async with talking_bot(server.url, server.token) as bot:
             await WholePass(restored.database, TelegramLedger(bot), CATALOG, SIGNER, desk.clock, Terms()).run()
     assert (await restored.event(lost.event_id)).outcome == "granted"
     assert await restored.expires_at() == ends_at
     async with restored.database.reading() as session:
-        assert await reading.Gate().is_open(session)
+        assert await Gate().is_open(session)
     async with desk.database.reading() as session:
-        assert await reading.Gate().is_open(session), "the desk that was copied goes on as before"
+        assert await Gate().is_open(session), "the desk that was copied goes on as before"
 
 
 async def test_a_desk_that_writes_meanwhile_is_not_held_up(

@@ -9,8 +9,7 @@ from bot.monitoring.health import State
 from bot.monitoring.monitor import Monitor
 from db.engine import Database
 from db.lock import desk_lock
-from payments.loop import DueLoop
-from payments.pulse import Pulse
+from payments.loop import DueLoop, Pulse
 from tests.support.clock import FakeClock
 from tests.support.systemd import listening_systemd
 

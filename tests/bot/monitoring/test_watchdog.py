@@ -10,7 +10,7 @@ import pytest
 from bot.monitoring import watchdog as watching
 from bot.monitoring.health import Health
 from bot.monitoring.systemd import Notifier
-from payments.pulse import Pulse
+from payments.loop import Pulse
 from tests.support.clock import FakeClock
 from tests.support.logs import logged
 from tests.support.systemd import Systemd, listening_systemd

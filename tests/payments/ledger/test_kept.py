@@ -17,14 +17,13 @@ from db.engine import Database
 from db.migrate import _config, migrate
 from db.states import Direction
 from db.tables import LedgerEntry, QuarantinedUpdate
-from payments.backlog import read_backlog
 from payments.facts import ChargeFact
 from payments.ledger import kept
 from payments.ledger.nanostars import NANOSTARS
 from payments.ledger.reconciliation import LOOKED_AT_AGAIN_MAX
 from payments.ledger.rows import read_row
 from payments.ledger.telegram import TelegramLedger
-from payments.pending import Retry, retry
+from payments.pending import Retry, read_backlog, retry
 from payments.quarantine import QUARANTINE_PREFIX
 from sandbox.client import SandboxClient
 from sandbox.server import SandboxServer

@@ -4,7 +4,7 @@ from sqlalchemy import select, update
 
 from db.tables import EventStatus, LedgerReading, Renewal, Subscription
 from payments.ledger import reading
-from payments.ledger.reading import Gate
+from payments.loop import Gate
 from payments.subscriptions.wanted import Because, want
 from payments.worker import Worker
 from sandbox.client import SandboxClient

@@ -11,11 +11,10 @@ from sqlalchemy import text
 from db.engine import Database
 from db.tables import EventStatus, Outcome, StripeEvent
 from payments import events
-from payments.channel import by_name
+from payments.channel import LEASE_SECONDS, by_name
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.events import AWAY_ATTEMPTS_MAX
 from payments.facts import Person
-from payments.lease import LEASE_SECONDS
 from payments.notices import Notice
 from payments.refunds import asking
 from payments.refunds.sending import RefundSender

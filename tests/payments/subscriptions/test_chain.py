@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from db.tables import SubscriptionState
 from entitlements.fold import SLACK
-from payments.subscriptions.chain import UNHEARD, Change, Charge, Terms, divide, failed_periods, stand
+from payments.facts import Change
+from payments.subscriptions.chain import UNHEARD, Charge, Terms, divide, failed_periods, stand
 from tests.support.clock import START
 from tests.support.subscription_facts import MONTH
 

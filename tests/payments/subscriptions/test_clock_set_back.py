@@ -7,8 +7,8 @@ from loguru import logger
 from sqlalchemy import update
 
 from db.tables import OutboxMessage, Renewal, StripeEvent, Subscription
-from payments.held import HELD_SECONDS, Held
-from payments.lease import AHEAD_MAX, LEASE_SECONDS_MAX
+from payments.channel import AHEAD_MAX, LEASE_SECONDS_MAX
+from payments.loop import HELD_SECONDS, Held
 from payments.subscriptions import listing
 from payments.worker import Worker
 from tests.support.clock import START

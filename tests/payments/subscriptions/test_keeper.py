@@ -11,8 +11,8 @@ from db.tables import EventStatus, LedgerReading, Outcome, Renewal, Subscription
 from payments import events
 from payments.effects import NoEffects
 from payments.facts import Person
+from payments.loop import Pulse
 from payments.notices import Notice
-from payments.pulse import Pulse
 from payments.reminders import Reminders
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import SubscriptionKeeper
