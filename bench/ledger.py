@@ -13,13 +13,13 @@ from aiogram import Bot
 from bench.figures import Figure
 from db.clock import utc_now
 from db.engine import Database
-from payments.facts import Person
-from payments.ledger import reading
+from payments.audit.facts import Person
+from payments.ledger import progress
+from payments.ledger.fetching import PAGE_ROWS, TelegramLedger
 from payments.ledger.rebuild import WholePass
 from payments.ledger.reconciliation import Reconciliation
 from payments.ledger.rows import NANOSTARS, read_row
 from payments.ledger.scan import OVERLAP_ROWS, Step
-from payments.ledger.telegram import PAGE_ROWS, TelegramLedger
 from payments.subscriptions.chain import Terms
 from sandbox.client import SandboxClient
 from tests.support.bots import talking_bot
@@ -60,7 +60,7 @@ async def measure_rebuild(engine: str, database: Database, row_count: int) -> li
         for chunk in _chunks(row_count):
             await client.add_rows(chunk)
         async with database.transaction() as session:
-            await reading.mark_unfinished(session, utc_now())
+            await progress.mark_unfinished(session, utc_now())
         memory_mib: list[float] = []
 
         def look(_: Step | int) -> None:
@@ -109,8 +109,8 @@ async def _have_read(database: Database, old: Row, row_count: int) -> None:
     """Let the reading stand where it stands after so many rows; to read them takes a call for each hundred."""
     last = range(row_count - OVERLAP_ROWS, row_count)
     async with database.transaction() as session:
-        stand = await reading.lock(session)
-        reading.start_over(stand)
+        stand = await progress.lock(session)
+        progress.start_over(stand)
         stand.row_count = row_count
         stand.nanostars = -row_count * _STARS * NANOSTARS
         stand.latest = json.dumps([read_row(old | {"id": f"{old['id']}-{number}"}, SIGNER).key for number in last])

@@ -10,15 +10,15 @@ from typing import Final
 from bench.figures import Figure
 from db.clock import utc_now
 from db.engine import Database
-from payments import events
+from payments.audit import events
+from payments.audit.facts import ChargeFact, Person
 from payments.channel import by_name
 from payments.effects import OutwardEffects
-from payments.facts import ChargeFact, Person
 from payments.refunds import asking
 from payments.refunds.sending import RefundSender
-from payments.settlement import Settlement
+from payments.settlement.settlement import Settlement
+from payments.settlement.worker import Worker
 from payments.stars import StarsChannel
-from payments.worker import Worker
 from sandbox.history import PastPayment
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings

@@ -6,7 +6,7 @@ from time import perf_counter
 from bench.figures import Figure
 from bench.ledger import FIRST_DAY
 from db.engine import Database
-from payments.reports.reading import read_report
+from payments.reports.reader import read_report
 from payments.reports.spans import Span, Step
 
 _DAYS = 90

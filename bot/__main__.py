@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import typer
 from loguru import logger
 
-from bot import __version__, logs
+from bot import __version__
 from bot.console.access import grant_access, revoke_access
 from bot.console.backup import make_backup
 from bot.console.closing import asked_month, close_month
@@ -27,14 +27,15 @@ from bot.console.printing import CONSOLE
 from bot.console.refund import refund_one
 from bot.console.report import asked_span, make_report
 from bot.console.waiting import print_pending, retry_one
-from bot.logs import is_journal, prioritised
+from bot.monitoring import logs
+from bot.monitoring.logs import is_journal, prioritised
 from bot.settings import Settings, SettingsError
 from db.clock import utc_now
 from db.errors import AnotherDeskError, UnfitServerError, WrongDatabaseError, is_away
 from db.lock_proof import is_of_pooler, pooler_error
-from payments.catalog import CatalogError
-from payments.payload import DAYS_MAX, TELEGRAM_ID_MAX
 from payments.reports.spans import Step
+from payments.sale.catalog import CatalogError
+from payments.sale.payload import DAYS_MAX, TELEGRAM_ID_MAX
 
 EXIT_FAILED: Final = 1
 EXIT_WRONG_SETTING: Final = 78
@@ -84,7 +85,7 @@ def run() -> None:
     """
     with _errors_in_words():
         settings = _load_settings()
-        from bot.app import run_desk  # noqa: PLC0415 - imports aiogram
+        from bot.desk.app import run_desk  # noqa: PLC0415 - imports aiogram
 
         asyncio.run(run_desk(settings))
 

@@ -1,4 +1,4 @@
-"""The table of what the catalog has offered: the desk's own, filled by payments/offers.py."""
+"""The table of what the catalog has offered: the desk's own, filled by payments/sale/offered_terms.py."""
 
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from db.types import UtcDateTime
 class OfferedTerms(Base):
     """Terms that a plan of the catalog had once: a row for each length of access and each price in a currency.
 
-    `term` is as the payload writes it (payments/payload.py), `amount` in the currency's minor unit (Stars: Stars).
+    `term` is as the payload writes it (payments/sale/payload.py), `amount` in the currency's minor unit (Stars: Stars).
     """
 
     __tablename__ = "offered_terms"

@@ -29,7 +29,7 @@ trap 'rm -rf "$release"' EXIT
 "$release/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation .
 # As the account that will run it, and with what it imports only when it runs: what fails here takes nothing down.
 runuser -u starledger -- "$release/bin/starledger" --help >/dev/null || die "the user starledger cannot run $release/bin/starledger: the version before it goes on"
-runuser -u starledger -- "$release/bin/python" -I -c 'import bot.app' || die "the user starledger cannot import what is in $release: the version before it goes on"
+runuser -u starledger -- "$release/bin/python" -I -c 'import bot.desk.app' || die "the user starledger cannot import what is in $release: the version before it goes on"
 trap - EXIT
 ln -sfn "$release" $home/next
 mv -T $home/next $home/current

@@ -89,7 +89,7 @@ LEASE_SECONDS: Final = 60
 LEASE_SECONDS_MAX: Final = 180
 """The longest lease, of what takes several calls: no claim lies further ahead, unless the clock was set back."""
 AHEAD_MAX: Final = timedelta(hours=2)
-"""No attempt is put off for longer: the longest pause is an hour, and up to a half more (payments/events.py)."""
+"""No attempt is put off for longer: the longest pause is an hour, and up to a half more (payments/audit/events.py)."""
 
 _BEFORE_ALL: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _Moment = InstrumentedAttribute[datetime | None]

@@ -23,8 +23,8 @@ from db.errors import is_away
 from db.insert import insert_into
 from db.tables import STARS_CURRENCY, Checkout, User
 from entitlements import EntitlementService
-from payments.catalog import Catalog, Plan
-from payments.payload import PayloadSigner, Verdict
+from payments.sale.catalog import Catalog, Plan
+from payments.sale.payload import PayloadSigner, Verdict
 from payments.subscriptions import running
 
 DEADLINE_SECONDS: Final = 3.0

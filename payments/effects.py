@@ -1,7 +1,8 @@
 """What settling does beyond the desk's own books: people are told, and money that cannot be kept goes back.
 
-Each effect is a row in the caller's transaction, tried after its commit (bot/outbox.py, payments/refunds/sending.py).
-A rebuild settles the past a second time, and with `NoEffects`: all of it has been said and sent before.
+Each effect is a row in the caller's transaction, tried after its commit (bot/sending/outbox.py,
+payments/refunds/sending.py). A rebuild settles the past a second time, and with `NoEffects`: all of it has been said
+and sent before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.clock import Clock
 from db.tables import Entitlement, Renewal, StripeEvent, Subscription, User
 from entitlements.fold import SLACK
-from payments.catalog import Plan
 from payments.notices import Notice, handle, is_old_news, money_facts, owe, release
 from payments.refunds import asking
-from payments.subscriptions.wanted import Because, want
+from payments.renewals import Because, want
+from payments.sale.catalog import Plan
 
 BY_ITSELF: Final = "starledger"
 """`requested_by` of a refund that no person asked for."""

@@ -1,4 +1,4 @@
-"""What somebody must be told: written in the transaction that makes it true, delivered by bot/outbox.py.
+"""What somebody must be told: written in the transaction that makes it true, delivered by bot/sending/outbox.py.
 
 A notice is unique by event, kind and chat, so that settling twice tells once. Its facts are JSON; the words are made
 when it is delivered, in the reader's language.

@@ -10,15 +10,15 @@ from aiogram.types import InlineKeyboardMarkup, LabeledPrice, Message
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.tables import STARS_CURRENCY, StripeEvent
-from payments import events
-from payments.catalog import Plan
+from payments.audit import events
+from payments.audit.facts import ChargeFact, MoneyFact, RefundFact
 from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
-from payments.facts import ChargeFact, MoneyFact, RefundFact
 from payments.methods import STARS, method_of
 from payments.metrics import INVOICES_SENT, PRE_CHECKOUTS
-from payments.payload import Order, PayloadSigner
+from payments.sale.catalog import Plan
+from payments.sale.payload import Order, PayloadSigner
+from payments.settlement.worker import Worker
 from payments.subscriptions.chain import PERIOD
-from payments.worker import Worker
 
 START_BUY: Final = "buy_"
 """`/start buy_CODE` is `/buy CODE`: what a forwarded copy opens (Bot API, sendInvoice: start_parameter)."""

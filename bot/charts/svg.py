@@ -12,12 +12,12 @@ from typing import Final
 from markupsafe import escape
 
 from bot.charts.scale import Scale
-from bot.money import in_major
+from bot.chat.money import in_major
 from db.tables import STARS_CURRENCY
+from payments.audit.shown import cut
 from payments.ledger.nanostars import NANOSTARS
 from payments.reports.figures import Figures, Reading, Report
 from payments.reports.spans import Step
-from payments.shown import cut
 
 FONTS: Final = (
     "DejaVu Sans, Liberation Sans, Noto Sans, FreeSans, Arial, Helvetica, Ubuntu, Roboto, Verdana, sans-serif"

@@ -12,11 +12,11 @@ from db.tables import Subscription, User
 from entitlements import EntitlementService
 from entitlements.by_hand import grant_by_hand, revoke_by_hand
 from entitlements.service import lock_users
-from payments.catalog import load_catalog
-from payments.events import lock_people
-from payments.facts import Person
+from payments.audit.events import lock_people
+from payments.audit.facts import Person
 from payments.methods import charge_of
 from payments.refunds.asking import REASON_LENGTH_MAX
+from payments.sale.catalog import load_catalog
 from payments.subscriptions.listing import renewed_by
 
 

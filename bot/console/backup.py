@@ -15,7 +15,7 @@ from db.backup import copy_sqlite
 from db.clock import utc_now
 from db.engine import Database
 from db.migrate import migrate
-from payments.ledger.reading import mark_unfinished
+from payments.ledger.progress import mark_unfinished
 
 
 def make_backup(settings: Settings, file: Path, console: Console) -> bool:

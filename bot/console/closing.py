@@ -19,7 +19,6 @@ from bot.console.printing import minute
 from bot.console.report import STDOUT
 from bot.settings import Settings
 from db.states import Direction
-from payments.ledger.closing import Closing, Doubt, Movement, read_closing
 from payments.ledger.nanostars import stars
 from payments.ledger.partners import (
     ADS_KIND,
@@ -35,6 +34,7 @@ from payments.ledger.partners import (
     TRANSFER_KIND,
     WITHDRAWAL_KIND,
 )
+from payments.reports.closing import Closing, Doubt, Movement, read_closing
 from payments.reports.spans import Span, SpanError, Step
 
 CLOSING_FIELDS: Final = ("month", "line", "direction", "kind", "count", "stars")

@@ -7,7 +7,7 @@ from bot.settings import Settings
 from db.address import SqliteAddress, parse
 from db.clock import utc_now
 from db.overwritten import empty_log
-from payments.erasure import erase
+from payments.audit.erasure import erase
 
 
 async def erase_person(settings: Settings, telegram_id: int, console: Console) -> bool:

@@ -16,7 +16,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from bot.console.database import open_database
 from bot.console.files import no_formula, written
 from bot.settings import Settings
-from payments.export import FIELDS, Row, count_rows, read_rows
+from payments.audit.export import FIELDS, Row, count_rows, read_rows
 
 
 class Format(enum.StrEnum):

@@ -15,10 +15,10 @@ from bot.settings import Settings
 from db.clock import utc_now
 from db.tables import EntitlementGrant, StripeEvent, User
 from entitlements import EntitlementService
-from payments.history import Entry, find_namesakes, find_user, read_page
+from payments.audit.history import Entry, find_namesakes, find_user, read_page
 from payments.notices import is_typable
-from payments.payload import TELEGRAM_ID_MAX
 from payments.refunds.asking import asked_before
+from payments.sale.payload import TELEGRAM_ID_MAX
 
 _BY_NAME: Final = "A @username may have changed hands since: it is whose it was when the bot last saw it. The id stays."
 

@@ -13,20 +13,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from bot.console.database import open_database
-from bot.ledger_watch import mark_if_lost
+from bot.desk.ledger_watch import mark_if_lost
+from bot.desk.tools import tools
 from bot.settings import Settings
-from bot.tools import tools
 from db.engine import Database
 from db.errors import AnotherDeskError
 from db.lock import DeskLock, desk_lock
 from db.tables import Outcome
 from payments.errors import LedgerError
-from payments.ledger import reading
+from payments.ledger import progress
+from payments.ledger.fetching import TelegramLedger
 from payments.ledger.findings import Counts
 from payments.ledger.rebuild import PassReport, WholePass
 from payments.ledger.reconciliation import PassUnfinishedError, Reconciliation, Report
 from payments.ledger.scan import CrossedError, Step
-from payments.ledger.telegram import TelegramLedger
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 FINDINGS_SHOWN: Final = 20
@@ -130,8 +130,8 @@ async def _take(lock: DeskLock) -> None:
 
 async def _may_begin(database: Database, console: Console, *, fill: bool) -> bool:
     async with database.reading() as session:
-        stand = await reading.find(session)
-        is_filled = await reading.has_events(session)
+        stand = await progress.find(session)
+        is_filled = await progress.has_events(session)
     if fill or not is_filled or (stand is not None and stand.pass_wanted_at is not None):
         return True
     console.print(
@@ -144,9 +144,9 @@ async def _may_begin(database: Database, console: Console, *, fill: bool) -> boo
 async def _mark(database: Database, now: datetime, *, trusts_unsigned: bool) -> None:
     """Mark the database, unless a pass that broke off is to go on."""
     async with database.transaction() as session:
-        stand = await reading.lock(session)
+        stand = await progress.lock(session)
         if stand.pass_wanted_at is None:
-            await reading.mark_unfinished(session, now, trusts_unsigned=trusts_unsigned)
+            await progress.mark_unfinished(session, now, trusts_unsigned=trusts_unsigned)
         elif trusts_unsigned:
             stand.pass_trusts_unsigned = True
 
@@ -154,7 +154,7 @@ async def _mark(database: Database, now: datetime, *, trusts_unsigned: bool) -> 
 async def _rows_known(database: Database, *, from_start: bool) -> int | None:
     """Return how many rows there are at least: Telegram does not say (Bot API, getStarTransactions)."""
     async with database.reading() as session:
-        stand = await reading.find(session)
+        stand = await progress.find(session)
     return stand.row_count if stand is not None and from_start and stand.row_count else None
 
 

@@ -5,9 +5,9 @@ from typing import Final
 
 from rich.console import Console
 
-from bot.logs import escaped
-from bot.money import in_major
-from payments.shown import cut
+from bot.chat.money import in_major
+from bot.monitoring.logs import escaped
+from payments.audit.shown import cut
 
 # A charge id is longer than a line, and one that is broken in two cannot be copied.
 CONSOLE: Final = Console(soft_wrap=True, highlight=False, markup=False)

@@ -42,7 +42,7 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
                     f"It was asked for by {error.asked_by}: {asked_why}. That stands, and yours is not on record."
                 )
             return False
-        from bot.tools import refund_once  # noqa: PLC0415 - imports aiogram
+        from bot.desk.tools import refund_once  # noqa: PLC0415 - imports aiogram
 
         done = await refund_once(settings, database, refund)
         async with database.reading() as session:

@@ -13,14 +13,14 @@ from rich.console import Console
 
 from bot.charts.png import has_font, to_png
 from bot.charts.svg import Labels, draw
+from bot.chat.money import in_major
 from bot.console.database import open_database
 from bot.console.files import no_formula, written, written_bytes
 from bot.console.printing import CURRENCY_LENGTH_MAX, NAME_LENGTH_MAX, shown
-from bot.money import in_major
 from bot.settings import Settings
 from payments.ledger.nanostars import NANOSTARS, stars
 from payments.reports.figures import Figures, Report
-from payments.reports.reading import read_report
+from payments.reports.reader import read_report
 from payments.reports.spans import USUAL_COUNT, Span, SpanError, Step, latest
 
 _SVG: Final = ".svg"

@@ -12,9 +12,9 @@ from db.again import tried_again
 from db.clock import utc_now
 from db.tables import STARS_CURRENCY, EventStatus, Outcome
 from payments.notices import handle
-from payments.pending import LISTED_MAX, Retry, list_pending, retry
-from payments.quarantine import QUARANTINE_PREFIX
-from payments.subscriptions.wanted import RENEWAL_PREFIX
+from payments.recording.quarantine import QUARANTINE_PREFIX
+from payments.renewals import RENEWAL_PREFIX
+from payments.waiting import LISTED_MAX, Retry, list_pending, retry
 
 _RETRIES: Final = {
     Retry.BEGUN: "taken up again: the running desk does it within seconds, else the next start",

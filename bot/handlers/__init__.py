@@ -7,26 +7,26 @@ from aiogram import Dispatcher
 from aiogram.types import TelegramObject, User
 from aiogram.utils.callback_answer import CallbackAnswerMiddleware
 
-from bot.bot_name import BotName
+from bot.calls.patience import be_patient
+from bot.chat.bot_name import BotName
+from bot.chat.history_pages import HistoryPages
+from bot.chat.moved_chats import AdminChat
+from bot.chat.names import Names
+from bot.chat.refused_invoices import RefusedInvoices
+from bot.chat.storefront import Storefront
+from bot.chat.subscriptions import SubscriptionDesk
+from bot.chat.words import for_language
 from bot.handlers import account, admin, checkout, moved, reports, shop, subscriptions, support
 from bot.handlers.errors import on_error
 from bot.handlers.places import Here
 from bot.handlers.rate_limit import RateLimit
-from bot.history_pages import HistoryPages
-from bot.moved_chats import AdminChat
-from bot.names import Names
-from bot.patience import be_patient
-from bot.refused_invoices import RefusedInvoices
-from bot.storefront import Storefront
-from bot.subscriptions import SubscriptionDesk
-from bot.words import for_language
 from db.clock import Clock
 from db.engine import Database
-from payments.catalog import Catalog
-from payments.payload import PayloadSigner
+from payments.sale.catalog import Catalog
+from payments.sale.payload import PayloadSigner
+from payments.settlement.worker import Worker
 from payments.subscriptions.keeper import SubscriptionKeeper
 from payments.telegram import TelegramPaymentHandler
-from payments.worker import Worker
 
 
 def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given

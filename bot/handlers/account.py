@@ -7,20 +7,20 @@ from aiogram.types import CallbackQuery, InlineKeyboardMarkup, Message
 from aiogram.utils.callback_answer import CallbackAnswer
 from markupsafe import Markup
 
-from bot.bot_name import Order
+from bot.chat.bot_name import Order
+from bot.chat.history_pages import HistoryButton, HistoryPages
+from bot.chat.moved_chats import AdminChat
+from bot.chat.subscriptions import SubscriptionDesk
+from bot.chat.talk import answer, edit, place_of_button
+from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE, is_own_chat
-from bot.history_pages import HistoryButton, HistoryPages
-from bot.moved_chats import AdminChat
-from bot.subscriptions import SubscriptionDesk
-from bot.talk import answer, edit, place_of_button
-from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
 from entitlements import EntitlementService
-from payments import events
-from payments.history import find_user
+from payments.audit import events
+from payments.audit.history import find_user
+from payments.settlement.worker import Worker
 from payments.subscriptions import listing
-from payments.worker import Worker
 
 UNTRIED_MAX: Final = 10
 """Payments of one person that an answer waits for."""

@@ -11,27 +11,27 @@ from aiogram.types import Message
 from loguru import logger
 from markupsafe import Markup
 
-from bot.bot_name import Order
+from bot.chat.bot_name import Order
+from bot.chat.history_pages import NAME_LENGTH_MAX, HistoryButton, HistoryPages, who
+from bot.chat.names import Names
+from bot.chat.talk import answer, topic_of
+from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE, WRITTEN_HERE, ByAdmin, InNameOfAdminChat, InPrivateOrAdminChat, sender_id
-from bot.history_pages import NAME_LENGTH_MAX, HistoryButton, HistoryPages, who
-from bot.names import Names
-from bot.talk import answer, topic_of
-from bot.words import Words
 from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
 from db.tables import STARS_CURRENCY, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
-from payments import events
+from payments.audit import events
+from payments.audit.shown import cut
 from payments.errors import RefundRefusedError
-from payments.narrow import CHARGE_ID_LENGTH_MAX
 from payments.notices import handle
-from payments.payload import TELEGRAM_ID_MAX
-from payments.pending import Retry, list_pending, retry
-from payments.quarantine import QUARANTINE_PREFIX
+from payments.recording.fields import CHARGE_ID_LENGTH_MAX
+from payments.recording.quarantine import QUARANTINE_PREFIX
 from payments.refunds import asking
-from payments.shown import cut
-from payments.subscriptions.wanted import RENEWAL_PREFIX
-from payments.worker import Worker
+from payments.renewals import RENEWAL_PREFIX
+from payments.sale.payload import TELEGRAM_ID_MAX
+from payments.settlement.worker import Worker
+from payments.waiting import Retry, list_pending, retry
 
 WHY_LENGTH_MAX: Final = 120
 LIST_LENGTH_MAX: Final = 3_500

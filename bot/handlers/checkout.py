@@ -4,10 +4,10 @@ from aiogram import F, Router
 from aiogram.types import PreCheckoutQuery
 from loguru import logger
 
+from bot.chat.words import Words
 from bot.handlers.errors import came_too_late
-from bot.words import Words
+from payments.audit.facts import ChargeFact, RefundFact
 from payments.checkout import CheckoutQuery, CheckoutVerdict
-from payments.facts import ChargeFact, RefundFact
 from payments.metrics import PRE_CHECKOUT_SECONDS
 from payments.telegram import TelegramPaymentHandler
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words
@@ -41,7 +41,7 @@ async def on_pre_checkout(query: PreCheckoutQuery, words: Words, payments: Teleg
 
 
 async def _answer(query: PreCheckoutQuery, why_not: str | None) -> bool:
-    """Give the one answer to a query, yes without `why_not`, for as long as Telegram waits for it (bot/patience.py).
+    """Give the one answer to a query, yes without `why_not`, for as long as Telegram waits (bot/calls/patience.py).
 
     Return False when it was not taken. Nothing is raised: an apology would be a second answer, and another one.
     """

@@ -8,12 +8,12 @@ from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError
 from aiogram.types import ErrorEvent, Update
 from loguru import logger
 
+from bot.calls.patience import ANSWER, somebody_waits
+from bot.chat.talk import Place, answer, place_of_button, say
+from bot.chat.words import Words
 from bot.handlers.places import is_own_chat
-from bot.patience import ANSWER, somebody_waits
-from bot.talk import Place, answer, place_of_button, say
-from bot.words import Words
 from db.errors import is_away
-from payments.facts import Fact
+from payments.audit.facts import Fact
 from payments.telegram_errors import TELEGRAM_ERRORS, Fate, TelegramError, fate_of, in_words, is_outage
 
 _NOT_NOW: Final = frozenset({Fate.PAUSE, Fate.DONE})

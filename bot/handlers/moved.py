@@ -3,8 +3,8 @@
 from aiogram import Bot, F, Router
 from aiogram.types import Message
 
-from bot.commands import register_admin_chat
-from bot.moved_chats import AdminChat
+from bot.chat.commands import register_admin_chat
+from bot.chat.moved_chats import AdminChat
 
 
 def make_router() -> Router:

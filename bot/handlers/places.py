@@ -11,10 +11,10 @@ from aiogram.filters import Filter
 from aiogram.types import CallbackQuery, Message, TelegramObject, Update
 from loguru import logger
 
-from bot.bot_name import BotName
-from bot.moved_chats import AdminChat
-from bot.talk import Place, answer
-from bot.words import Words
+from bot.chat.bot_name import BotName
+from bot.chat.moved_chats import AdminChat
+from bot.chat.talk import Place, answer
+from bot.chat.words import Words
 from db.clock import Clock
 from db.errors import is_away
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from aiogram.types import TelegramObject, Update, User
 
-from bot.talk import answer
-from bot.words import Words
+from bot.chat.talk import answer
+from bot.chat.words import Words
 from db.clock import Clock
 
 BURST: Final = 20

@@ -11,17 +11,17 @@ from aiogram.types import BufferedInputFile, Message
 from loguru import logger
 from markupsafe import Markup
 
-from bot.bot_name import Order
 from bot.charts.png import has_font, to_png
 from bot.charts.svg import Labels, draw, most_used_first
+from bot.chat.bot_name import Order
+from bot.chat.talk import answer, answer_with
+from bot.chat.words import Words
 from bot.handlers.places import WRITTEN_HERE, ByAdmin, InPrivateOrAdminChat, sender_id
-from bot.talk import answer, answer_with
-from bot.words import Words
 from db.clock import Clock
 from db.engine import Database
 from payments.ledger.nanostars import stars
 from payments.reports.figures import Figures, Reading, Report
-from payments.reports.reading import read_report
+from payments.reports.reader import read_report
 from payments.reports.spans import USUAL_COUNT, Step, latest
 
 STEPS_MAX: Final = 90

@@ -8,14 +8,14 @@ from aiogram.filters import CommandObject
 from aiogram.types import CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from aiogram.utils.callback_answer import CallbackAnswer
 
-from bot.bot_name import Order
+from bot.chat.bot_name import Order
+from bot.chat.storefront import CardButton, Refusal, Storefront
+from bot.chat.talk import answer, place_of_button, topic_of
+from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE, is_own_chat
-from bot.storefront import CardButton, Refusal, Storefront
-from bot.talk import answer, place_of_button, topic_of
-from bot.words import Words
 from db.tables import STARS_CURRENCY
-from payments.catalog import Plan
-from payments.payload import CODE_PATTERN
+from payments.sale.catalog import Plan
+from payments.sale.payload import CODE_PATTERN
 from payments.telegram import START_BUY
 
 _PLAN_BUTTON: Final = F.data.regexp(rf"{CODE_PATTERN}\Z")

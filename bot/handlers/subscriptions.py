@@ -4,11 +4,11 @@ from aiogram import Bot, Router
 from aiogram.types import CallbackQuery
 from aiogram.utils.callback_answer import CallbackAnswer
 
+from bot.chat.subscriptions import SubscriptionButton, SubscriptionDesk, Wish
+from bot.chat.talk import edit, place_of_button, say
+from bot.chat.words import Words
 from bot.handlers.places import is_own_chat
-from bot.subscriptions import SubscriptionButton, SubscriptionDesk, Wish
-from bot.talk import edit, place_of_button, say
-from bot.words import Words
-from payments.facts import SubscriptionFact
+from payments.audit.facts import SubscriptionFact
 
 
 def make_router() -> Router:

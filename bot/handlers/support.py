@@ -8,12 +8,12 @@ from aiogram.types import CallbackQuery, Message
 from aiogram.utils.callback_answer import CallbackAnswer
 from markupsafe import Markup
 
-from bot.bot_name import Order
-from bot.commands import register_admin
+from bot.chat.bot_name import Order
+from bot.chat.commands import register_admin
+from bot.chat.history_pages import HistoryPages
+from bot.chat.talk import answer
+from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE
-from bot.history_pages import HistoryPages
-from bot.talk import answer
-from bot.words import Words
 
 _WRITTEN: Final = F.content_type.in_(
     {

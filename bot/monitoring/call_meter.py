@@ -20,7 +20,7 @@ from aiogram.methods import Response, TelegramMethod
 from aiogram.methods.base import TelegramType
 from prometheus_client import Counter, Gauge, Histogram
 
-from bot.poll_rhythm import CUTS_MAX, was_cut_while_idle
+from bot.poll.rhythm import CUTS_MAX, was_cut_while_idle
 from payments.loop import Pulse
 from payments.telegram_errors import TELEGRAM_ERRORS, names_webhook
 
@@ -39,7 +39,7 @@ CLOCK_OFFSET_SECONDS: Final = Gauge(
     "starledger_clock_offset_seconds", "How far this machine's clock is ahead of Telegram's."
 )
 ANSWERS_SAID_AGAIN: Final = Counter(
-    "starledger_answers_said_again", "Tries to say again what a person waits for (bot/patience.py).", ["method"]
+    "starledger_answers_said_again", "Tries to say again what a person waits for (bot/calls/patience.py).", ["method"]
 )
 ANSWERS_LOST: Final = Counter(
     "starledger_answers_lost", "What a person waited for, and Telegram did not take in time.", ["method"]

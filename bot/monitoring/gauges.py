@@ -20,7 +20,7 @@ from db.engine import Database
 from db.errors import is_away
 from payments.ledger.drift import Drift, read_drift
 from payments.ledger.nanostars import NANOSTARS
-from payments.pending import Backlog, Queue, read_backlog
+from payments.waiting import Backlog, Queue, read_backlog
 
 READ_SECONDS: Final = 2
 """How long a scrape waits for the database; without its answer the gauges of the backlog are left out."""

@@ -13,8 +13,8 @@ from pydantic import Field, ValidationError
 
 from payments.ledger.nanostars import NANOSTARS
 from payments.ledger.partners import affiliate_of
-from payments.narrow import Narrow, in_words
-from payments.payload import AMOUNT_MAX, Reading
+from payments.recording.fields import Narrow, in_words
+from payments.sale.payload import AMOUNT_MAX, Reading
 
 _PER_MILLE: Final = 1_000
 

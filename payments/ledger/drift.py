@@ -8,7 +8,7 @@ from sqlalchemy import Select, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, StripeEvent
-from payments.ledger import reading
+from payments.ledger import progress
 from payments.ledger.findings import Finding, Unexplained
 
 T = TypeVar("T", bound=Any)
@@ -40,7 +40,7 @@ class Drift:
 
 async def read_drift(session: AsyncSession) -> Drift | None:
     """Read how the last comparison ended; None: there was none yet. One read of one row, one of a small index."""
-    stand = await reading.find(session)
+    stand = await progress.find(session)
     if stand is None:
         return None
     unseen_stars = 0

@@ -19,7 +19,7 @@ from db.insert import insert_into
 from db.tables import LedgerEntry, QuarantinedUpdate
 from payments.ledger.partners import PENDING, UNKNOWN_KIND
 from payments.ledger.rows import LedgerRow
-from payments.quarantine import LEDGER_UPDATE_ID, keep_raw
+from payments.recording.quarantine import LEDGER_UPDATE_ID, keep_raw
 
 QUARANTINED_MAX: Final = 1_000
 """Rows of the ledger that are kept raw: one that lies throughout is known by the first of them."""

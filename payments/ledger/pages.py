@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, StripeEvent, User
 from entitlements.service import lock_users
-from payments import events
-from payments.facts import ChargeFact, MoneyFact, RefundFact
+from payments.audit import events
+from payments.audit.facts import ChargeFact, MoneyFact, RefundFact
 from payments.ledger.findings import Counts, Finding, Unexplained
 from payments.ledger.rows import LedgerRow
 

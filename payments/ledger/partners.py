@@ -7,7 +7,7 @@ the latter out: then the fields that only one kind has tell it.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from payments.payload import TELEGRAM_ID_MAX
+from payments.sale.payload import TELEGRAM_ID_MAX
 
 INVOICE_KIND: Final = "invoice_payment"
 PAID_MEDIA_KIND: Final = "paid_media_payment"

@@ -1,7 +1,7 @@
 """Settles at once what most of a ledger is: one-time payments that are granted for a number of days and kept.
 
-They come to what payments/settlement.py makes of them one by one, in a few statements for a batch instead of some for
-each. Whatever else there is of a buyer in the batch makes all that is theirs go the other way, in its order.
+They come to what payments/settlement/settlement.py makes of them one by one, in a few statements for a batch instead of
+some for each. Whatever else there is of a buyer in the batch makes all that is theirs go the other way, in its order.
 """
 
 from collections import defaultdict
@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.clock import Clock
 from db.tables import EntitlementGrant, EventStatus, Outcome, StripeEvent, User
 from entitlements.service import DaysGranted, EntitlementService
-from payments import events
-from payments.catalog import Catalog
-from payments.judgement import Granted, Payment, is_offered_now, judge
+from payments.audit import events
 from payments.methods import METHODS
-from payments.payload import PayloadSigner
+from payments.sale.catalog import Catalog
+from payments.sale.payload import PayloadSigner
+from payments.settlement.judgement import Granted, Payment, is_offered_now, judge
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """One pass over the whole ledger: the database anew from it, or a restored copy brought up to it, in silence.
 
-It is marked before its first write (payments/ledger/reading.py), and until it is complete nobody else settles. First
+It is marked before its first write (payments/ledger/progress.py), and until it is complete nobody else settles. First
 every row is put on record, then all of it is settled, by date and charge id, with all refunds known. A kill at any
 moment costs what was not committed: the next start goes on.
 """
@@ -21,19 +21,19 @@ from db.errors import is_away
 from db.tables import ORIGIN, EventStatus, LedgerReading, Outcome, StripeEvent, User
 from db.types import UtcDateTime
 from entitlements.service import lock_users, standings_at_the_end
-from payments import events
-from payments.catalog import Catalog
+from payments.audit import events
 from payments.effects import NoEffects
 from payments.errors import LedgerError
-from payments.judgement import Reason
-from payments.ledger import reading
+from payments.ledger import progress
+from payments.ledger.fetching import TelegramLedger
 from payments.ledger.findings import Counts
 from payments.ledger.plain import settle_plain
 from payments.ledger.scan import Scan, Step
-from payments.ledger.telegram import TelegramLedger
 from payments.methods import METHODS
-from payments.payload import PayloadSigner
-from payments.settlement import Settlement
+from payments.sale.catalog import Catalog
+from payments.sale.payload import PayloadSigner
+from payments.settlement.judgement import Reason
+from payments.settlement.settlement import Settlement
 from payments.subscriptions.chain import Terms
 
 BATCH_EVENTS: Final = 100
@@ -99,10 +99,10 @@ class WholePass:
     @tried_again
     async def _begin(self) -> LedgerReading:
         async with self._database.transaction(Priority.RECONCILIATION) as session:
-            stand = await reading.lock(session)
+            stand = await progress.lock(session)
             if stand.pass_wanted_at is None:
                 raise ValueError("no pass over the ledger is wanted")
-            if reading.begin(stand, self._clock()) or not stand.row_count:
+            if progress.begin(stand, self._clock()) or not stand.row_count:
                 logger.info("a pass over Telegram's whole ledger begins: until it is complete, nothing else is settled")
             else:
                 logger.info("the pass over Telegram's ledger goes on from row {}", stand.row_count)
@@ -202,7 +202,7 @@ class WholePass:
     async def _complete(self, report: PassReport) -> None:
         """Take the mark away: the worker goes on with what came in meanwhile."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:
-            stand = await reading.lock(session)
+            stand = await progress.lock(session)
             stand.pass_wanted_at = stand.pass_begun_at = None
             stand.pass_trusts_unsigned = False
             outcomes = select(StripeEvent.outcome, func.count()).where(StripeEvent.origin == ORIGIN)

@@ -12,15 +12,15 @@ from loguru import logger
 from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database, Priority
-from payments.ledger import reading
+from payments.ledger import progress
 from payments.ledger.drift import not_in_ledger, read_drift
+from payments.ledger.fetching import PAGE_ROWS, TelegramLedger
 from payments.ledger.findings import FINDINGS_MAX, Counts, Finding, Unexplained, alert, log
 from payments.ledger.kept import learn_states, pending_places
 from payments.ledger.nanostars import stars
 from payments.ledger.rows import read_row
 from payments.ledger.scan import OVERLAP_ROWS, Scan, Step
-from payments.ledger.telegram import PAGE_ROWS, TelegramLedger
-from payments.payload import PayloadSigner
+from payments.sale.payload import PayloadSigner
 
 BALANCE_ASKED_MAX: Final = 3
 """How often the balance is asked for in one run, while new rows come in between."""
@@ -127,7 +127,7 @@ class Reconciliation:
 
     async def _step(self, scan: Scan, report: Report) -> Step:
         async with self._database.reading() as session:
-            stand = await reading.find(session)
+            stand = await progress.find(session)
         if stand is not None and stand.pass_wanted_at is not None:
             raise PassUnfinishedError
         asked_at = self._clock()
@@ -152,7 +152,7 @@ class Reconciliation:
         await self._look_again(report.row_count)
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             missing = await not_in_ledger(session, self._clock(), FINDINGS_MAX)
-            stand = await reading.lock(session)
+            stand = await progress.lock(session)
             before_nanostars = stand.balance_off_nanostars
             stand.compared_at = asked_at
             stand.balance_nanostars = balance.there_nanostars

@@ -16,8 +16,7 @@ from pydantic import Field, ValidationError
 
 from db.states import Direction
 from db.tables import STARS_CURRENCY
-from payments.facts import REFUND_PREFIX, ChargeFact, MoneyFact, RefundFact
-from payments.incoming import person_of
+from payments.audit.facts import REFUND_PREFIX, ChargeFact, MoneyFact, RefundFact
 from payments.ledger.commissions import Commission, agrees, commission_of, price_of
 from payments.ledger.nanostars import NANOSTARS
 from payments.ledger.partners import (
@@ -29,8 +28,9 @@ from payments.ledger.partners import (
     state_of,
     whose,
 )
-from payments.narrow import ChargeId, Id, Narrow, Payload, Seconds, in_words, moment
-from payments.payload import AMOUNT_MAX, PayloadSigner, Reading, Verdict
+from payments.recording.fields import ChargeId, Id, Narrow, Payload, Seconds, in_words, moment
+from payments.recording.updates import person_of
+from payments.sale.payload import AMOUNT_MAX, PayloadSigner, Reading, Verdict
 
 __all__ = ["INVOICE_KIND", "NANOSTARS", "UNKNOWN_KIND", "LedgerRow", "read_row"]
 

@@ -20,13 +20,13 @@ from db.engine import Database, Priority
 from db.errors import is_refusal
 from db.tables import LedgerReading
 from payments.errors import UnrecordableError
-from payments.ledger import reading
+from payments.ledger import progress
+from payments.ledger.fetching import PAGE_ROWS, TelegramLedger
 from payments.ledger.findings import Finding, Unexplained, alert, log
 from payments.ledger.kept import keep
 from payments.ledger.pages import Page, take_page
 from payments.ledger.rows import LedgerRow, read_row
-from payments.ledger.telegram import PAGE_ROWS, TelegramLedger
-from payments.payload import PayloadSigner
+from payments.sale.payload import PayloadSigner
 
 OVERLAP_ROWS: Final = 50
 """How many rows are read again at the beginning, for one that Telegram may have put in late."""
@@ -114,9 +114,9 @@ class Scan:
             return self._stand
         if self._from_start and not self._is_dry:
             async with self._database.transaction(Priority.RECONCILIATION) as session:
-                reading.start_over(await reading.lock(session))
+                progress.start_over(await progress.lock(session))
         async with self._database.reading() as session:
-            stand = await reading.find(session)
+            stand = await progress.find(session)
         if stand is None or (self._from_start and self._is_dry):
             stand = LedgerReading(row_count=0, latest="[]", nanostars=0, payment_stars=0, event_stars=0)
         self._from_start = False
@@ -162,7 +162,7 @@ class Scan:
     @tried_again
     async def _take_together(self, fetched: _Fetched, *, one_by_one: bool) -> Page | None:
         async with self._database.transaction(Priority.RECONCILIATION) as session:
-            stand = await reading.lock(session)
+            stand = await progress.lock(session)
             before = fetched.stand
             if (stand.row_count, stand.pass_begun_at) != (before.row_count, before.pass_begun_at):
                 return None

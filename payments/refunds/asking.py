@@ -1,7 +1,7 @@
 """Refunds: asked for on record. payments/refunds/sending.py sends them, settlement confirms the same row.
 
 Of one charge at most one refund waits to be made. A row's amount never changes: when less is left than it says, it is
-replaced (payments/refunds/refused.py).
+replaced (payments/settlement/refused_refunds.py).
 """
 
 import json
@@ -12,13 +12,13 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
-from payments import events
+from payments.audit import events
+from payments.audit.balance import completing, contradiction, is_at_provider, left
+from payments.audit.events import find_named
+from payments.audit.facts import apart_id, refund_id
 from payments.errors import RefundRefusal, RefundRefusedError
-from payments.events import find_named
-from payments.facts import apart_id, refund_id
 from payments.methods import METHODS
 from payments.notices import Notice, money_facts, owe
-from payments.refunds.given_back import completing, contradiction, is_at_provider, left
 
 REASON_LENGTH_MAX: Final = 200
 """Characters of a refund's reason: the buyer reads it in a message, below the rest."""

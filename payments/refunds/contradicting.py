@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
 from db.tables import Outcome, QuarantinedUpdate, StripeEvent, User
-from payments import events
-from payments.depth import read_json
+from payments.audit import events
+from payments.audit.balance import completing, contradiction
+from payments.audit.facts import Fact, RefundFact
+from payments.audit.nested_json import read_json
 from payments.errors import UnrecordableError
-from payments.facts import Fact, RefundFact
-from payments.incoming import read_money
 from payments.methods import METHODS
-from payments.refunds.given_back import completing, contradiction
+from payments.recording.updates import read_money
 
 TAKEN_UP_MAX: Final = 20
 """Updates in quarantine that are looked at for one charge."""

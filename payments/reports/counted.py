@@ -24,7 +24,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, Subscription
 from db.types import UtcDateTime
 from payments.methods import REFUND_ENDINGS, RETURN_ENDING
-from payments.payload import CODE_PATTERN, OUR_FORM_BEGINS, SUBSCRIPTION_TERM
+from payments.sale.payload import CODE_PATTERN, OUR_FORM_BEGINS, SUBSCRIPTION_TERM
 
 FAILED_ENDING: Final = "failed"
 _SEPARATOR: Final = ":"

@@ -16,8 +16,8 @@ from pydantic import AliasPath, Field, StringConstraints, ValidationError
 
 from payments.channel import MadeRefund
 from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError, UnreadableMoneyError
-from payments.narrow import Narrow, Seconds, moment
-from payments.payload import AMOUNT_MAX
+from payments.recording.fields import Narrow, Seconds, moment
+from payments.sale.payload import AMOUNT_MAX
 
 CALL_SECONDS: Final = 15
 PAGE_SIZE: Final = 100

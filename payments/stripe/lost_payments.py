@@ -20,12 +20,12 @@ from db.clock import Clock
 from db.engine import Database
 from db.tables import STARS_CURRENCY, Checkout, OutboxMessage, QuarantinedUpdate, StripeEvent, User
 from db.types import UtcDateTime
-from payments.catalog import Catalog
 from payments.checkout import CheckoutVerdict
 from payments.errors import RefusedByChannelError, UnreadableMoneyError
 from payments.methods import CARDS
 from payments.notices import Notice, owe
-from payments.payload import PayloadSigner
+from payments.sale.catalog import Catalog
+from payments.sale.payload import PayloadSigner
 from payments.stripe.api import Charge, StripeApi
 
 LOST_HOURS: Final = 25

@@ -17,8 +17,8 @@ from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
 from db.tables import StripeReading
+from payments.audit.events import ERROR_LENGTH_MAX
 from payments.errors import ChannelError, ChannelPauseError, RefusedByChannelError, UnrecordableError
-from payments.events import ERROR_LENGTH_MAX
 from payments.notices import Notice, owe
 from payments.pause import SECONDS_MAX
 from payments.stripe.api import KEY_REFUSED

@@ -20,15 +20,15 @@ from db.clock import Clock
 from db.engine import Database
 from db.insert import insert_into
 from db.tables import ORIGIN, StripeEvent, StripeReading, User
-from payments import events
+from payments.audit import events
+from payments.audit.balance import completing
+from payments.audit.facts import RefundFact
 from payments.channel import MadeRefund
 from payments.errors import RefusedByChannelError, UnreadableMoneyError, UnrecordableError
-from payments.facts import RefundFact
 from payments.methods import CARDS
-from payments.narrow import moment
 from payments.notices import Notice, money_facts, owe
-from payments.refunds.given_back import completing
-from payments.refunds.made import payer, record_failed, record_made
+from payments.recording.fields import moment
+from payments.refunds.at_provider import payer, record_failed, record_made
 from payments.stripe.api import Dispute, Event, StripeApi
 from payments.stripe.late_charges import LateCharges
 from payments.stripe.lost_payments import LostPayments

@@ -15,18 +15,18 @@ from db.clock import Clock
 from db.tables import Renewal, Subscription, SubscriptionChange, SubscriptionState, User
 from entitlements import EntitlementService
 from entitlements.contradictions import WantedGrant, find_contradictions
-from payments import events
-from payments.catalog import Catalog
+from payments.audit import events
+from payments.audit.facts import Change
 from payments.effects import Effects
-from payments.facts import Change
 from payments.methods import STARS, grace_source
 from payments.notices import TOLD_DAYS_MAX, Notice
-from payments.payload import Order
+from payments.renewals import UNREAD_PLAN, Because, may_take_more
+from payments.sale.catalog import Catalog
+from payments.sale.payload import Order
 from payments.subscriptions.chain import Chain, Charge, Standing, Terms, failed_periods, place, stand
 from payments.subscriptions.charges import read_chains
 from payments.subscriptions.precedence import Rival, is_replaced
 from payments.subscriptions.running import read_rivals
-from payments.subscriptions.wanted import UNREAD_PLAN, Because, may_take_more
 
 CLOCKS_APART_MAX: Final = timedelta(days=1)
 """How far Telegram's clock is believed to be ahead of ours, where believing too much does no harm."""

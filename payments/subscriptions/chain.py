@@ -12,7 +12,7 @@ from typing import Final
 
 from db.tables import SubscriptionState
 from entitlements.fold import SLACK
-from payments.facts import Change
+from payments.audit.facts import Change
 
 PERIOD: Final = timedelta(days=30)
 """The only one that Telegram sells (Bot API, createInvoiceLink: subscription_period)."""

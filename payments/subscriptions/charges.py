@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, EventStatus, StripeEvent
 from entitlements import EntitlementService
+from payments.audit import subscription_changes
 from payments.effects import BY_ITSELF
 from payments.methods import STARS
-from payments.subscriptions import changes
 from payments.subscriptions.chain import Chain, Charge, divide
 
 
@@ -54,7 +54,7 @@ async def read_all_charges(session: AsyncSession, user_id: str, payloads: Collec
 
 async def read_chains(session: AsyncSession, user_id: str, payload: str) -> list[Chain]:
     """Return a user's subscriptions on one payload, as all that is known makes them, by their first charges."""
-    told = await changes.read(session, user_id, [payload])
+    told = await subscription_changes.read(session, user_id, [payload])
     return divide(await read_charges(session, user_id, payload), told[payload])
 
 

@@ -18,15 +18,15 @@ from db.engine import Database
 from db.tables import Renewal, Subscription, SubscriptionState, User
 from entitlements.fold import SLACK
 from entitlements.service import lock_users
+from payments.audit import subscription_changes
+from payments.audit.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, pause
 from payments.channel import CALL_SECONDS, LEASE_SECONDS, is_due, is_free
 from payments.effects import Effects
-from payments.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, pause
 from payments.notices import Notice
 from payments.pause import Pause
-from payments.subscriptions import changes
+from payments.renewals import RENEWAL_PREFIX, RENEWING, Because, is_over
 from payments.subscriptions.book import SubscriptionBook
 from payments.subscriptions.charges import read_chains
-from payments.subscriptions.wanted import RENEWAL_PREFIX, RENEWING, Because, is_over
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words, is_refusal
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class RenewalEditor:
             row.due_at = row.claimed_until = row.error = None
             was_renewing = row.state in RENEWING
             if claimed.renewal is Renewal.CANCELED:
-                changes.note_own(session, row, SubscriptionState.CANCELED, now)
+                subscription_changes.note_own(session, row, SubscriptionState.CANCELED, now)
                 await self._book.follow(session, user, row.payload)
             because = Because(row.wanted_because or Because.BUYER)
             if because is Because.BUYER or (was_renewing and because is not Because.GIVEN_BACK):

@@ -14,13 +14,13 @@ from db.engine import Database
 from db.errors import is_away, is_held_up
 from db.tables import Subscription, SubscriptionChange, User
 from entitlements.service import lock_users
+from payments.audit import subscription_changes
+from payments.audit.facts import SubscriptionFact
 from payments.channel import is_due, is_free
-from payments.facts import SubscriptionFact
 from payments.loop import DueLoop, Gate, Held
-from payments.reminders import Reminders
-from payments.subscriptions import changes
 from payments.subscriptions.book import SubscriptionBook
 from payments.subscriptions.editor import RenewalEditor
+from payments.subscriptions.reminders import Reminders
 
 BATCH_MAX: Final = 50
 
@@ -68,7 +68,7 @@ class SubscriptionKeeper:
         async with self._database.reading() as session:
             if not await self._gate.is_open(session):
                 return 0
-            told = await changes.unsettled(session, BATCH_MAX, but=held)
+            told = await subscription_changes.unsettled(session, BATCH_MAX, but=held)
             checks = [await session.scalars(query(now, held)) for query in (select_to_check, select_ahead)]
             to_check = [(row.user_id, row.payload) for found_rows in checks for row in found_rows]
             wanted = (await session.scalars(select_wanted(now, held))).all()

@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import Renewal, StripeEvent, Subscription, SubscriptionState, User
 from entitlements.service import lock_users
+from payments.renewals import Because, is_over, may_take_more, want
 from payments.subscriptions.precedence import is_left_to_renew
 from payments.subscriptions.running import read_rivals
-from payments.subscriptions.wanted import Because, is_over, may_take_more, want
 
 
 async def of_user(session: AsyncSession, user_id: str) -> Sequence[Subscription]:

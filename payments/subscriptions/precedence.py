@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from db.tables import Subscription, SubscriptionState
+from payments.renewals import Because
 from payments.subscriptions.chain import UNHEARD, Chain, Charge, is_told_before, place
-from payments.subscriptions.wanted import Because
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import EntitlementGrant, Renewal, StripeEvent, Subscription, User
+from payments.audit import subscription_changes
 from payments.methods import STARS
-from payments.subscriptions import changes
 from payments.subscriptions.chain import Chain, Charge, divide, place
 from payments.subscriptions.charges import read_all_charges, read_chain
 from payments.subscriptions.precedence import Rival, runs
@@ -85,7 +85,7 @@ async def read_rivals(session: AsyncSession, user: ColumnElement[bool]) -> Seque
     user_id = grants[0].user_id
     payloads = sorted({grant.payload for grant in grants})
     charges = await read_all_charges(session, user_id, payloads)
-    told = await changes.read(session, user_id, payloads)
+    told = await subscription_changes.read(session, user_id, payloads)
     rows = (await session.scalars(select(Subscription).where(Subscription.user_id == user_id))).all()
     chains = [chain for payload in payloads for chain in divide(charges[payload], told[payload])]
     opens: dict[str, set[str]] = {}

@@ -8,22 +8,23 @@ from typing import Final
 
 import pytest
 
-from bot.app import Desk
-from bot.channels import OpenChannel, OpenChannels, Surroundings
+from bot.desk.app import Desk
+from bot.desk.channels import OpenChannel, OpenChannels, Surroundings
+from bot.desk.parts import make_bot
 from bot.monitoring.health import State
 from bot.monitoring.monitor import Monitor
-from bot.parts import make_bot
 from bot.settings import Settings
 from db.clock import utc_now
 from db.engine import Database
 from db.lock import desk_lock
-from payments import events, methods
-from payments.catalog import load_catalog
+from payments import methods
+from payments.audit import events
+from payments.audit.facts import ChargeFact, Person
 from payments.channel import RefundOrder
-from payments.facts import ChargeFact, Person
 from payments.methods import Method
 from payments.pause import Pause
-from payments.payload import Order, PayloadSigner
+from payments.sale.catalog import load_catalog
+from payments.sale.payload import Order, PayloadSigner
 from payments.stars import StarsChannel
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings as SandboxSettings

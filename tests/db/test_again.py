@@ -13,10 +13,10 @@ from db.again import TRIES_MAX, tried_again
 from db.engine import Database
 from db.tables import Checkout, StripeEvent, User
 from payments.checkout import CheckoutDesk, CheckoutVerdict
-from payments.pending import Retry
-from payments.recorder import Recorder
+from payments.recording.recorder import Recorder
 from payments.refunds.sending import RefundSender
-from payments.worker import Worker
+from payments.settlement.worker import Worker
+from payments.waiting import Retry
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.money import CATALOG, SIGNER, charge, charge_update, query

@@ -13,9 +13,9 @@ import pytest_asyncio
 
 import db.lock
 import db.migrate
+from bot.desk.start import prepare
 from bot.monitoring.health import Health
 from bot.settings import Settings
-from bot.start import prepare
 from db.address import PostgresAddress, parse
 from db.dial import _told
 from db.engine import Database
@@ -148,7 +148,7 @@ async def test_a_desk_that_stands_by_waits_for_its_password(
     closed: Cluster, clock: FakeClock, open_database: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(db.lock, "_TRY_SECONDS", 0.01)
-    monkeypatch.setattr("bot.start.DATABASE_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("bot.desk.start.DATABASE_PAUSE_SECONDS", 0.01)
     url = url_of(closed)
     holder, second = desk_lock(url, BOT_ID), desk_lock(url, BOT_ID)
     await holder.acquire()

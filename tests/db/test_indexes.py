@@ -10,20 +10,21 @@ from aiogram import Bot
 from sqlalchemy import event, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.outbox import Outbox
+from bot.sending.outbox import Outbox
 from db.engine import Database
 from db.tables import ORIGIN, Checkout, EntitlementGrant, OutboxMessage, StripeEvent, User
 from entitlements import EntitlementService
-from payments import events, history, pending
+from payments import waiting
+from payments.audit import events, history, subscription_changes
 from payments.checkout import select_old
 from payments.methods import STARS
-from payments.reminders import select_ending
-from payments.reports.reading import read_report
+from payments.reports.reader import read_report
 from payments.reports.spans import Span, Step
 from payments.stripe.lost_payments import select_unpaid
-from payments.subscriptions import changes, running
+from payments.subscriptions import running
 from payments.subscriptions.charges import read_charges
 from payments.subscriptions.keeper import select_to_check, select_wanted
+from payments.subscriptions.reminders import select_ending
 from tests.support.money import TOKEN
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -133,11 +134,11 @@ def _since(moment: datetime) -> Ask:
 QUERIES: dict[str, tuple[Ask, set[str]]] = {
     "what is due": (lambda _, session: events.due(session, NOON, 50), {"ix_stripe_events_due_at"}),
     "what waits": (
-        lambda _, session: pending.list_pending(session),
+        lambda _, session: waiting.list_pending(session),
         {"ix_stripe_events_status", "ix_subscriptions_given_up"},
     ),
     "what a monitor asks": (
-        lambda _, session: pending.read_backlog(session),
+        lambda _, session: waiting.read_backlog(session),
         {"ix_stripe_events_status", "ix_outbox_due_at", "ix_subscriptions_given_up"},
     ),
     "events since a time": (_since(NOON), {"ix_stripe_events_created_at"}),
@@ -174,7 +175,7 @@ QUERIES: dict[str, tuple[Ask, set[str]]] = {
     ),
     "renewals to be changed": (lambda _, session: session.scalars(select_wanted(NOON)), {"ix_subscriptions_due_at"}),
     "what is told and not settled": (
-        lambda _, session: changes.unsettled(session, 50),
+        lambda _, session: subscription_changes.unsettled(session, 50),
         {"ix_subscription_changes_unsettled"},
     ),
     "access that ends soon": (

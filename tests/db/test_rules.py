@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.engine import Database
 from db.tables import ORIGIN, EntitlementGrant, StripeEvent
-from payments.erasure import erase
+from payments.audit.erasure import erase
 from tests.support.document import run
 from tests.support.rows import add_user
 
@@ -277,7 +277,7 @@ async def test_event_deletion_cascade(database: Database, database_url: str) -> 
     with pytest.raises(IntegrityError, match="starledger: a user with audit rows is not deleted"):
         await run(database_url, "DELETE FROM users")
     assert await run(database_url, "SELECT event_id, customer_id FROM stripe_events") == [("charge", "u1")]
-    # On request the person is erased, and the rows stay (tests/payments/test_erasure.py: all that goes).
+    # On request the person is erased, and the rows stay (tests/payments/audit/test_erasure.py: all that goes).
     await run(database_url, "UPDATE users SET telegram_id = 5001, username = 'ann', language_code = 'en'")
     async with database.transaction() as session:
         await erase(session, 5001, NOON)

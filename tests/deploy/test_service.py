@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from bot.__main__ import EXIT_WRONG_SETTING
-from bot.stop import END_SECONDS
+from bot.desk.stop import END_SECONDS
 
 ROOT: Final = Path(__file__).parents[2]
 UNIT: Final = ROOT / "deploy" / "starledger.service"
@@ -64,7 +64,7 @@ def test_what_is_installed_is_tried_as_the_user_that_runs_it_before_the_switch()
         "umask 022",
         "-m venv",
         'runuser -u starledger -- "$release/bin/starledger" --help',
-        "runuser -u starledger -- \"$release/bin/python\" -I -c 'import bot.app'",
+        "runuser -u starledger -- \"$release/bin/python\" -I -c 'import bot.desk.app'",
         "trap - EXIT",
         "mv -T $home/next $home/current",
     ]

@@ -16,11 +16,11 @@ from db.clock import utc_now
 from db.engine import Database
 from db.migrate import migrate
 from db.tables import Checkout, EntitlementGrant, EventStatus, StripeEvent
-from payments.catalog import load_catalog
+from payments.audit.facts import ChargeFact, Person
 from payments.checkout import CheckoutDesk, CheckoutVerdict
-from payments.facts import ChargeFact, Person
-from payments.payload import Order, PayloadSigner
-from payments.recorder import Recorder
+from payments.recording.recorder import Recorder
+from payments.sale.catalog import load_catalog
+from payments.sale.payload import Order, PayloadSigner
 from sandbox.checkout import PaymentState
 from sandbox.client import SandboxClient
 from sandbox.server import running_sandbox

@@ -24,9 +24,9 @@ from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 from sqlalchemy.engine.default import DefaultDialect
 
-import bot.pace
-from bot.app import run_desk
-from bot.bounded_session import BoundedSession
+import bot.sending.pace
+from bot.calls.bounded_session import BoundedSession
+from bot.desk.app import run_desk
 from bot.settings import Settings
 from tests.support.forkserver import FORKSERVER
 
@@ -124,7 +124,7 @@ def _live(environment: dict[str, str], kill_at: int, names: Any, arms: Callable[
     os.environ.update(environment)
     logger.remove()
     # A second's rest from message to message would be most of each life.
-    bot.pace.CHAT_SECONDS = 0  # type: ignore[misc]  # a constant in production
+    bot.sending.pace.CHAT_SECONDS = 0  # type: ignore[misc]  # a constant in production
     asyncio.run(run_desk(Settings.load()))
 
 

@@ -11,11 +11,11 @@ from sqlalchemy import func, select
 
 from db.engine import Database
 from db.tables import EntitlementGrant, EventStatus, Outcome, StripeEvent
-from payments.history import State, read_page
+from payments.audit.history import State, read_page
 from payments.notices import Notice
-from payments.recorder import Recorder
+from payments.recording.recorder import Recorder
+from payments.settlement.worker import Worker
 from payments.telegram import TelegramPaymentHandler
-from payments.worker import Worker
 from tests.support.cards import card_charge, card_update
 from tests.support.clock import START
 from tests.support.desk import Desk, dump

@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from db.tables import Checkout, EntitlementGrant, EventStatus, Outcome, StripeEvent
 from entitlements import EntitlementService
+from payments.settlement.worker import Worker
 from payments.telegram import TelegramPaymentHandler
-from payments.worker import Worker
 from sandbox.client import SandboxClient
 from sandbox.history import PastPayment
 from tests.support.cards import card_charge

@@ -1,8 +1,8 @@
 import pytest
 
-from payments.pending import Backlog, Queue, read_backlog
-from payments.quarantine import quarantine
-from payments.worker import Worker
+from payments.recording.quarantine import quarantine
+from payments.settlement.worker import Worker
+from payments.waiting import Backlog, Queue, read_backlog
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import charge

@@ -9,10 +9,10 @@ from db.tables import EventStatus, Outcome
 from payments.channel import by_name
 from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.errors import UnreadableMoneyError
-from payments.incoming import read_money
 from payments.notices import Notice
+from payments.recording.updates import read_money
 from payments.refunds.sending import RefundSender
-from payments.worker import Worker
+from payments.settlement.worker import Worker
 from tests.support.cards import card_charge, card_update
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, charge, charge_update

@@ -16,7 +16,7 @@ from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChanne
 from payments.methods import CARDS, METHODS, STARS, method_of
 from payments.stars import StarsChannel
 from payments.stripe.api import StripeApi
-from payments.stripe.channel import CardChannel
+from payments.stripe.cards import CardChannel
 from sandbox.faults import FaultKind
 from sandbox.history import PastPayment
 from sandbox.server import running_sandbox

@@ -9,10 +9,10 @@ from sqlalchemy import select, text
 
 from db.engine import Database
 from db.tables import Checkout
-from payments.catalog import Catalog
+from payments.audit.facts import Person
 from payments.checkout import ACCOUNT_MAX, LATE_MAX, CheckoutDesk, CheckoutQuery, CheckoutVerdict
-from payments.facts import Person
-from payments.payload import PayloadSigner
+from payments.sale.catalog import Catalog
+from payments.sale.payload import PayloadSigner
 from payments.subscriptions.chain import UNHEARD
 from tests.support.clock import START
 from tests.support.desk import Desk

@@ -4,11 +4,11 @@ import pytest
 from sqlalchemy import update
 
 from db.tables import EventStatus, Outcome, StripeEvent
+from payments.audit.facts import ChargeFact
 from payments.effects import Effects, NoEffects, OutwardEffects
-from payments.facts import ChargeFact
-from payments.judgement import Reason
 from payments.notices import Notice
-from payments.settlement import Settlement
+from payments.settlement.judgement import Reason
+from payments.settlement.settlement import Settlement
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import BUYER, CATALOG, SIGNER, STRANGER, charge, order, refund

@@ -1,7 +1,7 @@
 import pytest
 
+from payments.settlement.worker import Worker
 from payments.telegram import TelegramPaymentHandler
-from payments.worker import Worker
 from sandbox.client import SandboxClient
 from tests.support.clock import START
 from tests.support.desk import Desk

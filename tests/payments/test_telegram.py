@@ -6,11 +6,11 @@ import pytest
 from aiogram import Bot
 
 from db.tables import Outcome
+from payments.audit.facts import ChargeFact, RefundFact
 from payments.checkout import CheckoutQuery, CheckoutVerdict
 from payments.errors import AnotherServicesRowError
-from payments.facts import ChargeFact, RefundFact
-from payments.incoming import read_money
-from payments.payload import Verdict
+from payments.recording.updates import read_money
+from payments.sale.payload import Verdict
 from payments.telegram import TelegramPaymentHandler
 from sandbox.client import SandboxClient
 from tests.support.desk import Desk

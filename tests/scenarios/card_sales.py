@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from db.tables import STRIPE, EventStatus, Outcome, StripeEvent
-from payments import pending
+from payments import waiting
 from payments.errors import RefundRefusedError
 from payments.methods import CARDS
 from payments.refunds import asking
@@ -91,7 +91,7 @@ class CardSales:
         parked = [each.event_id for each in self._of_cards(await self._shop.books()) if each.outcome == Outcome.PARKED]
         for event_id in parked:
             async with self._shop.life.database.transaction() as session:
-                await pending.retry(session, event_id, self._shop.life.clock())
+                await waiting.retry(session, event_id, self._shop.life.clock())
 
     async def _pick(self, which: int) -> str | None:
         found = await self._shop.client.card_charges()

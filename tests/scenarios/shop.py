@@ -12,13 +12,13 @@ from aiogram import Bot
 from aiogram.types import Update
 from sqlalchemy import event
 
-from bot.intake import GetRawUpdates
+from bot.poll.intake import GetRawUpdates
 from db.engine import Database
 from payments.errors import RefundRefusedError
-from payments.incoming import bears_money
+from payments.ledger.fetching import TelegramLedger
 from payments.ledger.reconciliation import Reconciliation
-from payments.ledger.telegram import TelegramLedger
-from payments.recorder import Recorder
+from payments.recording.recorder import Recorder
+from payments.recording.updates import bears_money
 from payments.refunds import asking
 from payments.stripe.api import StripeApi
 from payments.stripe.watch import StripeWatch

@@ -7,7 +7,7 @@ import pytest
 
 from db.engine import Database
 from db.migrate import migrate
-from payments.payload import PayloadSigner
+from payments.sale.payload import PayloadSigner
 from sandbox.checkout import PaymentState
 from sandbox.subscriptions import SubscriptionState as AtTelegram
 from tests.support.chats import Chats

@@ -8,7 +8,7 @@ from aiogram.client.default import DefaultBotProperties
 from aiogram.client.telegram import TelegramAPIServer
 
 import tests.support.made_once  # noqa: F401 - what takes the most time of a call
-from bot.bounded_session import BoundedSession
+from bot.calls.bounded_session import BoundedSession
 
 
 @asynccontextmanager

@@ -4,10 +4,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from payments.facts import ChargeFact, Person
+from payments.audit.facts import ChargeFact, Person
 from payments.methods import CARDS
+from payments.settlement.worker import Worker
 from payments.stripe.watch import StripeWatch
-from payments.worker import Worker
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, BUYER, SIGNER, charge, charge_update, order, plan

@@ -13,34 +13,34 @@ from aiogram.enums import ParseMode
 from aiogram.types import Update
 
 from bot.handlers import make_dispatcher
-from bot.intake import GetRawUpdates
-from bot.notices import NoticeRenderer
-from bot.outbox import Outbox
-from bot.pace import Pace
+from bot.poll.intake import GetRawUpdates
+from bot.sending.notices import NoticeRenderer
+from bot.sending.outbox import Outbox
+from bot.sending.pace import Pace
 from db.clock import Clock
 from db.engine import Database
-from payments import events
-from payments.catalog import Catalog
+from payments.audit import events
 from payments.channel import by_name
 from payments.checkout import CheckoutDesk
 from payments.effects import OutwardEffects
-from payments.incoming import bears_money, read_money
-from payments.ledger import reading
+from payments.ledger import progress
+from payments.ledger.fetching import TelegramLedger
 from payments.ledger.rebuild import WholePass
 from payments.ledger.reconciliation import Reconciliation
-from payments.ledger.telegram import TelegramLedger
-from payments.payload import PayloadSigner
+from payments.recording.updates import bears_money, read_money
 from payments.refunds.sending import RefundSender
-from payments.reminders import Reminders
-from payments.settlement import Settlement
+from payments.sale.catalog import Catalog
+from payments.sale.payload import PayloadSigner
+from payments.settlement.settlement import Settlement
+from payments.settlement.worker import Worker
 from payments.stars import StarsChannel
 from payments.stripe.api import StripeApi
-from payments.stripe.channel import CardChannel
+from payments.stripe.cards import CardChannel
 from payments.subscriptions.chain import Terms
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import SubscriptionKeeper
+from payments.subscriptions.reminders import Reminders
 from payments.telegram import TelegramPaymentHandler
-from payments.worker import Worker
 from sandbox.callbacks import Press
 from sandbox.checkout import Payment
 from sandbox.client import SandboxClient
@@ -221,7 +221,7 @@ class Chats:
     async def rebuild(self) -> None:
         """Pass over Telegram's whole ledger, as a start on an empty database does."""
         async with self.database.transaction() as session:
-            await reading.mark_unfinished(session, self.clock())
+            await progress.mark_unfinished(session, self.clock())
         ledger = TelegramLedger(self.bot)
         await WholePass(self.database, ledger, self._catalog, self.signer, self.clock, self.keeper.terms).run()
 

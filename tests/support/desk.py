@@ -10,13 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.engine import Database
 from db.tables import Base, Entitlement, OutboxMessage, StripeEvent, User
 from entitlements import EntitlementService
-from payments import events, pending
+from payments import waiting
+from payments.audit import events
+from payments.audit.facts import Fact, MoneyFact, Person
 from payments.effects import OutwardEffects
-from payments.facts import Fact, MoneyFact, Person
 from payments.notices import Notice
-from payments.pending import Retry
 from payments.refunds import asking
-from payments.settlement import Settlement
+from payments.settlement.settlement import Settlement
+from payments.waiting import Retry
 from tests.support.clock import FakeClock
 from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER
 
@@ -60,7 +61,7 @@ class Desk:
     async def retry(self, waiting_id: str) -> Retry:
         """Take up again what is parked or in quarantine."""
         async with self.database.transaction() as session:
-            return await pending.retry(session, waiting_id, self.clock())
+            return await waiting.retry(session, waiting_id, self.clock())
 
     async def event(self, event_id: str) -> StripeEvent:
         async with self.database.reading() as session:

@@ -8,11 +8,11 @@ from aiogram import Bot
 from db.engine import Database
 from payments.channel import by_name
 from payments.checkout import CheckoutDesk
-from payments.ledger.telegram import TelegramLedger
+from payments.ledger.fetching import TelegramLedger
 from payments.refunds.sending import RefundSender
+from payments.settlement.worker import Worker
 from payments.stars import StarsChannel
 from payments.telegram import TelegramPaymentHandler
-from payments.worker import Worker
 from sandbox.client import SandboxClient
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings

@@ -10,7 +10,7 @@ from bot.monitoring.gauges import DeskGauges
 from bot.monitoring.health import Health
 from db.engine import Database
 from payments import metrics
-from payments.ledger import reading
+from payments.ledger import progress
 from tests.support.clock import FakeClock
 
 SUFFIXES: Final = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
@@ -27,7 +27,7 @@ async def exported_metrics(database: Database, clock: FakeClock) -> dict[str, se
     meter = CallMeter()
     meter.polled_at = 0.0
     async with database.transaction() as session:
-        (await reading.lock(session)).compared_at = clock()
+        (await progress.lock(session)).compared_at = clock()
     gauges = DeskGauges(database, meter, Health(clock), clock)
     await gauges.read()
     for family in gauges.collect():

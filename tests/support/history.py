@@ -1,7 +1,7 @@
 """Charges on record, for the pages of a history."""
 
-from payments import events
-from payments.facts import ChargeFact, Person
+from payments.audit import events
+from payments.audit.facts import ChargeFact, Person
 from sandbox.people import Person as Account
 from tests.support.chats import Chats
 

@@ -3,12 +3,12 @@
 from typing import Any
 
 from db.tables import LedgerReading
-from payments.facts import ChargeFact, MoneyFact
-from payments.ledger import reading
+from payments.audit.facts import ChargeFact, MoneyFact
+from payments.ledger import progress
+from payments.ledger.fetching import TelegramLedger
 from payments.ledger.rebuild import PassReport, WholePass
 from payments.ledger.reconciliation import Reconciliation, Report
-from payments.ledger.telegram import TelegramLedger
-from payments.payload import PayloadSigner
+from payments.sale.payload import PayloadSigner
 from payments.subscriptions.chain import Terms
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, CATALOG, SIGNER, order
@@ -65,13 +65,13 @@ class Books:
 
     async def mark(self, *, trusts_unsigned: bool = False) -> None:
         async with self.desk.database.transaction() as session:
-            await reading.mark_unfinished(session, self.desk.clock(), trusts_unsigned=trusts_unsigned)
+            await progress.mark_unfinished(session, self.desk.clock(), trusts_unsigned=trusts_unsigned)
 
     def whole_pass(self, signer: PayloadSigner = SIGNER) -> WholePass:
         return WholePass(self.desk.database, self.ledger, CATALOG, signer, self.desk.clock, Terms())
 
     async def stand(self) -> LedgerReading:
         async with self.desk.database.reading() as session:
-            stand = await reading.find(session)
+            stand = await progress.find(session)
         assert stand is not None
         return stand

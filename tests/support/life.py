@@ -7,25 +7,25 @@ from typing import Any, Final
 from aiogram import Bot
 from sqlalchemy import select
 
-from bot.intake import GetRawUpdates
-from bot.ledger_watch import open_ledger
+from bot.desk.ledger_watch import open_ledger
+from bot.poll.intake import GetRawUpdates
 from db.engine import Database
 from db.tables import Entitlement, EntitlementGrant, LedgerReading, OutboxMessage, StripeEvent, Subscription, User
 from payments.channel import by_name
 from payments.effects import OutwardEffects
-from payments.incoming import bears_money
-from payments.ledger import reading
+from payments.ledger import progress
+from payments.ledger.fetching import TelegramLedger
 from payments.ledger.rebuild import PassReport, WholePass
 from payments.ledger.reconciliation import Reconciliation, Report
-from payments.ledger.telegram import TelegramLedger
-from payments.payload import Order, PayloadSigner
-from payments.recorder import Recorder
+from payments.recording.recorder import Recorder
+from payments.recording.updates import bears_money
 from payments.refunds import asking
 from payments.refunds.sending import RefundSender
-from payments.settlement import Settlement
+from payments.sale.payload import Order, PayloadSigner
+from payments.settlement.settlement import Settlement
+from payments.settlement.worker import Worker
 from payments.stars import StarsChannel
 from payments.subscriptions.chain import Terms
-from payments.worker import Worker
 from sandbox.charges import Charge, Period, period_after
 from sandbox.invoices import STARS, SUBSCRIPTION_PERIOD_SECONDS, Invoice
 from sandbox.server import SandboxServer
@@ -114,7 +114,7 @@ class Life:
         """Begin as the daemon does: a whole pass if one is wanted, then what is due; return the pass's report."""
         await open_ledger(self.database, self.ledger, self.clock)
         async with self.database.reading() as session:
-            stand = await reading.find(session)
+            stand = await progress.find(session)
         report = None
         if stand is not None and stand.pass_wanted_at is not None:
             report = await WholePass(self.database, self.ledger, CATALOG, self._signer, self.clock, Terms()).run()
@@ -134,7 +134,7 @@ class Life:
 
     async def stand(self) -> LedgerReading:
         async with self.database.reading() as session:
-            stand = await reading.find(session)
+            stand = await progress.find(session)
         assert stand is not None
         return stand
 

@@ -11,7 +11,7 @@ from typing import Final
 from aiogram.methods import TelegramMethod
 from aiogram.methods.base import Response
 
-import bot.intake  # noqa: F401 - has a method of its own
+import bot.poll.intake  # noqa: F401 - has a method of its own
 
 ssl.create_default_context = cache(ssl.create_default_context)  # type: ignore[assignment]  # a cached function is one
 ANSWERS: Final = [

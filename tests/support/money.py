@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from db.tables import STARS_CURRENCY
-from payments.catalog import Plan, parse_catalog
+from payments.audit.facts import ChargeFact, Person, RefundFact
 from payments.checkout import CheckoutQuery
-from payments.facts import ChargeFact, Person, RefundFact
-from payments.payload import Order, PayloadSigner
+from payments.sale.catalog import Plan, parse_catalog
+from payments.sale.payload import Order, PayloadSigner
 from tests.support.clock import START
 
 TOKEN: Final = "1000001:the-token-in-use"

@@ -5,8 +5,8 @@ from typing import Any, Final
 from aiogram import Bot
 from sqlalchemy import select
 
-from bot.outbox import Outbox
-from bot.pace import Pace
+from bot.sending.outbox import Outbox
+from bot.sending.pace import Pace
 from db.clock import Clock
 from db.engine import Database
 from db.tables import OutboxMessage

@@ -15,7 +15,7 @@ from typing import Final
 from loguru import logger
 
 import tests.support.made_once  # noqa: F401 - for all that are forked
-from bot.app import run_desk
+from bot.desk.app import run_desk
 from bot.settings import Settings
 from sandbox.server import running_sandbox
 from sandbox.settings import Settings as SandboxSettings

@@ -7,9 +7,9 @@ from aiogram.exceptions import TelegramBadRequest
 from aiogram.methods import EditUserStarSubscription
 
 from payments.effects import OutwardEffects
-from payments.reminders import Reminders
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import SubscriptionKeeper
+from payments.subscriptions.reminders import Reminders
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, CATALOG, SIGNER
 

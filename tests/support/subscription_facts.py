@@ -8,8 +8,8 @@ from sqlalchemy import select
 
 from db.tables import Renewal, Subscription, SubscriptionState, User
 from entitlements.service import lock_users
-from payments.facts import ChargeFact, Person, SubscriptionFact
-from payments.subscriptions.wanted import Because, want
+from payments.audit.facts import ChargeFact, Person, SubscriptionFact
+from payments.renewals import Because, want
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import BUYER, SIGNER, charge, order

@@ -10,7 +10,6 @@ from typing import Final
 import typer
 from rich.console import Console
 
-from bot import logs
 from bot.console.doctor.checks import Check, Level, failure
 from bot.console.doctor.machine import (
     SETTINGS,
@@ -23,10 +22,11 @@ from bot.console.doctor.machine import (
     look_at_settings,
 )
 from bot.console.doctor.records import look_at_database
-from bot.logs import HIDDEN, Hide, escaped, hider
+from bot.monitoring import logs
+from bot.monitoring.logs import HIDDEN, Hide, escaped, hider
 from bot.settings import Settings, SettingsError
 from db.clock import utc_now
-from payments.catalog import Catalog
+from payments.sale.catalog import Catalog
 
 _WIDTH: Final = 8
 _WORDS_MAX: Final = 300

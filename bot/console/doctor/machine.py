@@ -7,12 +7,12 @@ from typing import Final
 
 import aiohttp
 
+from bot.calls.network import in_the_clear, proxy_to_telegram, trusted
 from bot.console.doctor.checks import Check, failure, ok, warning
 from bot.monitoring.health import WELL
-from bot.network import in_the_clear, proxy_to_telegram, trusted
 from bot.settings import Settings, SettingsError
 from db.address import SqliteAddress, parse
-from payments.catalog import Catalog, CatalogError, load_catalog
+from payments.sale.catalog import Catalog, CatalogError, load_catalog
 
 FREE_BYTES_LOW: Final = 1_000_000_000
 FREE_BYTES_MIN: Final = 100_000_000

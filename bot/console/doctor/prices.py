@@ -7,10 +7,10 @@ from aiogram import Bot
 from aiogram.exceptions import ClientDecodeError, TelegramBadRequest, TelegramRetryAfter
 from aiogram.types import LabeledPrice
 
+from bot.chat.storefront import is_invoice_refused
 from bot.console.doctor.checks import Check, failure, warning
-from bot.storefront import is_invoice_refused
 from db.tables import STARS_CURRENCY
-from payments.catalog import Catalog, Plan
+from payments.sale.catalog import Catalog, Plan
 from payments.subscriptions.chain import PERIOD
 
 PAYLOAD: Final = "doctor"

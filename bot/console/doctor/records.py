@@ -17,10 +17,10 @@ from db.errors import UnfitServerError, WrongDatabaseError, is_away
 from db.migrate import look
 from db.tables import ORIGIN, MovedChat, Outcome, StripeEvent
 from entitlements.unexplained import find_unexplained
-from payments.catalog import Catalog
 from payments.ledger.drift import read_drift
-from payments.payload import PayloadSigner
-from payments.pending import read_backlog
+from payments.sale.catalog import Catalog
+from payments.sale.payload import PayloadSigner
+from payments.waiting import read_backlog
 
 ROWS_SHOWN: Final = 3
 TYPE_LENGTH_SHOWN: Final = 40

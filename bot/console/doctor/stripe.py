@@ -1,7 +1,7 @@
 """What Stripe says, if cards are taken: whether it answers, and knows the key. Imports stripe."""
 
+from bot.calls.network import open_session, proxy_to
 from bot.console.doctor.checks import Check, failure, ok
-from bot.network import open_session, proxy_to
 from bot.settings import Settings
 from payments.errors import ChannelAwayError, ChannelError, UnrecordableError
 from payments.stripe.api import StripeApi

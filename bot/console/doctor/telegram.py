@@ -9,18 +9,18 @@ import aiohttp
 from aiogram import Bot
 from aiogram.types import WebhookInfo
 
+from bot.calls.network import open_session, proxy_to_telegram
 from bot.console.doctor.checks import Check, failure, ok, warning
 from bot.console.doctor.prices import look_at_prices
-from bot.intake import ALLOWED_UPDATES
-from bot.network import open_session, proxy_to_telegram
-from bot.parts import make_bot
-from bot.proxies import Proxy
+from bot.desk.parts import make_bot
+from bot.poll.intake import ALLOWED_UPDATES
 from bot.settings import Settings
+from bot.settings.proxies import Proxy
 from db.clock import Clock
-from payments.catalog import Catalog
+from payments.ledger.fetching import GetRawStarTransactions, TelegramLedger
 from payments.ledger.nanostars import stars
 from payments.ledger.partners import lacks_type
-from payments.ledger.telegram import GetRawStarTransactions, TelegramLedger
+from payments.sale.catalog import Catalog
 from payments.telegram_errors import TELEGRAM_ERRORS, Fate, TelegramError, fate_of
 
 ANSWER_SECONDS: Final = 10

@@ -10,9 +10,9 @@ from sqlalchemy.engine import make_url
 
 from bot.console import backup
 from db.engine import Database
-from payments.facts import ChargeFact
+from payments.audit.facts import ChargeFact
+from payments.ledger.fetching import TelegramLedger
 from payments.ledger.rebuild import WholePass
-from payments.ledger.telegram import TelegramLedger
 from payments.loop import Gate
 from payments.subscriptions.chain import Terms
 from sandbox.history import PastPayment

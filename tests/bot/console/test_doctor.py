@@ -14,11 +14,11 @@ from aiohttp.test_utils import TestServer
 from sqlalchemy import text
 
 from bot.console.doctor import telegram
-from bot.intake import ALLOWED_UPDATES
 from bot.monitoring.health import Health
 from bot.monitoring.http import monitoring_server
-from payments.ledger import reading
-from payments.quarantine import quarantine
+from bot.poll.intake import ALLOWED_UPDATES
+from payments.ledger import progress
+from payments.recording.quarantine import quarantine
 from sandbox.ledger import OtherRow
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings
@@ -165,13 +165,13 @@ async def test_a_subscription_that_could_not_be_cancelled_waits_for_a_person(com
 @pytest.mark.usefixtures("server")
 async def test_the_drift_of_the_ledger(commands: Commands, desk: Desk) -> None:
     async with desk.database.transaction() as session:
-        stand = await reading.lock(session)
+        stand = await progress.lock(session)
         stand.event_stars, stand.payment_stars, stand.compared_at = 207, 200, desk.clock()
     level, words = (await examined(commands, status=1))["ledger"]
     assert level == "failure"
     assert "our rows have 7 Stars more" in words
     async with desk.database.transaction() as session:
-        await reading.mark_unfinished(session, desk.clock())
+        await progress.mark_unfinished(session, desk.clock())
     level, words = (await examined(commands))["ledger"]
     assert level == "warning"
     assert "a pass over the whole of it is wanted" in words

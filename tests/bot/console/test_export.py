@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from payments import export
-from payments.export import FIELDS
+from payments.audit import export
+from payments.audit.export import FIELDS
 from payments.refunds import asking
 from tests.support.commands import TOKEN, Commands
 from tests.support.desk import Desk

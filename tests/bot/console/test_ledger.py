@@ -20,9 +20,9 @@ from db.engine import Database
 from db.errors import AnotherDeskError
 from db.lock import desk_lock
 from db.tables import OutboxMessage, StripeEvent
-from payments.catalog import load_catalog
-from payments.ledger import reading
-from payments.payload import Order, PayloadSigner
+from payments.ledger import progress
+from payments.sale.catalog import load_catalog
+from payments.sale.payload import Order, PayloadSigner
 from sandbox.history import PastPayment
 from sandbox.ledger import OtherRow
 from sandbox.people import Person
@@ -66,7 +66,7 @@ async def _paid(server: SandboxServer, buyer: Person, count: int = 1) -> None:
 async def _known_as_new(database: Database) -> None:
     """Let the ledger have been looked at when it was empty."""
     async with database.transaction() as session:
-        await reading.lock(session)
+        await progress.lock(session)
 
 
 def _console() -> tuple[Console, io.StringIO]:
@@ -125,7 +125,7 @@ async def test_a_dry_run_writes_nothing(
 
 async def test_reconcile_waits_for_a_rebuild_that_is_not_complete(settings: Settings, database: Database) -> None:
     async with database.transaction() as session:
-        await reading.mark_unfinished(session, utc_now())
+        await progress.mark_unfinished(session, utc_now())
     console, said = _console()
     assert not await compare(settings, console, from_start=False, is_dry=False)
     assert said.getvalue().strip() == "A rebuild is not complete, and comes first: start the bot, or run `rebuild`."
@@ -182,7 +182,7 @@ async def test_a_rebuild_that_broke_off_goes_on_without_being_told_twice(
     console, _ = _console()
     assert await rebuild(settings, console, fill=False, trusts_unsigned=False)
     async with database.transaction() as session:
-        await reading.mark_unfinished(session, utc_now())
+        await progress.mark_unfinished(session, utc_now())
     assert await rebuild(settings, console, fill=False, trusts_unsigned=False)
 
 

@@ -3,13 +3,13 @@ from typing import Final
 import pytest
 
 from db.engine import Database
-from payments.catalog import load_catalog
+from payments.audit.facts import ChargeFact, Person
 from payments.effects import OutwardEffects
-from payments.facts import ChargeFact, Person
-from payments.payload import Order, PayloadSigner
-from payments.quarantine import quarantine
+from payments.recording.quarantine import quarantine
 from payments.refunds.asking import REASON_LENGTH_MAX
-from payments.settlement import Settlement
+from payments.sale.catalog import load_catalog
+from payments.sale.payload import Order, PayloadSigner
+from payments.settlement.settlement import Settlement
 from sandbox.history import PastPayment
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, text, update
 
 from bot.charts.svg import Labels, draw
+from bot.chat.history_pages import HistoryButton, HistoryPages
+from bot.chat.words import for_language
 from bot.console.export import _cell
 from bot.console.files import no_formula
 from bot.console.printing import money, shown
 from bot.handlers.admin import _that_fit
-from bot.history_pages import HistoryButton, HistoryPages
-from bot.words import for_language
 from db.tables import StripeEvent, User, new_id
-from payments.export import read_rows
-from payments.history import find_user
-from payments.reports.reading import read_report
+from payments.audit.export import read_rows
+from payments.audit.history import find_user
+from payments.audit.shown import cut
+from payments.reports.reader import read_report
 from payments.reports.spans import Span, Step
-from payments.shown import cut
 from tests.support.commands import Commands
 from tests.support.desk import Desk
 from tests.support.money import BUYER, CATALOG, SIGNER, charge

@@ -3,9 +3,9 @@ from datetime import timedelta
 
 import pytest
 
-from payments import events
-from payments.facts import ChargeFact, Person
-from payments.history import PAGE_SIZE
+from payments.audit import events
+from payments.audit.facts import ChargeFact, Person
+from payments.audit.history import PAGE_SIZE
 from sandbox.messages import ChatMessage
 from sandbox.people import Person as Account
 from tests.support.chats import Chats

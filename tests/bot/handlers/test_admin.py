@@ -3,11 +3,11 @@ from aiogram.types import LabeledPrice
 from loguru import logger
 from sqlalchemy import select
 
-from bot.patience import ANSWER
+from bot.calls.patience import ANSWER
 from db.tables import STARS_CURRENCY, EventStatus, StripeEvent
-from payments import events
-from payments.facts import ChargeFact, Person
-from payments.history import PAGE_SIZE
+from payments.audit import events
+from payments.audit.facts import ChargeFact, Person
+from payments.audit.history import PAGE_SIZE
 from sandbox.faults import FaultKind
 from sandbox.people import Person as Account
 from tests.support.chats import Chats

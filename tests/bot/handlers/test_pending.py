@@ -2,11 +2,11 @@ import pytest
 from sqlalchemy import select
 
 from db.tables import StripeEvent
-from payments.facts import ChargeFact, Person
-from payments.payload import Order
-from payments.pending import LISTED_MAX
-from payments.quarantine import quarantine
-from payments.recorder import Recorder
+from payments.audit.facts import ChargeFact, Person
+from payments.recording.quarantine import quarantine
+from payments.recording.recorder import Recorder
+from payments.sale.payload import Order
+from payments.waiting import LISTED_MAX
 from tests.support.chats import Chats
 
 

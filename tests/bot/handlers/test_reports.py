@@ -1,11 +1,11 @@
 import pytest
 
 from db.tables import LedgerEntry
-from payments import events
-from payments.facts import ChargeFact, Person
+from payments.audit import events
+from payments.audit.facts import ChargeFact, Person
 from payments.ledger.nanostars import NANOSTARS
 from payments.methods import CARDS
-from payments.payload import Order
+from payments.sale.payload import Order
 from sandbox.messages import ChatMessage
 from tests.support.chats import Chats
 

@@ -2,7 +2,7 @@ import pytest
 from sqlalchemy import text
 
 from db.engine import Database
-from payments.catalog import parse_catalog
+from payments.sale.catalog import parse_catalog
 from sandbox.checkout import PaymentState
 from sandbox.messages import ChatMessage
 from tests.support.chats import Chats, running_chats
@@ -155,9 +155,9 @@ async def test_while_the_database_is_away_the_catalog_alone_decides(chats: Chats
 async def test_a_database_that_hangs_keeps_no_buyer_waiting_for_an_invoice(
     chats: Chats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.storefront.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("bot.chat.storefront.LOOK_SECONDS", 0.01)
     for looks_max in (1, 0):
-        monkeypatch.setattr("bot.storefront.LOOKS_MAX", looks_max)
+        monkeypatch.setattr("bot.chat.storefront.LOOKS_MAX", looks_max)
         async with chats.database.transaction() as session:
             await session.execute(text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
             assert (await chats.answer(chats.people.buyer, "/buy month")).message["invoice"] == INVOICE

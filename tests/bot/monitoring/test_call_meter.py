@@ -5,8 +5,8 @@ import pytest_asyncio
 from aiogram import Bot
 from aiogram.exceptions import TelegramAPIError
 
-from bot.intake import GetRawUpdates
 from bot.monitoring.call_meter import CallMeter
+from bot.poll.intake import GetRawUpdates
 from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer, running_sandbox
 from tests.support.bots import talking_bot

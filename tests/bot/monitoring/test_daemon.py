@@ -22,9 +22,9 @@ from tests.support.waiting import until
 async def test_a_desk_tells_how_it_is_from_its_start_to_its_end(tmp_path: Path, sqlite_url: str) -> None:
     port = free_port()
     quick = {
-        "bot.polling.BACKOFF": BackoffConfig(min_delay=0.01, max_delay=0.02, factor=1.5, jitter=0.001),
+        "bot.poll.polling.BACKOFF": BackoffConfig(min_delay=0.01, max_delay=0.02, factor=1.5, jitter=0.001),
         "bot.monitoring.watchdog.LOOK_SECONDS": 0.1,
-        "bot.ledger_watch.AGAIN_SECONDS": 0.01,
+        "bot.desk.ledger_watch.AGAIN_SECONDS": 0.01,
     }
 
     async def page(path: str) -> tuple[int, str]:

@@ -15,7 +15,7 @@ from bot.monitoring.health import Health
 from bot.monitoring.http import monitoring_server
 from bot.settings import SettingsError
 from db.engine import Database
-from payments.ledger import reading
+from payments.ledger import progress
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.money import charge
@@ -93,7 +93,7 @@ async def test_a_subscription_that_could_not_be_cancelled_is_measured(served: Se
 async def test_the_drift_of_the_ledger_is_told_once_it_was_compared(served: Served, desk: Desk) -> None:
     assert not [name for name in await served.samples() if name[0].startswith("starledger_ledger_")]
     async with desk.database.transaction() as session:
-        stand = await reading.lock(session)
+        stand = await progress.lock(session)
         stand.event_stars, stand.payment_stars, stand.compared_at = 207, 200, desk.clock()
         stand.balance_off_nanostars = -500_000_000
     desk.clock.advance(minutes=5)

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 from sqlalchemy import select
 
-from bot.telegram_time import TelegramTime
-from bot.time_reader import TimeReader
+from bot.calls.telegram_time import TelegramTime
+from bot.calls.time_reader import TimeReader
 from db.engine import Database
 from db.tables import OutboxMessage
 from sandbox.server import SandboxServer, running_sandbox

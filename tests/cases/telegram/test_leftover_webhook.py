@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from bot.conflicts import ConflictAlert
+from bot.poll.conflicts import ConflictAlert
 from db.engine import Database
 from payments.notices import Notice
 from sandbox.server import running_sandbox

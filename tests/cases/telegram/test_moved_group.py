@@ -4,11 +4,11 @@ from typing import Final
 
 from sqlalchemy import select
 
-from bot.commands import register_admin_chat
-from bot.moved_chats import AdminChat, note_moved
+from bot.chat.commands import register_admin_chat
+from bot.chat.moved_chats import AdminChat, note_moved
 from db.tables import MovedChat
-from payments import events
-from payments.facts import ChargeFact, Person
+from payments.audit import events
+from payments.audit.facts import ChargeFact, Person
 from sandbox.faults import FaultKind
 from sandbox.people import Group
 from tests.support.chats import Chats

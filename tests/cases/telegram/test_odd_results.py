@@ -13,7 +13,7 @@ from aiogram.methods import (
     TelegramMethod,
 )
 
-from bot.patience import ANSWER
+from bot.calls.patience import ANSWER
 from sandbox.checkout import PaymentState
 from tests.support.chats import Chats
 from tests.support.subscribers import Subscriber

@@ -14,17 +14,17 @@ from aiogram.methods import GetUpdates
 from aiogram.types import Update
 from sqlalchemy import select
 
-import bot.polling
-from bot.conflicts import ConflictAlert
-from bot.intake import IDLE_PAUSE_SECONDS, Intake
-from bot.lanes import Lanes
+import bot.poll.polling
 from bot.monitoring.call_meter import CallMeter
-from bot.polling import Outage, poll_forever
+from bot.poll.conflicts import ConflictAlert
+from bot.poll.intake import IDLE_PAUSE_SECONDS, Intake
+from bot.poll.lanes import Lanes
+from bot.poll.polling import Outage, poll_forever
 from db.engine import Database
 from db.tables import QuarantinedUpdate, StripeEvent
-from payments.facts import Fact
+from payments.audit.facts import Fact
 from payments.notices import Notice
-from payments.recorder import Recorder
+from payments.recording.recorder import Recorder
 from sandbox.server import running_sandbox
 from tests.cases.telegram.front import Answer, Front, fronting
 from tests.support.bots import talking_bot
@@ -132,7 +132,7 @@ async def test_the_pause_after_an_outage_is_short_while_telegram_has_answered_la
     assert 2 < await _longest(outage, AWAY, slept) <= 5
     outage.over()
     assert await _longest(outage, AWAY, slept) <= 2
-    monkeypatch.setattr(bot.polling, "LATELY_SECONDS", 0)
+    monkeypatch.setattr(bot.poll.polling, "LATELY_SECONDS", 0)
     assert 2 < await _longest(outage, AWAY, slept) <= 5
 
 
@@ -256,8 +256,8 @@ HEAD: Final = (
 async def test_an_update_that_cannot_be_read_is_passed_over_and_what_is_known_of_it_kept(
     poll: Poll, monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
-    monkeypatch.setattr("bot.bounded_session.UPDATES_BYTES_MAX", 5_000)
-    monkeypatch.setattr(bot.polling, "SAY_AGAIN_SECONDS", 0)
+    monkeypatch.setattr("bot.calls.bounded_session.UPDATES_BYTES_MAX", 5_000)
+    monkeypatch.setattr(bot.poll.polling, "SAY_AGAIN_SECONDS", 0)
     limits: list[int] = []
 
     def answer(offset: int | None, limit: int) -> Answer:
@@ -290,7 +290,7 @@ async def _is_served(poll: Poll, text: str) -> bool:
 async def test_what_is_not_telegrams_next_update_is_not_passed_over(
     poll: Poll, monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
-    monkeypatch.setattr("bot.bounded_session.UPDATES_BYTES_MAX", 5_000)
+    monkeypatch.setattr("bot.calls.bounded_session.UPDATES_BYTES_MAX", 5_000)
     answers: list[Answer] = [_ok(_message(9, "a")), *5 * [(200, body)]]
     poll.answers(lambda *_: answers.pop(0) if answers else _ok())
     slept = skip_sleeps(monkeypatch)

@@ -11,11 +11,11 @@ from aiogram.exceptions import TelegramBadRequest, TelegramNetworkError
 from aiogram.methods import AnswerPreCheckoutQuery, SendMessage, TelegramMethod
 from aiogram.types import Update
 
-from bot.intake import GetRawUpdates
-from bot.lanes import Lanes
+from bot.calls.patience import ANSWER, PRE_CHECKOUT, Patience, somebody_waits
 from bot.monitoring.call_meter import ANSWERS_LOST, ANSWERS_SAID_AGAIN
-from bot.patience import ANSWER, PRE_CHECKOUT, Patience, somebody_waits
-from payments.facts import Fact
+from bot.poll.intake import GetRawUpdates
+from bot.poll.lanes import Lanes
+from payments.audit.facts import Fact
 from sandbox.checkout import Payment, PaymentState
 from sandbox.faults import FaultKind
 from sandbox.people import Person
@@ -171,7 +171,7 @@ async def test_a_query_that_is_too_old_ends_it(chats: Chats, log: list[str]) -> 
 async def test_a_try_without_an_answer_is_given_up_in_time_for_the_next(
     chats: Chats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.patience.SAID_AGAIN", {"answerPreCheckoutQuery": _hasty(PRE_CHECKOUT.attempts)})
+    monkeypatch.setattr("bot.calls.patience.SAID_AGAIN", {"answerPreCheckoutQuery": _hasty(PRE_CHECKOUT.attempts)})
     payment = await _asking(chats, chats.people.buyer)
     await chats.client.add_fault(FaultKind.HOLD, "answerPreCheckoutQuery")
     await chats.serve()

@@ -7,8 +7,8 @@ from typing import Any, Final
 import pytest
 from aiogram.methods import SendInvoice, SendMessage, SendPhoto
 
-from bot.outbox import Outbox
-from bot.pace import Pace
+from bot.sending.outbox import Outbox
+from bot.sending.pace import Pace
 from payments.notices import Notice, owe
 from sandbox.people import Person
 from sandbox.server import running_sandbox

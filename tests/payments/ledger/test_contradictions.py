@@ -6,10 +6,10 @@ from typing import Final
 import pytest
 
 from db.tables import Outcome
-from payments import events
-from payments.facts import MoneyFact
+from payments.audit import events
+from payments.audit.facts import MoneyFact
 from payments.ledger.findings import Finding
-from payments.worker import Worker
+from payments.settlement.worker import Worker
 from sandbox.client import SandboxClient
 from tests.support.ledger import Books, row
 from tests.support.money import STRANGER, charge, refund

@@ -17,14 +17,14 @@ from db.engine import Database
 from db.migrate import _config, migrate
 from db.states import Direction
 from db.tables import LedgerEntry, QuarantinedUpdate
-from payments.facts import ChargeFact
+from payments.audit.facts import ChargeFact
 from payments.ledger import kept
+from payments.ledger.fetching import TelegramLedger
 from payments.ledger.nanostars import NANOSTARS
 from payments.ledger.reconciliation import LOOKED_AT_AGAIN_MAX
 from payments.ledger.rows import read_row
-from payments.ledger.telegram import TelegramLedger
-from payments.pending import Retry, read_backlog, retry
-from payments.quarantine import QUARANTINE_PREFIX
+from payments.recording.quarantine import QUARANTINE_PREFIX
+from payments.waiting import Retry, read_backlog, retry
 from sandbox.client import SandboxClient
 from sandbox.server import SandboxServer
 from tests.support.clock import START, FakeClock

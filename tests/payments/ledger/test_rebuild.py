@@ -12,16 +12,16 @@ from db.engine import Database
 from db.tables import EntitlementGrant, EventStatus, LedgerReading, Outcome, StripeEvent, User
 from entitlements.fold import SLACK
 from entitlements.service import EntitlementService, lock_users, standings_at_the_end
+from payments.audit.facts import RefundFact, ReturnFact
 from payments.effects import OutwardEffects
 from payments.errors import LedgerError
-from payments.facts import RefundFact, ReturnFact
-from payments.judgement import Reason
 from payments.ledger import rebuild
-from payments.ledger.telegram import ATTEMPTS_MAX, GetRawStarTransactions, _pause
+from payments.ledger.fetching import ATTEMPTS_MAX, GetRawStarTransactions, _pause
 from payments.notices import Notice
-from payments.payload import PayloadSigner
-from payments.settlement import Settlement
-from payments.worker import Worker
+from payments.sale.payload import PayloadSigner
+from payments.settlement.judgement import Reason
+from payments.settlement.settlement import Settlement
+from payments.settlement.worker import Worker
 from sandbox.client import SandboxClient
 from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer

@@ -8,11 +8,11 @@ from aiogram import Bot
 from aiogram.exceptions import TelegramNetworkError
 
 from db.tables import EventStatus, Outcome
+from payments.ledger.fetching import TelegramLedger
 from payments.ledger.findings import ALERTS_MAX, Finding
 from payments.ledger.scan import OVERLAP_ROWS
-from payments.ledger.telegram import TelegramLedger
 from payments.notices import Notice
-from payments.worker import Worker
+from payments.settlement.worker import Worker
 from sandbox.client import SandboxClient
 from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer

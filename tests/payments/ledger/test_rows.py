@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payments.facts import ChargeFact, Person, RefundFact
+from payments.audit.facts import ChargeFact, Person, RefundFact
 from payments.ledger.rows import NANOSTARS, UNKNOWN_KIND, read_row
 from tests.support.ledger import other_row, row
 from tests.support.money import SIGNER, charge, refund

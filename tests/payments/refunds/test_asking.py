@@ -10,16 +10,16 @@ from sqlalchemy import text
 
 from db.engine import Database
 from db.tables import EventStatus, Outcome, StripeEvent
-from payments import events
+from payments.audit import events
+from payments.audit.events import AWAY_ATTEMPTS_MAX
+from payments.audit.facts import Person
 from payments.channel import LEASE_SECONDS, by_name
 from payments.errors import RefundRefusal, RefundRefusedError
-from payments.events import AWAY_ATTEMPTS_MAX
-from payments.facts import Person
 from payments.notices import Notice
 from payments.refunds import asking
 from payments.refunds.sending import RefundSender
+from payments.settlement.worker import Worker
 from payments.stars import StarsChannel
-from payments.worker import Worker
 from sandbox.client import SandboxClient
 from sandbox.faults import FaultKind
 from sandbox.history import PastPayment

@@ -7,14 +7,14 @@ import pytest
 from sqlalchemy import select
 
 from db.tables import EventStatus, Outcome, QuarantinedUpdate
-from payments.facts import RefundFact
+from payments.audit.facts import RefundFact
 from payments.notices import Notice
-from payments.pending import Retry, list_pending
-from payments.quarantine import QUARANTINE_PREFIX
-from payments.recorder import Recorder
-from payments.reports.reading import read_report
+from payments.recording.quarantine import QUARANTINE_PREFIX
+from payments.recording.recorder import Recorder
+from payments.reports.reader import read_report
 from payments.reports.spans import Span, Step
-from payments.worker import Worker
+from payments.settlement.worker import Worker
+from payments.waiting import Retry, list_pending
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, BUYER, STRANGER, charge, refund, refund_update

@@ -7,13 +7,13 @@ from typing import Final
 import pytest
 
 from db.tables import EventStatus, Outcome, StripeEvent
-from payments import events
-from payments.facts import MoneyFact, RefundFact, ReturnFact, refund_id
-from payments.history import State, read_page
+from payments.audit import events
+from payments.audit.facts import MoneyFact, RefundFact, ReturnFact, refund_id
+from payments.audit.history import State, read_page
 from payments.notices import Notice
-from payments.recorder import Recorder
+from payments.recording.recorder import Recorder
+from payments.settlement.worker import Worker
 from payments.telegram import TelegramPaymentHandler
-from payments.worker import Worker
 from tests.support.cards import card_charge
 from tests.support.clock import START
 from tests.support.desk import Desk, dump

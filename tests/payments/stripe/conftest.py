@@ -7,10 +7,10 @@ import pytest
 
 from payments.channel import by_name
 from payments.refunds.sending import RefundSender
+from payments.settlement.worker import Worker
 from payments.stripe.api import StripeApi
-from payments.stripe.channel import CardChannel
+from payments.stripe.cards import CardChannel
 from payments.stripe.watch import StripeWatch
-from payments.worker import Worker
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.desk_fixtures import desk as desk  # noqa: PLC0414 - a fixture

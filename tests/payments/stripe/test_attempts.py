@@ -3,14 +3,14 @@
 import pytest
 
 from db.tables import Outcome, StripeEvent
-from payments import events
+from payments.audit import events
 from payments.channel import by_name
 from payments.notices import Notice
 from payments.refunds.sending import RefundSender
+from payments.settlement.worker import Worker
 from payments.stripe.api import StripeApi
-from payments.stripe.channel import CardChannel
+from payments.stripe.cards import CardChannel
 from payments.stripe.watch import StripeWatch
-from payments.worker import Worker
 from tests.support.cards import read, sell
 from tests.support.desk import Desk
 from tests.support.stripe_account import Fault, StripeAccount

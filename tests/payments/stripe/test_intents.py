@@ -4,9 +4,9 @@ from typing import Final
 
 import pytest
 
-from payments.facts import refund_id, returned_id
+from payments.audit.facts import refund_id, returned_id
+from payments.settlement.worker import Worker
 from payments.stripe.watch import StripeWatch
-from payments.worker import Worker
 from tests.support.cards import card_charge
 from tests.support.desk import Desk
 from tests.support.stripe_account import StripeAccount

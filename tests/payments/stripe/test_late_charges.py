@@ -9,11 +9,11 @@ from sqlalchemy import select
 from db.tables import StripeEvent
 from payments.methods import CARDS
 from payments.notices import Notice
+from payments.settlement.worker import Worker
 from payments.stripe import late_charges
 from payments.stripe.api import StripeApi
 from payments.stripe.late_charges import LATE, LOOKED_DAYS
 from payments.stripe.watch import DEEP_EVERY_SECONDS, EVENT_TYPES, StripeWatch
-from payments.worker import Worker
 from tests.support.cards import card_charge
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID

@@ -3,12 +3,12 @@
 import pytest
 
 from db.tables import EventStatus, Outcome, StripeEvent
-from payments import events
+from payments.audit import events
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.notices import Notice
-from payments.pending import Retry, list_pending
+from payments.settlement.worker import Worker
 from payments.stripe.watch import StripeWatch
-from payments.worker import Worker
+from payments.waiting import Retry, list_pending
 from tests.support.cards import read, sell
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, BUYER

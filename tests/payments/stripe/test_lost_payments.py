@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import select, update
 
 from db.tables import Checkout, QuarantinedUpdate, StripeReading
+from payments.audit.facts import ChargeFact, Person
 from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.errors import ChannelAwayError
-from payments.facts import ChargeFact, Person
 from payments.methods import CARDS
 from payments.notices import Notice
 from payments.stripe import api as stripe_api

@@ -11,16 +11,16 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from db.tables import EventStatus, Outcome, StripeEvent
-from payments import events
+from payments.audit import events
+from payments.audit.facts import Person
 from payments.channel import by_name
 from payments.errors import ChannelError, RefundRefusedError
-from payments.facts import Person
 from payments.refunds.asking import find_waiting
 from payments.refunds.sending import RefundSender
+from payments.settlement.worker import Worker
 from payments.stripe.api import StripeApi
-from payments.stripe.channel import CardChannel
+from payments.stripe.cards import CardChannel
 from payments.stripe.watch import StripeWatch
-from payments.worker import Worker
 from sandbox.stripe.errors import StripeRefusalError
 from tests.support.cards import read, sell
 from tests.support.desk import Desk

@@ -5,13 +5,13 @@ from datetime import timedelta
 import pytest
 
 from db.tables import EventStatus, Outcome
-from payments import events
+from payments.audit import events
 from payments.channel import by_name
 from payments.notices import Notice
 from payments.refunds.sending import RefundSender
+from payments.settlement.worker import Worker
 from payments.stripe.api import StripeApi
-from payments.stripe.channel import CardChannel
-from payments.worker import Worker
+from payments.stripe.cards import CardChannel
 from tests.support.cards import card_charge
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID

@@ -5,19 +5,19 @@ from datetime import timedelta
 import pytest
 
 from db.tables import EventStatus, Outcome, StripeEvent
-from payments import events
+from payments.audit import events
+from payments.audit.balance import left
+from payments.audit.facts import RefundFact
+from payments.audit.history import State, read_page
 from payments.channel import by_name
 from payments.errors import RefundRefusal, RefundRefusedError
-from payments.facts import RefundFact
-from payments.history import State, read_page
 from payments.notices import Notice
-from payments.refunds.given_back import left
-from payments.refunds.refused import RETURN_ATTEMPTS_MAX
 from payments.refunds.sending import RefundSender
+from payments.settlement.refused_refunds import RETURN_ATTEMPTS_MAX
+from payments.settlement.worker import Worker
 from payments.stripe.api import StripeApi
-from payments.stripe.channel import CardChannel
+from payments.stripe.cards import CardChannel
 from payments.stripe.watch import EVENT_TYPES, StripeWatch
-from payments.worker import Worker
 from tests.support.cards import card_charge, hear_all_again, read, sell
 from tests.support.clock import START
 from tests.support.desk import Desk, dump

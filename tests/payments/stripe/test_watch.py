@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import select
 
 from db.tables import EntitlementGrant, Outcome, StripeEvent, StripeReading
-from payments import events
+from payments.audit import events
+from payments.audit.balance import left
+from payments.audit.history import State, read_page
 from payments.errors import RefundRefusal, RefundRefusedError
-from payments.history import State, read_page
 from payments.notices import Notice
-from payments.refunds.given_back import left
+from payments.settlement.worker import Worker
 from payments.stripe.watch import (
     DEEP_EVERY_SECONDS,
     DEEP_SECONDS,
@@ -22,7 +23,6 @@ from payments.stripe.watch import (
     REFUNDED,
     StripeWatch,
 )
-from payments.worker import Worker
 from tests.support.cards import card_charge, hear_all_again, read, sell
 from tests.support.clock import START
 from tests.support.desk import Desk, counts, dump

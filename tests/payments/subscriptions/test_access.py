@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from entitlements import EntitlementService
 from entitlements.fold import SLACK
-from payments.facts import ChargeFact, Person, SubscriptionFact
+from payments.audit.facts import ChargeFact, Person, SubscriptionFact
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import SIGNER, order, refund

@@ -9,12 +9,12 @@ from sqlalchemy import select
 from db.tables import EntitlementGrant, Outcome, Renewal, Subscription, User
 from entitlements.by_hand import revoke_by_hand
 from entitlements.service import lock_users
-from payments import events
+from payments.audit import events
+from payments.audit.facts import ChargeFact
 from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
-from payments.facts import ChargeFact
 from payments.notices import Notice
+from payments.renewals import Because, want
 from payments.subscriptions import listing
-from payments.subscriptions.wanted import Because, want
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, charge, order

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from db.tables import EntitlementGrant, Outcome, StripeEvent
-from payments.facts import ChargeFact, Person, SubscriptionFact
+from payments.audit.facts import ChargeFact, Person, SubscriptionFact
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import SIGNER, order

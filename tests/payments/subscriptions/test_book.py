@@ -10,10 +10,10 @@ from sqlalchemy import select
 
 from db.tables import EntitlementGrant, EventStatus, Outcome, Renewal, Subscription
 from entitlements.fold import SLACK
+from payments.audit.facts import Person
 from payments.effects import NoEffects
-from payments.facts import Person
 from payments.notices import Notice
-from payments.settlement import Settlement
+from payments.settlement.settlement import Settlement
 from payments.subscriptions.chain import Terms
 from tests.support.clock import START
 from tests.support.desk import Desk

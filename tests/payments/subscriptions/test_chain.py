@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from db.tables import SubscriptionState
 from entitlements.fold import SLACK
-from payments.facts import Change
+from payments.audit.facts import Change
 from payments.subscriptions.chain import UNHEARD, Charge, Terms, divide, failed_periods, stand
 from tests.support.clock import START
 from tests.support.subscription_facts import MONTH

@@ -9,8 +9,8 @@ from sqlalchemy import update
 from db.tables import OutboxMessage, Renewal, StripeEvent, Subscription
 from payments.channel import AHEAD_MAX, LEASE_SECONDS_MAX
 from payments.loop import HELD_SECONDS, Held
+from payments.settlement.worker import Worker
 from payments.subscriptions import listing
-from payments.worker import Worker
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.logs import logged

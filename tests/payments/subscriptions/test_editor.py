@@ -10,9 +10,9 @@ from sqlalchemy import update
 
 from db.tables import Renewal, Subscription
 from payments.notices import Notice
-from payments.pending import list_pending
+from payments.renewals import Because, want
 from payments.subscriptions import listing
-from payments.subscriptions.wanted import Because, want
+from payments.waiting import list_pending
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, BUYER

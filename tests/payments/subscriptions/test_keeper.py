@@ -8,15 +8,15 @@ from sqlalchemy import update
 
 from db.insert import insert_into
 from db.tables import EventStatus, LedgerReading, Outcome, Renewal, SubscriptionChange
-from payments import events
+from payments.audit import events
+from payments.audit.facts import Person
 from payments.effects import NoEffects
-from payments.facts import Person
 from payments.loop import Pulse
 from payments.notices import Notice
-from payments.reminders import Reminders
+from payments.renewals import Because, want
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import SubscriptionKeeper
-from payments.subscriptions.wanted import Because, want
+from payments.subscriptions.reminders import Reminders
 from tests.support.bots import talking_bot
 from tests.support.clock import START
 from tests.support.desk import Desk

@@ -7,12 +7,12 @@ import pytest
 
 from db.tables import EventStatus, Outcome, Renewal
 from entitlements.fold import SLACK
-from payments import events
-from payments.catalog import Catalog
+from payments.audit import events
 from payments.effects import OutwardEffects
 from payments.notices import Notice
-from payments.payload import PayloadSigner
-from payments.settlement import Settlement
+from payments.sale.catalog import Catalog
+from payments.sale.payload import PayloadSigner
+from payments.settlement.settlement import Settlement
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, STRANGER, charge, order

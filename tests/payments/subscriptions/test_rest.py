@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import update
 
 from db.tables import Renewal, Subscription
-from payments.pending import Retry
+from payments.renewals import Because
 from payments.subscriptions import listing
-from payments.subscriptions.wanted import Because
+from payments.waiting import Retry
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import BUYER

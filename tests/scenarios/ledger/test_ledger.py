@@ -10,9 +10,9 @@ from sqlalchemy import select
 
 from db.engine import Database
 from db.tables import EventStatus, Outcome, StripeEvent
-from payments.ledger import reading
+from payments.ledger import progress
 from payments.notices import Notice
-from payments.payload import PayloadSigner
+from payments.sale.payload import PayloadSigner
 from sandbox.server import SandboxServer
 from tests.support.life import BUYERS, Life, natural
 
@@ -125,7 +125,7 @@ async def test_a_copy_of_the_first_day_restored_on_the_twentieth_catches_up_and_
     await copy.compare()
     await life.work()
     async with empty_database.transaction() as session:
-        await reading.mark_unfinished(session, copy.clock())
+        await progress.mark_unfinished(session, copy.clock())
     told = await copy.told()
     server.world.charges.refund_elsewhere(charge_id=first[0].id)
     for day in range(20):
@@ -151,7 +151,7 @@ async def test_the_same_after_the_token_was_replaced(
     signer = PayloadSigner(server.token, [LOST_TOKEN] if hand == "old token" else [])
     heir = Life(server, bot, empty_database, signer)
     async with empty_database.transaction() as session:
-        await reading.mark_unfinished(session, heir.clock(), trusts_unsigned=hand == "unsigned")
+        await progress.mark_unfinished(session, heir.clock(), trusts_unsigned=hand == "unsigned")
     await heir.start()
     made = await natural(empty_database)
     if hand == "nothing":

@@ -1,0 +1,116 @@
+"""How calls leave this machine: through which proxy, and which certificate authorities are trusted."""
+
+import ipaddress
+import os
+import ssl
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import certifi
+from loguru import logger
+
+from bot.calls.keepalive import make_socket
+from bot.settings import Settings, SettingsError
+from bot.settings.proxies import Proxy, is_loopback, proxy_of_environment, read_proxy
+
+_CERT_FILE: Final = "SSL_CERT_FILE"
+_CERT_DIRECTORY: Final = "SSL_CERT_DIR"
+_PRIVATE_ENDINGS: Final = (".local", ".internal", ".lan", ".home.arpa", ".localdomain")
+"""Names that no public server answers to (RFC 6762, RFC 8375, and what ICANN has set aside)."""
+
+
+def proxy_to_telegram(settings: Settings) -> Proxy | None:
+    """Return the proxy of the calls to Telegram: TELEGRAM_PROXY, else the environment's; None: they go straight.
+
+    Raises SettingsError for a wrong one.
+    """
+    if settings.telegram_proxy is not None:
+        return read_proxy("TELEGRAM_PROXY", settings.telegram_proxy.get_secret_value())
+    return proxy_to(settings.telegram_api_url)
+
+
+def proxy_to(url: str) -> Proxy | None:
+    """Return the environment's proxy of the calls to an address; None: they go straight. Raises SettingsError."""
+    try:
+        return proxy_of_environment(url)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+def is_exposed(url: str) -> bool:
+    """Tell whether what is said to an address crosses other people's networks in the clear, the token with it."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or is_loopback(host):
+        return False
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        # A name of one word is one of a private network, such as a container's.
+        return "." in host and not host.endswith(_PRIVATE_ENDINGS)
+    return not (address.is_private or address.is_link_local)
+
+
+def in_the_clear(settings: Settings) -> str | None:
+    """Say that the token can be read on its way to Telegram; None: it cannot, or on networks of the seller's alone."""
+    if not is_exposed(settings.telegram_api_url):
+        return None
+    return f"everybody on the way can read the token: TELEGRAM_API_URL is {settings.telegram_api_url}, without TLS"
+
+
+def say_way(settings: Settings) -> None:
+    """Log through which proxy the calls to Telegram go, and that the token can be read on the way."""
+    proxy = proxy_to_telegram(settings)
+    if proxy is not None:
+        logger.info("calls to Telegram go through {}", proxy)
+    exposed = in_the_clear(settings)
+    if exposed is not None:
+        logger.warning(exposed)
+
+
+def trusted() -> ssl.SSLContext:
+    """Make a context of TLS that trusts whom OpenSSL trusts: SSL_CERT_FILE and SSL_CERT_DIR name them, where set.
+
+    Without either, Mozilla's list is trusted beside the machine's own, which may be missing. Raises SettingsError for a
+    file without a certificate.
+    """
+    context = ssl.create_default_context()
+    file = os.environ.get(_CERT_FILE)
+    if not file and not os.environ.get(_CERT_DIRECTORY):
+        context.load_verify_locations(cafile=certifi.where())
+    elif file:
+        # OpenSSL passes a file over in silence that it cannot read.
+        try:
+            context.load_verify_locations(cafile=file)
+        except (OSError, ssl.SSLError):
+            raise SettingsError(f"{_CERT_FILE} is wrong: it takes the path of a file with certificates, PEM") from None
+    return context
+
+
+def open_session(proxy: Proxy | None, *, limit: int = 100, **more: Any) -> aiohttp.ClientSession:
+    """Open a session of calls through a proxy, or (None) straight; whoever opens it closes it.
+
+    Raises SettingsError for authorities that cannot be read.
+    """
+    # A server's address may change while the process lives, and to ask for it at each call would be slow.
+    of_connector: dict[str, Any] = {"ssl": trusted(), "limit": limit, "ttl_dns_cache": 3600}
+    if proxy is None or proxy.scheme != "socks5":
+        plain = aiohttp.TCPConnector(**of_connector, socket_factory=make_socket)
+        return aiohttp.ClientSession(connector=plain, proxy=None if proxy is None else proxy.address, **more)
+    # Its import is of no use to those without a proxy.
+    from aiohttp_socks import ProxyType  # noqa: PLC0415
+
+    from bot.calls.socks import KeptConnector  # noqa: PLC0415
+
+    connector = KeptConnector(
+        host=proxy.host,
+        port=proxy.port,
+        proxy_type=ProxyType.SOCKS5,
+        username=proxy.user,
+        password=proxy.password,
+        rdns=True,
+        ssl=of_connector["ssl"],
+        limit=limit,
+    )
+    return aiohttp.ClientSession(connector=connector, **more)

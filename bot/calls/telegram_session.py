@@ -1,0 +1,65 @@
+"""The calls to Telegram as they leave this machine: through a proxy where there is one, over TLS that is checked."""
+
+import sys
+from typing import Any
+
+from aiogram import Bot, __version__
+from aiogram.exceptions import TelegramNetworkError
+from aiogram.methods import TelegramMethod
+from aiogram.methods.base import TelegramType
+from aiohttp import ClientSession, TraceConfig
+from aiohttp.hdrs import USER_AGENT
+from aiohttp.http import SERVER_SOFTWARE
+
+from bot.calls.bounded_session import BoundedSession
+from bot.calls.network import open_session
+from bot.monitoring.logs import Hide
+from bot.settings.proxies import Proxy
+
+
+class TelegramSession(BoundedSession):
+    """The bounded session, with a proxy and authorities of our own; `hide` takes secrets out of what went wrong."""
+
+    def __init__(self, way: Proxy | None, hide: Hide, **kwargs: Any) -> None:
+        """Prepare; `way` is the proxy, and `kwargs` are aiogram's."""
+        super().__init__(**kwargs)
+        self._way = way
+        self._hide = hide
+        self.traces: list[TraceConfig] = []
+
+    async def create_session(self) -> ClientSession:
+        """Return the session of the calls, opened when there is none."""
+        if self._session is None or self._session.closed:
+            self._session = open_session(
+                self._way,
+                headers={USER_AGENT: f"{SERVER_SOFTWARE} aiogram/{__version__}"},
+                trace_configs=self.traces,
+            )
+            self._should_reset_connector = False
+        return self._session
+
+    async def make_request(
+        self,
+        bot: Bot,
+        method: TelegramMethod[TelegramType],
+        timeout: int | None = None,  # noqa: ASYNC109 - aiogram's own signature
+    ) -> TelegramType:
+        """Make one call. Raises aiogram's errors, and no other; no secret stands in them."""
+        try:
+            return await super().make_request(bot, method, timeout)
+        except TelegramNetworkError as error:
+            # aiohttp quotes the address of what it asked, with the token, and that of a proxy with its password.
+            # What is too large (413) has a class of its own among them.
+            raise type(error)(method=method, message=self._hide(error.message)) from None
+        except Exception as error:
+            if not _is_of_the_way(error):
+                raise
+            said = self._hide(f"{type(error).__name__}: {error}")
+            raise TelegramNetworkError(method=method, message=said) from None
+
+
+def _is_of_the_way(error: Exception) -> bool:
+    """Tell what a SOCKS proxy's connector raises beside aiohttp's errors: its own, and those of the socket."""
+    # Loaded when such a proxy is in use; its import takes time that nobody else has to spend.
+    socks = sys.modules.get("aiohttp_socks")
+    return isinstance(error, OSError) or (socks is not None and isinstance(error, socks.ProxyError))

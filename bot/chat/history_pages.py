@@ -1,0 +1,153 @@
+"""A history as a chat message: one page, with buttons to the newer and the older one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from aiogram.filters.callback_data import CallbackData
+from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
+from markupsafe import Markup
+from pydantic import Field
+
+from bot.chat.words import Words
+from db.engine import Database
+from db.tables import StripeEvent, User
+from payments.audit.history import Entry, Page, find_user, read_page
+from payments.audit.shown import cut
+from payments.effects import BY_ITSELF
+from payments.notices import is_typable
+from payments.refunds.asking import asked_before
+from payments.sale.catalog import Catalog
+from payments.sale.payload import TELEGRAM_ID_MAX, PayloadSigner
+
+PAGES_MAX: Final = 100_000
+LATEST_MAX: Final = 3
+PAGE_LENGTH_MAX: Final = 3_700
+"""Of a message's 4,096 characters (Bot API, sendMessage), for its entries."""
+LENGTHS: Final = (1024, 500, 200, 60)
+"""How long the values of an entry may be: as long as they come, and less where they do not fit together."""
+NAME_LENGTH_MAX: Final = 64
+ASKED_BEFORE_MAX: Final = 2
+"""How many who asked for a refund before are named under it, the latest: five entries fit into a message."""
+
+_PERSONS: Final = ("telegram:", "cli:")
+"""How `requested_by` begins of what a person asked for: an admin in the chat, or on the server."""
+
+
+class HistoryButton(CallbackData, prefix="history"):
+    """What a button under a history holds: whose it is, which page, and whether it is shown to an admin."""
+
+    telegram_id: Annotated[int, Field(gt=0, le=TELEGRAM_ID_MAX)]
+    number: Annotated[int, Field(gt=0, le=PAGES_MAX)] = 1
+    for_admin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPage:
+    """A page ready to be sent; without a keyboard when there is no other page."""
+
+    text: Markup
+    keyboard: InlineKeyboardMarkup | None
+
+
+class HistoryPages:
+    """Makes the messages. What was sold is read from the invoice's payload, its title from the catalog."""
+
+    def __init__(self, database: Database, catalog: Catalog, signer: PayloadSigner) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._signer = signer
+
+    async def show(self, words: Words, wanted: HistoryButton) -> ShownPage | None:
+        """Return a page; None when there is none of this number. The caller has checked who may see it."""
+        async with self._database.reading() as session:
+            user = await find_user(session, wanted.telegram_id)
+            page = await read_page(session, user.id, wanted.number) if user else None
+        if user is None or page is None or not page.entries:
+            return None
+        own = words.say("history.title")
+        title = words.say("history.title_of", who=who(words, user)) if wanted.for_admin else own
+        entries = self._entries(words, page.entries, for_admin=wanted.for_admin)
+        if page.page_count == 1:
+            return ShownPage(Markup("\n\n").join([title, *entries]), None)
+        footer = words.say("history.page", page=page.number, pages=page.page_count)
+        return ShownPage(Markup("\n\n").join([title, *entries, footer]), _keyboard(words, wanted, page))
+
+    async def latest(self, words: Words, telegram_id: int) -> list[Markup]:
+        """Return the latest charges and refunds of a user, at most 3, each as some lines of text."""
+        async with self._database.reading() as session:
+            user = await find_user(session, telegram_id)
+            entries = (await read_page(session, user.id)).entries if user else ()
+        return self._entries(words, entries[:LATEST_MAX], for_admin=False)
+
+    def _entries(self, words: Words, entries: Sequence[Entry], *, for_admin: bool) -> list[Markup]:
+        """Return entries that fit into one message together: the longer their values are, the more of them is cut."""
+        shown: list[Markup] = []
+        for length_max in LENGTHS:
+            shown = [self._entry(words, entry, length_max, for_admin=for_admin) for entry in entries]
+            if sum(map(len, shown)) <= PAGE_LENGTH_MAX:
+                break
+        return shown
+
+    def _entry(self, words: Words, entry: Entry, length_max: int, *, for_admin: bool) -> Markup:
+        event = entry.event
+        moment = event.webhook_timestamp or event.created_at or event.processed_at
+        when = words.date(moment) if moment else "-"
+        amount = words.money(event.amount_cents, event.currency)
+        state = words.say(f"state.{entry.state}")
+        charge_id = event.refund_of or event.event_id
+        if not is_typable(charge_id):
+            charge_id = (entry.charge or event).id
+        charge_id = cut(charge_id, length_max)
+        title = self._title(entry.charge)
+        if entry.is_dispute:
+            text = words.say("history.charged_back", when=when, amount=amount, state=state, charge_id=charge_id)
+        elif entry.is_refund:
+            text = words.say("history.refund", when=when, amount=amount, state=state, charge_id=charge_id)
+        elif title is None:
+            text = words.say("history.charge", when=when, amount=amount, state=state, charge_id=charge_id)
+        else:
+            text = words.say(
+                "history.charge_for", when=when, title=title, amount=amount, state=state, charge_id=charge_id
+            )
+        return Markup("\n").join([text, *_remarks(words, event, length_max, for_admin=for_admin)])
+
+    def _title(self, charge: StripeEvent | None) -> str | None:
+        if charge is None or charge.payload is None:
+            return None
+        reading = self._signer.read(charge.payload)
+        order = reading.order or reading.claimed
+        plan = self._catalog.get(order.plan) if order else None
+        return plan.title if plan else None
+
+
+def who(words: Words, user: User) -> Markup:
+    """Return how admins read of a user: by @username if one is known, and by the Telegram id."""
+    if user.username is None:
+        return words.say("person", telegram_id=user.telegram_id)
+    return words.say("person.named", username=cut(user.username, NAME_LENGTH_MAX), telegram_id=user.telegram_id)
+
+
+def _remarks(words: Words, event: StripeEvent, length_max: int, *, for_admin: bool) -> Iterator[Markup]:
+    # A reason that no person gave is a word of the program's own, or of the provider's: no buyer reads those.
+    requested_by = event.requested_by or ""
+    if event.reason and (requested_by.startswith(_PERSONS) or (for_admin and requested_by != BY_ITSELF)):
+        yield words.say("history.reason", reason=cut(event.reason, length_max))
+    if event.requested_by and for_admin:
+        yield words.say("history.requested_by", requested_by=cut(event.requested_by, min(length_max, NAME_LENGTH_MAX)))
+    for asked_by, why in asked_before(event)[-ASKED_BEFORE_MAX:] if for_admin else ():
+        if why:
+            yield words.say("history.asked_before_for", requested_by=asked_by or "-", reason=why)
+        else:
+            yield words.say("history.asked_before", requested_by=asked_by or "-")
+
+
+def _keyboard(words: Words, wanted: HistoryButton, page: Page) -> InlineKeyboardMarkup:
+    row = []
+    if page.number > 1:
+        newer = wanted.model_copy(update={"number": page.number - 1})
+        row.append(InlineKeyboardButton(text=words.plain("button.newer"), callback_data=newer.pack()))
+    if page.number < page.page_count:
+        older = wanted.model_copy(update={"number": page.number + 1})
+        row.append(InlineKeyboardButton(text=words.plain("button.older"), callback_data=older.pack()))
+    return InlineKeyboardMarkup(inline_keyboard=[row])

@@ -1,0 +1,221 @@
+"""What is offered, and to whom: the step before an invoice."""
+
+import asyncio
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+from aiogram import Bot
+from aiogram.exceptions import TelegramBadRequest
+from aiogram.filters.callback_data import CallbackData
+from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
+from loguru import logger
+
+from bot.chat.refused_invoices import RefusedInvoices
+from bot.chat.talk import Place, in_topic, is_topic_gone, say
+from bot.chat.words import Words
+from db.clock import Clock
+from db.engine import Database
+from db.errors import is_away
+from db.tables import STARS_CURRENCY, User
+from entitlements import EntitlementService
+from payments.sale.catalog import Catalog, Plan
+from payments.subscriptions import running
+from payments.telegram import TelegramPaymentHandler
+from payments.telegram_errors import is_refusal
+
+LOOK_SECONDS: Final = 2.0
+"""So long the database is asked for a reason not to sell; without an answer the catalog alone decides."""
+LOOKS_MAX: Final = 16
+"""So many that were not waited for may still be under way."""
+
+_OF_THE_CHAT: Final = (
+    "chat not found",
+    "user not found",
+    "group chat",
+    "peer_id_invalid",
+    "user_id_invalid",
+    "chat_write_forbidden",
+    "chat_restricted",
+    "chat_admin_required",
+    "not enough rights",
+    "have no rights",
+)
+"""What Telegram says of the chat, and not of the invoice."""
+
+
+class Refusal(enum.StrEnum):
+    """Why somebody gets no invoice."""
+
+    NOT_ON_SALE = "not_on_sale"
+    HELD_FOR_LIFE = "held_for_life"
+    SUBSCRIBED = "subscribed"
+
+
+class CardButton(CallbackData, prefix="card"):
+    """What a button under an invoice in Stars holds: the plan that it brings an invoice of, to be paid by card."""
+
+    code: str
+    currency: str
+
+
+class Storefront:
+    """The plans on sale, and their invoices for buyers known by their Telegram ids."""
+
+    def __init__(
+        self,
+        handler: TelegramPaymentHandler,
+        database: Database,
+        catalog: Catalog,
+        clock: Clock,
+        refused: RefusedInvoices | None = None,
+    ) -> None:
+        """Prepare; `refused` tells the admins of invoices that Telegram does not take."""
+        self._handler = handler
+        self._database = database
+        self._clock = clock
+        self._refused = refused or RefusedInvoices(database, clock)
+        self._by_code = {plan.code: plan for plan in catalog.on_sale}
+        self._looks: set[asyncio.Task[Refusal | None]] = set()
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """What /buy offers, in the order of the catalog."""
+        return tuple(self._by_code.values())
+
+    async def offer(
+        self,
+        bot: Bot,
+        buyer_telegram_id: int,
+        code: str,
+        words: Words,
+        currency: str = STARS_CURRENCY,
+        topic_id: int | None = None,
+    ) -> Refusal | None:
+        """Send a plan's invoice, or a subscription's button, to the buyer, unless there is a reason not to.
+
+        It goes into the topic of the buyer's chat, if one is given. An invoice in Stars has a button for each currency
+        in which the plan can be paid by card. Instead of an invoice that Telegram refuses, the buyer is told so, with
+        the ways that are left, and so are the admins.
+        While the database is away it is offered all the same, because the pre-checkout asks again. Raises aiogram's
+        errors.
+        """
+        plan = self._by_code.get(code)
+        if plan is None:
+            return Refusal.NOT_ON_SALE
+        card_prices = self._handler.card_prices(plan)
+        price = plan.price_stars if currency == STARS_CURRENCY else card_prices.get(currency)
+        if price is None:
+            return Refusal.NOT_ON_SALE
+        refusal = await self._refusal(buyer_telegram_id, plan)
+        if refusal is not None:
+            return refusal
+        place = Place(buyer_telegram_id, topic_id)
+        try:
+            if plan.subscription:
+                await self._send_button(bot, place, plan, words)
+            else:
+                await self._send_invoice(place, plan, currency, words)
+        except TelegramBadRequest as error:
+            if not is_invoice_refused(error):
+                raise
+            await self._refused.note(plan, currency, price, error.message)
+            await self._tell_refused(bot, place, plan, currency, words)
+            return None
+        sent = logger.bind(telegram_id=buyer_telegram_id, plan=plan.code, price=price, currency=currency)
+        sent.info("an invoice was sent")
+        return None
+
+    async def _refusal(self, buyer_telegram_id: int, plan: Plan) -> Refusal | None:
+        """Return a reason not to sell; without an answer of the database in time there is none."""
+        bound = logger.bind(telegram_id=buyer_telegram_id, plan=plan.code)
+        if len(self._looks) >= LOOKS_MAX:
+            bound.warning("offered without a look into the database: {} are under way", LOOKS_MAX)
+            return None
+        look = asyncio.create_task(self._look(buyer_telegram_id, plan))
+        self._looks.add(look)
+        look.add_done_callback(self._looks.discard)
+        # asyncio.wait_for would wait for the cancelled work, which waits for the database.
+        done, _ = await asyncio.wait({look}, timeout=LOOK_SECONDS)
+        if done:
+            return look.result()
+        bound.warning("offered without a look into the database: it does not answer")
+        look.add_done_callback(_say_what_was_missed)
+        return None
+
+    async def _look(self, buyer_telegram_id: int, plan: Plan) -> Refusal | None:
+        try:
+            return await self._ask_database(buyer_telegram_id, plan)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            bound = logger.bind(telegram_id=buyer_telegram_id, plan=plan.code)
+            bound.warning("offered without a look into the database: it is away ({})", type(error).__name__)
+            return None
+
+    async def _ask_database(self, buyer_telegram_id: int, plan: Plan) -> Refusal | None:
+        buyer, now = User.telegram_id == buyer_telegram_id, self._clock()
+        async with self._database.reading() as session:
+            held = await EntitlementService(session).held_for_life(buyer, None)
+            subscribed = await running.opened(session, buyer, now) if plan.subscription else frozenset()
+        if held.issuperset(plan.entitlements):
+            return Refusal.HELD_FOR_LIFE
+        return None if subscribed.isdisjoint(plan.entitlements) else Refusal.SUBSCRIBED
+
+    async def _send_invoice(self, place: Place, plan: Plan, currency: str, words: Words) -> None:
+        card_prices = self._handler.card_prices(plan)
+        keyboard = _ways_to_pay(plan, card_prices, words) if currency == STARS_CURRENCY and card_prices else None
+        buyer = place.chat_id
+        await in_topic(
+            place.topic_id,
+            lambda topic_id: self._handler.send_invoice(buyer, buyer, plan, currency, keyboard, topic_id=topic_id),
+        )
+
+    async def _send_button(self, bot: Bot, place: Place, plan: Plan, words: Words) -> None:
+        link = await self._handler.create_invoice_link(place.chat_id, plan)
+        price = words.money(plan.price_stars, STARS_CURRENCY)
+        text = words.say("buy.subscription", title=plan.title, description=plan.description, price=price)
+        button = InlineKeyboardButton(text=words.plain("button.subscribe", price=price), url=link)
+        await say(bot, place, text, InlineKeyboardMarkup(inline_keyboard=[[button]]))
+
+    async def _tell_refused(self, bot: Bot, place: Place, plan: Plan, currency: str, words: Words) -> None:
+        """Tell the buyer that a plan cannot be paid in this way, and name the ways that are left."""
+        ways = {} if plan.subscription else {STARS_CURRENCY: plan.price_stars, **self._handler.card_prices(plan)}
+        left = {way: amount for way, amount in ways.items() if not self._refused.is_known(plan, way)}
+        if not left:
+            await say(bot, place, words.say("buy.refused", title=plan.title))
+            return
+        price = words.money(ways[currency], currency)
+        keyboard = [[_way_button(plan, way, amount, words)] for way, amount in left.items()]
+        text = words.say("buy.refused.other_ways", title=plan.title, price=price)
+        await say(bot, place, text, InlineKeyboardMarkup(inline_keyboard=keyboard))
+
+
+def _say_what_was_missed(look: asyncio.Task[Refusal | None]) -> None:
+    if not look.cancelled() and (error := look.exception()) is not None:
+        logger.opt(exception=error).error("a look into the database failed after its plan was offered")
+
+
+def is_invoice_refused(error: TelegramBadRequest) -> bool:
+    """Tell whether Telegram refuses an invoice for what it says, and not for the chat that it was sent to.
+
+    Its words for it are many (Telegram API, messages.sendMedia), those of a chat are few.
+    """
+    said = error.message.lower()
+    return is_refusal(error) and not is_topic_gone(error) and not any(words in said for words in _OF_THE_CHAT)
+
+
+def _way_button(plan: Plan, currency: str, amount: int, words: Words) -> InlineKeyboardButton:
+    if currency == STARS_CURRENCY:
+        text = words.plain("button.plan", title=plan.title, price=words.money(amount, currency))
+        return InlineKeyboardButton(text=text, callback_data=plan.code)
+    text = words.plain("button.card", price=words.money(amount, currency))
+    return InlineKeyboardButton(text=text, callback_data=CardButton(code=plan.code, currency=currency).pack())
+
+
+def _ways_to_pay(plan: Plan, card_prices: Mapping[str, int], words: Words) -> InlineKeyboardMarkup:
+    """Return the buttons of an invoice in Stars: the first one pays it (Bot API, sendInvoice: reply_markup)."""
+    pay = words.plain("button.pay", price=words.money(plan.price_stars, STARS_CURRENCY))
+    rows = [[InlineKeyboardButton(text=pay, pay=True)]]
+    rows += [[_way_button(plan, currency, amount, words)] for currency, amount in card_prices.items()]
+    return InlineKeyboardMarkup(inline_keyboard=rows)

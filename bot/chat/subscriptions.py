@@ -1,0 +1,161 @@
+"""A subscription as its subscriber sees it: a line, the buttons below it, the question before it is cancelled."""
+
+import enum
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime, timedelta
+
+from aiogram.filters.callback_data import CallbackData
+from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
+from markupsafe import Markup
+
+from bot.chat.words import Words
+from db.clock import Clock
+from db.engine import Database
+from db.tables import STARS_CURRENCY, Renewal, Subscription, SubscriptionState
+from entitlements.fold import SLACK
+from entitlements.service import Holding
+from payments.audit.facts import SubscriptionFact
+from payments.renewals import is_over
+from payments.sale.catalog import Catalog
+from payments.subscriptions import listing
+from payments.subscriptions.keeper import SubscriptionKeeper
+
+
+class Wish(enum.StrEnum):
+    """What a button asks for."""
+
+    CANCEL = "cancel"
+    """The question comes first."""
+    CANCEL_NOW = "cancel_now"
+    KEEP = "keep"
+    TAKE_UP = "take_up"
+
+
+class SubscriptionButton(CallbackData, prefix="sub"):
+    """Callback data of the buttons below subscriptions; `subscription_id` is `subscriptions.id`."""
+
+    wish: Wish
+    subscription_id: str
+
+
+class SubscriptionDesk:
+    """The subscriptions of those who look at them: their words and buttons, and what a button asks for."""
+
+    def __init__(self, database: Database, catalog: Catalog, clock: Clock, keeper: SubscriptionKeeper) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._clock = clock
+        self._keeper = keeper
+
+    async def settle(self, fact: SubscriptionFact) -> None:
+        """Settle a change of state that is on record; raises SQLAlchemy's errors when the database is away."""
+        await self._keeper.settle(fact)
+
+    async def press(self, wish: Wish, subscription_id: str, telegram_id: int) -> Subscription | None:
+        """Do what a button says, and return the subscription; None: it is another's, or the button is out of date.
+
+        Raises SQLAlchemy's errors when the database is away.
+        """
+        if wish in {Wish.CANCEL, Wish.KEEP}:
+            async with self._database.reading() as session:
+                row = await listing.find(session, subscription_id, telegram_id)
+            return row if row is not None and not is_over(row) else None
+        renewal = Renewal.CANCELED if wish is Wish.CANCEL_NOW else Renewal.ALLOWED
+        async with self._database.transaction() as session:
+            row = await listing.ask(session, subscription_id, telegram_id, renewal, self._clock())
+        self._keeper.loop.wake()
+        return row
+
+    async def is_done(self, wish: Wish, subscription_id: str, telegram_id: int) -> bool:
+        """Tell whether it is decided already what a button is about: its subscription is cancelled, or taken up again.
+
+        Raises SQLAlchemy's errors when the database is away.
+        """
+        async with self._database.reading() as session:
+            row = await listing.find(session, subscription_id, telegram_id)
+        if row is None:
+            return False
+        if wish is Wish.TAKE_UP:
+            return row.state == SubscriptionState.ACTIVE and row.renewal_wanted == Renewal.ALLOWED
+        return is_over(row)
+
+    def answer(self, words: Words, wish: Wish, row: Subscription) -> tuple[Markup, InlineKeyboardMarkup | None]:
+        """Return what is said to a button that was pressed, and the buttons below it."""
+        title = self.title(row)
+        match wish:
+            case Wish.CANCEL:
+                return self.question(words, row)
+            case Wish.KEEP:
+                return words.say("cancel.kept", title=title), None
+            case Wish.CANCEL_NOW:
+                return words.say("cancel.begun", title=title), None
+            case Wish.TAKE_UP:
+                return words.say("take_up.begun", title=title), None
+
+    def title(self, row: Subscription) -> str:
+        """Return the plan's title, or its code when it has left the catalog."""
+        plan = self._catalog.get(row.plan)
+        return plan.title if plan else row.plan
+
+    def line(self, words: Words, row: Subscription) -> Markup:
+        """Return what /status says of one that has not ended."""
+        until = row.paid_until or row.current_period_end
+        key = SubscriptionState(row.state).value
+        if is_ending(row):
+            key = "ending"
+        elif row.state == SubscriptionState.FAILED:
+            until += self._keeper.terms.grace
+        return words.say(
+            f"status.subscription.{key}",
+            title=self.title(row),
+            price=words.money(row.price_stars, STARS_CURRENCY),
+            renews_at=words.date(row.current_period_end),
+            access_until=words.date(until),
+        )
+
+    def until(self, holding: Holding, rows: Sequence[Subscription]) -> datetime | None:
+        """Return until when access is said to last: without the slack behind a subscription, which is not sold."""
+        grace = self._keeper.terms.grace
+        ends = {row.paid_until + more for row in rows if row.paid_until is not None for more in (timedelta(), grace)}
+        without_slack = holding.expires_at - SLACK if holding.expires_at is not None else None
+        return without_slack if without_slack in ends else holding.expires_at
+
+    def button(self, words: Words, row: Subscription, for_life: AbstractSet[str]) -> InlineKeyboardButton | None:
+        """Return the button for what can be done about it: cancel, take up again, buy anew.
+
+        None while it is ending, and when all that it opens is held `for_life` anyway.
+        """
+        title = self.title(row)
+        plan = self._catalog.get(row.plan)
+        is_idle = row.state != SubscriptionState.ACTIVE and plan is not None and for_life >= set(plan.entitlements)
+        if is_ending(row) or is_idle:
+            return None
+        if row.state == SubscriptionState.FAILED:
+            return InlineKeyboardButton(text=words.plain("button.again", title=title), callback_data=row.plan)
+        if row.state == SubscriptionState.CANCELED:
+            return _button(words.plain("button.take_up", title=title), Wish.TAKE_UP, row)
+        return _button(words.plain("button.cancel", title=title), Wish.CANCEL, row)
+
+    def question(self, words: Words, row: Subscription) -> tuple[Markup, InlineKeyboardMarkup]:
+        """Return the question before cancelling, and its two answers."""
+        title = self.title(row)
+        if row.paid_until is None:
+            text = words.say("cancel.question.unpaid", title=title)
+        else:
+            text = words.say("cancel.question", title=title, access_until=words.date(row.paid_until))
+        answers = [
+            [_button(words.plain("button.cancel_now"), Wish.CANCEL_NOW, row)],
+            [_button(words.plain("button.keep"), Wish.KEEP, row)],
+        ]
+        return text, InlineKeyboardMarkup(inline_keyboard=answers)
+
+
+def is_ending(row: Subscription) -> bool:
+    """Tell whether Telegram is being told not to renew it."""
+    return row.renewal_wanted == Renewal.CANCELED and row.due_at is not None
+
+
+def _button(text: str, wish: Wish, row: Subscription) -> InlineKeyboardButton:
+    data = SubscriptionButton(wish=wish, subscription_id=row.id).pack()
+    return InlineKeyboardButton(text=text, callback_data=data)

@@ -1,0 +1,108 @@
+"""The words for chats, in the reader's language, English where a language has none.
+
+The texts are in locales/LANGUAGE/LC_MESSAGES/starledger.po, by short keys, each with the values that it takes in
+braces. They are HTML (Bot API, HTML style), and `Words.say` escapes every value, so that no name of a user becomes
+markup. The keys under `PLAIN` are shown by Telegram as they are: `Words.plain`.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from aiogram.utils.i18n import I18n
+from babel import Locale
+from babel.dates import format_datetime
+from babel.numbers import format_currency, format_decimal
+from markupsafe import Markup, escape
+
+from bot.chat.money import in_major
+from db.tables import STARS_CURRENCY
+from payments.audit.shown import bounded, cut
+from payments.settlement.judgement import Reason
+
+PLAIN: Final = ("button.", "chart.", "command.", "decline.", "format.", "toast.")
+"""Buttons, pictures, the menu of commands, refusals in the payment window, pop-ups: shown without markup."""
+
+VALUE_LENGTH_MAX: Final = 1024
+"""Of a value in a text: the longest charge id has so many characters (payments/recording/fields.py)."""
+CURRENCY_LENGTH_MAX: Final = 8
+
+_FALLBACK: Final = "en"
+_LOCALES: Final = Path(__file__).parents[1] / "locales"
+
+
+def load_locales(directory: Path = _LOCALES) -> I18n:
+    """Read the compiled languages; whatever a language has not translated is English."""
+    i18n = I18n(path=directory, default_locale=_FALLBACK, domain="starledger")
+    for name, translations in i18n.locales.items():
+        if name != _FALLBACK:
+            translations.add_fallback(i18n.locales[_FALLBACK])
+    return i18n
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of one language."""
+
+    locale: str
+    i18n: I18n
+
+    def say(self, key: str, /, *, count: int | None = None, **values: object) -> Markup:
+        """Return a text for a message, as HTML; every value is escaped unless it is itself Markup.
+
+        `count` picks the plural form of the keys that have one, and is a value too.
+        """
+        shown = {name: self._shown(value) for name, value in values.items()}
+        return Markup(self._template(key, count)).format(count=count, **shown)  # noqa: S704 - our own text
+
+    def _shown(self, value: object) -> object:
+        """Cut what nobody would read to its end; Markup is text of our own, made of values that were cut."""
+        return cut(value, VALUE_LENGTH_MAX) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    def plain(self, key: str, /, *, count: int | None = None, **values: object) -> str:
+        """Return a text that Telegram shows as it is: of the keys under `PLAIN`."""
+        return self._template(key, count).format(count=count, **values)
+
+    def date(self, moment: datetime) -> str:
+        """Return an aware moment as a date and a time in UTC: 23 December 2026, 07:02 UTC."""
+        pattern = self.plain("format.date")
+        return format_datetime(moment.astimezone(UTC), pattern, tzinfo=UTC, locale=self.locale)
+
+    def money(self, amount: int, currency: str) -> str:
+        """Return an amount in the currency's minor unit (Stars have none: Stars): 200 ⭐, 4.99 USD."""
+        if currency == STARS_CURRENCY:
+            return self.plain("format.stars", amount=format_decimal(bounded(amount), locale=self.locale))
+        code = cut(currency, CURRENCY_LENGTH_MAX)
+        return format_currency(in_major(amount, code), code, "#,##0.00 ¤¤", locale=self.locale)
+
+    def left(self, until: datetime, now: datetime) -> Markup:
+        """Return how long it is until then in days, a begun one counted whole: 30 days left."""
+        return self.say("left", count=-(-(until - now) // timedelta(days=1)))
+
+    def access(self, entitlement: str, until: datetime | None, now: datetime) -> Markup:
+        """Return the line that says what is open and until when; None: for ever."""
+        if until is None:
+            return self.say("access.for_ever", entitlement=entitlement)
+        if until <= now:
+            return self.say("access.over", entitlement=entitlement, until=self.date(until))
+        return self.say("access.until", entitlement=entitlement, until=self.date(until), left=self.left(until, now))
+
+    def why(self, reason: str) -> Markup:
+        """Return why something waits: one of our reasons in words, anything else (what a provider said) as it is."""
+        return self.say(f"why.{reason}") if reason in set(Reason) else escape(reason)
+
+    def _template(self, key: str, count: int | None) -> str:
+        if count is None:
+            return self.i18n.gettext(key, locale=self.locale)
+        return self.i18n.gettext(key, key, count, locale=self.locale)
+
+
+_I18N: Final = load_locales()
+
+
+def for_language(code: str | None, i18n: I18n = _I18N) -> Words:
+    """Return the words for an IETF language tag (Bot API, User: language_code), the nearest that there is."""
+    tag = (code or "").replace("-", "_")
+    nearest = Locale.negotiate([tag], i18n.available_locales)
+    return Words(str(nearest) if nearest else _FALLBACK, i18n)

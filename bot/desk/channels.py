@@ -1,0 +1,88 @@
+"""The channels that the settings open, each with the loop that hears its provider.
+
+A provider's package is imported with its setting alone: who sells for Stars only does not pay for it at each start.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from aiogram import Bot
+
+from bot.calls.network import open_session, proxy_to
+from bot.settings import Settings
+from db.clock import Clock
+from db.engine import Database
+from payments.channel import Channel, Channels, Watch, by_name
+from payments.sale.catalog import Catalog
+from payments.sale.payload import PayloadSigner
+from payments.stars import StarsChannel
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a desk gives the loop of a channel; `wake` is to be called when something is on record to settle or tell."""
+
+    database: Database
+    catalog: Catalog
+    signer: PayloadSigner
+    clock: Clock
+    wake: Callable[[], None]
+
+
+MakeWatch = Callable[[Surroundings], Watch]
+"""Makes the loop that hears a provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenChannel:
+    """A channel, and what makes the loop that hears its provider; None: what it tells comes in another way."""
+
+    channel: Channel
+    watch: MakeWatch | None = None
+
+
+class OpenChannels:
+    """All channels that are open."""
+
+    def __init__(self, channels: Sequence[OpenChannel]) -> None:
+        self._channels = channels
+
+    @property
+    def by_name(self) -> Channels:
+        """Those over which money goes back, by the names of their methods."""
+        return by_name(*(each.channel for each in self._channels))
+
+    def watches(self, desk: Surroundings) -> dict[str, Watch]:
+        """Make the loops that a desk runs, by the names of their methods."""
+        made = {each.channel.method.name: each.watch for each in self._channels}
+        return {name: watch(desk) for name, watch in made.items() if watch is not None}
+
+
+@asynccontextmanager
+async def open_channels(settings: Settings, bot: Bot) -> AsyncIterator[OpenChannels]:
+    """Open the channels for as long as the block runs. Raises SettingsError for a wrong proxy."""
+    async with AsyncExitStack() as stack:
+        # What Telegram tells of Stars comes by its updates and its ledger.
+        channels = [OpenChannel(StarsChannel(bot))]
+        if settings.stripe_secret_key is not None:
+            channels.append(_open_cards(settings, settings.stripe_secret_key.get_secret_value(), stack))
+        yield OpenChannels(channels)
+
+
+def _open_cards(settings: Settings, key: str, stack: AsyncExitStack) -> OpenChannel:
+    # Here, not above: these import `stripe`.
+    from payments.stripe.api import StripeApi  # noqa: PLC0415
+    from payments.stripe.cards import CardChannel  # noqa: PLC0415
+    from payments.stripe.lost_payments import LostPayments  # noqa: PLC0415
+    from payments.stripe.watch import StripeWatch  # noqa: PLC0415
+
+    api = StripeApi(key, settings.stripe_api_url, open_session(proxy_to(settings.stripe_api_url)))
+    stack.push_async_callback(api.close)
+
+    def watch(desk: Surroundings) -> StripeWatch:
+        told = settings.alert_chat_ids
+        lost = LostPayments(desk.database, api, desk.catalog, desk.signer, desk.clock, told, desk.wake)
+        return StripeWatch(desk.database, api, desk.clock, told, desk.wake, lost)
+
+    return OpenChannel(CardChannel(api), watch)

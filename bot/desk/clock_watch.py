@@ -1,0 +1,115 @@
+"""Keeps measuring the machine's clock against Telegram's, and tells the admins once a day that it is wrong."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from aiogram import Bot
+from loguru import logger
+
+from bot.calls.telegram_time import SKEW_AT_START_MAX, SKEW_MAX, SPANS_NEEDED, TelegramTime, in_words
+from bot.settings import SettingsError
+from db.clock import Clock
+from db.engine import Database
+from db.errors import is_away
+from payments.notices import Notice, owe
+from payments.telegram_errors import TELEGRAM_ERRORS
+
+if TYPE_CHECKING:
+    from datetime import date
+
+LOOK_SECONDS: Final = 1.0
+MEASURE_SECONDS: Final = 600.0
+"""From one measurement to the next, while nothing contradicts what is known."""
+DOUBT_SECONDS: Final = 30.0
+"""From one measurement to the next, however much is contradicted."""
+
+
+async def measure(bot: Bot, telegram_time: TelegramTime) -> None:
+    """Ask Telegram as often as it takes to be sure of its time. Raises aiogram's errors."""
+    telegram_time.is_doubted = False
+    for _ in range(SPANS_NEEDED):
+        await bot.get_me()
+
+
+async def check_at_start(bot: Bot, telegram_time: TelegramTime | None) -> None:
+    """Make sure of the time before anything is done by it.
+
+    Raises SettingsError when the machine's clock is more than a day off, and aiogram's errors.
+    """
+    # The calls before this one have told it, roughly: where that fits the machine's clock nothing more is asked.
+    if telegram_time is None:
+        return
+    if telegram_time.is_doubted:
+        await measure(bot, telegram_time)
+    skew = telegram_time.skew
+    if abs(skew) > SKEW_AT_START_MAX:
+        raise SettingsError(f"{in_words(skew)}: set it right (timedatectl set-ntp true), and start again")
+    if abs(skew) > SKEW_MAX:
+        logger.warning(in_words(skew))
+
+
+class ClockWatch:
+    """A part of the desk: measures again and again. `trouble` says that the machine's clock is wrong."""
+
+    def __init__(
+        self,
+        bot: Bot,
+        telegram_time: TelegramTime,
+        database: Database,
+        clock: Clock,
+        alert_chat_ids: Sequence[int],
+        on_owed: Callable[[], None],
+    ) -> None:
+        """Prepare; `on_owed` is called when a notice has become due."""
+        self._bot = bot
+        self._time = telegram_time
+        self._database = database
+        self._clock = clock
+        self._alert_chat_ids = tuple(alert_chat_ids)
+        self._on_owed = on_owed
+        self._told_on: date | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Say that the machine's clock is wrong, and the mend."""
+        return self._time.trouble
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        loop = asyncio.get_running_loop()
+        measured_at = loop.time() - DOUBT_SECONDS
+        while True:
+            pause_seconds = DOUBT_SECONDS if self._time.is_doubted else MEASURE_SECONDS
+            if loop.time() >= measured_at + pause_seconds:
+                measured_at = loop.time()
+                await self._measure()
+            await self._tell()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _measure(self) -> None:
+        try:
+            await measure(self._bot, self._time)
+        except TELEGRAM_ERRORS as error:
+            logger.debug("Telegram's time cannot be asked for: {}", type(error).__name__)
+
+    async def _tell(self) -> None:
+        """Owe the admins word of it, once a day of Telegram's. Without its database it tells with the next look."""
+        why, now = self.trouble, self._time()
+        if why is None or self._told_on == now.date():
+            return
+        try:
+            async with self._database.transaction() as session:
+                for chat_id in self._alert_chat_ids:
+                    key = f"clock:{now:%Y-%m-%d}"
+                    facts = {"why": in_words(self._time.skew)}
+                    at = self._clock()
+                    await owe(session, Notice.CLOCK, event_id=key, chat_id=chat_id, facts=facts, now=at)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            logger.error("the admins cannot be told of the clock yet: {}", type(error).__name__)
+        else:
+            logger.warning(why)
+            self._told_on = now.date()
+            self._on_owed()

@@ -1,0 +1,130 @@
+"""Keeps the desk in step with Telegram's ledger, beside intake and buyers: a whole pass if one is wanted, comparisons.
+
+Nothing here ends the desk: what goes wrong is logged, and tried again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from loguru import logger
+
+from db.clock import Clock
+from db.engine import Database
+from db.errors import is_away
+from payments.errors import LedgerError
+from payments.ledger import progress
+from payments.ledger.fetching import TelegramLedger
+from payments.ledger.rebuild import WholePass
+from payments.ledger.reconciliation import PassUnfinishedError, Reconciliation
+from payments.ledger.scan import CrossedError
+from payments.telegram_errors import TELEGRAM_ERRORS, in_words
+
+PAGES_MAX: Final = 100
+"""How much of a long ledger is read in one go; the next one follows after a breath."""
+BREATH_SECONDS: Final = 1.0
+AGAIN_SECONDS: Final = 60.0
+"""After something went wrong."""
+DATABASE_PAUSE_SECONDS: Final = 2.0
+
+_LATER: Final = (*TELEGRAM_ERRORS, LedgerError, CrossedError, PassUnfinishedError)
+
+
+async def open_ledger(database: Database, ledger: TelegramLedger, clock: Clock) -> None:
+    """Ask for a whole pass if the database was lost; let one that is wanted begin. The caller holds the desk's lock.
+
+    Before anything is recorded: what is recorded after it is no past that is settled in silence. It waits for a
+    database that is away. Raises aiogram's errors.
+    """
+    while True:
+        try:
+            await mark_if_lost(database, ledger, clock)
+            await _begin_if_wanted(database, clock)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            logger.error("the database went away, trying on: {}", type(error).__name__)
+            await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+        else:
+            return
+
+
+async def _begin_if_wanted(database: Database, clock: Clock) -> None:
+    async with database.transaction() as session:
+        progress.begin(await progress.lock(session), clock())
+
+
+async def mark_if_lost(database: Database, ledger: TelegramLedger, clock: Clock) -> None:
+    """Ask for a whole pass when the database is empty and the ledger is not.
+
+    Before anything is written: a payment on record would make the database look as if it had never been lost. Raises
+    aiogram's errors.
+    """
+    async with database.reading() as session:
+        if await progress.find(session) is not None or await progress.has_events(session):
+            return
+    is_lost = bool(await ledger.page(0))
+    async with database.transaction() as session:
+        stand = await progress.lock(session)
+        # Another process may have looked, and marked it, while Telegram was asked.
+        if is_lost and stand.pass_wanted_at is None and not await progress.has_events(session):
+            logger.warning("the database is empty and Telegram's ledger is not: it is rebuilt from there")
+            await progress.mark_unfinished(session, clock())
+
+
+class LedgerWatch:
+    """The loop; `on_complete` is called when a pass is complete and everybody may settle again."""
+
+    def __init__(
+        self,
+        database: Database,
+        whole_pass: WholePass,
+        reconciliation: Reconciliation,
+        pause_minutes: int,
+        on_complete: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._whole_pass = whole_pass
+        self._reconciliation = reconciliation
+        self._pause_minutes = pause_minutes
+        self._on_complete = on_complete
+        self.trouble: str | None = None
+        """What keeps the ledger from being read; None: nothing."""
+
+    async def run(self) -> None:
+        """Complete the pass that is wanted, then compare at once and after each pause, until cancelled."""
+        while True:
+            if await self._tried(self._pass_if_wanted):
+                break
+            await asyncio.sleep(AGAIN_SECONDS)
+        while self._pause_minutes:
+            is_done = await self._tried(self._compare)
+            await asyncio.sleep(self._pause_minutes * 60 if is_done else AGAIN_SECONDS)
+        await asyncio.Event().wait()
+
+    async def _pass_if_wanted(self) -> None:
+        async with self._database.reading() as session:
+            stand = await progress.find(session)
+        if stand is not None and stand.pass_wanted_at is not None:
+            await self._whole_pass.run()
+            self._on_complete()
+
+    async def _compare(self) -> None:
+        is_finished = False
+        while not is_finished:
+            report = await self._reconciliation.run(PAGES_MAX)
+            is_finished = report.is_finished
+            await asyncio.sleep(BREATH_SECONDS)
+
+    async def _tried(self, work: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - a comparison that fails is no reason to stop selling
+            is_known = isinstance(error, _LATER) or is_away(error)
+            bound = logger.opt(exception=None if is_known else error)
+            said = in_words(error) if isinstance(error, TELEGRAM_ERRORS) else f"{type(error).__name__}: {error}"
+            bound.error("Telegram's ledger could not be read, trying again: {}", said)
+            self.trouble = f"Telegram's ledger could not be read: {type(error).__name__}"
+            return False
+        self.trouble = None
+        return True

@@ -1,0 +1,98 @@
+"""What comes before the desk runs: its lock, its database, its token, and whether the database was lost."""
+
+import asyncio
+import time
+from typing import Final
+
+from aiogram import Bot
+from loguru import logger
+
+from bot.calls.telegram_time import TelegramTime
+from bot.desk.clock_watch import check_at_start
+from bot.desk.ledger_watch import DATABASE_PAUSE_SECONDS, open_ledger
+from bot.monitoring.health import Health
+from bot.poll.polling import Outage
+from bot.settings import Settings, SettingsError
+from db.clock import Clock
+from db.engine import Database
+from db.errors import UnfitServerError, is_away
+from db.lock import DeskLock
+from db.migrate import migrate
+from payments.ledger.fetching import TelegramLedger
+from payments.telegram_errors import TELEGRAM_ERRORS, Fate, TelegramError, fate_of, in_words
+
+TOKEN_SECONDS: Final = 60
+"""So long a token that is refused is tried again: now and then Telegram refuses a good one, once."""
+
+
+async def prepare(
+    settings: Settings,
+    database: Database,
+    lock: DeskLock,
+    bot: Bot,
+    clock: Clock,
+    health: Health,
+    telegram_time: TelegramTime | None = None,
+) -> None:
+    """Become the active desk, bring the database up to date, prove the token, see whether the database was lost.
+
+    As long as it takes for an answer. Raises WrongDatabaseError and UnfitServerError when only another setting
+    brings one, and SettingsError for a token that Telegram does not know, and for a clock that is more than a day off
+    `telegram_time`.
+    """
+    await _become_active(settings, database, lock, health)
+    outage = Outage()
+    refused_at: float | None = None
+    while True:
+        try:
+            me = await bot.get_me()
+            await check_at_start(bot, telegram_time)
+            await open_ledger(database, TelegramLedger(bot), clock)
+        except TELEGRAM_ERRORS as error:
+            refused_at = _refused_at(error, refused_at)
+            # A desk that is known to wait is up for systemd, which would end one that starts for too long.
+            health.note("start", f"it waits for Telegram: {in_words(error)}")
+            await outage.wait(error)
+        else:
+            health.note("start", None)
+            outage.over()
+            logger.info("this is @{}", me.username)
+            return
+
+
+def _refused_at(error: TelegramError, since: float | None) -> float | None:
+    """Return since when the token is refused, by time.monotonic; None: it is not. Raises SettingsError after a minute.
+
+    One that has not the form of a token will never be known.
+    """
+    if fate_of(error) is not Fate.TOKEN:
+        return None
+    now = time.monotonic()
+    since = now if since is None else since
+    if now - since < TOKEN_SECONDS and "invalid token" not in error.message:
+        return since
+    raise SettingsError(
+        "TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put the one that @BotFather shows into .env"
+    )
+
+
+async def _become_active(settings: Settings, database: Database, lock: DeskLock, health: Health) -> None:
+    said = None
+    while True:
+        try:
+            await lock.acquire()
+            await migrate(database, settings.bot_id)
+            break
+        except Exception as error:
+            # Who has stood by was let in once: what is wrong since then, somebody may be at.
+            is_setting = isinstance(error, UnfitServerError) and lock.holder is None
+            if is_setting or not is_away(error):
+                raise
+            if said is None:
+                said = str(error).partition("\n")[0]
+                logger.error("the database cannot be reached, trying on: {}: {}", type(error).__name__, said)
+            health.note("database", f"it cannot be reached: {type(error).__name__}")
+            await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+    if said is not None:
+        logger.info("the database answers")
+        health.note("database", None)

@@ -1,0 +1,68 @@
+"""What an operator's command does with Telegram and Stripe, beside a running desk or without one."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from aiogram import Bot
+
+from bot.desk.channels import OpenChannels, open_channels
+from bot.desk.parts import make_bot, make_signer, open_clock
+from bot.settings import Settings
+from db.clock import Clock
+from db.engine import Database
+from db.tables import Outcome, StripeEvent
+from payments.effects import OutwardEffects
+from payments.refunds.asking import find_waiting
+from payments.refunds.sending import RefundSender
+from payments.sale.catalog import Catalog, load_catalog
+from payments.sale.payload import PayloadSigner
+from payments.settlement.settlement import Settlement
+from payments.settlement.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an operator's command needs of a desk that it runs beside, or without."""
+
+    bot: Bot
+    catalog: Catalog
+    signer: PayloadSigner
+    clock: Clock
+    channels: OpenChannels
+
+    def worker(self, settings: Settings, database: Database) -> Worker:
+        """Make what processes events; notices that come of it are delivered by the running desk, or the next start."""
+        effects = OutwardEffects(self.clock, settings.alert_chat_ids)
+        settlement = Settlement(self.catalog, self.signer, self.clock, effects, settings.terms)
+        sender = RefundSender(database, self.channels.by_name, self.clock)
+        return Worker(database, settlement, sender, self.clock, on_progress=lambda: None)
+
+
+@asynccontextmanager
+async def tools(settings: Settings) -> AsyncIterator[Tools]:
+    """Make the tools of a command, with a Telegram to call. Raises CatalogError."""
+    async with AsyncExitStack() as stack:
+        bot = make_bot(settings)
+        stack.push_async_callback(bot.session.close)
+        clock = await open_clock(settings, stack)
+        channels = await stack.enter_async_context(open_channels(settings, bot))
+        yield Tools(bot, load_catalog(settings.catalog_file), make_signer(settings), clock, channels)
+
+
+async def refund_once(settings: Settings, database: Database, refund: StripeEvent) -> StripeEvent | None:
+    """Bring about a refund beside a running desk or without one, or what has replaced it, and return that.
+
+    None: another process is at it.
+    """
+    async with tools(settings) as having:
+        worker = having.worker(settings, database)
+        done = await worker.process(refund.event_id)
+        # Each is of less than the one before.
+        while done is not None and done.outcome == Outcome.REPLACED:
+            async with database.reading() as session:
+                rest = await find_waiting(session, done.refund_of or "")
+            if rest is None:
+                break
+            done = await worker.process(rest.event_id)
+        return done

@@ -1,0 +1,237 @@
+"""The poll: fetch, record, confirm, dispatch.
+
+Telegram is told that an update arrived by the offset of the next getUpdates (Bot API, getUpdates), and the offset moves
+past money only after its audit row is committed. Updates are fetched raw and validated one by one, so that one that
+aiogram refuses does not hold up the others.
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from aiogram import Bot
+from aiogram.exceptions import ClientDecodeError
+from aiogram.methods import TelegramMethod
+from aiogram.types import Update
+from loguru import logger
+from pydantic import ValidationError
+
+from bot.poll.lanes import Lanes
+from bot.poll.rhythm import PollRhythm
+from bot.poll.unreadable_batch import TRIES, first_update_id, remains
+from bot.poll.update_ids import RawUpdate, TakenIds
+from payments.audit.facts import Fact
+from payments.recording.recorder import Recorder
+from payments.recording.updates import bears_money
+from payments.telegram_errors import TELEGRAM_ERRORS, TelegramError
+
+ALLOWED_UPDATES: Final = ("message", "callback_query", "pre_checkout_query", "subscription")
+"""Asked for at every poll: Telegram would keep the list of an older run (Bot API, getUpdates)."""
+
+BATCH_MAX: Final = 100
+POLL_SECONDS: Final = 30
+POLL_MARGIN_SECONDS: Final = 10
+CONFIRM_SECONDS: Final = 3
+AWAY_PAUSE_SECONDS: Final = 1.0
+"""From poll to poll at one offset: Telegram throttles busier ones."""
+IDLE_PAUSE_SECONDS: Final = 0.5
+"""From poll to poll, at least, when the first has brought nothing: something may answer at once, and for ever."""
+
+_MONEY: Final = (
+    "currency",
+    "total_amount",
+    "invoice_payload",
+    "telegram_payment_charge_id",
+    "provider_payment_charge_id",
+)
+_BARE: Final = {
+    "chat": ("id", "type"),
+    "from": ("id", "is_bot", "first_name"),
+    "successful_payment": _MONEY,
+    "refunded_payment": _MONEY,
+}
+
+
+class GetRawUpdates(TelegramMethod[list[RawUpdate]]):
+    """getUpdates whose result is left as it came: nothing odd in one update is an error of the whole batch."""
+
+    __returning__ = list[Any]
+    __api_method__ = "getUpdates"
+
+    offset: int | None = None
+    limit: int = BATCH_MAX
+    timeout: int = POLL_SECONDS
+    allowed_updates: tuple[str, ...] = ALLOWED_UPDATES
+
+
+class Intake:
+    """Takes updates from Telegram, a batch at a time; bot/poll/polling.py repeats it."""
+
+    def __init__(self, bot: Bot, recorder: Recorder, lanes: Lanes) -> None:
+        self._bot = bot
+        self._recorder = recorder
+        self._lanes = lanes
+        self._offset: int | None = None
+        self._told: int | None = None
+        self._polled_at = 0.0
+        self._taken = TakenIds()
+        self._rhythm = PollRhythm(POLL_SECONDS)
+        self._limit = BATCH_MAX
+        self._unreadable: tuple[int, int] | None = None
+
+    async def poll_once(self) -> None:
+        """Fetch a batch and take it. Raises aiogram's errors when Telegram is away or refuses."""
+        offset = self._offset
+        await self.take(await self._fetch())
+        if self._offset == offset:
+            await self._sleep_since_poll(IDLE_PAUSE_SECONDS)
+
+    async def _fetch(self) -> Sequence[Any]:
+        poll = GetRawUpdates(offset=self._offset, limit=self._limit, timeout=self._rhythm.seconds)
+        self._told = self._offset
+        now = asyncio.get_running_loop().time
+        self._polled_at = now()
+        try:
+            batch = await self._bot(poll, request_timeout=poll.timeout + POLL_MARGIN_SECONDS)
+            _check(batch)
+        except TELEGRAM_ERRORS as error:
+            self._told = None
+            if self._rhythm.is_idle(error, now() - self._polled_at, poll.timeout) or await self._pass_over(error):
+                return ()
+            raise
+        self._rhythm.answered()
+        self._limit = min(BATCH_MAX, 4 * self._limit)
+        self._unreadable = None
+        return batch
+
+    async def _pass_over(self, error: TelegramError) -> bool:
+        """Go on behind a batch of Telegram's that cannot be read; False: it is not Telegram's, or is tried again first.
+
+        An update is passed over when it alone was fetched three times, and what is known of it is in quarantine.
+        """
+        update_id = first_update_id(error) if isinstance(error, ClientDecodeError) else None
+        if update_id is None or update_id < (self._offset or 0) or not isinstance(error, ClientDecodeError):
+            return False
+        if self._limit > 1:
+            logger.warning("a batch of updates cannot be read: they are fetched one by one")
+            self._limit = 1
+            return True
+        known_id, tries = self._unreadable or (update_id, 0)
+        self._unreadable = update_id, tries + 1 if known_id == update_id else 1
+        if self._unreadable[1] < TRIES or update_id not in await self._recorder.record([remains(update_id, error)]):
+            return False
+        logger.bind(update_id=update_id).error("an update cannot be read and is passed over")
+        self._taken.add(update_id)
+        self._offset = update_id + 1
+        self._unreadable = None
+        return True
+
+    async def _sleep_since_poll(self, seconds: float) -> None:
+        left_seconds = self._polled_at + seconds - asyncio.get_running_loop().time()
+        if left_seconds > 0:
+            await asyncio.sleep(left_seconds)
+
+    async def confirm(self) -> None:
+        """Tell Telegram what was taken and take no more: for the end of a run.
+
+        Not said twice: Telegram holds a second poll at one offset for three seconds.
+        """
+        if self._offset != self._told:
+            last = GetRawUpdates(offset=self._offset, limit=1, timeout=0)
+            await self._bot(last, request_timeout=CONFIRM_SECONDS)
+
+    async def take(self, batch: Sequence[RawUpdate]) -> None:
+        """Take a batch as Telegram orders it: pre-checkouts first, money on record before the offset passes it.
+
+        While the database is away the offset stands before the first payment. What comes again is served once.
+        """
+        updates = self._taken.usable(batch)
+        is_known = all(raw["update_id"] in self._taken for raw in updates)
+        for raw in updates:
+            if "pre_checkout_query" in raw:
+                self._serve(raw)
+        money = [raw for raw in updates if bears_money(raw) and raw["update_id"] not in self._taken]
+        recorded = await self._recorder.record(money) if money else {}
+        waiting = {raw["update_id"] for raw in money} - recorded.keys()
+        offset = self._behind(updates, waiting)
+        if not is_known or self._offset is None:
+            self._offset = offset
+        elif offset is not None:
+            # Nothing is new: an answer out of a cache must not bring back what was confirmed.
+            self._offset = max(offset, self._offset)
+        for raw in updates:
+            if not bears_money(raw):
+                self._serve(raw)
+            elif raw["update_id"] in recorded:
+                self._serve_money(raw, recorded[raw["update_id"]])
+        if waiting:
+            await self._sleep_since_poll(AWAY_PAUSE_SECONDS)
+
+    def _behind(self, updates: Sequence[RawUpdate], waiting: Collection[int]) -> int | None:
+        """Return the offset behind what is taken of a batch: before the first update that waits for the database."""
+        offset = self._offset
+        for raw in updates:
+            update_id: int = raw["update_id"]
+            if update_id in waiting:
+                return offset if update_id < 0 else update_id
+            if update_id >= 0:
+                offset = update_id + 1
+        return offset
+
+    def _serve_money(self, raw: RawUpdate, fact: Fact | None) -> None:
+        self._taken.add(raw["update_id"])
+        if fact is None:
+            return
+        update = self._validated(_bare(raw))
+        if update is not None:
+            self._lanes.money(update, fact)
+
+    def _serve(self, raw: RawUpdate) -> None:
+        if raw["update_id"] in self._taken:
+            return
+        self._taken.add(raw["update_id"])
+        if not raw.keys() & set(ALLOWED_UPDATES):
+            return
+        update = self._validated(raw)
+        if update is None:
+            return
+        if update.pre_checkout_query is not None:
+            self._lanes.pre_checkout(update)
+            return
+        sender = update.message or update.callback_query
+        user = sender.from_user if sender else None
+        # All anonymous admins of all groups have one user between them.
+        behind = (update.message.sender_chat if update.message else None) or user
+        if user is not None and behind is not None and not self._lanes.chatter(behind.id, update):
+            logger.bind(telegram_id=user.id).debug("an update was dropped: the lane is full")
+
+    def _validated(self, raw: RawUpdate) -> Update | None:
+        try:
+            return Update.model_validate(raw, context={"bot": self._bot})
+        except ValidationError as error:
+            # The values stay out of the log: they are somebody's message.
+            fields = sorted({".".join(map(str, each["loc"])) for each in error.errors()})
+            logger.bind(update_id=raw["update_id"]).warning("an update cannot be read and is passed over: {}", fields)
+            return None
+
+
+def _check(batch: object) -> None:
+    """Raise ClientDecodeError for what Telegram never answers a poll."""
+    if not isinstance(batch, list):
+        raise ClientDecodeError("no list of updates", TypeError(type(batch).__name__), None)
+
+
+def _bare(raw: RawUpdate) -> RawUpdate:
+    """Leave of an update that bears money what names it: the handler has the fact, and nothing odd can hide it."""
+    if "subscription" in raw:
+        told = raw["subscription"]
+        user = {"id": told["user"]["id"], "is_bot": False, "first_name": ""}
+        bare_one = {"user": user} | {key: told[key] for key in ("invoice_payload", "state")}
+        return {"update_id": raw["update_id"], "subscription": bare_one}
+    message = raw["message"]
+    bare = {key: message[key] for key in ("message_id", "date") if key in message}
+    for name, fields in _BARE.items():
+        part = message.get(name)
+        if isinstance(part, dict):
+            bare[name] = {key: part[key] for key in fields if key in part}
+    return {"update_id": raw["update_id"], "message": bare}

@@ -1,0 +1,102 @@
+"""Repeats the poll for as long as the process lives, whatever Telegram does meanwhile."""
+
+import asyncio
+import time
+from typing import Final
+
+from aiogram.exceptions import (
+    ClientDecodeError,
+    TelegramAPIError,
+    TelegramConflictError,
+    TelegramRetryAfter,
+)
+from aiogram.utils.backoff import Backoff, BackoffConfig
+from loguru import logger
+
+from bot.poll.conflicts import ConflictAlert
+from bot.poll.intake import Intake
+from db.errors import AnotherDeskError
+from payments.pause import SECONDS_MAX as PAUSE_SECONDS_MAX
+from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of, in_words
+
+BACKOFF: Final = BackoffConfig(min_delay=0.5, max_delay=5.0, factor=1.5, jitter=0.1)
+PAUSE_SECONDS_MAX_LATELY: Final = 2.0
+"""The longest pause when Telegram has answered lately: a pre-checkout that waits there has ten seconds."""
+LATELY_SECONDS: Final = 3600
+SAY_AGAIN_SECONDS: Final = 60
+BUG_PAUSE_SECONDS: Final = 5
+
+
+class Outage:
+    """Says that Telegram cannot be reached, once a minute while it lasts, and once when it is over."""
+
+    def __init__(self, answered_at: float | None = None) -> None:
+        """Prepare; `answered_at` is when Telegram has answered anything, by time.monotonic; None: never yet."""
+        self._said_at: float | None = None
+        self._answered_at = answered_at
+        self._backoff = Backoff(BACKOFF)
+
+    def over(self) -> None:
+        """Note that Telegram has answered."""
+        self._answered_at = time.monotonic()
+        if self._said_at is not None:
+            logger.info("Telegram answers again")
+            self._said_at = None
+        self._backoff.reset()
+
+    async def wait(self, error: TelegramAPIError | ClientDecodeError) -> None:
+        """Log the error if it is time to, and wait for the next try."""
+        now = time.monotonic()
+        if self._said_at is None or now - self._said_at >= SAY_AGAIN_SECONDS:
+            logger.error(_trouble(error))
+            self._said_at = now
+        if fate_of(error) is not Fate.AWAY:
+            self._answered_at = now
+        if isinstance(error, TelegramRetryAfter):
+            await asyncio.sleep(min(error.retry_after, PAUSE_SECONDS_MAX))
+        else:
+            is_lately = self._answered_at is not None and now - self._answered_at < LATELY_SECONDS
+            longest = PAUSE_SECONDS_MAX_LATELY if is_lately else BACKOFF.max_delay
+            await asyncio.sleep(min(next(self._backoff), longest))
+
+
+def _trouble(error: TelegramAPIError | ClientDecodeError) -> str:
+    if isinstance(error, ClientDecodeError):
+        return f"Telegram's answer cannot be read, trying on: {in_words(error)}; is a proxy in between?"
+    if isinstance(error, TelegramRetryAfter):
+        again = min(error.retry_after, PAUSE_SECONDS_MAX)
+        asked = f"Telegram asks for a pause of {error.retry_after} s ({error.method.__api_method__})"
+        return f"{asked}: trying again in {again} s"
+    match fate_of(error):
+        case Fate.WEBHOOK:
+            return f"a webhook is set: `doctor --remove-webhook` removes it; trying on: {error.message}"
+        case Fate.CONFLICT:
+            return f"another program polls with the same token; trying on: {error.message}"
+        case Fate.TOKEN:
+            return "Telegram refuses the token; was it revoked? Put the new one into TELEGRAM_BOT_TOKEN and restart"
+        case Fate.LOGGED_OUT:
+            return f"the bot is logged out, as while it moves between Bot API servers; trying on: {in_words(error)}"
+    return f"Telegram cannot be reached, trying on: {in_words(error)}"
+
+
+async def poll_forever(intake: Intake, conflicts: ConflictAlert) -> None:
+    """Poll until cancelled. What a poll raises is logged and waited out: even a bug is no reason to stop selling.
+
+    Raises AnotherDeskError when another desk has taken over.
+    """
+    # Nobody polls before Telegram has said whose the token is (bot/desk/start.py).
+    outage = Outage(answered_at=time.monotonic())
+    while True:
+        try:
+            await intake.poll_once()
+        except TELEGRAM_ERRORS as error:
+            if isinstance(error, TelegramConflictError):
+                await conflicts.note(error.message)
+            await outage.wait(error)
+        except AnotherDeskError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the offset has not moved: the batch comes again
+            logger.opt(exception=error).error("a batch of updates could not be taken, trying again")
+            await asyncio.sleep(BUG_PAUSE_SECONDS)
+        else:
+            outage.over()

@@ -1,0 +1,67 @@
+"""By which id an update is known, and which updates were taken already."""
+
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any, Final
+
+from loguru import logger
+
+from payments.recording.updates import bears_money
+
+RawUpdate = dict[str, Any]
+
+UPDATE_ID_MAX: Final = 2**31 - 2
+"""A larger offset than 32 bits hold is cut down by Telegram's server, and would confirm what was never fetched."""
+TAKEN_MAX: Final = 10_000
+
+
+class TakenIds:
+    """The ids of the latest updates that were taken. Not a highest one: ids restart after a quiet week (Bot API)."""
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[int, None] = OrderedDict()
+
+    def __contains__(self, update_id: int) -> bool:
+        return update_id in self._ids
+
+    def add(self, update_id: int) -> None:
+        """Remember an update, and forget the oldest of too many."""
+        self._ids[update_id] = None
+        if len(self._ids) > TAKEN_MAX:
+            self._ids.popitem(last=False)
+
+    def usable(self, batch: Iterable[Any]) -> list[RawUpdate]:
+        """Return the updates of a batch that can be taken, each with an id that is an int.
+
+        What has none is passed over, and said once. Money without one is recorded all the same: its charge has an id of
+        its own. It goes by a negative number that is made of it, so that it is the same one when it comes again.
+        """
+        return [raw for each in batch if (raw := self._with_id(each)) is not None]
+
+    def _with_id(self, raw: Any) -> RawUpdate | None:
+        if isinstance(raw, dict) and is_usable(raw.get("update_id")):
+            return raw
+        stand_in = _stand_in(raw)
+        is_money = isinstance(raw, dict) and bears_money(raw)
+        if stand_in not in self:
+            what = type(raw.get("update_id")).__name__ if isinstance(raw, dict) else f"an update that is {type(raw)}"
+            fate = "its money is recorded all the same" if is_money else "it is passed over"
+            logger.warning("an update has no id that Telegram gives ({}): {}", what, fate)
+        if is_money:
+            return {**raw, "update_id": stand_in}
+        self.add(stand_in)
+        return None
+
+
+def is_usable(update_id: object) -> bool:
+    """Tell whether an id is one that Telegram gives: a whole number that an offset can pass."""
+    return type(update_id) is int and 0 <= update_id <= UPDATE_ID_MAX
+
+
+def _stand_in(raw: object) -> int:
+    try:
+        said = repr(raw)
+    except RecursionError:
+        said = ""
+    return -1 - zlib.crc32(said.encode(errors="replace"))

@@ -1,0 +1,1 @@
+"""Messages that are on record, delivered at the pace that Telegram allows."""

@@ -1,0 +1,282 @@
+"""Delivers what is on record to be told: at least once, in order per chat, within Telegram's limits.
+
+A message may come twice only when a crash falls between Telegram's answer and our commit.
+"""
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from aiogram import Bot
+from aiogram.exceptions import ClientDecodeError, TelegramForbiddenError, TelegramMigrateToChat, TelegramRetryAfter
+from aiogram.methods import SendMessage
+from aiogram.types import InlineKeyboardMarkup
+from aiolimiter import AsyncLimiter
+from loguru import logger
+from sqlalchemy import Update, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from bot.chat.moved_chats import find_moved, log_moved, note_moved, owe_moved
+from bot.chat.talk import in_topic
+from bot.sending.pace import Pace
+from db.again import tried_again
+from db.clock import Clock
+from db.engine import Database
+from db.tables import OutboxMessage, StripeEvent, User
+from payments.audit.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, pause
+from payments.channel import is_due
+from payments.loop import DueLoop
+from payments.notices import REPLIES, Notice, owe
+from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of, in_words, is_refusal
+
+BATCH_MAX: Final = 50
+MESSAGES_PER_SECOND: Final = 25
+"""Telegram allows about 30 a second in all (core.telegram.org/bots/faq); some are left for answers in chats."""
+UNMADE_MAX: Final = 1_000
+
+Render = Callable[[Notice, dict[str, Any], str | None], str]
+"""Makes the words of a notice from its facts, in a language (an IETF tag, or None)."""
+
+Keyboard = Callable[[Notice, dict[str, Any], str | None], InlineKeyboardMarkup | None]
+"""Makes the buttons below a notice, as its words are made."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    id: int
+    event_id: str
+    due_at: datetime | None
+    kind: str
+    chat_id: int
+    topic_id: int | None
+    facts: dict[str, Any]
+    language_code: str | None
+    attempts: int
+    event_type: str | None
+    user_id: str | None
+    """Whom it is about, by `users.id`; None: no payment."""
+
+
+class Outbox:
+    """The messages that are due, and the loop over them."""
+
+    def __init__(  # noqa: PLR0913 - all that messages are sent with
+        self,
+        bot: Bot,
+        database: Database,
+        render: Render,
+        clock: Clock,
+        keyboard: Keyboard = lambda *_: None,
+        *,
+        alert_chat_ids: Sequence[int] = (),
+        admin_ids: Sequence[int] = (),
+        pace: Pace | None = None,
+        alert_topic_id: int | None = None,
+    ) -> None:
+        """Prepare the loop. What cannot be told is told to `alert_chat_ids`, to `admin_ids` if there is no other.
+
+        `alert_topic_id` is the topic of those chats where alerts go.
+        """
+        self._bot = bot
+        self._database = database
+        self._render = render
+        self._clock = clock
+        self._keyboard = keyboard
+        self._alert_chat_ids = tuple(alert_chat_ids)
+        self._admin_ids = tuple(admin_ids)
+        self._alert_topic_id = alert_topic_id
+        # The new ids of groups that became supergroups, of those that something is owed to.
+        self._moved: dict[int, int] = {}
+        self._pace = pace or Pace(clock)
+        self._limiter = AsyncLimiter(MESSAGES_PER_SECOND, 1)
+        # What Telegram has taken while the database was too far away to note it: not sent again by this process.
+        self._unnoted: set[tuple[int, datetime | None]] = set()
+        # What a bug kept from being made: it is tried again, and what is newer in its chat does not wait for it.
+        self._unmade: set[int] = set()
+        self.loop = DueLoop("outbox", self.deliver_once)
+
+    async def deliver_once(self) -> int:
+        """Try the oldest due message of each chat that is not at rest, at most 50; return how many were tried.
+
+        Raises SQLAlchemy's errors when the database is away.
+        """
+        tried = 0
+        due = await self._due()
+        await self._learn_moved(due)
+        for message in due:
+            if self.loop.is_stopping:
+                break
+            self.loop.beat()
+            left_seconds = self._pace.left_seconds(message.chat_id)
+            if left_seconds > 0:
+                self.loop.rest_at_most(left_seconds)
+                continue
+            moved_to = self._moved.get(message.chat_id)
+            await (self._deliver(message) if moved_to is None else self._move(message, moved_to))
+            tried += 1
+        return tried
+
+    async def _due(self) -> Sequence[_Due]:
+        older = aliased(OutboxMessage)
+        waits_behind = (
+            select(older.id)
+            .where(older.chat_id == OutboxMessage.chat_id, older.id < OutboxMessage.id, older.due_at.is_not(None))
+            .where(older.id.not_in(self._unmade))
+        )
+        query = (
+            select(OutboxMessage, User.language_code, StripeEvent.event_type, StripeEvent.customer_id)
+            .outerjoin(User, User.telegram_id == OutboxMessage.chat_id)
+            .outerjoin(StripeEvent, StripeEvent.event_id == OutboxMessage.event_id)
+            .where(is_due(OutboxMessage.due_at, self._clock()), ~waits_behind.exists())
+            .order_by(OutboxMessage.due_at, OutboxMessage.id)
+            .limit(BATCH_MAX)
+        )
+        async with self._database.reading() as session:
+            return [
+                _Due(
+                    *(row.id, row.event_id, row.due_at, row.kind, row.chat_id, row.topic_id),
+                    *(json.loads(row.facts), language_code, row.attempts, *about),
+                )
+                for row, language_code, *about in await session.execute(query)
+            ]
+
+    async def _learn_moved(self, due: Sequence[_Due]) -> None:
+        groups = {message.chat_id for message in due if message.chat_id < 0} | {*self._alert_chat_ids}
+        if due:
+            async with self._database.reading() as session:
+                self._moved |= await find_moved(session, groups)
+
+    async def _send(self, message: _Due, text: str, keyboard: InlineKeyboardMarkup | None) -> None:
+        async def send(topic_id: int | None) -> None:
+            call = SendMessage(chat_id=message.chat_id, text=text, reply_markup=keyboard, message_thread_id=topic_id)
+            async with self._limiter:
+                try:
+                    await self._bot(call)
+                except ClientDecodeError as error:
+                    # What Telegram took is told, whatever it answers.
+                    if fate_of(error) is not Fate.DONE:
+                        raise
+
+        is_alert = message.chat_id in self._alert_chat_ids and message.kind not in REPLIES
+        await in_topic(self._alert_topic_id if is_alert else message.topic_id, send)
+
+    async def _deliver(self, message: _Due) -> None:
+        bound = logger.bind(
+            charge_id=message.facts.get("charge_id"),
+            event_type=message.event_type,
+            user_id=message.user_id,
+            chat_id=message.chat_id,
+            notice=message.kind,
+        )
+        if (message.id, message.due_at) in self._unnoted:
+            await self._close(message, None, is_sent=True)
+            return
+        try:
+            about = Notice(message.kind), message.facts, message.language_code
+            text, keyboard = self._render(*about), self._keyboard(*about)
+            self._unmade.discard(message.id)
+            self._pace.wrote(message.chat_id)
+            await self._send(message, text, keyboard)
+        except TelegramRetryAfter as error:
+            bound.warning("Telegram asks for a pause of {} s", error.retry_after)
+            self._pace.pause.ask(error.retry_after)
+        except TelegramMigrateToChat as error:
+            if error.migrate_to_chat_id == message.chat_id:
+                # A move that is none would close the message, and every one behind it, unsent.
+                await self._postpone(message, in_words(error))
+            else:
+                log_moved(error.migrate_to_chat_id)
+                await self._move(message, error.migrate_to_chat_id)
+        except TELEGRAM_ERRORS as error:
+            if is_refusal(error):
+                bound.warning("a message cannot be delivered: {}", error.message)
+                await self._give_up(message, error.message, is_wanted=not isinstance(error, TelegramForbiddenError))
+            else:
+                await self._postpone(message, in_words(error))
+        except Exception as error:  # noqa: BLE001 - one notice's bug must not hold up the others
+            bound.opt(exception=error).error("a message could not be made")
+            if len(self._unmade) < UNMADE_MAX:
+                self._unmade.add(message.id)
+            await self._postpone(message, f"{type(error).__name__}: {error}")
+        else:
+            self._unnoted.add((message.id, message.due_at))
+            await self._close(message, None, is_sent=True)
+            bound.info("told: {}", message.kind)
+
+    async def _close(self, message: _Due, error: str | None, *, is_sent: bool) -> None:
+        await self._note(message, due_at=None, sent_at=self._clock() if is_sent else None, error=error)
+        self._unnoted.discard((message.id, message.due_at))
+
+    @tried_again
+    async def _give_up(self, message: _Due, error: str, *, is_wanted: bool) -> None:
+        """Note that a message will never come, and owe the admins word of it, once a day for each chat.
+
+        A buyer who blocked the bot does not want it, and is no news; an admin who cannot be reached is. Of an alert
+        about an undelivered message nobody is told: it would breed.
+        """
+        self._unmade.discard(message.id)
+        async with self._database.transaction() as session:
+            await session.execute(_same(message).values(due_at=None, error=error))
+            if (is_wanted or message.chat_id in self._alert_chats()) and message.kind != Notice.UNDELIVERED:
+                await self._alert(session, message, error)
+
+    def _alert_chats(self) -> Sequence[int]:
+        return [self._moved.get(chat_id, chat_id) for chat_id in self._alert_chat_ids]
+
+    async def _alert(self, session: AsyncSession, message: _Due, error: str) -> None:
+        now = self._clock()
+        about = message.facts.get("charge_id") or message.facts.get("retry_id") or message.event_id
+        others = [chat_id for chat_id in self._alert_chats() if chat_id != message.chat_id]
+        for chat_id in others or [admin_id for admin_id in self._admin_ids if admin_id != message.chat_id]:
+            await owe(
+                session,
+                Notice.UNDELIVERED,
+                event_id=f"undelivered:{message.chat_id}:{now:%Y-%m-%d}",
+                chat_id=chat_id,
+                facts={"reader": message.chat_id, "about": about, "why": error[:ERROR_LENGTH_MAX]},
+                now=now,
+            )
+
+    async def _postpone(self, message: _Due, error: str) -> None:
+        attempts = message.attempts + 1
+        if attempts >= AWAY_ATTEMPTS_MAX:
+            logger.bind(chat_id=message.chat_id, notice=message.kind).error("a message is given up: {}", error)
+            await self._give_up(message, error, is_wanted=True)
+            return
+        due_at = self._clock() + pause(attempts, random.random())  # noqa: S311 - jitter
+        await self._note(message, attempts=attempts, error=error, due_at=due_at)
+
+    @tried_again
+    async def _move(self, message: _Due, chat_id: int) -> None:
+        """Owe a message to another chat; one that is on record for that chat as well is closed here."""
+        there = aliased(OutboxMessage)
+        is_there = select(there.id).where(
+            there.event_id == OutboxMessage.event_id, there.kind == OutboxMessage.kind, there.chat_id == chat_id
+        )
+        elsewhere = {"chat_id": chat_id, "topic_id": None}
+        async with self._database.transaction() as session:
+            moved = await session.scalar(
+                _same(message).where(~is_there.exists()).values(elsewhere).returning(OutboxMessage.id)
+            )
+            await note_moved(session, message.chat_id, chat_id, self._clock)
+            if message.chat_id in self._alert_chat_ids:
+                await owe_moved(session, message.chat_id, chat_id, self._clock)
+        self._moved[message.chat_id] = chat_id
+        # It is there: what was said of its own move is over.
+        self._moved.pop(chat_id, None)
+        if moved is None:
+            await self._close(message, f"the chat is now {chat_id}, which has this message of its own", is_sent=False)
+
+    @tried_again
+    async def _note(self, message: _Due, **values: object) -> None:
+        """Write what came of a message, unless it was owed anew meanwhile and is due with other facts."""
+        async with self._database.transaction() as session:
+            await session.execute(_same(message).values(values))
+
+
+def _same(message: _Due) -> Update:
+    return update(OutboxMessage).where(OutboxMessage.id == message.id, OutboxMessage.due_at == message.due_at)

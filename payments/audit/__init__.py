@@ -1,0 +1,1 @@
+"""The audit table of all payments, and what is read out of it."""

@@ -1,0 +1,398 @@
+"""The audit table `stripe_events`: the one way in for money, and the only moves of a row's state.
+
+Functions take the caller's session and never commit. Every one that changes rows locks the users first, sorted by id.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.insert import insert_into
+from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
+from entitlements.service import lock_users
+from payments.audit import subscription_changes
+from payments.audit.balance import contradiction
+from payments.audit.facts import (
+    REFUND_PREFIX,
+    ChargeFact,
+    Fact,
+    MoneyFact,
+    Person,
+    RefundFact,
+    SubscriptionFact,
+    refund_id,
+)
+from payments.channel import is_due, is_free
+from payments.errors import AnotherServicesRowError, ContradictionError, UnrecordableError
+
+ATTEMPTS_MAX: Final = 10
+"""After about an hour a person looks at what is no outage."""
+AWAY_ATTEMPTS_MAX: Final = 48
+"""While whoever is called is away, that is about a day and a half; then a person looks at it."""
+ERROR_LENGTH_MAX: Final = 500
+"""A database's own words may be long, and an admin's message is at most 4,096 characters (Bot API, sendMessage)."""
+PAUSE_SECONDS_FIRST: Final = 5
+PAUSE_SECONDS_MAX: Final = 3600
+
+_NEVER_OTHER: Final = ("event_type", "refund_of", "payment_method", "amount_cents", "currency", "customer_id")
+_LEARNED: Final = (
+    "webhook_timestamp",
+    "payload",
+    "is_recurring",
+    "is_first_recurring",
+    "subscription_expires_at",
+    "update_id",
+)
+
+
+async def lock_people(session: AsyncSession, people: Iterable[Person], now: datetime) -> dict[int, User]:
+    """Lock the users of these Telegram ids, make those who are new, and return them by Telegram id.
+
+    A name or language that has changed is taken over, unless the person was erased (payments/audit/erasure.py).
+    """
+    by_id = {person.telegram_id: person for person in people}
+    users = await _lock_known(session, by_id)
+    missing = [by_id[telegram_id] for telegram_id in sorted(by_id.keys() - users.keys())]
+    if missing:
+        rows = [
+            {
+                "id": new_id(),
+                "telegram_id": person.telegram_id,
+                "username": person.username,
+                "language_code": person.language_code,
+                "created_at": now,
+            }
+            for person in missing
+        ]
+        await session.execute(insert_into(session, User).on_conflict_do_nothing(index_elements=["telegram_id"]), rows)
+        users |= await _lock_known(session, [person.telegram_id for person in missing])
+    for telegram_id, person in by_id.items():
+        user = users[telegram_id]
+        if user.erased_at is not None:
+            continue
+        user.username = person.username or user.username
+        user.language_code = person.language_code or user.language_code
+    return users
+
+
+async def _lock_known(session: AsyncSession, telegram_ids: Iterable[int]) -> dict[int, User]:
+    found = await lock_users(session, User.telegram_id.in_(list(telegram_ids)))
+    return {user.telegram_id: user for user in found if user.telegram_id is not None}
+
+
+async def record(session: AsyncSession, facts: Sequence[Fact], now: datetime, *, is_due: bool = True) -> dict[int, str]:
+    """Write the audit rows of a batch, at status 0 and due at once; a row that is there learns what it did not know.
+
+    What it tells of subscriptions goes into a table of its own. `now` is when we record it. Rows that are not `is_due`
+    wait for the pass over the ledger that writes them. Returns the users' ids by their Telegram ids.
+
+    A refund that agrees with its charge, and whose key is taken by a row that does not (another service's, another
+    charge's, or a refund that contradicts the charge), has a row apart (facts.RefundFact.apart). Otherwise raises
+    AnotherServicesRowError when another service holds one of the ids, and ContradictionError when an event is known
+    with another amount, currency, user, or as something else.
+    """
+    users = await lock_people(session, (fact.person for fact in facts), now)
+    told = [(fact, users[fact.person.telegram_id].id) for fact in facts if isinstance(fact, SubscriptionFact)]
+    if told:
+        await subscription_changes.record(session, told, now)
+    due_at = now if is_due else None
+    told_of_money = [fact for fact in facts if not isinstance(fact, SubscriptionFact)]
+    rows = [_row(fact, users[fact.person.telegram_id].id, now, due_at) for fact in told_of_money]
+    barred = await _record_money(session, rows, now) if rows else {}
+    if barred:
+        apart = []
+        for fact, row in zip(told_of_money, rows, strict=True):
+            if (error := barred.get(row["id"])) is not None:
+                if not isinstance(fact, RefundFact) or not await _has_place_apart(session, row):
+                    raise error
+                own = fact.apart
+                apart.append(_row(own, row["customer_id"], now, due_at) | {"id": own.part})
+        for error in (await _record_money(session, apart, now)).values():
+            raise error
+    return {telegram_id: user.id for telegram_id, user in users.items()}
+
+
+async def _record_money(
+    session: AsyncSession, rows: Sequence[dict[str, Any]], now: datetime
+) -> dict[str, UnrecordableError]:
+    """Write rows, or teach those that are there; return for the ids of those that are barred, by what."""
+    barred: dict[str, UnrecordableError] = {}
+    wanted = {row["event_id"]: row for row in reversed(rows)}
+    in_order = sorted(wanted.values(), key=lambda row: (row["customer_id"], row["event_id"]))
+    insert = insert_into(session, StripeEvent).on_conflict_do_nothing(index_elements=["event_id"])
+    # Without the option a batch of charges and refunds would be a statement for each change between them.
+    options = {"render_nulls": True}
+    recorded = set(await session.scalars(insert.returning(StripeEvent.event_id), in_order, execution_options=options))
+    again = [row for row in rows if row["event_id"] not in recorded or row is not wanted[row["event_id"]]]
+    if again:
+        query = select(StripeEvent).where(StripeEvent.event_id.in_({row["event_id"] for row in again}))
+        known = {event.event_id: event for event in await session.scalars(query)}
+        for row in again:
+            error = _conflict(known[row["event_id"]], row)
+            if error is None:
+                _learn(known[row["event_id"]], row, now)
+            else:
+                barred[row["id"]] = error
+    return barred
+
+
+async def _has_place_apart(session: AsyncSession, row: Mapping[str, Any]) -> bool:
+    """Tell whether a refund agrees with its charge, and the row that has its key does not."""
+    charge = await find_charge(session, row["refund_of"])
+    if charge is None or contradiction(StripeEvent(**row), charge) is not None:
+        return False
+    standing = await find(session, row["event_id"])
+    return standing is not None and is_in_the_way(standing, charge)
+
+
+def is_in_the_way(standing: StripeEvent, charge: StripeEvent) -> bool:
+    """Tell a row that has the key of a refund of the charge, and is no refund of it."""
+    if standing.origin != ORIGIN or standing.refund_of != charge.event_id:
+        return True
+    return contradiction(standing, charge) is not None
+
+
+def _row(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) -> dict[str, Any]:
+    row = {
+        "id": new_id(),
+        "event_id": fact.event_id,
+        "event_type": fact.event_type,
+        "payment_method": fact.method.name,
+        "customer_id": user_id,
+        "amount_cents": fact.amount,
+        "currency": fact.currency,
+        "status": EventStatus.PENDING,
+        "created_at": now,
+        "origin": ORIGIN,
+        "refund_of": None,
+        "reason": None,
+        "requested_by": None,
+        "due_at": due_at,
+        "webhook_timestamp": fact.happened_at,
+        "payload": None,
+        "is_recurring": None,
+        "is_first_recurring": None,
+        "subscription_expires_at": None,
+        "update_id": None,
+    }
+    if isinstance(fact, ChargeFact):
+        return row | {
+            "payload": fact.payload,
+            "is_recurring": fact.is_recurring,
+            "is_first_recurring": fact.is_first_recurring,
+            "subscription_expires_at": fact.subscription_expires_at,
+            "update_id": fact.update_id,
+        }
+    return row | {
+        "refund_of": fact.charge_id,
+        "reason": fact.reason,
+        "requested_by": fact.method.outside,
+    }
+
+
+def _conflict(event: StripeEvent, row: Mapping[str, Any]) -> UnrecordableError | None:
+    """Say what keeps a row from being the one that is on record; None: nothing."""
+    if event.origin != ORIGIN:
+        return AnotherServicesRowError(
+            f"{event.event_id} is a row of another service ({event.payment_method}): on the server, starledger grant"
+            " opens what was paid for, and starledger revoke ends what was given back"
+        )
+    said = [column for column in _NEVER_OTHER if getattr(event, column) != row[column]]
+    if said:
+        return ContradictionError(f"{event.event_id} is on record with another {', '.join(said)}")
+    return None
+
+
+def _learn(event: StripeEvent, row: Mapping[str, Any], now: datetime) -> None:
+    """Fill in what was unknown, and make the event due again when that can change what becomes of it."""
+    learned = False
+    for column in _LEARNED:
+        if row[column] is not None and getattr(event, column) is None:
+            setattr(event, column, row[column])
+            learned = True
+    # Of what is settled, only a subscription can still change by it: its end, and which one it is a charge of.
+    if learned and (event.status != EventStatus.PROCESSED or event.is_recurring):
+        event.due_at = now
+
+
+async def find(session: AsyncSession, event_id: str) -> StripeEvent | None:
+    """Read one event as it is, without a lock."""
+    return await session.scalar(select(StripeEvent).where(StripeEvent.event_id == event_id))
+
+
+async def find_charge(session: AsyncSession, charge_id: str | None) -> StripeEvent | None:
+    """Read a charge as it is, without a lock; None: there is none, or what has the id is a refund."""
+    event = None if charge_id is None else await find(session, charge_id)
+    return event if event is not None and event.refund_of is None else None
+
+
+async def find_told(session: AsyncSession, fact: MoneyFact) -> StripeEvent | None:
+    """Read the row of what is told, in its place or apart, without a lock; None: it is not on record as it is told."""
+    ids = {fact.event_id} | ({fact.apart.event_id} if isinstance(fact, RefundFact) else set())
+    query = (
+        select(StripeEvent)
+        .join(User, User.id == StripeEvent.customer_id)
+        .where(StripeEvent.event_id.in_(ids), StripeEvent.event_type == fact.event_type, StripeEvent.origin == ORIGIN)
+        .where(StripeEvent.amount_cents == fact.amount, StripeEvent.currency == fact.currency)
+        .where(User.telegram_id == fact.person.telegram_id)
+    )
+    return await session.scalar(query.limit(1))
+
+
+async def stand_ins(session: AsyncSession, event_id: str) -> Sequence[str]:
+    """Return the ids of the rows of a charge's refunds that stand apart, because a row that is none has their key."""
+    charge_id = event_id.removeprefix(REFUND_PREFIX)
+    if charge_id == event_id:
+        return []
+    query = select(StripeEvent).where(StripeEvent.event_id.in_([charge_id, event_id]))
+    found = {row.event_id: row for row in await session.scalars(query)}
+    charge, standing = found.get(charge_id), found.get(event_id)
+    if charge is None or standing is None or charge.refund_of is not None or not is_in_the_way(standing, charge):
+        return []
+    rows = await refunds_of(session, charge_id)
+    apart = [row for row in rows if row.event_id == refund_id(charge_id, row.id)]
+    return [row.event_id for row in apart if contradiction(row, charge) is None]
+
+
+async def find_named(session: AsyncSession, name: str) -> StripeEvent | None:
+    """Read the event that a command names, by its id or else by its row's; None: there is none."""
+    by_id = await session.scalar(select(StripeEvent).where(StripeEvent.event_id == name))
+    return by_id or await session.scalar(select(StripeEvent).where(StripeEvent.id == name))
+
+
+async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
+    """Lock one event's user, then the event, and read it as it is under the lock. None: there is no such event."""
+    user_id = await session.scalar(select(StripeEvent.customer_id).where(StripeEvent.event_id == event_id))
+    if user_id is None:
+        return None
+    await lock_users(session, User.id == user_id)
+    return await lock_row(session, event_id)
+
+
+async def lock_row(session: AsyncSession, event_id: str) -> StripeEvent | None:
+    """Lock one event, and read it as it is under the lock. The caller holds its user's lock."""
+    query = select(StripeEvent).where(StripeEvent.event_id == event_id).with_for_update(key_share=True)
+    return await session.scalar(query, execution_options={"populate_existing": True})
+
+
+async def lock_payers(session: AsyncSession, event_ids: Collection[str]) -> Sequence[User]:
+    """Lock the users of these events, sorted by id, and return them."""
+    payers = select(StripeEvent.customer_id).where(StripeEvent.event_id.in_(event_ids))
+    return await lock_users(session, User.id.in_(payers))
+
+
+async def refunds_of(session: AsyncSession, charge_event_id: str) -> Sequence[StripeEvent]:
+    """Read our rows of a charge's refunds, and of those that came back, by time. The caller holds the user's lock."""
+    query = select(StripeEvent).where(StripeEvent.refund_of == charge_event_id, StripeEvent.origin == ORIGIN)
+    query = query.order_by(StripeEvent.webhook_timestamp.nulls_last(), StripeEvent.event_id)
+    return (await session.scalars(query, execution_options={"populate_existing": True})).all()
+
+
+def is_open(event: StripeEvent) -> bool:
+    """Tell whether something is still to be done: not settled yet, or due again after a failure or for what is new."""
+    return event.status == EventStatus.PENDING or event.due_at is not None
+
+
+def has_more(event: StripeEvent) -> bool:
+    """Tell a settled event of which something was learned later that could not be taken in, and waits for an admin."""
+    return event.status == EventStatus.PROCESSED and event.error is not None and event.due_at is None
+
+
+def close(event: StripeEvent, outcome: Outcome, now: datetime) -> None:
+    """End an event as processed: 0 to 1, or 2 to 1."""
+    event.status = EventStatus.PROCESSED
+    event.outcome = outcome
+    event.processed_at = now
+    event.due_at = event.claimed_until = event.error = None
+
+
+def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str, *, parked_at: datetime | None = None) -> None:
+    """Take an event out of the work at status 2: parked or foreign, or (None) as it is, until its refund is through.
+
+    `parked_at` is the present by Telegram's time: of an event that is parked again the first time stays. One that is
+    processed stays so: what it was due for is given up.
+    """
+    if event.status != EventStatus.PROCESSED:
+        event.status = EventStatus.FAILED
+        if outcome is Outcome.PARKED:
+            event.parked_at = event.parked_at or parked_at
+    # What a charge was parked as stays: the database lets an outcome change only as the event is processed.
+    if event.outcome is None and outcome is not None:
+        event.outcome = outcome
+    event.due_at = event.claimed_until = None
+    event.error = reason
+
+
+def replace(refund: StripeEvent, reason: str) -> None:
+    """End at status 2 a refund that its provider will never make as it is: what is left has a row of its own."""
+    refund.status = EventStatus.FAILED
+    refund.outcome = Outcome.REPLACED
+    refund.due_at = refund.claimed_until = None
+    refund.error = reason
+
+
+def fail(
+    event: StripeEvent,
+    error: str,
+    now: datetime,
+    jitter: float,
+    attempts_max: int = ATTEMPTS_MAX,
+    *,
+    parked_at: datetime | None = None,
+) -> bool:
+    """Note a failed attempt at status 2, due again after a growing pause; False: it was the last, the event is parked.
+
+    `jitter` from 0 to 1 lengthens the pause by up to a half, so that what failed together is not tried together.
+    `parked_at` is the present by Telegram's time, None: by `now`.
+    """
+    event.attempts += 1
+    if event.attempts >= attempts_max:
+        set_aside(event, Outcome.PARKED, error, parked_at=parked_at or now)
+        return False
+    if event.status != EventStatus.PROCESSED:
+        event.status = EventStatus.FAILED
+    event.claimed_until = None
+    event.error = error
+    event.due_at = now + pause(event.attempts, jitter)
+    return True
+
+
+def pause(attempts: int, jitter: float) -> timedelta:
+    """Return how long to wait after so many failed attempts: 5 s, doubling, at most an hour, plus up to a half."""
+    seconds = min(PAUSE_SECONDS_FIRST * 2 ** (attempts - 1), PAUSE_SECONDS_MAX)
+    return timedelta(seconds=seconds * (1 + jitter / 2))
+
+
+async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[str] = ()) -> Sequence[str]:
+    """Return the ids of our events that are due, without those in `but`: the longest due, then the oldest first."""
+    query = (
+        select(StripeEvent.event_id)
+        .where(is_due(StripeEvent.due_at, now), StripeEvent.origin == ORIGIN)
+        .where(is_free(StripeEvent.claimed_until, now))
+        .where(StripeEvent.event_id.not_in(but))
+        .order_by(StripeEvent.due_at, StripeEvent.webhook_timestamp, StripeEvent.event_id)
+        .limit(limit)
+    )
+    return (await session.scalars(query)).all()
+
+
+async def untried(session: AsyncSession, user_id: str, limit: int) -> Sequence[str]:
+    """Return the ids of a user's charges that are on record and were not tried yet, the oldest first."""
+    query = select(StripeEvent.event_id).where(
+        StripeEvent.customer_id == user_id,
+        StripeEvent.origin == ORIGIN,
+        StripeEvent.status == EventStatus.PENDING,
+        StripeEvent.refund_of.is_(None),
+        StripeEvent.due_at.is_not(None),
+    )
+    query = query.order_by(StripeEvent.webhook_timestamp, StripeEvent.event_id).limit(limit)
+    return (await session.scalars(query)).all()
+
+
+async def release_claims(session: AsyncSession) -> None:
+    """Free what a process that died had claimed; of a call made twice for it, the provider knows that it is done."""
+    claimed = update(StripeEvent).where(StripeEvent.claimed_until.is_not(None), StripeEvent.origin == ORIGIN)
+    await session.execute(claimed.values(claimed_until=None))

@@ -1,0 +1,142 @@
+"""A user's payments and refunds: of all channels, whoever wrote the row, newest first."""
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User
+from payments.audit.balance import completing, contradiction, sum_up
+from payments.methods import METHODS, REFUND_ENDINGS, RETURN_ENDING
+
+PAGE_SIZE: Final = 5
+"""Entries on a page: with charge ids of 500 characters it still fits into a chat message of 4096."""
+NAMESAKES_MAX: Final = 5
+
+
+class State(enum.StrEnum):
+    """How an entry stands, in a reader's terms."""
+
+    OPEN = "open"
+    DONE = "done"
+    WAITING = "waiting"
+    """Parked before an admin."""
+    FOREIGN = "foreign"
+    """Another program on the same token sold it."""
+    GIVEN_BACK = "given_back"
+    """A charge whose whole amount went back."""
+    OWED = "owed"
+    """A charge whose whole amount went back once, and of that, some came back to the seller."""
+    RETURNED = "returned"
+    """Of what says that a refund came back to the seller; the refund itself stays done."""
+    REPLACED = "replaced"
+    """A refund that will not be made: less was left of its charge than it says."""
+    FAILED = "failed"
+    """So says another service of its own row."""
+
+
+_BY_OUTCOME: Final[Mapping[str | None, State]] = {
+    Outcome.PARKED: State.WAITING,
+    Outcome.FOREIGN: State.FOREIGN,
+    Outcome.RETURNED: State.RETURNED,
+    Outcome.REPLACED: State.REPLACED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A charge or a refund, with the charge it belongs to (a charge's own; None: a refund that came before it).
+
+    What says that a refund came back is a refund, too.
+    """
+
+    event: StripeEvent
+    charge: StripeEvent | None
+    is_refund: bool
+    state: State
+
+    @property
+    def is_dispute(self) -> bool:
+        """Tell a refund that is the money which the buyer's bank took back."""
+        method = METHODS.get(self.event.payment_method)
+        return method is not None and self.event.event_type == method.dispute_type
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a history; pages count from 1, and one past the end has no entries. `page_count` 0: no history."""
+
+    number: int
+    page_count: int
+    entries: tuple[Entry, ...]
+
+
+async def read_page(session: AsyncSession, user_id: str, number: int = 1) -> Page:
+    """Read page `number` (from 1) of the history of the user with this `users.id`."""
+    query = _newest_first(user_id)
+    entry_count = await session.scalar(select(func.count()).select_from(query.order_by(None).subquery())) or 0
+    events = (await session.scalars(query.limit(PAGE_SIZE).offset(PAGE_SIZE * (number - 1)))).all()
+    related = await _related(session, events)
+    return Page(number, -(-entry_count // PAGE_SIZE), tuple(_entry(event, related) for event in events))
+
+
+async def find_user(session: AsyncSession, telegram_id: int) -> User | None:
+    """Find a user by the Telegram id."""
+    return await session.scalar(select(User).where(User.telegram_id == telegram_id))
+
+
+async def find_namesakes(session: AsyncSession, username: str) -> Sequence[User]:
+    """Find the users last seen under a @username (without the @, in any case), at most 5.
+
+    More than one when a name has passed from one account to another: ours is the name that came with a payment.
+    """
+    query = select(User).where(func.lower(User.username) == username.lower(), User.telegram_id.is_not(None))
+    return (await session.scalars(query.order_by(User.telegram_id).limit(NAMESAKES_MAX))).all()
+
+
+def _newest_first(user_id: str) -> Select[StripeEvent]:
+    happened_at = func.coalesce(StripeEvent.webhook_timestamp, StripeEvent.created_at, StripeEvent.processed_at)
+    # Telegram's times are whole seconds: within one, what was recorded later is newer, and a refund than its charge.
+    recorded_at = StripeEvent.created_at.desc().nulls_last()
+    newest_first = (happened_at.desc().nulls_last(), recorded_at, StripeEvent.refund_of.is_(None), StripeEvent.event_id)
+    return select(StripeEvent).where(StripeEvent.customer_id == user_id).order_by(*newest_first)
+
+
+async def _related(session: AsyncSession, events: Sequence[StripeEvent]) -> dict[str, StripeEvent]:
+    """Read the refunds of the charges and the charges of the refunds, with the events themselves, by `event_id`."""
+    charges = StripeEvent.event_id.in_({event.refund_of for event in events if event.refund_of is not None})
+    refunds = StripeEvent.refund_of.in_({event.event_id for event in events if event.refund_of is None})
+    found = await session.scalars(select(StripeEvent).where(or_(charges, refunds)))
+    return {event.event_id: event for event in (*events, *found)}
+
+
+def _entry(event: StripeEvent, related: dict[str, StripeEvent]) -> Entry:
+    # Services that know nothing of `refund_of` say it by the type alone.
+    is_refund = event.refund_of is not None or event.event_type.endswith((*REFUND_ENDINGS, RETURN_ENDING))
+    charge = related.get(event.refund_of or "") if is_refund else event
+    refunds = [each for each in related.values() if each.refund_of == event.event_id]
+    done = [refund for refund in refunds if refund.status == EventStatus.PROCESSED and _counts(refund, event)]
+    return Entry(event, charge, is_refund, _state(event, done))
+
+
+def _counts(refund: StripeEvent, charge: StripeEvent) -> bool:
+    """Tell a refund that takes something of its charge; what another service says of its own is as it says."""
+    return charge.origin != ORIGIN or contradiction(refund, charge) is None
+
+
+def _state(event: StripeEvent, refunds: Sequence[StripeEvent]) -> State:
+    """Return how an event stands; `refunds` are those of a charge that are done."""
+    if refunds and sum_up(refunds) >= event.amount_cents:
+        return State.GIVEN_BACK
+    if event.origin == ORIGIN and completing(event, refunds) is not None:
+        return State.OWED
+    if (state := _BY_OUTCOME.get(event.outcome)) is not None:
+        return state
+    if event.status == EventStatus.PROCESSED:
+        return State.DONE
+    if event.status == EventStatus.FAILED and event.origin != ORIGIN:
+        return State.FAILED
+    return State.OPEN

@@ -1,0 +1,77 @@
+"""The changes of state that Telegram tells of and that the desk makes: recorded as they come, then settled."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.insert import insert_into
+from db.tables import Subscription, SubscriptionChange, SubscriptionState
+from payments.audit.facts import Change, SubscriptionFact
+
+
+async def record(session: AsyncSession, told: Sequence[tuple[SubscriptionFact, str]], now: datetime) -> None:
+    """Write what Telegram has told, each with its `users.id`; one that is known changes nothing.
+
+    The caller holds the users' locks. `now` is when we record it.
+    """
+    rows = [
+        {
+            "user_id": user_id,
+            "payload": fact.payload,
+            "state": fact.state.value,
+            "update_id": fact.update_id,
+            "recorded_at": now,
+        }
+        for fact, user_id in told
+    ]
+    insert = insert_into(session, SubscriptionChange)
+    key = ["update_id", "user_id", "payload", "state"]
+    await session.execute(insert.on_conflict_do_nothing(index_elements=key), rows)
+
+
+def note_own(session: AsyncSession, row: Subscription, state: SubscriptionState, now: datetime) -> None:
+    """Write what the desk has brought about at Telegram itself. The caller holds the user's lock, and follows."""
+    change = SubscriptionChange(
+        user_id=row.user_id,
+        payload=row.payload,
+        state=state.value,
+        charge_id=row.first_charge_id,
+        recorded_at=now,
+        settled_at=now,
+    )
+    session.add(change)
+
+
+async def read(session: AsyncSession, user_id: str, payloads: Collection[str]) -> dict[str, list[Change]]:
+    """Return what is known of a user's subscriptions on each of these payloads, settled or not."""
+    query = select(SubscriptionChange).where(
+        SubscriptionChange.user_id == user_id, SubscriptionChange.payload.in_(payloads)
+    )
+    found: dict[str, list[Change]] = {payload: [] for payload in payloads}
+    for row in await session.scalars(query):
+        change = Change(
+            id=row.id,
+            state=SubscriptionState(row.state),
+            recorded_at=row.recorded_at,
+            update_id=row.update_id,
+            charge_id=row.charge_id,
+        )
+        found[row.payload].append(change)
+    return found
+
+
+async def unsettled(session: AsyncSession, limit: int, but: Collection[str] = ()) -> Sequence[tuple[str, str]]:
+    """Return user and payload of what is recorded and not settled, without those in `but`: the oldest first.
+
+    What is in `but` is a user and a payload with a space between.
+    """
+    query = (
+        select(SubscriptionChange.user_id, SubscriptionChange.payload)
+        .where(SubscriptionChange.settled_at.is_(None))
+        .where((SubscriptionChange.user_id + " " + SubscriptionChange.payload).not_in(but))
+        .order_by(SubscriptionChange.id)
+        .limit(limit)
+    )
+    return [(user_id, payload) for user_id, payload in await session.execute(query)]

@@ -1,0 +1,142 @@
+"""Reads what bears money out of a raw update, by narrow models of our own (payments/recording/fields.py)."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, ValidationInfo
+
+from db.tables import STARS_CURRENCY, SubscriptionState
+from payments.audit.facts import ChargeFact, Fact, Person, RefundFact, SubscriptionFact
+from payments.errors import UnreadableMoneyError
+from payments.methods import STARS, method_of
+from payments.recording.fields import ChargeId, Id, Narrow, Payload, Seconds, in_words, moment
+from payments.sale.payload import AMOUNT_MAX
+
+
+def _of_a_card(value: object, info: ValidationInfo) -> object:
+    if method_of(info.data.get("currency", STARS_CURRENCY)) is STARS:
+        return None
+    if value is None:
+        raise ValueError("is missing")
+    return value
+
+
+# What stands there for Stars is said nowhere: it is read of cards only.
+_CardChargeId = Annotated[ChargeId | None, BeforeValidator(_of_a_card)]
+
+
+class _Money(Narrow):
+    currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
+    total_amount: int = Field(gt=0, le=AMOUNT_MAX)
+    telegram_payment_charge_id: ChargeId
+    provider_payment_charge_id: _CardChargeId = Field(default=None, validate_default=True)
+    invoice_payload: Payload
+
+    @property
+    def charge_id(self) -> str:
+        """The `event_id` of its charge."""
+        if self.provider_payment_charge_id is None:
+            return self.telegram_payment_charge_id
+        return method_of(self.currency).event_id(self.provider_payment_charge_id)
+
+
+class _SuccessfulPayment(_Money):
+    is_recurring: bool = False
+    is_first_recurring: bool = False
+    subscription_expiration_date: Seconds | None = None
+
+
+class _Message(Narrow):
+    date: Seconds
+
+
+class _PaymentMessage(_Message):
+    sender: Id = Field(alias="from")
+    successful_payment: _SuccessfulPayment
+
+
+class _RefundMessage(_Message):
+    chat: Id
+    refunded_payment: _Money
+
+
+class _SubscriptionUpdated(Narrow):
+    user: Id
+    invoice_payload: Payload
+    state: Literal["active", "canceled", "failed"]
+
+
+UNREAD: Final = "unread"
+"""In place of what an update bears: why it could not be read at all (bot/poll/unreadable_batch.py)."""
+
+
+def bears_money(update: Mapping[str, Any]) -> bool:
+    """Tell whether a raw update is one that must be recorded before it is confirmed: it can be about a subscription."""
+    message = update.get("message")
+    is_payment = isinstance(message, dict) and ("successful_payment" in message or "refunded_payment" in message)
+    return is_payment or "subscription" in update
+
+
+def read_money(update: Mapping[str, Any]) -> Fact:
+    """Read the charge, the refund, or the subscription's new state that a raw update bears.
+
+    A payment's payer is the message's sender; a refund's message is the bot's own, so its person is the chat (Bot API,
+    RefundedPayment). Raises UnreadableMoneyError, which names the fields and quotes no value.
+    """
+    if UNREAD in update:
+        raise UnreadableMoneyError(str(update[UNREAD]))
+    try:
+        if "subscription" in update:
+            if update["update_id"] < 0:
+                raise UnreadableMoneyError("update_id: is none that Telegram gives, and nothing else names this")
+            return _subscription(update["subscription"], update["update_id"])
+        message = update["message"]
+        if "successful_payment" in message:
+            return _charge(_PaymentMessage.model_validate(message), message["from"], update["update_id"])
+        return _refund(_RefundMessage.model_validate(message), message["chat"])
+    except ValidationError as error:
+        raise UnreadableMoneyError(in_words(error)) from None
+
+
+def _charge(message: _PaymentMessage, sender: Mapping[str, Any], update_id: int) -> ChargeFact:
+    payment = message.successful_payment
+    ends = payment.subscription_expiration_date
+    return ChargeFact(
+        charge_id=payment.charge_id,
+        person=person_of(message.sender, sender),
+        amount=payment.total_amount,
+        currency=payment.currency,
+        payload=payment.invoice_payload,
+        happened_at=moment(message.date),
+        is_recurring=payment.is_recurring,
+        is_first_recurring=payment.is_first_recurring,
+        subscription_expires_at=moment(ends) if ends else None,
+        update_id=update_id if update_id >= 0 else None,
+    )
+
+
+def _refund(message: _RefundMessage, chat: Mapping[str, Any]) -> RefundFact:
+    money = message.refunded_payment
+    return RefundFact(
+        charge_id=money.charge_id,
+        person=person_of(message.chat, chat),
+        amount=money.total_amount,
+        currency=money.currency,
+        happened_at=moment(message.date),
+    )
+
+
+def _subscription(raw: Mapping[str, Any], update_id: int) -> SubscriptionFact:
+    told = _SubscriptionUpdated.model_validate(raw)
+    person = person_of(told.user, raw["user"])
+    return SubscriptionFact(person, told.invoice_payload, SubscriptionState(told.state), update_id)
+
+
+def person_of(user: Id, said: Mapping[str, Any]) -> Person:
+    """Return the person of a user or a private chat, with the name and language of what was `said` raw."""
+    return Person(user.id, _name(said.get("username")), _name(said.get("language_code")))
+
+
+def _name(value: object) -> str | None:
+    # A name is a courtesy: an odd one is left out, and never stands between a payment and the audit table.
+    return value if isinstance(value, str) and value.isascii() and value.isprintable() and len(value) <= 64 else None  # noqa: PLR2004 - twice Telegram's 32

@@ -1,0 +1,188 @@
+"""A month of Telegram's ledger, closed: what was there, what came and went, what is left, and whether it is so.
+
+A month closes when a comparison that came to the ledger's end after the month was over found that all rows add up to
+the balance (Bot API, getMyStarBalance), and every row that it read is on record. None of this imports aiogram.
+"""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import case, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.engine import Database
+from db.states import Direction
+from db.tables import LedgerEntry, LedgerReading, QuarantinedUpdate
+from payments.ledger import progress
+from payments.ledger.partners import WITHDRAWAL_KIND
+from payments.recording.quarantine import LEDGER_UPDATE_ID
+from payments.reports.spans import Span
+
+WITHDRAWALS_MAX: Final = 100
+"""How many withdrawals of a month are listed; in its sums are all of them."""
+
+
+class Doubt(enum.StrEnum):
+    """Why a month is not closed."""
+
+    NOT_READ = "not_read"
+    """The ledger was never compared to its end, or is read anew from its first row."""
+    PASS_WANTED = "pass_wanted"  # noqa: S105 - no password
+    """A pass over the whole ledger is not complete."""
+    NOT_OVER = "not_over"
+    """The month was not over when the ledger was last compared."""
+    STILL_READING = "still_reading"
+    """Rows were read since the last comparison that came to its end."""
+    NOT_KEPT = "not_kept"
+    """The rows on record are not all rows that were read."""
+    NO_BALANCE = "no_balance"
+    """The Bot API server cannot tell the balance."""
+    BALANCE_OFF = "balance_off"
+    """The balance is not what all rows add up to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """The rows of one direction and kind in the month, in nanostars; `commission` is what affiliates had of them."""
+
+    direction: str
+    kind: str
+    count: int
+    nanostars: int
+    commission_nanostars: int
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A withdrawal of the month, or (`direction` in) what came back of one, or was deposited."""
+
+    id: str
+    direction: str
+    happened_at: datetime
+    state: str | None
+    nanostars: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The month. All amounts in nanostars; what goes out is positive in `movements`.
+
+    `after` is what the rows that came later make, `read` what all rows that were read do. `balance` is what Telegram
+    said at `compared_at`, by `balance_off` more than the rows did then. `set_aside` rows could not be kept.
+    """
+
+    span: Span
+    opening: int
+    movements: Sequence[Movement]
+    after: int
+    withdrawals: Sequence[Withdrawal]
+    read: int
+    balance: int | None
+    balance_off: int
+    compared_at: datetime | None
+    is_pass_wanted: bool
+    set_aside: int
+
+    @property
+    def came_in(self) -> int:
+        """What came in."""
+        return sum(each.nanostars for each in self.movements if each.direction == Direction.IN)
+
+    @property
+    def went_out(self) -> int:
+        """What went out."""
+        return sum(each.nanostars for each in self.movements if each.direction == Direction.OUT)
+
+    @property
+    def closing(self) -> int:
+        """What is left at the end of the month."""
+        return self.opening + self.came_in - self.went_out
+
+    @property
+    def doubts(self) -> list[Doubt]:
+        """Why it is not closed; empty: it is."""
+        if self.is_pass_wanted:
+            return [Doubt.PASS_WANTED]
+        if self.compared_at is None:
+            return [Doubt.NOT_READ]
+        balance_then = self.balance if self.balance is not None else self.read
+        doubts = {
+            Doubt.NOT_OVER: self.compared_at < self.span.until,
+            Doubt.STILL_READING: balance_then - self.balance_off != self.read,
+            Doubt.NOT_KEPT: self.closing + self.after != self.read,
+            Doubt.NO_BALANCE: self.balance is None,
+            Doubt.BALANCE_OFF: bool(self.balance_off),
+        }
+        return [doubt for doubt, is_there in doubts.items() if is_there]
+
+
+async def read_closing(database: Database, span: Span) -> Closing:
+    """Read a month as it stands: one look at all rows of the ledger. Raises SQLAlchemy's errors."""
+    async with database.reading() as session:
+        if not database.is_sqlite:
+            # The rows and how far they were read, as of one moment, beside a comparison.
+            await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        stand = await progress.find(session) or LedgerReading(nanostars=0)
+        sums = await _sums(session, span)
+        aside = select(func.count()).where(QuarantinedUpdate.update_id == LEDGER_UPDATE_ID)
+        return Closing(
+            span=span,
+            opening=_balance(sums[_BEFORE]),
+            movements=sums[_WITHIN],
+            after=_balance(sums[_AFTER]),
+            withdrawals=await _withdrawals(session, span),
+            read=stand.nanostars,
+            balance=stand.balance_nanostars,
+            balance_off=stand.balance_off_nanostars or 0,
+            compared_at=stand.compared_at,
+            is_pass_wanted=stand.pass_wanted_at is not None,
+            set_aside=await session.scalar(aside) or 0,
+        )
+
+
+_BEFORE, _WITHIN, _AFTER = range(3)
+
+
+async def _sums(session: AsyncSession, span: Span) -> tuple[list[Movement], ...]:
+    """Add up the rows before the month, of it, and after it, by direction and kind."""
+    part = case(
+        (LedgerEntry.happened_at < span.since, _BEFORE), (LedgerEntry.happened_at < span.until, _WITHIN), else_=_AFTER
+    ).label("part")
+    query = select(
+        part,
+        LedgerEntry.direction,
+        LedgerEntry.kind,
+        func.count(),
+        func.sum(LedgerEntry.amount_nanostars),
+        func.sum(func.coalesce(LedgerEntry.commission_nanostars, 0)),
+    ).group_by("part", LedgerEntry.direction, LedgerEntry.kind)
+    sums: tuple[list[Movement], ...] = ([], [], [])
+    for where, direction, kind, count, nanostars, commission in await session.execute(query):
+        sums[where].append(Movement(direction, kind, count, int(nanostars), int(commission)))
+    for each in sums:
+        each.sort(key=lambda movement: (movement.direction, -movement.nanostars, movement.kind))
+    return sums
+
+
+def _balance(movements: Sequence[Movement]) -> int:
+    return sum(each.nanostars * (1 if each.direction == Direction.IN else -1) for each in movements)
+
+
+async def _withdrawals(session: AsyncSession, span: Span) -> list[Withdrawal]:
+    query = (
+        select(
+            LedgerEntry.id,
+            LedgerEntry.direction,
+            LedgerEntry.happened_at,
+            LedgerEntry.state,
+            LedgerEntry.amount_nanostars,
+        )
+        .where(LedgerEntry.charge_id.is_(None), LedgerEntry.kind == WITHDRAWAL_KIND)
+        .where(LedgerEntry.happened_at >= span.since, LedgerEntry.happened_at < span.until)
+        .order_by(LedgerEntry.happened_at, LedgerEntry.id, LedgerEntry.direction)
+        .limit(WITHDRAWALS_MAX)
+    )
+    return [Withdrawal(*row) for row in await session.execute(query)]

@@ -1,0 +1,1 @@
+"""One recorded event brought to its effect, in one transaction."""

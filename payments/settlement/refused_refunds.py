@@ -1,0 +1,63 @@
+"""What becomes of a refund that its provider refuses, by what that has given back of the charge."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.tables import StripeEvent
+from payments.audit import events
+from payments.audit.balance import is_at_provider, left
+from payments.channel import MadeRefund
+from payments.errors import ChannelAwayError
+from payments.notices import Notice, pass_on, release
+from payments.refunds.asking import open_refund
+from payments.refunds.at_provider import came_back, record_made
+from payments.settlement.settlement import Settlement
+
+RETURN_ATTEMPTS_MAX: Final = 8
+"""So many attempts, over ten minutes, leave the reading of events time to say when a refund came back."""
+
+
+async def resolve(
+    session: AsyncSession,
+    settlement: Settlement,
+    event_id: str,
+    made: Sequence[MadeRefund],
+    words: str,
+    now: datetime,
+) -> StripeEvent | None:
+    """Settle the refund if it is through, replace it if less is left of its charge; None: neither explains the refusal.
+
+    `made` are all refunds of the charge that the provider has: they are put on record first. `words` are the refusal's.
+    Raises ChannelAwayError while the event of one that came back was not read: whether all was gone hangs on its time.
+    At the last of RETURN_ATTEMPTS_MAX it came back now: an event that Stripe no longer keeps is never read.
+    """
+    refund = await events.lock(session, event_id)
+    if refund is None or not events.is_open(refund):
+        return refund
+    charge = (await session.scalars(select(StripeEvent).where(StripeEvent.event_id == refund.refund_of))).one()
+    is_last = refund.attempts + 1 >= RETURN_ATTEMPTS_MAX
+    if not is_last and came_back(charge, await events.refunds_of(session, charge.event_id), made):
+        raise ChannelAwayError("a refund of the charge came back to the seller, and its event was not read yet")
+    await record_made(session, charge, made, now)
+    if is_at_provider(refund):
+        await settlement.settle_open(session, refund)
+        return refund
+    if left(charge, await events.refunds_of(session, charge.event_id)) >= refund.amount_cents:
+        return None
+    await _replace(session, charge, refund, words, now)
+    return refund
+
+
+async def _replace(session: AsyncSession, charge: StripeEvent, refund: StripeEvent, words: str, now: datetime) -> None:
+    """Take a refund out of the work, and let one of what is left stand in its place."""
+    events.replace(refund, words)
+    if left(charge, await events.refunds_of(session, charge.event_id)) <= 0:
+        await release(session, Notice.REFUND_DONE, refund.event_id, now, instead=Notice.NOTHING_LEFT)
+        return
+    asked_by = refund.requested_by or ""
+    rest = await open_refund(session, charge, reason=refund.reason, requested_by=asked_by, now=now)
+    await pass_on(session, Notice.REFUND_DONE, refund.event_id, rest)

@@ -1,0 +1,252 @@
+"""Does what is due: settles events, sends refunds. What fails waits with growing pauses, then parks."""
+
+import random
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from loguru import logger
+
+from db.again import tried_again
+from db.clock import Clock
+from db.engine import Database
+from db.errors import is_away, is_held_up
+from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, StripeEvent
+from payments.audit import events
+from payments.audit.facts import REFUND_PREFIX
+from payments.channel import MadeRefund
+from payments.errors import ChannelAwayError, ChannelPauseError, PaymentError, RefusedByChannelError
+from payments.loop import DueLoop, Gate, Held
+from payments.metrics import GIVING_BACK, count_failed_attempt, count_processed
+from payments.pause import Pause
+from payments.refunds.sending import RefundSender
+from payments.settlement.refused_refunds import resolve
+from payments.settlement.settlement import Settlement
+
+if TYPE_CHECKING:
+    from loguru import Logger
+
+BATCH_MAX: Final = 50
+
+
+class Worker:
+    """The one way by which an event is processed, and the loop over those that are due."""
+
+    def __init__(
+        self,
+        database: Database,
+        settlement: Settlement,
+        sender: RefundSender,
+        clock: Clock,
+        on_progress: Callable[[], None],
+        pause: Pause | None = None,
+    ) -> None:
+        """Prepare the loop; `on_progress` is called whenever notices may have become due.
+
+        `pause` is that of whoever else sends to Telegram.
+        """
+        self._database = database
+        self._settlement = settlement
+        self._sender = sender
+        self._clock = clock
+        self._on_progress = on_progress
+        self.loop = DueLoop("worker", self.work_once)
+        self._held = Held(clock)
+        # One for each provider; Telegram's is shared.
+        self._pauses = {TELEGRAM_STARS: pause or Pause(clock)}
+        self._gate = Gate()
+
+    async def catch_up(self) -> None:
+        """Begin as the one active desk: what the last one had claimed is free, and the oldest due charges are settled.
+
+        Refunds, which go over HTTP, and what is more than a batch are left to the loop: buyers wait for the first poll.
+        Raises SQLAlchemy's errors when the database is away.
+        """
+        async with self._database.transaction() as session:
+            await events.release_claims(session)
+        await self._process_all([each for each in await self._due() if not each.startswith(REFUND_PREFIX)])
+
+    async def work_once(self) -> int:
+        """Process what is due now, at most 50 events; return how many there were that are not left alone.
+
+        Raises SQLAlchemy's errors when the database is away.
+        """
+        return await self._process_all(await self._due())
+
+    async def _due(self) -> Sequence[str]:
+        async with self._database.reading() as session:
+            if not await self._gate.is_open(session):
+                return []
+            return await events.due(session, self._clock(), BATCH_MAX, but=self._held.current())
+
+    async def _process_all(self, event_ids: Sequence[str]) -> int:
+        """Process events; return how many were brought further, so that rows which are stuck let the loop sleep."""
+        moved = 0
+        for event_id in event_ids:
+            if self.loop.is_stopping:
+                break
+            self.loop.beat()
+            try:
+                event = await self.process(event_id)
+            except Exception as error:
+                if is_away(error) and not is_held_up(error):
+                    raise
+                self._held.add(event_id, "an event", error, logger.bind(event_id=event_id))
+            else:
+                moved += event is None or not self._is_still_due(event)
+        return moved
+
+    def _is_still_due(self, event: StripeEvent) -> bool:
+        """Tell an event that would be found again at once, since nothing came of looking at it."""
+        is_free = event.claimed_until is None or event.claimed_until <= self._clock()
+        return event.due_at is not None and event.due_at <= self._clock() and is_free
+
+    async def process(self, event_id: str) -> StripeEvent | None:
+        """Bring one event as far as it goes now, and return it; None: unknown, or under way elsewhere.
+
+        A failure is noted on the row, which waits for its next attempt. While a pass over the ledger is wanted, the
+        row stays as it is. Raises SQLAlchemy's errors when the database is away: the row is as it was.
+        """
+        try:
+            event, was_settled = await self._settle(event_id)
+            if event is None or was_settled is None:
+                return event
+            if event.refund_of is not None and events.is_open(event):
+                event = await self._bring_about(event)
+        except Exception as error:
+            if is_away(error):
+                raise
+            return await self._note_failure(event_id, error)
+        if event is not None and not events.is_open(event):
+            _log(event)
+            if not was_settled:
+                count_processed(event)
+            self._on_progress()
+        return event
+
+    @tried_again
+    async def _settle(self, event_id: str) -> tuple[StripeEvent | None, bool | None]:
+        """Settle an event as far as it goes without its provider, and tell whether it was settled before.
+
+        None for that: it is not to be settled, or not now.
+        """
+        async with self._database.transaction() as session:
+            event = await events.lock(session, event_id)
+            if event is None or event.origin != ORIGIN or not events.is_open(event):
+                return event, None
+            if not await self._gate.is_open(session):
+                return event, None
+            was_settled = event.status == EventStatus.PROCESSED
+            await self._settlement.settle_open(session, event)
+        return event, was_settled
+
+    @tried_again
+    async def _settle_made(self, event_id: str) -> StripeEvent | None:
+        """Settle a refund that its provider has made."""
+        async with self._database.transaction() as session:
+            return await self._settlement.settle(session, event_id, confirmed=True)
+
+    async def _bring_about(self, refund: StripeEvent) -> StripeEvent | None:
+        """Have its provider do a refund, unless that asks for a pause; None: another process is at it."""
+        pause = self._pauses.setdefault(refund.payment_method, Pause(self._clock))
+        if pause.until is not None:
+            return await self._rest(refund.event_id, pause.until)
+        try:
+            if not await self._sender.send(refund.event_id):
+                return None
+        except ChannelPauseError as error:
+            if error.ends_attempt:
+                await self._end_attempt(refund.event_id)
+            return await self._rest(refund.event_id, pause.ask(error.seconds))
+        except RefusedByChannelError as error:
+            return await self._resolve(refund.event_id, error)
+        return await self._settle_made(refund.event_id)
+
+    async def _resolve(self, event_id: str, refusal: RefusedByChannelError) -> StripeEvent | None:
+        """Make of a refusal what the provider's refunds of the charge make of it; raises it if that is nothing."""
+        if refusal.made is None:
+            raise refusal
+        # On record by itself, because the attempt is over even if what the refusal means is not known yet: under its
+        # key Stripe would go on giving the same answer (Stripe API, idempotent requests).
+        await self._end_attempt(event_id)
+        event = await self._settle_refused(event_id, refusal.made, str(refusal))
+        if event is None:
+            raise refusal
+        return event
+
+    @tried_again
+    async def _settle_refused(self, event_id: str, made: Sequence[MadeRefund], words: str) -> StripeEvent | None:
+        async with self._database.transaction() as session:
+            return await resolve(session, self._settlement, event_id, made, words, self._clock())
+
+    @tried_again
+    async def _end_attempt(self, event_id: str) -> None:
+        """Forget the key of an attempt that its provider has refused: the next one has a key of its own."""
+        async with self._database.transaction() as session:
+            refund = await events.lock(session, event_id)
+            if refund is not None and events.is_open(refund):
+                refund.attempt_key = None
+
+    @tried_again
+    async def _rest(self, event_id: str, until: datetime) -> StripeEvent | None:
+        """Leave a refund alone for as long as its provider asks; that is no failed attempt of it."""
+        async with self._database.transaction() as session:
+            event = await events.lock(session, event_id)
+            if event is not None and events.is_open(event):
+                event.due_at = until
+                event.claimed_until = None
+        if event is not None:
+            _bound(event).warning("a pause is asked for: the refund waits until {:%H:%M:%S} UTC", until)
+        return event
+
+    @tried_again
+    async def _note_failure(self, event_id: str, error: Exception) -> StripeEvent | None:
+        is_provider = isinstance(error, ChannelAwayError | RefusedByChannelError)
+        words = (str(error) if is_provider else f"{type(error).__name__}: {error}")[: events.ERROR_LENGTH_MAX]
+        attempts_max = events.AWAY_ATTEMPTS_MAX if isinstance(error, ChannelAwayError) else events.ATTEMPTS_MAX
+        async with self._database.transaction() as session:
+            event = await events.lock(session, event_id)
+            if event is None or not events.is_open(event):
+                return event
+            count_failed_attempt(event)
+            if isinstance(error, PaymentError) and error.ends_attempt:
+                event.attempt_key = None
+            bound = _bound(event)
+            if isinstance(error, RefusedByChannelError):
+                bound.error("the refund is refused: {}", words)
+                await self._settlement.park(session, event, words)
+            elif self._fails(event, words, attempts_max):
+                bound.opt(exception=error).error("attempt {} failed, the event waits", event.attempts)
+            else:
+                bound.opt(exception=error).error("the last attempt failed, the event is parked")
+                await self._settlement.alert_parked(session, event, words)
+        self._on_progress()
+        return event
+
+    def _fails(self, event: StripeEvent, words: str, attempts_max: int) -> bool:
+        """Note a failed attempt; False: it was the last."""
+        parked_at, jitter = self._settlement.telegram_now(), random.random()  # noqa: S311 - jitter
+        return events.fail(event, words, self._clock(), jitter, attempts_max, parked_at=parked_at)
+
+
+def _bound(event: StripeEvent) -> "Logger":
+    """Return a log whose lines name the payment: by its charge, whichever row of it this is."""
+    return logger.bind(
+        event_id=event.event_id,
+        charge_id=event.refund_of or event.event_id,
+        event_type=event.event_type,
+        user_id=event.customer_id,
+    )
+
+
+def _log(event: StripeEvent) -> None:
+    _bound(event).bind(
+        payment_method=event.payment_method,
+        amount=event.amount_cents,
+        currency=event.currency,
+        status=event.status,
+        outcome=event.outcome,
+        reason=event.error or event.reason,
+        requested_by=event.requested_by,
+        happened_at=event.webhook_timestamp.isoformat() if event.webhook_timestamp else None,
+    ).info("{}: {}", event.event_type, event.outcome or GIVING_BACK)

@@ -1,0 +1,210 @@
+"""What waits for its next attempt or for an admin: events, stuck renewals, quarantined updates. Taking it up again."""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.errors import is_refusal
+from db.tables import ORIGIN, EventStatus, OutboxMessage, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
+from entitlements.service import lock_users
+from payments.audit import events
+from payments.audit.events import find_named
+from payments.audit.nested_json import read_json
+from payments.errors import UnrecordableError
+from payments.recording.quarantine import LEDGER_UPDATE_ID, QUARANTINE_PREFIX
+from payments.recording.updates import read_money
+from payments.refunds.contradicting import is_answered
+from payments.renewals import RENEWAL_PREFIX, is_stuck
+from payments.subscriptions.charges import read_chain
+
+LISTED_MAX: Final = 8
+"""Entries of each kind in one list."""
+
+
+class Retry(enum.StrEnum):
+    """What came of taking something up again."""
+
+    BEGUN = "begun"
+    NOT_WAITING = "not_waiting"
+    UNKNOWN = "unknown"
+    STILL_UNRECORDABLE = "still_unrecordable"
+    """A quarantined update that the audit table would not take again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What waits, at most LISTED_MAX of each kind; `count` is how much there is in all.
+
+    The oldest come first; of renewals, those for which Telegram takes Stars again the soonest.
+    """
+
+    events: Sequence[tuple[StripeEvent, User]]
+    renewals: Sequence[tuple[Subscription, User]]
+    quarantined: Sequence[QuarantinedUpdate]
+    count: int
+
+
+async def list_pending(session: AsyncSession) -> Pending:
+    """Read what waits."""
+    waiting = select(StripeEvent, User).join(User, User.id == StripeEvent.customer_id).where(waits())
+    found = await session.execute(waiting.order_by(StripeEvent.created_at, StripeEvent.event_id).limit(LISTED_MAX))
+    stuck = select(Subscription, User).join(User, User.id == Subscription.user_id).where(is_stuck())
+    renewals = await session.execute(
+        stuck.order_by(Subscription.current_period_end, Subscription.first_charge_id).limit(LISTED_MAX)
+    )
+    unresolved = QuarantinedUpdate.resolved_at.is_(None)
+    oldest = select(QuarantinedUpdate).where(unresolved).order_by(QuarantinedUpdate.created_at).limit(LISTED_MAX)
+    counts = select(
+        select(func.count(StripeEvent.id)).where(waits()).scalar_subquery()
+        + select(func.count(Subscription.id)).where(is_stuck()).scalar_subquery()
+        + select(func.count(QuarantinedUpdate.id)).where(unresolved).scalar_subquery()
+    )
+    return Pending(
+        [(event, user) for event, user in found],
+        [(subscription, user) for subscription, user in renewals],
+        (await session.scalars(oldest)).all(),
+        (await session.scalars(counts)).one(),
+    )
+
+
+async def retry(session: AsyncSession, waiting_id: str, now: datetime) -> Retry:
+    """Make an event due at once with all its attempts before it, or record a quarantined update after all.
+
+    `waiting_id` is an `event_id` or its row's UUID, `quarantine:` and a row's id, or `renewal:` and a charge of a
+    subscription. The worker, or the loop over subscriptions, does the rest. Raises SQLAlchemy's errors when the
+    database is away.
+    """
+    came = await _retry_event(session, waiting_id, now)
+    # An event may be called so, too: it goes first while it waits.
+    if came is not Retry.BEGUN and waiting_id.startswith(QUARANTINE_PREFIX):
+        return await _retry_quarantined(session, waiting_id.removeprefix(QUARANTINE_PREFIX), now)
+    if came is not Retry.BEGUN and waiting_id.startswith(RENEWAL_PREFIX):
+        return await _retry_renewal(session, waiting_id.removeprefix(RENEWAL_PREFIX), now)
+    return came
+
+
+async def _retry_event(session: AsyncSession, name: str, now: datetime) -> Retry:
+    named = await find_named(session, name)
+    event = None if named is None else await events.lock(session, named.event_id)
+    if event is None or event.origin != ORIGIN:
+        return Retry.UNKNOWN
+    is_waiting = events.is_open(event) or event.outcome == Outcome.PARKED or events.has_more(event)
+    if not is_waiting:
+        return Retry.NOT_WAITING
+    event.attempts = 0
+    event.due_at = now
+    return Retry.BEGUN
+
+
+async def _retry_renewal(session: AsyncSession, charge_id: str, now: datetime) -> Retry:
+    charge = await events.lock(session, charge_id)
+    chain = await read_chain(session, charge) if charge is not None else None
+    if chain is None:
+        return Retry.UNKNOWN
+    # Its row is named by a later charge while the first one is recorded and not settled.
+    query = select(Subscription).where(Subscription.first_charge_id.in_([each.charge.id for each in chain.periods]))
+    # A row at rest may be named by another of its charges: it waits for nothing.
+    query = query.order_by(Subscription.error.is_(None))
+    row = await session.scalar(query.limit(1), execution_options={"populate_existing": True})
+    if row is None:
+        return Retry.UNKNOWN
+    if row.error is None:
+        return Retry.NOT_WAITING
+    row.due_at, row.attempts = now, 0
+    return Retry.BEGUN
+
+
+async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) -> Retry:
+    row = await session.get(QuarantinedUpdate, row_id)
+    if row is None:
+        return Retry.UNKNOWN
+    if row.update_id == LEDGER_UPDATE_ID:
+        return Retry.NOT_WAITING
+    try:
+        # Its user first, as whoever erases a person does. What it tells of money is the same before and after that.
+        fact = read_money(read_json(row.raw) or {})
+        await lock_users(session, User.telegram_id == fact.person.telegram_id)
+        await session.refresh(row, with_for_update=True)
+        if row.resolved_at is not None:
+            return Retry.NOT_WAITING
+        async with session.begin_nested():
+            await events.record(session, [fact], now)
+    except UnrecordableError:
+        return await _leave_in_quarantine(session, row, now)
+    except DBAPIError as error:
+        if not is_refusal(error):
+            raise
+        return Retry.STILL_UNRECORDABLE
+    row.resolved_at = now
+    return Retry.BEGUN
+
+
+async def _leave_in_quarantine(session: AsyncSession, row: QuarantinedUpdate, now: datetime) -> Retry:
+    """Say that an update cannot be recorded; one that nobody waits for any more is listed no more."""
+    try:
+        is_over = await is_answered(session, read_money(read_json(row.raw) or {}))
+    except UnrecordableError:
+        is_over = False
+    if not is_over:
+        return Retry.STILL_UNRECORDABLE
+    row.resolved_at = now
+    return Retry.NOT_WAITING
+
+
+def waits() -> ColumnElement[bool]:
+    """Tell the events that are not at their end; a charge that is being given back waits in its refund's row.
+
+    A settled one waits while something that was learned of it could not be taken in.
+    """
+    failed = and_(
+        StripeEvent.status == EventStatus.FAILED,
+        or_(StripeEvent.due_at.is_not(None), StripeEvent.outcome == Outcome.PARKED),
+    )
+    has_more = text(f"stripe_events.status = {EventStatus.PROCESSED:d} AND stripe_events.error IS NOT NULL")
+    return and_(StripeEvent.origin == ORIGIN, or_(StripeEvent.status == EventStatus.PENDING, failed, has_more))
+
+
+STATES: Final = ("pending", "failed", "parked")
+"""Of events: not yet tried, tried and due again, and before an admin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """So many that wait, and when the oldest of them was recorded (None: nothing waits)."""
+
+    count: int = 0
+    oldest_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits: our events by state, notices to be delivered, updates that could not be recorded, stuck renewals."""
+
+    events: dict[str, Queue]
+    notices: Queue
+    quarantined: Queue
+    renewals: int
+    """How many are before an admin: Telegram was to cancel them, and has not."""
+
+
+async def read_backlog(session: AsyncSession) -> Backlog:
+    """Read what waits."""
+    state = case(
+        (StripeEvent.status == EventStatus.PENDING, "pending"),
+        (StripeEvent.due_at.is_not(None), "failed"),
+        else_="parked",
+    ).label("state")
+    by_state = select(state, func.count(), func.min(StripeEvent.created_at)).where(waits()).group_by(state)
+    found = {name: Queue(count, oldest_at) for name, count, oldest_at in await session.execute(by_state)}
+    owed = select(func.count(), func.min(OutboxMessage.created_at)).where(OutboxMessage.due_at.is_not(None))
+    kept = select(func.count(), func.min(QuarantinedUpdate.created_at)).where(QuarantinedUpdate.resolved_at.is_(None))
+    notices, quarantined = [(await session.execute(query)).one() for query in (owed, kept)]
+    renewals = (await session.scalars(select(func.count()).select_from(Subscription).where(is_stuck()))).one()
+    by_name = {name: found.get(name, Queue()) for name in STATES}
+    return Backlog(by_name, Queue(*notices), Queue(*quarantined), renewals)

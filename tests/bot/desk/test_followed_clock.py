@@ -1,0 +1,60 @@
+"""The sandbox's clock, followed."""
+
+import asyncio
+
+import pytest
+from aiohttp import web
+
+import bot.desk.parts
+from bot.desk.parts import FollowedClock
+from db.clock import utc_now
+from sandbox.server import running_sandbox
+from tests.support.waiting import until
+
+HOUR_SECONDS = 3600
+
+
+async def test_it_follows_the_sandbox_through_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bot.desk.parts, "ASK_SECONDS", 0.01)
+    monkeypatch.setattr(bot.desk.parts, "ANSWER_SECONDS", 0.2)
+    asked = 0
+
+    async def clock(_: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await asyncio.Event().wait()
+        if asked == 2:
+            return web.Response(status=502)
+        return web.json_response({"result": {"offset_seconds": HOUR_SECONDS}})
+
+    app = web.Application()
+    app.router.add_get("/clock", clock)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    followed = FollowedClock(f"http://127.0.0.1:{runner.addresses[0][1]}/clock")
+    following = asyncio.create_task(followed.follow())
+
+    async def is_an_hour_ahead() -> bool:
+        return (followed() - utc_now()).total_seconds() > HOUR_SECONDS - 60
+
+    await until(is_an_hour_ahead)
+    following.cancel()
+    await asyncio.wait({following})
+    await runner.cleanup()
+
+
+async def test_it_reads_the_sandboxs_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bot.desk.parts, "ASK_SECONDS", 0.01)
+    async with running_sandbox() as server:
+        followed = FollowedClock(f"{server.url}/control/clock")
+        following = asyncio.create_task(followed.follow())
+        await server.client.move_clock(HOUR_SECONDS)
+
+        async def is_moved() -> bool:
+            return abs((followed() - (await server.client.clock()).now).total_seconds()) < HOUR_SECONDS / 2
+
+        await until(is_moved)
+        following.cancel()
+        await asyncio.wait({following})

@@ -1,0 +1,85 @@
+"""The decision on a charge, written as a table and compared with the code for every combination there is."""
+
+from dataclasses import replace
+from itertools import product
+from typing import Final
+
+import pytest
+
+from payments.sale.catalog import Catalog
+from payments.sale.payload import Order, Reading, Verdict
+from payments.settlement.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, Reason, judge
+from tests.support.money import BUYER, CATALOG, order, plan
+
+ORDER: Final = order("bundle")
+
+READINGS: Final = {
+    "valid": Reading(Verdict.VALID, ORDER),
+    "old": Reading(Verdict.OLD, ORDER),
+    "damaged": Reading(Verdict.DAMAGED),
+    "claimed": Reading(Verdict.DAMAGED, claimed=ORDER),
+    "foreign": Reading(Verdict.FOREIGN),
+}
+CATALOGS: Final = {
+    "sold": CATALOG,
+    "retired": Catalog({"bundle": replace(plan("bundle"), retired=True)}),
+    "dearer": Catalog({"bundle": replace(plan("bundle"), price_stars=999, days=1)}),
+    "missing": Catalog({"month": plan("month")}),
+}
+CURRENCIES: Final = {"same": "XTR", "other": "USD"}
+AMOUNTS: Final = {"same": 300, "more": 301, "less": 299}
+PAYERS: Final = {"buyer": BUYER.telegram_id, "other": BUYER.telegram_id + 1}
+HELD: Final = {
+    "nothing": frozenset[str](),
+    "another": frozenset({"extra"}),
+    "some": frozenset({"premium"}),
+    "all": frozenset({"premium", "archive", "extra"}),
+}
+
+# payload, plan, currency, amount, payer, held for life; * is anything.
+TABLE: Final = """
+    foreign        *                    *     *          *     *                     foreign
+    damaged        *                    *     *          *     *                     parked damaged_payload
+    claimed        *                    *     *          *     *                     parked damaged_payload
+    valid,old      missing              *     *          *     *                     parked plan_missing
+    valid,old      sold,retired,dearer  other *          *     *                     parked wrong_currency
+    valid,old      sold,retired,dearer  same  more,less  *     *                     parked wrong_amount
+    valid,old      sold,retired,dearer  same  same       other *                     given_back not_the_buyer
+    valid,old      sold,retired,dearer  same  same       buyer all                   given_back held_for_life
+    valid,old      sold,retired,dearer  same  same       buyer nothing,another,some  granted
+"""
+
+
+def _expected(row: list[str], catalog: Catalog) -> Judgement:
+    match row:
+        case ["foreign"]:
+            return Foreign()
+        case ["parked", reason]:
+            return Parked(Reason(reason))
+        case ["given_back", reason]:
+            return GivenBack(Reason(reason))
+    return Granted(ORDER, catalog.plans["bundle"])
+
+
+@pytest.mark.criterion("C4", "C5", "S1", "S2", "S12")
+def test_every_combination_is_decided_as_the_table_says() -> None:
+    rows = [line.split() for line in TABLE.strip().splitlines()]
+    combinations = list(product(READINGS, CATALOGS, CURRENCIES, AMOUNTS, PAYERS, HELD))
+    assert len(combinations) == 5 * 4 * 2 * 3 * 2 * 4
+    for combination in combinations:
+        reading, catalog, currency, amount, payer, held = combination
+        (row,) = (
+            row[6:]
+            for row in rows
+            if all(cell == "*" or value in cell.split(",") for cell, value in zip(row, combination, strict=False))
+        )
+        payment = Payment(PAYERS[payer], AMOUNTS[amount], CURRENCIES[currency])
+        decided = judge(payment, READINGS[reading], CATALOGS[catalog], HELD[held])
+        assert decided == _expected(row, CATALOGS[catalog]), combination
+
+
+@pytest.mark.criterion("C4")
+def test_what_was_signed_counts_and_not_what_the_plan_costs_today() -> None:
+    sold: Order = replace(ORDER, amount=250)
+    payment = Payment(BUYER.telegram_id, 250, "XTR")
+    assert judge(payment, Reading(Verdict.VALID, sold), CATALOG, frozenset()) == Granted(sold, plan("bundle"))
