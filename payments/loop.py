@@ -25,8 +25,8 @@ IDLE_SECONDS: Final = 10
 """How long a loop sleeps when nobody wakes it; what other processes asked for is found by then."""
 SILENT_SECONDS: Final = 120
 """How long one item may take: its transactions, each within the database's time-outs, and a call to Telegram."""
-HELD_SECONDS: Final = 60
-HELD_MAX: Final = 1_000
+COOLDOWN_SECONDS: Final = 60
+COOLDOWNS_MAX: Final = 1_000
 """How many are left alone at a time; what is more fails again at once."""
 
 
@@ -54,7 +54,7 @@ class Pulse:
         return self._silent_until is None or self._seconds() <= self._silent_until
 
 
-class Held:
+class Cooldown:
     """The keys that one loop of this process leaves alone; one row must not hold up the others, nor end the loop."""
 
     def __init__(self, clock: Clock) -> None:
@@ -64,17 +64,17 @@ class Held:
     def current(self) -> Collection[str]:
         """Return what is to be left alone now, and forget what is over or was held before the clock was set back."""
         now = self._clock()
-        latest = now + timedelta(seconds=HELD_SECONDS)
+        latest = now + timedelta(seconds=COOLDOWN_SECONDS)
         self._until = {key: until for key, until in self._until.items() if now < until <= latest}
         return self._until.keys()
 
     def add(self, key: str, what: str, error: Exception, log: "Logger") -> None:
         """Leave something alone for 60 s from now, and log why; `what` is its kind in words."""
         log.opt(exception=None if is_held_up(error) else error).error(
-            "{} is left alone for {} s: {}", what, HELD_SECONDS, type(error).__name__
+            "{} is left alone for {} s: {}", what, COOLDOWN_SECONDS, type(error).__name__
         )
-        if len(self._until) < HELD_MAX:
-            self._until[key] = self._clock() + timedelta(seconds=HELD_SECONDS)
+        if len(self._until) < COOLDOWNS_MAX:
+            self._until[key] = self._clock() + timedelta(seconds=COOLDOWN_SECONDS)
 
 
 class Gate:

@@ -16,7 +16,7 @@ from bot.chat.money import in_major
 from db.tables import STARS_CURRENCY
 from payments.audit.shown import cut
 from payments.ledger.nanostars import NANOSTARS
-from payments.reports.figures import Figures, Reading, Report
+from payments.reports.figures import Figures, Report, ReportData
 from payments.reports.spans import Step
 
 FONTS: Final = (
@@ -56,7 +56,7 @@ class Labels:
     nothing: str = "Nothing was paid or given back."
 
 
-def most_used_first(reading: Reading) -> list[str]:
+def most_used_first(reading: ReportData) -> list[str]:
     """Return the currencies of a reading: Stars, then the others by how many charges they have."""
 
     def rank(currency: str) -> tuple[bool, int, str]:

@@ -20,7 +20,7 @@ from bot.handlers.places import WRITTEN_HERE, ByAdmin, InPrivateOrAdminChat, sen
 from db.clock import Clock
 from db.engine import Database
 from payments.ledger.nanostars import stars
-from payments.reports.figures import Figures, Reading, Report
+from payments.reports.figures import Figures, Report, ReportData
 from payments.reports.reader import read_report
 from payments.reports.spans import USUAL_COUNT, Step, latest
 
@@ -78,12 +78,12 @@ def _labels(words: Words) -> Labels:
     )
 
 
-def _told(words: Words, reading: Reading) -> Markup:
+def _told(words: Words, reading: ReportData) -> Markup:
     title = words.say("report.title", first=reading.span.first, last=reading.span.last)
     return Markup("\n").join([title, *_lines(words, reading)])
 
 
-def _lines(words: Words, reading: Reading) -> Iterator[Markup]:
+def _lines(words: Words, reading: ReportData) -> Iterator[Markup]:
     currencies = most_used_first(reading)
     if not currencies:
         yield words.say("report.nothing")

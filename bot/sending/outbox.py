@@ -27,7 +27,7 @@ from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
 from db.tables import OutboxMessage, StripeEvent, User
-from payments.audit.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, pause
+from payments.audit.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, backoff
 from payments.channel import is_due
 from payments.loop import DueLoop
 from payments.notices import REPLIES, Notice, owe
@@ -247,7 +247,7 @@ class Outbox:
             logger.bind(chat_id=message.chat_id, notice=message.kind).error("a message is given up: {}", error)
             await self._give_up(message, error, is_wanted=True)
             return
-        due_at = self._clock() + pause(attempts, random.random())  # noqa: S311 - jitter
+        due_at = self._clock() + backoff(attempts, random.random())  # noqa: S311 - jitter
         await self._note(message, attempts=attempts, error=error, due_at=due_at)
 
     @tried_again

@@ -356,11 +356,11 @@ def fail(
         event.status = EventStatus.FAILED
     event.claimed_until = None
     event.error = error
-    event.due_at = now + pause(event.attempts, jitter)
+    event.due_at = now + backoff(event.attempts, jitter)
     return True
 
 
-def pause(attempts: int, jitter: float) -> timedelta:
+def backoff(attempts: int, jitter: float) -> timedelta:
     """Return how long to wait after so many failed attempts: 5 s, doubling, at most an hour, plus up to a half."""
     seconds = min(PAUSE_SECONDS_FIRST * 2 ** (attempts - 1), PAUSE_SECONDS_MAX)
     return timedelta(seconds=seconds * (1 + jitter / 2))

@@ -77,7 +77,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReportData:
     """What a span comes to: lines by currency, channel and plan, and by currency how many users paid.
 
     Who bought two plans is one of the payers of either, and one of the currency's.
@@ -101,8 +101,8 @@ class Reading:
 class Report:
     """A span step by step, and as a whole. But for the payers, the whole is the sum of its steps."""
 
-    steps: tuple[Reading, ...]
-    whole: Reading
+    steps: tuple[ReportData, ...]
+    whole: ReportData
 
 
 def total(figures: Iterable[Figures]) -> Figures:

@@ -12,7 +12,7 @@ from db.engine import Database
 from payments.audit.shown import bounded
 from payments.reports.costs import commissions, other_costs
 from payments.reports.counted import CHARGES, Kind, counted
-from payments.reports.figures import Figures, Line, Reading, Report, Source
+from payments.reports.figures import Figures, Line, Report, ReportData, Source
 from payments.reports.spans import Span, Step, cut
 
 _Add = Callable[[ColumnElement[int]], ColumnElement[int]]
@@ -44,7 +44,7 @@ class _Queries:
     costs: CompoundSelect[Any]
 
 
-async def _read(database: Database, queries: _Queries, span: Span) -> Reading:
+async def _read(database: Database, queries: _Queries, span: Span) -> ReportData:
     within = {"since": span.since, "until": span.until}
     async with database.reading() as session:
         try:
@@ -65,7 +65,7 @@ async def _read(database: Database, queries: _Queries, span: Span) -> Reading:
         said = Figures(commission_nanostars=int(row.commission or 0), costs_nanostars=int(row.costs or 0))
         figures[Source(*row[:3])] += said
     lines = tuple(Line(source, figures[source], payers[source]) for source in sorted(figures))
-    return Reading(span, lines, {row.currency: row.payers for row in found if row.channel is _ALL})
+    return ReportData(span, lines, {row.currency: row.payers for row in found if row.channel is _ALL})
 
 
 def _by_source(rows: CTE, add: _Add) -> Select[Any]:
@@ -100,7 +100,7 @@ def _payers(rows: CTE) -> ColumnElement[int]:
     return func.count(case((rows.c.kind.in_(CHARGES), rows.c.user_id)).distinct()).label("payers")
 
 
-def _agreeing(whole: Reading, steps: tuple[Reading, ...]) -> Reading:
+def _agreeing(whole: ReportData, steps: tuple[ReportData, ...]) -> ReportData:
     """Let a span be the sum of its steps, also when a payment came in between two statements."""
     sums: defaultdict[Source, Figures] = defaultdict(Figures)
     for step in steps:

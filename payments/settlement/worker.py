@@ -16,7 +16,7 @@ from payments.audit import events
 from payments.audit.facts import REFUND_PREFIX
 from payments.channel import MadeRefund
 from payments.errors import ChannelAwayError, ChannelPauseError, PaymentError, RefusedByChannelError
-from payments.loop import DueLoop, Gate, Held
+from payments.loop import Cooldown, DueLoop, Gate
 from payments.metrics import GIVING_BACK, count_failed_attempt, count_processed
 from payments.pause import Pause
 from payments.refunds.sending import RefundSender
@@ -51,7 +51,7 @@ class Worker:
         self._clock = clock
         self._on_progress = on_progress
         self.loop = DueLoop("worker", self.work_once)
-        self._held = Held(clock)
+        self._cooldown = Cooldown(clock)
         # One for each provider; Telegram's is shared.
         self._pauses = {TELEGRAM_STARS: pause or Pause(clock)}
         self._gate = Gate()
@@ -77,7 +77,7 @@ class Worker:
         async with self._database.reading() as session:
             if not await self._gate.is_open(session):
                 return []
-            return await events.due(session, self._clock(), BATCH_MAX, but=self._held.current())
+            return await events.due(session, self._clock(), BATCH_MAX, but=self._cooldown.current())
 
     async def _process_all(self, event_ids: Sequence[str]) -> int:
         """Process events; return how many were brought further, so that rows which are stuck let the loop sleep."""
@@ -91,7 +91,7 @@ class Worker:
             except Exception as error:
                 if is_away(error) and not is_held_up(error):
                     raise
-                self._held.add(event_id, "an event", error, logger.bind(event_id=event_id))
+                self._cooldown.add(event_id, "an event", error, logger.bind(event_id=event_id))
             else:
                 moved += event is None or not self._is_still_due(event)
         return moved

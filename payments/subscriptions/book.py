@@ -23,7 +23,7 @@ from payments.notices import TOLD_DAYS_MAX, Notice
 from payments.renewals import UNREAD_PLAN, Because, may_take_more
 from payments.sale.catalog import Catalog
 from payments.sale.payload import Order
-from payments.subscriptions.chain import Chain, Charge, Standing, Terms, failed_periods, place, stand
+from payments.subscriptions.chain import Chain, Charge, SubscriptionStatus, Terms, failed_periods, place, stand
 from payments.subscriptions.charges import read_chains
 from payments.subscriptions.precedence import Rival, is_replaced
 from payments.subscriptions.running import read_rivals
@@ -224,7 +224,7 @@ class SubscriptionBook:
         row: Subscription,
         before: SubscriptionState,
         news: Change | None,
-        standing: Standing,
+        standing: SubscriptionStatus,
     ) -> None:
         now = self._clock()
         tell = self._effects.tell_subscriber

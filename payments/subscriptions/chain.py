@@ -141,7 +141,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SubscriptionStatus:
     """How a subscription stands at a moment, and when time alone changes that next (None: never)."""
 
     state: SubscriptionState
@@ -177,7 +177,7 @@ def place(charge: Charge) -> tuple[datetime, str]:
     return charge.paid_at, charge.id
 
 
-def stand(chain: Chain, terms: Terms, now: datetime) -> Standing:
+def stand(chain: Chain, terms: Terms, now: datetime) -> SubscriptionStatus:
     """Return how a subscription stands: as its newest charge or change says, until its time is over."""
     state, paid = chain.said, chain.paid
     if state is SubscriptionState.ACTIVE:
@@ -189,12 +189,12 @@ def stand(chain: Chain, terms: Terms, now: datetime) -> Standing:
         if state is SubscriptionState.FAILED:
             over_at += terms.grace
     if over_at <= now:
-        return Standing(SubscriptionState.ENDED, None)
+        return SubscriptionStatus(SubscriptionState.ENDED, None)
     if state is not SubscriptionState.ACTIVE or not terms.remind_days:
-        return Standing(state, over_at)
+        return SubscriptionStatus(state, over_at)
     remind_at = chain.ends_at - timedelta(days=terms.remind_days)
     is_reminder_due = remind_at <= now < chain.ends_at
-    return Standing(state, remind_at if now < remind_at else over_at, is_reminder_due)
+    return SubscriptionStatus(state, remind_at if now < remind_at else over_at, is_reminder_due)
 
 
 def failed_periods(chain: Chain) -> list[Period]:

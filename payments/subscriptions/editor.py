@@ -19,7 +19,7 @@ from db.tables import Renewal, Subscription, SubscriptionState, User
 from entitlements.fold import SLACK
 from entitlements.service import lock_users
 from payments.audit import subscription_changes
-from payments.audit.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, pause
+from payments.audit.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, backoff
 from payments.channel import CALL_SECONDS, LEASE_SECONDS, is_due, is_free
 from payments.effects import Effects
 from payments.notices import Notice
@@ -213,7 +213,7 @@ class RenewalEditor:
             row.claimed_until = None
             row.error = words[:ERROR_LENGTH_MAX]
             attempts = row.attempts
-            row.due_at = self._clock() + pause(attempts, random.random())  # noqa: S311 - jitter
+            row.due_at = self._clock() + backoff(attempts, random.random())  # noqa: S311 - jitter
         if attempts >= AWAY_ATTEMPTS_MAX:
             await self._give_up(subscription_id, claimed, words)
         else:

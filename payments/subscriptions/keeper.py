@@ -17,7 +17,7 @@ from entitlements.service import lock_users
 from payments.audit import subscription_changes
 from payments.audit.facts import SubscriptionFact
 from payments.channel import is_due, is_free
-from payments.loop import DueLoop, Gate, Held
+from payments.loop import Cooldown, DueLoop, Gate
 from payments.subscriptions.book import SubscriptionBook
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.reminders import Reminders
@@ -45,7 +45,7 @@ class SubscriptionKeeper:
         self._clock = clock
         self._on_progress = on_progress
         self._gate = Gate()
-        self._held = Held(clock)
+        self._cooldown = Cooldown(clock)
         self.terms = book.terms
         self.loop = DueLoop("subscriptions", self.work_once)
 
@@ -64,7 +64,7 @@ class SubscriptionKeeper:
         Raises SQLAlchemy's errors when the database is away.
         """
         now = self._clock()
-        held = self._held.current()
+        held = self._cooldown.current()
         async with self._database.reading() as session:
             if not await self._gate.is_open(session):
                 return 0
@@ -88,7 +88,7 @@ class SubscriptionKeeper:
 
     async def _try(self, key: str, work: Callable[[], Awaitable[int | None]]) -> int:
         """Do one piece, and return how much there was. One that fails must not hold up the others, nor end the loop."""
-        if key in self._held.current() or self.loop.is_stopping:
+        if key in self._cooldown.current() or self.loop.is_stopping:
             return 0
         self.loop.beat()
         try:
@@ -96,7 +96,7 @@ class SubscriptionKeeper:
         except Exception as error:
             if is_away(error) and not is_held_up(error):
                 raise
-            self._held.add(key, "a subscription", error, logger.bind(subscription=key))
+            self._cooldown.add(key, "a subscription", error, logger.bind(subscription=key))
             return 0
         return 1 if found is None else found
 

@@ -8,7 +8,7 @@ import pytest
 from bot.charts import png
 from bot.charts.png import has_font, to_png
 from bot.charts.svg import _GIVEN_BACK, _RENEWED, _TAKEN, FONTS, PANELS_MAX, Labels, draw
-from payments.reports.figures import Figures, Line, Reading, Report, Source, total
+from payments.reports.figures import Figures, Line, Report, ReportData, Source, total
 from payments.reports.spans import Span, Step, cut
 
 SPAN: Final = Span(date(2026, 1, 1), date(2026, 3, 31))
@@ -24,8 +24,8 @@ def _report(*months: dict[str, Figures]) -> Report:
     return Report(steps, _reading(SPAN, whole))
 
 
-def _reading(span: Span, figures: dict[str, Figures]) -> Reading:
-    return Reading(span, tuple(Line(Source(name, "x", ""), each, 1) for name, each in figures.items()), {})
+def _reading(span: Span, figures: dict[str, Figures]) -> ReportData:
+    return ReportData(span, tuple(Line(Source(name, "x", ""), each, 1) for name, each in figures.items()), {})
 
 
 def _drawn(report: Report) -> ET.Element:

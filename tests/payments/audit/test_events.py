@@ -158,7 +158,7 @@ async def test_what_is_due_comes_in_order_and_bounded(desk: Desk) -> None:
 
 @given(st.floats(0, 1))
 def test_pauses_grow_and_are_bounded(jitter: float) -> None:
-    pauses = [events.pause(attempts, jitter).total_seconds() for attempts in range(1, 30)]
+    pauses = [events.backoff(attempts, jitter).total_seconds() for attempts in range(1, 30)]
     assert pauses == sorted(pauses)
     assert 5 <= pauses[0] <= 7.5
     assert 3600 <= pauses[-1] <= 5400
@@ -173,7 +173,7 @@ async def test_an_event_fails_until_the_last_attempt_parks_it(desk: Desk) -> Non
             assert event is not None
             assert events.fail(event, f"attempt {attempt}", desk.clock(), jitter=0)
             assert (event.status, event.outcome, event.error) == (EventStatus.FAILED, None, f"attempt {attempt}")
-            assert event.due_at == START + events.pause(attempt, jitter=0)
+            assert event.due_at == START + events.backoff(attempt, jitter=0)
             assert events.is_open(event)
     async with desk.database.transaction() as session:
         event = await events.lock(session, "charge-1")

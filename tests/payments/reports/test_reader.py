@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from db.engine import Database
 from payments.methods import METHODS, REFUND_ENDINGS, RETURN_ENDING
 from payments.reports.counted import FAILED_ENDING
-from payments.reports.figures import Reading
+from payments.reports.figures import ReportData
 from payments.reports.reader import read_report
 from payments.reports.spans import Span, Step
 from tests.support.report_rows import DAYS, EVERY_ROW, Counted, Drawn, counted, lines_of, rows, write
@@ -18,7 +18,7 @@ _EXAMPLES: Final = itertools.count()
 _LAST: Final = timedelta(days=DAYS - 1)
 
 
-def _within(reading: Reading, counts: list[Counted], first: datetime) -> list[Counted]:
+def _within(reading: ReportData, counts: list[Counted], first: datetime) -> list[Counted]:
     return [each for each in counts if reading.span.since <= first + each.at < reading.span.until]
 
 

@@ -12,7 +12,7 @@ from db.engine import POOL_SIZE, Database
 from db.tables import EventStatus, Outcome, Renewal
 from payments.audit.facts import Person
 from payments.checkout import CheckoutDesk, CheckoutVerdict
-from payments.loop import HELD_SECONDS
+from payments.loop import COOLDOWN_SECONDS
 from payments.notices import Notice
 from payments.recording.recorder import Recorder
 from payments.settlement.worker import Worker
@@ -63,7 +63,7 @@ async def test_the_worker_does_what_is_due_for_all_others_and_for_the_locked_one
         assert [record["extra"]["event_id"] for record in records] == ["1", "2"]
         # Each look would cost those behind it the wait for the lock.
         assert await worker.work_once() == 0
-    desk.clock.advance(seconds=HELD_SECONDS)
+    desk.clock.advance(seconds=COOLDOWN_SECONDS)
     assert await worker.work_once() == 2
     assert [(await desk.event(event_id)).outcome for event_id in ("1", "2")] == 2 * [Outcome.GRANTED]
     assert sorted(await desk.told()) == sorted(

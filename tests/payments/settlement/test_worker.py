@@ -10,7 +10,7 @@ from db.tables import EventStatus, Outcome
 from payments.audit import events
 from payments.audit.facts import Person
 from payments.effects import OutwardEffects
-from payments.loop import HELD_SECONDS
+from payments.loop import COOLDOWN_SECONDS
 from payments.notices import Notice
 from payments.sale.catalog import Catalog
 from payments.settlement.settlement import Settlement
@@ -114,7 +114,7 @@ async def test_a_failure_that_cannot_even_be_noted_holds_up_neither_the_others_n
     assert await worker.work_once() == 0
     event = await desk.event("a")
     assert (event.status, event.attempts, event.error) == (EventStatus.PENDING, 0, None)
-    desk.clock.advance(seconds=HELD_SECONDS)
+    desk.clock.advance(seconds=COOLDOWN_SECONDS)
     worker = Worker(desk.database, desk.settlement, worker._sender, desk.clock, on_progress=lambda: None)
     assert await worker.work_once() == 1
     assert await desk.holds()
@@ -123,7 +123,7 @@ async def test_a_failure_that_cannot_even_be_noted_holds_up_neither_the_others_n
 async def test_more_of_them_than_can_be_remembered_let_the_loop_sleep(
     desk: Desk, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("payments.loop.HELD_MAX", 1)
+    monkeypatch.setattr("payments.loop.COOLDOWNS_MAX", 1)
     await desk.record(charge("a"), charge("b", payer=STRANGER), charge("c"))
     async with refusing(desk.database, "UPDATE", "stripe_events", when="NEW.event_id <> 'c'"):
         # The loop sleeps when there was nothing that it could move.

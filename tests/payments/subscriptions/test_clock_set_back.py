@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from db.tables import OutboxMessage, Renewal, StripeEvent, Subscription
 from payments.channel import AHEAD_MAX, LEASE_SECONDS_MAX
-from payments.loop import HELD_SECONDS, Held
+from payments.loop import COOLDOWN_SECONDS, Cooldown
 from payments.settlement.worker import Worker
 from payments.subscriptions import listing
 from tests.support.clock import START
@@ -93,14 +93,14 @@ async def test_a_payment_waits_no_longer_than_anything_may_be_put_off(
 
 
 def test_what_is_left_alone_is_left_alone_for_its_own_time(desk: Desk) -> None:
-    held = Held(desk.clock)
+    cooldown = Cooldown(desk.clock)
     with logged() as records:
-        held.add("x", "an event", RuntimeError("a bug"), logger)
+        cooldown.add("x", "an event", RuntimeError("a bug"), logger)
     assert records
-    desk.clock.now = START + timedelta(seconds=HELD_SECONDS) - SECOND
-    assert set(held.current()) == {"x"}
+    desk.clock.now = START + timedelta(seconds=COOLDOWN_SECONDS) - SECOND
+    assert set(cooldown.current()) == {"x"}
     desk.clock.now = START - SECOND
-    assert set(held.current()) == set()
+    assert set(cooldown.current()) == set()
 
 
 @pytest.mark.criterion("E1")
