@@ -32,7 +32,7 @@ from bot.monitoring.logs import is_journal, prioritised
 from bot.settings import Settings, SettingsError
 from db.clock import utc_now
 from db.errors import AnotherDeskError, UnfitServerError, WrongDatabaseError, is_away
-from db.lock_proof import is_of_pooler, pooler_error
+from db.lock.proof import is_of_pooler, pooler_error
 from payments.reports.spans import Step
 from payments.sale.catalog import CatalogError
 from payments.sale.payload import DAYS_MAX, TELEGRAM_ID_MAX

@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Integer, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base
-from db.types import UtcDateTime
+from db.utc_datetime import UtcDateTime
 
 
 class Desk(Base):

@@ -1,8 +1,8 @@
 """The one door to the database: `transaction()` to write, `reading()` to read.
 
 SQLite has one writer, so writers queue for its one connection in the order of their `Priority`, with readers apart on
-connections that cannot write. PostgreSQL has a pool, and its own locks; where it is says db/address.py, and db/dial.py
-makes the connections.
+connections that cannot write. PostgreSQL has a pool, and its own locks; db/address/database_url.py says where it is,
+and db/dial.py makes the connections.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from db.address import Server, SqliteAddress, parse
 from db.dial import Dialer, Pin
 from db.liveness import Liveness
-from db.private import make_private
+from db.private_files import make_private
 
 SQLITE_BUSY_MILLISECONDS: Final = 1_000
 SQLITE_READERS: Final = 4

@@ -19,7 +19,7 @@ from db import (
 )
 from db.engine import Database
 from db.errors import NoServerError, WrongDatabaseError, another_bots, is_refusal
-from db.lock_holder import find_migrator
+from db.lock.holder import find_migrator
 from db.tables import VERSION_TABLE, Desk
 
 # "starled" in ASCII: the key of the advisory lock under which PostgreSQL is migrated.

@@ -6,7 +6,7 @@ from sqlalchemy import Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables import Base
-from db.types import UtcDateTime
+from db.utc_datetime import UtcDateTime
 
 
 class OfferedTerms(Base):

@@ -34,7 +34,7 @@ from db.states import EventStatus as EventStatus  # noqa: PLC0414 - the tables' 
 from db.states import Outcome as Outcome  # noqa: PLC0414 - the tables' readers find it beside them
 from db.states import Renewal as Renewal  # noqa: PLC0414 - the tables' readers find it beside them
 from db.states import SubscriptionState as SubscriptionState  # noqa: PLC0414 - the tables' readers find it beside them
-from db.types import UtcDateTime
+from db.utc_datetime import UtcDateTime
 
 ORIGIN: Final = "starledger"
 """`stripe_events.origin` of the rows that this program wrote. Rows of others are read, never touched."""

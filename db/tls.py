@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from db.address_parameters import SYSTEM, Tls
+from db.address.parameters import SYSTEM, Tls
 from db.errors import UnfitServerError
 
 _CHECKED: Final = frozenset({"verify-ca", "verify-full"})

@@ -16,11 +16,11 @@ from loguru import logger
 from sqlalchemy import Select, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away
 from db.insert import insert_into
+from db.retry import tried_again
 from db.tables import STARS_CURRENCY, Checkout, User
 from entitlements import EntitlementService
 from payments.sale.catalog import Catalog, Plan

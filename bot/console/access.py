@@ -6,8 +6,8 @@ from bot.console.actor import actor
 from bot.console.database import open_database
 from bot.console.printing import minute
 from bot.settings import Settings
-from db.again import tried_again
 from db.clock import utc_now
+from db.retry import tried_again
 from db.tables import Subscription, User
 from entitlements import EntitlementService
 from entitlements.by_hand import grant_by_hand, revoke_by_hand

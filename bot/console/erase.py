@@ -6,7 +6,7 @@ from bot.console.database import open_database
 from bot.settings import Settings
 from db.address import SqliteAddress, parse
 from db.clock import utc_now
-from db.overwritten import empty_log
+from db.write_ahead_log import empty_log
 from payments.audit.erasure import erase
 
 

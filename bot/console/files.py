@@ -7,7 +7,7 @@ from typing import BinaryIO, Final, TextIO
 
 import typer
 
-from db.private import private
+from db.private_files import private
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Characters that a spreadsheet takes for the start of a formula, in wide letters as well (OWASP, CSV injection)."""

@@ -8,9 +8,9 @@ from bot.console.actor import actor
 from bot.console.database import open_database
 from bot.console.printing import money
 from bot.settings import Settings
-from db.again import tried_again
 from db.clock import utc_now
 from db.engine import Database
+from db.retry import tried_again
 from db.tables import Outcome, StripeEvent
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.refunds import asking

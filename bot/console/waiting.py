@@ -8,8 +8,8 @@ from rich.console import Console
 from bot.console.database import open_database
 from bot.console.printing import minute, money, shown
 from bot.settings import Settings
-from db.again import tried_again
 from db.clock import utc_now
+from db.retry import tried_again
 from db.tables import STARS_CURRENCY, EventStatus, Outcome
 from payments.notices import handle
 from payments.recording.quarantine import QUARANTINE_PREFIX

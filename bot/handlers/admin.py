@@ -17,9 +17,9 @@ from bot.chat.names import Names
 from bot.chat.talk import answer, topic_of
 from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE, WRITTEN_HERE, ByAdmin, InNameOfAdminChat, InPrivateOrAdminChat, sender_id
-from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
+from db.retry import tried_again
 from db.tables import STARS_CURRENCY, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
 from payments.audit import events
 from payments.audit.shown import cut

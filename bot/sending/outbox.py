@@ -23,9 +23,9 @@ from sqlalchemy.orm import aliased
 from bot.chat.moved_chats import find_moved, log_moved, note_moved, owe_moved
 from bot.chat.talk import in_topic
 from bot.sending.pace import Pace
-from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
+from db.retry import tried_again
 from db.tables import OutboxMessage, StripeEvent, User
 from payments.audit.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, backoff
 from payments.channel import is_due

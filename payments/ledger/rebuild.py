@@ -14,12 +14,12 @@ from typing import Final
 from loguru import logger
 from sqlalchemy import ColumnElement, and_, func, literal, or_, select, tuple_
 
-from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away
+from db.retry import tried_again
 from db.tables import ORIGIN, EventStatus, LedgerReading, Outcome, StripeEvent, User
-from db.types import UtcDateTime
+from db.utc_datetime import UtcDateTime
 from entitlements.service import lock_users, standings_at_the_end
 from payments.audit import events
 from payments.effects import NoEffects

@@ -9,9 +9,9 @@ from typing import Final
 
 from loguru import logger
 
-from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database, Priority
+from db.retry import tried_again
 from payments.ledger import progress
 from payments.ledger.drift import not_in_ledger, read_drift
 from payments.ledger.fetching import PAGE_ROWS, TelegramLedger

@@ -14,10 +14,10 @@ from loguru import logger
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_refusal
+from db.retry import tried_again
 from db.tables import LedgerReading
 from payments.errors import UnrecordableError
 from payments.ledger import progress

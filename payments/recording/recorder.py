@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from loguru import logger
 
-from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away, is_held_up
+from db.retry import tried_again
 from payments.audit import events
 from payments.audit.facts import Fact, SubscriptionFact
 from payments.errors import UnreadableMoneyError

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from sqlalchemy import func, update
 
-from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
+from db.retry import tried_again
 from db.tables import ORIGIN, StripeEvent, User, new_id
 from payments.channel import LEASE_SECONDS, Channels, RefundOrder, is_free
 from payments.errors import RefusedByChannelError

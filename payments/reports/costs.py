@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, liter
 
 from db.states import Direction, Outcome
 from db.tables import ORIGIN, STARS_CURRENCY, TELEGRAM_STARS, LedgerEntry, StripeEvent
-from db.types import UtcDateTime
+from db.utc_datetime import UtcDateTime
 from payments.ledger.partners import (
     ADS_KIND,
     BROADCAST_KIND,

@@ -22,7 +22,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, fun
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, Subscription
-from db.types import UtcDateTime
+from db.utc_datetime import UtcDateTime
 from payments.methods import REFUND_ENDINGS, RETURN_ENDING
 from payments.sale.payload import CODE_PATTERN, OUR_FORM_BEGINS, SUBSCRIPTION_TERM
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from loguru import logger
 
-from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away, is_held_up
+from db.retry import tried_again
 from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, StripeEvent
 from payments.audit import events
 from payments.audit.facts import REFUND_PREFIX

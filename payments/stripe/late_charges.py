@@ -14,7 +14,7 @@ from sqlalchemy import and_, literal, or_, select, tuple_
 from db.clock import Clock
 from db.engine import Database
 from db.tables import ORIGIN, StripeEvent, User
-from db.types import UtcDateTime
+from db.utc_datetime import UtcDateTime
 from payments.errors import RefusedByChannelError, UnreadableMoneyError
 from payments.methods import CARDS
 

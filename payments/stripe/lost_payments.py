@@ -15,11 +15,11 @@ from sqlalchemy import ColumnElement, Select, exists, func, literal, literal_col
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
+from db.retry import tried_again
 from db.tables import STARS_CURRENCY, Checkout, OutboxMessage, QuarantinedUpdate, StripeEvent, User
-from db.types import UtcDateTime
+from db.utc_datetime import UtcDateTime
 from payments.checkout import CheckoutVerdict
 from payments.errors import RefusedByChannelError, UnreadableMoneyError
 from payments.methods import CARDS

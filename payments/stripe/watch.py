@@ -15,10 +15,10 @@ from loguru import logger
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
 from db.insert import insert_into
+from db.retry import tried_again
 from db.tables import ORIGIN, StripeEvent, StripeReading, User
 from payments.audit import events
 from payments.audit.balance import completing

@@ -12,9 +12,9 @@ from loguru import logger
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
+from db.retry import tried_again
 from db.tables import Renewal, Subscription, SubscriptionState, User
 from entitlements.fold import SLACK
 from entitlements.service import lock_users

@@ -8,10 +8,10 @@ from typing import Final
 from loguru import logger
 from sqlalchemy import Select, func, or_, select, update
 
-from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away, is_held_up
+from db.retry import tried_again
 from db.tables import Subscription, SubscriptionChange, User
 from entitlements.service import lock_users
 from payments.audit import subscription_changes

@@ -7,9 +7,9 @@ from typing import Final
 from sqlalchemy import Row, Select, exists, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.again import tried_again
 from db.clock import Clock
 from db.engine import Database
+from db.retry import tried_again
 from db.tables import (
     Entitlement,
     EntitlementGrant,

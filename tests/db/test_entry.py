@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-import db.lock
+import db.lock.advisory_lock
 import db.migrate
 from bot.desk.start import prepare
 from bot.monitoring.health import Health
@@ -132,7 +132,7 @@ async def test_the_daemon_ends_at_once_with_one_line(closed: Cluster, tmp_path: 
 async def test_a_desk_that_runs_waits_for_its_password(
     closed: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db.lock, "_TRY_SECONDS", 0.01)
+    monkeypatch.setattr(db.lock.advisory_lock, "_TRY_SECONDS", 0.01)
     async with running_sandbox(SandboxSettings(token=TOKEN)) as server:
         with running_daemon(tmp_path, server.url, url_of(closed)) as daemon:
             await daemon.until_said("ready: ")
@@ -147,7 +147,7 @@ async def test_a_desk_that_runs_waits_for_its_password(
 async def test_a_desk_that_stands_by_waits_for_its_password(
     closed: Cluster, clock: FakeClock, open_database: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db.lock, "_TRY_SECONDS", 0.01)
+    monkeypatch.setattr(db.lock.advisory_lock, "_TRY_SECONDS", 0.01)
     monkeypatch.setattr("bot.desk.start.DATABASE_PAUSE_SECONDS", 0.01)
     url = url_of(closed)
     holder, second = desk_lock(url, BOT_ID), desk_lock(url, BOT_ID)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 import db.engine
 from db.engine import Database
 from db.errors import is_away, is_held_up, is_refusal
-from db.lock_proof import is_of_pooler, pooler_error
+from db.lock.proof import is_of_pooler, pooler_error
 from db.tables import ORIGIN, StripeEvent, User
 from tests.support.obstacles import refusing
 from tests.support.rows import INCOMPRESSIBLE, add_user

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from db.engine import Database
-from db.private import make_private
+from db.private_files import make_private
 from entitlements.unexplained import find_unexplained
 from tests.support.commands import TOKEN, Commands
 from tests.support.desk import Desk

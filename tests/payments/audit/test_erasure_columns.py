@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from db.engine import Database
-from db.overwritten import empty_log
 from db.tables import Base, QuarantinedUpdate
+from db.write_ahead_log import empty_log
 from payments.audit.erasure import erase
 from payments.audit.facts import Person
 from payments.audit.nested_json import DEPTH_MAX, pruned, read_json

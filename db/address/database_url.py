@@ -15,8 +15,8 @@ from urllib.parse import quote, urlencode
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from db.address_parameters import Parameters
-from db.address_words import AddressError, Server, clean, decoded, server_at
+from db.address.parameters import Parameters
+from db.address.server import AddressError, Server, clean, decoded, server_at
 
 LENGTH_MAX: Final = 4_096
 SERVERS_MAX: Final = 16

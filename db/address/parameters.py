@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from db.address_words import AddressError
+from db.address.server import AddressError
 
 APPLICATION_NAME: Final = "starledger"
 CONNECT_SECONDS: Final = 3

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-import db.lock
+import db.lock.advisory_lock
 from db.address import PostgresAddress, parse
 from db.engine import Database
 from db.errors import WrongDatabaseError
-from db.lock import _AdvisoryLock, desk_lock, who_holds
-from db.lock_holder import FORMER_KEY, find_key
+from db.lock import desk_lock, who_holds
+from db.lock.advisory_lock import _AdvisoryLock
+from db.lock.holder import FORMER_KEY, find_key
 from db.migrate import migrate
 from tests.conftest import BOT_ID
 from tests.support.document import run
@@ -23,7 +24,7 @@ Open = Callable[[str], Database]
 
 @pytest.fixture(autouse=True)
 def _try_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db.lock, "_TRY_SECONDS", 0.01)
+    monkeypatch.setattr(db.lock.advisory_lock, "_TRY_SECONDS", 0.01)
 
 
 async def test_a_connection_that_changes_its_process_is_a_poolers(empty_postgresql_url: str) -> None:
@@ -99,7 +100,7 @@ async def test_a_stranger_who_holds_the_lock_is_trouble_after_a_minute(
     key = FORMER_KEY if is_former else await find_key(connection, BOT_ID)
     await connection.close()
     lock = desk_lock(postgresql_url, BOT_ID)
-    monkeypatch.setattr(db.lock, "STRANGER_SECONDS", 3600.0)
+    monkeypatch.setattr(db.lock.advisory_lock, "STRANGER_SECONDS", 3600.0)
     async with stranger(postgresql_url, key):
         waiting = asyncio.create_task(lock.acquire())
 
@@ -110,7 +111,7 @@ async def test_a_stranger_who_holds_the_lock_is_trouble_after_a_minute(
         assert lock.holder is not None
         assert (lock.holder.may_be_desk, lock.trouble) == (False, None)
         assert "user stranger, application" in lock.holder.words
-        monkeypatch.setattr(db.lock, "STRANGER_SECONDS", 0.0)
+        monkeypatch.setattr(db.lock.advisory_lock, "STRANGER_SECONDS", 0.0)
 
         async def is_told() -> bool:
             return "somebody who is no desk (user stranger" in (lock.trouble or "")
@@ -122,7 +123,7 @@ async def test_a_stranger_who_holds_the_lock_is_trouble_after_a_minute(
 
 
 async def test_a_desk_that_holds_it_is_no_stranger(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db.lock, "STRANGER_SECONDS", 0.0)
+    monkeypatch.setattr(db.lock.advisory_lock, "STRANGER_SECONDS", 0.0)
     first, second = desk_lock(postgresql_url, BOT_ID), desk_lock(postgresql_url, BOT_ID)
     await first.acquire()
     waiting = asyncio.create_task(second.acquire())

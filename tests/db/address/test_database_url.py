@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.address import AddressError, PostgresAddress, Server, SqliteAddress, parse
-from db.address_parameters import Parameters, Tls
+from db.address.parameters import Parameters, Tls
 
 SECRET: Final = "hush-hush"
 

@@ -18,9 +18,9 @@ from loguru import logger
 from db.address import Server, SqliteAddress, parse
 from db.dial import Dialer
 from db.errors import AnotherDeskError, is_away
-from db.lock_holder import TRY, Holder, find_holder, find_key
-from db.lock_proof import pooler_error, poolers_in_words, prove, prove_session
-from db.private import make_private
+from db.lock.holder import TRY, Holder, find_holder, find_key
+from db.lock.proof import pooler_error, poolers_in_words, prove, prove_session
+from db.private_files import make_private
 
 _TRY_SECONDS: Final = 1.0
 _ASK_SECONDS: Final = 2

@@ -9,8 +9,8 @@ from sqlalchemy.exc import DBAPIError
 
 from bot.console.refund import _ask
 from bot.handlers.admin import _retry
-from db.again import TRIES_MAX, tried_again
 from db.engine import Database
+from db.retry import TRIES_MAX, tried_again
 from db.tables import Checkout, StripeEvent, User
 from payments.checkout import CheckoutDesk, CheckoutVerdict
 from payments.recording.recorder import Recorder
