@@ -1,6 +1,7 @@
-"""What has gone back of a charge: the one sum that everybody goes by, from the rows that name it in `refund_of`.
+"""The balance of a charge: what its refunds gave back, and the remainder, by the rows that name it in `refund_of`.
 
-Refunds and lost disputes count as they are; a refund that came back to the seller counts the other way.
+Refunds and lost disputes take from the charge as they are; a refund that returned to the seller counts the other way.
+Every module that judges a refund uses these sums, because two sums could disagree.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,22 +11,25 @@ from typing import Final
 from db.tables import ORIGIN, EventStatus, StripeEvent
 from payments.methods import METHODS
 
-_AT_LAST: Final = datetime.max.replace(tzinfo=UTC)
+_UNDATED_LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
-def is_return(event: StripeEvent) -> bool:
-    """Tell the row of a refund that came back to the seller."""
+def is_returned_refund(event: StripeEvent) -> bool:
+    """Tell whether an audit row says that a refund returned to the seller."""
     method = METHODS.get(event.payment_method)
     return method is not None and event.event_type == method.refund_failed_type
 
 
 def is_at_provider(refund: StripeEvent) -> bool:
-    """Tell a refund that its provider has done, as it told us or as it answered."""
+    """Tell whether the provider has made a refund, by its own word or by its answer to our call."""
     return refund.webhook_timestamp is not None or refund.status == EventStatus.PROCESSED
 
 
 def contradiction(refund: StripeEvent, charge: StripeEvent) -> str | None:
-    """Say what of a refund contradicts its charge: nothing of the charge goes back by it."""
+    """Say in what a refund row contradicts its charge; None: in nothing.
+
+    A refund that contradicts its charge gives nothing of it back.
+    """
     if charge.origin != ORIGIN:
         return "the charge is another service's: starledger revoke, on the server, ends what was granted for it here"
     if charge.customer_id != refund.customer_id:
@@ -43,43 +47,44 @@ def contradiction(refund: StripeEvent, charge: StripeEvent) -> str | None:
     return None
 
 
-def sum_up(rows: Iterable[StripeEvent]) -> int:
-    """Return what rows of refunds add up to, in the minor unit of their charge's currency."""
-    return sum(-row.amount_cents if is_return(row) else row.amount_cents for row in rows)
+def refunded_amount(rows: Iterable[StripeEvent]) -> int:
+    """Add up refund rows: the amount refunded, less what returned, in minor units of their charge's currency."""
+    return sum(-row.amount_cents if is_returned_refund(row) else row.amount_cents for row in rows)
 
 
-def left(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> int:
-    """Return how much of a charge of ours has not gone back, in minor units; `refunds` are all rows of its refunds.
+def remainder(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> int:
+    """Return the remainder of a charge of ours, in minor units: what its refunds have not given back.
 
-    Never below 0: what a lost dispute took beyond the charge is not of it.
+    `refunds` are all rows of its refunds. Never below 0, because what a lost dispute took beyond the charge is not of
+    it.
     """
-    return max(0, charge.amount_cents - sum_up(_counting(charge, refunds)))
+    return max(0, charge.amount_cents - refunded_amount(_counted_refunds(charge, refunds)))
 
 
-def completing(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> StripeEvent | None:
-    """Return the refund by which, in the order of time, all of a charge was back for the first time; None: never."""
+def completing_refund(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> StripeEvent | None:
+    """Return the refund that brought a charge's remainder to 0 for the first time, by date; None: no refund did."""
     rest = charge.amount_cents
-    for row in sorted(_counting(charge, refunds), key=_place):
-        rest -= sum_up([row])
+    for row in sorted(_counted_refunds(charge, refunds), key=_refund_order):
+        rest -= refunded_amount([row])
         if rest <= 0:
             return row
     return None
 
 
-def went_back_at(refund: StripeEvent) -> datetime | None:
-    """Return when a refund was made, as its provider says, or until that is known, as we do."""
+def refunded_at(refund: StripeEvent) -> datetime | None:
+    """Return when a refund was made, by its provider's date; by ours until that is known."""
     return refund.webhook_timestamp or refund.processed_at
 
 
-def is_after(refund: StripeEvent, other: StripeEvent | None) -> bool:
-    """Tell a refund that was made after another one; not while one of the two times is not known."""
-    at, other_at = went_back_at(refund), None if other is None else went_back_at(other)
+def is_refunded_after(refund: StripeEvent, other: StripeEvent | None) -> bool:
+    """Tell whether a refund was made after another one; False while one of the two dates is unknown."""
+    at, other_at = refunded_at(refund), None if other is None else refunded_at(other)
     return at is not None and other_at is not None and at > other_at
 
 
-def _counting(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> Sequence[StripeEvent]:
+def _counted_refunds(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> Sequence[StripeEvent]:
     return [row for row in refunds if is_at_provider(row) and contradiction(row, charge) is None]
 
 
-def _place(row: StripeEvent) -> tuple[datetime, bool, str]:
-    return went_back_at(row) or _AT_LAST, is_return(row), row.event_id
+def _refund_order(row: StripeEvent) -> tuple[datetime, bool, str]:
+    return refunded_at(row) or _UNDATED_LAST, is_returned_refund(row), row.event_id

@@ -9,7 +9,7 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User
-from payments.audit.balance import completing, contradiction, sum_up
+from payments.audit.balance import completing_refund, contradiction, refunded_amount
 from payments.methods import METHODS, REFUND_ENDINGS, RETURN_ENDING
 
 PAGE_SIZE: Final = 5
@@ -129,9 +129,9 @@ def _counts(refund: StripeEvent, charge: StripeEvent) -> bool:
 
 def _state(event: StripeEvent, refunds: Sequence[StripeEvent]) -> State:
     """Return how an event stands; `refunds` are those of a charge that are done."""
-    if refunds and sum_up(refunds) >= event.amount_cents:
+    if refunds and refunded_amount(refunds) >= event.amount_cents:
         return State.GIVEN_BACK
-    if event.origin == ORIGIN and completing(event, refunds) is not None:
+    if event.origin == ORIGIN and completing_refund(event, refunds) is not None:
         return State.OWED
     if (state := _BY_OUTCOME.get(event.outcome)) is not None:
         return state

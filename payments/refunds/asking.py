@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
 from payments.audit import events
-from payments.audit.balance import completing, contradiction, is_at_provider, left
+from payments.audit.balance import completing_refund, contradiction, is_at_provider, remainder
 from payments.audit.events import find_named
 from payments.audit.facts import apart_id, refund_id
 from payments.errors import RefundRefusal, RefundRefusedError
@@ -92,9 +92,9 @@ async def open_refund(
     standing = _standing(charge, rows)
     if standing is not None:
         return standing
-    amount = left(charge, rows)
+    amount = remainder(charge, rows)
     if amount <= 0:
-        last = completing(charge, rows)
+        last = completing_refund(charge, rows)
         raise (
             RefundRefusedError(RefundRefusal.ALREADY_REFUNDED) if last is None else _refused(last, reason, requested_by)
         )
@@ -138,7 +138,7 @@ async def find_waiting(session: AsyncSession, charge_id: str) -> StripeEvent | N
 async def went_back_whole(session: AsyncSession, charge_id: str) -> bool:
     """Tell a charge of which all was back at some time, which has ended what it opened; without a lock."""
     charge = await events.find_charge(session, charge_id)
-    return charge is not None and completing(charge, await events.refunds_of(session, charge_id)) is not None
+    return charge is not None and completing_refund(charge, await events.refunds_of(session, charge_id)) is not None
 
 
 def _ask_anew(refund: StripeEvent, reason: str | None, requested_by: str) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.clock import Clock
 from db.tables import Outcome, QuarantinedUpdate, StripeEvent, User
 from payments.audit import events
-from payments.audit.balance import completing, contradiction
+from payments.audit.balance import completing_refund, contradiction
 from payments.audit.facts import Fact, RefundFact
 from payments.audit.nested_json import read_json
 from payments.errors import UnrecordableError
@@ -59,7 +59,9 @@ async def replace_contradicting(session: AsyncSession, charge: StripeEvent) -> N
 async def is_answered(session: AsyncSession, fact: Fact) -> bool:
     """Tell a refund that cannot be recorded, of a charge that has gone back by other refunds: nobody waits for it."""
     charge = await events.find_charge(session, fact.charge_id) if isinstance(fact, RefundFact) else None
-    return charge is not None and completing(charge, await events.refunds_of(session, charge.event_id)) is not None
+    return (
+        charge is not None and completing_refund(charge, await events.refunds_of(session, charge.event_id)) is not None
+    )
 
 
 def _agrees(fact: RefundFact, charge: StripeEvent, buyer: User) -> bool:

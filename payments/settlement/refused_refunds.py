@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import StripeEvent
 from payments.audit import events
-from payments.audit.balance import is_at_provider, left
+from payments.audit.balance import is_at_provider, remainder
 from payments.channel import MadeRefund
 from payments.errors import ChannelAwayError
 from payments.notices import Notice, pass_on, release
@@ -46,7 +46,7 @@ async def resolve(
     if is_at_provider(refund):
         await settlement.settle_open(session, refund)
         return refund
-    if left(charge, await events.refunds_of(session, charge.event_id)) >= refund.amount_cents:
+    if remainder(charge, await events.refunds_of(session, charge.event_id)) >= refund.amount_cents:
         return None
     await _replace(session, charge, refund, words, now)
     return refund
@@ -55,7 +55,7 @@ async def resolve(
 async def _replace(session: AsyncSession, charge: StripeEvent, refund: StripeEvent, words: str, now: datetime) -> None:
     """Take a refund out of the work, and let one of what is left stand in its place."""
     events.replace(refund, words)
-    if left(charge, await events.refunds_of(session, charge.event_id)) <= 0:
+    if remainder(charge, await events.refunds_of(session, charge.event_id)) <= 0:
         await release(session, Notice.REFUND_DONE, refund.event_id, now, instead=Notice.NOTHING_LEFT)
         return
     asked_by = refund.requested_by or ""

@@ -15,7 +15,14 @@ from entitlements.contradictions import WantedGrant
 from entitlements.errors import ContradictedGrantError
 from entitlements.service import EntitlementService
 from payments.audit import events
-from payments.audit.balance import completing, contradiction, is_after, is_at_provider, is_return, went_back_at
+from payments.audit.balance import (
+    completing_refund,
+    contradiction,
+    is_at_provider,
+    is_refunded_after,
+    is_returned_refund,
+    refunded_at,
+)
 from payments.effects import BY_ITSELF, Effects
 from payments.methods import METHODS, delay_source, grace_source
 from payments.notices import Notice
@@ -92,7 +99,7 @@ class Settlement:
             await self._settle_learned(session, event)
         elif event.refund_of is None:
             await self._settle_charge(session, event)
-        elif is_return(event):
+        elif is_returned_refund(event):
             await self._settle_return(session, event)
         elif confirmed or is_at_provider(event):
             await self._settle_refund(session, event)
@@ -183,7 +190,7 @@ class Settlement:
                     await self._tell_over(session, refund, user, mismatch)
         if is_contradicted and await take_up(session, charge, user, self._clock):
             refunds = await events.refunds_of(session, charge.event_id)
-        return completing(charge, refunds)
+        return completing_refund(charge, refunds)
 
     async def _follow(self, session: AsyncSession, charge: StripeEvent, user: User) -> Subscription | None:
         """Bring up to date the subscription that a charge belongs to; None: it is of none that is known."""
@@ -271,7 +278,7 @@ class Settlement:
         wanted = self._wanted(event, user, granted, source, now)
         if refund is not None:
             wanted = [each for each in wanted if each.source == source]
-        at = None if refund is None else went_back_at(refund) or now
+        at = None if refund is None else refunded_at(refund) or now
         reason = None if refund is None else refund.reason
         try:
             is_new = await service.grant_all(wanted, revoked_at=at, revoke_reason=reason, now=now)
@@ -336,7 +343,7 @@ class Settlement:
         mismatch = contradiction(refund, charge) if charge is not None else None
         if charge is not None and mismatch is not None:
             await self.park(session, refund, mismatch)
-            if completing(charge, await events.refunds_of(session, charge.event_id)) is not None:
+            if completing_refund(charge, await events.refunds_of(session, charge.event_id)) is not None:
                 await self._tell_over(session, refund, user, mismatch)
                 events.replace(refund, mismatch)
             return
@@ -355,7 +362,7 @@ class Settlement:
         user = await session.get_one(User, event.customer_id)
         events.close(event, Outcome.RETURNED, self._clock())
         charge = await events.find_charge(session, event.refund_of)
-        last = None if charge is None else completing(charge, await events.refunds_of(session, charge.event_id))
+        last = None if charge is None else completing_refund(charge, await events.refunds_of(session, charge.event_id))
         stays = "open" if last is None else "closed"
         await self._effects.tell_admins(session, Notice.REFUND_FAILED, event, user, event.reason, stays=stays)
 
@@ -365,7 +372,7 @@ class Settlement:
         await replace_contradicting(session, charge)
         if charge.outcome == Outcome.GRANTED:
             service = EntitlementService(session)
-            at = went_back_at(last) or now
+            at = refunded_at(last) or now
             sources = [METHODS[charge.payment_method].source(charge.event_id)]
             if self._subscribed(charge):
                 sources.append(grace_source(charge.event_id))
@@ -401,7 +408,7 @@ class Settlement:
         else:
             facts: dict[str, object] = {"reason": told, "was_granted": was_granted}
             if charge is not None and refund.amount_cents < charge.amount_cents:
-                facts["is_again" if is_after(refund, last) else "is_rest"] = True
+                facts["is_again" if is_refunded_after(refund, last) else "is_rest"] = True
             await self._effects.tell_buyer(session, Notice.REFUNDED, refund, user, **facts)
         if refund.requested_by == method.outside:
             notice = Notice.PARTLY_REFUNDED_OUTSIDE if is_part else Notice.REFUNDED_OUTSIDE

@@ -21,7 +21,7 @@ from db.insert import insert_into
 from db.retry import tried_again
 from db.tables import ORIGIN, StripeEvent, StripeReading, User
 from payments.audit import events
-from payments.audit.balance import completing
+from payments.audit.balance import completing_refund
 from payments.audit.facts import RefundFact
 from payments.channel import MadeRefund
 from payments.errors import RefusedByChannelError, UnreadableMoneyError, UnrecordableError
@@ -241,7 +241,7 @@ class StripeWatch:
         async with self._database.transaction() as session:
             await events.lock(session, charge.event_id)
             is_on_record = await record_failed(session, charge, made, failed, failed_at, self._clock())
-            last = completing(charge, await events.refunds_of(session, charge.event_id))
+            last = completing_refund(charge, await events.refunds_of(session, charge.event_id))
         if is_on_record:
             self._on_recorded()
         else:

@@ -6,7 +6,7 @@ import pytest
 
 from db.tables import EventStatus, Outcome, StripeEvent
 from payments.audit import events
-from payments.audit.balance import left
+from payments.audit.balance import remainder
 from payments.audit.facts import RefundFact
 from payments.audit.history import State, read_page
 from payments.channel import by_name
@@ -30,7 +30,7 @@ async def _left(desk: Desk, charge_id: str) -> int:
     async with desk.database.reading() as session:
         charge = await events.find(session, f"stripe:{charge_id}")
         assert charge is not None
-        return left(charge, await events.refunds_of(session, charge.event_id))
+        return remainder(charge, await events.refunds_of(session, charge.event_id))
 
 
 async def _states(desk: Desk) -> list[tuple[str, State]]:

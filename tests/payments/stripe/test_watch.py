@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from db.tables import EntitlementGrant, Outcome, StripeEvent, StripeReading
 from payments.audit import events
-from payments.audit.balance import left
+from payments.audit.balance import remainder
 from payments.audit.history import State, read_page
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.notices import Notice
@@ -205,7 +205,7 @@ async def test_a_lost_dispute_of_more_than_was_paid_takes_all_of_it(
     async with desk.database.reading() as session:
         charge = await events.find(session, f"stripe:{charge_id}")
         assert charge is not None
-        assert left(charge, await events.refunds_of(session, charge.event_id)) == 0
+        assert remainder(charge, await events.refunds_of(session, charge.event_id)) == 0
 
 
 async def test_a_lost_dispute_in_another_currency_waits_for_a_person(
