@@ -27,7 +27,7 @@ LISTED_MAX: Final = 8
 """Entries of each kind in one list."""
 
 
-class Retry(enum.StrEnum):
+class RetryResult(enum.StrEnum):
     """What came of taking something up again."""
 
     BEGUN = "begun"
@@ -73,7 +73,7 @@ async def list_pending(session: AsyncSession) -> Pending:
     )
 
 
-async def retry(session: AsyncSession, waiting_id: str, now: datetime) -> Retry:
+async def retry(session: AsyncSession, waiting_id: str, now: datetime) -> RetryResult:
     """Make an event due at once with all its attempts before it, or record a quarantined update after all.
 
     `waiting_id` is an `event_id` or its row's UUID, `quarantine:` and a row's id, or `renewal:` and a charge of a
@@ -82,57 +82,57 @@ async def retry(session: AsyncSession, waiting_id: str, now: datetime) -> Retry:
     """
     came = await _retry_event(session, waiting_id, now)
     # An event may be called so, too: it goes first while it waits.
-    if came is not Retry.BEGUN and waiting_id.startswith(QUARANTINE_PREFIX):
+    if came is not RetryResult.BEGUN and waiting_id.startswith(QUARANTINE_PREFIX):
         return await _retry_quarantined(session, waiting_id.removeprefix(QUARANTINE_PREFIX), now)
-    if came is not Retry.BEGUN and waiting_id.startswith(RENEWAL_PREFIX):
+    if came is not RetryResult.BEGUN and waiting_id.startswith(RENEWAL_PREFIX):
         return await _retry_renewal(session, waiting_id.removeprefix(RENEWAL_PREFIX), now)
     return came
 
 
-async def _retry_event(session: AsyncSession, name: str, now: datetime) -> Retry:
+async def _retry_event(session: AsyncSession, name: str, now: datetime) -> RetryResult:
     named = await find_named(session, name)
     event = None if named is None else await events.lock(session, named.event_id)
     if event is None or event.origin != ORIGIN:
-        return Retry.UNKNOWN
+        return RetryResult.UNKNOWN
     is_waiting = events.is_open(event) or event.outcome == Outcome.PARKED or events.has_more(event)
     if not is_waiting:
-        return Retry.NOT_WAITING
+        return RetryResult.NOT_WAITING
     event.attempts = 0
     event.due_at = now
-    return Retry.BEGUN
+    return RetryResult.BEGUN
 
 
-async def _retry_renewal(session: AsyncSession, charge_id: str, now: datetime) -> Retry:
+async def _retry_renewal(session: AsyncSession, charge_id: str, now: datetime) -> RetryResult:
     charge = await events.lock(session, charge_id)
     chain = await read_chain(session, charge) if charge is not None else None
     if chain is None:
-        return Retry.UNKNOWN
+        return RetryResult.UNKNOWN
     # Its row is named by a later charge while the first one is recorded and not settled.
     query = select(Subscription).where(Subscription.first_charge_id.in_([each.charge.id for each in chain.periods]))
     # A row at rest may be named by another of its charges: it waits for nothing.
     query = query.order_by(Subscription.error.is_(None))
     row = await session.scalar(query.limit(1), execution_options={"populate_existing": True})
     if row is None:
-        return Retry.UNKNOWN
+        return RetryResult.UNKNOWN
     if row.error is None:
-        return Retry.NOT_WAITING
+        return RetryResult.NOT_WAITING
     row.due_at, row.attempts = now, 0
-    return Retry.BEGUN
+    return RetryResult.BEGUN
 
 
-async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) -> Retry:
+async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) -> RetryResult:
     row = await session.get(QuarantinedUpdate, row_id)
     if row is None:
-        return Retry.UNKNOWN
+        return RetryResult.UNKNOWN
     if row.update_id == LEDGER_UPDATE_ID:
-        return Retry.NOT_WAITING
+        return RetryResult.NOT_WAITING
     try:
         # Its user first, as whoever erases a person does. What it tells of money is the same before and after that.
         fact = read_money(read_json(row.raw) or {})
         await lock_users(session, User.telegram_id == fact.person.telegram_id)
         await session.refresh(row, with_for_update=True)
         if row.resolved_at is not None:
-            return Retry.NOT_WAITING
+            return RetryResult.NOT_WAITING
         async with session.begin_nested():
             await events.record(session, [fact], now)
     except UnrecordableError:
@@ -140,21 +140,21 @@ async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) 
     except DBAPIError as error:
         if not is_refusal(error):
             raise
-        return Retry.STILL_UNRECORDABLE
+        return RetryResult.STILL_UNRECORDABLE
     row.resolved_at = now
-    return Retry.BEGUN
+    return RetryResult.BEGUN
 
 
-async def _leave_in_quarantine(session: AsyncSession, row: QuarantinedUpdate, now: datetime) -> Retry:
+async def _leave_in_quarantine(session: AsyncSession, row: QuarantinedUpdate, now: datetime) -> RetryResult:
     """Say that an update cannot be recorded; one that nobody waits for any more is listed no more."""
     try:
         is_over = await is_answered(session, read_money(read_json(row.raw) or {}))
     except UnrecordableError:
         is_over = False
     if not is_over:
-        return Retry.STILL_UNRECORDABLE
+        return RetryResult.STILL_UNRECORDABLE
     row.resolved_at = now
-    return Retry.NOT_WAITING
+    return RetryResult.NOT_WAITING
 
 
 def waits() -> ColumnElement[bool]:

@@ -14,13 +14,13 @@ from db.tables import STARS_CURRENCY, EventStatus, Outcome
 from payments.notices import handle
 from payments.recording.quarantine import QUARANTINE_PREFIX
 from payments.renewals import RENEWAL_PREFIX
-from payments.waiting import LISTED_MAX, Retry, list_pending, retry
+from payments.waiting import LISTED_MAX, RetryResult, list_pending, retry
 
 _RETRIES: Final = {
-    Retry.BEGUN: "taken up again: the running desk does it within seconds, else the next start",
-    Retry.NOT_WAITING: "does not wait: it has come to its end",
-    Retry.UNKNOWN: "is not known here: `pending` lists what waits",
-    Retry.STILL_UNRECORDABLE: "still cannot be recorded: it stays in the table quarantine",
+    RetryResult.BEGUN: "taken up again: the running desk does it within seconds, else the next start",
+    RetryResult.NOT_WAITING: "does not wait: it has come to its end",
+    RetryResult.UNKNOWN: "is not known here: `pending` lists what waits",
+    RetryResult.STILL_UNRECORDABLE: "still cannot be recorded: it stays in the table quarantine",
 }
 
 
@@ -58,4 +58,4 @@ async def retry_one(settings: Settings, waiting_id: str, console: Console) -> bo
     async with open_database(settings) as database, database.transaction() as session:
         came = await retry(session, waiting_id, utc_now())
     console.print(f"{waiting_id} {_RETRIES[came]}")
-    return came is Retry.BEGUN
+    return came is RetryResult.BEGUN

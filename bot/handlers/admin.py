@@ -31,7 +31,7 @@ from payments.refunds import asking
 from payments.renewals import RENEWAL_PREFIX
 from payments.sale.payload import TELEGRAM_ID_MAX
 from payments.settlement.worker import Worker
-from payments.waiting import Retry, list_pending, retry
+from payments.waiting import RetryResult, list_pending, retry
 
 WHY_LENGTH_MAX: Final = 120
 LIST_LENGTH_MAX: Final = 3_500
@@ -146,7 +146,7 @@ async def on_retry(
 
 
 @tried_again
-async def _retry(database: Database, waiting_id: str, clock: Clock) -> Retry:
+async def _retry(database: Database, waiting_id: str, clock: Clock) -> RetryResult:
     async with database.transaction() as session:
         return await retry(session, waiting_id, clock())
 

@@ -16,7 +16,7 @@ from payments.checkout import CheckoutDesk, CheckoutVerdict
 from payments.recording.recorder import Recorder
 from payments.refunds.sending import RefundSender
 from payments.settlement.worker import Worker
-from payments.waiting import Retry
+from payments.waiting import RetryResult
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.money import CATALOG, SIGNER, charge, charge_update, query
@@ -136,4 +136,4 @@ async def test_what_waits_is_taken_up_again(postgresql_database: Database, clock
     async with postgresql_database.transaction() as session:
         await session.execute(text("UPDATE stripe_events SET status = 2, outcome = 'parked', due_at = NULL"))
     await _fail_first(postgresql_database, "UPDATE", "stripe_events")
-    assert await _retry(postgresql_database, "c1", clock) is Retry.BEGUN
+    assert await _retry(postgresql_database, "c1", clock) is RetryResult.BEGUN

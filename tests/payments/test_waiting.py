@@ -10,7 +10,7 @@ from payments import waiting
 from payments.audit import events
 from payments.audit.facts import ChargeFact
 from payments.recording.quarantine import quarantine
-from payments.waiting import LISTED_MAX, Retry
+from payments.waiting import LISTED_MAX, RetryResult
 from tests.support.clock import START
 from tests.support.desk import Desk, dump
 from tests.support.money import STRANGER, charge, charge_update, refund
@@ -76,7 +76,7 @@ async def test_a_subscription_that_could_not_be_cancelled_waits_until_it_can_or_
     assert await stuck() == [], "no Star is taken of what could not be taken up again"
     await give_up(desk)
     assert await stuck() == ["renewal:sub-1 of 5001"]
-    assert await desk.retry("renewal:sub-1") is Retry.BEGUN
+    assert await desk.retry("renewal:sub-1") is RetryResult.BEGUN
     assert await stuck() == []
     await give_up(desk)
     desk.clock.now = START + MONTH + timedelta(days=3)
@@ -93,11 +93,11 @@ async def test_a_subscription_whose_first_charge_becomes_known_is_cancelled_by_i
     kept = await row(desk)
     assert (kept.first_charge_id, kept.due_at, kept.error) == ("sub-1", now, None)
     await give_up(desk)
-    assert await desk.retry("renewal:sub-2") is Retry.BEGUN
+    assert await desk.retry("renewal:sub-2") is RetryResult.BEGUN
     assert (await row(desk)).due_at == now
     await desk.take(charge())
-    assert await desk.retry("renewal:charge-1") is Retry.UNKNOWN
-    assert await desk.retry("renewal:of-none") is Retry.UNKNOWN
+    assert await desk.retry("renewal:charge-1") is RetryResult.UNKNOWN
+    assert await desk.retry("renewal:of-none") is RetryResult.UNKNOWN
 
 
 @pytest.mark.criterion("E5")
@@ -109,7 +109,7 @@ async def test_a_retry_has_all_its_attempts_before_it(desk: Desk) -> None:
         while events.fail(event, "why", desk.clock(), jitter=0):
             pass
     now = desk.clock.advance(days=1)
-    assert await desk.retry("charge-1") is Retry.BEGUN
+    assert await desk.retry("charge-1") is RetryResult.BEGUN
     event = await desk.event("charge-1")
     assert (event.attempts, event.due_at, event.outcome) == (0, now, Outcome.PARKED)
 
@@ -122,11 +122,11 @@ async def test_what_does_not_wait_is_left_alone(desk: Desk) -> None:
         await add_other_services_event(session, "another's", await desk.user_id())
         before = await dump(session)
     for waiting_id, came in (
-        ("granted", Retry.NOT_WAITING),
-        ("foreign", Retry.NOT_WAITING),
-        ("another's", Retry.UNKNOWN),
-        ("nothing", Retry.UNKNOWN),
-        ("quarantine:nothing", Retry.UNKNOWN),
+        ("granted", RetryResult.NOT_WAITING),
+        ("foreign", RetryResult.NOT_WAITING),
+        ("another's", RetryResult.UNKNOWN),
+        ("nothing", RetryResult.UNKNOWN),
+        ("quarantine:nothing", RetryResult.UNKNOWN),
     ):
         assert await desk.retry(waiting_id) is came
     async with desk.database.reading() as session:
@@ -139,10 +139,10 @@ async def test_a_quarantined_update_is_recorded_once_it_can_be(desk: Desk) -> No
     async with refusing(desk.database, "INSERT", "stripe_events"):
         async with desk.database.reading() as session:
             before = await dump(session)
-        assert await desk.retry(waiting_id) is Retry.STILL_UNRECORDABLE
+        assert await desk.retry(waiting_id) is RetryResult.STILL_UNRECORDABLE
         async with desk.database.reading() as session:
             assert await dump(session) == before
-    assert [await desk.retry(waiting_id) for _ in range(2)] == [Retry.BEGUN, Retry.NOT_WAITING]
+    assert [await desk.retry(waiting_id) for _ in range(2)] == [RetryResult.BEGUN, RetryResult.NOT_WAITING]
     assert await desk.settle("charge-1") is not None
     assert await desk.holds()
 
@@ -153,7 +153,7 @@ async def test_the_user_is_locked_before_the_quarantined_update_as_by_whoever_er
     await desk.take(charge())
     waiting_id = await _quarantine(desk, charge_update(charge("charge-2")))
     with statements(desk.database) as said:
-        assert await desk.retry(waiting_id) is Retry.BEGUN
+        assert await desk.retry(waiting_id) is RetryResult.BEGUN
     locked = [table for each in said if " FOR " in each for table in ("users", "quarantine") if f"FROM {table}" in each]
     assert locked[:2] == ["users", "quarantine"]
 
@@ -169,6 +169,6 @@ async def test_what_still_cannot_be_recorded_stays_in_quarantine(desk: Desk, tol
     waiting_id = await _quarantine(desk, charge_update(told))
     async with desk.database.reading() as session:
         before = await dump(session)
-    assert await desk.retry(waiting_id) is Retry.STILL_UNRECORDABLE
+    assert await desk.retry(waiting_id) is RetryResult.STILL_UNRECORDABLE
     async with desk.database.reading() as session:
         assert await dump(session) == before

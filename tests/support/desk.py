@@ -17,7 +17,7 @@ from payments.effects import OutwardEffects
 from payments.notices import Notice
 from payments.refunds import asking
 from payments.settlement.settlement import Settlement
-from payments.waiting import Retry
+from payments.waiting import RetryResult
 from tests.support.clock import FakeClock
 from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER
 
@@ -58,7 +58,7 @@ class Desk:
                 now=self.clock(),
             )
 
-    async def retry(self, waiting_id: str) -> Retry:
+    async def retry(self, waiting_id: str) -> RetryResult:
         """Take up again what is parked or in quarantine."""
         async with self.database.transaction() as session:
             return await waiting.retry(session, waiting_id, self.clock())

@@ -11,7 +11,7 @@ from payments.audit.facts import refund_id
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.notices import Notice, is_typable
 from payments.recording.recorder import Recorder
-from payments.waiting import Retry
+from payments.waiting import RetryResult
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, charge, charge_update, refund, refund_update
 
@@ -49,7 +49,7 @@ async def test_a_parked_charge_has_commands_that_continue_it(desk: Desk, charge_
     escaped = name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&#34;")
     escaped = escaped.replace("'", "&#39;")
     assert commands == [f"<code>/retry {escaped}</code>", f"<code>/refund {escaped}</code>"]
-    assert await desk.retry(name) is Retry.BEGUN
+    assert await desk.retry(name) is RetryResult.BEGUN
     refunded = await desk.ask_refund(name)
     assert (refunded.refund_of, refunded.event_id) == (charge_id, refund_id(charge_id))
 
@@ -65,7 +65,7 @@ async def test_a_refund_of_an_odd_id_is_known_by_its_rows_id_too(desk: Desk, cha
     with pytest.raises(RefundRefusedError) as refused:
         await desk.ask_refund(done.id)
     assert refused.value.refusal is RefundRefusal.ALREADY_REFUNDED
-    assert await desk.retry(done.id) is Retry.NOT_WAITING
+    assert await desk.retry(done.id) is RetryResult.NOT_WAITING
 
 
 @pytest.mark.criterion("E3")

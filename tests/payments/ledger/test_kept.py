@@ -24,7 +24,7 @@ from payments.ledger.nanostars import NANOSTARS
 from payments.ledger.reconciliation import LOOKED_AT_AGAIN_MAX
 from payments.ledger.rows import read_row
 from payments.recording.quarantine import QUARANTINE_PREFIX
-from payments.waiting import Retry, read_backlog, retry
+from payments.waiting import RetryResult, read_backlog, retry
 from sandbox.client import SandboxClient
 from sandbox.server import SandboxServer
 from tests.support.clock import START, FakeClock
@@ -192,7 +192,7 @@ async def test_rows_with_odd_values_are_kept_raw_at_rest_and_cost_none_of_the_ot
     assert all(each.resolved_at is not None and "ledger_row" in each.raw and "Ann" not in each.raw for each in aside)
     async with books.desk.database.transaction() as session:
         assert (await read_backlog(session)).quarantined.count == 0
-        assert await retry(session, QUARANTINE_PREFIX + aside[0].id, books.desk.clock()) is Retry.NOT_WAITING
+        assert await retry(session, QUARANTINE_PREFIX + aside[0].id, books.desk.clock()) is RetryResult.NOT_WAITING
 
 
 async def test_another_amount_under_a_known_id_changes_nothing_and_is_kept_beside(

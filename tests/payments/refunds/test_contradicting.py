@@ -14,7 +14,7 @@ from payments.recording.recorder import Recorder
 from payments.reports.reader import read_report
 from payments.reports.spans import Span, Step
 from payments.settlement.worker import Worker
-from payments.waiting import Retry, list_pending
+from payments.waiting import RetryResult, list_pending
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, BUYER, STRANGER, charge, refund, refund_update
@@ -65,7 +65,7 @@ async def test_the_true_refund_is_taken_up_when_its_charge_comes_last(
     # Told of once more, it is the same refund.
     assert await _tell(desk, TRUE, 10)
     await _work(worker)
-    assert await desk.retry((await _quarantined(desk))[0]) is Retry.NOT_WAITING
+    assert await desk.retry((await _quarantined(desk))[0]) is RetryResult.NOT_WAITING
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ async def test_a_wrong_refund_waits_no_more_when_the_true_one_is_through(
         await _work(worker)
     event = await desk.event("refund:X")
     assert (await _waiting(desk), event.outcome, event.status) == (0, Outcome.REPLACED, EventStatus.FAILED)
-    assert await desk.retry("refund:X") is Retry.NOT_WAITING
+    assert await desk.retry("refund:X") is RetryResult.NOT_WAITING
     report = await read_report(desk.database, Span(START.date(), START.date()), Step.DAY)
     assert report.whole.figures("XTR").given_back == 200
 
@@ -127,7 +127,7 @@ async def test_what_is_told_of_a_refund_that_is_settled_names_no_retry(desk: Des
     assert await desk.holds()
     [facts] = [facts for notice, _, facts in await desk.notices("refund:X") if notice is Notice.PARKED]
     assert facts["is_over"]
-    assert (await desk.retry("refund:X"), await _waiting(desk)) == (Retry.NOT_WAITING, 0)
+    assert (await desk.retry("refund:X"), await _waiting(desk)) == (RetryResult.NOT_WAITING, 0)
 
 
 @pytest.mark.parametrize("wrong", WRONG)
@@ -136,7 +136,7 @@ async def test_a_wrong_refund_after_the_true_one_leaves_quarantine_by_a_retry(de
     await desk.take(TRUE)
     assert not await _tell(desk, WRONG[wrong], 9)
     [waiting] = await _quarantined(desk)
-    assert await desk.retry(waiting) is Retry.NOT_WAITING
+    assert await desk.retry(waiting) is RetryResult.NOT_WAITING
     assert await _waiting(desk) == 0
 
 
@@ -145,5 +145,5 @@ async def test_a_wrong_refund_of_a_charge_that_is_kept_stays_in_quarantine(desk:
     await desk.take(WRONG["user"])
     assert not await _tell(desk, WRONG["amount"], 9)
     [waiting] = await _quarantined(desk)
-    assert await desk.retry(waiting) is Retry.STILL_UNRECORDABLE
+    assert await desk.retry(waiting) is RetryResult.STILL_UNRECORDABLE
     assert await _waiting(desk) == 2

@@ -11,7 +11,7 @@ from db.engine import Database
 from db.migrate import _config, migrate
 from db.tables import ORIGIN, Base, EventStatus, Outcome, StripeEvent, User, new_id
 from payments.notices import Notice
-from payments.waiting import Retry
+from payments.waiting import RetryResult
 from tests.support.clock import START, FakeClock
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, BUYER, charge
@@ -57,7 +57,7 @@ async def test_what_an_earlier_desk_has_parked_opens_its_whole_time(
     await _parked_before(database, recorded_after=timedelta(seconds=2))
     desk = Desk(database, clock)
     clock.now = START + days * DAY
-    assert await desk.retry("X") is Retry.BEGUN
+    assert await desk.retry("X") is RetryResult.BEGUN
     assert (await desk.settle("X")) is not None
     until = await desk.expires_at()
     assert until is not None
@@ -71,7 +71,7 @@ async def test_what_came_to_it_months_late_is_as_old_as_it_was(
     await _parked_before(database, recorded_after=90 * DAY)
     desk = Desk(database, clock)
     clock.now = START + 90 * DAY
-    assert await desk.retry("X") is Retry.BEGUN
+    assert await desk.retry("X") is RetryResult.BEGUN
     await desk.settle("X")
     assert (Notice.NOTHING_OPENED, ADMIN_CHAT_ID) in await desk.told("X")
     async with database.reading() as session:

@@ -12,7 +12,7 @@ from payments.notices import Notice
 from payments.sale.catalog import Catalog
 from payments.settlement.settlement import Settlement
 from payments.settlement.worker import Worker
-from payments.waiting import Retry
+from payments.waiting import RetryResult
 from tests.support.cards import card_charge
 from tests.support.clock import START
 from tests.support.desk import Desk
@@ -31,7 +31,7 @@ def _without_plans(desk: Desk) -> Desk:
 
 
 async def _take_up(desk: Desk, charge_id: str) -> StripeEvent:
-    assert await desk.retry(charge_id) is Retry.BEGUN
+    assert await desk.retry(charge_id) is RetryResult.BEGUN
     event = await desk.settle(charge_id)
     assert event is not None
     return event

@@ -9,7 +9,7 @@ from payments.audit import events
 from payments.audit.history import State, read_page
 from payments.notices import Notice
 from payments.settlement.worker import Worker
-from payments.waiting import Retry, list_pending, read_backlog
+from payments.waiting import RetryResult, list_pending, read_backlog
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, charge, refund
 from tests.support.samples import added
@@ -56,7 +56,7 @@ async def test_it_is_listed_and_counted_and_taken_up_again(
     assert ([event.event_id for event, _ in waiting.events], waiting.count) == (["sub-1"], 1)
     assert backlog.events["parked"].count == 1
     assert [entry.state for entry in page.entries] == [State.DONE]
-    assert await desk.retry("sub-1") is Retry.BEGUN
+    assert await desk.retry("sub-1") is RetryResult.BEGUN
     with added() as grown:
         await worker.process("sub-1")
     assert grown == {}, "the payment was counted when it was granted"
@@ -64,7 +64,7 @@ async def test_it_is_listed_and_counted_and_taken_up_again(
     assert (event.status, event.error, event.due_at, event.attempts) == (EventStatus.PROCESSED, None, None, 0)
     async with desk.database.reading() as session:
         assert (await list_pending(session)).count == 0
-    assert await desk.retry("sub-1") is Retry.NOT_WAITING
+    assert await desk.retry("sub-1") is RetryResult.NOT_WAITING
 
 
 async def test_its_refund_goes_on_as_ever(desk: Desk, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from payments.errors import RefundRefusal, RefundRefusedError
 from payments.notices import Notice
 from payments.settlement.worker import Worker
 from payments.stripe.watch import StripeWatch
-from payments.waiting import Retry, list_pending
+from payments.waiting import RetryResult, list_pending
 from tests.support.cards import read, sell
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, BUYER
@@ -70,12 +70,12 @@ async def test_a_whole_that_is_parked_already_goes_on_with_the_rest(
     assert await _rows(desk, charge_id) == [(100, 1, "refunded"), (499, 2, "parked")]
     desk.clock.advance(minutes=1)
     if way == "retry":
-        assert await desk.retry(whole.event_id) is Retry.BEGUN
+        assert await desk.retry(whole.event_id) is RetryResult.BEGUN
     else:
         assert (await desk.ask_refund(f"stripe:{charge_id}")).event_id == whole.event_id
     await read(watch, worker)
     assert await _rows(desk, charge_id) == [(100, 1, "refunded"), (399, 1, "refunded"), (499, 2, "replaced")]
-    assert await desk.retry(whole.event_id) is Retry.NOT_WAITING
+    assert await desk.retry(whole.event_id) is RetryResult.NOT_WAITING
     assert await _pending(desk) == []
     with pytest.raises(RefundRefusedError, match=RefundRefusal.ALREADY_REFUNDED):
         await desk.ask_refund(f"stripe:{charge_id}")

@@ -9,7 +9,7 @@ from sqlalchemy import update
 from db.tables import Renewal, Subscription
 from payments.renewals import Because
 from payments.subscriptions import listing
-from payments.waiting import Retry
+from payments.waiting import RetryResult
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import BUYER
@@ -64,7 +64,7 @@ async def test_what_was_wanted_of_it_is_wanted_of_the_one_that_it_is_of(desk: De
     telegram = Answering()
     await keeper(desk, telegram).work_once()
     assert telegram.asked == [("sub-1", True)]
-    assert await desk.retry("renewal:again-1") is Retry.NOT_WAITING
+    assert await desk.retry("renewal:again-1") is RetryResult.NOT_WAITING
 
 
 @pytest.mark.criterion("N3")
