@@ -3,18 +3,21 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+TEXTS := $(patsubst %.po,%.mo,$(wildcard bot/locales/*/LC_MESSAGES/starledger.po))
+READY := $(STAMP) $(TEXTS)
 WORKERS ?= 2
 COVERAGE_MIN := 88
 SOAK_MINUTES ?= 10
 SOAK_SEED ?=
 
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 .PHONY: help setup demo run install uninstall test soak bench acceptance mutants check format screenshots messages lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(STAMP) ## make .venv and install the locked dependencies
+setup: $(READY) ## make .venv, install the locked dependencies, compile the texts of the chats
 
 $(STAMP): requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Starledger needs Python 3.11 or newer; name one with: make setup PYTHON=/path/to/python3.11"; exit 1; }
@@ -22,10 +25,13 @@ $(STAMP): requirements/dev.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
 
-demo: $(STAMP) ## the whole shop without a Telegram account: sandbox, bot and chat page on this machine
+%.mo: %.po | $(STAMP)
+	@$(VENV)/bin/pybabel --quiet compile --input-file $< --output-file $@
+
+demo: $(READY) ## the whole shop without a Telegram account: sandbox, bot and chat page on this machine
 	$(PY) -m sandbox.demo
 
-run: $(STAMP) ## the bot against the real Telegram, configured by .env
+run: $(READY) ## the bot against the real Telegram, configured by .env
 	$(PY) -m bot run
 
 install: ## put this checkout on a Debian server, under systemd, or upgrade it there (as root)
@@ -34,21 +40,21 @@ install: ## put this checkout on a Debian server, under systemd, or upgrade it t
 uninstall: ## take it off again (as root); settings and data stay
 	@deploy/uninstall.sh
 
-test: $(STAMP) ## the whole test suite, on SQLite and on a PostgreSQL that it starts by itself
+test: $(READY) ## the whole test suite, on SQLite and on a PostgreSQL that it starts by itself
 	$(PY) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=
 	@for package in bot payments entitlements db; do \
 		$(PY) -m coverage report --include="$$package/*" --fail-under=$(COVERAGE_MIN) || exit 1; done
 
-soak: $(STAMP) ## payments, refunds, faults and deaths in any order, for SOAK_MINUTES (10) an engine, from SOAK_SEED
+soak: $(READY) ## payments, refunds, faults and deaths in any order, for SOAK_MINUTES (10) an engine, from SOAK_SEED
 	SOAK_MINUTES=$(SOAK_MINUTES) SOAK_SEED=$(SOAK_SEED) $(PY) -m pytest -q -n0 tests/scenarios/test_machine.py -k soak
 
-bench: $(STAMP) ## how fast it is, on both engines: the targets for a payment and a refund, a rebuild, a comparison, a report (takes some minutes)
+bench: $(READY) ## how fast it is, on both engines: the targets for a payment and a refund, a rebuild, a comparison, a report (takes some minutes)
 	$(PY) -m bench
 
-acceptance: $(STAMP) ## what the project set out to do, line by line, with the tests of each
+acceptance: $(READY) ## what the project set out to do, line by line, with the tests of each
 	$(PY) -m pytest -p tests.support.acceptance -n $(WORKERS) --dist worksteal -q --no-header
 
-mutants: $(STAMP) ## break each rule on purpose, and see its tests turn red (takes some minutes)
+mutants: $(READY) ## break each rule on purpose, and see its tests turn red (takes some minutes)
 	WORKERS=$(WORKERS) $(PY) -m tests.mutants
 
 check: $(STAMP) ## formatter, linter, type checker, import rules
@@ -61,11 +67,10 @@ format: $(STAMP) ## let the formatter and the linter mend what they can
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-screenshots: $(STAMP) ## take the pictures of the README anew (needs Chromium)
+screenshots: $(READY) ## take the pictures of the README anew (needs Chromium)
 	SCREENSHOTS=docs/images $(PY) -m pytest tests/sandbox/page/test_story.py
 
-messages: $(STAMP) ## compile the words of the chats after a change to bot/locales
-	$(VENV)/bin/pybabel compile --directory bot/locales --domain starledger
+messages: $(READY) ## compile the texts of the chats that changed in bot/locales
 
 lock: ## pin the newest allowed dependencies again, with hashes (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet --upgrade -o requirements/runtime.txt

@@ -23,11 +23,14 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Final
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
 from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import make_url
 
@@ -38,6 +41,8 @@ from tests.support.postgresql import Cluster, cluster_directory, remove_cluster
 
 BOT_ID: Final = 1000001
 """Whose the migrated databases are: the number before the colon of the tests' bot token."""
+
+LOCALES: Final = Path(__file__).parents[1] / "bot" / "locales"
 
 Databases = Callable[[], AbstractAsyncContextManager[str]]
 """Makes a migrated database, gives its `DATABASE_URL` to the block, and takes it away at the end."""
@@ -54,8 +59,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_CLUSTER_DIRECTORY] = Path(config.workerinput["cluster_directory"])
     else:
         config.stash[_CLUSTER_DIRECTORY] = cluster_directory()
+        _compile_texts()
         # A run that is told to end, as by a time-out, ends like one that is interrupted: with its PostgreSQL.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _compile_texts() -> None:
+    """Compile each file of texts that is newer than its compiled one, because pytest is started without make too."""
+    for source in LOCALES.rglob("*.po"):
+        compiled = source.with_suffix(".mo")
+        if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
+            # Renamed when it is whole: another run of the tests may read it.
+            with source.open("rb") as texts, NamedTemporaryFile(dir=source.parent, suffix=".mo", delete=False) as file:
+                write_mo(file, read_po(texts))
+            Path(file.name).chmod(0o644)
+            Path(file.name).replace(compiled)
 
 
 @pytest.hookimpl(optionalhook=True)

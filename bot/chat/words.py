@@ -33,8 +33,14 @@ _LOCALES: Final = Path(__file__).parents[1] / "locales"
 
 
 def load_locales(directory: Path = _LOCALES) -> I18n:
-    """Read the compiled languages; whatever a language has not translated is English."""
-    i18n = I18n(path=directory, default_locale=_FALLBACK, domain="starledger")
+    """Read the compiled languages; whatever a language has not translated is English.
+
+    Ends the program with one line in a checkout where nobody has compiled them: make and the wheel do.
+    """
+    try:
+        i18n = I18n(path=directory, default_locale=_FALLBACK, domain="starledger")
+    except RuntimeError as error:
+        raise SystemExit(f"{error} Compile the texts of the chats: make messages") from None
     for name, translations in i18n.locales.items():
         if name != _FALLBACK:
             translations.add_fallback(i18n.locales[_FALLBACK])

@@ -133,7 +133,7 @@ def test_every_choice_of_the_program_has_its_words() -> None:
 @pytest.mark.parametrize("po_file", PO_FILES, ids=lambda path: path.parts[-3])
 def test_the_compiled_words_are_those_of_the_source(po_file: Path) -> None:
     compiled = texts(read_mo(BytesIO(po_file.with_suffix(".mo").read_bytes())))
-    assert compiled == read(po_file), "compile them: pybabel compile --directory bot/locales --domain starledger"
+    assert compiled == read(po_file), "compile them: make messages"
 
 
 @pytest.mark.parametrize("po_file", PO_FILES, ids=lambda path: path.parts[-3])
@@ -216,6 +216,12 @@ def with_polish(tmp_path: Path) -> Path:
     with target.open("wb") as file:
         write_mo(file, polish)
     return directory
+
+
+def test_a_language_that_nobody_compiled_ends_the_program_in_one_line(with_polish: Path) -> None:
+    (with_polish / "en" / "LC_MESSAGES" / "starledger.mo").unlink()
+    with pytest.raises(SystemExit, match=r"^Found locale 'en' .*: make messages$"):
+        load_locales(with_polish)
 
 
 @pytest.mark.parametrize("code", ["pl", "PL", "pl-PL"])
