@@ -24,7 +24,7 @@ from payments.subscriptions.chain import Terms
 from sandbox.client import SandboxClient
 from tests.support.bots import talking_bot
 from tests.support.ledger import Row, row
-from tests.support.money import ADMIN_CHAT_ID, CATALOG, SIGNER, TOKEN, charge, refund
+from tests.support.money import ADMINS, CATALOG, SIGNER, TOKEN, charge, refund
 from tests.support.pages import running
 
 FIRST_DAY: Final = datetime(2025, 1, 1, tzinfo=UTC)
@@ -92,7 +92,7 @@ async def measure_comparison(engine: str, database: Database, row_count: int) ->
         await client.add_copies(old, row_count)
         await _have_read(database, old, row_count)
         await client.add_copies(new, NEW_ROWS)
-        comparison = Reconciliation(database, ledger, SIGNER, utc_now, [ADMIN_CHAT_ID], on_recovered=lambda: None)
+        comparison = Reconciliation(database, ledger, SIGNER, utc_now, ADMINS, on_recovered=lambda: None)
         began = perf_counter()
         report = await comparison.run()
         seconds = perf_counter() - began

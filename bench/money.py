@@ -23,7 +23,7 @@ from sandbox.history import PastPayment
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings
 from tests.support.bots import talking_bot
-from tests.support.money import ADMIN_CHAT_ID, CATALOG, SIGNER, TOKEN, charge
+from tests.support.money import ADMINS, CATALOG, SIGNER, TOKEN, charge
 from tests.support.statements import statements
 
 ROUNDS: Final = 200
@@ -65,7 +65,7 @@ async def measure(engine: str, database: Database) -> list[Figure]:
 async def _desk(database: Database) -> AsyncIterator[tuple[Worker, SandboxServer]]:
     async with running_sandbox(Settings(token=TOKEN)) as server, talking_bot(server.url, TOKEN) as bot:
         await server.client.add_person("Ann", id=BUYER.telegram_id, started=True)
-        settlement = Settlement(CATALOG, SIGNER, utc_now, OutwardEffects(utc_now, [ADMIN_CHAT_ID]))
+        settlement = Settlement(CATALOG, SIGNER, utc_now, OutwardEffects(utc_now, ADMINS))
         sender = RefundSender(database, by_name(StarsChannel(bot)), utc_now)
         yield Worker(database, settlement, sender, utc_now, on_progress=lambda: None), server
 

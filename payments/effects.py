@@ -5,7 +5,7 @@ payments/refunds/sending.py). A rebuild settles the past a second time, and with
 and sent before.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy import select
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.clock import Clock
 from db.tables import Entitlement, Renewal, StripeEvent, Subscription, User
 from entitlements.fold import SLACK
-from payments.notices import Notice, handle, is_old_news, money_facts, owe, release
+from payments.notices import Admins, Notice, handle, is_old_news, money_facts, owe, release
 from payments.refunds import asking
 from payments.renewals import Because, want
 from payments.sale.catalog import Plan
@@ -96,10 +96,9 @@ class OutwardEffects(Effects):
     gives_time_back = True
     goes_by_date = False
 
-    def __init__(self, clock: Clock, alert_chat_ids: Sequence[int]) -> None:
-        """Prepare; `alert_chat_ids` are the chats where admins are told."""
+    def __init__(self, clock: Clock, admins: Admins) -> None:
         self._clock = clock
-        self._alert_chat_ids = tuple(alert_chat_ids)
+        self._admins = admins
 
     async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
         """Owe the notice, unless the charge came to us as old news."""
@@ -127,7 +126,7 @@ class OutwardEffects(Effects):
         """Owe the notice to the user, unless it is old news."""
         if notice in _NEWS and is_old_news(event):
             return
-        await self._owe(session, notice, event.event_id, _chats_with(user), money_facts(event) | facts)
+        await self._tell(session, notice, event.event_id, user, money_facts(event) | facts)
 
     async def tell_admins(
         self,
@@ -146,7 +145,7 @@ class OutwardEffects(Effects):
         facts = money_facts(event) | {"buyer": user.telegram_id, "reason": reason} | facts
         if notice is Notice.PARKED:
             facts["retry_id"] = handle(event)
-        await self._owe(session, notice, event.event_id, self._alert_chat_ids, facts, again=again)
+        await self._admins.tell(session, notice, event.event_id, facts, self._clock(), again=again)
 
     async def tell_asker(self, session: AsyncSession, refund: StripeEvent, *, is_part: bool) -> None:
         """Release the notice that was held until now."""
@@ -163,31 +162,20 @@ class OutwardEffects(Effects):
         self, session: AsyncSession, notice: Notice, key: str, user: User, facts: Mapping[str, object]
     ) -> None:
         """Owe the notice to the user."""
-        await self._owe(session, notice, key, _chats_with(user), facts)
+        await self._tell(session, notice, key, user, facts)
 
     async def alert(self, session: AsyncSession, notice: Notice, key: str, facts: Mapping[str, object]) -> None:
         """Owe the notice to each chat where admins are told."""
-        await self._owe(session, notice, key, self._alert_chat_ids, facts)
+        await self._admins.tell(session, notice, key, facts, self._clock())
 
     def end_renewal(self, subscription: Subscription, because: Because) -> None:
         """Put it on record as wanted, for the renewals' loop to bring about."""
         want(subscription, Renewal.CANCELED, because, self._clock())
 
-    async def _owe(
-        self,
-        session: AsyncSession,
-        notice: Notice,
-        key: str,
-        chat_ids: Sequence[int],
-        facts: Mapping[str, object],
-        *,
-        again: bool = False,
+    async def _tell(
+        self, session: AsyncSession, notice: Notice, key: str, user: User, facts: Mapping[str, object]
     ) -> None:
-        now = self._clock()
-        for chat_id in chat_ids:
-            await owe(session, notice, event_id=key, chat_id=chat_id, facts=dict(facts), now=now, again=again)
-
-
-def _chats_with(user: User) -> Sequence[int]:
-    """Return the chat that a user has with the bot; one of another service has none."""
-    return [] if user.telegram_id is None else [user.telegram_id]
+        """Owe the notice to a user, in the chat with the bot; a user of another service has none."""
+        if user.telegram_id is not None:
+            chat_id, now = user.telegram_id, self._clock()
+            await owe(session, notice, event_id=key, chat_id=chat_id, facts=dict(facts), now=now)

@@ -7,7 +7,8 @@ when it is delivered, in the reader's language.
 import enum
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -186,6 +187,37 @@ async def owe(  # noqa: PLR0913 - all that a row of the outbox has
         "due_at": None if held else now,
     }
     await session.execute(insert, row)
+
+
+@dataclass(frozen=True, slots=True)
+class Admins:
+    """The admins, and the chats where they are told: made once from the settings."""
+
+    ids: tuple[int, ...] = ()
+    """Their Telegram ids."""
+    group_id: int | None = None
+    """The id of their group; None: there is no group."""
+    topic_id: int | None = None
+    """The topic of the group where alerts go; None: the group itself."""
+
+    @property
+    def chat_ids(self) -> tuple[int, ...]:
+        """The chats where admins are told: their group if there is one, else each admin's own."""
+        return self.ids if self.group_id is None else (self.group_id,)
+
+    async def tell(
+        self,
+        session: AsyncSession,
+        notice: Notice,
+        event_id: str,
+        facts: Mapping[str, Any],
+        now: datetime,
+        *,
+        again: bool = False,
+    ) -> None:
+        """Owe a notice to each chat where admins are told, in the caller's transaction, as `owe` does."""
+        for chat_id in self.chat_ids:
+            await owe(session, notice, event_id=event_id, chat_id=chat_id, facts=dict(facts), now=now, again=again)
 
 
 async def release(

@@ -60,9 +60,7 @@ def log_moved(moved_to: int) -> None:
 class AdminChat:
     """The admins' group: the chat that the setting names, and the one that it became."""
 
-    def __init__(
-        self, database: Database, clock: Clock, chat_id: int | None, on_owed: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, database: Database, clock: Clock, chat_id: int | None, on_owed: Callable[[], None]) -> None:
         """Prepare; `chat_id` is the setting, None: there is no group. `on_owed` is called when a notice is due."""
         self._database = database
         self._clock = clock

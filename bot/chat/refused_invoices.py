@@ -4,7 +4,7 @@ Nobody but a buyer sees such a refusal, and buyers do not complain: the admins a
 currency, in Telegram's words.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,7 +14,7 @@ from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
 from payments.audit.events import ERROR_LENGTH_MAX
-from payments.notices import Notice, owe
+from payments.notices import Admins, Notice
 from payments.sale.catalog import Plan
 
 KNOWN_FOR: Final = timedelta(minutes=10)
@@ -28,13 +28,13 @@ class RefusedInvoices:
         self,
         database: Database,
         clock: Clock,
-        alert_chat_ids: Sequence[int] = (),
-        on_owed: Callable[[], None] = lambda: None,
+        admins: Admins,
+        on_owed: Callable[[], None],
     ) -> None:
         """Prepare; `on_owed` is called when a notice has become due."""
         self._database = database
         self._clock = clock
-        self._alert_chat_ids = tuple(alert_chat_ids)
+        self._admins = admins
         self._on_owed = on_owed
         self._refused_at: dict[tuple[str, str], datetime] = {}
 
@@ -55,15 +55,8 @@ class RefusedInvoices:
         facts["why"] = why[:ERROR_LENGTH_MAX]
         try:
             async with self._database.transaction() as session:
-                for chat_id in self._alert_chat_ids:
-                    await owe(
-                        session,
-                        Notice.INVOICE_REFUSED,
-                        event_id=f"invoice:{plan.code}:{currency}:{now:%Y-%m-%d}",
-                        chat_id=chat_id,
-                        facts=facts,
-                        now=now,
-                    )
+                key = f"invoice:{plan.code}:{currency}:{now:%Y-%m-%d}"
+                await self._admins.tell(session, Notice.INVOICE_REFUSED, key, facts, now)
         except Exception as error:
             if not is_away(error):
                 raise

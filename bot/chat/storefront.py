@@ -68,13 +68,13 @@ class Storefront:
         database: Database,
         catalog: Catalog,
         clock: Clock,
-        refused: RefusedInvoices | None = None,
+        refused: RefusedInvoices,
     ) -> None:
         """Prepare; `refused` tells the admins of invoices that Telegram does not take."""
         self._handler = handler
         self._database = database
         self._clock = clock
-        self._refused = refused or RefusedInvoices(database, clock)
+        self._refused = refused
         self._by_code = {plan.code: plan for plan in catalog.on_sale}
         self._looks: set[asyncio.Task[Refusal | None]] = set()
 

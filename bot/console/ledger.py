@@ -64,8 +64,10 @@ async def compare(settings: Settings, console: Console, *, from_start: bool, is_
     """
     async with open_database(settings) as database, tools(settings) as having:
         worker = having.worker(settings, database)
-        ledger, chats = TelegramLedger(having.bot), settings.alert_chat_ids
-        comparison = Reconciliation(database, ledger, having.signer, having.clock, chats, on_recovered=lambda: None)
+        ledger = TelegramLedger(having.bot)
+        comparison = Reconciliation(
+            database, ledger, having.signer, having.clock, having.admins, on_recovered=lambda: None
+        )
         with _progress(console) as bar:
             reading_bar = bar.add_task("Telegram's ledger", total=await _rows_known(database, from_start=from_start))
             recovered: list[str] = []

@@ -16,7 +16,7 @@ from bot.chat.moved_chats import AdminChat
 from bot.desk.channels import OpenChannels, Surroundings, open_channels
 from bot.desk.clock_watch import ClockWatch
 from bot.desk.ledger_watch import LedgerWatch
-from bot.desk.parts import make_bot, make_signer, make_telegram_time, open_clock
+from bot.desk.parts import make_admins, make_bot, make_signer, make_telegram_time, open_clock
 from bot.desk.start import prepare
 from bot.desk.stop import stop_signal
 from bot.desk.tasks import background, first
@@ -75,9 +75,9 @@ class Desk:
         telegram_time: TelegramTime | None = None,
     ) -> None:
         """Wire them; `telegram_time` gives Telegram's present (None: the clock is Telegram's)."""
-        alert_chat_ids = settings.alert_chat_ids
+        admins = make_admins(settings)
         signer = make_signer(settings)
-        effects = OutwardEffects(clock, alert_chat_ids)
+        effects = OutwardEffects(clock, admins)
         settlement = Settlement(catalog, signer, clock, effects, settings.terms, telegram_now=telegram_time)
         notices = NoticeRenderer(clock)
         self.outbox = Outbox(
@@ -86,10 +86,8 @@ class Desk:
             notices.render,
             clock,
             notices.keyboard,
-            alert_chat_ids=alert_chat_ids,
-            admin_ids=settings.admin_ids,
-            pace=Pace(clock, pause),
-            alert_topic_id=settings.admin_topic_id,
+            admins,
+            Pace(clock, pause),
         )
         sender = RefundSender(database, channels.by_name, clock)
         self.worker = Worker(database, settlement, sender, clock, on_progress=self.outbox.loop.wake, pause=pause)
@@ -105,19 +103,19 @@ class Desk:
         token = settings.payment_token.get_secret_value() if settings.payment_token is not None else None
         self.checkouts = CheckoutDesk(database, catalog, signer, clock, sells_by_card=token is not None)
         self._old_checkouts = OldCheckouts(database, clock, telegram_time)
-        self.recorder = Recorder(database, clock, alert_chat_ids, ensure_active=lock.ensure)
+        self.recorder = Recorder(database, clock, admins, ensure_active=lock.ensure)
         ledger = TelegramLedger(bot)
         self.ledger_watch = LedgerWatch(
             database,
             WholePass(database, ledger, catalog, signer, clock, settings.terms),
-            Reconciliation(database, ledger, signer, clock, alert_chat_ids, on_recovered=self._wake),
+            Reconciliation(database, ledger, signer, clock, admins, on_recovered=self._wake),
             settings.reconcile_minutes,
             on_complete=self._wake,
         )
-        self.watches = channels.watches(Surroundings(database, catalog, signer, clock, self._wake))
+        self.watches = channels.watches(Surroundings(database, catalog, signer, clock, admins, self._wake))
         self._bot, self._database, self._catalog, self._clock = bot, database, catalog, clock
-        self._admin_chat = AdminChat(database, clock, settings.admin_chat_id, self.outbox.loop.wake)
-        self._admin_ids = settings.admin_ids
+        self._admin_chat = AdminChat(database, clock, admins.group_id, self.outbox.loop.wake)
+        self._admins = admins
         self._lock = lock
         self._dispatcher = make_dispatcher(
             handler=TelegramPaymentHandler(bot, database, signer, self.checkouts, self.worker, clock, token),
@@ -127,17 +125,17 @@ class Desk:
             clock=clock,
             worker=self.worker,
             keeper=self.keeper,
-            admins=frozenset(settings.admin_ids),
-            admin_chat_id=settings.admin_chat_id,
+            admins=admins,
+            admin_chat=self._admin_chat,
             support_contact=settings.support_contact,
             on_owed=self.outbox.loop.wake,
         )
         self.lanes = Lanes(self._feed)
         self.intake = Intake(bot, self.recorder, self.lanes)
-        self.conflicts = ConflictAlert(database, clock, alert_chat_ids, on_owed=self.outbox.loop.wake)
+        self.conflicts = ConflictAlert(database, clock, admins, on_owed=self.outbox.loop.wake)
 
         time = telegram_time or TelegramTime(clock)
-        self.clock_watch = ClockWatch(bot, time, database, clock, alert_chat_ids, self.outbox.loop.wake)
+        self.clock_watch = ClockWatch(bot, time, database, clock, admins, self.outbox.loop.wake)
 
         self.parts: dict[str, Part] = {
             "payments": self.recorder,
@@ -220,7 +218,7 @@ class Desk:
             if not is_away(error):
                 raise
             logger.warning("the admins' group is not looked for: {}", type(error).__name__)
-        await register_patiently(self._bot, self._admin_ids, chat_id)
+        await register_patiently(self._bot, self._admins.ids, chat_id)
 
     async def _watch_lock(self) -> None:
         """End, and the desk with it, when another one has taken over."""

@@ -14,6 +14,7 @@ from bot.settings import Settings
 from db.clock import Clock
 from db.engine import Database
 from payments.channel import Channel, Channels, Watch, by_name
+from payments.notices import Admins
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
 from payments.stars import StarsChannel
@@ -27,6 +28,7 @@ class Surroundings:
     catalog: Catalog
     signer: PayloadSigner
     clock: Clock
+    admins: Admins
     wake: Callable[[], None]
 
 
@@ -81,8 +83,7 @@ def _open_cards(settings: Settings, key: str, stack: AsyncExitStack) -> OpenChan
     stack.push_async_callback(api.close)
 
     def watch(desk: Surroundings) -> StripeWatch:
-        told = settings.alert_chat_ids
-        lost = LostPayments(desk.database, api, desk.catalog, desk.signer, desk.clock, told, desk.wake)
-        return StripeWatch(desk.database, api, desk.clock, told, desk.wake, lost)
+        lost = LostPayments(desk.database, api, desk.catalog, desk.signer, desk.clock, desk.admins, desk.wake)
+        return StripeWatch(desk.database, api, desk.clock, desk.admins, desk.wake, lost)
 
     return OpenChannel(CardChannel(api), watch)

@@ -1,7 +1,7 @@
 """Keeps measuring the machine's clock against Telegram's, and tells the admins once a day that it is wrong."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from aiogram import Bot
@@ -12,7 +12,7 @@ from bot.settings import SettingsError
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
-from payments.notices import Notice, owe
+from payments.notices import Admins, Notice
 from payments.telegram_errors import TELEGRAM_ERRORS
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class ClockWatch:
         telegram_time: TelegramTime,
         database: Database,
         clock: Clock,
-        alert_chat_ids: Sequence[int],
+        admins: Admins,
         on_owed: Callable[[], None],
     ) -> None:
         """Prepare; `on_owed` is called when a notice has become due."""
@@ -66,7 +66,7 @@ class ClockWatch:
         self._time = telegram_time
         self._database = database
         self._clock = clock
-        self._alert_chat_ids = tuple(alert_chat_ids)
+        self._admins = admins
         self._on_owed = on_owed
         self._told_on: date | None = None
 
@@ -100,11 +100,8 @@ class ClockWatch:
             return
         try:
             async with self._database.transaction() as session:
-                for chat_id in self._alert_chat_ids:
-                    key = f"clock:{now:%Y-%m-%d}"
-                    facts = {"why": in_words(self._time.skew)}
-                    at = self._clock()
-                    await owe(session, Notice.CLOCK, event_id=key, chat_id=chat_id, facts=facts, now=at)
+                key, facts = f"clock:{now:%Y-%m-%d}", {"why": in_words(self._time.skew)}
+                await self._admins.tell(session, Notice.CLOCK, key, facts, self._clock())
         except Exception as error:
             if not is_away(error):
                 raise

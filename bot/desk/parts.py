@@ -20,6 +20,7 @@ from bot.desk.tasks import background
 from bot.monitoring.logs import hider
 from bot.settings import TELEGRAM_API_URL, TELEGRAM_TEST_URL, Settings
 from db.clock import Clock, utc_now
+from payments.notices import Admins
 from payments.sale.payload import PayloadSigner
 
 CALL_SECONDS: Final = 20
@@ -50,6 +51,11 @@ def make_signer(settings: Settings) -> PayloadSigner:
     """Make the signer of payloads; it reads those of former tokens too."""
     old_tokens = [token.get_secret_value() for token in settings.telegram_bot_tokens_old]
     return PayloadSigner(settings.telegram_bot_token.get_secret_value(), old_tokens)
+
+
+def make_admins(settings: Settings) -> Admins:
+    """Make the admins whom the settings name."""
+    return Admins(settings.admin_ids, settings.admin_chat_id, settings.admin_topic_id)
 
 
 def make_telegram_time(settings: Settings, clock: Clock) -> TelegramTime:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from aiogram import Bot
 
 from bot.desk.channels import OpenChannels, open_channels
-from bot.desk.parts import make_bot, make_signer, open_clock
+from bot.desk.parts import make_admins, make_bot, make_signer, open_clock
 from bot.settings import Settings
 from db.clock import Clock
 from db.engine import Database
 from db.tables import Outcome, StripeEvent
 from payments.effects import OutwardEffects
+from payments.notices import Admins
 from payments.refunds.asking import find_waiting
 from payments.refunds.sending import RefundSender
 from payments.sale.catalog import Catalog, load_catalog
@@ -29,11 +30,12 @@ class Tools:
     catalog: Catalog
     signer: PayloadSigner
     clock: Clock
+    admins: Admins
     channels: OpenChannels
 
     def worker(self, settings: Settings, database: Database) -> Worker:
         """Make what processes events; notices that come of it are delivered by the running desk, or the next start."""
-        effects = OutwardEffects(self.clock, settings.alert_chat_ids)
+        effects = OutwardEffects(self.clock, self.admins)
         settlement = Settlement(self.catalog, self.signer, self.clock, effects, settings.terms)
         sender = RefundSender(database, self.channels.by_name, self.clock)
         return Worker(database, settlement, sender, self.clock, on_progress=lambda: None)
@@ -47,7 +49,8 @@ async def tools(settings: Settings) -> AsyncIterator[Tools]:
         stack.push_async_callback(bot.session.close)
         clock = await open_clock(settings, stack)
         channels = await stack.enter_async_context(open_channels(settings, bot))
-        yield Tools(bot, load_catalog(settings.catalog_file), make_signer(settings), clock, channels)
+        catalog, signer = load_catalog(settings.catalog_file), make_signer(settings)
+        yield Tools(bot, catalog, signer, clock, make_admins(settings), channels)
 
 
 async def refund_once(settings: Settings, database: Database, refund: StripeEvent) -> StripeEvent | None:

@@ -22,6 +22,7 @@ from bot.handlers.places import Here
 from bot.handlers.rate_limit import RateLimit
 from db.clock import Clock
 from db.engine import Database
+from payments.notices import Admins
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
 from payments.settlement.worker import Worker
@@ -38,25 +39,21 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
     clock: Clock,
     worker: Worker,
     keeper: SubscriptionKeeper,
-    admins: frozenset[int],
-    admin_chat_id: int | None,
+    admins: Admins,
+    admin_chat: AdminChat,
     support_contact: str | None,
-    on_owed: Callable[[], None] = lambda: None,
+    on_owed: Callable[[], None],
 ) -> Dispatcher:
-    """Return the dispatcher that `feed_update` is called on; `admins` are Telegram ids.
+    """Return the dispatcher that `feed_update` is called on.
 
     `support_contact` is what the seller has put in. An update that bears money is fed with its `fact`, which is on
     record. What a handler raises ends here. `on_owed` is called when a notice has become due.
     """
-    admin_chat = AdminChat(database, clock, admin_chat_id, on_owed)
-    alert_chat_ids = sorted(admins) if admin_chat_id is None else [admin_chat_id]
     bot_name, names = BotName(clock), Names(database, clock)
     dispatcher = Dispatcher(
         disable_fsm=True,
         payments=handler,  # aiogram hands in something of its own as `handler`
-        storefront=Storefront(
-            handler, database, catalog, clock, RefusedInvoices(database, clock, alert_chat_ids, on_owed)
-        ),
+        storefront=Storefront(handler, database, catalog, clock, RefusedInvoices(database, clock, admins, on_owed)),
         history=HistoryPages(database, catalog, signer),
         database=database,
         clock=clock,

@@ -19,6 +19,7 @@ from db.engine import Database
 from entitlements import EntitlementService
 from payments.audit import events
 from payments.audit.history import find_user
+from payments.notices import Admins
 from payments.settlement.worker import Worker
 from payments.subscriptions import listing
 
@@ -84,7 +85,7 @@ async def on_page_button(
     bot: Bot,
     words: Words,
     history: HistoryPages,
-    admins: frozenset[int],
+    admins: Admins,
     admin_chat: AdminChat,
     callback_answer: CallbackAnswer,
 ) -> None:
@@ -96,7 +97,7 @@ async def on_page_button(
     may_see = is_own_chat(place, sender_id) and sender_id == callback_data.telegram_id
     if callback_data.for_admin:
         is_here = is_own_chat(place, sender_id) or await admin_chat.is_it(place.chat_id)
-        may_see = sender_id in admins and is_here
+        may_see = sender_id in admins.ids and is_here
     page = await history.show(words, callback_data) if may_see else None
     if page is None:
         callback_answer.text = words.plain("toast.stale")

@@ -17,6 +17,7 @@ from bot.chat.talk import Place, answer
 from bot.chat.words import Words
 from db.clock import Clock
 from db.errors import is_away
+from payments.notices import Admins
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 IN_PRIVATE: Final = F.chat.type == ChatType.PRIVATE
@@ -121,9 +122,9 @@ class InPrivateOrAdminChat(Filter):
 class ByAdmin(Filter):
     """An admin sent it, known by the sender's id: never by the chat, in which others may write too."""
 
-    async def __call__(self, event: Message | CallbackQuery, admins: frozenset[int]) -> bool:
+    async def __call__(self, event: Message | CallbackQuery, admins: Admins) -> bool:
         """Tell whether the sender is an admin."""
-        return event.from_user is not None and event.from_user.id in admins
+        return event.from_user is not None and event.from_user.id in admins.ids
 
 
 class InNameOfAdminChat(Filter):

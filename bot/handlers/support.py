@@ -14,6 +14,7 @@ from bot.chat.history_pages import HistoryPages
 from bot.chat.talk import answer
 from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE
+from payments.notices import Admins
 
 _WRITTEN: Final = F.content_type.in_(
     {
@@ -52,17 +53,17 @@ def make_router() -> Router:
     return router
 
 
-async def on_start(message: Message, words: Words, bot: Bot, admins: frozenset[int]) -> None:
+async def on_start(message: Message, words: Words, bot: Bot, admins: Admins) -> None:
     """Welcome somebody. An admin's menu can be set only from now on: Telegram did not know the chat before."""
     await answer(message, words.say("start"))
-    if message.chat.id in admins:
+    if message.chat.id in admins.ids:
         await register_admin(bot, message.chat.id)
 
 
-async def on_help(message: Message, words: Words, admins: frozenset[int]) -> None:
+async def on_help(message: Message, words: Words, admins: Admins) -> None:
     """List the commands, the admins' own for admins only."""
     parts = [words.say("help")]
-    if message.chat.id in admins:
+    if message.chat.id in admins.ids:
         parts.append(words.say("help.admin"))
     await answer(message, Markup("\n\n").join(parts))
 

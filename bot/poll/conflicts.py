@@ -1,7 +1,7 @@
 """Tells the admins of what takes the bot's updates away (409): another poller, or a webhook. A person has to end it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,7 +10,7 @@ from loguru import logger
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away
-from payments.notices import Notice, owe
+from payments.notices import Admins, Notice
 from payments.telegram_errors import names_webhook
 
 QUIET_MINUTES: Final = 60
@@ -24,13 +24,11 @@ class ConflictAlert:
     One write is in flight at most.
     """
 
-    def __init__(
-        self, database: Database, clock: Clock, alert_chat_ids: Sequence[int], on_owed: Callable[[], None]
-    ) -> None:
+    def __init__(self, database: Database, clock: Clock, admins: Admins, on_owed: Callable[[], None]) -> None:
         """Prepare; `on_owed` is called when a notice has become due."""
         self._database = database
         self._clock = clock
-        self._alert_chat_ids = tuple(alert_chat_ids)
+        self._admins = admins
         self._on_owed = on_owed
         self._seen_at: datetime | None = None
         self._began_at: datetime | None = None
@@ -58,15 +56,7 @@ class ConflictAlert:
     async def _owe(self, notice: Notice, event_id: str, why: str, now: datetime) -> None:
         try:
             async with self._database.transaction(Priority.INTAKE) as session:
-                for chat_id in self._alert_chat_ids:
-                    await owe(
-                        session,
-                        notice,
-                        event_id=event_id,
-                        chat_id=chat_id,
-                        facts={"why": why},
-                        now=now,
-                    )
+                await self._admins.tell(session, notice, event_id, {"why": why}, now)
         except Exception as error:  # noqa: BLE001 - what cannot be told is no reason to end the poll
             bug = None if is_away(error) else error
             logger.opt(exception=bug).error("the admins cannot be told of a conflict yet: {}", type(error).__name__)

@@ -30,7 +30,7 @@ from db.tables import OutboxMessage, StripeEvent, User
 from payments.audit.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, backoff
 from payments.channel import is_due
 from payments.loop import DueLoop
-from payments.notices import REPLIES, Notice, owe
+from payments.notices import REPLIES, Admins, Notice, owe
 from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of, in_words, is_refusal
 
 BATCH_MAX: Final = 50
@@ -64,34 +64,26 @@ class _Due:
 class Outbox:
     """The messages that are due, and the loop over them."""
 
-    def __init__(  # noqa: PLR0913 - all that messages are sent with
+    def __init__(
         self,
         bot: Bot,
         database: Database,
         render: Render,
         clock: Clock,
-        keyboard: Keyboard = lambda *_: None,
-        *,
-        alert_chat_ids: Sequence[int] = (),
-        admin_ids: Sequence[int] = (),
-        pace: Pace | None = None,
-        alert_topic_id: int | None = None,
+        keyboard: Keyboard,
+        admins: Admins,
+        pace: Pace,
     ) -> None:
-        """Prepare the loop. What cannot be told is told to `alert_chat_ids`, to `admin_ids` if there is no other.
-
-        `alert_topic_id` is the topic of those chats where alerts go.
-        """
+        """Prepare the loop. What cannot be told is told to the admins."""
         self._bot = bot
         self._database = database
         self._render = render
         self._clock = clock
         self._keyboard = keyboard
-        self._alert_chat_ids = tuple(alert_chat_ids)
-        self._admin_ids = tuple(admin_ids)
-        self._alert_topic_id = alert_topic_id
+        self._admins = admins
         # The new ids of groups that became supergroups, of those that something is owed to.
         self._moved: dict[int, int] = {}
-        self._pace = pace or Pace(clock)
+        self._pace = pace
         self._limiter = AsyncLimiter(MESSAGES_PER_SECOND, 1)
         # What Telegram has taken while the database was too far away to note it: not sent again by this process.
         self._unnoted: set[tuple[int, datetime | None]] = set()
@@ -145,7 +137,7 @@ class Outbox:
             ]
 
     async def _learn_moved(self, due: Sequence[_Due]) -> None:
-        groups = {message.chat_id for message in due if message.chat_id < 0} | {*self._alert_chat_ids}
+        groups = {message.chat_id for message in due if message.chat_id < 0} | {*self._admins.chat_ids}
         if due:
             async with self._database.reading() as session:
                 self._moved |= await find_moved(session, groups)
@@ -161,8 +153,8 @@ class Outbox:
                     if fate_of(error) is not Fate.DONE:
                         raise
 
-        is_alert = message.chat_id in self._alert_chat_ids and message.kind not in REPLIES
-        await in_topic(self._alert_topic_id if is_alert else message.topic_id, send)
+        is_alert = message.chat_id in self._admins.chat_ids and message.kind not in REPLIES
+        await in_topic(self._admins.topic_id if is_alert else message.topic_id, send)
 
     async def _deliver(self, message: _Due) -> None:
         bound = logger.bind(
@@ -225,13 +217,13 @@ class Outbox:
                 await self._alert(session, message, error)
 
     def _alert_chats(self) -> Sequence[int]:
-        return [self._moved.get(chat_id, chat_id) for chat_id in self._alert_chat_ids]
+        return [self._moved.get(chat_id, chat_id) for chat_id in self._admins.chat_ids]
 
     async def _alert(self, session: AsyncSession, message: _Due, error: str) -> None:
         now = self._clock()
         about = message.facts.get("charge_id") or message.facts.get("retry_id") or message.event_id
         others = [chat_id for chat_id in self._alert_chats() if chat_id != message.chat_id]
-        for chat_id in others or [admin_id for admin_id in self._admin_ids if admin_id != message.chat_id]:
+        for chat_id in others or [admin_id for admin_id in self._admins.ids if admin_id != message.chat_id]:
             await owe(
                 session,
                 Notice.UNDELIVERED,
@@ -263,7 +255,7 @@ class Outbox:
                 _same(message).where(~is_there.exists()).values(elsewhere).returning(OutboxMessage.id)
             )
             await note_moved(session, message.chat_id, chat_id, self._clock)
-            if message.chat_id in self._alert_chat_ids:
+            if message.chat_id in self._admins.chat_ids:
                 await owe_moved(session, message.chat_id, chat_id, self._clock)
         self._moved[message.chat_id] = chat_id
         # It is there: what was said of its own move is over.

@@ -176,11 +176,6 @@ class Settings(BaseSettings):
         return self.admin_chat_id.topic_id if isinstance(self.admin_chat_id, AdminChatId) else None
 
     @property
-    def alert_chat_ids(self) -> tuple[int, ...]:
-        """The chats where admins are told: their group if there is one, else each admin."""
-        return self.admin_ids if self.admin_chat_id is None else (self.admin_chat_id,)
-
-    @property
     def terms(self) -> Terms:
         """The seller's terms for subscriptions."""
         return Terms(self.grace_days, self.remind_days)

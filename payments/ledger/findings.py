@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import OutboxMessage
-from payments.notices import Notice, owe
+from payments.notices import Admins, Notice
 
 FINDING_PREFIX: Final = "ledger:"
 """Before what makes a finding one of its kind where an event's id would stand: in its notice."""
@@ -91,7 +91,7 @@ class Counts:
 
 
 async def alert(
-    session: AsyncSession, found: Sequence[Unexplained], alert_chat_ids: Sequence[int], now: datetime
+    session: AsyncSession, found: Sequence[Unexplained], admins: Admins, now: datetime
 ) -> list[Unexplained]:
     """Owe the admins the first ALERTS_MAX findings that they were not told of before, and return those.
 
@@ -102,9 +102,7 @@ async def alert(
     told = set(await session.scalars(query)) if keys else set()
     new = [key for key in keys if key not in told][:ALERTS_MAX]
     for key in new:
-        for chat_id in alert_chat_ids:
-            facts = asdict(keys[key])
-            await owe(session, Notice.LEDGER, event_id=key, chat_id=chat_id, facts=facts, now=now)
+        await admins.tell(session, Notice.LEDGER, key, asdict(keys[key]), now)
     return [keys[key] for key in new]
 
 

@@ -30,6 +30,7 @@ from payments.ledger.findings import Counts
 from payments.ledger.plain import settle_plain
 from payments.ledger.scan import Scan, Step
 from payments.methods import METHODS
+from payments.notices import Admins
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
 from payments.settlement.judgement import Reason
@@ -90,7 +91,9 @@ class WholePass:
         stand = await self._begin()
         signer = self._signer.trusting() if stand.pass_trusts_unsigned else self._signer
         report = PassReport()
-        await self._read(Scan(self._database, self._ledger, signer, self._clock, is_pass=True), report, on_step)
+        # A pass is silent: no admin is told of what it finds.
+        scan = Scan(self._database, self._ledger, signer, self._clock, Admins(), is_pass=True)
+        await self._read(scan, report, on_step)
         settlement = Settlement(self._catalog, signer, self._clock, NoEffects(), self._terms)
         await self._settle_all(_Way(settlement, signer), stand, report, on_settled)
         await self._complete(report)

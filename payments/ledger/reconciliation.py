@@ -20,6 +20,7 @@ from payments.ledger.kept import learn_states, pending_places
 from payments.ledger.nanostars import stars
 from payments.ledger.rows import read_row
 from payments.ledger.scan import OVERLAP_ROWS, Scan, Step
+from payments.notices import Admins
 from payments.sale.payload import PayloadSigner
 
 BALANCE_ASKED_MAX: Final = 3
@@ -78,7 +79,7 @@ class Reconciliation:
         ledger: TelegramLedger,
         signer: PayloadSigner,
         clock: Clock,
-        alert_chat_ids: Sequence[int],
+        admins: Admins,
         on_recovered: Callable[[], None],
     ) -> None:
         """Prepare; `on_recovered` is called when something has fallen due, or there is something to tell."""
@@ -86,7 +87,7 @@ class Reconciliation:
         self._ledger = ledger
         self._signer = signer
         self._clock = clock
-        self._alert_chat_ids = tuple(alert_chat_ids)
+        self._admins = admins
         self._on_recovered = on_recovered
         self._looked_at = -1
         self._asked_at = clock()
@@ -105,7 +106,7 @@ class Reconciliation:
         Scan.step raises.
         """
         scan = Scan(
-            *(self._database, self._ledger, self._signer, self._clock, self._alert_chat_ids),
+            *(self._database, self._ledger, self._signer, self._clock, self._admins),
             is_dry=is_dry,
             from_start=from_start,
         )
@@ -209,6 +210,6 @@ class Reconciliation:
         """Tell what was found beside the rows; what is found in a row is told with its page."""
         if findings:
             async with self._database.transaction(Priority.RECONCILIATION) as session:
-                new = await alert(session, findings, self._alert_chat_ids, self._clock())
+                new = await alert(session, findings, self._admins, self._clock())
             log(new)
             self._on_recovered()

@@ -26,6 +26,7 @@ from payments.ledger.findings import Finding, Unexplained, alert, log
 from payments.ledger.kept import keep
 from payments.ledger.pages import Page, take_page
 from payments.ledger.rows import LedgerRow, read_row
+from payments.notices import Admins
 from payments.sale.payload import PayloadSigner
 
 OVERLAP_ROWS: Final = 50
@@ -70,7 +71,7 @@ class Scan:
         ledger: TelegramLedger,
         signer: PayloadSigner,
         clock: Clock,
-        alert_chat_ids: Sequence[int] = (),
+        admins: Admins,
         *,
         is_pass: bool = False,
         is_dry: bool = False,
@@ -84,7 +85,7 @@ class Scan:
         self._ledger = ledger
         self._signer = signer
         self._clock = clock
-        self._alert_chat_ids = alert_chat_ids
+        self._admins = admins
         self._is_pass = is_pass
         self._is_dry = is_dry
         self._from_start = from_start
@@ -189,7 +190,7 @@ class Scan:
         """Put on record with the page what is to be told of it; return what is to be logged. A pass tells nobody."""
         if self._is_pass or not found:
             return found
-        return await alert(session, found, self._alert_chat_ids, self._clock())
+        return await alert(session, found, self._admins, self._clock())
 
     async def _take_one_by_one(self, session: AsyncSession, fetched: _Fetched) -> Page:
         """Take each row on its own, so that one which the database refuses costs none of the others."""

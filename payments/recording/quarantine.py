@@ -4,7 +4,7 @@ Beside them, at rest, rows of Telegram's ledger that cannot be kept as they are:
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
@@ -15,7 +15,7 @@ from db.insert import insert_into
 from db.tables import QuarantinedUpdate
 from payments.audit.erasure import without_names
 from payments.audit.nested_json import pruned, read_json
-from payments.notices import Notice, owe
+from payments.notices import Admins, Notice
 
 QUARANTINE_PREFIX: Final = "quarantine:"
 """Before a row's id where an event's id would stand: in its notice, and for taking it up again."""
@@ -27,7 +27,7 @@ RAW_LENGTH_MAX: Final = 16_000
 
 
 async def quarantine(
-    session: AsyncSession, update: Mapping[str, Any], reason: str, alert_chat_ids: Iterable[int], now: datetime
+    session: AsyncSession, update: Mapping[str, Any], reason: str, admins: Admins, now: datetime
 ) -> None:
     """Keep a raw update, with why it could not be recorded. The same update again changes nothing."""
     # ASCII escapes make a NUL or a lone surrogate harmless to the database, and lose neither.
@@ -42,15 +42,7 @@ async def quarantine(
     insert = insert_into(session, QuarantinedUpdate).on_conflict_do_nothing(index_elements=["id"])
     await session.execute(insert, row)
     event_id = f"{QUARANTINE_PREFIX}{row['id']}"
-    for chat_id in alert_chat_ids:
-        await owe(
-            session,
-            Notice.QUARANTINED,
-            event_id=event_id,
-            chat_id=chat_id,
-            facts={"reason": reason, "retry_id": event_id},
-            now=now,
-        )
+    await admins.tell(session, Notice.QUARANTINED, event_id, {"reason": reason, "retry_id": event_id}, now)
 
 
 async def keep_raw(session: AsyncSession, row: str | Mapping[str, Any], reason: str, now: datetime) -> None:

@@ -13,6 +13,7 @@ from db.retry import tried_again
 from payments.audit import events
 from payments.audit.facts import Fact, SubscriptionFact
 from payments.errors import UnreadableMoneyError
+from payments.notices import Admins
 from payments.recording.quarantine import quarantine
 from payments.recording.updates import read_money
 
@@ -29,14 +30,14 @@ class Recorder:
         self,
         database: Database,
         clock: Clock,
-        alert_chat_ids: Sequence[int],
+        admins: Admins,
         record_seconds: float = RECORD_SECONDS,
         ensure_active: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Prepare; `ensure_active` is asked before each write, and raises when this is no longer the active desk."""
         self._database = database
         self._clock = clock
-        self._alert_chat_ids = tuple(alert_chat_ids)
+        self._admins = admins
         self._record_seconds = record_seconds
         self._ensure_active = ensure_active
         self._writing: asyncio.Task[Taken] | None = None
@@ -163,7 +164,7 @@ class Recorder:
     @tried_again
     async def _keep_raw(self, update: RawUpdate, reason: str) -> None:
         async with self._database.transaction(Priority.INTAKE) as session:
-            await quarantine(session, update, reason, self._alert_chat_ids, self._clock())
+            await quarantine(session, update, reason, self._admins, self._clock())
 
 
 def _payer_id(update: RawUpdate) -> int:

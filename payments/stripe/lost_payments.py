@@ -23,7 +23,7 @@ from db.utc_datetime import UtcDateTime
 from payments.checkout import CheckoutVerdict
 from payments.errors import RefusedByChannelError, UnreadableMoneyError
 from payments.methods import CARDS
-from payments.notices import Notice, owe
+from payments.notices import Admins, Notice
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
 from payments.stripe.api import Charge, StripeApi
@@ -54,7 +54,7 @@ class LostPayments:
         catalog: Catalog,
         signer: PayloadSigner,
         clock: Clock,
-        alert_chat_ids: Sequence[int],
+        admins: Admins,
         on_owed: Callable[[], None],
     ) -> None:
         """Prepare; `on_owed` is called when a notice has become due."""
@@ -63,7 +63,7 @@ class LostPayments:
         self._catalog = catalog
         self._signer = signer
         self._clock = clock
-        self._alert_chat_ids = tuple(alert_chat_ids)
+        self._admins = admins
         self._on_owed = on_owed
         self._asked: _Place | None = None
 
@@ -118,8 +118,7 @@ class LostPayments:
                 "fits": fits[:FITS_MAX],
                 "others": [*others[:FITS_MAX]],
             }
-            for chat_id in self._alert_chat_ids:
-                await owe(session, Notice.LOST_PAYMENT, event_id=key, chat_id=chat_id, facts=facts, now=now)
+            await self._admins.tell(session, Notice.LOST_PAYMENT, key, facts, now)
         bound = logger.bind(charge_id=CARDS.event_id(charge.id), buyers=[fit["buyer"] for fit in fits])
         bound.error("a payment by card at Stripe is not on record, its update was most likely lost")
         self._on_owed()

@@ -5,7 +5,7 @@ neither.
 """
 
 import enum
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -19,7 +19,7 @@ from db.errors import is_away
 from db.tables import StripeReading
 from payments.audit.events import ERROR_LENGTH_MAX
 from payments.errors import ChannelError, ChannelPauseError, RefusedByChannelError, UnrecordableError
-from payments.notices import Notice, owe
+from payments.notices import Admins, Notice
 from payments.pause import SECONDS_MAX
 from payments.stripe.api import KEY_REFUSED
 
@@ -50,14 +50,12 @@ async def owe_trouble(
     *,
     read_at: datetime | None,
     why: str,
-    chat_ids: Sequence[int],
+    admins: Admins,
     now: datetime,
 ) -> None:
-    """Owe these chats word of a trouble; `read_at` is when the events were last read (None: never), `why` in words."""
+    """Owe the admins word of a trouble; `read_at` is when the events were last read (None: never), `why` in words."""
     facts = {"trouble": trouble.value, "why": why, "read_at": read_at.isoformat() if read_at else None}
-    for chat_id in chat_ids:
-        key = f"stripe:{trouble}:{now:%Y-%m-%d}"
-        await owe(session, Notice.STRIPE_TROUBLE, event_id=key, chat_id=chat_id, facts=facts, now=now)
+    await admins.tell(session, Notice.STRIPE_TROUBLE, f"stripe:{trouble}:{now:%Y-%m-%d}", facts, now)
 
 
 class TroubleAlert:
@@ -67,7 +65,7 @@ class TroubleAlert:
         self,
         database: Database,
         clock: Clock,
-        alert_chat_ids: Sequence[int],
+        admins: Admins,
         on_owed: Callable[[], None],
         *,
         refused: Trouble = Trouble.REFUSED,
@@ -75,7 +73,7 @@ class TroubleAlert:
         """Prepare; `on_owed` is called when a notice has become due, and a refusal is told as `refused`."""
         self._database = database
         self._clock = clock
-        self._alert_chat_ids = tuple(alert_chat_ids)
+        self._admins = admins
         self._on_owed = on_owed
         self._refused = refused
         self._failing_since: datetime | None = None
@@ -92,7 +90,7 @@ class TroubleAlert:
                 if trouble is None or self._told_on.get(trouble) == now.date():
                     return
                 why = str(error)[:ERROR_LENGTH_MAX]
-                await owe_trouble(session, trouble, read_at=read_at, why=why, chat_ids=self._alert_chat_ids, now=now)
+                await owe_trouble(session, trouble, read_at=read_at, why=why, admins=self._admins, now=now)
         except Exception as away:
             if not is_away(away):
                 raise

@@ -26,7 +26,7 @@ from payments.audit.facts import RefundFact
 from payments.channel import MadeRefund
 from payments.errors import RefusedByChannelError, UnreadableMoneyError, UnrecordableError
 from payments.methods import CARDS
-from payments.notices import Notice, money_facts, owe
+from payments.notices import Admins, Notice, money_facts
 from payments.recording.fields import moment
 from payments.refunds.at_provider import payer, record_failed, record_made
 from payments.stripe.api import Dispute, Event, StripeApi
@@ -60,7 +60,7 @@ class StripeWatch:
         database: Database,
         api: StripeApi,
         clock: Clock,
-        alert_chat_ids: Sequence[int],
+        admins: Admins,
         on_recorded: Callable[[], None],
         lost: LostPayments | None = None,
     ) -> None:
@@ -71,7 +71,7 @@ class StripeWatch:
         self._database = database
         self._api = api
         self._clock = clock
-        self._alert_chat_ids = tuple(alert_chat_ids)
+        self._admins = admins
         self._on_recorded = on_recorded
         self._lost = lost
         # By id, when each was made: those of our charges that are dealt with, as far back as a reading goes.
@@ -79,8 +79,8 @@ class StripeWatch:
         self._deep_at: datetime | None = None
         self._late = LateCharges(database, clock, self._ask_about)
         self._looked_at: datetime | None = None
-        self._reading = Attempts("events", TroubleAlert(database, clock, alert_chat_ids, on_recorded))
-        refused = TroubleAlert(database, clock, alert_chat_ids, on_recorded, refused=Trouble.CHARGES)
+        self._reading = Attempts("events", TroubleAlert(database, clock, admins, on_recorded))
+        refused = TroubleAlert(database, clock, admins, on_recorded, refused=Trouble.CHARGES)
         self._search = Attempts("charges", refused)
 
     async def run(self) -> None:
@@ -162,7 +162,7 @@ class StripeWatch:
 
     async def _warn_of_a_gap(self, session: AsyncSession, read_at: datetime, now: datetime) -> None:
         logger.error("Stripe's events were last read on {:%d %B %Y}; look for refunds since then there", read_at)
-        await owe_trouble(session, Trouble.GAP, read_at=read_at, why="", chat_ids=self._alert_chat_ids, now=now)
+        await owe_trouble(session, Trouble.GAP, read_at=read_at, why="", admins=self._admins, now=now)
 
     async def _take(self, page: Sequence[Event]) -> list[Event]:
         """Deal with the events of our charges; return the others."""
@@ -293,8 +293,6 @@ class StripeWatch:
         if not isinstance(about, Event | StripeEvent):
             facts |= {"amount": about.amount, "currency": about.currency.upper()}
         async with self._database.transaction() as session:
-            for chat_id in self._alert_chat_ids:
-                # An event that comes twice is told once: by the object that it is about.
-                key = f"stripe:{about.id}"
-                await owe(session, notice, event_id=key, chat_id=chat_id, facts=facts, now=self._clock())
+            # An event that comes twice is told once: by the object that it is about.
+            await self._admins.tell(session, notice, f"stripe:{about.id}", facts, self._clock())
         self._on_recorded()

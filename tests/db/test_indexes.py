@@ -11,6 +11,7 @@ from sqlalchemy import event, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.sending.outbox import Outbox
+from bot.sending.pace import Pace
 from db.engine import Database
 from db.tables import ORIGIN, Checkout, EntitlementGrant, OutboxMessage, StripeEvent, User
 from entitlements import EntitlementService
@@ -25,7 +26,7 @@ from payments.subscriptions import running
 from payments.subscriptions.charges import read_charges
 from payments.subscriptions.keeper import select_to_check, select_wanted
 from payments.subscriptions.reminders import select_ending
-from tests.support.money import TOKEN
+from tests.support.money import ADMINS, TOKEN
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 USERS = 1000
@@ -121,7 +122,7 @@ async def _plans(database: Database, ask: Ask) -> str:
 
 
 async def _read_outbox(database: Database, _: AsyncSession) -> object:
-    outbox = Outbox(Bot(TOKEN), database, lambda *_: "", lambda: NOON)
+    outbox = Outbox(Bot(TOKEN), database, lambda *_: "", lambda: NOON, lambda *_: None, ADMINS, Pace(lambda: NOON))
     return await outbox._due()
 
 

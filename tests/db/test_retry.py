@@ -13,6 +13,7 @@ from db.engine import Database
 from db.retry import TRIES_MAX, tried_again
 from db.tables import Checkout, StripeEvent, User
 from payments.checkout import CheckoutDesk, CheckoutVerdict
+from payments.notices import Admins
 from payments.recording.recorder import Recorder
 from payments.refunds.sending import RefundSender
 from payments.settlement.worker import Worker
@@ -94,7 +95,7 @@ async def test_a_buyer_is_not_declined_for_it(postgresql_database: Database, clo
 
 async def test_a_payment_is_recorded_in_the_same_poll(postgresql_database: Database, clock: FakeClock) -> None:
     await _fail_first(postgresql_database, "INSERT", "stripe_events")
-    recorder = Recorder(postgresql_database, clock, [])
+    recorder = Recorder(postgresql_database, clock, Admins())
     assert len(await recorder.record([charge_update(charge("c1"))])) == 1
     assert recorder.trouble is None
     assert await _count(postgresql_database, StripeEvent) == 1

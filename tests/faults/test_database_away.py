@@ -18,6 +18,7 @@ from db.migrate import migrate
 from db.tables import Checkout, EntitlementGrant, EventStatus, StripeEvent
 from payments.audit.facts import ChargeFact, Person
 from payments.checkout import CheckoutDesk, CheckoutVerdict
+from payments.notices import Admins
 from payments.recording.recorder import Recorder
 from payments.sale.catalog import load_catalog
 from payments.sale.payload import Order, PayloadSigner
@@ -128,7 +129,7 @@ async def _write_checkouts(database: Database, size: int, now: datetime) -> None
 @pytest.mark.criterion("E2", "C1", "L2")
 async def test_sqlite_is_full(sqlite_database: Database, clock: FakeClock) -> None:
     desk = Desk(sqlite_database, clock)
-    recorder = Recorder(sqlite_database, clock, [])
+    recorder = Recorder(sqlite_database, clock, Admins())
     checkouts = CheckoutDesk(sqlite_database, CATALOG, SIGNER, clock, WAIT_SECONDS)
     updates = [charge_update(charge(f"charge-{number}"), number) for number in range(1, 51)]
     await _fill(sqlite_database, clock)

@@ -19,7 +19,7 @@ from payments.telegram import TelegramPaymentHandler
 from tests.support.cards import card_charge, card_update
 from tests.support.clock import START
 from tests.support.desk import Desk, dump
-from tests.support.money import ADMIN_CHAT_ID, STRANGER, charge, charge_update, refund
+from tests.support.money import ADMINS, STRANGER, charge, charge_update, refund
 from tests.support.rows import add_other_services_event
 
 MONTH: Final = timedelta(days=30)
@@ -28,7 +28,7 @@ MONTH: Final = timedelta(days=30)
 @pytest.mark.criterion("C1", "C7", "C8", "I1")
 async def test_successful_payment_creates_event_and_grants_entitlement(desk: Desk, worker: Worker) -> None:
     # As the daemon does it: the raw update on record, then the work.
-    await Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID]).record([charge_update(charge())])
+    await Recorder(desk.database, desk.clock, ADMINS).record([charge_update(charge())])
     assert (await desk.event("charge-1")).status == EventStatus.PENDING
     await worker.work_once()
     assert (await desk.event("charge-1")).status == EventStatus.PROCESSED
@@ -141,7 +141,7 @@ async def test_payment_method_consistency_telegram_vs_stripe(desk: Desk, handler
 async def test_a_charge_whose_row_another_way_to_pay_has_is_set_aside_and_alerts(desk: Desk) -> None:
     # A charge in Stars whose id is, letter by letter, the row of a card's.
     await desk.take(charge("stripe:ch_1"))
-    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID])
+    recorder = Recorder(desk.database, desk.clock, ADMINS)
     assert await recorder.record([card_update(card_charge("ch_1"))]) == {1: None}
     assert (await desk.event("stripe:ch_1")).payment_method == "telegram_stars"
     assert [notice for notice, _ in await desk.told()][-1] is Notice.QUARANTINED

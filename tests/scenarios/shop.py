@@ -52,12 +52,11 @@ class _Life(Chats):
     def __init__(self, server: SandboxServer, bot: Bot, database: Database, people: People, stripe: StripeApi) -> None:
         super().__init__(server.client, server.world.clock.now, bot, database, CATALOG, people, stripe=stripe)
         self.dies_in = 0
-        alert_chat_ids = [people.desk.id]
-        self.recorder = Recorder(database, self.clock, alert_chat_ids, record_seconds=WAIT_SECONDS)
-        self.watch = StripeWatch(database, stripe, self.clock, alert_chat_ids, on_recorded=lambda: None)
+        self.recorder = Recorder(database, self.clock, self.admins, record_seconds=WAIT_SECONDS)
+        self.watch = StripeWatch(database, stripe, self.clock, self.admins, on_recorded=lambda: None)
         ledger = TelegramLedger(bot)
         self.reconciliation = Reconciliation(
-            database, ledger, self.signer, self.clock, alert_chat_ids, on_recovered=lambda: None
+            database, ledger, self.signer, self.clock, self.admins, on_recovered=lambda: None
         )
         for engine in {each.sync_engine for each in (database._writer, database._reader, database._urgent)}:
             event.listen(engine, "before_cursor_execute", self._step)

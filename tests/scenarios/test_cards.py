@@ -49,9 +49,8 @@ async def shop(database: Database) -> AsyncIterator[Shop]:
         api = StripeApi(STRIPE_KEY, account.url)
         async with running_chats(database, stripe=api, settings=Settings(stripe_url=account.url)) as chats:
             account.clock = chats.clock
-            told = [chats.people.desk.id]
-            lost = LostPayments(database, api, CATALOG, chats.signer, chats.clock, told, on_owed=lambda: None)
-            watch = StripeWatch(database, api, chats.clock, told, on_recorded=lambda: None, lost=lost)
+            lost = LostPayments(database, api, CATALOG, chats.signer, chats.clock, chats.admins, on_owed=lambda: None)
+            watch = StripeWatch(database, api, chats.clock, chats.admins, on_recorded=lambda: None, lost=lost)
             yield Shop(chats, account, watch)
         await api.close()
 

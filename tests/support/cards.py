@@ -10,7 +10,7 @@ from payments.settlement.worker import Worker
 from payments.stripe.watch import StripeWatch
 from tests.support.clock import START
 from tests.support.desk import Desk
-from tests.support.money import ADMIN_CHAT_ID, BUYER, SIGNER, charge, charge_update, order, plan
+from tests.support.money import ADMINS, BUYER, SIGNER, charge, charge_update, order, plan
 from tests.support.stripe_account import StripeAccount
 
 
@@ -52,4 +52,4 @@ async def hear_all_again(desk: Desk, account: StripeAccount, watch: StripeWatch,
     """Have Stripe tell of everything once more, to a process that has heard nothing of it; then work it off."""
     for each in list(account.events):
         account.tell(each["type"], each["data"]["object"])
-    await read(StripeWatch(desk.database, watch._api, desk.clock, [ADMIN_CHAT_ID], lambda: None), worker)
+    await read(StripeWatch(desk.database, watch._api, desk.clock, ADMINS, lambda: None), worker)

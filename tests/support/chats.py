@@ -12,6 +12,7 @@ from aiogram.client.default import DefaultBotProperties
 from aiogram.enums import ParseMode
 from aiogram.types import Update
 
+from bot.chat.moved_chats import AdminChat
 from bot.handlers import make_dispatcher
 from bot.poll.intake import GetRawUpdates
 from bot.sending.notices import NoticeRenderer
@@ -27,6 +28,7 @@ from payments.ledger import progress
 from payments.ledger.fetching import TelegramLedger
 from payments.ledger.rebuild import WholePass
 from payments.ledger.reconciliation import Reconciliation
+from payments.notices import Admins
 from payments.recording.updates import bears_money, read_money
 from payments.refunds.sending import RefundSender
 from payments.sale.catalog import Catalog
@@ -95,12 +97,13 @@ class Chats:
         self.signer = signer or PayloadSigner(bot.token)
         self.is_clock_broken = False
         self._now = now
-        effects = OutwardEffects(self.clock, [people.desk.id])
+        self.admins = Admins((people.admin.id,), people.desk.id)
+        effects = OutwardEffects(self.clock, self.admins)
         settlement = Settlement(catalog, self.signer, self.clock, effects, terms)
         notices = NoticeRenderer(self.clock)
-        self._outbox = Outbox(
-            bot, database, notices.render, self.clock, notices.keyboard, pace=Pace(self.clock, rest_seconds=lambda _: 0)
-        )
+        pace = Pace(self.clock, rest_seconds=lambda _: 0)
+        self._outbox = Outbox(bot, database, notices.render, self.clock, notices.keyboard, self.admins, pace)
+        on_owed = self._outbox.loop.wake
         cards = [] if stripe is None else [CardChannel(stripe)]
         sender = RefundSender(database, by_name(StarsChannel(bot), *cards), self.clock)
         self.worker = Worker(database, settlement, sender, self.clock, on_progress=self._outbox.loop.wake)
@@ -120,9 +123,10 @@ class Chats:
             clock=self.clock,
             worker=self.worker,
             keeper=self.keeper,
-            admins=frozenset([people.admin.id]),
-            admin_chat_id=people.desk.id,
+            admins=self.admins,
+            admin_chat=AdminChat(database, self.clock, people.desk.id, on_owed),
             support_contact=SUPPORT_CONTACT,
+            on_owed=on_owed,
         )
         self._offset = 0
 
@@ -214,7 +218,7 @@ class Chats:
     async def reconcile(self) -> None:
         """Compare with Telegram's ledger, and do what is due then."""
         await Reconciliation(
-            self.database, TelegramLedger(self.bot), self.signer, self.clock, [], on_recovered=lambda: None
+            self.database, TelegramLedger(self.bot), self.signer, self.clock, Admins(), on_recovered=lambda: None
         ).run()
         await self.settle()
 

@@ -19,7 +19,7 @@ from payments.refunds import asking
 from payments.settlement.settlement import Settlement
 from payments.waiting import RetryResult
 from tests.support.clock import FakeClock
-from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER
+from tests.support.money import ADMINS, BUYER, CATALOG, SIGNER
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -30,7 +30,7 @@ class Desk:
     def __init__(self, database: Database, clock: FakeClock, settlement: Settlement | None = None) -> None:
         self.database = database
         self.clock = clock
-        self.settlement = settlement or Settlement(CATALOG, SIGNER, clock, OutwardEffects(clock, [ADMIN_CHAT_ID]))
+        self.settlement = settlement or Settlement(CATALOG, SIGNER, clock, OutwardEffects(clock, ADMINS))
 
     async def record(self, *facts: Fact) -> None:
         async with self.database.transaction() as session:

@@ -11,7 +11,7 @@ from payments.ledger.reconciliation import Reconciliation, Report
 from payments.sale.payload import PayloadSigner
 from payments.subscriptions.chain import Terms
 from tests.support.desk import Desk
-from tests.support.money import ADMIN_CHAT_ID, CATALOG, SIGNER, order
+from tests.support.money import ADMINS, CATALOG, SIGNER, order
 
 Row = dict[str, Any]
 SUBSCRIPTION_PERIOD = 2_592_000
@@ -48,9 +48,7 @@ class Books:
         self.desk = desk
         self.ledger = ledger
         self.woken = 0
-        self.reconciliation = Reconciliation(
-            desk.database, ledger, SIGNER, desk.clock, [ADMIN_CHAT_ID], on_recovered=self._wake
-        )
+        self.reconciliation = Reconciliation(desk.database, ledger, SIGNER, desk.clock, ADMINS, on_recovered=self._wake)
 
     def _wake(self) -> None:
         self.woken += 1

@@ -29,7 +29,7 @@ from payments.subscriptions.chain import Terms
 from sandbox.charges import Charge, Period, period_after
 from sandbox.invoices import STARS, SUBSCRIPTION_PERIOD_SECONDS, Invoice
 from sandbox.server import SandboxServer
-from tests.support.money import ADMIN_CHAT_ID, CATALOG, SIGNER
+from tests.support.money import ADMINS, CATALOG, SIGNER
 
 BUYERS: Final = range(6001, 6041)
 """The Telegram ids of people who are rich enough for all of it."""
@@ -51,12 +51,12 @@ class Life:
         self._offset = 0
         self._seen: set[int] = set()
         self._signer = signer
-        self._recorder = Recorder(database, self.clock, [ADMIN_CHAT_ID])
-        settlement = Settlement(CATALOG, signer, self.clock, OutwardEffects(self.clock, [ADMIN_CHAT_ID]))
+        self._recorder = Recorder(database, self.clock, ADMINS)
+        settlement = Settlement(CATALOG, signer, self.clock, OutwardEffects(self.clock, ADMINS))
         sender = RefundSender(database, by_name(StarsChannel(bot)), self.clock)
         self.worker = Worker(database, settlement, sender, self.clock, on_progress=lambda: None)
         self._reconciliation = Reconciliation(
-            database, self.ledger, signer, self.clock, [ADMIN_CHAT_ID], on_recovered=lambda: None
+            database, self.ledger, signer, self.clock, ADMINS, on_recovered=lambda: None
         )
 
     def pay(self, person_id: int, code: str, *, buyer_id: int | None = None, payload: str | None = None) -> Charge:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from db.tables import STARS_CURRENCY
 from payments.audit.facts import ChargeFact, Person, RefundFact
 from payments.checkout import CheckoutQuery
+from payments.notices import Admins
 from payments.sale.catalog import Plan, parse_catalog
 from payments.sale.payload import Order, PayloadSigner
 from tests.support.clock import START
@@ -57,6 +58,7 @@ CATALOG: Final = parse_catalog(
 BUYER: Final = Person(5001, "buyer", "en")
 STRANGER: Final = Person(5002, "stranger", "de")
 ADMIN_CHAT_ID: Final = -1009
+ADMINS: Final = Admins(group_id=ADMIN_CHAT_ID)
 
 
 def plan(code: str) -> Plan:

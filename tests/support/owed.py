@@ -10,7 +10,7 @@ from bot.sending.pace import Pace
 from db.clock import Clock
 from db.engine import Database
 from db.tables import OutboxMessage
-from payments.notices import Notice, owe
+from payments.notices import Admins, Notice, owe
 from sandbox.client import SandboxClient
 from tests.support.clock import FakeClock
 
@@ -43,9 +43,9 @@ class Owed:
             self.database,
             self._render,
             clock or self.clock,
-            alert_chat_ids=[ADMIN],
-            admin_ids=[ADMIN, BOB],
-            pace=pace,
+            lambda *_: None,
+            Admins((ADMIN, BOB), group_id=ADMIN),
+            pace,
         )
 
     def _render(self, notice: Notice, facts: dict[str, Any], language_code: str | None) -> str:

@@ -11,7 +11,7 @@ from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import SubscriptionKeeper
 from payments.subscriptions.reminders import Reminders
 from tests.support.desk import Desk
-from tests.support.money import ADMIN_CHAT_ID, CATALOG, SIGNER
+from tests.support.money import ADMINS, CATALOG, SIGNER
 
 if TYPE_CHECKING:
     from aiogram import Bot
@@ -49,7 +49,7 @@ class Answering:
 def editor(desk: Desk, telegram: Answering | str | None = None) -> RenewalEditor:
     """Return what changes renewals at a Telegram that answers so."""
     answering = telegram if isinstance(telegram, Answering) else Answering(telegram)
-    effects = OutwardEffects(desk.clock, [ADMIN_CHAT_ID])
+    effects = OutwardEffects(desk.clock, ADMINS)
     return RenewalEditor(desk.database, cast("Bot", answering), desk.settlement.subscriptions, effects, desk.clock)
 
 

@@ -5,6 +5,7 @@ import pytest
 from db.engine import Database
 from payments.audit.facts import ChargeFact, Person
 from payments.effects import OutwardEffects
+from payments.notices import Admins
 from payments.recording.quarantine import quarantine
 from payments.refunds.asking import REASON_LENGTH_MAX
 from payments.sale.catalog import load_catalog
@@ -29,7 +30,7 @@ async def _buy(server: SandboxServer, database: Database, clock: FakeClock, *, a
     [charge_id] = await server.client.add_past_payments(
         [PastPayment(user_id=BUYER.telegram_id, payload=payload, stars=amount, at=clock())]
     )
-    desk = Desk(database, clock, Settlement(load_catalog(CATALOG_FILE), signer, clock, OutwardEffects(clock, [])))
+    desk = Desk(database, clock, Settlement(load_catalog(CATALOG_FILE), signer, clock, OutwardEffects(clock, Admins())))
     await desk.take(ChargeFact(charge_id, BUYER, amount, "XTR", payload, clock()))
     return desk, charge_id
 
@@ -92,7 +93,7 @@ async def test_what_waits_is_listed_and_taken_up_again(
         assert await commands.prints("pending") == "Nothing waits: every payment and refund has come to its end.\n"
         desk, charge_id = await _buy(server, database, clock, amount=7)
         async with database.transaction() as session:
-            await quarantine(session, {"update_id": 1, "message": {}}, "said nothing", [], clock())
+            await quarantine(session, {"update_id": 1, "message": {}}, "said nothing", Admins(), clock())
         lines = (await commands.prints("pending")).splitlines()
         assert lines[0].endswith(f"charge  7 XTR  user {BUYER.telegram_id}  parked  wrong_amount")
         assert lines[1] == f"    retry {charge_id}"

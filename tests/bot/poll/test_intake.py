@@ -29,6 +29,7 @@ from tests.support.desk import Desk
 from tests.support.logs import logged
 from tests.support.money import (
     ADMIN_CHAT_ID,
+    ADMINS,
     BUYER,
     STRANGER,
     charge,
@@ -68,7 +69,7 @@ class Line:
         self.served: list[str] = []
         self.facts: list[Fact] = []
         self.lanes = Lanes(self._serve)
-        self._recorder = Recorder(database, FakeClock(), [ADMIN_CHAT_ID], record_seconds)
+        self._recorder = Recorder(database, FakeClock(), ADMINS, record_seconds)
         self.intake = Intake(bot, self._recorder, self.lanes)
         self._database = database
 

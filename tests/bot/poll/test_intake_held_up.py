@@ -17,7 +17,7 @@ from db.tables import QuarantinedUpdate, StripeEvent
 from payments.audit.facts import Fact
 from payments.recording.recorder import Recorder
 from tests.support.clock import FakeClock
-from tests.support.money import ADMIN_CHAT_ID, BUYER, STRANGER, TOKEN, charge, charge_update
+from tests.support.money import ADMINS, BUYER, STRANGER, TOKEN, charge, charge_update
 from tests.support.obstacles import locked_user, refusing
 from tests.support.rows import add_user
 from tests.support.waiting import WAIT_SECONDS
@@ -31,7 +31,7 @@ class Taking:
         self.served: list[str] = []
         self.lanes = Lanes(self._serve)
         self.lanes.start()
-        recorder = Recorder(database, FakeClock(), [ADMIN_CHAT_ID], record_seconds=WAIT_SECONDS)
+        recorder = Recorder(database, FakeClock(), ADMINS, record_seconds=WAIT_SECONDS)
         self.intake = Intake(Bot(TOKEN), recorder, self.lanes)
 
     async def _serve(self, update: Update, fact: Fact | None) -> None:

@@ -20,7 +20,7 @@ from bot.poll.polling import Outage, poll_forever
 from db.engine import Database
 from db.errors import AnotherDeskError
 from payments.audit.facts import Fact
-from payments.notices import Notice
+from payments.notices import Admins, Notice
 from payments.recording.recorder import Recorder
 from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer, running_sandbox
@@ -28,7 +28,7 @@ from tests.support.bots import talking_bot
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.logs import logged
-from tests.support.money import ADMIN_CHAT_ID, charge, charge_update
+from tests.support.money import ADMIN_CHAT_ID, ADMINS, charge, charge_update
 from tests.support.obstacles import locked, refusing
 from tests.support.waiting import WAIT_SECONDS
 
@@ -47,8 +47,10 @@ class Poll:
         self.lanes = Lanes(self._serve)
         self.clock = FakeClock()
         self.owed = asyncio.Event()
-        self.conflicts = ConflictAlert(database, self.clock, [ADMIN_CHAT_ID], on_owed=self.owed.set)
-        recorder = Recorder(database, self.clock, [], record_seconds=WAIT_SECONDS, ensure_active=self._ensure_active)
+        self.conflicts = ConflictAlert(database, self.clock, ADMINS, on_owed=self.owed.set)
+        recorder = Recorder(
+            database, self.clock, Admins(), record_seconds=WAIT_SECONDS, ensure_active=self._ensure_active
+        )
         self.task = asyncio.create_task(poll_forever(Intake(api, recorder, self.lanes), self.conflicts))
 
     async def _ensure_active(self) -> None:
@@ -163,7 +165,7 @@ async def test_a_conflict_while_the_database_is_away_is_told_of_later(
     sqlite_database: Database, sqlite_url: str, clock: FakeClock
 ) -> None:
     desk = Desk(sqlite_database, clock)
-    alert = ConflictAlert(sqlite_database, clock, [ADMIN_CHAT_ID], on_owed=lambda: None)
+    alert = ConflictAlert(sqlite_database, clock, ADMINS, on_owed=lambda: None)
     async with locked(sqlite_database, sqlite_url, "outbox"):
         await alert.note("Conflict")
     # Not even a bug may end the poll.

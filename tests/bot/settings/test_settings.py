@@ -4,6 +4,7 @@ from typing import Final
 
 import pytest
 
+from bot.desk.parts import make_admins
 from bot.settings import Settings, SettingsError
 from payments.subscriptions.chain import Terms
 
@@ -97,14 +98,14 @@ def test_a_setting_left_empty_is_left_out(tmp_path: Path) -> None:
 
 
 def test_alerts_go_to_the_admins_group_and_without_one_to_each_admin(tmp_path: Path) -> None:
-    assert load(tmp_path, "ADMIN_IDS=7,8").alert_chat_ids == (7, 8)
-    assert load(tmp_path, "ADMIN_IDS=7,8", "ADMIN_CHAT_ID=-100").alert_chat_ids == (-100,)
+    assert make_admins(load(tmp_path, "ADMIN_IDS=7,8")).chat_ids == (7, 8)
+    assert make_admins(load(tmp_path, "ADMIN_IDS=7,8", "ADMIN_CHAT_ID=-100")).chat_ids == (-100,)
 
 
 def test_the_admins_group_may_be_a_topic_in_it(tmp_path: Path) -> None:
     settings = load(tmp_path, "ADMIN_CHAT_ID=-1001234567890/45")
     assert (settings.admin_chat_id, settings.admin_topic_id) == (-1001234567890, 45)
-    assert settings.alert_chat_ids == (-1001234567890,)
+    assert make_admins(settings).chat_ids == (-1001234567890,)
     assert load(tmp_path, "ADMIN_CHAT_ID=-1001234567890").admin_topic_id is None
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from bot.poll.conflicts import ConflictAlert
 from db.engine import Database
-from payments.notices import Notice
+from payments.notices import Admins, Notice
 from sandbox.server import running_sandbox
 from sandbox.settings import Settings
 from tests.cases.telegram.front import error, fronting
@@ -32,7 +32,7 @@ async def test_it_is_told_once_a_day_in_each_admin_chat_and_apart_from_another_p
     sqlite_database: Database, clock: FakeClock
 ) -> None:
     desk = Desk(sqlite_database, clock)
-    alert = ConflictAlert(sqlite_database, clock, [7009, -100], on_owed=lambda: None)
+    alert = ConflictAlert(sqlite_database, clock, Admins((7009, -100)), on_owed=lambda: None)
     for _ in range(3):
         await alert.note(WORDS)
         await alert.note("Conflict: terminated by other getUpdates request")
@@ -40,6 +40,6 @@ async def test_it_is_told_once_a_day_in_each_admin_chat_and_apart_from_another_p
     assert sorted(told) == sorted((kind, chat) for kind in (Notice.WEBHOOK, Notice.CONFLICT) for chat in (7009, -100))
     clock.advance(days=1)
     # A desk that was started again tells it no second time on one day.
-    for each in (alert, ConflictAlert(sqlite_database, clock, [7009, -100], on_owed=lambda: None)):
+    for each in (alert, ConflictAlert(sqlite_database, clock, Admins((7009, -100)), on_owed=lambda: None)):
         await each.note(WORDS)
     assert [kind for kind, _ in await desk.told()].count(Notice.WEBHOOK) == 4

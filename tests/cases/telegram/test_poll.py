@@ -23,7 +23,7 @@ from bot.poll.polling import Outage, poll_forever
 from db.engine import Database
 from db.tables import QuarantinedUpdate, StripeEvent
 from payments.audit.facts import Fact
-from payments.notices import Notice
+from payments.notices import Admins, Notice
 from payments.recording.recorder import Recorder
 from sandbox.server import running_sandbox
 from tests.cases.telegram.front import Answer, Front, fronting
@@ -31,7 +31,7 @@ from tests.support.bots import talking_bot
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.logs import logged
-from tests.support.money import ADMIN_CHAT_ID, BUYER, charge, charge_update, subscription_update
+from tests.support.money import ADMIN_CHAT_ID, ADMINS, BUYER, charge, charge_update, subscription_update
 from tests.support.waiting import WAIT_SECONDS, skip_sleeps, until
 
 Updates = list[Any]
@@ -56,8 +56,8 @@ class Poll:
         self.served: list[str | None] = []
         self.offsets: list[int | None] = []
         self.lanes = Lanes(self._serve)
-        self.intake = Intake(api, Recorder(database, clock, [ADMIN_CHAT_ID], WAIT_SECONDS), self.lanes)
-        self.conflicts = ConflictAlert(database, clock, [], on_owed=lambda: None)
+        self.intake = Intake(api, Recorder(database, clock, ADMINS, WAIT_SECONDS), self.lanes)
+        self.conflicts = ConflictAlert(database, clock, Admins(), on_owed=lambda: None)
 
     async def _serve(self, update: Update, fact: Fact | None) -> None:
         self.served.append(fact.event_id if fact else update.message.text if update.message else None)

@@ -9,7 +9,7 @@ from aiogram.methods import SendInvoice, SendMessage, SendPhoto
 
 from bot.sending.outbox import Outbox
 from bot.sending.pace import Pace
-from payments.notices import Notice, owe
+from payments.notices import Admins, Notice, owe
 from sandbox.people import Person
 from sandbox.server import running_sandbox
 from sandbox.settings import Settings
@@ -101,9 +101,9 @@ def _outbox(chats: Chats, topic_id: int | None) -> Outbox:
         chats.database,
         lambda notice, *_: notice.value,
         chats.clock,
-        alert_chat_ids=[chats.people.desk.id],
-        alert_topic_id=topic_id,
-        pace=Pace(chats.clock, rest_seconds=lambda _: 0),
+        lambda *_: None,
+        Admins(group_id=chats.people.desk.id, topic_id=topic_id),
+        Pace(chats.clock, rest_seconds=lambda _: 0),
     )
 
 

@@ -11,7 +11,7 @@ from entitlements.by_hand import grant_by_hand, revoke_by_hand
 from payments.audit import events
 from payments.audit.erasure import Erased, erase
 from payments.audit.facts import Person
-from payments.notices import Notice, owe
+from payments.notices import Admins, Notice, owe
 from payments.recording.quarantine import quarantine
 from payments.refunds import asking
 from tests.support.desk import Desk, dump
@@ -42,10 +42,10 @@ async def _live_through_everything(desk: Desk) -> None:
         paid = charge_update(charge("c4", payer=person))
         paid["message"]["from"]["first_name"] = TEXTS[2]
         paid["message"]["successful_payment"]["order_info"] = {"shipping_address": TEXTS[3]}
-        await quarantine(session, paid, "odd", [77], desk.clock())
+        await quarantine(session, paid, "odd", Admins((77,)), desk.clock())
         changed = {"user": paid["message"]["from"], "invoice_payload": "x", "state": "odd"}
-        await quarantine(session, {"update_id": 9, "subscription": changed}, "odd", [77], desk.clock())
-        await quarantine(session, charge_update(charge("c5", payer=STRANGER)), "odd", [77], desk.clock())
+        await quarantine(session, {"update_id": 9, "subscription": changed}, "odd", Admins((77,)), desk.clock())
+        await quarantine(session, charge_update(charge("c5", payer=STRANGER)), "odd", Admins((77,)), desk.clock())
 
 
 async def _erase(desk: Desk) -> Erased | None:

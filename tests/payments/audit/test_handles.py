@@ -13,7 +13,7 @@ from payments.notices import Notice, is_typable
 from payments.recording.recorder import Recorder
 from payments.waiting import RetryResult
 from tests.support.desk import Desk
-from tests.support.money import ADMIN_CHAT_ID, charge, charge_update, refund, refund_update
+from tests.support.money import ADMIN_CHAT_ID, ADMINS, charge, charge_update, refund, refund_update
 
 ODD: Final = [
     "two words",
@@ -37,7 +37,7 @@ def _ids(charge_id: str) -> str:
 @pytest.mark.parametrize("charge_id", ODD + PLAIN, ids=_ids)
 async def test_a_parked_charge_has_commands_that_continue_it(desk: Desk, charge_id: str) -> None:
     paid = replace(charge(charge_id), amount=199)
-    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], 10)
+    recorder = Recorder(desk.database, desk.clock, ADMINS, 10)
     assert (await recorder.record([charge_update(paid)]))[1] is not None
     parked = await desk.settle(charge_id)
     assert parked is not None
@@ -58,7 +58,7 @@ async def test_a_parked_charge_has_commands_that_continue_it(desk: Desk, charge_
 @pytest.mark.parametrize("charge_id", ODD, ids=_ids)
 async def test_a_refund_of_an_odd_id_is_known_by_its_rows_id_too(desk: Desk, charge_id: str) -> None:
     await desk.take(charge(charge_id))
-    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], 10)
+    recorder = Recorder(desk.database, desk.clock, ADMINS, 10)
     assert (await recorder.record([refund_update(refund(charge(charge_id)))]))[2] is not None
     done = await desk.settle(refund_id(charge_id))
     assert done is not None
@@ -71,7 +71,7 @@ async def test_a_refund_of_an_odd_id_is_known_by_its_rows_id_too(desk: Desk, cha
 @pytest.mark.criterion("E3")
 @pytest.mark.parametrize("charge_id", ["", "x" * 1025, "\U0001f642" * 513], ids=_ids)
 async def test_what_no_key_can_be_is_kept_in_quarantine(desk: Desk, charge_id: str) -> None:
-    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], 10)
+    recorder = Recorder(desk.database, desk.clock, ADMINS, 10)
     assert await recorder.record([charge_update(charge(charge_id))]) == {1: None}
     assert await desk.told() == [(Notice.QUARANTINED, ADMIN_CHAT_ID)]
 

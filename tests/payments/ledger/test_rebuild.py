@@ -30,7 +30,7 @@ from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.ledger import Books, other_row, row
 from tests.support.logs import logged
-from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, STRANGER, charge, order, refund
+from tests.support.money import ADMIN_CHAT_ID, ADMINS, BUYER, CATALOG, SIGNER, STRANGER, charge, order, refund
 from tests.support.obstacles import refusing
 from tests.support.subscription_facts import MONTH, paid, rows
 
@@ -367,7 +367,7 @@ async def test_standings_written_at_the_end_are_those_written_one_by_one(databas
             await service.grant_entitlement(user_id, "archive", "manual:1", granted_at=START)
     assert await desk.expires_at() == START + 50 * DAY
     assert await desk.expires_at("archive") is None
-    settlement = Settlement(CATALOG, SIGNER, desk.clock, OutwardEffects(desk.clock, [ADMIN_CHAT_ID]))
+    settlement = Settlement(CATALOG, SIGNER, desk.clock, OutwardEffects(desk.clock, ADMINS))
     await Desk(database, desk.clock, settlement).take(charge("2"))
     assert await desk.expires_at() == START + 80 * DAY
 

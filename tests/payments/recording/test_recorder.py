@@ -15,6 +15,7 @@ from tests.support.desk import Desk, counts, dump
 from tests.support.logs import logged
 from tests.support.money import (
     ADMIN_CHAT_ID,
+    ADMINS,
     STRANGER,
     charge,
     charge_update,
@@ -37,7 +38,7 @@ def _unreadable(update_id: int, charge_id: str = "nul\0") -> dict[str, Any]:
 
 @pytest.fixture
 def recorder(desk: Desk) -> Recorder:
-    return Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], record_seconds=20)
+    return Recorder(desk.database, desk.clock, ADMINS, record_seconds=20)
 
 
 async def _quarantined(desk: Desk) -> list[QuarantinedUpdate]:
@@ -112,7 +113,7 @@ async def test_what_the_database_refuses_goes_to_quarantine(desk: Desk, recorder
 
 @pytest.mark.criterion("E2", "I9")
 async def test_a_database_that_hangs_is_given_up_in_time_and_taken_up_again(desk: Desk, database_url: str) -> None:
-    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], record_seconds=0.2)
+    recorder = Recorder(desk.database, desk.clock, ADMINS, record_seconds=0.2)
 
     async def is_recorded() -> bool:
         return bool(await recorder.record([CHARGE_UPDATE]))
@@ -146,7 +147,7 @@ async def test_a_database_that_hangs_is_given_up_in_time_and_taken_up_again(desk
 
 @pytest.mark.criterion("C1", "E2")
 async def test_a_write_that_ends_after_its_deadline_counts_at_the_next_poll(desk: Desk, database_url: str) -> None:
-    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], record_seconds=0.1)
+    recorder = Recorder(desk.database, desk.clock, ADMINS, record_seconds=0.1)
     facts: Taken = {}
 
     async def is_recorded() -> bool:
@@ -166,7 +167,7 @@ async def test_a_write_that_ends_after_its_deadline_counts_at_the_next_poll(desk
 async def test_one_deadline_is_kept_over_the_write_in_flight_and_the_next_one(
     desk: Desk, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], record_seconds=0.1)
+    recorder = Recorder(desk.database, desk.clock, ADMINS, record_seconds=0.1)
     waits: list[tuple[float, float]] = []
     real = asyncio.wait
 

@@ -17,7 +17,7 @@ from payments.settlement.worker import Worker
 from payments.waiting import RetryResult, list_pending
 from tests.support.clock import START
 from tests.support.desk import Desk
-from tests.support.money import ADMIN_CHAT_ID, BUYER, STRANGER, charge, refund, refund_update
+from tests.support.money import ADMINS, BUYER, STRANGER, charge, refund, refund_update
 
 TRUE: Final = refund(charge("X"))
 WRONG: Final = {"user": replace(TRUE, person=STRANGER), "amount": replace(TRUE, amount=180)}
@@ -25,7 +25,7 @@ WRONG: Final = {"user": replace(TRUE, person=STRANGER), "amount": replace(TRUE, 
 
 async def _tell(desk: Desk, fact: RefundFact, update_id: int) -> bool:
     """Record a refund as its update comes; tell whether it is on record, and not in quarantine."""
-    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], 10)
+    recorder = Recorder(desk.database, desk.clock, ADMINS, 10)
     return (await recorder.record([refund_update(fact, update_id)]))[update_id] is not None
 
 

@@ -17,7 +17,7 @@ from payments.telegram import TelegramPaymentHandler
 from tests.support.cards import card_charge
 from tests.support.clock import START
 from tests.support.desk import Desk, dump
-from tests.support.money import ADMIN_CHAT_ID, BUYER, STRANGER, charge, charge_update, refund, refund_update
+from tests.support.money import ADMIN_CHAT_ID, ADMINS, BUYER, STRANGER, charge, charge_update, refund, refund_update
 from tests.support.rows import add_other_services_event
 
 TRUE: Final = refund(charge("X"))
@@ -34,7 +34,7 @@ async def _rows(desk: Desk, charge_id: str = "X") -> Sequence[StripeEvent]:
 
 
 async def _told_by_update(desk: Desk, fact: RefundFact) -> None:
-    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], 10)
+    recorder = Recorder(desk.database, desk.clock, ADMINS, 10)
     assert (await recorder.record([refund_update(fact, 9)]))[9] is not None
 
 
@@ -95,7 +95,7 @@ async def test_an_admin_may_refund_though_a_wrong_one_is_there_and_telegrams_wor
 async def test_a_wrong_refund_after_the_true_one_goes_to_quarantine(desk: Desk) -> None:
     await desk.take(charge("X"))
     await desk.take(TRUE)
-    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], 10)
+    recorder = Recorder(desk.database, desk.clock, ADMINS, 10)
     assert await recorder.record([refund_update(WRONG["user"], 9)]) == {9: None}
     assert len(await _rows(desk)) == 1
 
@@ -104,7 +104,7 @@ async def test_a_wrong_refund_after_the_true_one_goes_to_quarantine(desk: Desk) 
 async def test_a_second_wrong_refund_goes_to_quarantine(desk: Desk) -> None:
     await desk.take(charge("X"))
     await desk.take(WRONG["user"])
-    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], 10)
+    recorder = Recorder(desk.database, desk.clock, ADMINS, 10)
     assert await recorder.record([refund_update(WRONG["amount"], 9)]) == {9: None}
     assert len(await _rows(desk)) == 1
 
@@ -152,7 +152,7 @@ async def test_a_charge_whose_id_is_a_refunds_does_not_swallow_it(desk: Desk) ->
 async def test_a_charge_is_not_taken_for_another_row_that_has_its_id(desk: Desk, standing: MoneyFact) -> None:
     await desk.take(standing)
     before = await desk.event(standing.event_id)
-    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], 10)
+    recorder = Recorder(desk.database, desk.clock, ADMINS, 10)
     assert await recorder.record([charge_update(charge(standing.event_id), 21)]) == {21: None}
     assert (Notice.QUARANTINED, ADMIN_CHAT_ID) in await desk.told()
     after = await desk.event(standing.event_id)
@@ -178,7 +178,7 @@ async def test_another_services_row_in_place_of_a_charge_is_told_with_the_comman
     await desk.deliver()
     async with desk.database.transaction() as session:
         await add_other_services_event(session, "X", await desk.user_id())
-    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], 10)
+    recorder = Recorder(desk.database, desk.clock, ADMINS, 10)
     assert await recorder.record([charge_update(charge("X"), 21)]) == {21: None}
     [facts] = [facts for notice, _, facts in await desk.notices() if notice is Notice.QUARANTINED]
     assert "starledger grant" in facts["reason"]

@@ -17,7 +17,7 @@ from payments.settlement.judgement import Reason
 from payments.settlement.settlement import Settlement
 from tests.support.clock import START
 from tests.support.desk import Desk
-from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, STRANGER, TOKEN, charge, order, plan
+from tests.support.money import ADMIN_CHAT_ID, ADMINS, BUYER, CATALOG, STRANGER, TOKEN, charge, order, plan
 from tests.support.subscription_facts import MONTH, paid
 
 LEAKED = PayloadSigner("1000001:a-token-that-has-leaked")
@@ -39,7 +39,7 @@ THIEFS = {
 
 def _desk(desk: Desk, catalog: Catalog = CATALOG) -> Desk:
     """Return the desk after the token was replaced."""
-    effects = OutwardEffects(desk.clock, [ADMIN_CHAT_ID])
+    effects = OutwardEffects(desk.clock, ADMINS)
     return Desk(desk.database, desk.clock, Settlement(catalog, SIGNER, desk.clock, effects))
 
 
@@ -84,7 +84,7 @@ async def test_terms_that_a_catalog_has_had_are_honoured(desk: Desk) -> None:
 async def test_a_renewal_of_what_was_granted_is_honoured_at_its_own_price(desk: Desk) -> None:
     made = replace(order("auto"), amount=99)
     payload = LEAKED.sign(made)
-    before = Settlement(CATALOG, LEAKED, desk.clock, OutwardEffects(desk.clock, [ADMIN_CHAT_ID]))
+    before = Settlement(CATALOG, LEAKED, desk.clock, OutwardEffects(desk.clock, ADMINS))
     first = replace(paid(1, payload=payload), amount=99)
     assert (await Desk(desk.database, desk.clock, before).take(first)).outcome == Outcome.GRANTED
     desk.clock.now = START + MONTH

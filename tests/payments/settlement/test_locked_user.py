@@ -19,7 +19,18 @@ from payments.settlement.worker import Worker
 from payments.subscriptions import listing
 from tests.support.desk import Desk
 from tests.support.logs import logged
-from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, STRANGER, charge, charge_update, query, refund
+from tests.support.money import (
+    ADMIN_CHAT_ID,
+    ADMINS,
+    BUYER,
+    CATALOG,
+    SIGNER,
+    STRANGER,
+    charge,
+    charge_update,
+    query,
+    refund,
+)
 from tests.support.obstacles import locked_user
 from tests.support.statements import statements
 from tests.support.subscription_facts import paid, row
@@ -86,7 +97,7 @@ async def test_the_recorder_takes_all_others_and_the_locked_one_when_it_can(
         for number, payer in enumerate((BUYER, STRANGER, BUYER, OTHER), start=1)
     }
     updates = [charge_update(fact, number) for number, fact in facts.items()]
-    recorder = Recorder(desk.database, desk.clock, [ADMIN_CHAT_ID], record_seconds=WAIT_SECONDS)
+    recorder = Recorder(desk.database, desk.clock, ADMINS, record_seconds=WAIT_SECONDS)
     others = {2: facts[2], 4: facts[4]}
     async with locked_user(database_url, BUYER.telegram_id):
         with logged("ERROR") as records:
@@ -135,7 +146,7 @@ async def test_buyers_do_not_wait_for_connections_that_wait_for_a_locked_user(
         await until(all_wait)
         checkouts = CheckoutDesk(database, CATALOG, SIGNER, desk.clock, WAIT_SECONDS)
         assert await checkouts.decide(query(buyer=STRANGER)) is CheckoutVerdict.ACCEPTED
-        recorder = Recorder(database, desk.clock, [ADMIN_CHAT_ID], WAIT_SECONDS)
+        recorder = Recorder(database, desk.clock, ADMINS, WAIT_SECONDS)
         assert await recorder.record([charge_update(new, 1)]) == {1: new}
     settled = await asyncio.gather(*working)
     assert [event and event.outcome for event in settled] == POOL_SIZE * [Outcome.GRANTED]

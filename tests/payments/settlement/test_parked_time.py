@@ -16,7 +16,7 @@ from payments.waiting import RetryResult
 from tests.support.cards import card_charge
 from tests.support.clock import START
 from tests.support.desk import Desk
-from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, charge, refund
+from tests.support.money import ADMIN_CHAT_ID, ADMINS, BUYER, CATALOG, SIGNER, charge, refund
 from tests.support.subscription_facts import MONTH, paid
 
 DAY = timedelta(days=1)
@@ -26,7 +26,7 @@ OPENED_NOTHING = (Notice.NOTHING_OPENED, ADMIN_CHAT_ID)
 
 def _without_plans(desk: Desk) -> Desk:
     """Return the desk with a catalog that lacks every plan."""
-    effects = OutwardEffects(desk.clock, [ADMIN_CHAT_ID])
+    effects = OutwardEffects(desk.clock, ADMINS)
     return Desk(desk.database, desk.clock, Settlement(Catalog({}), SIGNER, desk.clock, effects))
 
 
@@ -135,7 +135,7 @@ async def test_an_admin_hears_nothing_when_it_opens_something(desk: Desk) -> Non
 async def test_a_clock_that_is_ahead_gives_no_day_away(desk: Desk, ahead: timedelta) -> None:
     telegram_now = desk.clock.now
     desk.clock.now += ahead
-    effects = OutwardEffects(desk.clock, [ADMIN_CHAT_ID])
+    effects = OutwardEffects(desk.clock, ADMINS)
     settlement = Settlement(CATALOG, SIGNER, desk.clock, effects, telegram_now=lambda: telegram_now)
     desk = Desk(desk.database, desk.clock, settlement)
     await desk.take(charge("X"))

@@ -15,7 +15,7 @@ from payments.sale.payload import PayloadSigner
 from payments.settlement.settlement import Settlement
 from tests.support.clock import START
 from tests.support.desk import Desk, dump
-from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, STRANGER, charge, order, refund
+from tests.support.money import ADMIN_CHAT_ID, ADMINS, BUYER, CATALOG, SIGNER, STRANGER, charge, order, refund
 from tests.support.rows import add_other_services_event
 
 BUYER_CHAT_ID = BUYER.telegram_id
@@ -25,9 +25,7 @@ FORGED = PayloadSigner("1000001:not-the-token").sign(order("life"))
 def _without(desk: Desk, code: str) -> Desk:
     """Return the desk with a catalog that lacks a plan."""
     catalog = Catalog({key: sold for key, sold in CATALOG.plans.items() if key != code})
-    return Desk(
-        desk.database, desk.clock, Settlement(catalog, SIGNER, desk.clock, OutwardEffects(desk.clock, [ADMIN_CHAT_ID]))
-    )
+    return Desk(desk.database, desk.clock, Settlement(catalog, SIGNER, desk.clock, OutwardEffects(desk.clock, ADMINS)))
 
 
 @pytest.mark.criterion("S12", "C4", "C5", "S1")

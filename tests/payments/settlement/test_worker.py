@@ -17,7 +17,7 @@ from payments.settlement.settlement import Settlement
 from payments.settlement.worker import BATCH_MAX, Worker
 from tests.support.desk import Desk, dump
 from tests.support.logs import logged
-from tests.support.money import ADMIN_CHAT_ID, BUYER, SIGNER, STRANGER, TOKEN, charge, plan, refund
+from tests.support.money import ADMIN_CHAT_ID, ADMINS, BUYER, SIGNER, STRANGER, TOKEN, charge, plan, refund
 from tests.support.obstacles import breaking_off, locked, refusing
 from tests.support.statements import statements
 from tests.support.waiting import until
@@ -86,7 +86,7 @@ async def test_what_keeps_failing_is_parked_and_goes_on_when_it_is_taken_up(desk
 @pytest.mark.criterion("E5")
 async def test_one_that_fails_does_not_hold_up_the_next(desk: Desk, worker: Worker) -> None:
     absurd = Catalog({"month": plan("month"), "bundle": replace(plan("bundle"), entitlements=("premium", "No Type"))})
-    settlement = Settlement(absurd, SIGNER, desk.clock, OutwardEffects(desk.clock, [ADMIN_CHAT_ID]))
+    settlement = Settlement(absurd, SIGNER, desk.clock, OutwardEffects(desk.clock, ADMINS))
     worker = Worker(desk.database, settlement, worker._sender, desk.clock, on_progress=lambda: None)
     await desk.record(charge("a", "bundle"), charge("b", "month", payer=STRANGER))
     assert await worker.work_once() == 2

@@ -15,7 +15,7 @@ from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.desk_fixtures import desk as desk  # noqa: PLC0414 - a fixture
 from tests.support.localstripe import LocalStripe, running_localstripe
-from tests.support.money import ADMIN_CHAT_ID
+from tests.support.money import ADMINS
 from tests.support.stripe_account import KEY, StripeAccount, running_stripe_account
 
 
@@ -40,7 +40,7 @@ def worker(desk: Desk, api: StripeApi) -> Worker:
 
 @pytest.fixture
 def watch(desk: Desk, api: StripeApi) -> StripeWatch:
-    return StripeWatch(desk.database, api, desk.clock, [ADMIN_CHAT_ID], on_recorded=lambda: None)
+    return StripeWatch(desk.database, api, desk.clock, ADMINS, on_recorded=lambda: None)
 
 
 @pytest.fixture

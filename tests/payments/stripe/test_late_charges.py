@@ -16,7 +16,7 @@ from payments.stripe.late_charges import LATE, LOOKED_DAYS
 from payments.stripe.watch import DEEP_EVERY_SECONDS, EVENT_TYPES, StripeWatch
 from tests.support.cards import card_charge
 from tests.support.desk import Desk
-from tests.support.money import ADMIN_CHAT_ID
+from tests.support.money import ADMINS
 from tests.support.stripe_account import Fault, StripeAccount
 
 DAYS: Final = timedelta(hours=32)
@@ -64,7 +64,7 @@ async def test_disputes_of_before_are_told_and_a_lost_one_ends_the_access(
     desk.clock.advance(hours=32)
     for charge_id in (lost, opened, won):
         await record_late(desk, charge_id)
-    for each in (watch, StripeWatch(desk.database, api, desk.clock, [ADMIN_CHAT_ID], lambda: None)):
+    for each in (watch, StripeWatch(desk.database, api, desk.clock, ADMINS, lambda: None)):
         await round_of(each, worker)
     told = [facts["reason"] for notice, _, facts in await desk.notices() if notice is Notice.DISPUTED]
     assert told == [account.objects[dispute_id]["reason"]]
@@ -97,10 +97,10 @@ async def test_each_is_asked_about_once_in_a_process_and_what_is_not_late_or_not
         return list(dict.fromkeys(query["charge"] for query in account.queries if "charge" in query))
 
     assert [await asked(watch) for _ in range(3)] == [[first], ["ch_of_another_account", second], []]
-    again = StripeWatch(desk.database, api, desk.clock, [ADMIN_CHAT_ID], lambda: None)
+    again = StripeWatch(desk.database, api, desk.clock, ADMINS, lambda: None)
     assert await asked(again) == [first]
     desk.clock.advance(days=LOOKED_DAYS)
-    assert await asked(StripeWatch(desk.database, api, desk.clock, [ADMIN_CHAT_ID], lambda: None)) == []
+    assert await asked(StripeWatch(desk.database, api, desk.clock, ADMINS, lambda: None)) == []
 
 
 async def test_one_that_could_not_be_asked_about_is_asked_again_and_holds_up_no_other(

@@ -22,7 +22,7 @@ from payments.stripe.watch import DEEP_EVERY_SECONDS, EVENT_TYPES, StripeWatch
 from tests.support.cards import card_charge
 from tests.support.desk import Desk
 from tests.support.logs import logged
-from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, STRANGER, order
+from tests.support.money import ADMIN_CHAT_ID, ADMINS, BUYER, CATALOG, SIGNER, STRANGER, order
 from tests.support.rows import add_other_services_event
 from tests.support.stripe_account import Fault, StripeAccount
 
@@ -31,7 +31,7 @@ LATER: Final = timedelta(hours=LOST_HOURS)
 
 def searching(desk: Desk, api: StripeApi) -> LostPayments:
     """Return a search, as each start makes it anew."""
-    return LostPayments(desk.database, api, CATALOG, SIGNER, desk.clock, [ADMIN_CHAT_ID], on_owed=lambda: None)
+    return LostPayments(desk.database, api, CATALOG, SIGNER, desk.clock, ADMINS, on_owed=lambda: None)
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ async def test_a_plan_that_left_the_catalog_is_named_by_its_code(
 async def test_the_watch_looks_each_hour(
     desk: Desk, account: StripeAccount, api: StripeApi, lost: LostPayments
 ) -> None:
-    watch = StripeWatch(desk.database, api, desk.clock, [ADMIN_CHAT_ID], lambda: None, lost)
+    watch = StripeWatch(desk.database, api, desk.clock, ADMINS, lambda: None, lost)
     await check_out(desk, "1")
     account.charge(499)
     desk.clock.advance(seconds=LATER.total_seconds() - 60)
@@ -237,7 +237,7 @@ async def test_what_is_refused_blocks_no_other_and_is_shown_until_the_search_wor
 ) -> None:
     monkeypatch.setattr(stripe_api, "PAGE_SIZE", 2)
     monkeypatch.setattr(stripe_api, "CHARGE_PAGES_MAX", 1)
-    watch = StripeWatch(desk.database, api, desk.clock, [ADMIN_CHAT_ID], lambda: None, lost)
+    watch = StripeWatch(desk.database, api, desk.clock, ADMINS, lambda: None, lost)
     await check_out(desk, "1")
     for _ in range(3):
         account.charge(1)
@@ -261,7 +261,7 @@ async def test_what_is_refused_blocks_no_other_and_is_shown_until_the_search_wor
 async def test_after_an_outage_of_the_charges_alone_they_are_asked_for_with_the_next_reading(
     desk: Desk, account: StripeAccount, api: StripeApi, lost: LostPayments
 ) -> None:
-    watch = StripeWatch(desk.database, api, desk.clock, [ADMIN_CHAT_ID], lambda: None, lost)
+    watch = StripeWatch(desk.database, api, desk.clock, ADMINS, lambda: None, lost)
     await check_out(desk, "1")
     account.charge(499)
     desk.clock.advance(hours=LOST_HOURS)

@@ -24,7 +24,7 @@ from payments.stripe.watch import StripeWatch
 from sandbox.stripe.errors import StripeRefusalError
 from tests.support.cards import read, sell
 from tests.support.desk import Desk
-from tests.support.money import ADMIN_CHAT_ID
+from tests.support.money import ADMINS
 from tests.support.stripe_account import Fault, StripeAccount
 
 PAID: Final = 499
@@ -50,7 +50,7 @@ class Play:
         self.watch = self._new_watch()
 
     def _new_watch(self) -> StripeWatch:
-        return StripeWatch(self.desk.database, self.api, self.desk.clock, [ADMIN_CHAT_ID], on_recorded=lambda: None)
+        return StripeWatch(self.desk.database, self.api, self.desk.clock, ADMINS, on_recorded=lambda: None)
 
     async def step(self, step: str) -> None:
         """Let something happen; what cannot happen as things stand does not."""

@@ -14,14 +14,14 @@ from payments.stripe.watch import KEPT_DAYS, POLL_SECONDS, StripeWatch
 from tests.support import stripe_account
 from tests.support.clock import START, FakeClock
 from tests.support.desk import Desk
-from tests.support.money import ADMIN_CHAT_ID
+from tests.support.money import ADMIN_CHAT_ID, ADMINS
 from tests.support.obstacles import breaking_off
 from tests.support.stripe_account import KEY, Fault, StripeAccount
 
 
 def watching(desk: Desk, api: StripeApi) -> StripeWatch:
     """Return a watch, as each start makes it anew."""
-    return StripeWatch(desk.database, api, desk.clock, [ADMIN_CHAT_ID], on_recorded=lambda: None)
+    return StripeWatch(desk.database, api, desk.clock, ADMINS, on_recorded=lambda: None)
 
 
 async def told(desk: Desk) -> list[str]:
@@ -56,7 +56,7 @@ async def test_what_comes_and_goes_is_told_once_a_day(desk: Desk, account: Strip
 
 
 async def test_what_stripe_refuses_otherwise_is_told_in_its_words(desk: Desk) -> None:
-    alert = TroubleAlert(desk.database, desk.clock, [ADMIN_CHAT_ID], on_owed=lambda: None)
+    alert = TroubleAlert(desk.database, desk.clock, ADMINS, on_owed=lambda: None)
     await alert.note(RefusedByChannelError("refused", "The key may not read events."))
     ((_, _, facts),) = await desk.notices()
     assert facts == {"trouble": Trouble.REFUSED, "why": "The key may not read events.", "read_at": None}

@@ -15,7 +15,7 @@ from payments.sale.payload import PayloadSigner
 from payments.settlement.settlement import Settlement
 from tests.support.clock import START
 from tests.support.desk import Desk
-from tests.support.money import ADMIN_CHAT_ID, BUYER, CATALOG, SIGNER, STRANGER, charge, order
+from tests.support.money import ADMINS, BUYER, CATALOG, SIGNER, STRANGER, charge, order
 from tests.support.subscription_facts import MONTH, follow, in_ledger, paid, row, rows, said, tell
 
 
@@ -117,7 +117,7 @@ async def test_a_price_that_changes_leaves_running_subscriptions_at_theirs(desk:
     await desk.take(paid(1))
     dearer = replace(CATALOG.plans["auto"], price_stars=999, retired=True)
     catalog = Catalog({**CATALOG.plans, "auto": dearer})
-    effects = OutwardEffects(desk.clock, [ADMIN_CHAT_ID])
+    effects = OutwardEffects(desk.clock, ADMINS)
     later = Desk(desk.database, desk.clock, Settlement(catalog, SIGNER, desk.clock, effects))
     assert (await later.take(paid(2))).outcome == Outcome.GRANTED
     assert (await row(desk)).price_stars == 150
@@ -126,7 +126,7 @@ async def test_a_price_that_changes_leaves_running_subscriptions_at_theirs(desk:
 @pytest.mark.criterion("N3")
 async def test_renewals_go_on_under_a_token_that_is_lost(desk: Desk) -> None:
     await desk.take(paid(1))
-    effects = OutwardEffects(desk.clock, [ADMIN_CHAT_ID])
+    effects = OutwardEffects(desk.clock, ADMINS)
     other_token = PayloadSigner("1000001:another-token")
     later = Desk(desk.database, desk.clock, Settlement(CATALOG, other_token, desk.clock, effects))
     assert (await later.take(paid(2))).outcome == Outcome.GRANTED

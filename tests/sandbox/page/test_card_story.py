@@ -87,7 +87,7 @@ async def desk(client: SandboxClient, engine_name: str, database_url: str) -> As
     async with talking_bot(client.url, TOKEN, html) as bot:
         people = await people_of(client, f" on {engine_name}")
         chats = Chats(client, utc_now, bot, database, CATALOG, people, stripe=stripe)
-        yield chats, StripeWatch(database, stripe, utc_now, [people.desk.id], on_recorded=lambda: None)
+        yield chats, StripeWatch(database, stripe, utc_now, chats.admins, on_recorded=lambda: None)
     await stripe.close()
     await database.dispose()
 
