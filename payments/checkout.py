@@ -8,7 +8,7 @@ proves that a payment could be recorded. If that is not done within the deadline
 import asyncio
 import enum
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -23,7 +23,8 @@ from db.insert import insert_into
 from db.retry import tried_again
 from db.tables import STARS_CURRENCY, Checkout, User
 from entitlements import EntitlementService
-from payments.sale.catalog import Catalog, Plan
+from payments.sale.catalog import Catalog
+from payments.sale.eligibility import Payer, PurchaseObstacle, Sale, find_obstacle
 from payments.sale.payload import PayloadSigner, Verdict
 from payments.subscriptions import running
 
@@ -43,20 +44,21 @@ SWEEP_PAUSE_SECONDS: Final = 5.0
 
 
 class CheckoutVerdict(enum.StrEnum):
-    """What is answered to a pre-checkout query; everything but ACCEPTED declines it in words."""
+    """Answer to a pre-checkout query, but for what stands between its payer and the plan (`PurchaseObstacle`).
+
+    Stored in the query's row; everything but ACCEPTED declines it, in words that have the value in their key.
+    """
 
     ACCEPTED = "accepted"
     UNKNOWN_INVOICE = "unknown_invoice"
     """The payload is not ours, or damaged."""
     STALE_INVOICE = "stale_invoice"
     """Signed under a token that was replaced, or for a price or a length that has changed since."""
-    NOT_THE_BUYER = "not_the_buyer"
-    NOT_ON_SALE = "not_on_sale"
-    HELD_FOR_LIFE = "held_for_life"
-    SUBSCRIBED = "subscribed"
-    """A running subscription opens already what this one would."""
     TRY_AGAIN = "try_again"
     """The database did not answer in time."""
+
+
+CheckoutAnswer = CheckoutVerdict | PurchaseObstacle
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +95,20 @@ class CheckoutDesk:
         self._clock = clock
         self._deadline_seconds = deadline_seconds
         self._sells_by_card = sells_by_card
-        self._under_way: set[asyncio.Task[CheckoutVerdict]] = set()
+        self._under_way: set[asyncio.Task[CheckoutAnswer]] = set()
         self._by_account: Counter[int] = Counter()
 
-    async def decide(self, query: CheckoutQuery) -> CheckoutVerdict:
+    async def decide(self, query: CheckoutQuery) -> CheckoutAnswer:
         """Return the answer within the deadline, whatever the database does; an outage is TRY_AGAIN."""
-        plan, verdict = self._check_payload(query)
-        if plan is None:
-            return verdict
+        sale = self._check_invoice(query)
+        if not isinstance(sale, Sale):
+            return sale
         account = query.telegram_id
         if len(self._under_way) >= LATE_MAX or self._by_account[account] >= ACCOUNT_MAX:
             logger.bind(telegram_id=account).warning("a pre-checkout was declined: too many are under way")
             return CheckoutVerdict.TRY_AGAIN
         withdrawn = asyncio.Event()
-        task = asyncio.create_task(self._ask_database(query, plan, withdrawn))
+        task = asyncio.create_task(self._ask_database(query, sale, withdrawn))
         self._under_way.add(task)
         self._by_account[account] += 1
         task.add_done_callback(lambda task: self._ended(task, account))
@@ -118,7 +120,7 @@ class CheckoutDesk:
         logger.bind(telegram_id=query.telegram_id).warning("a pre-checkout was declined: the database is too slow")
         return CheckoutVerdict.TRY_AGAIN
 
-    def _ended(self, task: asyncio.Task[CheckoutVerdict], account: int) -> None:
+    def _ended(self, task: asyncio.Task[CheckoutAnswer], account: int) -> None:
         self._under_way.discard(task)
         self._by_account[account] -= 1
         if not self._by_account[account]:
@@ -129,28 +131,29 @@ class CheckoutDesk:
         if self._under_way:
             await asyncio.wait(self._under_way)
 
-    def _check_payload(self, query: CheckoutQuery) -> tuple[Plan | None, CheckoutVerdict]:
+    def _check_invoice(self, query: CheckoutQuery) -> Sale | CheckoutAnswer:
+        """Return what an invoice sells, or why it is declined without asking the database."""
         reading = self._signer.read(query.payload)
         if reading.verdict is Verdict.OLD:
-            return None, CheckoutVerdict.STALE_INVOICE
+            return CheckoutVerdict.STALE_INVOICE
         order = reading.order
         if order is None:
-            return None, CheckoutVerdict.UNKNOWN_INVOICE
-        if order.buyer_telegram_id != query.telegram_id:
-            return None, CheckoutVerdict.NOT_THE_BUYER
+            return CheckoutVerdict.UNKNOWN_INVOICE
         plan = self._catalog.get(order.plan)
-        if plan is None or plan.retired:
-            return None, CheckoutVerdict.NOT_ON_SALE
+        sale = Sale(plan, order.buyer_telegram_id, order.subscription)
+        obstacle = find_obstacle(sale, Payer(query.telegram_id), is_paid=False)
+        if plan is None or obstacle is not None:
+            return obstacle or PurchaseObstacle.NOT_ON_SALE
         is_open = order.currency == STARS_CURRENCY or self._sells_by_card
         offered = (plan.price(order.currency) if is_open else None, plan.days, plan.subscription)
         signed = (order.amount, order.days, order.subscription)
         if signed != offered or (query.amount, query.currency) != (order.amount, order.currency):
-            return None, CheckoutVerdict.STALE_INVOICE
-        return plan, CheckoutVerdict.ACCEPTED
+            return CheckoutVerdict.STALE_INVOICE
+        return sale
 
-    async def _ask_database(self, query: CheckoutQuery, plan: Plan, withdrawn: asyncio.Event) -> CheckoutVerdict:
+    async def _ask_database(self, query: CheckoutQuery, sale: Sale, withdrawn: asyncio.Event) -> CheckoutAnswer:
         try:
-            verdict = await self._read_and_write(query, plan, withdrawn)
+            answer = await self._read_and_write(query, sale, withdrawn)
             if withdrawn.is_set():
                 await self._mark_late(query)
         except _WithdrawnError:
@@ -162,28 +165,19 @@ class CheckoutDesk:
                 "a pre-checkout was declined: the database is away ({})", type(error).__name__
             )
             return CheckoutVerdict.TRY_AGAIN
-        return verdict
+        return answer
 
     @tried_again
-    async def _read_and_write(self, query: CheckoutQuery, plan: Plan, withdrawn: asyncio.Event) -> CheckoutVerdict:
+    async def _read_and_write(self, query: CheckoutQuery, sale: Sale, withdrawn: asyncio.Event) -> CheckoutAnswer:
         async with self._database.transaction(Priority.PRE_CHECKOUT) as session:
             _stop_if_answered(withdrawn)
-            verdict = await self._by_what_is_held(session, query, plan)
-            await self._write_row(session, query, verdict)
+            obstacle = await find_obstacle_on_record(session, sale, self._clock())
+            answer = obstacle or CheckoutVerdict.ACCEPTED
+            await self._write_row(session, query, answer)
             _stop_if_answered(withdrawn)
-        return verdict
+        return answer
 
-    async def _by_what_is_held(self, session: AsyncSession, query: CheckoutQuery, plan: Plan) -> CheckoutVerdict:
-        buyer, now = User.telegram_id == query.telegram_id, self._clock()
-        # Of whatever date: a clock that is behind has not reached what was paid a moment ago.
-        held = await EntitlementService(session).held_for_life(buyer, None)
-        if held.issuperset(plan.entitlements):
-            return CheckoutVerdict.HELD_FOR_LIFE
-        if plan.subscription and not (await running.opened(session, buyer, now)).isdisjoint(plan.entitlements):
-            return CheckoutVerdict.SUBSCRIBED
-        return CheckoutVerdict.ACCEPTED
-
-    async def _write_row(self, session: AsyncSession, query: CheckoutQuery, verdict: CheckoutVerdict) -> None:
+    async def _write_row(self, session: AsyncSession, query: CheckoutQuery, answer: CheckoutAnswer) -> None:
         now = self._clock()
         row = {
             "query_id": query.query_id,
@@ -191,9 +185,9 @@ class CheckoutDesk:
             "amount": query.amount,
             "currency": query.currency,
             "payload": query.payload,
-            "verdict": verdict.value,
+            "verdict": answer.value,
             "created_at": now,
-            "declined_on": None if verdict is CheckoutVerdict.ACCEPTED else f"{now:%Y-%m-%d}",
+            "declined_on": None if answer is CheckoutVerdict.ACCEPTED else f"{now:%Y-%m-%d}",
         }
         # Known by its id, or by the day on which this account was declined with this payload before.
         await session.execute(insert_into(session, Checkout).on_conflict_do_nothing(), row)
@@ -204,6 +198,22 @@ class CheckoutDesk:
         async with self._database.transaction(Priority.PRE_CHECKOUT) as session:
             await session.execute(delete(Checkout).where(Checkout.query_id == query.query_id))
             await self._write_row(session, query, CheckoutVerdict.TRY_AGAIN)
+
+
+async def find_obstacle_on_record(session: AsyncSession, sale: Sale, now: datetime) -> PurchaseObstacle | None:
+    """Return the reason why a buyer may not pay for a plan, by what the database has now; None: the buyer may.
+
+    The shop asks before it sends an invoice, and the pre-checkout before it is paid. The subscriptions are read only
+    for a plan that is one, and only if nothing else stands in the way, because a buyer waits for each statement.
+    """
+    user = User.telegram_id == sale.buyer_telegram_id
+    # Of whatever date: a clock that is behind has not reached what was paid a moment ago.
+    payer = Payer(sale.buyer_telegram_id, await EntitlementService(session).held_for_life(user, None))
+    obstacle = find_obstacle(sale, payer, is_paid=False)
+    if obstacle is None and sale.is_subscription:
+        payer = replace(payer, subscribed=await running.opened(session, user, now))
+        obstacle = find_obstacle(sale, payer, is_paid=False)
+    return obstacle
 
 
 def _stop_if_answered(withdrawn: asyncio.Event) -> None:

@@ -12,7 +12,7 @@ from db.engine import Database, Priority
 from db.tables import STARS_CURRENCY, StripeEvent
 from payments.audit import events
 from payments.audit.facts import ChargeFact, MoneyFact, RefundFact
-from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
+from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery
 from payments.methods import STARS, method_of
 from payments.metrics import INVOICES_SENT, PRE_CHECKOUTS
 from payments.sale.catalog import Plan
@@ -122,11 +122,11 @@ class TelegramPaymentHandler:
         INVOICES_SENT.labels(STARS.name).inc()
         return link
 
-    async def validate_pre_checkout(self, query: CheckoutQuery) -> CheckoutVerdict:
+    async def validate_pre_checkout(self, query: CheckoutQuery) -> CheckoutAnswer:
         """Decide a pre-checkout query within the deadline of payments/checkout.py."""
-        verdict = await self._desk.decide(query)
-        PRE_CHECKOUTS.labels(verdict.value).inc()
-        return verdict
+        answer = await self._desk.decide(query)
+        PRE_CHECKOUTS.labels(answer.value).inc()
+        return answer
 
     async def handle_successful_payment(self, charge: ChargeFact) -> StripeEvent | None:
         """Settle a charge, recorded before or not; return its event, None when another process is at it.

@@ -1,7 +1,6 @@
 """What is offered, and to whom: the step before an invoice."""
 
 import asyncio
-import enum
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,10 +16,10 @@ from bot.chat.words import Words
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
-from db.tables import STARS_CURRENCY, User
-from entitlements import EntitlementService
+from db.tables import STARS_CURRENCY
+from payments.checkout import find_obstacle_on_record
 from payments.sale.catalog import Catalog, Plan
-from payments.subscriptions import running
+from payments.sale.eligibility import Payer, PurchaseObstacle, Sale, find_obstacle
 from payments.telegram import TelegramPaymentHandler
 from payments.telegram_errors import is_refusal
 
@@ -42,14 +41,6 @@ _OF_THE_CHAT: Final = (
     "have no rights",
 )
 """What Telegram says of the chat, and not of the invoice."""
-
-
-class Refusal(enum.StrEnum):
-    """Why somebody gets no invoice."""
-
-    NOT_ON_SALE = "not_on_sale"
-    HELD_FOR_LIFE = "held_for_life"
-    SUBSCRIBED = "subscribed"
 
 
 class CardButton(CallbackData, prefix="card"):
@@ -75,13 +66,13 @@ class Storefront:
         self._database = database
         self._clock = clock
         self._refused = refused
-        self._by_code = {plan.code: plan for plan in catalog.on_sale}
-        self._looks: set[asyncio.Task[Refusal | None]] = set()
+        self._catalog = catalog
+        self._looks: set[asyncio.Task[PurchaseObstacle | None]] = set()
 
     @property
     def plans(self) -> tuple[Plan, ...]:
         """What /buy offers, in the order of the catalog."""
-        return tuple(self._by_code.values())
+        return self._catalog.on_sale
 
     async def offer(
         self,
@@ -91,7 +82,7 @@ class Storefront:
         words: Words,
         currency: str = STARS_CURRENCY,
         topic_id: int | None = None,
-    ) -> Refusal | None:
+    ) -> PurchaseObstacle | None:
         """Send a plan's invoice, or a subscription's button, to the buyer, unless there is a reason not to.
 
         It goes into the topic of the buyer's chat, if one is given. An invoice in Stars has a button for each currency
@@ -100,16 +91,18 @@ class Storefront:
         While the database is away it is offered all the same, because the pre-checkout asks again. Raises aiogram's
         errors.
         """
-        plan = self._by_code.get(code)
+        plan = self._catalog.get(code)
         if plan is None:
-            return Refusal.NOT_ON_SALE
+            return PurchaseObstacle.NOT_ON_SALE
         card_prices = self._handler.card_prices(plan)
         price = plan.price_stars if currency == STARS_CURRENCY else card_prices.get(currency)
         if price is None:
-            return Refusal.NOT_ON_SALE
-        refusal = await self._refusal(buyer_telegram_id, plan)
-        if refusal is not None:
-            return refusal
+            return PurchaseObstacle.NOT_ON_SALE
+        sale = Sale(plan, buyer_telegram_id, plan.subscription)
+        # By the catalog alone, and then by what the buyer holds.
+        obstacle = find_obstacle(sale, Payer(buyer_telegram_id), is_paid=False) or await self._look(sale, plan)
+        if obstacle is not None:
+            return obstacle
         place = Place(buyer_telegram_id, topic_id)
         try:
             if plan.subscription:
@@ -126,13 +119,13 @@ class Storefront:
         sent.info("an invoice was sent")
         return None
 
-    async def _refusal(self, buyer_telegram_id: int, plan: Plan) -> Refusal | None:
-        """Return a reason not to sell; without an answer of the database in time there is none."""
-        bound = logger.bind(telegram_id=buyer_telegram_id, plan=plan.code)
+    async def _look(self, sale: Sale, plan: Plan) -> PurchaseObstacle | None:
+        """Return a reason not to sell that is on record; without an answer of the database in time there is none."""
+        bound = logger.bind(telegram_id=sale.buyer_telegram_id, plan=plan.code)
         if len(self._looks) >= LOOKS_MAX:
             bound.warning("offered without a look into the database: {} are under way", LOOKS_MAX)
             return None
-        look = asyncio.create_task(self._look(buyer_telegram_id, plan))
+        look = asyncio.create_task(self._ask_database(sale, plan))
         self._looks.add(look)
         look.add_done_callback(self._looks.discard)
         # asyncio.wait_for would wait for the cancelled work, which waits for the database.
@@ -143,24 +136,16 @@ class Storefront:
         look.add_done_callback(_say_what_was_missed)
         return None
 
-    async def _look(self, buyer_telegram_id: int, plan: Plan) -> Refusal | None:
+    async def _ask_database(self, sale: Sale, plan: Plan) -> PurchaseObstacle | None:
         try:
-            return await self._ask_database(buyer_telegram_id, plan)
+            async with self._database.reading() as session:
+                return await find_obstacle_on_record(session, sale, self._clock())
         except Exception as error:
             if not is_away(error):
                 raise
-            bound = logger.bind(telegram_id=buyer_telegram_id, plan=plan.code)
+            bound = logger.bind(telegram_id=sale.buyer_telegram_id, plan=plan.code)
             bound.warning("offered without a look into the database: it is away ({})", type(error).__name__)
             return None
-
-    async def _ask_database(self, buyer_telegram_id: int, plan: Plan) -> Refusal | None:
-        buyer, now = User.telegram_id == buyer_telegram_id, self._clock()
-        async with self._database.reading() as session:
-            held = await EntitlementService(session).held_for_life(buyer, None)
-            subscribed = await running.opened(session, buyer, now) if plan.subscription else frozenset()
-        if held.issuperset(plan.entitlements):
-            return Refusal.HELD_FOR_LIFE
-        return None if subscribed.isdisjoint(plan.entitlements) else Refusal.SUBSCRIBED
 
     async def _send_invoice(self, place: Place, plan: Plan, currency: str, words: Words) -> None:
         card_prices = self._handler.card_prices(plan)
@@ -191,7 +176,7 @@ class Storefront:
         await say(bot, place, text, InlineKeyboardMarkup(inline_keyboard=keyboard))
 
 
-def _say_what_was_missed(look: asyncio.Task[Refusal | None]) -> None:
+def _say_what_was_missed(look: asyncio.Task[PurchaseObstacle | None]) -> None:
     if not look.cancelled() and (error := look.exception()) is not None:
         logger.opt(exception=error).error("a look into the database failed after its plan was offered")
 

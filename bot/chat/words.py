@@ -19,7 +19,10 @@ from markupsafe import Markup, escape
 from bot.chat.money import in_major
 from db.tables import STARS_CURRENCY
 from payments.audit.shown import bounded, cut
-from payments.settlement.judgement import Reason
+from payments.settlement.judgement import GIVEN_BACK_FOR, ChargeProblem
+
+_EXPLAINED: Final = frozenset({*ChargeProblem, *GIVEN_BACK_FOR})
+"""The reasons that have words of their own, under `why.`."""
 
 PLAIN: Final = ("button.", "chart.", "command.", "decline.", "format.", "toast.")
 """Buttons, pictures, the menu of commands, refusals in the payment window, pop-ups: shown without markup."""
@@ -96,7 +99,7 @@ class Words:
 
     def why(self, reason: str) -> Markup:
         """Return why something waits: one of our reasons in words, anything else (what a provider said) as it is."""
-        return self.say(f"why.{reason}") if reason in set(Reason) else escape(reason)
+        return self.say(f"why.{reason}") if reason in _EXPLAINED else escape(reason)
 
     def _template(self, key: str, count: int | None) -> str:
         if count is None:

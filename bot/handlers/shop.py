@@ -9,12 +9,13 @@ from aiogram.types import CallbackQuery, InlineKeyboardButton, InlineKeyboardMar
 from aiogram.utils.callback_answer import CallbackAnswer
 
 from bot.chat.bot_name import Order
-from bot.chat.storefront import CardButton, Refusal, Storefront
+from bot.chat.storefront import CardButton, Storefront
 from bot.chat.talk import answer, place_of_button, topic_of
 from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE, is_own_chat
 from db.tables import STARS_CURRENCY
 from payments.sale.catalog import Plan
+from payments.sale.eligibility import PurchaseObstacle
 from payments.sale.payload import CODE_PATTERN
 from payments.telegram import START_BUY
 
@@ -53,8 +54,8 @@ async def on_plan_button(
 ) -> None:
     """Offer the plan that was chosen; a button that no longer sells anything says so."""
     code, topic_id = query.data or "", _topic_of(query)
-    refusal = await storefront.offer(bot, query.from_user.id, code, words, topic_id=topic_id)
-    _answer(callback_answer, words, refusal)
+    obstacle = await storefront.offer(bot, query.from_user.id, code, words, topic_id=topic_id)
+    _answer(callback_answer, words, obstacle)
 
 
 async def on_card_button(
@@ -68,13 +69,13 @@ async def on_card_button(
     """Bring the invoice by card beside the one in Stars; whoever presses it, it is made for them."""
     wanted = callback_data
     buyer_id, topic_id = query.from_user.id, _topic_of(query)
-    refusal = await storefront.offer(bot, buyer_id, wanted.code, words, wanted.currency, topic_id)
-    _answer(callback_answer, words, refusal)
+    obstacle = await storefront.offer(bot, buyer_id, wanted.code, words, wanted.currency, topic_id)
+    _answer(callback_answer, words, obstacle)
 
 
-def _answer(callback_answer: CallbackAnswer, words: Words, refusal: Refusal | None) -> None:
-    if refusal is not None:
-        callback_answer.text = words.plain(f"toast.{refusal}")
+def _answer(callback_answer: CallbackAnswer, words: Words, obstacle: PurchaseObstacle | None) -> None:
+    if obstacle is not None:
+        callback_answer.text = words.plain(f"toast.{obstacle}")
         callback_answer.show_alert = True
 
 
@@ -86,14 +87,14 @@ def _topic_of(query: CallbackQuery) -> int | None:
 
 async def _sell(message: Message, code: str, bot: Bot, words: Words, storefront: Storefront) -> None:
     # The chat is private: its id is the buyer's.
-    refusal = await storefront.offer(bot, message.chat.id, code.strip().lower(), words, topic_id=topic_of(message))
-    if refusal is Refusal.HELD_FOR_LIFE:
+    obstacle = await storefront.offer(bot, message.chat.id, code.strip().lower(), words, topic_id=topic_of(message))
+    if obstacle is PurchaseObstacle.HELD_FOR_LIFE:
         await answer(message, words.say("buy.for_life"))
-    elif refusal is Refusal.SUBSCRIBED:
+    elif obstacle is PurchaseObstacle.SUBSCRIBED:
         await answer(message, words.say("buy.subscribed"))
-    elif refusal is Refusal.NOT_ON_SALE and storefront.plans:
+    elif obstacle is PurchaseObstacle.NOT_ON_SALE and storefront.plans:
         await answer(message, words.say("buy.unknown"), keyboard=_keyboard(words, storefront.plans))
-    elif refusal is Refusal.NOT_ON_SALE:
+    elif obstacle is PurchaseObstacle.NOT_ON_SALE:
         await answer(message, words.say("buy.nothing"))
 
 

@@ -17,6 +17,7 @@ from entitlements.service import DaysGranted, EntitlementService
 from payments.audit import events
 from payments.methods import METHODS
 from payments.sale.catalog import Catalog
+from payments.sale.eligibility import Payer
 from payments.sale.payload import PayloadSigner
 from payments.settlement.judgement import Granted, Payment, is_offered_now, judge
 
@@ -82,10 +83,11 @@ def _granted(
     reading = signer.read(event.payload)
     if reading.order is None or reading.order.days is None:
         return None
-    payment = Payment(user.telegram_id, event.amount_cents, event.currency)
     if not is_offered_now(reading, catalog):
         return None
-    judgement = judge(payment, reading, catalog, beside.for_life.get(user.id, frozenset()), frozenset())
+    payment = Payment(event.amount_cents, event.currency)
+    payer = Payer(user.telegram_id, beside.for_life.get(user.id, frozenset()))
+    judgement = judge(payment, payer, reading, catalog, is_offered=True)
     return judgement if isinstance(judgement, Granted) else None
 
 

@@ -33,7 +33,7 @@ from payments.methods import METHODS
 from payments.notices import Admins
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
-from payments.settlement.judgement import Reason
+from payments.settlement.judgement import ChargeProblem
 from payments.settlement.settlement import Settlement
 from payments.subscriptions.chain import Terms
 
@@ -131,7 +131,7 @@ class WholePass:
         failed = StripeEvent.status == EventStatus.FAILED
         unproved = and_(
             StripeEvent.outcome == Outcome.PARKED,
-            StripeEvent.error.in_([Reason.DAMAGED_PAYLOAD, Reason.NEVER_OFFERED]),
+            StripeEvent.error.in_([ChargeProblem.DAMAGED_PAYLOAD, ChargeProblem.NEVER_OFFERED]),
         )
         of_the_pass = or_(StripeEvent.due_at.is_(None), StripeEvent.created_at < stand.pass_begun_at)
         sweeps = [

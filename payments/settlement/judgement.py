@@ -2,13 +2,18 @@
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 from payments.sale.catalog import Catalog, Plan
+from payments.sale.eligibility import Payer, PurchaseObstacle, Sale, find_obstacle
 from payments.sale.payload import Order, Reading, Verdict
 
+GIVEN_BACK_FOR: Final = frozenset(PurchaseObstacle) - {PurchaseObstacle.NOT_ON_SALE}
+"""The obstacles that stand against a charge: a plan that is retired declines no payment that was made."""
 
-class Reason(enum.StrEnum):
-    """Why a charge is not granted. Stored as the event's `error` and, of a refund by itself, as its `reason`."""
+
+class ChargeProblem(enum.StrEnum):
+    """Reason why a charge of ours waits for a person, or is of another program. Stored as the event's `error`."""
 
     ANOTHER_PROGRAM = "another_program"
     DAMAGED_PAYLOAD = "damaged_payload"
@@ -17,10 +22,6 @@ class Reason(enum.StrEnum):
     """Signed under a token that was replaced, on terms that the catalog has not had: maybe by whoever had the token."""
     WRONG_CURRENCY = "wrong_currency"
     WRONG_AMOUNT = "wrong_amount"
-    NOT_THE_BUYER = "not_the_buyer"
-    HELD_FOR_LIFE = "held_for_life"
-    SUBSCRIBED = "subscribed"
-    """It starts a subscription while another one that opens the same is running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +36,24 @@ class Granted:
 class Foreign:
     """Another program on the same token sold it: recorded and reported, never refunded by itself."""
 
-    reason: Reason = Reason.ANOTHER_PROGRAM
+    reason: ChargeProblem = ChargeProblem.ANOTHER_PROGRAM
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
     """A person decides."""
 
-    reason: Reason
+    reason: ChargeProblem
 
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """Surely ours, and it cannot be honoured: the money goes back by itself, once."""
+    """Surely ours, and it cannot be honoured: the money goes back by itself, once.
 
-    reason: Reason
+    The `reason` is one of GIVEN_BACK_FOR, stored as the event's `error` and as the `reason` of its refund.
+    """
+
+    reason: PurchaseObstacle
 
 
 Judgement = Granted | Foreign | Parked | GivenBack
@@ -59,41 +63,33 @@ Judgement = Granted | Foreign | Parked | GivenBack
 class Payment:
     """What was paid: `amount` in the currency's minor unit (Stars: Stars)."""
 
-    payer_telegram_id: int
     amount: int
     currency: str
 
 
-def judge(
-    payment: Payment,
-    reading: Reading,
-    catalog: Catalog,
-    held_for_life: frozenset[str],
-    subscribed: frozenset[str] = frozenset(),
-    *,
-    is_offered: bool = True,
-) -> Judgement:
-    """Decide a charge. `reading` is of its payload; `held_for_life` is what the payer has for ever already.
+def judge(payment: Payment, payer: Payer, reading: Reading, catalog: Catalog, *, is_offered: bool) -> Judgement:
+    """Decide a charge: grant it, give it back, park it, or leave it to another program.
 
-    `subscribed` is what running subscriptions open beside one that this charge starts; for any other charge nothing.
+    `reading` is of its payload. The facts about the `payer` leave out what the charge itself has opened.
     `is_offered` is what `is_offered_now` says, or what else is known of the order's terms.
+
+    1. A payload of another form is of another program.
+    2. Without an order or its plan a person decides, and so on terms or a price that are not those of the order.
+    3. The rule of payments/sale/eligibility.py, by which pre-checkouts are declined, says what goes back.
     """
     if reading.verdict is Verdict.FOREIGN:
         return Foreign()
     order = reading.order
     if order is None:
-        return Parked(Reason.DAMAGED_PAYLOAD)
+        return Parked(ChargeProblem.DAMAGED_PAYLOAD)
     plan = catalog.get(order.plan)
     if plan is None:
-        return Parked(Reason.PLAN_MISSING)
+        return Parked(ChargeProblem.PLAN_MISSING)
     if (parked := _parked(payment, order, is_offered=is_offered)) is not None:
         return parked
-    if payment.payer_telegram_id != order.buyer_telegram_id:
-        return GivenBack(Reason.NOT_THE_BUYER)
-    if held_for_life.issuperset(plan.entitlements):
-        return GivenBack(Reason.HELD_FOR_LIFE)
-    is_free = subscribed.isdisjoint(plan.entitlements)
-    return Granted(order, plan) if is_free else GivenBack(Reason.SUBSCRIBED)
+    sale = Sale(plan, order.buyer_telegram_id, order.subscription)
+    obstacle = find_obstacle(sale, payer, is_paid=True)
+    return Granted(order, plan) if obstacle is None else GivenBack(obstacle)
 
 
 def is_offered_now(reading: Reading, catalog: Catalog) -> bool:
@@ -111,7 +107,7 @@ def is_offered_now(reading: Reading, catalog: Catalog) -> bool:
 
 def _parked(payment: Payment, order: Order, *, is_offered: bool) -> Parked | None:
     if not is_offered:
-        return Parked(Reason.NEVER_OFFERED)
+        return Parked(ChargeProblem.NEVER_OFFERED)
     if payment.currency != order.currency:
-        return Parked(Reason.WRONG_CURRENCY)
-    return Parked(Reason.WRONG_AMOUNT) if payment.amount != order.amount else None
+        return Parked(ChargeProblem.WRONG_CURRENCY)
+    return Parked(ChargeProblem.WRONG_AMOUNT) if payment.amount != order.amount else None

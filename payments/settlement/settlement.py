@@ -29,6 +29,7 @@ from payments.notices import Notice
 from payments.refunds.contradicting import replace_contradicting, take_up
 from payments.renewals import Because
 from payments.sale.catalog import Catalog
+from payments.sale.eligibility import Payer, PurchaseObstacle
 from payments.sale.offered_terms import was_offered
 from payments.sale.payload import Order, PayloadSigner, Reading, Verdict
 from payments.settlement.judgement import (
@@ -38,7 +39,6 @@ from payments.settlement.judgement import (
     Judgement,
     Parked,
     Payment,
-    Reason,
     is_offered_now,
     judge,
 )
@@ -172,7 +172,7 @@ class Settlement:
             refunds = await events.refunds_of(session, left[0])
             if start is None or any(contradiction(refund, start) is None for refund in refunds):
                 continue
-            if await self._effects.give_back(session, start, user, Reason.SUBSCRIBED):
+            if await self._effects.give_back(session, start, user, PurchaseObstacle.SUBSCRIBED):
                 goes_back = True
                 subscription = await self._follow(session, start, user)
                 if subscription is not None:
@@ -248,8 +248,9 @@ class Settlement:
         subscribed: frozenset[str] = frozenset()
         if is_subscription:
             subscribed = await running.beside(session, event, by_what_is_paid=self._effects.goes_by_date)
-        payment = Payment(payer_telegram_id, event.amount_cents, event.currency)
-        return judge(payment, reading, self._catalog, held_for_life, subscribed, is_offered=is_offered)
+        payment = Payment(event.amount_cents, event.currency)
+        payer = Payer(payer_telegram_id, held_for_life, subscribed)
+        return judge(payment, payer, reading, self._catalog, is_offered=is_offered)
 
     async def _was_offered(self, session: AsyncSession, event: StripeEvent, reading: Reading) -> bool:
         """Tell terms that the catalog had once, or a renewal of what was granted on them."""

@@ -7,11 +7,12 @@ import pytest
 
 from db.tables import EventStatus, Outcome
 from payments.channel import by_name
-from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
+from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.errors import UnreadableMoneyError
 from payments.notices import Notice
 from payments.recording.updates import read_money
 from payments.refunds.sending import RefundSender
+from payments.sale.eligibility import PurchaseObstacle
 from payments.settlement.worker import Worker
 from tests.support.cards import card_charge, card_update
 from tests.support.desk import Desk
@@ -63,11 +64,11 @@ def test_what_stands_there_for_stars_is_not_read(said: Any) -> None:
         (replace(card_query(), amount=498), CheckoutVerdict.STALE_INVOICE),
         (replace(card_query(), currency="JPY"), CheckoutVerdict.STALE_INVOICE),
         (replace(card_query(), currency="XTR"), CheckoutVerdict.STALE_INVOICE),
-        (replace(card_query(), telegram_id=BUYER.telegram_id + 1), CheckoutVerdict.NOT_THE_BUYER),
+        (replace(card_query(), telegram_id=BUYER.telegram_id + 1), PurchaseObstacle.NOT_THE_BUYER),
     ],
 )
 async def test_a_query_by_card_is_checked_against_the_price_in_its_currency(
-    desk: Desk, query: CheckoutQuery, verdict: CheckoutVerdict
+    desk: Desk, query: CheckoutQuery, verdict: CheckoutAnswer
 ) -> None:
     assert await checkout_desk(desk).decide(query) is verdict
 

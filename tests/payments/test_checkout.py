@@ -10,8 +10,9 @@ from sqlalchemy import select, text
 from db.engine import Database
 from db.tables import Checkout
 from payments.audit.facts import Person
-from payments.checkout import ACCOUNT_MAX, LATE_MAX, CheckoutDesk, CheckoutQuery, CheckoutVerdict
+from payments.checkout import ACCOUNT_MAX, LATE_MAX, CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.sale.catalog import Catalog
+from payments.sale.eligibility import PurchaseObstacle
 from payments.sale.payload import PayloadSigner
 from payments.subscriptions.chain import UNHEARD
 from tests.support.clock import START
@@ -53,8 +54,8 @@ async def test_a_fair_query_is_accepted_and_on_record(desk: Desk) -> None:
         (replace(query(), payload=query().payload[:-1]), CheckoutVerdict.UNKNOWN_INVOICE),
         (replace(query(), payload=PayloadSigner("1:forged").sign(order("month"))), CheckoutVerdict.UNKNOWN_INVOICE),
         (replace(query(), payload=PayloadSigner(LEAKED_TOKEN).sign(order("month"))), CheckoutVerdict.STALE_INVOICE),
-        (replace(query(), telegram_id=STRANGER.telegram_id), CheckoutVerdict.NOT_THE_BUYER),
-        (query("old"), CheckoutVerdict.NOT_ON_SALE),
+        (replace(query(), telegram_id=STRANGER.telegram_id), PurchaseObstacle.NOT_THE_BUYER),
+        (query("old"), PurchaseObstacle.NOT_ON_SALE),
         (replace(query(), amount=1), CheckoutVerdict.STALE_INVOICE),
         (replace(query(), currency="USD"), CheckoutVerdict.STALE_INVOICE),
         (
@@ -66,7 +67,7 @@ async def test_a_fair_query_is_accepted_and_on_record(desk: Desk) -> None:
     ids=["foreign", "cut", "forged", "leaked", "stranger", "retired", "amount", "currency", "price", "days"],
 )
 async def test_a_wrong_query_is_declined_without_asking_the_database(
-    desk: Desk, asked: CheckoutQuery, verdict: CheckoutVerdict
+    desk: Desk, asked: CheckoutQuery, verdict: CheckoutAnswer
 ) -> None:
     with statements(desk.database) as said:
         assert await _checkouts(desk).decide(asked) is verdict
@@ -75,7 +76,7 @@ async def test_a_wrong_query_is_declined_without_asking_the_database(
 
 async def test_a_plan_that_is_gone_is_not_on_sale(desk: Desk) -> None:
     checkouts = _checkouts(desk, Catalog({"life": plan("life")}))
-    assert await checkouts.decide(query()) is CheckoutVerdict.NOT_ON_SALE
+    assert await checkouts.decide(query()) is PurchaseObstacle.NOT_ON_SALE
 
 
 @pytest.mark.criterion("L2")
@@ -83,7 +84,7 @@ async def test_what_is_held_for_life_is_not_sold_again(desk: Desk) -> None:
     bought = charge(code="life")
     await desk.take(bought)
     checkouts = _checkouts(desk)
-    assert await checkouts.decide(query("month")) is CheckoutVerdict.HELD_FOR_LIFE
+    assert await checkouts.decide(query("month")) is PurchaseObstacle.HELD_FOR_LIFE
     # It opens something that is not held.
     assert await checkouts.decide(replace(query("bundle"), query_id="7002")) is CheckoutVerdict.ACCEPTED
     await desk.take(charge("other", payer=STRANGER))
@@ -114,7 +115,7 @@ async def test_a_subscription_under_a_running_one_is_declined(desk: Desk) -> Non
     await desk.take(running)
     checkouts = _checkouts(desk)
     with statements(desk.database) as said:
-        assert await checkouts.decide(query("auto")) is CheckoutVerdict.SUBSCRIBED
+        assert await checkouts.decide(query("auto")) is PurchaseObstacle.SUBSCRIBED
     # Six more than for any other plan, for a buyer who has subscribed before: the grants, charges, refunds, changes and
     # rows that say which other subscriptions run, each by an index on the user or the charge.
     assert len(said) == 8
@@ -122,7 +123,7 @@ async def test_a_subscription_under_a_running_one_is_declined(desk: Desk) -> Non
     someone = replace(query("auto", STRANGER), query_id="7003")
     assert await checkouts.decide(someone) is CheckoutVerdict.ACCEPTED
     desk.clock.advance(days=30)
-    assert await checkouts.decide(replace(query("auto"), query_id="7004")) is CheckoutVerdict.SUBSCRIBED
+    assert await checkouts.decide(replace(query("auto"), query_id="7004")) is PurchaseObstacle.SUBSCRIBED
     desk.clock.advance(seconds=UNHEARD.total_seconds())
     assert await checkouts.decide(replace(query("auto"), query_id="7006")) is CheckoutVerdict.ACCEPTED
     desk.clock.advance(seconds=-UNHEARD.total_seconds())
@@ -228,11 +229,11 @@ async def test_an_account_that_is_declined_again_and_again_writes_one_row_a_day_
     asked, another = query("month"), query("month")
     for number in range(5):
         verdict = await checkouts.decide(replace(asked, query_id=str(number)))
-        assert verdict is CheckoutVerdict.HELD_FOR_LIFE
+        assert verdict is PurchaseObstacle.HELD_FOR_LIFE
     assert [row.query_id for row in await _rows(desk.database)] == ["0"]
     # The same one again, on the next day.
     desk.clock.advance(days=1)
-    assert await checkouts.decide(replace(asked, query_id="0")) is CheckoutVerdict.HELD_FOR_LIFE
+    assert await checkouts.decide(replace(asked, query_id="0")) is PurchaseObstacle.HELD_FOR_LIFE
     await checkouts.decide(replace(asked, query_id="5"))
     await checkouts.decide(replace(another, payload=SIGNER.sign(order("month")), query_id="6"))
     assert [row.query_id for row in await _rows(desk.database)] == ["0", "5", "6"]

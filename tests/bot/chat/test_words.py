@@ -21,7 +21,8 @@ from db.tables import Renewal
 from payments.audit.history import State
 from payments.checkout import CheckoutVerdict
 from payments.errors import RefundRefusal
-from payments.settlement.judgement import Reason
+from payments.sale.eligibility import PurchaseObstacle
+from payments.settlement.judgement import GIVEN_BACK_FOR, ChargeProblem
 
 BOT: Final = Path(__file__).parents[3] / "bot"
 LOCALES: Final = BOT / "locales"
@@ -119,10 +120,10 @@ def test_every_text_is_used() -> None:
 
 def test_every_choice_of_the_program_has_its_words() -> None:
     wanted: dict[str, set[str]] = {
-        "decline.": {*CheckoutVerdict} - {CheckoutVerdict.ACCEPTED},
+        "decline.": {*CheckoutVerdict, *PurchaseObstacle} - {CheckoutVerdict.ACCEPTED},
         "refused.": {*RefundRefusal},
         "state.": {*State},
-        "why.": {*Reason},
+        "why.": {*ChargeProblem, *GIVEN_BACK_FOR},
         "wanted.": {*Renewal},
     }
     known = read(ENGLISH)

@@ -16,7 +16,8 @@ from payments.audit.events import ERROR_LENGTH_MAX
 from payments.ledger.findings import Finding, Unexplained
 from payments.notices import Notice
 from payments.renewals import Because
-from payments.settlement.judgement import Reason
+from payments.sale.eligibility import PurchaseObstacle
+from payments.settlement.judgement import GIVEN_BACK_FOR, ChargeProblem
 from payments.stripe.trouble import Trouble
 from sandbox.server import running_sandbox
 from tests.support.bots import talking_bot
@@ -26,7 +27,6 @@ READER: Final = 7001
 RENDERER: Final = NoticeRenderer(FakeClock())
 SOON: Final = (START + timedelta(days=30)).isoformat()
 
-GIVING_BACK: Final = (Reason.NOT_THE_BUYER, Reason.HELD_FOR_LIFE, Reason.SUBSCRIBED)
 
 ABOUT_A_BUYER: Final = (
     Notice.REFUND_DONE,
@@ -50,7 +50,7 @@ def _facts(notice: Notice, value: str) -> dict[str, Any]:
         case Notice.GRANTED:
             return facts | {"title": value, "access": [(value, SOON), (value, None)], "is_renewal": False}
         case Notice.GIVING_BACK:
-            return facts | {"reason": Reason.NOT_THE_BUYER.value}
+            return facts | {"reason": PurchaseObstacle.NOT_THE_BUYER.value}
         case Notice.REFUNDED:
             return facts | {"reason": value, "was_granted": True}
         case Notice.PARKED:
@@ -198,15 +198,15 @@ def test_a_lost_payment_is_told_with_the_commands_that_give_what_it_was_for() ->
     )
 
 
-@pytest.mark.parametrize("reason", GIVING_BACK)
-def test_why_a_payment_goes_back_is_told_in_words(reason: Reason) -> None:
+@pytest.mark.parametrize("reason", sorted(GIVEN_BACK_FOR))
+def test_why_a_payment_goes_back_is_told_in_words(reason: PurchaseObstacle) -> None:
     text = RENDERER.render(Notice.GIVING_BACK, _facts(Notice.GIVING_BACK, "x") | {"reason": reason.value}, None)
     assert "you get it back" in text
     assert reason.value not in text
 
 
-@pytest.mark.parametrize("reason", Reason)
-def test_why_something_waits_is_told_in_words(reason: Reason) -> None:
+@pytest.mark.parametrize("reason", [*ChargeProblem, *sorted(GIVEN_BACK_FOR)])
+def test_why_something_waits_is_told_in_words(reason: ChargeProblem | PurchaseObstacle) -> None:
     text = RENDERER.render(Notice.PARKED, _facts(Notice.PARKED, "x") | {"reason": reason.value}, None)
     assert reason.value not in text
     assert "why." not in text

@@ -18,8 +18,9 @@ from payments.errors import LedgerError
 from payments.ledger import rebuild
 from payments.ledger.fetching import ATTEMPTS_MAX, GetRawStarTransactions, _pause
 from payments.notices import Notice
+from payments.sale.eligibility import PurchaseObstacle
 from payments.sale.payload import PayloadSigner
-from payments.settlement.judgement import Reason
+from payments.settlement.judgement import ChargeProblem
 from payments.settlement.settlement import Settlement
 from payments.settlement.worker import Worker
 from sandbox.client import SandboxClient
@@ -95,9 +96,9 @@ async def test_what_would_go_back_by_itself_is_parked_and_nothing_is_called(
     assert report.outcomes == {Outcome.GRANTED: 1, Outcome.FOREIGN: 1, Outcome.PARKED: 3}
     reasons = {event_id: (await books.desk.event(event_id)).error for event_id in ("charge-1", "charge-3", "charge-5")}
     assert reasons == {
-        "charge-1": Reason.NOT_THE_BUYER,
-        "charge-3": Reason.HELD_FOR_LIFE,
-        "charge-5": Reason.DAMAGED_PAYLOAD,
+        "charge-1": PurchaseObstacle.NOT_THE_BUYER,
+        "charge-3": PurchaseObstacle.HELD_FOR_LIFE,
+        "charge-5": ChargeProblem.DAMAGED_PAYLOAD,
     }
     assert await books.desk.told() == []
     assert await telegram.calls("refundStarPayment") == []
@@ -318,8 +319,8 @@ async def test_under_a_lost_token_payments_are_parked_and_settled_when_told_to_t
     assert (await books.rebuild()).outcomes == {Outcome.PARKED: 5}
     report = await books.rebuild(trusts_unsigned=True)
     assert report.outcomes == {Outcome.GRANTED: 2, Outcome.PARKED: 3}
-    assert (await books.desk.event("cheap")).error == Reason.WRONG_AMOUNT
-    assert (await books.desk.event("stolen")).error == Reason.NOT_THE_BUYER
+    assert (await books.desk.event("cheap")).error == ChargeProblem.WRONG_AMOUNT
+    assert (await books.desk.event("stolen")).error == PurchaseObstacle.NOT_THE_BUYER
     assert await books.desk.told() == []
 
 

@@ -13,7 +13,7 @@ from payments.notices import Notice
 from payments.sale.catalog import Catalog
 from payments.sale.offered_terms import note_offered, was_offered
 from payments.sale.payload import DAYS_MAX, Order, PayloadSigner
-from payments.settlement.judgement import Reason
+from payments.settlement.judgement import ChargeProblem
 from payments.settlement.settlement import Settlement
 from tests.support.clock import START
 from tests.support.desk import Desk
@@ -51,7 +51,7 @@ def _dearer() -> Catalog:
 async def test_terms_that_were_never_offered_are_parked(desk: Desk, made: Order) -> None:
     charged = replace(charge("X", payload=LEAKED.sign(made)), amount=made.amount, currency=made.currency)
     event = await _desk(desk).take(charged)
-    assert (event.outcome, event.error) == (Outcome.PARKED, Reason.NEVER_OFFERED)
+    assert (event.outcome, event.error) == (Outcome.PARKED, ChargeProblem.NEVER_OFFERED)
     assert await desk.access() is None
     assert (Notice.PARKED, ADMIN_CHAT_ID) in await desk.told(event.event_id)
 
@@ -71,7 +71,7 @@ async def test_a_price_by_card_that_the_catalog_has_is_honoured(desk: Desk) -> N
 async def test_terms_that_a_catalog_has_had_are_honoured(desk: Desk) -> None:
     changed = _desk(desk, _dearer())
     payload = LEAKED.sign(order("month"))
-    assert (await changed.take(charge("X", payload=payload))).error == Reason.NEVER_OFFERED
+    assert (await changed.take(charge("X", payload=payload))).error == ChargeProblem.NEVER_OFFERED
     async with desk.database.transaction() as session:
         for catalog in (CATALOG, _dearer(), CATALOG):
             await note_offered(session, catalog, desk.clock())

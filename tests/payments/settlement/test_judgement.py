@@ -7,8 +7,9 @@ from typing import Final
 import pytest
 
 from payments.sale.catalog import Catalog
+from payments.sale.eligibility import Payer, PurchaseObstacle
 from payments.sale.payload import Order, Reading, Verdict
-from payments.settlement.judgement import Foreign, GivenBack, Granted, Judgement, Parked, Payment, Reason, judge
+from payments.settlement.judgement import ChargeProblem, Foreign, GivenBack, Granted, Judgement, Parked, Payment, judge
 from tests.support.money import BUYER, CATALOG, order, plan
 
 ORDER: Final = order("bundle")
@@ -55,9 +56,9 @@ def _expected(row: list[str], catalog: Catalog) -> Judgement:
         case ["foreign"]:
             return Foreign()
         case ["parked", reason]:
-            return Parked(Reason(reason))
+            return Parked(ChargeProblem(reason))
         case ["given_back", reason]:
-            return GivenBack(Reason(reason))
+            return GivenBack(PurchaseObstacle(reason))
     return Granted(ORDER, catalog.plans["bundle"])
 
 
@@ -73,13 +74,15 @@ def test_every_combination_is_decided_as_the_table_says() -> None:
             for row in rows
             if all(cell == "*" or value in cell.split(",") for cell, value in zip(row, combination, strict=False))
         )
-        payment = Payment(PAYERS[payer], AMOUNTS[amount], CURRENCIES[currency])
-        decided = judge(payment, READINGS[reading], CATALOGS[catalog], HELD[held])
+        payment = Payment(AMOUNTS[amount], CURRENCIES[currency])
+        facts = Payer(PAYERS[payer], HELD[held])
+        decided = judge(payment, facts, READINGS[reading], CATALOGS[catalog], is_offered=True)
         assert decided == _expected(row, CATALOGS[catalog]), combination
 
 
 @pytest.mark.criterion("C4")
 def test_what_was_signed_counts_and_not_what_the_plan_costs_today() -> None:
     sold: Order = replace(ORDER, amount=250)
-    payment = Payment(BUYER.telegram_id, 250, "XTR")
-    assert judge(payment, Reading(Verdict.VALID, sold), CATALOG, frozenset()) == Granted(sold, plan("bundle"))
+    payment, payer = Payment(250, "XTR"), Payer(BUYER.telegram_id)
+    judgement = judge(payment, payer, Reading(Verdict.VALID, sold), CATALOG, is_offered=True)
+    assert judgement == Granted(sold, plan("bundle"))

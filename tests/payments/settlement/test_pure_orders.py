@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from entitlements import fold
+from payments.sale.eligibility import Payer
 from payments.sale.payload import Reading, Verdict
 from payments.settlement.judgement import Granted, Payment, judge
 from tests.support.clock import START
@@ -29,8 +30,8 @@ class _Book:
     def take(self, number: int, paid_on: int) -> None:
         """Take a charge that Telegram tells of, once or again."""
         signed = order("month")
-        payment = Payment(BUYER.telegram_id, plan("month").price_stars, "XTR")
-        granted = judge(payment, Reading(Verdict.VALID, signed), CATALOG, frozenset())
+        payment = Payment(plan("month").price_stars, "XTR")
+        granted = judge(payment, Payer(BUYER.telegram_id), Reading(Verdict.VALID, signed), CATALOG, is_offered=True)
         assert isinstance(granted, Granted)
         grant = fold.Grant(granted_at=_moment(paid_on), duration_days=granted.order.days, ends_at=None, revoked_at=None)
         self.grants.setdefault(number, grant)

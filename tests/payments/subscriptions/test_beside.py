@@ -11,9 +11,10 @@ from entitlements.by_hand import revoke_by_hand
 from entitlements.service import lock_users
 from payments.audit import events
 from payments.audit.facts import ChargeFact
-from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
+from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.notices import Notice
 from payments.renewals import Because, want
+from payments.sale.eligibility import PurchaseObstacle
 from payments.subscriptions import listing
 from tests.support.clock import START
 from tests.support.desk import Desk
@@ -36,7 +37,7 @@ def renewal(number: int, at: datetime, update_id: int) -> ChargeFact:
     return replace(paid(number, at=at), update_id=update_id)
 
 
-async def checkout(desk: Desk) -> CheckoutVerdict:
+async def checkout(desk: Desk) -> CheckoutAnswer:
     checkouts = CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock, 10)
     return await checkouts.decide(CheckoutQuery("q1", BUYER.telegram_id, 150, "XTR", OTHER))
 
@@ -81,7 +82,7 @@ async def test_in_the_time_before_a_late_renewal_none_may_start(desk: Desk, afte
     await desk.take(start(desk.clock(), 21))
     desk.clock.now += 25 * MINUTE
     await desk.take(renewal(2, desk.clock(), 22))
-    assert (verdict, await renewing(desk)) == (CheckoutVerdict.SUBSCRIBED, ["sub-1"])
+    assert (verdict, await renewing(desk)) == (PurchaseObstacle.SUBSCRIBED, ["sub-1"])
     assert await given_back(desk, "new-1", "sub-2") == ["new-1"]
 
 
@@ -168,7 +169,7 @@ async def test_what_is_revoked_by_hand_runs_all_the_same(desk: Desk) -> None:
     await desk.take(start(desk.clock(), 12))
     desk.clock.now = START + MONTH
     await desk.take(paid(2))
-    assert (verdict, await renewing(desk)) == (CheckoutVerdict.SUBSCRIBED, ["sub-1"])
+    assert (verdict, await renewing(desk)) == (PurchaseObstacle.SUBSCRIBED, ["sub-1"])
 
 
 @pytest.mark.criterion("N3", "N2")
