@@ -51,7 +51,7 @@ async def open_ledger(database: Database, ledger: TelegramLedger, clock: Clock) 
 
 async def _begin_if_wanted(database: Database, clock: Clock) -> None:
     async with database.transaction() as session:
-        progress.begin(await progress.lock(session), clock())
+        progress.begin_pass(await progress.lock(session), clock())
 
 
 async def mark_if_lost(database: Database, ledger: TelegramLedger, clock: Clock) -> None:

@@ -1,8 +1,8 @@
-"""What an affiliate receives of a sale, and what the sale's price was.
+"""The affiliate's commission in a ledger row, and the price of the sale that it came from.
 
-Telegram does not say whether the amount of a sale with an affiliate is what was paid, or what is left of it after the
-commission (Bot API, TransactionPartnerUser and AffiliateInfo). Either is taken for an agreement, and a price that is
-not known otherwise is the one that the commission's share fits.
+Telegram does not say whether the amount of a sale with an affiliate is the price, or the remainder after the commission
+(Bot API, TransactionPartnerUser and AffiliateInfo). A row that fits a known price either way agrees with it. An
+unknown price is the one that the commission's share fits.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import Field, ValidationError
 
 from payments.ledger.nanostars import NANOSTARS
-from payments.ledger.partners import affiliate_of
+from payments.ledger.partners import affiliate_id
 from payments.recording.fields import Narrow, in_words
 from payments.sale.payload import AMOUNT_MAX, Reading
 
@@ -27,9 +27,9 @@ class _Affiliate(Narrow):
 
 @dataclass(frozen=True, slots=True)
 class Commission:
-    """What somebody received of a sale, or gave back with its refund: never below 0. `per_mille` is its share.
+    """The affiliate's part of a sale, or of its refund: never below 0. `per_mille` is its share of the price.
 
-    `problem` says what of it cannot be read; then it counts as nothing.
+    `problem` names what of it is unreadable; an unreadable commission counts as 0.
     """
 
     nanostars: int
@@ -38,8 +38,8 @@ class Commission:
     problem: str | None = None
 
 
-def commission_of(partner: Mapping[str, Any]) -> Commission | None:
-    """Return the commission that a row tells of; None when there is none."""
+def read_commission(partner: Mapping[str, Any]) -> Commission | None:
+    """Read the affiliate's commission from a ledger row's partner; None: the row has no affiliate."""
     said = partner.get("affiliate")
     if said is None:
         return None
@@ -48,36 +48,40 @@ def commission_of(partner: Mapping[str, Any]) -> Commission | None:
     except ValidationError as error:
         return Commission(0, problem=f"affiliate: {in_words(error)}")
     nanostars = abs(read.amount * NANOSTARS + read.nanostar_amount)
-    return Commission(nanostars, affiliate_of(said), read.commission_per_mille)
+    return Commission(nanostars, affiliate_id(said), read.commission_per_mille)
 
 
-def agrees(nanostars: int, commission: Commission | None, price_stars: int) -> bool:
-    """Tell whether a row's amount is a price, with the commission or without it."""
-    return price_stars * NANOSTARS in _candidates(nanostars, commission)
+def fits_price(nanostars: int, commission: Commission | None, price_stars: int) -> bool:
+    """Tell whether a ledger row's amount fits a price, with the affiliate's commission or without it."""
+    return price_stars * NANOSTARS in _possible_nanostars(nanostars, commission)
 
 
-def price_of(nanostars: int, commission: Commission | None, reading: Reading) -> int:
-    """Return how many Stars were paid for what a row's payload says; 0 when it is no whole number of them."""
+def paid_price(nanostars: int, commission: Commission | None, reading: Reading) -> int:
+    """Return the price in Stars of the sale in a ledger row, by its commission and payload.
+
+    0 stands for an amount below one Star.
+    """
     if commission is None:
-        # A part of a Star that nothing explains is no reason to doubt what was signed.
+        # A part of a Star without a commission is no reason to doubt the signed price.
         is_odd = nanostars % NANOSTARS != 0
         return reading.order.amount if is_odd and reading.order is not None else nanostars // NANOSTARS
     order = reading.order or reading.claimed
-    if order is not None and agrees(nanostars, commission, order.amount):
+    if order is not None and fits_price(nanostars, commission, order.amount):
         return order.amount
-    whole = [each // NANOSTARS for each in _candidates(nanostars, commission) if each % NANOSTARS == 0]
+    whole = [each // NANOSTARS for each in _possible_nanostars(nanostars, commission) if each % NANOSTARS == 0]
     prices = [each for each in whole if 0 < each <= AMOUNT_MAX]
     if reading.order is not None and (not commission.nanostars or not prices):
         return reading.order.amount
-    return min(prices, key=lambda price: _off(price, commission), default=nanostars // NANOSTARS)
+    return min(prices, key=lambda price: _commission_error(price, commission), default=nanostars // NANOSTARS)
 
 
-def _candidates(nanostars: int, commission: Commission | None) -> tuple[int, ...]:
+def _possible_nanostars(nanostars: int, commission: Commission | None) -> tuple[int, ...]:
+    """Return the prices, in nanostars, that a ledger row's amount and commission allow."""
     return (nanostars,) if commission is None else (nanostars + commission.nanostars, nanostars)
 
 
-def _off(price_stars: int, commission: Commission) -> int:
-    """Return by how much the commission misses its share of a price; without a share the first candidate is the one."""
+def _commission_error(price_stars: int, commission: Commission) -> int:
+    """Return by how many nanostars a commission misses its share of a price; 0 if Telegram tells no share."""
     if commission.per_mille is None:
         return 0
     return abs(price_stars * NANOSTARS * commission.per_mille // _PER_MILLE - commission.nanostars)

@@ -1,4 +1,4 @@
-"""Drift: Stars in our rows against Stars in Telegram's ledger, as the last comparison left it. Imports no aiogram."""
+"""Drift between Telegram's ledger and our rows, in Stars, as the last reconciliation left it. Imports no aiogram."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,15 +14,15 @@ from payments.ledger.findings import Finding, Unexplained
 T = TypeVar("T", bound=Any)
 
 MISSING_AFTER_HOURS: Final = 1
-"""How long Telegram's ledger may take to show what has happened."""
+"""Telegram's ledger may take so long to show a payment or refund."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Stars of payments less refunds: in the ledger, and in our rows (those that it should have by now).
+    """Stars of payments less refunds, in the ledger and in our rows (those that the ledger should have by now).
 
-    `balance_off_nanostars` is by how much the bot's balance is not what all rows of the ledger add up to. `compared_at`
-    is when a comparison last came to the end of its `row_count` rows. `is_pass_wanted`: a rebuild is not complete.
+    `balance_off_nanostars` is the bot's balance less the sum of all ledger rows. `compared_at` is when a reconciliation
+    last reached the end of the ledger's `row_count` rows. `is_pass_wanted`: a whole pass is not complete.
     """
 
     ledger_stars: int
@@ -34,19 +34,27 @@ class Drift:
 
     @property
     def stars(self) -> int:
-        """By how much our rows have more than the ledger."""
+        """The Stars that our rows have more than the ledger."""
         return self.event_stars - self.ledger_stars
 
 
 async def read_drift(session: AsyncSession) -> Drift | None:
-    """Read how the last comparison ended; None: there was none yet. One read of one row, one of a small index."""
+    """Read the drift that the last reconciliation left; None: no reconciliation has run yet.
+
+    It reads one row and a part of one small index.
+    """
     stand = await progress.find(session)
     if stand is None:
         return None
     unseen_stars = 0
     if stand.compared_at is not None:
         signed = case((StripeEvent.refund_of.is_(None), StripeEvent.amount_cents), else_=-StripeEvent.amount_cents)
-        unseen_stars = await session.scalar(_unseen(select(func.sum(signed)), _lag_before(stand.compared_at))) or 0
+        unseen_stars = (
+            await session.scalar(
+                _where_unseen_in_ledger(select(func.sum(signed)), _ledger_lag_before(stand.compared_at))
+            )
+            or 0
+        )
     return Drift(
         stand.payment_stars,
         stand.event_stars + unseen_stars,
@@ -57,18 +65,22 @@ async def read_drift(session: AsyncSession) -> Drift | None:
     )
 
 
-async def not_in_ledger(session: AsyncSession, now: datetime, limit: int) -> list[Unexplained]:
-    """List events of ours that the ledger should have by now and was not seen to have, the oldest first."""
-    query = _unseen(select(StripeEvent.event_id), _lag_before(now)).order_by(StripeEvent.created_at).limit(limit)
+async def find_missing_from_ledger(session: AsyncSession, now: datetime, limit: int) -> list[Unexplained]:
+    """List our events that the ledger should show by now and does not, the oldest first."""
+    query = (
+        _where_unseen_in_ledger(select(StripeEvent.event_id), _ledger_lag_before(now))
+        .order_by(StripeEvent.created_at)
+        .limit(limit)
+    )
     return [Unexplained(Finding.NOT_IN_LEDGER, event_id) for event_id in await session.scalars(query)]
 
 
-def _lag_before(moment: datetime) -> datetime:
+def _ledger_lag_before(moment: datetime) -> datetime:
     return moment - timedelta(hours=MISSING_AFTER_HOURS)
 
 
-def _unseen(query: Select[T], before: datetime) -> Select[T]:
-    """Narrow a query to what had happened at Telegram before a moment and was not seen in the ledger."""
+def _where_unseen_in_ledger(query: Select[T], before: datetime) -> Select[T]:
+    """Narrow a query to our events from before a moment that no ledger row has confirmed."""
     return query.where(
         StripeEvent.ledger_seen_at.is_(None),
         StripeEvent.origin == ORIGIN,

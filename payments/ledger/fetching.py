@@ -1,4 +1,4 @@
-"""Asks Telegram for its ledger: raw rows, oldest first, a hundred a call, and the balance."""
+"""Calls that fetch Telegram's ledger (raw rows, oldest first, a hundred a call) and the bot's Star balance."""
 
 from typing import Any, Final
 
@@ -11,16 +11,16 @@ from payments.ledger.nanostars import NANOSTARS
 from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of, is_refusal
 
 PAGE_ROWS: Final = 100
-"""The most that getStarTransactions gives (Bot API)."""
+"""The most that one getStarTransactions call returns (Bot API)."""
 ATTEMPTS_MAX: Final = 5
-PAUSE_SECONDS_FIRST: Final = 1.0
-PAUSE_SECONDS_MAX: Final = 30.0
-ASKED_SECONDS_MAX: Final = 60
-"""A longer pause that Telegram asks for is left to the caller."""
+BACKOFF_SECONDS_FIRST: Final = 1.0
+BACKOFF_SECONDS_MAX: Final = 30.0
+RETRY_AFTER_SECONDS_MAX: Final = 60
+"""The caller waits out a longer pause that Telegram asks for."""
 
 
 class GetRawStarTransactions(TelegramMethod[dict[str, Any]]):
-    """getStarTransactions whose result is left as it came: aiogram refuses a page for one unknown partner type."""
+    """getStarTransactions with a raw result, because aiogram refuses a page for one unknown partner type."""
 
     __returning__ = dict[str, Any]
     __api_method__ = "getStarTransactions"
@@ -29,43 +29,43 @@ class GetRawStarTransactions(TelegramMethod[dict[str, Any]]):
     limit: int = PAGE_ROWS
 
 
-_PASSES: Final = frozenset({Fate.AWAY, Fate.LOGGED_OUT, Fate.DONE})
+_RETRIED_FATES: Final = frozenset({Fate.AWAY, Fate.LOGGED_OUT, Fate.DONE})
 
 
-def _pause(error: Exception) -> bool | float:
-    """Say how many seconds to wait before the next try, or whether there is one."""
+def _retry_after_seconds(error: Exception) -> bool | float:
+    """Return the seconds to wait before a ledger call's next try, or whether there is one at all."""
     if isinstance(error, TelegramRetryAfter):
-        return error.retry_after <= ASKED_SECONDS_MAX and float(error.retry_after)
+        return error.retry_after <= RETRY_AFTER_SECONDS_MAX and float(error.retry_after)
     # An unreadable page may be a gateway's; a token that is not known is said at once, for a command waits.
-    return isinstance(error, TELEGRAM_ERRORS) and fate_of(error) in _PASSES
+    return isinstance(error, TELEGRAM_ERRORS) and fate_of(error) in _RETRIED_FATES
 
 
-_PATIENT: Final = stamina.AsyncRetryingCaller(
-    attempts=ATTEMPTS_MAX, timeout=None, wait_initial=PAUSE_SECONDS_FIRST, wait_max=PAUSE_SECONDS_MAX
-).on(_pause)
+_RETRYING: Final = stamina.AsyncRetryingCaller(
+    attempts=ATTEMPTS_MAX, timeout=None, wait_initial=BACKOFF_SECONDS_FIRST, wait_max=BACKOFF_SECONDS_MAX
+).on(_retry_after_seconds)
 
 
 class TelegramLedger:
-    """The ledger of a bot. A call is tried five times; a pause of up to a minute that Telegram asks for is kept."""
+    """The ledger of a bot at Telegram. A call has five tries, and waits up to a minute if Telegram asks for a pause."""
 
     def __init__(self, bot: Bot) -> None:
         self._bot = bot
 
     async def page(self, offset: int) -> list[Any]:
-        """Return up to a hundred raw rows after the first `offset`. Raises aiogram's errors."""
-        answer = await _PATIENT(self._bot, GetRawStarTransactions(offset=offset))
+        """Fetch up to a hundred raw ledger rows after the first `offset`. Raises aiogram's errors."""
+        answer = await _RETRYING(self._bot, GetRawStarTransactions(offset=offset))
         rows = answer.get("transactions")
         if not isinstance(rows, list):
             raise ClientDecodeError("no list of transactions", TypeError(type(rows).__name__), answer)
         return rows
 
     async def balance_nanostars(self) -> int | None:
-        """Return the bot's balance (Bot API 9.1, getMyStarBalance); None: the server is too old to tell.
+        """Fetch the bot's Star balance (Bot API 9.1, getMyStarBalance); None: the server is too old for it.
 
         Raises aiogram's errors.
         """
         try:
-            balance = await _PATIENT(self._bot, GetMyStarBalance())
+            balance = await _RETRYING(self._bot, GetMyStarBalance())
         except TelegramNotFound as error:
             # A server that lacks the method says so; one that does not know the token says no more than "Not Found".
             if not is_refusal(error):

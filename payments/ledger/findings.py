@@ -1,4 +1,4 @@
-"""What a comparison with Telegram's ledger has found: counts for a table, and what nothing explains, told once each."""
+"""Findings of a reconciliation with Telegram's ledger: their counts, and the alert that each one gets once."""
 
 import enum
 from collections import Counter
@@ -15,33 +15,33 @@ from db.tables import OutboxMessage
 from payments.notices import Admins, Notice
 
 FINDING_PREFIX: Final = "ledger:"
-"""Before what makes a finding one of its kind where an event's id would stand: in its notice."""
+"""Begins the key of a finding's notice, where other notices have an event's id."""
 
 
 class Finding(enum.StrEnum):
-    """What is unexplained."""
+    """A kind of difference between the ledger and our rows."""
 
     UNREADABLE = "unreadable"
-    """A row that cannot be read; `detail` says why."""
+    """A ledger row is unreadable; `detail` says why."""
     UNRECORDABLE = "unrecordable"
-    """A payment or refund that the database refuses; `detail` says why."""
+    """The database refuses a payment or refund; `detail` says why."""
     AMOUNT_DIFFERS = "amount_differs"
     """The ledger says `there` Stars, our row `here`."""
     USER_DIFFERS = "user_differs"
-    """The ledger says that the user `there` paid, our row `here`."""
+    """The ledger names the user `there`, our row `here`."""
     ANOTHER_SERVICE = "another_service"
-    """Another service holds the id in our table."""
+    """Another service has the id in our table."""
     NOT_IN_LEDGER = "not_in_ledger"
-    """An event of ours that the ledger does not have."""
+    """The ledger lacks an event of ours."""
     BALANCE_OFF = "balance_off"
-    """The balance is `there`, the rows add up to `here`: Stars."""
+    """The balance is `there` Stars, and the ledger rows add up to `here`."""
     LEDGER_SHORTER = "ledger_shorter"
-    """`here` rows were read before, and the ledger does not have them any more."""
+    """The ledger has lost some of the `here` rows that were read before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unexplained:
-    """One finding; `about` makes it one of its kind: an event's id, or a row's key. It is told once for each."""
+    """One difference found. `about` (an event's id or a ledger row's key) identifies it, so that it is told once."""
 
     finding: Finding
     about: str
@@ -51,16 +51,17 @@ class Unexplained:
 
 
 ALERTS_MAX: Final = 20
-"""How many findings are told at once; the next comparison goes on with the others."""
+"""One reconciliation tells so many findings; the next one tells the others."""
 FINDINGS_MAX: Final = 1_000
-"""How many findings one comparison keeps: a ledger that lies throughout is known by the first of them."""
+"""One reconciliation keeps so many findings, because the first thousand tell enough of a ledger that lies throughout.
+"""
 
 
 @dataclass(slots=True)
 class Counts:
-    """How many rows of the ledger were seen and what they were, and what was found beside them.
+    """Counts of ledger rows by what they were, and the findings beside them.
 
-    `others` are rows that are no business of ours, by Telegram's own word for them. `findings` holds the first of those
+    `others` counts rows that are no payment of ours, by Telegram's word for them. `findings` holds the first of those
     that `unexplained` counts.
     """
 
@@ -73,31 +74,31 @@ class Counts:
     others: Counter[str] = field(default_factory=Counter)
     findings: list[Unexplained] = field(default_factory=list)
 
-    def find(self, *found: Unexplained) -> None:
-        """Count something that nothing explains."""
+    def add_findings(self, *found: Unexplained) -> None:
+        """Count findings, and keep the first FINDINGS_MAX of them."""
         self.unexplained += len(found)
         self.findings += found[: max(0, FINDINGS_MAX - len(self.findings))]
 
     def add(self, other: "Counts") -> None:
-        """Count in what another page has held."""
+        """Add the counts and findings of another ledger page."""
         self.seen += other.seen
         self.known += other.known
         self.recovered += other.recovered
         self.refunded += other.refunded
         self.foreign += other.foreign
         self.others += other.others
-        self.find(*other.findings)
+        self.add_findings(*other.findings)
         self.unexplained += other.unexplained - len(other.findings)
 
 
-async def alert(
+async def owe_findings(
     session: AsyncSession, found: Sequence[Unexplained], admins: Admins, now: datetime
 ) -> list[Unexplained]:
-    """Owe the admins the first ALERTS_MAX findings that they were not told of before, and return those.
+    """Owe the admins an alert of the first ALERTS_MAX new ledger findings; return those findings.
 
-    With nobody to tell, the first ALERTS_MAX are new each time.
+    Without admins, the first ALERTS_MAX are new each time.
     """
-    keys = {_key(each): each for each in found}
+    keys = {_notice_key(each): each for each in found}
     query = select(OutboxMessage.event_id).where(OutboxMessage.event_id.in_(keys), OutboxMessage.kind == Notice.LEDGER)
     told = set(await session.scalars(query)) if keys else set()
     new = [key for key in keys if key not in told][:ALERTS_MAX]
@@ -106,12 +107,13 @@ async def alert(
     return [keys[key] for key in new]
 
 
-def log(found: Iterable[Unexplained]) -> None:
-    """Log findings, each with its facts."""
+def log_findings(found: Iterable[Unexplained]) -> None:
+    """Log ledger findings, each with its facts."""
     for each in found:
         bound = logger.bind(about=each.about, detail=each.detail, here=each.here, there=each.there)
-        bound.error("nothing explains what the ledger says: {}", each.finding)
+        bound.error("the ledger and our rows differ: {}", each.finding)
 
 
-def _key(found: Unexplained) -> str:
+def _notice_key(found: Unexplained) -> str:
+    """Return the key under which the outbox has a finding's notice."""
     return f"{FINDING_PREFIX}{found.finding}:{found.about}"

@@ -1,8 +1,8 @@
-"""The rows of Telegram's ledger as they came, in `ledger_rows`: filled by every reading of a page, in its transaction.
+"""The stored copy of Telegram's ledger, in `ledger_rows`: each page read adds to it, in the page's transaction.
 
-A row is known by its id and direction. Only what was not known yet is written: a row that came in, or a withdrawal's
-state. What cannot be kept as a row (no id, no date, an amount that no column holds, another amount under a known id) is
-kept raw in `quarantine`, where nobody has to take it up: it stands there at rest.
+A row's key is its id and direction. A reading writes new rows and changed withdrawal states alone. A row that does not
+fit the table (no id, no date, an amount out of range, another amount under a known id) goes raw into `quarantine`,
+already resolved, because nobody can retry it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,53 +21,55 @@ from payments.ledger.partners import PENDING, UNKNOWN_KIND
 from payments.ledger.rows import LedgerRow
 from payments.recording.quarantine import LEDGER_UPDATE_ID, keep_raw
 
-QUARANTINED_MAX: Final = 1_000
-"""Rows of the ledger that are kept raw: one that lies throughout is known by the first of them."""
+QUARANTINED_ROWS_MAX: Final = 1_000
+"""So many ledger rows are kept raw, because the first thousand tell enough of a ledger that lies throughout."""
 
 _CONTRADICTS: Final = "another amount or date than the row on record has"
 
 _Key = tuple[str, str]
 
 
-async def keep(
+async def keep_ledger_rows(
     session: AsyncSession, rows: Sequence[LedgerRow], charge_ids: Iterable[str], first_place: int, now: datetime
 ) -> None:
-    """Keep the rows of a page; those of `charge_ids` are of an invoice, `first_place` is where the first one stands.
+    """Store the rows of a ledger page in `ledger_rows`.
 
-    A row that the database refuses costs none of the others. Raises SQLAlchemy's errors when the database is away.
+    `charge_ids` are the charges of invoices; `first_place` is the first row's place in the ledger. A row that the
+    database refuses costs none of the others. Raises SQLAlchemy's errors when the database is away.
     """
     charges = frozenset(charge_ids)
     values: dict[_Key, dict[str, Any]] = {}
     for place, row in enumerate(rows, first_place):
         if row.id is not None and row.happened_at is not None:
-            # The first of two that contradict each other in one page is the one that is kept.
-            values.setdefault((row.id, row.direction.value), _values(row, charges, place, now))
-    known = await _known(session, values)
+            # Of two rows of a page that contradict each other, the first one stays.
+            values.setdefault((row.id, row.direction.value), _entry_values(row, charges, place, now))
+    known = await _read_entries(session, values)
     new = [each for key, each in values.items() if key not in known]
     try:
         async with session.begin_nested():
-            await _insert(session, new)
+            await _insert_entries(session, new)
     except DBAPIError as error:
         if not is_refusal(error):
             raise
-        await _insert_one_by_one(session, new, now)
-    await _learn(session, known, values)
-    await _set_aside(session, rows, values, known, now)
+        await _insert_entries_one_by_one(session, new, now)
+    await _fill_in_entries(session, known, values)
+    await _quarantine_unkeepable(session, rows, values, known, now)
 
 
-async def learn_states(session: AsyncSession, rows: Sequence[LedgerRow]) -> None:
-    """Take over the states of withdrawals that are on record from rows that were read once more."""
+async def update_withdrawal_states(session: AsyncSession, rows: Sequence[LedgerRow]) -> None:
+    """Update the states of stored withdrawals from ledger rows that were read once more."""
     values = {(row.id, row.direction.value): {"state": row.state} for row in rows if row.id is not None}
-    await _learn(session, await _known(session, values), values)
+    await _fill_in_entries(session, await _read_entries(session, values), values)
 
 
-async def pending_places(session: AsyncSession, before_place: int) -> list[int]:
-    """List where withdrawals stand that were pending when they were read, of the rows before a place, in order."""
+async def find_pending_withdrawals(session: AsyncSession, before_place: int) -> list[int]:
+    """List the places of stored withdrawals before a place that were pending when read, in order."""
     query = select(LedgerEntry.place).where(LedgerEntry.state == PENDING, LedgerEntry.place < before_place)
     return [place for place in await session.scalars(query.order_by(LedgerEntry.place)) if place is not None]
 
 
-def _values(row: LedgerRow, charges: frozenset[str], place: int, now: datetime) -> dict[str, Any]:
+def _entry_values(row: LedgerRow, charges: frozenset[str], place: int, now: datetime) -> dict[str, Any]:
+    """Return a ledger row as column values of `ledger_rows`."""
     commission = row.commission
     return {
         "id": row.id,
@@ -85,39 +87,42 @@ def _values(row: LedgerRow, charges: frozenset[str], place: int, now: datetime) 
     }
 
 
-async def _known(session: AsyncSession, keys: Iterable[_Key]) -> dict[_Key, LedgerEntry]:
+async def _read_entries(session: AsyncSession, keys: Iterable[_Key]) -> dict[_Key, LedgerEntry]:
+    """Read the stored ledger rows of these keys."""
     wanted = list(keys)
     if not wanted:
         return {}
-    # By the id alone: a list of pairs makes SQLite read the table.
+    # Filter by the id alone, because a list of pairs makes SQLite read the whole table.
     query = select(LedgerEntry).where(LedgerEntry.id.in_({each for each, _ in wanted}))
     found = {(entry.id, entry.direction): entry for entry in await session.scalars(query)}
     return {key: found[key] for key in wanted if key in found}
 
 
-async def _insert(session: AsyncSession, values: Sequence[Mapping[str, Any]]) -> None:
+async def _insert_entries(session: AsyncSession, values: Sequence[Mapping[str, Any]]) -> None:
+    """Insert new rows into `ledger_rows`; a key that another process has inserted stays as it is."""
     if values:
         insert = insert_into(session, LedgerEntry).on_conflict_do_nothing(index_elements=["id", "direction"])
         await session.execute(insert, list(values), execution_options={"render_nulls": True})
 
 
-async def _insert_one_by_one(session: AsyncSession, values: Sequence[Mapping[str, Any]], now: datetime) -> None:
+async def _insert_entries_one_by_one(session: AsyncSession, values: Sequence[Mapping[str, Any]], now: datetime) -> None:
+    """Insert ledger rows one by one, and quarantine each that the database refuses."""
     for each in values:
         try:
             async with session.begin_nested():
-                await _insert(session, [each])
+                await _insert_entries(session, [each])
         except DBAPIError as error:
             if not is_refusal(error):
                 raise
-            logger.bind(row_id=each["id"]).error("the database refuses a row of the ledger: {}", error.orig)
+            logger.bind(row_id=each["id"]).error("the database refuses a ledger row: {}", error.orig)
             raw = {name: str(value) for name, value in each.items() if value is not None}
             await keep_raw(session, raw, f"{type(error).__name__}: {error.orig}", now)
 
 
-async def _learn(
+async def _fill_in_entries(
     session: AsyncSession, known: Mapping[_Key, LedgerEntry], values: Mapping[_Key, Mapping[str, Any]]
 ) -> None:
-    """Fill in what was not known of rows on record, and change the state of those that have another one."""
+    """Fill in unknown columns of stored ledger rows, and update their withdrawal states."""
     for key, entry in known.items():
         said = values[key]
         learned = {
@@ -135,28 +140,31 @@ async def _learn(
             await session.execute(change, execution_options={"synchronize_session": False})
 
 
-async def _set_aside(
+async def _quarantine_unkeepable(
     session: AsyncSession,
     rows: Sequence[LedgerRow],
     values: Mapping[_Key, Mapping[str, Any]],
     known: Mapping[_Key, LedgerEntry],
     now: datetime,
 ) -> None:
-    """Keep raw what is no row of the table, up to QUARANTINED_MAX of all times."""
+    """Quarantine the ledger rows that do not fit the table, at most QUARANTINED_ROWS_MAX in all."""
     aside: list[tuple[LedgerRow, str]] = []
     for row in rows:
-        reason = _reason(row, values, known)
+        reason = _quarantine_reason(row, values, known)
         if reason is not None:
             aside.append((row, reason))
     if not aside:
         return
     count = select(func.count()).where(QuarantinedUpdate.update_id == LEDGER_UPDATE_ID)
-    room = QUARANTINED_MAX - (await session.scalar(count) or 0)
+    room = QUARANTINED_ROWS_MAX - (await session.scalar(count) or 0)
     for row, reason in aside[: max(0, room)]:
-        await keep_raw(session, row.raw or _as_read(row), reason, now)
+        await keep_raw(session, row.raw or _row_as_read(row), reason, now)
 
 
-def _reason(row: LedgerRow, values: Mapping[_Key, Mapping[str, Any]], known: Mapping[_Key, LedgerEntry]) -> str | None:
+def _quarantine_reason(
+    row: LedgerRow, values: Mapping[_Key, Mapping[str, Any]], known: Mapping[_Key, LedgerEntry]
+) -> str | None:
+    """Say why a ledger row does not fit the table; None: it fits."""
     if row.id is None or row.happened_at is None:
         return row.problem
     key = (row.id, row.direction.value)
@@ -173,8 +181,8 @@ def _reason(row: LedgerRow, values: Mapping[_Key, Mapping[str, Any]], known: Map
     return None if row.commission is None else row.commission.problem
 
 
-def _as_read(row: LedgerRow) -> dict[str, Any]:
-    """Return a row of which only what was read is at hand."""
+def _row_as_read(row: LedgerRow) -> dict[str, Any]:
+    """Return a ledger row as JSON, from the fields that were read of it."""
     return {
         "id": row.id,
         "direction": row.direction.value,

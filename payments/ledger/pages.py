@@ -1,6 +1,7 @@
-"""One page of Telegram's ledger, compared with our rows and recorded, in the caller's transaction.
+"""One page of Telegram's ledger: compares its rows with our audit rows and records the missing ones.
 
-What is missing goes through payments/events.record, the same door as an update. A page that is known takes one read.
+A missing payment or refund goes through payments/audit/events.py (`record`), the same door as an update. A page without
+news takes one read. The caller has the transaction.
 """
 
 from collections import Counter
@@ -21,10 +22,10 @@ from payments.ledger.rows import LedgerRow
 
 @dataclass(slots=True)
 class Page:
-    """What a page came to. `recovered` are the events that it has put on record, or that have learned from it.
+    """The result of one ledger page. `recovered` are the events that it recorded.
 
-    `nanostars` is what its rows add to the balance, `payment_stars` what those of payments and refunds do, and
-    `event_stars` what our own rows of the same do. `charge_ids` are the charges that rows of it are of.
+    `nanostars` is its part of the balance. `payment_stars` is the part of its payments and refunds, and `event_stars`
+    the same by our own rows. `charge_ids` are the charges that its rows belong to.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -35,7 +36,7 @@ class Page:
     charge_ids: set[str] = field(default_factory=set)
 
     def add(self, other: "Page") -> None:
-        """Count in a part of the same page."""
+        """Add the result of another part of the same ledger page."""
         self.counts.add(other.counts)
         self.recovered += other.recovered
         self.nanostars += other.nanostars
@@ -45,8 +46,8 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What our row of an event says."""
+class _OurEvent:
+    """Our audit row of a ledger row's event."""
 
     user_id: str
     telegram_id: int | None
@@ -58,7 +59,7 @@ class _Known:
     lacks_flags: bool
 
 
-async def take_page(
+async def record_page(
     session: AsyncSession,
     rows: Sequence[LedgerRow],
     now: datetime,
@@ -67,39 +68,40 @@ async def take_page(
     is_due: bool = True,
     is_dry: bool = False,
 ) -> Page:
-    """Compare rows with ours, and record what is missing; for each key in `counted` one row adds to no sum.
+    """Compare a page of ledger rows with our audit rows, and record the missing payments and refunds.
 
-    What is recorded falls due at once unless `is_due` is False; `is_dry` writes nothing. Raises UnrecordableError when
-    somebody has recorded something else under the same id meanwhile, and SQLAlchemy's errors.
+    For each key in `counted`, one row adds to no sum. Recorded events fall due at once unless `is_due` is False.
+    `is_dry` writes nothing. Raises UnrecordableError when another process has recorded something else under the same id
+    meanwhile, and SQLAlchemy's errors.
     """
     page = Page()
-    known = await _known(session, rows)
+    known = await _read_our_events(session, rows)
     missing: dict[str, MoneyFact] = {}
-    unseen: dict[str, _Known] = {}
+    unseen: dict[str, _OurEvent] = {}
     counted_before = Counter(counted)
     for row in rows:
-        fact = _fact(row, known, missing)
-        event_id = _event_id(row, fact, known, missing)
+        fact = _fact_of_row(row, known, missing)
+        event_id = _audit_id(row, fact, known, missing)
         ours = known.get(event_id)
         if row.id is not None and (fact is not None or ours is not None or row.is_invoice):
             page.charge_ids.add(row.id)
-        _count(page.counts, row, ours, fact, is_recorded=event_id in missing)
+        _count_row(page.counts, row, ours, fact, is_recorded=event_id in missing)
         if counted_before[row.key]:
             counted_before[row.key] -= 1
         else:
-            _add_up(page, row, ours, fact, is_doubled=event_id in missing)
+            _add_to_sums(page, row, ours, fact, is_doubled=event_id in missing)
         if ours is not None and ours.origin == ORIGIN and not ours.is_seen:
             unseen[event_id] = ours
-        if fact is not None and (ours is None or _teaches(fact, ours)):
+        if fact is not None and (ours is None or _adds_to_event(fact, ours)):
             missing.setdefault(event_id, fact)
     if (missing or unseen) and not is_dry:
-        await _record(session, missing, unseen, now, is_due=is_due)
+        await _record_missing(session, missing, unseen, now, is_due=is_due)
     page.recovered = [fact for event_id, fact in missing.items() if event_id not in known]
     return page
 
 
-async def _known(session: AsyncSession, rows: Sequence[LedgerRow]) -> dict[str, _Known]:
-    """Read our events of these rows, and the charges of those that would be refunds of one, by `event_id`."""
+async def _read_our_events(session: AsyncSession, rows: Sequence[LedgerRow]) -> dict[str, _OurEvent]:
+    """Read our audit rows of these ledger rows, and the charges of possible refunds, by `event_id`."""
     wanted = {row.event_id for row in rows if row.event_id is not None}
     wanted |= {row.fact.charge_id for row in rows if row.fact is not None}
     refunded = {row.fact.charge_id for row in rows if isinstance(row.fact, RefundFact)}
@@ -116,34 +118,36 @@ async def _known(session: AsyncSession, rows: Sequence[LedgerRow]) -> dict[str, 
             StripeEvent.is_recurring.is_(None),
         )
         .join(User, User.id == StripeEvent.customer_id)
-        # Refunds that stand apart, too.
+        # Refunds in rows apart have other ids than the ledger tells.
         .where(or_(StripeEvent.event_id.in_(wanted), StripeEvent.refund_of.in_(refunded)))
     )
-    return {row[0]: _Known(*row[1:]) for row in await session.execute(query)}
+    return {row[0]: _OurEvent(*row[1:]) for row in await session.execute(query)}
 
 
-def _event_id(
-    row: LedgerRow, fact: MoneyFact | None, known: Mapping[str, _Known], missing: Mapping[str, MoneyFact]
+def _audit_id(
+    row: LedgerRow, fact: MoneyFact | None, known: Mapping[str, _OurEvent], missing: Mapping[str, MoneyFact]
 ) -> str:
-    """Return under which id the row of ours is, or is to be, that a row of the ledger has: of a refund, maybe apart.
+    """Return the `event_id` that a ledger row's event has, or is to get, in our audit table.
 
-    Apart (payments/events.record) is a refund that agrees with its charge, beside a row that does not and has its key.
+    A refund that agrees with its charge gets a row apart (payments/audit/events.py) when a row that does not agree has
+    its key.
     """
     if not isinstance(fact, RefundFact):
         is_taken = isinstance(missing.get(row.event_id or ""), RefundFact) and fact is not None
-        # No id has a NUL: it is recorded, which fails and is told, and not taken for what has its id.
+        # No id has a NUL: recording this one fails and is told, so that it does not pass for the refund with its id.
         return f"\0{row.event_id}" if is_taken else row.event_id or ""
     standing = known.get(fact.event_id) or missing.get(fact.event_id)
     if fact.apart.event_id in known or (
-        standing is not None and _bars(standing, fact) and _agrees(fact, known, missing)
+        standing is not None and _takes_key_of(standing, fact) and _fits_charge(fact, known, missing)
     ):
         return fact.apart.event_id
     return fact.event_id
 
 
-def _bars(standing: "_Known | MoneyFact", fact: RefundFact) -> bool:
-    if isinstance(standing, _Known):
-        return _difference(fact, standing) is not None
+def _takes_key_of(standing: "_OurEvent | MoneyFact", fact: RefundFact) -> bool:
+    """Tell whether an audit row under a refund's key is another event than the refund."""
+    if isinstance(standing, _OurEvent):
+        return _find_difference(fact, standing) is not None
     return (type(standing), standing.amount, standing.person.telegram_id) != (
         type(fact),
         fact.amount,
@@ -151,10 +155,10 @@ def _bars(standing: "_Known | MoneyFact", fact: RefundFact) -> bool:
     )
 
 
-def _agrees(fact: RefundFact, known: Mapping[str, _Known], missing: Mapping[str, MoneyFact]) -> bool:
-    """Tell a refund that its charge, on record or about to be, does not contradict: Stars go back whole."""
+def _fits_charge(fact: RefundFact, known: Mapping[str, _OurEvent], missing: Mapping[str, MoneyFact]) -> bool:
+    """Tell whether a refund fits its charge, on record or about to be: Stars go back whole."""
     charge = known.get(fact.charge_id) or missing.get(fact.charge_id)
-    if isinstance(charge, _Known):
+    if isinstance(charge, _OurEvent):
         is_charge, whose = charge.origin == ORIGIN and charge.refund_of is None, charge.telegram_id
     elif isinstance(charge, ChargeFact):
         is_charge, whose = True, charge.person.telegram_id
@@ -163,37 +167,40 @@ def _agrees(fact: RefundFact, known: Mapping[str, _Known], missing: Mapping[str,
     return is_charge and (charge.amount, whose) == (fact.amount, fact.person.telegram_id)
 
 
-def _fact(row: LedgerRow, known: Mapping[str, _Known], missing: Mapping[str, MoneyFact]) -> MoneyFact | None:
-    """Return the payment or refund that a row is: surely, or because its charge is ours.
+def _fact_of_row(row: LedgerRow, known: Mapping[str, _OurEvent], missing: Mapping[str, MoneyFact]) -> MoneyFact | None:
+    """Return the payment or refund in a ledger row; None: it is neither, or its charge is not ours.
 
-    Its amount is the one on record when the row agrees with that: a commission hides what was paid.
+    The amount is the one on record when the row fits that, because a commission hides the price.
     """
     fact = row.fact
     if fact is None or not (row.is_invoice or fact.charge_id in known or fact.charge_id in missing):
         return None
-    # The charge first: what has a refund's own key may be another row than the refund.
+    # The charge comes first, because a row with the refund's own key may be another event.
     for recorded in (known.get(fact.charge_id), missing.get(fact.charge_id), known.get(fact.event_id)):
         if recorded is not None and row.is_worth(recorded.amount):
             return fact if recorded.amount == fact.amount else replace(fact, amount=recorded.amount)
     return fact
 
 
-def _teaches(fact: MoneyFact, ours: _Known) -> bool:
-    """Tell whether a row says what ours does not know yet."""
-    if _difference(fact, ours) is not None:
+def _adds_to_event(fact: MoneyFact, ours: _OurEvent) -> bool:
+    """Tell whether a ledger row knows something that our audit row lacks."""
+    if _find_difference(fact, ours) is not None:
         return False
     return ours.lacks_time or (isinstance(fact, ChargeFact) and ours.lacks_flags and fact.is_recurring is not None)
 
 
-def _count(counts: Counts, row: LedgerRow, ours: _Known | None, fact: MoneyFact | None, *, is_recorded: bool) -> None:
+def _count_row(
+    counts: Counts, row: LedgerRow, ours: _OurEvent | None, fact: MoneyFact | None, *, is_recorded: bool
+) -> None:
+    """Count a ledger row by what it is."""
     counts.seen += 1
-    difference = _difference(fact, ours) if ours is not None else None
+    difference = _find_difference(fact, ours) if ours is not None else None
     if difference is not None:
-        counts.find(difference)
+        counts.add_findings(difference)
     elif ours is not None or is_recorded:
         counts.known += 1
     elif row.problem is not None:
-        counts.find(Unexplained(Finding.UNREADABLE, row.event_id or row.key, detail=row.problem))
+        counts.add_findings(Unexplained(Finding.UNREADABLE, row.event_id or row.key, detail=row.problem))
     elif fact is None:
         counts.others[row.kind] += 1
     elif isinstance(fact, RefundFact):
@@ -204,16 +211,14 @@ def _count(counts: Counts, row: LedgerRow, ours: _Known | None, fact: MoneyFact 
         counts.recovered += 1
 
 
-def _difference(fact: MoneyFact | None, ours: _Known) -> Unexplained | None:
-    """Say in what our row contradicts the ledger's."""
+def _find_difference(fact: MoneyFact | None, ours: _OurEvent) -> Unexplained | None:
+    """Return the difference between our audit row and the ledger's; None: they agree."""
     if fact is None:
         return None
     if ours.origin != ORIGIN:
         return Unexplained(Finding.ANOTHER_SERVICE, fact.event_id)
     if ours.refund_of != (fact.charge_id if isinstance(fact, RefundFact) else None):
-        return Unexplained(
-            Finding.UNRECORDABLE, fact.event_id, detail="what is on record under its id is something else"
-        )
+        return Unexplained(Finding.UNRECORDABLE, fact.event_id, detail="another event is on record under its id")
     if fact.amount != ours.amount:
         return Unexplained(Finding.AMOUNT_DIFFERS, fact.event_id, here=ours.amount, there=fact.amount)
     if fact.person.telegram_id != ours.telegram_id:
@@ -222,7 +227,10 @@ def _difference(fact: MoneyFact | None, ours: _Known) -> Unexplained | None:
     return None
 
 
-def _add_up(page: Page, row: LedgerRow, ours: _Known | None, fact: MoneyFact | None, *, is_doubled: bool) -> None:
+def _add_to_sums(
+    page: Page, row: LedgerRow, ours: _OurEvent | None, fact: MoneyFact | None, *, is_doubled: bool
+) -> None:
+    """Add a ledger row to the page's sums."""
     page.nanostars += row.nanostars
     if fact is None:
         return
@@ -232,16 +240,16 @@ def _add_up(page: Page, row: LedgerRow, ours: _Known | None, fact: MoneyFact | N
         page.event_stars += sign * (ours.amount if ours is not None and ours.origin == ORIGIN else fact.amount)
 
 
-async def _record(
+async def _record_missing(
     session: AsyncSession,
     missing: Mapping[str, MoneyFact],
-    unseen: Mapping[str, _Known],
+    unseen: Mapping[str, _OurEvent],
     now: datetime,
     *,
     is_due: bool,
 ) -> None:
-    """Record what is missing, and note that the ledger has it and what was not seen there until now."""
-    # All users in one go: a second lock in another order could meet somebody who takes them in ours.
+    """Record a ledger page's missing events, and mark all of its events as seen in the ledger."""
+    # Lock all users at once, because a second lock in another order could deadlock with another process.
     concerned = [each.user_id for each in unseen.values()]
     payers = [fact.person.telegram_id for fact in missing.values()]
     await lock_users(session, or_(User.id.in_(concerned), User.telegram_id.in_(payers)))

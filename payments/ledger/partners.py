@@ -1,7 +1,7 @@
-"""What a row of Telegram's ledger says of the other side: its kind, whose it is, and how a withdrawal stands.
+"""The other side of a ledger row: its kind, the user or chat that it names, and a withdrawal's state.
 
 Kinds are Telegram's own words (Bot API, TransactionPartner and `transaction_type`). Bot API servers before 9.0 leave
-the latter out: then the fields that only one kind has tell it.
+`transaction_type` out; then the fields that only one kind has tell the kind.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ TRANSFER_KIND: Final = "business_account_transfer"
 UNKNOWN_KIND: Final = "unknown"
 
 NO_INVOICES: Final = frozenset({GIFT_KIND, PREMIUM_KIND, TRANSFER_KIND})
-"""Kinds of a user's row that no invoice makes, whatever payload it has."""
+"""Kinds of a user's ledger row that no invoice makes, whatever payload the row has."""
 
 PENDING: Final = "pending"
 SUCCEEDED: Final = "succeeded"
@@ -39,8 +39,8 @@ _KINDS_BY_FIELD: Final = (
 )
 
 
-def kind_of(partner: Mapping[str, Any]) -> str:
-    """Return Telegram's word for a row; `unknown` when it has none that can be kept."""
+def row_kind(partner: Mapping[str, Any]) -> str:
+    """Return Telegram's word for a ledger row's kind; `unknown` when there is none that can be kept."""
     if partner.get("type") != "user":
         return _word(partner.get("type")) or UNKNOWN_KIND
     told = _word(partner.get("transaction_type"))
@@ -49,8 +49,8 @@ def kind_of(partner: Mapping[str, Any]) -> str:
     return next((kind for name, kind in _KINDS_BY_FIELD if partner.get(name) is not None), UNKNOWN_KIND)
 
 
-def lacks_type(raw: object) -> bool:
-    """Tell whether a raw row is a user's without `transaction_type`, as servers before Bot API 9.0 give it."""
+def lacks_transaction_type(raw: object) -> bool:
+    """Tell whether a raw ledger row is a user's without `transaction_type`, as servers before Bot API 9.0 send it."""
     if not isinstance(raw, dict):
         return False
     sides = (raw.get("source"), raw.get("receiver"))
@@ -59,19 +59,19 @@ def lacks_type(raw: object) -> bool:
     )
 
 
-def state_of(partner: Mapping[str, Any]) -> str | None:
-    """Return how a withdrawal stands (Bot API, RevenueWithdrawalState); None: the row has no state that can be kept."""
+def withdrawal_state(partner: Mapping[str, Any]) -> str | None:
+    """Return a withdrawal's state (Bot API, RevenueWithdrawalState); None: the ledger row has none that can be kept."""
     state = partner.get("withdrawal_state")
     return _word(state.get("type")) if isinstance(state, dict) else None
 
 
-def whose(partner: Mapping[str, Any]) -> int | None:
-    """Return the Telegram id of the user or chat that a row names; None: it names nobody."""
+def partner_id(partner: Mapping[str, Any]) -> int | None:
+    """Return the Telegram id of the user or chat in a ledger row; None: the row names nobody."""
     return _first_id(partner, "user", "sponsor_user", "chat")
 
 
-def affiliate_of(affiliate: Mapping[str, Any]) -> int | None:
-    """Return the Telegram id of who received a commission (Bot API, AffiliateInfo)."""
+def affiliate_id(affiliate: Mapping[str, Any]) -> int | None:
+    """Return the Telegram id of the affiliate that received a commission (Bot API, AffiliateInfo)."""
     return _first_id(affiliate, "affiliate_user", "affiliate_chat")
 
 
@@ -85,7 +85,7 @@ def _first_id(said: Mapping[str, Any], *names: str) -> int | None:
 
 
 def _word(said: object) -> str | None:
-    """Return a word of Telegram's that can be shown and kept."""
+    """Return a word of Telegram's that is fit to show and keep; None: it is not."""
     if isinstance(said, str) and said.isascii() and said.isprintable() and 0 < len(said) <= _WORD_LENGTH_MAX:
         return said
     return None

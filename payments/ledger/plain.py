@@ -1,7 +1,8 @@
-"""Settles at once what most of a ledger is: one-time payments that are granted for a number of days and kept.
+"""Bulk settlement of plain ledger payments: one-time charges for a number of days, never refunded.
 
-They come to what payments/settlement/settlement.py makes of them one by one, in a few statements for a batch instead of
-some for each. Whatever else there is of a buyer in the batch makes all that is theirs go the other way, in its order.
+Most of a ledger is plain. A few statements settle a batch of it, with the same result that
+payments/settlement/settlement.py reaches one by one. If anything of a buyer in the batch is not plain, all of that
+buyer's events are settled one by one, because their order matters.
 """
 
 from collections import defaultdict
@@ -23,14 +24,14 @@ from payments.settlement.judgement import Granted, Payment, is_offered_now, judg
 
 
 @dataclass(frozen=True, slots=True)
-class _Beside:
-    """What the batch's charges are judged by: which have refunds, and who holds what for life."""
+class _BatchFacts:
+    """What a batch's charges are judged by: the refunded charges, and each user's lifetime entitlements."""
 
     refunded: frozenset[str]
     for_life: Mapping[str, frozenset[str]]
 
 
-async def settle_plain(
+async def settle_plain_payments(
     session: AsyncSession,
     batch: Sequence[StripeEvent],
     users: Mapping[str, User],
@@ -38,14 +39,15 @@ async def settle_plain(
     signer: PayloadSigner,
     clock: Clock,
 ) -> list[StripeEvent]:
-    """Settle what is plain of a batch of open events, and return the rest in its order. Nobody is told.
+    """Settle the plain payments of a batch of open events in bulk; return the other events in their order.
 
-    The caller has locked the users (by `users.id`) and the events, and is within `standings_at_the_end`.
+    Nobody is told. The caller has locked the users (by `users.id`) and the events, and is within
+    `standings_at_the_end`.
     """
-    beside = await _beside(session, batch)
+    beside = await _read_batch_facts(session, batch)
     of_user: defaultdict[str, list[tuple[StripeEvent, Granted] | None]] = defaultdict(list)
     for event in batch:
-        granted = _granted(event, users[event.customer_id], beside, catalog, signer)
+        granted = _judge_plain(event, users[event.customer_id], beside, catalog, signer)
         of_user[event.customer_id].append(None if granted is None else (event, granted))
     plain = [each for found in of_user.values() if None not in found for each in found if each is not None]
     now = clock()
@@ -72,10 +74,10 @@ async def settle_plain(
     return [event for event in batch if event.event_id not in settled]
 
 
-def _granted(
-    event: StripeEvent, user: User, beside: _Beside, catalog: Catalog, signer: PayloadSigner
+def _judge_plain(
+    event: StripeEvent, user: User, beside: _BatchFacts, catalog: Catalog, signer: PayloadSigner
 ) -> Granted | None:
-    """Judge a charge; None: it is not plain."""
+    """Judge a charge of a whole pass; None: it is not plain."""
     if event.refund_of is not None or event.status != EventStatus.PENDING or event.event_id in beside.refunded:
         return None
     if event.payload is None or event.webhook_timestamp is None or user.telegram_id is None:
@@ -91,9 +93,10 @@ def _granted(
     return judgement if isinstance(judgement, Granted) else None
 
 
-async def _beside(session: AsyncSession, batch: Sequence[StripeEvent]) -> _Beside:
+async def _read_batch_facts(session: AsyncSession, batch: Sequence[StripeEvent]) -> _BatchFacts:
+    """Read the refunds and lifetime entitlements that a batch's charges are judged by."""
     refunds = select(StripeEvent.refund_of).where(StripeEvent.refund_of.in_({event.event_id for event in batch}))
-    # Of any date: who holds something for life is looked at one by one.
+    # Grants of any date count, because lifetime owners are settled one by one.
     held = select(EntitlementGrant.user_id, EntitlementGrant.entitlement_type).where(
         EntitlementGrant.user_id.in_({event.customer_id for event in batch}),
         EntitlementGrant.duration_days.is_(None),
@@ -104,4 +107,4 @@ async def _beside(session: AsyncSession, batch: Sequence[StripeEvent]) -> _Besid
     for user_id, entitlement_type in await session.execute(held):
         for_life[user_id].add(entitlement_type)
     refunded = frozenset(each for each in await session.scalars(refunds) if each is not None)
-    return _Beside(refunded, {user_id: frozenset(types) for user_id, types in for_life.items()})
+    return _BatchFacts(refunded, {user_id: frozenset(types) for user_id, types in for_life.items()})

@@ -1,6 +1,6 @@
-"""How far Telegram's ledger has been read, and the mark that says: a whole pass over it is wanted first.
+"""The progress of reading Telegram's ledger (`ledger_reading`), and the mark that a whole pass is wanted first.
 
-Functions take the caller's session and never commit. None of this imports aiogram.
+Functions take the caller's session and never commit. Nothing here imports aiogram.
 """
 
 from datetime import datetime
@@ -13,23 +13,26 @@ from db.tables import ORIGIN, LedgerReading, OutboxMessage, Renewal, StripeEvent
 
 
 async def find(session: AsyncSession) -> LedgerReading | None:
-    """Read the row as it is; None: the ledger was never looked at."""
+    """Read the ledger's progress row; None: the ledger was never read."""
     return await session.scalar(select(LedgerReading), execution_options={"populate_existing": True})
 
 
 async def lock(session: AsyncSession) -> LedgerReading:
-    """Lock the row until the transaction ends, made first if there is none; it is locked before any user."""
+    """Lock the ledger's progress row until the transaction ends; make the row first if there is none.
+
+    It comes before any user in the lock order.
+    """
     await session.execute(insert_into(session, LedgerReading).on_conflict_do_nothing(index_elements=["id"]), {"id": 1})
     query = select(LedgerReading).with_for_update()
     return (await session.scalars(query, execution_options={"populate_existing": True})).one()
 
 
 async def mark_unfinished(session: AsyncSession, now: datetime, *, trusts_unsigned: bool = False) -> None:
-    """Say that a pass over the whole ledger is wanted before anything else is settled: what is read begins anew.
+    """Mark that a whole pass over the ledger is wanted before anything else is settled; reading begins anew.
 
-    For a copy of the database that may be restored long after it was made, and for a rebuild before its first write.
-    What waits to be told, or a renewal to be taken up again, is the affair of the desk that the copy was made of. A
-    cancellation stays wanted: a second one is harmless, and without it Telegram would go on taking Stars.
+    For a copy of the database that may be restored long after, and for a rebuild before its first write. The copy's
+    notices and resumed renewals are withdrawn, because they belong to the desk it was made of. A cancellation stays
+    wanted: a second one is harmless, and without it Telegram would go on taking Stars.
     """
     reading = await lock(session)
     start_over(reading)
@@ -42,8 +45,11 @@ async def mark_unfinished(session: AsyncSession, now: datetime, *, trusts_unsign
     await session.execute(taken_up.where(Subscription.due_at.is_not(None)).values(due_at=None))
 
 
-def begin(reading: LedgerReading, now: datetime) -> bool:
-    """Let a pass that is wanted begin now, unless it has begun: what is recorded or paid from here on is not of it."""
+def begin_pass(reading: LedgerReading, now: datetime) -> bool:
+    """Begin a wanted whole pass unless it has begun; tell whether it began.
+
+    What is recorded or paid from here on does not belong to the pass.
+    """
     if reading.pass_wanted_at is None or reading.pass_begun_at is not None:
         return False
     # Telegram's dates are whole seconds.
@@ -52,7 +58,7 @@ def begin(reading: LedgerReading, now: datetime) -> bool:
 
 
 def start_over(reading: LedgerReading) -> None:
-    """Forget what was read: the next page is the first one."""
+    """Reset the ledger's progress: the next page is the first one."""
     reading.row_count = reading.nanostars = reading.payment_stars = reading.event_stars = 0
     reading.latest = "[]"
     reading.compared_at = reading.balance_off_nanostars = reading.balance_nanostars = None

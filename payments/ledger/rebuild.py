@@ -1,8 +1,7 @@
-"""One pass over the whole ledger: the database anew from it, or a restored copy brought up to it, in silence.
+"""The whole pass over Telegram's ledger: rebuilds the database from it, or brings a restored copy up to it, in silence.
 
-It is marked before its first write (payments/ledger/progress.py), and until it is complete nobody else settles. First
-every row is put on record, then all of it is settled, by date and charge id, with all refunds known. A kill at any
-moment costs what was not committed: the next start goes on.
+The pass is marked before its first write (payments/ledger/progress.py), and until it is complete nobody else settles. A
+kill at any moment loses the open transaction alone: the next start goes on from there.
 """
 
 from collections import Counter
@@ -27,7 +26,7 @@ from payments.errors import LedgerError
 from payments.ledger import progress
 from payments.ledger.fetching import TelegramLedger
 from payments.ledger.findings import Counts
-from payments.ledger.plain import settle_plain
+from payments.ledger.plain import settle_plain_payments
 from payments.ledger.scan import Scan, Step
 from payments.methods import METHODS
 from payments.notices import Admins
@@ -42,7 +41,7 @@ BATCH_EVENTS: Final = 100
 
 @dataclass(slots=True)
 class PassReport:
-    """What a pass has read, and how the events stand after it, by outcome (None: still open)."""
+    """The counts of a whole pass, and the number of events by outcome after it (None: still open)."""
 
     counts: Counts = field(default_factory=Counts)
     row_count: int = 0
@@ -51,15 +50,15 @@ class PassReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """How events are settled: by these rules, with payloads read by this signer."""
+class _SettlementRules:
+    """The rules by which a whole pass settles, and the signer that reads its payloads."""
 
     settlement: Settlement
     signer: PayloadSigner
 
 
 class WholePass:
-    """The pass, from wherever it stands to its end. The mark must be there."""
+    """The whole pass over the ledger, from wherever it stands to its end. The mark must be set."""
 
     def __init__(
         self,
@@ -83,35 +82,43 @@ class WholePass:
         on_step: Callable[[Step], None] = lambda _: None,
         on_settled: Callable[[int], None] = lambda _: None,
     ) -> PassReport:
-        """Read and settle until it is complete, and take the mark away.
+        """Read and settle the whole ledger, and remove the mark; return the report.
 
-        `on_settled` is told of each batch how many events it had. Raises LedgerError when the ledger is not the one
-        that was read before, and what Scan.step raises: another run goes on from there.
+        1. Begin the pass, or go on with one that has begun; what is recorded or paid after its beginning is not of it.
+        2. Record every ledger row, page by page, without settling any (payments/ledger/scan.py).
+        3. Settle the open events of the pass and from before it, by date and charge id, now that all refunds are known.
+        4. Settle what had failed before the pass and, if unsigned payloads are trusted, what was parked for that.
+        5. Remove the mark: the worker goes on with what came in meanwhile.
+
+        `on_settled` gets each batch's number of events. Raises LedgerError when the ledger is not the one that was read
+        before, and the errors of Scan.step; another run goes on from there.
         """
-        stand = await self._begin()
+        stand = await self._begin_pass()
         signer = self._signer.trusting() if stand.pass_trusts_unsigned else self._signer
         report = PassReport()
         # A pass is silent: no admin is told of what it finds.
         scan = Scan(self._database, self._ledger, signer, self._clock, Admins(), is_pass=True)
-        await self._read(scan, report, on_step)
+        await self._read_ledger(scan, report, on_step)
         settlement = Settlement(self._catalog, signer, self._clock, NoEffects(), self._terms)
-        await self._settle_all(_Way(settlement, signer), stand, report, on_settled)
-        await self._complete(report)
+        await self._settle_pass(_SettlementRules(settlement, signer), stand, report, on_settled)
+        await self._complete_pass(report)
         return report
 
     @tried_again
-    async def _begin(self) -> LedgerReading:
+    async def _begin_pass(self) -> LedgerReading:
+        """Begin the whole pass, or log the row it goes on from. Raises ValueError without the mark."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             stand = await progress.lock(session)
             if stand.pass_wanted_at is None:
                 raise ValueError("no pass over the ledger is wanted")
-            if progress.begin(stand, self._clock()) or not stand.row_count:
+            if progress.begin_pass(stand, self._clock()) or not stand.row_count:
                 logger.info("a pass over Telegram's whole ledger begins: until it is complete, nothing else is settled")
             else:
                 logger.info("the pass over Telegram's ledger goes on from row {}", stand.row_count)
         return stand
 
-    async def _read(self, scan: Scan, report: PassReport, on_step: Callable[[Step], None]) -> None:
+    async def _read_ledger(self, scan: Scan, report: PassReport, on_step: Callable[[Step], None]) -> None:
+        """Read the ledger to its end and record its rows. Raises LedgerError."""
         while True:
             step = await scan.step()
             if step.is_broken:
@@ -124,10 +131,10 @@ class WholePass:
             if step.is_end:
                 return
 
-    async def _settle_all(
-        self, way: _Way, stand: LedgerReading, report: PassReport, on_settled: Callable[[int], None]
+    async def _settle_pass(
+        self, rules: _SettlementRules, stand: LedgerReading, report: PassReport, on_settled: Callable[[int], None]
     ) -> None:
-        """Settle what this pass has recorded, and what was open before it began; leave what came in since."""
+        """Settle the events of the whole pass and those open before it began; leave later ones."""
         failed = StripeEvent.status == EventStatus.FAILED
         unproved = and_(
             StripeEvent.outcome == Outcome.PARKED,
@@ -142,18 +149,19 @@ class WholePass:
             sweeps.append(and_(failed, unproved))
         for which in sweeps:
             after: tuple[datetime, str] | None = None
-            while batch := await self._batch(which, after):
-                await self._settle(way, [event_id for _, event_id in batch])
+            while batch := await self._next_batch(which, after):
+                await self._settle_batch(rules, [event_id for _, event_id in batch])
                 report.settled += len(batch)
                 on_settled(len(batch))
                 after = batch[-1]
 
-    async def _batch(
+    async def _next_batch(
         self, which: ColumnElement[bool], after: tuple[datetime, str] | None
     ) -> Sequence[tuple[datetime, str]]:
-        """List the next events at Telegram's dates; a refund that is only asked for waits for the worker.
+        """List the next events of a whole pass, by Telegram's dates.
 
-        So does one that came back: settling it is telling the admins, and no earlier desk has told them.
+        A refund that is only asked for waits for the worker. A returned refund waits too, because settling it tells the
+        admins, and no earlier desk has told them.
         """
         place = (StripeEvent.webhook_timestamp, StripeEvent.event_id)
         is_told = StripeEvent.event_type.not_in([method.refund_failed_type for method in METHODS.values()])
@@ -166,31 +174,33 @@ class WholePass:
             rows = await session.execute(query.order_by(*place).limit(BATCH_EVENTS))
             return [(happened_at, event_id) for happened_at, event_id in rows if happened_at is not None]
 
-    async def _settle(self, way: _Way, event_ids: Sequence[str]) -> None:
-        """Settle a batch in one transaction; if that fails, each event in its own, and note which one it was."""
+    async def _settle_batch(self, rules: _SettlementRules, event_ids: Sequence[str]) -> None:
+        """Settle a batch of events in one transaction; if that fails, each event in its own."""
         try:
-            await self._settle_together(way, event_ids)
+            await self._settle_transaction(rules, event_ids)
         except Exception as error:
             if is_away(error):
                 raise
             for event_id in event_ids:
-                await self._settle_one(way, event_id)
+                await self._settle_alone(rules, event_id)
 
-    async def _settle_one(self, way: _Way, event_id: str) -> None:
+    async def _settle_alone(self, rules: _SettlementRules, event_id: str) -> None:
+        """Settle one event of a whole pass; note a failure on it and leave it to the worker."""
         try:
-            await self._settle_together(way, [event_id])
+            await self._settle_transaction(rules, [event_id])
         except Exception as error:
             if is_away(error):
                 raise
             bound = logger.bind(event_id=event_id).opt(exception=error)
-            bound.error("an event cannot be settled by the pass over the ledger, and is left to the worker")
+            bound.error("the pass over the ledger cannot settle an event, and leaves it to the worker")
             async with self._database.transaction(Priority.RECONCILIATION) as session:
                 event = await events.lock(session, event_id)
                 if event is not None:
                     events.fail(event, f"{type(error).__name__}: {error}", self._clock(), jitter=0)
 
     @tried_again
-    async def _settle_together(self, way: _Way, event_ids: Sequence[str]) -> None:
+    async def _settle_transaction(self, rules: _SettlementRules, event_ids: Sequence[str]) -> None:
+        """Settle events of a whole pass in one transaction, the plain ones in bulk."""
         which = StripeEvent.event_id.in_(event_ids)
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             found = await lock_users(session, User.id.in_(select(StripeEvent.customer_id).where(which)))
@@ -198,12 +208,14 @@ class WholePass:
             query = select(StripeEvent).where(which).order_by(StripeEvent.webhook_timestamp, StripeEvent.event_id)
             batch = (await session.scalars(query.with_for_update(key_share=True))).all()
             async with standings_at_the_end(session):
-                for event in await settle_plain(session, batch, users, self._catalog, way.signer, self._clock):
-                    await way.settlement.settle_open(session, event)
+                for event in await settle_plain_payments(
+                    session, batch, users, self._catalog, rules.signer, self._clock
+                ):
+                    await rules.settlement.settle_open(session, event)
 
     @tried_again
-    async def _complete(self, report: PassReport) -> None:
-        """Take the mark away: the worker goes on with what came in meanwhile."""
+    async def _complete_pass(self, report: PassReport) -> None:
+        """Remove the mark of the whole pass, and report the events by outcome."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             stand = await progress.lock(session)
             stand.pass_wanted_at = stand.pass_begun_at = None

@@ -1,6 +1,7 @@
-"""Compares Telegram's ledger with our rows, both ways, and settles nothing itself: what it records falls due.
+"""Reconciliation: compares Telegram's ledger with our rows, both ways, while the desk runs.
 
-The cost grows with what is new: a run reads on from where the last one ended.
+It settles nothing: the events that it records fall due. A run reads on from where the last one ended, so its cost grows
+with the new rows alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,10 +14,10 @@ from db.clock import Clock
 from db.engine import Database, Priority
 from db.retry import tried_again
 from payments.ledger import progress
-from payments.ledger.drift import not_in_ledger, read_drift
+from payments.ledger.drift import find_missing_from_ledger, read_drift
 from payments.ledger.fetching import PAGE_ROWS, TelegramLedger
-from payments.ledger.findings import FINDINGS_MAX, Counts, Finding, Unexplained, alert, log
-from payments.ledger.kept import learn_states, pending_places
+from payments.ledger.findings import FINDINGS_MAX, Counts, Finding, Unexplained, log_findings, owe_findings
+from payments.ledger.kept import find_pending_withdrawals, update_withdrawal_states
 from payments.ledger.nanostars import stars
 from payments.ledger.rows import read_row
 from payments.ledger.scan import OVERLAP_ROWS, Scan, Step
@@ -24,16 +25,16 @@ from payments.notices import Admins
 from payments.sale.payload import PayloadSigner
 
 BALANCE_ASKED_MAX: Final = 3
-"""How often the balance is asked for in one run, while new rows come in between."""
-LOOKED_AT_AGAIN_MAX: Final = 3
-"""How many pages with a pending withdrawal are read once more in one run."""
+"""One run asks for the balance so often, while new ledger rows come in between."""
+REFRESHED_PAGES_MAX: Final = 3
+"""One run reads so many pages with a pending withdrawal once more."""
 _MARGIN_ROWS: Final = 25
-"""A row may stand so far from where it was seen: one that came in late moves those behind it."""
+"""A ledger row may stand so far from where it was read: a late row moves those behind it."""
 
 
 @dataclass(slots=True)
 class Report:
-    """What a run has found. `is_complete`: it came to the end of the ledger, which then had `row_count` rows."""
+    """The result of a reconciliation. `is_complete`: it reached the ledger's end, at `row_count` rows."""
 
     counts: Counts = field(default_factory=Counts)
     row_count: int = 0
@@ -43,13 +44,13 @@ class Report:
 
     @property
     def is_finished(self) -> bool:
-        """Tell whether another run at once would find nothing more."""
+        """Tell whether another reconciliation at once would find nothing more."""
         return self.is_complete or self.is_broken
 
 
 @dataclass(frozen=True, slots=True)
 class _Balance:
-    """What Telegram says that the bot has (None: it cannot tell), and what the rows add up to."""
+    """The bot's Star balance by Telegram (None: it cannot tell), and the sum of the ledger's rows."""
 
     there_nanostars: int | None
     here_nanostars: int
@@ -67,11 +68,11 @@ class _Balance:
 
 
 class PassUnfinishedError(Exception):
-    """A whole pass over the ledger is wanted first: it alone may read and settle now."""
+    """A whole pass over the ledger is wanted first, and it alone may read and settle now."""
 
 
 class Reconciliation:
-    """The comparison, a run at a time."""
+    """The reconciliation of ledger and rows, a run at a time."""
 
     def __init__(
         self,
@@ -82,14 +83,14 @@ class Reconciliation:
         admins: Admins,
         on_recovered: Callable[[], None],
     ) -> None:
-        """Prepare; `on_recovered` is called when something has fallen due, or there is something to tell."""
+        """Prepare; `on_recovered` is called when an event has fallen due, or a notice."""
         self._database = database
         self._ledger = ledger
         self._signer = signer
         self._clock = clock
         self._admins = admins
         self._on_recovered = on_recovered
-        self._looked_at = -1
+        self._refreshed_place = -1
         self._asked_at = clock()
 
     async def run(
@@ -100,10 +101,16 @@ class Reconciliation:
         is_dry: bool = False,
         on_step: Callable[[Step], None] = lambda _: None,
     ) -> Report:
-        """Read what is new, at most `pages_max` pages of it; at the end look at what the ledger lacks, and the balance.
+        """Read the new ledger pages and compare them with our rows; at the end compare totals. Return the report.
 
-        `is_dry` writes nothing, and does not look for what the ledger lacks. Raises PassUnfinishedError, and what
-        Scan.step raises.
+        1. Read the next page and record its missing events, at most `pages_max` pages (payments/ledger/scan.py).
+        2. Stop with a finding when the ledger is shorter than before.
+        3. At the ledger's end, ask for the balance, and read again while it differs from the rows.
+        4. Read pages with pending withdrawals once more, because Telegram changes their state in place.
+        5. List our events that the ledger lacks.
+        6. Owe the admins an alert of every difference, and log the drift.
+
+        `is_dry` writes nothing and leaves out 4 to 6. Raises PassUnfinishedError, and the errors of Scan.step.
         """
         scan = Scan(
             *(self._database, self._ledger, self._signer, self._clock, self._admins),
@@ -113,20 +120,21 @@ class Reconciliation:
         report = Report()
         pages = 0
         while pages_max is None or pages < pages_max:
-            step = await self._step(scan, report)
+            step = await self._read_page(scan, report)
             on_step(step)
             pages += 1
             if step.is_broken:
                 found = Unexplained(Finding.LEDGER_SHORTER, str(step.row_count), here=step.row_count)
-                report.counts.find(found)
-                await self._tell([] if is_dry else [found])
+                report.counts.add_findings(found)
+                await self._owe_findings([] if is_dry else [found])
                 break
             if step.is_end:
-                await self._end(scan, report, is_dry=is_dry)
+                await self._compare_totals(scan, report, is_dry=is_dry)
                 break
         return report
 
-    async def _step(self, scan: Scan, report: Report) -> Step:
+    async def _read_page(self, scan: Scan, report: Report) -> Step:
+        """Read and record one ledger page; add it to the report. Raises PassUnfinishedError."""
         async with self._database.reading() as session:
             stand = await progress.find(session)
         if stand is not None and stand.pass_wanted_at is not None:
@@ -142,37 +150,38 @@ class Reconciliation:
             self._on_recovered()
         return step
 
-    async def _end(self, scan: Scan, report: Report, *, is_dry: bool) -> None:
-        balance = await self._balance(scan, report)
-        # What comes in while all the rest is looked at was not compared: a month is over only before that.
+    async def _compare_totals(self, scan: Scan, report: Report, *, is_dry: bool) -> None:
+        """Compare the ledger's totals with the balance and our events, at the ledger's end."""
+        balance = await self._ask_balance_until_equal(scan, report)
+        # Rows that come in during the rest of this were not compared: a month is over only if it was before that.
         asked_at = self._asked_at
         report.is_complete = True
-        report.counts.find(*balance.found)
+        report.counts.add_findings(*balance.found)
         if is_dry:
             return
-        await self._look_again(report.row_count)
+        await self._refresh_withdrawals(report.row_count)
         async with self._database.transaction(Priority.RECONCILIATION) as session:
-            missing = await not_in_ledger(session, self._clock(), FINDINGS_MAX)
+            missing = await find_missing_from_ledger(session, self._clock(), FINDINGS_MAX)
             stand = await progress.lock(session)
             before_nanostars = stand.balance_off_nanostars
             stand.compared_at = asked_at
             stand.balance_nanostars = balance.there_nanostars
             stand.balance_off_nanostars = balance.off_nanostars
-        report.counts.find(*missing)
-        # Balance and rows are two answers of a busy server: a difference is told when the next run finds the same.
+        report.counts.add_findings(*missing)
+        # Balance and rows are two answers of a busy server: tell a difference when the next run finds the same.
         again = balance.found if balance.off_nanostars == before_nanostars else []
-        await self._tell([*again, *missing])
+        await self._owe_findings([*again, *missing])
         async with self._database.reading() as session:
             drift = await read_drift(session)
         if drift is not None and drift.stars:
             bound = logger.bind(rows=drift.row_count, event_stars=drift.event_stars, ledger_stars=drift.ledger_stars)
             bound.error("drift: our rows have {} Stars more than the ledger", drift.stars)
 
-    async def _balance(self, scan: Scan, report: Report) -> _Balance:
-        """Ask for the balance; while it is off, read what may have come in between, and ask again."""
+    async def _ask_balance_until_equal(self, scan: Scan, report: Report) -> _Balance:
+        """Ask for the balance; while it differs from the ledger's rows, read new rows and ask again."""
         balance = await self._ask_balance(scan)
         for _ in range(BALANCE_ASKED_MAX - 1):
-            if not balance.off_nanostars or not (await self._step(scan, report)).page.counts.seen:
+            if not balance.off_nanostars or not (await self._read_page(scan, report)).page.counts.seen:
                 break
             balance = await self._ask_balance(scan)
         return balance
@@ -180,36 +189,36 @@ class Reconciliation:
     async def _ask_balance(self, scan: Scan) -> _Balance:
         return _Balance(await self._ledger.balance_nanostars(), await scan.nanostars())
 
-    async def _look_again(self, row_count: int) -> None:
-        """Read once more where a withdrawal was pending: Telegram changes its state in place.
+    async def _refresh_withdrawals(self, row_count: int) -> None:
+        """Read ledger pages with a pending withdrawal once more, because Telegram changes its state in place.
 
-        At most LOOKED_AT_AGAIN_MAX pages, in turn: those that are pending for ever keep none of the others waiting.
+        At most REFRESHED_PAGES_MAX pages, in turn, so that withdrawals pending for ever do not keep the others waiting.
         """
         async with self._database.reading() as session:
-            places = await pending_places(session, row_count - OVERLAP_ROWS)
-        in_turn = [each for each in places if each > self._looked_at] + [
-            each for each in places if each <= self._looked_at
+            places = await find_pending_withdrawals(session, row_count - OVERLAP_ROWS)
+        in_turn = [each for each in places if each > self._refreshed_place] + [
+            each for each in places if each <= self._refreshed_place
         ]
         offset = None
         pages = 0
         for place in in_turn:
             if offset is not None and offset <= place < offset + PAGE_ROWS - _MARGIN_ROWS:
-                self._looked_at = place
+                self._refreshed_place = place
                 continue
-            if pages == LOOKED_AT_AGAIN_MAX:
+            if pages == REFRESHED_PAGES_MAX:
                 break
             offset = max(0, place - _MARGIN_ROWS)
             rows = [read_row(each, self._signer) for each in await self._ledger.page(offset)]
             async with self._database.transaction(Priority.RECONCILIATION) as session:
-                await learn_states(session, rows)
-            self._looked_at = place
+                await update_withdrawal_states(session, rows)
+            self._refreshed_place = place
             pages += 1
 
     @tried_again
-    async def _tell(self, findings: Sequence[Unexplained]) -> None:
-        """Tell what was found beside the rows; what is found in a row is told with its page."""
+    async def _owe_findings(self, findings: Sequence[Unexplained]) -> None:
+        """Owe the admins the findings beside the rows; a row's finding is told with its page."""
         if findings:
             async with self._database.transaction(Priority.RECONCILIATION) as session:
-                new = await alert(session, findings, self._admins, self._clock())
-            log(new)
+                new = await owe_findings(session, findings, self._admins, self._clock())
+            log_findings(new)
             self._on_recovered()

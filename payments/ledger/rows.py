@@ -1,8 +1,8 @@
-"""Reads a row of Telegram's ledger (Bot API, StarTransaction) by a narrow model of our own.
+"""Reads one raw row of Telegram's ledger (Bot API, StarTransaction) by a narrow model of our own.
 
-A payment and its refund have the same id: the one has a `source`, the other a `receiver`. Some payments of invoices are
-told as `paid_media_payment`, with the payload under another name (telegram-bot-api, Client.cpp,
-JsonStarTransactionPartner). No row is refused: one that cannot be read says why.
+A payment and its refund have the same id: the payment has a `source`, the refund a `receiver`. Telegram lists some
+payments of invoices as `paid_media_payment`, with the payload under another name (telegram-bot-api, Client.cpp,
+JsonStarTransactionPartner). No row is refused: an unreadable one says why.
 """
 
 import json
@@ -17,16 +17,16 @@ from pydantic import Field, ValidationError
 from db.states import Direction
 from db.tables import STARS_CURRENCY
 from payments.audit.facts import REFUND_PREFIX, ChargeFact, MoneyFact, RefundFact
-from payments.ledger.commissions import Commission, agrees, commission_of, price_of
+from payments.ledger.commissions import Commission, fits_price, paid_price, read_commission
 from payments.ledger.nanostars import NANOSTARS
 from payments.ledger.partners import (
     INVOICE_KIND,
     NO_INVOICES,
     PAID_MEDIA_KIND,
     UNKNOWN_KIND,
-    kind_of,
-    state_of,
-    whose,
+    partner_id,
+    row_kind,
+    withdrawal_state,
 )
 from payments.recording.fields import ChargeId, Id, Narrow, Payload, Seconds, in_words, moment
 from payments.recording.updates import person_of
@@ -39,12 +39,12 @@ _KEY_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """One row. `nanostars` is what it adds to the balance; `event_id` is that of an audit row, if there is one of it.
+    """One ledger row. `nanostars` is its part of the balance; `event_id` is that of its audit row, if it can have one.
 
-    `kind` is Telegram's own word for what moved the Stars. `fact` is the payment or refund that the row would be,
-    and `is_invoice` tells that it surely is one; else only a known charge of the same id makes it one. `problem` says
-    what of the row cannot be read. `raw` is all of a row of which something cannot be, as JSON; without an `id` it
-    cannot be kept otherwise.
+    `kind` is Telegram's own word for what moved the Stars. `fact` is the payment or refund that the row would be.
+    `is_invoice`: it surely is one; otherwise only a known charge of the same id makes it one. `problem` names what of
+    the row is unreadable. `raw` is the whole row as JSON if something of it is unreadable; without an `id` only `raw`
+    can be kept.
     """
 
     key: str
@@ -64,8 +64,8 @@ class LedgerRow:
     raw: str | None = None
 
     def is_worth(self, price_stars: int) -> bool:
-        """Tell whether the row agrees with a price, as it is or with its commission."""
-        return agrees(abs(self.nanostars), self.commission, price_stars)
+        """Tell whether the ledger row fits a price, as it is or with its commission."""
+        return fits_price(abs(self.nanostars), self.commission, price_stars)
 
 
 class _Row(Narrow):
@@ -83,47 +83,53 @@ class _Partner(Narrow):
 
 
 def read_row(raw: object, signer: PayloadSigner) -> LedgerRow:
-    """Read one row, whatever it holds. The signed price is the amount of a row that a commission may have changed."""
+    """Read one raw ledger row, whatever it holds.
+
+    The signed price is the amount of a row that a commission may have changed.
+    """
     if not isinstance(raw, dict):
-        return _unreadable(raw, UNKNOWN_KIND, "it is no object")
+        return _unreadable_row(raw, UNKNOWN_KIND, "it is no object")
     directions = [name for name in ("source", "receiver") if isinstance(raw.get(name), dict)]
     if len(directions) != 1:
-        return _unreadable(raw, UNKNOWN_KIND, "it has not one of source and receiver")
+        return _unreadable_row(raw, UNKNOWN_KIND, "it has not one of source and receiver")
     is_out = directions == ["receiver"]
     partner = raw[directions[0]]
-    kind = kind_of(partner)
+    kind = row_kind(partner)
     try:
         row = _Row.model_validate(raw)
     except ValidationError as error:
-        return _unreadable(raw, kind, in_words(error))
-    commission = commission_of(partner)
+        return _unreadable_row(raw, kind, in_words(error))
+    commission = read_commission(partner)
     read = LedgerRow(
-        _key(_name(row.id, is_out=is_out)),
+        _row_key(_direction_key(row.id, is_out=is_out)),
         kind,
         (row.amount * NANOSTARS + row.nanostar_amount) * (-1 if is_out else 1),
         happened_at=moment(row.date),
         id=row.id,
         direction=Direction.OUT if is_out else Direction.IN,
-        telegram_id=whose(partner),
-        state=state_of(partner),
+        telegram_id=partner_id(partner),
+        state=withdrawal_state(partner),
         commission=commission,
         raw=None if commission is None or commission.problem is None else _json(raw),
     )
-    return _of_a_user(read, raw, partner, signer) if partner.get("type") == "user" else read
+    return _read_user_row(read, raw, partner, signer) if partner.get("type") == "user" else read
 
 
-def _name(row_id: str, *, is_out: bool) -> str:
+def _direction_key(row_id: str, *, is_out: bool) -> str:
+    """Return the text that a ledger row's key is made of: its id, and its direction."""
     if is_out:
         return REFUND_PREFIX + row_id
-    # One that came in and is called like a refund is another row than the refund; no id has a NUL.
+    # An incoming row whose id looks like a refund's is not that refund; no id has a NUL.
     return f"charge\0{row_id}" if row_id.startswith(REFUND_PREFIX) else row_id
 
 
-def _of_a_user(read: LedgerRow, raw: Mapping[str, Any], partner: Mapping[str, Any], signer: PayloadSigner) -> LedgerRow:
-    """Add what a user's row is beside an entry in the books: a payment, a refund, or neither."""
+def _read_user_row(
+    read: LedgerRow, raw: Mapping[str, Any], partner: Mapping[str, Any], signer: PayloadSigner
+) -> LedgerRow:
+    """Add to a user's ledger row what it is: a payment, a refund, or neither."""
     event_id = f"{REFUND_PREFIX if read.direction is Direction.OUT else ''}{read.id}"
     try:
-        fact, reading = _fact(read, _Partner.model_validate(partner), partner, signer)
+        fact, reading = _fact_of_user_row(read, _Partner.model_validate(partner), partner, signer)
     except (ValidationError, ValueError) as error:
         if read.kind != INVOICE_KIND:
             return replace(read, event_id=event_id)
@@ -135,26 +141,27 @@ def _of_a_user(read: LedgerRow, raw: Mapping[str, Any], partner: Mapping[str, An
     return replace(read, event_id=event_id, fact=fact, is_invoice=is_invoice or is_odd_invoice, is_foreign=is_foreign)
 
 
-def _unreadable(raw: object, kind: str, problem: str) -> LedgerRow:
+def _unreadable_row(raw: object, kind: str, problem: str) -> LedgerRow:
+    """Return a ledger row that is unreadable, with the problem and the raw JSON."""
     said = _json(raw)
-    return LedgerRow(_key(said), kind, problem=problem, raw=said)
+    return LedgerRow(_row_key(said), kind, problem=problem, raw=said)
 
 
 def _json(raw: object) -> str:
     return json.dumps(raw, sort_keys=True)
 
 
-def _key(text: str) -> str:
+def _row_key(text: str) -> str:
     return blake2b(text.encode(), digest_size=_KEY_BYTES).hexdigest()
 
 
-def _fact(
+def _fact_of_user_row(
     read: LedgerRow, partner: _Partner, said: Mapping[str, Any], signer: PayloadSigner
 ) -> tuple[MoneyFact, Reading]:
-    """Return the payment or refund that a user's row is; ValueError when it is none that can be recorded."""
+    """Return the payment or refund in a user's ledger row; ValueError: it is none that can be recorded."""
     payload = partner.invoice_payload if partner.invoice_payload is not None else partner.paid_media_payload
     reading = signer.read(payload or "")
-    amount = price_of(abs(read.nanostars), read.commission, reading)
+    amount = paid_price(abs(read.nanostars), read.commission, reading)
     if read.id is None or read.happened_at is None or amount <= 0:
         raise ValueError("amount: it is not a whole number of Stars")
     person = person_of(partner.user, said["user"])
@@ -162,7 +169,7 @@ def _fact(
         return RefundFact(read.id, person, amount, STARS_CURRENCY, read.happened_at), reading
     if payload is None:
         raise ValueError("invoice_payload: it is missing")
-    # The odd form says nothing of a period: some of its payments may have had one.
+    # A `paid_media_payment` does not tell its period, and some of them may have one.
     is_recurring = partner.subscription_period is not None or (None if partner.invoice_payload is None else False)
     charge = ChargeFact(
         read.id,

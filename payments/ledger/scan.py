@@ -1,7 +1,7 @@
-"""Reads Telegram's ledger on from where it was read to, a page at a time: one page, one transaction.
+"""Reads Telegram's ledger on from where it was read to, one page and one transaction at a time.
 
-Where the reading stands is in the database, with the page in one commit: a kill loses nothing, and of two processes
-that read at once one takes each page.
+The place is in the database and moves with the page in one commit, so a kill loses nothing. Of two processes that read
+at once, one gets each page.
 """
 
 import json
@@ -22,22 +22,22 @@ from db.tables import LedgerReading
 from payments.errors import UnrecordableError
 from payments.ledger import progress
 from payments.ledger.fetching import PAGE_ROWS, TelegramLedger
-from payments.ledger.findings import Finding, Unexplained, alert, log
-from payments.ledger.kept import keep
-from payments.ledger.pages import Page, take_page
+from payments.ledger.findings import Finding, Unexplained, log_findings, owe_findings
+from payments.ledger.kept import keep_ledger_rows
+from payments.ledger.pages import Page, record_page
 from payments.ledger.rows import LedgerRow, read_row
 from payments.notices import Admins
 from payments.sale.payload import PayloadSigner
 
 OVERLAP_ROWS: Final = 50
-"""How many rows are read again at the beginning, for one that Telegram may have put in late."""
+"""A scan reads so many rows again at its beginning, because Telegram may put in a row late."""
 CROSSED_MAX: Final = 10
-"""How often another process may take the page before this one gives up."""
+"""A scan gives up after another process has taken its page so often."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One page that was taken; `is_end` when the ledger has no more, `is_broken` when it is not the one read before."""
+    """One ledger page that was recorded. `is_end`: it was the last; `is_broken`: the ledger is another than before."""
 
     page: Page = field(default_factory=Page)
     row_count: int = 0
@@ -51,7 +51,7 @@ class CrossedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Fetched:
-    """A page, where the reading stood before it and will stand after it; `counted` are keys of rows read again."""
+    """A fetched ledger page, with the progress before and after it; `counted` are keys of rows read again."""
 
     stand: LedgerReading
     rows: Sequence[LedgerRow]
@@ -63,7 +63,7 @@ class _Fetched:
 
 
 class Scan:
-    """One run over what was not read yet, with a little of what was."""
+    """One run over the ledger rows that were not read yet, with a small overlap."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Scan:
         is_dry: bool = False,
         from_start: bool = False,
     ) -> None:
-        """Prepare; a whole pass leaves what it records to itself, and what is younger than it to its update.
+        """Prepare. A whole pass settles its rows itself, and leaves younger ones to their update.
 
         `is_dry` writes nothing; `from_start` reads the ledger from its first row.
         """
@@ -93,24 +93,24 @@ class Scan:
         self._stand: LedgerReading | None = None
 
     async def step(self) -> Step:
-        """Fetch the next page and take it. Raises aiogram's and SQLAlchemy's errors, and CrossedError."""
+        """Fetch and record the next ledger page. Raises aiogram's and SQLAlchemy's errors, and CrossedError."""
         for _ in range(CROSSED_MAX):
-            stand = await self._where()
-            fetched = await self._fetch(stand)
+            stand = await self._read_progress()
+            fetched = await self._fetch_next_page(stand)
             if fetched is None:
                 return Step(row_count=stand.row_count, is_broken=True)
-            page = await self._take(fetched)
+            page = await self._record_page(fetched)
             if page is not None:
                 self._overlap_rows = 0
                 return Step(page, fetched.row_count, is_end=fetched.is_end)
         raise CrossedError("another process reads the ledger at the same time")
 
     async def nanostars(self) -> int:
-        """Return what the rows that were read add up to."""
-        return (await self._where()).nanostars
+        """Return the sum of the ledger rows that were read."""
+        return (await self._read_progress()).nanostars
 
-    async def _where(self) -> LedgerReading:
-        """Return where the reading stands."""
+    async def _read_progress(self) -> LedgerReading:
+        """Read the ledger's progress; reset it first if the scan is to begin anew."""
         if self._is_dry and self._stand is not None:
             return self._stand
         if self._from_start and not self._is_dry:
@@ -124,8 +124,8 @@ class Scan:
         self._stand = stand
         return stand
 
-    async def _fetch(self, stand: LedgerReading) -> _Fetched | None:
-        """Fetch the next page; None when what was read before is not there any more."""
+    async def _fetch_next_page(self, stand: LedgerReading) -> _Fetched | None:
+        """Fetch the next ledger page; None: the rows that were read before are gone."""
         overlap = min(self._overlap_rows, stand.row_count)
         latest: list[str] = json.loads(stand.latest)
         raw = await self._ledger.page(stand.row_count - overlap)
@@ -134,7 +134,7 @@ class Scan:
         if len(rows) < overlap or (overlap and not {row.key for row in rows[:overlap]} & set(latest)):
             return None
         if self._is_pass:
-            rows = _older(rows, stand)
+            rows = _rows_before_pass(rows, stand)
         keys = [row.key for row in rows]
         return _Fetched(
             stand,
@@ -146,22 +146,23 @@ class Scan:
             is_end=is_short or not rows,
         )
 
-    async def _take(self, fetched: _Fetched) -> Page | None:
-        """Take a page in one transaction; None when the reading does not stand there any more."""
+    async def _record_page(self, fetched: _Fetched) -> Page | None:
+        """Record a fetched ledger page; None: another process has moved the progress."""
         if self._is_dry:
             async with self._database.reading() as session:
-                page = await take_page(session, fetched.rows, self._clock(), counted=fetched.counted, is_dry=True)
-            _move_on(fetched.stand, fetched, page)
+                page = await record_page(session, fetched.rows, self._clock(), counted=fetched.counted, is_dry=True)
+            _advance_progress(fetched.stand, fetched, page)
             return page
         try:
-            return await self._take_together(fetched, one_by_one=False)
+            return await self._record_page_once(fetched, one_by_one=False)
         except (UnrecordableError, DBAPIError) as error:
             if isinstance(error, DBAPIError) and not is_refusal(error):
                 raise
-            return await self._take_together(fetched, one_by_one=True)
+            return await self._record_page_once(fetched, one_by_one=True)
 
     @tried_again
-    async def _take_together(self, fetched: _Fetched, *, one_by_one: bool) -> Page | None:
+    async def _record_page_once(self, fetched: _Fetched, *, one_by_one: bool) -> Page | None:
+        """Record a ledger page in one transaction, whole or row by row; None as `_record_page`."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             stand = await progress.lock(session)
             before = fetched.stand
@@ -170,15 +171,15 @@ class Scan:
             if (stand.pass_wanted_at is not None) is not self._is_pass:
                 return None
             if one_by_one:
-                page = await self._take_one_by_one(session, fetched)
+                page = await self._record_rows_one_by_one(session, fetched)
             else:
-                page = await take_page(
+                page = await record_page(
                     session, fetched.rows, self._clock(), counted=fetched.counted, is_due=not self._is_pass
                 )
-            await keep(session, fetched.rows, page.charge_ids, fetched.first_place, self._clock())
-            _move_on(stand, fetched, page)
-            told = await self._alert(session, page.counts.findings)
-        log(told)
+            await keep_ledger_rows(session, fetched.rows, page.charge_ids, fetched.first_place, self._clock())
+            _advance_progress(stand, fetched, page)
+            told = await self._owe_page_findings(session, page.counts.findings)
+        log_findings(told)
         for fact in page.recovered:
             bound = logger.bind(
                 charge_id=fact.charge_id, event_type=fact.event_type, telegram_id=fact.person.telegram_id
@@ -186,14 +187,14 @@ class Scan:
             bound.info("recovered from the ledger: {} of {} {}", fact.kind, fact.amount, fact.currency)
         return page
 
-    async def _alert(self, session: AsyncSession, found: Sequence[Unexplained]) -> Sequence[Unexplained]:
-        """Put on record with the page what is to be told of it; return what is to be logged. A pass tells nobody."""
+    async def _owe_page_findings(self, session: AsyncSession, found: Sequence[Unexplained]) -> Sequence[Unexplained]:
+        """Owe the admins the findings of a ledger page; return those to log. A whole pass tells nobody."""
         if self._is_pass or not found:
             return found
-        return await alert(session, found, self._admins, self._clock())
+        return await owe_findings(session, found, self._admins, self._clock())
 
-    async def _take_one_by_one(self, session: AsyncSession, fetched: _Fetched) -> Page:
-        """Take each row on its own, so that one which the database refuses costs none of the others."""
+    async def _record_rows_one_by_one(self, session: AsyncSession, fetched: _Fetched) -> Page:
+        """Record each ledger row on its own, so that one refused row costs none of the others."""
         whole = Page()
         counted = Counter(fetched.counted)
         for row in fetched.rows:
@@ -201,22 +202,23 @@ class Scan:
             counted.subtract(again)
             try:
                 async with session.begin_nested():
-                    page = await take_page(session, [row], self._clock(), counted=again, is_due=not self._is_pass)
+                    page = await record_page(session, [row], self._clock(), counted=again, is_due=not self._is_pass)
             except (UnrecordableError, DBAPIError) as error:
                 if isinstance(error, DBAPIError) and not is_refusal(error):
                     raise
                 words = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
                 page = Page(nanostars=0 if again else row.nanostars)
                 page.counts.seen += 1
-                page.counts.find(Unexplained(Finding.UNRECORDABLE, row.event_id or row.key, detail=words))
+                page.counts.add_findings(Unexplained(Finding.UNRECORDABLE, row.event_id or row.key, detail=words))
             whole.add(page)
         return whole
 
 
-def _older(rows: Sequence[LedgerRow], stand: LedgerReading) -> list[LedgerRow]:
-    """Leave what is not older than the pass to its update, or to the next comparison: somebody waits for its notice.
+def _rows_before_pass(rows: Sequence[LedgerRow], stand: LedgerReading) -> list[LedgerRow]:
+    """Drop the page's last ledger rows if they are not older than the pass: somebody waits for their notice.
 
-    Only at the end of the page: one row with a wrong date keeps none of those behind it from the pass.
+    Their update or the next reconciliation records them. Only the end of the page counts, so that one row with a wrong
+    date keeps none of those behind it from the pass.
     """
     until = stand.pass_begun_at
     if until is None:
@@ -227,7 +229,8 @@ def _older(rows: Sequence[LedgerRow], stand: LedgerReading) -> list[LedgerRow]:
     return kept
 
 
-def _move_on(stand: LedgerReading, fetched: _Fetched, page: Page) -> None:
+def _advance_progress(stand: LedgerReading, fetched: _Fetched, page: Page) -> None:
+    """Move the ledger's progress past a page, and add its sums."""
     stand.row_count = fetched.row_count
     stand.latest = json.dumps(list(fetched.latest))
     stand.nanostars += page.nanostars

@@ -19,7 +19,7 @@ from bot.settings.proxies import Proxy
 from db.clock import Clock
 from payments.ledger.fetching import GetRawStarTransactions, TelegramLedger
 from payments.ledger.nanostars import stars
-from payments.ledger.partners import lacks_type
+from payments.ledger.partners import lacks_transaction_type
 from payments.sale.catalog import Catalog
 from payments.telegram_errors import TELEGRAM_ERRORS, Fate, TelegramError, fate_of
 
@@ -89,7 +89,7 @@ async def _lacks_types(bot: Bot) -> bool:
         # The comparison tells of a ledger that cannot be read.
         return False
     rows = answer.get("transactions")
-    return isinstance(rows, list) and any(map(lacks_type, rows))
+    return isinstance(rows, list) and any(map(lacks_transaction_type, rows))
 
 
 async def _look_at_webhook(bot: Bot, info: WebhookInfo, ask: Ask) -> Check:

@@ -21,7 +21,7 @@ from payments.audit.facts import ChargeFact
 from payments.ledger import kept
 from payments.ledger.fetching import TelegramLedger
 from payments.ledger.nanostars import NANOSTARS
-from payments.ledger.reconciliation import LOOKED_AT_AGAIN_MAX
+from payments.ledger.reconciliation import REFRESHED_PAGES_MAX
 from payments.ledger.rows import read_row
 from payments.recording.quarantine import QUARANTINE_PREFIX
 from payments.waiting import RetryResult, read_backlog, retry
@@ -139,7 +139,7 @@ async def test_withdrawals_that_stay_pending_keep_none_of_the_others_waiting(
     books: Books, server: SandboxServer
 ) -> None:
     rows = server.world.ledger.rows
-    pages = LOOKED_AT_AGAIN_MAX + 2
+    pages = REFRESHED_PAGES_MAX + 2
     for number in range(pages):
         rows += [withdrawal(f"w{number}"), *(other_row(1000 * number + each) for each in range(120))]
     await books.compare()
@@ -210,7 +210,7 @@ async def test_another_amount_under_a_known_id_changes_nothing_and_is_kept_besid
 async def test_a_ledger_that_lies_throughout_fills_no_more_than_so_many_rows(
     books: Books, server: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "QUARANTINED_MAX", 3)
+    monkeypatch.setattr(kept, "QUARANTINED_ROWS_MAX", 3)
     server.world.ledger.rows += [{"id": f"lie-{number}"} for number in range(150)]
     await books.compare()
     assert len(await set_aside(books.desk.database)) == 3

@@ -16,7 +16,7 @@ from payments.audit.facts import RefundFact, ReturnFact
 from payments.effects import OutwardEffects
 from payments.errors import LedgerError
 from payments.ledger import rebuild
-from payments.ledger.fetching import ATTEMPTS_MAX, GetRawStarTransactions, _pause
+from payments.ledger.fetching import ATTEMPTS_MAX, GetRawStarTransactions, _retry_after_seconds
 from payments.notices import Notice
 from payments.sale.eligibility import PurchaseObstacle
 from payments.sale.payload import PayloadSigner
@@ -169,11 +169,11 @@ async def test_a_page_that_fails_half_way_is_taken_whole_by_the_next_try(books: 
 
 def test_a_short_pause_that_telegram_asks_for_is_kept_and_a_refusal_is_not_tried_again() -> None:
     method = GetRawStarTransactions(offset=0)
-    assert _pause(TelegramRetryAfter(method, "slow down", 60)) == 60.0
-    assert _pause(TelegramRetryAfter(method, "slow down", 61)) is False
-    assert _pause(ClientDecodeError("no JSON", ValueError(), "<html>")) is True
-    assert _pause(TelegramNetworkError(method, "cut")) is True
-    assert _pause(TelegramUnauthorizedError(method, "Unauthorized")) is False
+    assert _retry_after_seconds(TelegramRetryAfter(method, "slow down", 60)) == 60.0
+    assert _retry_after_seconds(TelegramRetryAfter(method, "slow down", 61)) is False
+    assert _retry_after_seconds(ClientDecodeError("no JSON", ValueError(), "<html>")) is True
+    assert _retry_after_seconds(TelegramNetworkError(method, "cut")) is True
+    assert _retry_after_seconds(TelegramUnauthorizedError(method, "Unauthorized")) is False
 
 
 async def test_an_answer_without_a_list_of_rows_is_telegrams_trouble(books: Books, server: SandboxServer) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from db.tables import Outcome, User
 from payments.effects import NoEffects, OutwardEffects
-from payments.ledger.plain import settle_plain
+from payments.ledger.plain import settle_plain_payments
 from payments.notices import Notice
 from payments.sale.catalog import Catalog
 from payments.sale.offered_terms import note_offered, was_offered
@@ -106,7 +106,7 @@ async def test_a_pass_over_the_ledger_parks_them_too(desk: Desk) -> None:
     async with desk.database.transaction() as session:
         user = await session.get_one(User, user_id)
         event = await session.merge(await desk.event("X"))
-        rest = await settle_plain(session, [event], {user_id: user}, CATALOG, SIGNER, desk.clock)
+        rest = await settle_plain_payments(session, [event], {user_id: user}, CATALOG, SIGNER, desk.clock)
     assert [each.event_id for each in rest] == ["X"], "it is settled one by one, and parked"
 
 

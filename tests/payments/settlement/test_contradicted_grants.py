@@ -8,7 +8,7 @@ from sqlalchemy import insert, select
 from db.tables import EntitlementGrant, Outcome, User, new_id
 from entitlements.by_hand import revoke_by_hand
 from entitlements.service import DaysGranted, EntitlementService
-from payments.ledger.plain import settle_plain
+from payments.ledger.plain import settle_plain_payments
 from payments.notices import Notice
 from tests.support.clock import START
 from tests.support.desk import Desk
@@ -169,7 +169,7 @@ async def test_a_pass_over_the_ledger_parks_what_is_contradicted(desk: Desk) -> 
     async with desk.database.transaction() as session:
         attached = [await session.merge(event) for event in batch]
         buyer = await session.get_one(User, users["buyer"])
-        rest = await settle_plain(session, attached, {users["buyer"]: buyer}, CATALOG, SIGNER, desk.clock)
+        rest = await settle_plain_payments(session, attached, {users["buyer"]: buyer}, CATALOG, SIGNER, desk.clock)
     assert [event.event_id for event in rest] == ["X"]
     assert (await desk.event("Y")).outcome == Outcome.GRANTED
 

@@ -41,6 +41,6 @@ async def test_in_bulk_and_one_by_one_are_the_same(
     async def nothing(_: AsyncSession, batch: list[StripeEvent], *__: object) -> list[StripeEvent]:
         return batch
 
-    monkeypatch.setattr(rebuild, "settle_plain", nothing)
+    monkeypatch.setattr(rebuild, "settle_plain_payments", nothing)
     assert await one_by_one.start() == report
     assert await natural(life.database) == await natural(empty_database)
