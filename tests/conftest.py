@@ -54,16 +54,6 @@ settings.load_profile("untimed")
 _CLUSTER_DIRECTORY: Final = pytest.StashKey[Path]()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if hasattr(config, "workerinput"):
-        config.stash[_CLUSTER_DIRECTORY] = Path(config.workerinput["cluster_directory"])
-    else:
-        config.stash[_CLUSTER_DIRECTORY] = cluster_directory()
-        _compile_texts()
-        # A run that is told to end, as by a time-out, ends like one that is interrupted: with its PostgreSQL.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
 def _compile_texts() -> None:
     """Compile each file of texts that is newer than its compiled one, because pytest is started without make too."""
     for source in LOCALES.rglob("*.po"):
@@ -74,6 +64,19 @@ def _compile_texts() -> None:
                 write_mo(file, read_po(texts))
             Path(file.name).chmod(0o644)
             Path(file.name).replace(compiled)
+
+
+# Before any conftest.py below this one is imported: most import the texts.
+_compile_texts()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        config.stash[_CLUSTER_DIRECTORY] = Path(config.workerinput["cluster_directory"])
+    else:
+        config.stash[_CLUSTER_DIRECTORY] = cluster_directory()
+        # A run that is told to end, as by a time-out, ends like one that is interrupted: with its PostgreSQL.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
