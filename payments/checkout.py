@@ -25,7 +25,7 @@ from db.tables import STARS_CURRENCY, Checkout, User
 from entitlements import EntitlementService
 from payments.sale.catalog import Catalog
 from payments.sale.eligibility import Payer, PurchaseObstacle, Sale, find_obstacle
-from payments.sale.payload import PayloadSigner, Verdict
+from payments.sale.payload import PayloadSigner, PayloadVerdict
 from payments.subscriptions import running
 
 DEADLINE_SECONDS: Final = 3.0
@@ -134,7 +134,7 @@ class CheckoutDesk:
     def _check_invoice(self, query: CheckoutQuery) -> Sale | CheckoutAnswer:
         """Return what an invoice sells, or why it is declined without asking the database."""
         reading = self._signer.read(query.payload)
-        if reading.verdict is Verdict.OLD:
+        if reading.verdict is PayloadVerdict.OLD:
             return CheckoutVerdict.STALE_INVOICE
         order = reading.order
         if order is None:

@@ -16,7 +16,7 @@ from db.tables import Entitlement, Renewal, StripeEvent, Subscription, User
 from entitlements.fold import SLACK
 from payments.notices import Admins, Notice, handle, is_old_news, money_facts, owe, release
 from payments.refunds import asking
-from payments.renewals import Because, want
+from payments.renewals import RenewalReason, want
 from payments.sale.catalog import Plan
 
 BY_ITSELF: Final = "starledger"
@@ -79,7 +79,7 @@ class Effects:
     async def alert(self, session: AsyncSession, notice: Notice, key: str, facts: Mapping[str, object]) -> None:
         """Tell the admins of something that is no event, once for a `key` and a notice."""
 
-    def end_renewal(self, subscription: Subscription, because: Because) -> None:
+    def end_renewal(self, subscription: Subscription, because: RenewalReason) -> None:
         """Have Telegram renew it no more."""
 
 
@@ -168,7 +168,7 @@ class OutwardEffects(Effects):
         """Owe the notice to each chat where admins are told."""
         await self._admins.tell(session, notice, key, facts, self._clock())
 
-    def end_renewal(self, subscription: Subscription, because: Because) -> None:
+    def end_renewal(self, subscription: Subscription, because: RenewalReason) -> None:
         """Put it on record as wanted, for the renewals' loop to bring about."""
         want(subscription, Renewal.CANCELED, because, self._clock())
 

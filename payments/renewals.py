@@ -19,7 +19,7 @@ RENEWING: Final = frozenset({SubscriptionState.ACTIVE, SubscriptionState.FAILED}
 """The states in which Telegram is going to take the next price, or to try."""
 
 
-class Because(enum.StrEnum):
+class RenewalReason(enum.StrEnum):
     """Why the renewal is to be another than it is."""
 
     BUYER = "buyer"
@@ -34,7 +34,7 @@ class Because(enum.StrEnum):
     """It had failed or was over, and another one opens the same."""
 
 
-def want(row: Subscription, renewal: Renewal, because: Because, now: datetime) -> None:
+def want(row: Subscription, renewal: Renewal, because: RenewalReason, now: datetime) -> None:
     """Put on record what is wanted, due at once, unless it is on its way already. The caller holds the user's lock.
 
     Also of one that has ended as far as we know: a renewal of it may still be unheard of.

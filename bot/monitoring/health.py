@@ -12,7 +12,7 @@ Probe = Callable[[], str | None]
 """Asks one part of the desk what keeps it from its work, in words without secrets; None: nothing."""
 
 
-class State(enum.StrEnum):
+class HealthState(enum.StrEnum):
     """How the desk is as a whole."""
 
     STARTING = "starting"
@@ -24,12 +24,12 @@ class State(enum.StrEnum):
 
 LOCK: Final = "lock"
 """The part that keeps the desk from being the active one: somebody is to do something, also before it runs."""
-WELL: Final = frozenset({State.HEALTHY, State.STANDING_BY})
+WELL: Final = frozenset({HealthState.HEALTHY, HealthState.STANDING_BY})
 """The states in which nobody has to do anything."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class PartTrouble:
     """What is wrong with a part, and since when it was seen to be so."""
 
     why: str
@@ -46,7 +46,7 @@ class Health:
         self.is_standing_by: Callable[[], bool] = lambda: False
         self.about_database: Callable[[], dict[str, str]] = dict
         """Tells where the database is and who has the desk's lock; nothing of a file."""
-        self.troubles: dict[str, Trouble] = {}
+        self.troubles: dict[str, PartTrouble] = {}
 
     def watch(self, part: str, probe: Probe) -> None:
         """Ask this part from now on."""
@@ -62,17 +62,17 @@ class Health:
         if why is None:
             self.troubles.pop(part, None)
         elif known is None or known.why != why:
-            self.troubles[part] = Trouble(why, known.since if known else self._clock())
+            self.troubles[part] = PartTrouble(why, known.since if known else self._clock())
 
-    def look(self) -> State:
+    def look(self) -> HealthState:
         """Ask every part, and return how the desk is."""
         for part, probe in self._probes.items():
             self.note(part, probe())
         if not self._is_running:
             if LOCK in self.troubles:
-                return State.DEGRADED
-            return State.STANDING_BY if self.is_standing_by() else State.STARTING
-        return State.DEGRADED if self.troubles else State.HEALTHY
+                return HealthState.DEGRADED
+            return HealthState.STANDING_BY if self.is_standing_by() else HealthState.STARTING
+        return HealthState.DEGRADED if self.troubles else HealthState.HEALTHY
 
     def report(self) -> dict[str, Any]:
         """Return the state as JSON: `state`, and in `troubles` of each part `since` (ISO 8601, UTC) and `why`.

@@ -11,7 +11,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from prometheus_client.registry import Collector
 
 from bot.monitoring.gauges import DeskGauges
-from bot.monitoring.health import WELL, Health, State
+from bot.monitoring.health import WELL, Health, HealthState
 from bot.settings import SettingsError
 
 HOST: Final = "127.0.0.1"
@@ -41,7 +41,7 @@ async def monitoring_server(port: int, health: Health, gauges: DeskGauges) -> As
 
     async def on_health(_: web.Request) -> web.Response:
         report = health.report()
-        return web.json_response(report, status=200 if State(report["state"]) in WELL else 503)
+        return web.json_response(report, status=200 if HealthState(report["state"]) in WELL else 503)
 
     application = web.Application()
     application.add_routes([web.get("/healthz", on_health), web.get("/metrics", on_metrics)])

@@ -10,7 +10,7 @@ from typing import Final
 
 from loguru import logger
 
-from bot.monitoring.health import Health, State
+from bot.monitoring.health import Health, HealthState
 from bot.monitoring.systemd import Notifier
 from payments.loop import Pulse
 
@@ -25,7 +25,7 @@ async def watch(health: Health, pulses: Mapping[str, Pulse], notifier: Notifier)
     while True:
         state = health.look()
         # One that waits knowingly, for Telegram, a database or another desk, is up: it goes on by itself.
-        if not is_ready and (state is not State.STARTING or health.troubles):
+        if not is_ready and (state is not HealthState.STARTING or health.troubles):
             notifier.tell("READY=1")
             is_ready = True
         status = _in_words(health, state)
@@ -41,6 +41,6 @@ async def watch(health: Health, pulses: Mapping[str, Pulse], notifier: Notifier)
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def _in_words(health: Health, state: State) -> str:
+def _in_words(health: Health, state: HealthState) -> str:
     troubles = "; ".join(f"{part}: {trouble.why}" for part, trouble in health.troubles.items())
     return ", ".join(filter(None, [state.value.replace("_", " "), troubles]))

@@ -10,7 +10,7 @@ from bot.chat.words import Words, for_language
 from db.clock import Clock
 from db.tables import STARS_CURRENCY, Renewal
 from payments.notices import Notice
-from payments.renewals import UNREAD_PLAN, Because
+from payments.renewals import UNREAD_PLAN, RenewalReason
 
 Facts = dict[str, Any]
 
@@ -129,7 +129,7 @@ class NoticeRenderer:
             case Notice.SUBSCRIPTION_CANCELED | Notice.SUBSCRIPTION_FAILED if not self._is_open(facts):
                 variant = "unpaid"
             case Notice.RENEWAL_DONE if facts["renewal"] == Renewal.CANCELED:
-                is_told_until = facts["because"] != Because.BUYER or self._is_open(facts)
+                is_told_until = facts["because"] != RenewalReason.BUYER or self._is_open(facts)
                 variant = facts["because"] if is_told_until else f"{facts['because']}.unpaid"
             case Notice.RENEWAL_DONE | Notice.RENEWAL_REFUSED:
                 variant = facts["renewal"]

@@ -17,7 +17,7 @@ PAGE_SIZE: Final = 5
 NAMESAKES_MAX: Final = 5
 
 
-class State(enum.StrEnum):
+class EntryState(enum.StrEnum):
     """How an entry stands, in a reader's terms."""
 
     OPEN = "open"
@@ -38,11 +38,11 @@ class State(enum.StrEnum):
     """So says another service of its own row."""
 
 
-_BY_OUTCOME: Final[Mapping[str | None, State]] = {
-    Outcome.PARKED: State.WAITING,
-    Outcome.FOREIGN: State.FOREIGN,
-    Outcome.RETURNED: State.RETURNED,
-    Outcome.REPLACED: State.REPLACED,
+_BY_OUTCOME: Final[Mapping[str | None, EntryState]] = {
+    Outcome.PARKED: EntryState.WAITING,
+    Outcome.FOREIGN: EntryState.FOREIGN,
+    Outcome.RETURNED: EntryState.RETURNED,
+    Outcome.REPLACED: EntryState.REPLACED,
 }
 
 
@@ -56,7 +56,7 @@ class Entry:
     event: StripeEvent
     charge: StripeEvent | None
     is_refund: bool
-    state: State
+    state: EntryState
 
     @property
     def is_dispute(self) -> bool:
@@ -127,16 +127,16 @@ def _counts(refund: StripeEvent, charge: StripeEvent) -> bool:
     return charge.origin != ORIGIN or contradiction(refund, charge) is None
 
 
-def _state(event: StripeEvent, refunds: Sequence[StripeEvent]) -> State:
+def _state(event: StripeEvent, refunds: Sequence[StripeEvent]) -> EntryState:
     """Return how an event stands; `refunds` are those of a charge that are done."""
     if refunds and refunded_amount(refunds) >= event.amount_cents:
-        return State.GIVEN_BACK
+        return EntryState.GIVEN_BACK
     if event.origin == ORIGIN and completing_refund(event, refunds) is not None:
-        return State.OWED
+        return EntryState.OWED
     if (state := _BY_OUTCOME.get(event.outcome)) is not None:
         return state
     if event.status == EventStatus.PROCESSED:
-        return State.DONE
+        return EntryState.DONE
     if event.status == EventStatus.FAILED and event.origin != ORIGIN:
-        return State.FAILED
-    return State.OPEN
+        return EntryState.FAILED
+    return EntryState.OPEN

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from payments.ledger.nanostars import NANOSTARS
 from payments.ledger.partners import affiliate_id
 from payments.recording.fields import Narrow, in_words
-from payments.sale.payload import AMOUNT_MAX, Reading
+from payments.sale.payload import AMOUNT_MAX, ReadPayload
 
 _PER_MILLE: Final = 1_000
 
@@ -56,7 +56,7 @@ def fits_price(nanostars: int, commission: Commission | None, price_stars: int) 
     return price_stars * NANOSTARS in _possible_nanostars(nanostars, commission)
 
 
-def paid_price(nanostars: int, commission: Commission | None, reading: Reading) -> int:
+def paid_price(nanostars: int, commission: Commission | None, reading: ReadPayload) -> int:
     """Return the price in Stars of the sale in a ledger row, by its commission and payload.
 
     0 stands for an amount below one Star.

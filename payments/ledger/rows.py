@@ -30,7 +30,7 @@ from payments.ledger.partners import (
 )
 from payments.recording.fields import ChargeId, Id, Narrow, Payload, Seconds, in_words, moment
 from payments.recording.updates import person_of
-from payments.sale.payload import AMOUNT_MAX, PayloadSigner, Reading, Verdict
+from payments.sale.payload import AMOUNT_MAX, PayloadSigner, PayloadVerdict, ReadPayload
 
 __all__ = ["INVOICE_KIND", "NANOSTARS", "UNKNOWN_KIND", "LedgerRow", "read_row"]
 
@@ -135,7 +135,7 @@ def _read_user_row(
             return replace(read, event_id=event_id)
         words = in_words(error) if isinstance(error, ValidationError) else str(error)
         return replace(read, event_id=event_id, problem=words, raw=_json(raw))
-    is_foreign = reading.verdict is Verdict.FOREIGN
+    is_foreign = reading.verdict is PayloadVerdict.FOREIGN
     is_invoice = read.kind == INVOICE_KIND or (read.kind not in NO_INVOICES and not is_foreign)
     is_odd_invoice = read.kind == PAID_MEDIA_KIND and "paid_media" not in partner
     return replace(read, event_id=event_id, fact=fact, is_invoice=is_invoice or is_odd_invoice, is_foreign=is_foreign)
@@ -157,7 +157,7 @@ def _row_key(text: str) -> str:
 
 def _fact_of_user_row(
     read: LedgerRow, partner: _Partner, said: Mapping[str, Any], signer: PayloadSigner
-) -> tuple[MoneyFact, Reading]:
+) -> tuple[MoneyFact, ReadPayload]:
     """Return the payment or refund in a user's ledger row; ValueError: it is none that can be recorded."""
     payload = partner.invoice_payload if partner.invoice_payload is not None else partner.paid_media_payload
     reading = signer.read(payload or "")

@@ -95,7 +95,7 @@ def term_of(days: int | None, *, subscription: bool) -> str:
     return SUBSCRIPTION_TERM if subscription else "ever" if days is None else str(days)
 
 
-class Verdict(Enum):
+class PayloadVerdict(Enum):
     """What a payload proves to be."""
 
     VALID = "valid"
@@ -109,7 +109,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadPayload:
     """A payload's verdict, with the order that it proves or merely claims.
 
     `order` is there if and only if the verdict is VALID or OLD. `claimed` is what a DAMAGED payload says, where it can
@@ -118,7 +118,7 @@ class Reading:
     order needs no other one for its terms.
     """
 
-    verdict: Verdict
+    verdict: PayloadVerdict
     order: Order | None = None
     claimed: Order | None = None
     is_vouched: bool = field(default=False, compare=False)
@@ -152,21 +152,21 @@ class PayloadSigner:
         """Give the payload for an invoice: at most 120 bytes of ASCII, the same for the same order."""
         return _sign(self._key, order)
 
-    def read(self, text: str) -> Reading:
+    def read(self, text: str) -> ReadPayload:
         """Say what a payload proves. Takes any text and never raises; compares in constant time."""
         if len(text) > PAYLOAD_BYTES_MAX or _OUR_FORM.fullmatch(text) is None:
-            return Reading(Verdict.FOREIGN)
+            return ReadPayload(PayloadVerdict.FOREIGN)
         order = _parse(text)
         if order is None:
-            return Reading(Verdict.DAMAGED)
+            return ReadPayload(PayloadVerdict.DAMAGED)
         # The whole text is compared with the one text that the order has, so nothing beside it can be valid.
         if hmac.compare_digest(text, _sign(self._key, order)):
-            return Reading(Verdict.VALID, order)
+            return ReadPayload(PayloadVerdict.VALID, order)
         if any(hmac.compare_digest(text, _sign(key, order)) for key in self._old_keys):
-            return Reading(Verdict.OLD, order, is_vouched=self._trusts_unsigned)
+            return ReadPayload(PayloadVerdict.OLD, order, is_vouched=self._trusts_unsigned)
         if self._trusts_unsigned:
-            return Reading(Verdict.OLD, order, is_vouched=True)
-        return Reading(Verdict.DAMAGED, claimed=order)
+            return ReadPayload(PayloadVerdict.OLD, order, is_vouched=True)
+        return ReadPayload(PayloadVerdict.DAMAGED, claimed=order)
 
 
 def _derive_key(token: str) -> bytes:

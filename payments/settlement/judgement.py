@@ -6,7 +6,7 @@ from typing import Final
 
 from payments.sale.catalog import Catalog, Plan
 from payments.sale.eligibility import Payer, PurchaseObstacle, Sale, find_obstacle
-from payments.sale.payload import Order, Reading, Verdict
+from payments.sale.payload import Order, PayloadVerdict, ReadPayload
 
 GIVEN_BACK_FOR: Final = frozenset(PurchaseObstacle) - {PurchaseObstacle.NOT_ON_SALE}
 """The obstacles that stand against a charge: a plan that is retired declines no payment that was made."""
@@ -56,7 +56,7 @@ class GivenBack:
     reason: PurchaseObstacle
 
 
-Judgement = Granted | Foreign | Parked | GivenBack
+ChargeJudgement = Granted | Foreign | Parked | GivenBack
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,9 @@ class Payment:
     currency: str
 
 
-def judge(payment: Payment, payer: Payer, reading: Reading, catalog: Catalog, *, is_offered: bool) -> Judgement:
+def judge(
+    payment: Payment, payer: Payer, reading: ReadPayload, catalog: Catalog, *, is_offered: bool
+) -> ChargeJudgement:
     """Decide a charge: grant it, give it back, park it, or leave it to another program.
 
     `reading` is of its payload. The facts about the `payer` leave out what the charge itself has opened.
@@ -77,7 +79,7 @@ def judge(payment: Payment, payer: Payer, reading: Reading, catalog: Catalog, *,
     2. Without an order or its plan a person decides, and so on terms or a price that are not those of the order.
     3. The rule of payments/sale/eligibility.py, by which pre-checkouts are declined, says what goes back.
     """
-    if reading.verdict is Verdict.FOREIGN:
+    if reading.verdict is PayloadVerdict.FOREIGN:
         return Foreign()
     order = reading.order
     if order is None:
@@ -92,14 +94,14 @@ def judge(payment: Payment, payer: Payer, reading: Reading, catalog: Catalog, *,
     return Granted(order, plan) if obstacle is None else GivenBack(obstacle)
 
 
-def is_offered_now(reading: Reading, catalog: Catalog) -> bool:
+def is_offered_now(reading: ReadPayload, catalog: Catalog) -> bool:
     """Tell whether an order needs no further proof that its terms were offered.
 
     One that a token in use has signed needs none. A former token may have been in other hands, so an order under it is
     honoured on terms that its plan has, retired or not.
     """
     order = reading.order
-    if order is None or reading.verdict is not Verdict.OLD or reading.is_vouched:
+    if order is None or reading.verdict is not PayloadVerdict.OLD or reading.is_vouched:
         return True
     plan = catalog.get(order.plan)
     return plan is None or plan.offers(order)

@@ -27,16 +27,16 @@ from payments.effects import BY_ITSELF, Effects
 from payments.methods import METHODS, delay_source, grace_source
 from payments.notices import Notice
 from payments.refunds.contradicting import replace_contradicting, take_up
-from payments.renewals import Because
+from payments.renewals import RenewalReason
 from payments.sale.catalog import Catalog
 from payments.sale.eligibility import Payer, PurchaseObstacle
 from payments.sale.offered_terms import was_offered
-from payments.sale.payload import Order, PayloadSigner, Reading, Verdict
+from payments.sale.payload import Order, PayloadSigner, PayloadVerdict, ReadPayload
 from payments.settlement.judgement import (
+    ChargeJudgement,
     Foreign,
     GivenBack,
     Granted,
-    Judgement,
     Parked,
     Payment,
     is_offered_now,
@@ -141,7 +141,7 @@ class Settlement:
         if refund is not None:
             await self._end_refunded(session, event, user, subscription)
         elif subscription is not None and isinstance(judgement, GivenBack):
-            self._effects.end_renewal(subscription, Because.GIVEN_BACK)
+            self._effects.end_renewal(subscription, RenewalReason.GIVEN_BACK)
         if isinstance(judgement, Granted) and is_granted and refund is None:
             await self._settle_beside(session, event, user, judgement, subscription)
             if event.parked_at is None or await self._opens_something(session, event, user):
@@ -176,7 +176,7 @@ class Settlement:
                 goes_back = True
                 subscription = await self._follow(session, start, user)
                 if subscription is not None:
-                    self._effects.end_renewal(subscription, Because.GIVEN_BACK)
+                    self._effects.end_renewal(subscription, RenewalReason.GIVEN_BACK)
         return goes_back
 
     async def _given_back_with(self, session: AsyncSession, charge: StripeEvent, user: User) -> StripeEvent | None:
@@ -210,7 +210,7 @@ class Settlement:
             followed = await self.subscriptions.follow(session, user, charge.payload, unread_price_stars=price_stars)
             subscription = followed.get(charge.event_id)
         if subscription is not None:
-            self._effects.end_renewal(subscription, Because.REFUND)
+            self._effects.end_renewal(subscription, RenewalReason.REFUND)
 
     def _subscribed(self, charge: StripeEvent) -> Order | None:
         """Return what a charge of a subscription says was sold, proved or not; None: it is of none."""
@@ -231,11 +231,11 @@ class Settlement:
         if own is not None or granted.order.days is None:
             await self.subscriptions.end_covered_for_life(session, user)
 
-    async def _judge(self, session: AsyncSession, event: StripeEvent, payer_telegram_id: int) -> Judgement:
+    async def _judge(self, session: AsyncSession, event: StripeEvent, payer_telegram_id: int) -> ChargeJudgement:
         payload = event.payload or ""
         reading = self._signer.read(payload)
         if reading.claimed is not None and await self._was_settled_before(session, event):
-            reading = Reading(Verdict.OLD, reading.claimed, is_vouched=True)
+            reading = ReadPayload(PayloadVerdict.OLD, reading.claimed, is_vouched=True)
         is_offered = is_offered_now(reading, self._catalog) or await self._was_offered(session, event, reading)
         is_subscription = reading.order is not None and reading.order.subscription
         is_for_life = reading.order is not None and reading.order.days is None and not is_subscription
@@ -252,7 +252,7 @@ class Settlement:
         payer = Payer(payer_telegram_id, held_for_life, subscribed)
         return judge(payment, payer, reading, self._catalog, is_offered=is_offered)
 
-    async def _was_offered(self, session: AsyncSession, event: StripeEvent, reading: Reading) -> bool:
+    async def _was_offered(self, session: AsyncSession, event: StripeEvent, reading: ReadPayload) -> bool:
         """Tell terms that the catalog had once, or a renewal of what was granted on them."""
         order = reading.order
         if order is not None and await was_offered(session, order):

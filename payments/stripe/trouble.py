@@ -29,7 +29,7 @@ AWAY_MINUTES: Final = 10
 """How long this process, too, has to have heard nothing: that the desk was down for days says nothing of Stripe."""
 
 
-class Trouble(enum.StrEnum):
+class StripeTrouble(enum.StrEnum):
     """Why what happens at Stripe does not take effect here."""
 
     KEY = "key"
@@ -46,7 +46,7 @@ class Trouble(enum.StrEnum):
 
 async def owe_trouble(
     session: AsyncSession,
-    trouble: Trouble,
+    trouble: StripeTrouble,
     *,
     read_at: datetime | None,
     why: str,
@@ -68,7 +68,7 @@ class TroubleAlert:
         admins: Admins,
         on_owed: Callable[[], None],
         *,
-        refused: Trouble = Trouble.REFUSED,
+        refused: StripeTrouble = StripeTrouble.REFUSED,
     ) -> None:
         """Prepare; `on_owed` is called when a notice has become due, and a refusal is told as `refused`."""
         self._database = database
@@ -77,7 +77,7 @@ class TroubleAlert:
         self._on_owed = on_owed
         self._refused = refused
         self._failing_since: datetime | None = None
-        self._told_on: dict[Trouble, date] = {}
+        self._told_on: dict[StripeTrouble, date] = {}
 
     async def note(self, error: Exception) -> None:
         """Take note of a failed attempt. Without its database it tells with the next one."""
@@ -103,12 +103,12 @@ class TroubleAlert:
         """Say that an attempt has worked."""
         self._failing_since = None
 
-    def _trouble(self, error: Exception, lasting: timedelta, seen: timedelta) -> Trouble | None:
+    def _trouble(self, error: Exception, lasting: timedelta, seen: timedelta) -> StripeTrouble | None:
         """Return what a person has to hear of; None: it may pass by itself. `seen`: for how long in this process."""
         if isinstance(error, RefusedByChannelError):
-            return Trouble.KEY if error.code == KEY_REFUSED else self._refused
+            return StripeTrouble.KEY if error.code == KEY_REFUSED else self._refused
         is_long = lasting >= timedelta(hours=AWAY_HOURS) and seen >= timedelta(minutes=AWAY_MINUTES)
-        return Trouble.AWAY if is_long else None
+        return StripeTrouble.AWAY if is_long else None
 
 
 class Attempts:

@@ -32,7 +32,7 @@ from payments.refunds.at_provider import payer, record_failed, record_made
 from payments.stripe.api import Dispute, Event, StripeApi
 from payments.stripe.late_charges import LateCharges
 from payments.stripe.lost_payments import LostPayments
-from payments.stripe.trouble import Attempts, Trouble, TroubleAlert, owe_trouble
+from payments.stripe.trouble import Attempts, StripeTrouble, TroubleAlert, owe_trouble
 
 REFUNDED: Final = "charge.refunded"
 REFUND_FAILED: Final = "refund.failed"
@@ -80,7 +80,7 @@ class StripeWatch:
         self._late = LateCharges(database, clock, self._ask_about)
         self._looked_at: datetime | None = None
         self._reading = Attempts("events", TroubleAlert(database, clock, admins, on_recorded))
-        refused = TroubleAlert(database, clock, admins, on_recorded, refused=Trouble.CHARGES)
+        refused = TroubleAlert(database, clock, admins, on_recorded, refused=StripeTrouble.CHARGES)
         self._search = Attempts("charges", refused)
 
     async def run(self) -> None:
@@ -162,7 +162,7 @@ class StripeWatch:
 
     async def _warn_of_a_gap(self, session: AsyncSession, read_at: datetime, now: datetime) -> None:
         logger.error("Stripe's events were last read on {:%d %B %Y}; look for refunds since then there", read_at)
-        await owe_trouble(session, Trouble.GAP, read_at=read_at, why="", admins=self._admins, now=now)
+        await owe_trouble(session, StripeTrouble.GAP, read_at=read_at, why="", admins=self._admins, now=now)
 
     async def _take(self, page: Sequence[Event]) -> list[Event]:
         """Deal with the events of our charges; return the others."""

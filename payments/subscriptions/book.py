@@ -20,7 +20,7 @@ from payments.audit.facts import Change
 from payments.effects import Effects
 from payments.methods import STARS, grace_source
 from payments.notices import TOLD_DAYS_MAX, Notice
-from payments.renewals import UNREAD_PLAN, Because, may_take_more
+from payments.renewals import UNREAD_PLAN, RenewalReason, may_take_more
 from payments.sale.catalog import Catalog
 from payments.sale.payload import Order
 from payments.subscriptions.chain import Chain, Charge, SubscriptionStatus, Terms, failed_periods, place, stand
@@ -31,7 +31,7 @@ from payments.subscriptions.running import read_rivals
 CLOCKS_APART_MAX: Final = timedelta(days=1)
 """How far Telegram's clock is believed to be ahead of ours, where believing too much does no harm."""
 
-_GOES_ON: Final = frozenset({Because.FOR_LIFE, Because.REPLACED})
+_GOES_ON: Final = frozenset({RenewalReason.FOR_LIFE, RenewalReason.REPLACED})
 """Why a renewal was ended while access goes on: its end is no news."""
 
 
@@ -92,7 +92,7 @@ class SubscriptionBook:
             if each.is_to_end:
                 self._take_back(each.row, each, rivals)
             elif is_replaced(each, rivals, self._clock()):
-                self._effects.end_renewal(each.row, Because.REPLACED)
+                self._effects.end_renewal(each.row, RenewalReason.REPLACED)
                 ended.append(each.row)
         return ended
 
@@ -106,8 +106,8 @@ class SubscriptionBook:
             if is_beside:
                 await self._tell_renewed(session, user, row, is_for_subscriber=False)
             return
-        is_asked_for = row.wanted_because == Because.BUYER and row.due_at is not None
-        self._effects.end_renewal(row, Because(row.wanted_because or Because.BUYER))
+        is_asked_for = row.wanted_because == RenewalReason.BUYER and row.due_at is not None
+        self._effects.end_renewal(row, RenewalReason(row.wanted_because or RenewalReason.BUYER))
         if not is_asked_for:
             await self._tell_renewed(session, user, row, is_for_subscriber=True)
 
@@ -118,7 +118,7 @@ class SubscriptionBook:
         for row in await self._running(session, user) if held else ():
             plan = self._catalog.get(row.plan)
             if plan is not None and held.issuperset(plan.entitlements):
-                self._effects.end_renewal(row, Because.FOR_LIFE)
+                self._effects.end_renewal(row, RenewalReason.FOR_LIFE)
 
     async def _running(self, session: AsyncSession, user: User) -> Sequence[Subscription]:
         """Return those for which Telegram may take the next price, and of which nobody has wanted the end in vain."""
@@ -133,7 +133,7 @@ class SubscriptionBook:
     def _take_back(self, row: Subscription, rival: Rival, rivals: Sequence[Rival]) -> None:
         """Let it renew after all, if what had taken its place goes back and Telegram was not told yet."""
         is_open = row.due_at is not None or row.error is not None
-        if row.wanted_because != Because.REPLACED or not is_open or row.claimed_until is not None:
+        if row.wanted_because != RenewalReason.REPLACED or not is_open or row.claimed_until is not None:
             return
         later = [
             each for each in rivals if each.opens_same(rival) and place(each.chain.first) > place(rival.chain.first)
@@ -146,7 +146,7 @@ class SubscriptionBook:
         """End a row that no charge begins any more: its charge renews another one, which inherits what was wanted."""
         is_open = row.due_at is not None or row.error is not None
         if heir is not None and is_open and row.renewal_wanted == Renewal.CANCELED:
-            self._effects.end_renewal(heir, Because(row.wanted_because or Because.BUYER))
+            self._effects.end_renewal(heir, RenewalReason(row.wanted_because or RenewalReason.BUYER))
         row.state = SubscriptionState.ENDED
         row.checked_at = self._clock()
         row.check_at = row.paid_until = row.renewal_wanted = row.wanted_because = None
@@ -201,7 +201,7 @@ class SubscriptionBook:
         if row.error is not None and row.first_charge_id != chain.first.id and row.renewal_wanted == Renewal.CANCELED:
             # Telegram was asked in the name of a renewal: the charge that names it has become known. What a buyer could
             # not take up again stays so: they were told, and it is theirs to press again before it costs them Stars.
-            self._effects.end_renewal(row, Because(row.wanted_because or Because.BUYER))
+            self._effects.end_renewal(row, RenewalReason(row.wanted_because or RenewalReason.BUYER))
         row.first_charge_id = chain.first.id
         row.last_charge_id = chain.newest.id
         row.current_period_end = chain.ends_at

@@ -24,7 +24,7 @@ from payments.channel import CALL_SECONDS, LEASE_SECONDS, is_due, is_free
 from payments.effects import Effects
 from payments.notices import Notice
 from payments.pause import Pause
-from payments.renewals import RENEWAL_PREFIX, RENEWING, Because, is_over
+from payments.renewals import RENEWAL_PREFIX, RENEWING, RenewalReason, is_over
 from payments.subscriptions.book import SubscriptionBook
 from payments.subscriptions.charges import read_chains
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words, is_refusal
@@ -166,8 +166,8 @@ class RenewalEditor:
             if claimed.renewal is Renewal.CANCELED:
                 subscription_changes.note_own(session, row, SubscriptionState.CANCELED, now)
                 await self._book.follow(session, user, row.payload)
-            because = Because(row.wanted_because or Because.BUYER)
-            if because is Because.BUYER or (was_renewing and because is not Because.GIVEN_BACK):
+            because = RenewalReason(row.wanted_because or RenewalReason.BUYER)
+            if because is RenewalReason.BUYER or (was_renewing and because is not RenewalReason.GIVEN_BACK):
                 await self._tell(session, user, row, Notice.RENEWAL_DONE, now)
         self._log(claimed).info("a renewal is {} at Telegram", claimed.renewal)
 
@@ -180,7 +180,7 @@ class RenewalEditor:
                 return
             row.due_at = row.claimed_until = None
             row.error = reason[:ERROR_LENGTH_MAX]
-            if row.wanted_because == Because.BUYER:
+            if row.wanted_because == RenewalReason.BUYER:
                 await self._tell(session, user, row, Notice.RENEWAL_REFUSED, now)
             # What is over for us may be tried at Telegram all the same, after a failure or a refund.
             is_at_rest = row.state == SubscriptionState.ENDED and is_over(row)

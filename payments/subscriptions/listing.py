@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import Renewal, StripeEvent, Subscription, SubscriptionState, User
 from entitlements.service import lock_users
-from payments.renewals import Because, is_over, may_take_more, want
+from payments.renewals import RenewalReason, is_over, may_take_more, want
 from payments.subscriptions.precedence import is_left_to_renew
 from payments.subscriptions.running import read_rivals
 
@@ -55,7 +55,7 @@ async def ask(
         may_be = row.state == SubscriptionState.CANCELED and not await _is_replaced(session, row, now)
     if not may_be:
         return None
-    want(row, renewal, Because.BUYER, now)
+    want(row, renewal, RenewalReason.BUYER, now)
     return row
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from db.tables import Subscription, SubscriptionState
-from payments.renewals import Because
+from payments.renewals import RenewalReason
 from payments.subscriptions.chain import UNHEARD, Chain, Charge, is_told_before, place
 
 
@@ -26,7 +26,7 @@ class Rival:
     @property
     def is_over_by_itself(self) -> bool:
         """Whether its end is wanted for a reason of its own, whatever else opens the same."""
-        return self.is_to_end and (self.row is None or self.row.wanted_because != Because.REPLACED)
+        return self.is_to_end and (self.row is None or self.row.wanted_because != RenewalReason.REPLACED)
 
     @property
     def ids(self) -> frozenset[str]:

@@ -11,7 +11,7 @@ import pytest
 from bot.desk.app import Desk
 from bot.desk.channels import OpenChannel, OpenChannels, Surroundings
 from bot.desk.parts import make_bot
-from bot.monitoring.health import State
+from bot.monitoring.health import HealthState
 from bot.monitoring.monitor import Monitor
 from bot.settings import Settings
 from db.clock import utc_now
@@ -130,7 +130,7 @@ async def test_a_third_channel_sells_hears_and_gives_back_and_shows_its_trouble(
             assert [(each.charge_id, each.amount, each.currency) for each in beach.refunded] == [("1", 7, "SHL")]
 
             async def is_healthy() -> bool:
-                return monitor.health.look() is State.HEALTHY
+                return monitor.health.look() is HealthState.HEALTHY
 
             await until(is_healthy)
             beach.trouble = "the tide is in"

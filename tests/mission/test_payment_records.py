@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from db.engine import Database
 from db.tables import EntitlementGrant, EventStatus, Outcome, StripeEvent
-from payments.audit.history import State, read_page
+from payments.audit.history import EntryState, read_page
 from payments.notices import Notice
 from payments.recording.recorder import Recorder
 from payments.settlement.worker import Worker
@@ -87,10 +87,10 @@ async def test_query_user_payment_history(desk: Desk, handler: TelegramPaymentHa
     async with desk.database.reading() as session:
         entries = (await read_page(session, user_id)).entries
     assert [(entry.event.event_id, entry.state) for entry in entries] == [
-        ("refund:1", State.DONE),
-        ("2", State.DONE),
-        ("1", State.GIVEN_BACK),
-        ("by card", State.DONE),
+        ("refund:1", EntryState.DONE),
+        ("2", EntryState.DONE),
+        ("1", EntryState.GIVEN_BACK),
+        ("by card", EntryState.DONE),
     ]
 
 

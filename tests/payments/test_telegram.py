@@ -10,7 +10,7 @@ from payments.audit.facts import ChargeFact, RefundFact
 from payments.checkout import CheckoutQuery, CheckoutVerdict
 from payments.errors import AnotherServicesRowError
 from payments.recording.updates import read_money
-from payments.sale.payload import Verdict
+from payments.sale.payload import PayloadVerdict
 from payments.telegram import TelegramPaymentHandler
 from sandbox.client import SandboxClient
 from tests.support.desk import Desk
@@ -42,7 +42,7 @@ async def test_an_invoice_says_what_is_sold_and_its_payload_proves_it(
     assert (sent.invoice.title, sent.invoice.currency, sent.invoice.total_amount) == ("Premium, 30 days", "XTR", 200)
     (call,) = await telegram.calls("sendInvoice")
     reading = SIGNER.read(call.args["payload"])
-    assert reading.verdict is Verdict.VALID
+    assert reading.verdict is PayloadVerdict.VALID
     assert reading.order is not None
     assert reading.order == replace(order("month"), nonce=reading.order.nonce)
     # A forwarded copy opens the bot, where an invoice of one's own can be had; nobody can pay this one.

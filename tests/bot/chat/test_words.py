@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from bot.chat.words import PLAIN, for_language, load_locales
 from db.tables import Renewal
-from payments.audit.history import State
+from payments.audit.history import EntryState
 from payments.checkout import CheckoutVerdict
 from payments.errors import RefundRefusal
 from payments.sale.eligibility import PurchaseObstacle
@@ -122,7 +122,7 @@ def test_every_choice_of_the_program_has_its_words() -> None:
     wanted: dict[str, set[str]] = {
         "decline.": {*CheckoutVerdict, *PurchaseObstacle} - {CheckoutVerdict.ACCEPTED},
         "refused.": {*RefundRefusal},
-        "state.": {*State},
+        "state.": {*EntryState},
         "why.": {*ChargeProblem, *GIVEN_BACK_FOR},
         "wanted.": {*Renewal},
     }

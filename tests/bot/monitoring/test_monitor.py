@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bot.monitoring import watchdog as watching
-from bot.monitoring.health import State
+from bot.monitoring.health import HealthState
 from bot.monitoring.monitor import Monitor
 from db.engine import Database
 from db.lock import desk_lock
@@ -33,7 +33,7 @@ async def test_each_part_and_each_loop_is_watched_by_its_name(
         async with monitor.running(0, database):
             await systemd.until_heard("WATCHDOG=1")
             monitor.watch_desk(parts, {"subscriptions": pulse})
-            assert monitor.health.look() is State.HEALTHY
+            assert monitor.health.look() is HealthState.HEALTHY
             parts["subscriptions"].trouble = "the database is away: OSError"
             assert monitor.health.report()["troubles"].keys() == {"subscriptions"}
             await systemd.until_heard("STATUS=degraded, subscriptions: the database is away: OSError")

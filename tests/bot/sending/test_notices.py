@@ -15,10 +15,10 @@ from db.tables import Renewal
 from payments.audit.events import ERROR_LENGTH_MAX
 from payments.ledger.findings import Finding, Unexplained
 from payments.notices import Notice
-from payments.renewals import Because
+from payments.renewals import RenewalReason
 from payments.sale.eligibility import PurchaseObstacle
 from payments.settlement.judgement import GIVEN_BACK_FOR, ChargeProblem
-from payments.stripe.trouble import Trouble
+from payments.stripe.trouble import StripeTrouble
 from sandbox.server import running_sandbox
 from tests.support.bots import talking_bot
 from tests.support.clock import START, FakeClock
@@ -78,7 +78,7 @@ def _other_facts(notice: Notice, value: str) -> dict[str, Any]:
         Notice.WEBHOOK: {"why": value},
         Notice.ADMIN_CHAT_MOVED: {"old_chat_id": value, "new_chat_id": value},
         Notice.INVOICE_REFUSED: {"title": value, "plan": "month", "amount": 1500, "currency": "XTR", "why": value},
-        Notice.STRIPE_TROUBLE: {"trouble": Trouble.REFUSED.value, "why": value, "read_at": SOON},
+        Notice.STRIPE_TROUBLE: {"trouble": StripeTrouble.REFUSED.value, "why": value, "read_at": SOON},
     }
     if notice in of_its_own:
         return of_its_own[notice]
@@ -171,8 +171,8 @@ async def test_what_nothing_explains_is_told_in_words(bot: Bot, finding: Finding
     assert "notice." not in text
 
 
-@pytest.mark.parametrize("trouble", Trouble)
-def test_trouble_at_stripe_is_told_with_what_fails_meanwhile_and_what_to_do(trouble: Trouble) -> None:
+@pytest.mark.parametrize("trouble", StripeTrouble)
+def test_trouble_at_stripe_is_told_with_what_fails_meanwhile_and_what_to_do(trouble: StripeTrouble) -> None:
     facts = _facts(Notice.STRIPE_TROUBLE, "x") | {"trouble": trouble.value}
     text = RENDERER.render(Notice.STRIPE_TROUBLE, facts, None)
     assert "notice." not in text
@@ -250,8 +250,10 @@ def test_a_subscription_that_opens_nothing_is_not_said_to_be_open(notice: Notice
 
 
 @pytest.mark.criterion("N3")
-@pytest.mark.parametrize("because", sorted(set(Because) - {Because.GIVEN_BACK}))  # of that the payer is told otherwise
-def test_why_a_renewal_ends_is_told_in_words(because: Because) -> None:
+@pytest.mark.parametrize(
+    "because", sorted(set(RenewalReason) - {RenewalReason.GIVEN_BACK})
+)  # of that the payer is told otherwise
+def test_why_a_renewal_ends_is_told_in_words(because: RenewalReason) -> None:
     text = RENDERER.render(Notice.RENEWAL_DONE, _facts(Notice.RENEWAL_DONE, "x") | {"because": because.value}, None)
     assert "no more Stars are taken" in text
 

@@ -6,7 +6,7 @@ from db.engine import Database
 from db.tables import Outcome, StripeEvent, User, new_id
 from payments.audit import events
 from payments.audit.facts import ChargeFact, Person
-from payments.audit.history import PAGE_SIZE, State, find_namesakes, find_user, read_page
+from payments.audit.history import PAGE_SIZE, EntryState, find_namesakes, find_user, read_page
 from payments.refunds import asking
 from tests.support.clock import START
 from tests.support.rows import add_user
@@ -30,7 +30,7 @@ async def _record(database: Database, *charges: ChargeFact) -> None:
         await events.record(session, charges, START)
 
 
-async def _states(database: Database) -> list[tuple[str, State]]:
+async def _states(database: Database) -> list[tuple[str, EntryState]]:
     user_id = await _user_id(database)
     async with database.reading() as session:
         page = await read_page(session, user_id)
@@ -55,7 +55,7 @@ async def test_a_refund_of_the_same_second_stands_above_its_charge(database: Dat
     await _record(database, _charge("z-charge"))
     async with database.transaction() as session:
         await asking.ask(session, "z-charge", reason=None, requested_by="test", reply_chat_id=None, now=START)
-    assert await _states(database) == [("refund:z-charge", State.OPEN), ("z-charge", State.OPEN)]
+    assert await _states(database) == [("refund:z-charge", EntryState.OPEN), ("z-charge", EntryState.OPEN)]
 
 
 async def test_of_charges_of_the_same_second_the_later_recorded_stands_above(database: Database) -> None:
@@ -72,15 +72,17 @@ async def test_a_charge_is_given_back_once_its_refund_is_done(database: Database
         assert charge is not None
         events.close(charge, Outcome.GRANTED, START)
         refund = await asking.open_refund(session, charge, reason=None, requested_by="test", now=START)
-    assert await _states(database) == [("refund:charge", State.OPEN), ("charge", State.DONE)]
+    assert await _states(database) == [("refund:charge", EntryState.OPEN), ("charge", EntryState.DONE)]
     async with database.transaction() as session:
         refund = await session.merge(refund)
         events.close(refund, Outcome.REFUNDED, START)
-    assert await _states(database) == [("refund:charge", State.DONE), ("charge", State.GIVEN_BACK)]
+    assert await _states(database) == [("refund:charge", EntryState.DONE), ("charge", EntryState.GIVEN_BACK)]
 
 
-@pytest.mark.parametrize(("outcome", "state"), [(Outcome.PARKED, State.WAITING), (Outcome.FOREIGN, State.FOREIGN)])
-async def test_what_was_set_aside_says_why(database: Database, outcome: Outcome, state: State) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "state"), [(Outcome.PARKED, EntryState.WAITING), (Outcome.FOREIGN, EntryState.FOREIGN)]
+)
+async def test_what_was_set_aside_says_why(database: Database, outcome: Outcome, state: EntryState) -> None:
     await _record(database, _charge("charge"))
     async with database.transaction() as session:
         charge = await events.lock(session, "charge")
@@ -116,11 +118,11 @@ async def test_rows_of_another_service_are_part_of_the_history(database: Databas
     async with database.reading() as session:
         entries = (await read_page(session, user_id)).entries
     assert [(entry.event.event_id, entry.state, entry.is_refund) for entry in entries] == [
-        ("charge", State.OPEN, False),
-        ("ch_1", State.DONE, False),
-        ("ch_2", State.FAILED, False),
-        ("dp_1", State.DONE, True),
-        ("re_1", State.DONE, True),
+        ("charge", EntryState.OPEN, False),
+        ("ch_1", EntryState.DONE, False),
+        ("ch_2", EntryState.FAILED, False),
+        ("dp_1", EntryState.DONE, True),
+        ("re_1", EntryState.DONE, True),
     ]
 
 

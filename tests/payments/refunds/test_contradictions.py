@@ -9,7 +9,7 @@ import pytest
 from db.tables import EventStatus, Outcome, StripeEvent
 from payments.audit import events
 from payments.audit.facts import MoneyFact, RefundFact, ReturnFact, refund_id
-from payments.audit.history import State, read_page
+from payments.audit.history import EntryState, read_page
 from payments.notices import Notice
 from payments.recording.recorder import Recorder
 from payments.settlement.worker import Worker
@@ -193,4 +193,4 @@ async def test_a_wrong_refund_before_its_charge_is_not_told_as_given_back(desk: 
         await desk.take(fact)
     async with desk.database.reading() as session:
         page = await read_page(session, await desk.user_id())
-    assert [entry.state for entry in page.entries if entry.event.event_id == "X"] == [State.DONE]
+    assert [entry.state for entry in page.entries if entry.event.event_id == "X"] == [EntryState.DONE]

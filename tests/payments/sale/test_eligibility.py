@@ -12,8 +12,8 @@ from payments.audit.facts import ChargeFact
 from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.sale.catalog import Catalog, Plan
 from payments.sale.eligibility import Payer, PurchaseObstacle, Sale, find_obstacle
-from payments.sale.payload import Order, Reading, Verdict
-from payments.settlement.judgement import GIVEN_BACK_FOR, GivenBack, Granted, Judgement, Payment, judge
+from payments.sale.payload import Order, PayloadVerdict, ReadPayload
+from payments.settlement.judgement import GIVEN_BACK_FOR, ChargeJudgement, GivenBack, Granted, Payment, judge
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import BUYER, CATALOG, SIGNER, STRANGER, charge, order, plan, query
@@ -70,10 +70,10 @@ def _declined(sold: Plan, payer: Payer) -> PurchaseObstacle | None:
     return find_obstacle(Sale(sold, BUYER.telegram_id, sold.subscription), payer, is_paid=False)
 
 
-def _judged(sold: Plan, payer: Payer) -> Judgement:
+def _judged(sold: Plan, payer: Payer) -> ChargeJudgement:
     signed = Order(sold.code, sold.days, sold.subscription, sold.price_stars, "XTR", BUYER.telegram_id)
     payment = Payment(sold.price_stars, "XTR")
-    return judge(payment, payer, Reading(Verdict.VALID, signed), Catalog({sold.code: sold}), is_offered=True)
+    return judge(payment, payer, ReadPayload(PayloadVerdict.VALID, signed), Catalog({sold.code: sold}), is_offered=True)
 
 
 def test_rule_declines_what_the_table_says() -> None:

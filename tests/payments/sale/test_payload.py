@@ -15,8 +15,8 @@ from payments.sale.payload import (
     Order,
     PayloadError,
     PayloadSigner,
-    Reading,
-    Verdict,
+    PayloadVerdict,
+    ReadPayload,
 )
 
 TOKEN = "123456:the-token-in-use"
@@ -53,7 +53,7 @@ near_orders = st.builds(
 @given(orders)
 def test_what_was_signed_reads_back_whole(order: Order) -> None:
     payload = SIGNER.sign(order)
-    assert SIGNER.read(payload) == Reading(Verdict.VALID, order)
+    assert SIGNER.read(payload) == ReadPayload(PayloadVerdict.VALID, order)
     assert payload.isascii()
     assert len(payload) <= PAYLOAD_BYTES_MAX
 
@@ -83,7 +83,7 @@ def test_no_single_edit_of_a_payload_is_accepted(order: Order, data: st.DataObje
     ):
         if edited != payload:
             reading = SIGNER.read(edited)
-            assert reading.verdict in {Verdict.DAMAGED, Verdict.FOREIGN}
+            assert reading.verdict in {PayloadVerdict.DAMAGED, PayloadVerdict.FOREIGN}
             assert reading.order is None
 
 
@@ -101,7 +101,7 @@ def test_every_flipped_bit_of_a_payload_is_refused() -> None:
 def test_a_signature_serves_no_other_order(signed: Order, forged: Order) -> None:
     payload = f"{forged.body}:{SIGNER.sign(signed).rpartition(':')[2]}"
     if forged != signed:
-        assert SIGNER.read(payload) == Reading(Verdict.DAMAGED, claimed=forged)
+        assert SIGNER.read(payload) == ReadPayload(PayloadVerdict.DAMAGED, claimed=forged)
 
 
 @given(near_orders, near_orders)
@@ -116,15 +116,15 @@ def test_two_orders_never_share_a_payload(one: Order, other: Order) -> None:
 @example(MONTH, TOKEN + " ")
 def test_another_tokens_payload_is_only_a_claim(order: Order, token: str) -> None:
     if token != TOKEN:
-        assert SIGNER.read(PayloadSigner(token).sign(order)) == Reading(Verdict.DAMAGED, claimed=order)
+        assert SIGNER.read(PayloadSigner(token).sign(order)) == ReadPayload(PayloadVerdict.DAMAGED, claimed=order)
 
 
 @pytest.mark.criterion("S1")
 @given(orders)
 def test_a_replaced_token_is_told_from_the_one_in_use(order: Order) -> None:
-    assert AFTER_LEAK.read(PayloadSigner(LEAKED_TOKEN).sign(order)) == Reading(Verdict.OLD, order)
+    assert AFTER_LEAK.read(PayloadSigner(LEAKED_TOKEN).sign(order)) == ReadPayload(PayloadVerdict.OLD, order)
     assert AFTER_LEAK.sign(order) == SIGNER.sign(order)
-    assert AFTER_LEAK.read(SIGNER.sign(order)) == Reading(Verdict.VALID, order)
+    assert AFTER_LEAK.read(SIGNER.sign(order)) == ReadPayload(PayloadVerdict.VALID, order)
 
 
 @pytest.mark.criterion("S1")
@@ -165,17 +165,17 @@ def test_any_text_can_be_read(text: str) -> None:
     "text", ["", "\0", "\ud800", "order-17", "sl1", "sl:x", "sl1:\0", "sl1:\ud800", "sl1:é", "x" * 10_000_000]
 )
 def test_another_form_is_foreign(text: str) -> None:
-    assert SIGNER.read(text) == Reading(Verdict.FOREIGN)
+    assert SIGNER.read(text) == ReadPayload(PayloadVerdict.FOREIGN)
 
 
 def test_more_than_telegram_carries_is_foreign() -> None:
-    assert SIGNER.read("sl1:" + "x" * 124).verdict is Verdict.DAMAGED
-    assert SIGNER.read("sl1:" + "x" * 125).verdict is Verdict.FOREIGN
+    assert SIGNER.read("sl1:" + "x" * 124).verdict is PayloadVerdict.DAMAGED
+    assert SIGNER.read("sl1:" + "x" * 125).verdict is PayloadVerdict.FOREIGN
 
 
 @pytest.mark.parametrize("text", ["sl1:", "sl1:premium", MONTH_PAYLOAD[:-33], MONTH_PAYLOAD.replace("sl1:", "sl2:")])
 def test_our_form_that_cannot_be_read_is_damaged_and_claims_nothing(text: str) -> None:
-    assert SIGNER.read(text) == Reading(Verdict.DAMAGED)
+    assert SIGNER.read(text) == ReadPayload(PayloadVerdict.DAMAGED)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_an_order_that_would_not_read_back_is_refused(change: dict[str, Any]) ->
 
 @pytest.mark.criterion("S1")
 def test_an_amount_past_the_bound_is_no_claim() -> None:
-    assert SIGNER.read(MONTH_PAYLOAD.replace(":200:", f":{AMOUNT_MAX + 1}:")) == Reading(Verdict.DAMAGED)
+    assert SIGNER.read(MONTH_PAYLOAD.replace(":200:", f":{AMOUNT_MAX + 1}:")) == ReadPayload(PayloadVerdict.DAMAGED)
 
 
 def test_two_invoices_for_the_same_thing_differ() -> None:

@@ -8,18 +8,27 @@ import pytest
 
 from payments.sale.catalog import Catalog
 from payments.sale.eligibility import Payer, PurchaseObstacle
-from payments.sale.payload import Order, Reading, Verdict
-from payments.settlement.judgement import ChargeProblem, Foreign, GivenBack, Granted, Judgement, Parked, Payment, judge
+from payments.sale.payload import Order, PayloadVerdict, ReadPayload
+from payments.settlement.judgement import (
+    ChargeJudgement,
+    ChargeProblem,
+    Foreign,
+    GivenBack,
+    Granted,
+    Parked,
+    Payment,
+    judge,
+)
 from tests.support.money import BUYER, CATALOG, order, plan
 
 ORDER: Final = order("bundle")
 
 READINGS: Final = {
-    "valid": Reading(Verdict.VALID, ORDER),
-    "old": Reading(Verdict.OLD, ORDER),
-    "damaged": Reading(Verdict.DAMAGED),
-    "claimed": Reading(Verdict.DAMAGED, claimed=ORDER),
-    "foreign": Reading(Verdict.FOREIGN),
+    "valid": ReadPayload(PayloadVerdict.VALID, ORDER),
+    "old": ReadPayload(PayloadVerdict.OLD, ORDER),
+    "damaged": ReadPayload(PayloadVerdict.DAMAGED),
+    "claimed": ReadPayload(PayloadVerdict.DAMAGED, claimed=ORDER),
+    "foreign": ReadPayload(PayloadVerdict.FOREIGN),
 }
 CATALOGS: Final = {
     "sold": CATALOG,
@@ -51,7 +60,7 @@ TABLE: Final = """
 """
 
 
-def _expected(row: list[str], catalog: Catalog) -> Judgement:
+def _expected(row: list[str], catalog: Catalog) -> ChargeJudgement:
     match row:
         case ["foreign"]:
             return Foreign()
@@ -84,5 +93,5 @@ def test_every_combination_is_decided_as_the_table_says() -> None:
 def test_what_was_signed_counts_and_not_what_the_plan_costs_today() -> None:
     sold: Order = replace(ORDER, amount=250)
     payment, payer = Payment(250, "XTR"), Payer(BUYER.telegram_id)
-    judgement = judge(payment, payer, Reading(Verdict.VALID, sold), CATALOG, is_offered=True)
+    judgement = judge(payment, payer, ReadPayload(PayloadVerdict.VALID, sold), CATALOG, is_offered=True)
     assert judgement == Granted(sold, plan("bundle"))

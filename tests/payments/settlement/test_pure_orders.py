@@ -10,7 +10,7 @@ import pytest
 
 from entitlements import fold
 from payments.sale.eligibility import Payer
-from payments.sale.payload import Reading, Verdict
+from payments.sale.payload import PayloadVerdict, ReadPayload
 from payments.settlement.judgement import Granted, Payment, judge
 from tests.support.clock import START
 from tests.support.money import BUYER, CATALOG, order, plan
@@ -31,7 +31,9 @@ class _Book:
         """Take a charge that Telegram tells of, once or again."""
         signed = order("month")
         payment = Payment(plan("month").price_stars, "XTR")
-        granted = judge(payment, Payer(BUYER.telegram_id), Reading(Verdict.VALID, signed), CATALOG, is_offered=True)
+        granted = judge(
+            payment, Payer(BUYER.telegram_id), ReadPayload(PayloadVerdict.VALID, signed), CATALOG, is_offered=True
+        )
         assert isinstance(granted, Granted)
         grant = fold.Grant(granted_at=_moment(paid_on), duration_days=granted.order.days, ends_at=None, revoked_at=None)
         self.grants.setdefault(number, grant)

@@ -6,7 +6,7 @@ import pytest
 
 from db.tables import EventStatus, Outcome, StripeEvent
 from payments.audit import events
-from payments.audit.history import State, read_page
+from payments.audit.history import EntryState, read_page
 from payments.notices import Notice
 from payments.settlement.worker import Worker
 from payments.waiting import RetryResult, list_pending, read_backlog
@@ -55,7 +55,7 @@ async def test_it_is_listed_and_counted_and_taken_up_again(
         page = await read_page(session, await desk.user_id())
     assert ([event.event_id for event, _ in waiting.events], waiting.count) == (["sub-1"], 1)
     assert backlog.events["parked"].count == 1
-    assert [entry.state for entry in page.entries] == [State.DONE]
+    assert [entry.state for entry in page.entries] == [EntryState.DONE]
     assert await desk.retry("sub-1") is RetryResult.BEGUN
     with added() as grown:
         await worker.process("sub-1")

@@ -17,7 +17,7 @@ from payments.stripe import api as stripe_api
 from payments.stripe import lost_payments as stripe_lost
 from payments.stripe.api import StripeApi
 from payments.stripe.lost_payments import LOOKED_DAYS, LOST_HOURS, LostPayments
-from payments.stripe.trouble import Trouble
+from payments.stripe.trouble import StripeTrouble
 from payments.stripe.watch import DEEP_EVERY_SECONDS, EVENT_TYPES, StripeWatch
 from tests.support.cards import card_charge
 from tests.support.desk import Desk
@@ -253,7 +253,7 @@ async def test_what_is_refused_blocks_no_other_and_is_shown_until_the_search_wor
     assert shown == ["Stripe's charges cannot be read: RefusedByChannelError"] * 2 + [None]
     notices = {notice: facts for notice, _, facts in await desk.notices()}
     assert notices[Notice.LOST_PAYMENT]["stripe_id"] == charge_id
-    assert notices[Notice.STRIPE_TROUBLE]["trouble"] == Trouble.CHARGES
+    assert notices[Notice.STRIPE_TROUBLE]["trouble"] == StripeTrouble.CHARGES
     async with desk.database.reading() as session:
         assert await session.scalar(select(StripeReading.read_at)) is not None
 

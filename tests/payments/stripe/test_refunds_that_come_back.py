@@ -8,7 +8,7 @@ from db.tables import EventStatus, Outcome, StripeEvent
 from payments.audit import events
 from payments.audit.balance import remainder
 from payments.audit.facts import RefundFact
-from payments.audit.history import State, read_page
+from payments.audit.history import EntryState, read_page
 from payments.channel import by_name
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.notices import Notice
@@ -33,7 +33,7 @@ async def _left(desk: Desk, charge_id: str) -> int:
         return remainder(charge, await events.refunds_of(session, charge.event_id))
 
 
-async def _states(desk: Desk) -> list[tuple[str, State]]:
+async def _states(desk: Desk) -> list[tuple[str, EntryState]]:
     async with desk.database.reading() as session:
         entries = (await read_page(session, await desk.user_id())).entries
     return [(entry.event.event_type, entry.state) for entry in entries]
@@ -73,9 +73,9 @@ async def test_a_refund_of_ours_that_came_back_is_on_record_and_can_be_made_agai
     assert facts["stays"] == "closed"
     assert [notice for notice, _, _ in await desk.due_notices()] == [Notice.REFUND_FAILED]
     assert await _states(desk) == [
-        ("stripe.refund_failed", State.RETURNED),
-        ("stripe.refunded", State.DONE),
-        ("stripe.successful_payment", State.OWED),
+        ("stripe.refund_failed", EntryState.RETURNED),
+        ("stripe.refunded", EntryState.DONE),
+        ("stripe.successful_payment", EntryState.OWED),
     ]
     desk.clock.advance(days=1)
     again = await desk.ask_refund(f"stripe:{charge_id}")
@@ -83,7 +83,7 @@ async def test_a_refund_of_ours_that_came_back_is_on_record_and_can_be_made_agai
     await read(watch, worker)
     assert (await desk.event(again.event_id)).outcome == Outcome.REFUNDED
     assert (account.refunded(charge_id), await _left(desk, charge_id)) == (499, 0)
-    assert (await _states(desk))[-1] == ("stripe.successful_payment", State.GIVEN_BACK)
+    assert (await _states(desk))[-1] == ("stripe.successful_payment", EntryState.GIVEN_BACK)
     with pytest.raises(RefundRefusedError, match=RefundRefusal.ALREADY_REFUNDED):
         await desk.ask_refund(f"stripe:{charge_id}")
 
@@ -125,7 +125,7 @@ async def test_a_part_that_came_back_is_left_again(
     assert await desk.holds()
     [facts] = [facts for kind, _, facts in await desk.notices() if kind is Notice.REFUND_FAILED]
     assert (facts["amount"], facts["stays"]) == (100, "open")
-    assert (await _states(desk))[-1] == ("stripe.successful_payment", State.DONE)
+    assert (await _states(desk))[-1] == ("stripe.successful_payment", EntryState.DONE)
     assert (await desk.ask_refund(f"stripe:{charge_id}")).amount_cents == 49
     await read(watch, worker)
     assert not await desk.holds()

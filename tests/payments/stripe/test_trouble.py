@@ -9,7 +9,7 @@ from payments.errors import RefusedByChannelError
 from payments.notices import Notice
 from payments.pause import SECONDS_MAX
 from payments.stripe.api import StripeApi
-from payments.stripe.trouble import AWAY_HOURS, AWAY_MINUTES, Trouble, TroubleAlert
+from payments.stripe.trouble import AWAY_HOURS, AWAY_MINUTES, StripeTrouble, TroubleAlert
 from payments.stripe.watch import KEPT_DAYS, POLL_SECONDS, StripeWatch
 from tests.support import stripe_account
 from tests.support.clock import START, FakeClock
@@ -39,7 +39,7 @@ async def test_a_key_that_stripe_does_not_know_is_told_once_a_day_for_all_starts
     for days in (1, 2, 3):
         for each in (watch, watch, watching(desk, api)):
             await each.try_once()
-        assert await told(desk) == [Trouble.KEY] * days
+        assert await told(desk) == [StripeTrouble.KEY] * days
         desk.clock.advance(days=1)
 
 
@@ -52,14 +52,14 @@ async def test_what_comes_and_goes_is_told_once_a_day(desk: Desk, account: Strip
         await watch.try_once()
         days.add(desk.clock().date())
         desk.clock.advance(hours=7)
-    assert await told(desk) == [Trouble.KEY] * len(days)
+    assert await told(desk) == [StripeTrouble.KEY] * len(days)
 
 
 async def test_what_stripe_refuses_otherwise_is_told_in_its_words(desk: Desk) -> None:
     alert = TroubleAlert(desk.database, desk.clock, ADMINS, on_owed=lambda: None)
     await alert.note(RefusedByChannelError("refused", "The key may not read events."))
     ((_, _, facts),) = await desk.notices()
-    assert facts == {"trouble": Trouble.REFUSED, "why": "The key may not read events.", "read_at": None}
+    assert facts == {"trouble": StripeTrouble.REFUSED, "why": "The key may not read events.", "read_at": None}
 
 
 @pytest.mark.criterion("E2")
@@ -73,7 +73,7 @@ async def test_what_the_database_cannot_take_now_is_told_with_the_next_attempt(
         await watch.try_once()
     assert await told(desk) == []
     await watch.try_once()
-    assert await told(desk) == [Trouble.KEY]
+    assert await told(desk) == [StripeTrouble.KEY]
 
 
 @pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.BUSY, Fault.STRANGE])
@@ -95,7 +95,7 @@ async def test_a_stripe_that_is_away_is_told_when_it_has_lasted(
         desk.clock.advance(minutes=minutes)
         account.faults.append(fault)
         await watch.try_once()
-    assert await told(desk) == [Trouble.AWAY]
+    assert await told(desk) == [StripeTrouble.AWAY]
 
 
 async def test_how_long_it_lasts_is_not_forgotten_by_restarts(
@@ -108,7 +108,7 @@ async def test_how_long_it_lasts_is_not_forgotten_by_restarts(
         for minutes in (AWAY_MINUTES, 0):
             account.faults.append(Fault.BROKEN)
             await again.try_once()
-            assert await told(desk) == ([] if hours < AWAY_HOURS or minutes else [Trouble.AWAY])
+            assert await told(desk) == ([] if hours < AWAY_HOURS or minutes else [StripeTrouble.AWAY])
             desk.clock.advance(minutes=minutes)
 
 
@@ -125,7 +125,7 @@ async def test_a_desk_that_was_away_for_longer_than_stripe_keeps_its_events_says
     for _ in range(3):
         await again.try_once()
     ((_, _, facts),) = await desk.notices()
-    assert (facts["trouble"], facts["read_at"]) == (Trouble.GAP, (START + timedelta(days=KEPT_DAYS)).isoformat())
+    assert (facts["trouble"], facts["read_at"]) == (StripeTrouble.GAP, (START + timedelta(days=KEPT_DAYS)).isoformat())
 
 
 async def test_a_pause_that_never_ends_is_cut_and_shown(

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from db.tables import EntitlementGrant, Outcome, StripeEvent, StripeReading
 from payments.audit import events
 from payments.audit.balance import remainder
-from payments.audit.history import State, read_page
+from payments.audit.history import EntryState, read_page
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.notices import Notice
 from payments.settlement.worker import Worker
@@ -77,7 +77,7 @@ async def test_parts_are_recorded_each_and_end_the_access_when_they_add_up(
     assert await told(desk) == [(Notice.REFUNDED, BUYER_CHAT), (Notice.REFUNDED_OUTSIDE, ADMIN_CHAT_ID)]
     async with desk.database.reading() as session:
         entries = (await read_page(session, await desk.user_id())).entries
-    assert [entry.state for entry in entries] == [State.DONE, State.DONE, State.GIVEN_BACK]
+    assert [entry.state for entry in entries] == [EntryState.DONE, EntryState.DONE, EntryState.GIVEN_BACK]
 
 
 @pytest.mark.criterion("R8")

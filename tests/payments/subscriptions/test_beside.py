@@ -13,7 +13,7 @@ from payments.audit import events
 from payments.audit.facts import ChargeFact
 from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.notices import Notice
-from payments.renewals import Because, want
+from payments.renewals import RenewalReason, want
 from payments.sale.eligibility import PurchaseObstacle
 from payments.subscriptions import listing
 from tests.support.clock import START
@@ -91,7 +91,7 @@ async def test_what_failed_and_is_over_is_ended_at_telegram_when_it_is_bought_an
     await fail_and_end(desk)
     assert await checkout(desk) is CheckoutVerdict.ACCEPTED
     await desk.take(start(desk.clock(), 21))
-    assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, Because.REPLACED)
+    assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, RenewalReason.REPLACED)
     desk.clock.now += DAY
     await desk.take(renewal(2, desk.clock(), 40))
     assert await renewing(desk) == ["new-1"]
@@ -117,9 +117,11 @@ async def test_what_is_renewed_although_it_was_ended_is_ended_again(desk: Desk, 
 
 
 @pytest.mark.criterion("N3")
-@pytest.mark.parametrize("because", [Because.BUYER, Because.REFUND, Because.FOR_LIFE, Because.GIVEN_BACK])
+@pytest.mark.parametrize(
+    "because", [RenewalReason.BUYER, RenewalReason.REFUND, RenewalReason.FOR_LIFE, RenewalReason.GIVEN_BACK]
+)
 async def test_telegram_renews_what_it_has_ended_and_it_is_ended_again_whatever_for(
-    desk: Desk, because: Because
+    desk: Desk, because: RenewalReason
 ) -> None:
     await desk.take(paid(1))
     async with desk.database.transaction() as session:
@@ -192,7 +194,7 @@ async def test_a_renewal_that_failed_before_its_end_may_be_bought_anew_at_once(d
     assert await desk.holds()
     assert await checkout(desk) is CheckoutVerdict.ACCEPTED
     assert (await desk.take(start(desk.clock(), 21))).outcome == Outcome.GRANTED
-    assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, Because.REPLACED)
+    assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, RenewalReason.REPLACED)
 
 
 @pytest.mark.criterion("N3", "N2")
@@ -255,7 +257,7 @@ async def test_taken_up_at_telegram_beside_one_that_was_bought_meanwhile_it_is_e
     await desk.record(said("active", 13, PAYLOAD))
     await keeper(desk).settle(said("active", 13))
     assert await renewing(desk) == ["new-1"]
-    assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, Because.REPLACED)
+    assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, RenewalReason.REPLACED)
 
 
 @pytest.mark.criterion("N3")
@@ -289,7 +291,7 @@ async def test_a_dead_one_does_not_end_the_living_that_is_older(desk: Desk) -> N
 async def test_for_life_ends_what_has_failed_and_is_over_as_well(desk: Desk) -> None:
     await fail_and_end(desk)
     await desk.take(charge("life-1", "life", at=desk.clock()))
-    assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, Because.FOR_LIFE)
+    assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, RenewalReason.FOR_LIFE)
 
 
 async def _revoke(desk: Desk) -> None:

@@ -13,7 +13,7 @@ from payments.audit.facts import Person
 from payments.effects import NoEffects
 from payments.loop import Pulse
 from payments.notices import Notice
-from payments.renewals import Because, want
+from payments.renewals import RenewalReason, want
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import SubscriptionKeeper
 from payments.subscriptions.reminders import Reminders
@@ -142,7 +142,7 @@ async def test_a_proxy_that_answers_in_telegrams_place_is_a_failed_attempt(desk:
     async with proxy_that_answers() as proxy, talking_bot(proxy.url, TOKEN) as bot:
         keeper = _keeper(desk, bot)
         async with desk.database.transaction() as session:
-            want(await session.merge(await row(desk)), Renewal.CANCELED, Because.BUYER, desk.clock())
+            want(await session.merge(await row(desk)), Renewal.CANCELED, RenewalReason.BUYER, desk.clock())
         await _work(keeper)
     waiting = await row(desk)
     assert (waiting.attempts, waiting.claimed_until) == (1, None)

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from db.tables import Renewal, Subscription
-from payments.renewals import Because
+from payments.renewals import RenewalReason
 from payments.subscriptions import listing
 from payments.waiting import RetryResult
 from tests.support.clock import START
@@ -30,7 +30,7 @@ async def _two_that_are_one(desk: Desk, *, is_wanted: bool = False, is_refused: 
     if is_wanted:
         async with desk.database.transaction() as session:
             row = await session.get_one(Subscription, kept["again-1"].id)
-            row.renewal_wanted, row.wanted_because, row.due_at = Renewal.CANCELED, Because.BUYER, desk.clock()
+            row.renewal_wanted, row.wanted_because, row.due_at = Renewal.CANCELED, RenewalReason.BUYER, desk.clock()
     if is_refused:
         await editor(desk, "CHARGE_ID_INVALID").bring_about(kept["again-1"].id)
     learned = replace(paid(2, at=START + 5 * DAY, ends_at=START + 2 * MONTH, charge_id="again-1"), update_id=20)
