@@ -32,7 +32,7 @@ from bot.monitoring.logs import is_journal, prioritised
 from bot.settings import Settings, SettingsError
 from db.clock import utc_now
 from db.errors import AnotherDeskError, UnfitServerError, WrongDatabaseError, is_away
-from db.lock.proof import is_of_pooler, pooler_error
+from db.lock.proof import is_pooler_error, pooler_error
 from payments.reports.spans import Step
 from payments.sale.catalog import CatalogError
 from payments.sale.payload import DAYS_MAX, TELEGRAM_ID_MAX
@@ -343,7 +343,7 @@ def _errors_in_words() -> Iterator[None]:
         _complain(str(error))
         raise typer.Exit(EXIT_FAILED) from None
     except Exception as error:  # noqa: BLE001 - Python would print it beside the log, with the secrets in it
-        if is_of_pooler(error):
+        if is_pooler_error(error):
             _complain(str(pooler_error()))
             raise typer.Exit(EXIT_WRONG_SETTING) from None
         if is_away(error):

@@ -1,4 +1,4 @@
-"""What all tables are made with."""
+"""Parts of every table: the declarative base, UUIDs as keys, and partial indexes."""
 
 from uuid import uuid4
 
@@ -7,14 +7,14 @@ from sqlalchemy.orm import DeclarativeBase
 
 
 def index_of_some(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
-    """Return an index that holds the rows which meet a condition, on either engine."""
+    """Return a partial index of a table: it holds the rows that meet a condition, on either engine."""
     return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 def new_id() -> str:
-    """Return a fresh UUID as text of 36 characters."""
+    """Return a new UUID for a row's key, as text of 36 characters."""
     return str(uuid4())
 
 
 class Base(DeclarativeBase):
-    """The declarative base of every table."""
+    """The declarative base of every database table."""

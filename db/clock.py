@@ -1,12 +1,12 @@
-"""Time as a parameter: whoever needs the time is handed a clock."""
+"""The clock as a parameter: code that needs the time receives a function that tells it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 Clock = Callable[[], datetime]
-"""Gives the present as an aware datetime in UTC."""
+"""Returns the present as an aware datetime in UTC."""
 
 
 def utc_now() -> datetime:
-    """Return the machine's present, aware, in UTC: the clock of a real bot."""
+    """Return the present by the machine's clock, an aware datetime in UTC."""
     return datetime.now(UTC)

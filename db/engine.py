@@ -1,4 +1,4 @@
-"""The one door to the database: `transaction()` to write, `reading()` to read.
+"""Transactions on the database: `transaction()` to write, `reading()` to read, on SQLite or PostgreSQL.
 
 SQLite has one writer, so writers queue for its one connection in the order of their `Priority`, with readers apart on
 connections that cannot write. PostgreSQL has a pool, and its own locks; db/address/database_url.py says where it is,
@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from db.address import Server, SqliteAddress, parse
+from db.address import Server, SqliteAddress, parse_database_url
 from db.dial import Dialer, Pin
 from db.liveness import Liveness
 from db.private_files import make_private
@@ -28,13 +28,13 @@ SQLITE_BUSY_MILLISECONDS: Final = 1_000
 SQLITE_READERS: Final = 4
 POOL_SIZE: Final = 5
 URGENT_POOL_SIZE: Final = 3
-"""Connections of PostgreSQL for pre-checkouts and intake alone; of the latter one write is in flight at most."""
+"""PostgreSQL connections for pre-checkouts and intake alone; intake has at most one write in flight."""
 STATEMENT_SECONDS: Final = 10
 LOCK_MILLISECONDS: Final = 1_500
 
 
 class Priority(enum.IntEnum):
-    """Who goes first at SQLite's one write connection, the lower the sooner.
+    """The order of writers at SQLite's one write connection: the lowest goes first.
 
     On PostgreSQL the first two have connections of their own.
     """
@@ -45,8 +45,8 @@ class Priority(enum.IntEnum):
     RECONCILIATION = 3
 
 
-class _Turnstile:
-    """A lock whose waiters pass in the order of their priority, then of their coming."""
+class _WriterQueue:
+    """The queue at SQLite's one write connection, in the order of priority, then of arrival."""
 
     def __init__(self) -> None:
         self._taken = False
@@ -62,15 +62,15 @@ class _Turnstile:
                 await ticket
             except asyncio.CancelledError:
                 if ticket.done() and not ticket.cancelled():
-                    self._pass_on()
+                    self._wake_next()
                 raise
         self._taken = True
         try:
             yield
         finally:
-            self._pass_on()
+            self._wake_next()
 
-    def _pass_on(self) -> None:
+    def _wake_next(self) -> None:
         while self._waiting:
             ticket = heapq.heappop(self._waiting)[2]
             if not ticket.done():
@@ -80,13 +80,13 @@ class _Turnstile:
 
 
 class Database:
-    """The engine behind one `DATABASE_URL`, and the transactions on it; services are handed a session."""
+    """The database behind one `DATABASE_URL`: engines, and the transactions on them."""
 
     def __init__(self, url: str) -> None:
-        """Prepare the engines for `url`, as db.address.parse reads it; connects later. Raises AddressError."""
-        address = parse(url)
+        """Prepare the engines for `url`; connections open later. Raises AddressError."""
+        address = parse_database_url(url)
         self.is_sqlite: Final = isinstance(address, SqliteAddress)
-        self._turnstile = _Turnstile()
+        self._writer_queue = _WriterQueue()
         if isinstance(address, SqliteAddress):
             self._writer = _sqlite_engine(address, connections=1, can_write=True)
             self._reader = _sqlite_engine(address, connections=SQLITE_READERS, can_write=False)
@@ -95,35 +95,39 @@ class Database:
         self._dialer = Dialer(address)
         self._liveness = Liveness(self._dialer)
         self._writer = self._reader = self._pool(POOL_SIZE)
-        # What buyers and Telegram wait for never queues behind the work for a locked user.
+        # A transaction that a buyer or Telegram waits for never queues behind the work for a locked user.
         self._urgent = self._pool(URGENT_POOL_SIZE)
 
     @property
     def server(self) -> Server | None:
-        """The PostgreSQL that the latest connection was made to; None: there was none yet, or it is a file."""
+        """The PostgreSQL server of the latest connection; None: there has been none yet, or the database is a file."""
         return None if self.is_sqlite else self._dialer.server
 
-    def stay_with(self, server: Pin) -> None:
-        """Use connections to this one server alone, for as long as it is not None: the one that has the desk's lock.
+    def pin_server(self, server: Pin) -> None:
+        """Connect only to the server that `server` returns, while it is not None: the one with the desk's lock.
 
-        Of two servers that take writes, as after a fail-over that went wrong, one has the lock, and the money is there.
+        After a fail-over that went wrong two servers take writes. One of them has the lock, and the money belongs
+        there.
         """
         if not self.is_sqlite:
             self._dialer.only = server
 
     def doubt(self) -> None:
-        """Ask every pooled connection before it is used again: the server was seen not to answer."""
+        """Mark every pooled PostgreSQL connection as doubtful, so that each is checked before its next use.
+
+        The caller has seen the server not answer.
+        """
         if not self.is_sqlite:
             self._liveness.doubt()
 
     @asynccontextmanager
     async def transaction(self, priority: Priority = Priority.WORKER) -> AsyncIterator[AsyncSession]:
-        """Open one transaction: committed when the block ends, rolled back when it raises.
+        """Open one database transaction: the block's end commits it, an error rolls it back.
 
-        On SQLite it waits for its turn by `priority`; a wait that is cancelled leaves nothing behind.
+        On SQLite it waits for its turn by `priority`; a cancelled wait leaves nothing behind.
         """
         if self.is_sqlite:
-            async with self._turnstile.turn(priority), _begin(self._writer) as session:
+            async with self._writer_queue.turn(priority), _begin(self._writer) as session:
                 yield session
         else:
             async with _begin(self._urgent if priority <= Priority.INTAKE else self._writer) as session:
@@ -131,15 +135,15 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
-        """Open a session to read with; it takes no write lock and cannot write on SQLite."""
+        """Open a database session to read; it takes no write lock, and on SQLite it cannot write."""
         async with _begin(self._reader) as session:
             yield session
 
     @asynccontextmanager
     async def migration(self) -> AsyncIterator[AsyncConnection]:
-        """Open one transaction to change the schema in: without a limit on a statement's time on PostgreSQL.
+        """Open one transaction for a migration, on PostgreSQL without a time limit for statements.
 
-        To add a column or an index to a large table that was there takes as long as it takes.
+        A new column or index on a large table takes as long as it takes.
         """
         if self.is_sqlite:
             engine = self._writer
@@ -149,7 +153,7 @@ class Database:
             yield connection
 
     def pools(self) -> dict[str, tuple[int, int]]:
-        """Return by pool how many connections are in use, and how many there can be."""
+        """Return for each connection pool the connections in use, and its size."""
         engines = {"writer": self._writer, "reader": self._reader}
         if not self.is_sqlite:
             engines = {"main": self._writer, "urgent": self._urgent}
@@ -162,10 +166,10 @@ class Database:
             f"SET LOCAL idle_in_transaction_session_timeout = {int(STATEMENT_SECONDS * 1000)};"
         )
         engine = create_async_engine(
-            # How to connect says the dialer; this is for whoever asks the engine what it is.
+            # The dialer connects; this URL only tells the engine's dialect and database.
             URL.create("postgresql+asyncpg", database=self._dialer.address.database),
             async_creator=partial(self._dialer.connect, command_seconds=STATEMENT_SECONDS, limits=limits),
-            # A role or a server may have another one, under which what two do at once fails.
+            # A role or a server may default to another level, under which concurrent transactions fail.
             isolation_level="READ COMMITTED",
             pool_size=size,
             max_overflow=0,
@@ -177,7 +181,7 @@ class Database:
         return engine
 
     async def dispose(self) -> None:
-        """Close every connection."""
+        """Close every connection to the database."""
         for engine in {self._writer, self._reader, self._urgent}:
             await engine.dispose()
 
@@ -197,17 +201,17 @@ def _sqlite_engine(address: SqliteAddress, *, connections: int, can_write: bool)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _prepare(connection: Any, _entry: ConnectionPoolEntry) -> None:
-        # The driver's own idea of when a transaction begins would take no lock before the first write.
+        # The driver would begin a transaction by itself, and take no lock before the first write.
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_MILLISECONDS}")
         cursor.execute("PRAGMA foreign_keys = ON")
-        # Without it INSERT OR REPLACE would delete a money row past the trigger that forbids it.
+        # Without it INSERT OR REPLACE deletes a money row past the trigger that forbids it.
         cursor.execute("PRAGMA recursive_triggers = ON")
         if can_write:
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")
-            # What a person has had erased is overwritten, not only let go of (sqlite.org/pragma, secure_delete).
+            # An erased name is overwritten in the file, not only unlinked (sqlite.org/pragma, secure_delete).
             cursor.execute("PRAGMA secure_delete = ON")
         else:
             cursor.execute("PRAGMA query_only = ON")

@@ -1,13 +1,13 @@
-"""What can go wrong with the database, and which kind it is.
+"""Database errors, and how to tell an outage from a refused value.
 
 DeskDatabaseError
 ├── AnotherDeskError      another process is the active desk of this database
 └── WrongDatabaseError    the settings lead to a database that we must not use; the process ends with one line
 OSError
-├── NoServerError         of several servers none can be used now, or the one takes no writes: away, for a while
-└── UnfitServerError      away for a desk that runs; a desk that starts says what has to be mended, and ends
+├── NoServerError         no server of several can be used now, or the one takes no writes: an outage, for a while
+└── UnfitServerError      an outage for a desk that runs; a desk that starts says what to mend, and ends
 
-Everything else comes from SQLAlchemy; `is_refusal` and `is_away` say whether the database refused a value or is away.
+Everything else comes from SQLAlchemy; `is_refusal` and `is_away` tell a refused value from an outage.
 """
 
 import asyncpg
@@ -15,37 +15,41 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 _SQLITE_REFUSALS = frozenset({"IntegrityError", "DataError"})
-# Data exceptions, integrity violations, limits such as an index row's size, and a trigger's plain RAISE EXCEPTION.
+# SQLSTATE of data exceptions, integrity violations, limits such as an index row's size, and a trigger's own exception.
 _SQLSTATE_REFUSALS = ("22", "23", "54", "P0001")
-# A lock that was not to be had in time, a deadlock, a serialization failure, a statement's time-out.
+# SQLSTATE of a lock's time-out, a deadlock, a serialization failure, and a statement's time-out.
 _SQLSTATE_HELD_UP = frozenset({"55P03", "40P01", "40001", "57014"})
 
 
 class DeskDatabaseError(Exception):
-    """Base of what this package raises."""
+    """Base of the database errors that this package raises."""
 
 
 class AnotherDeskError(DeskDatabaseError):
-    """Another process is the active desk of this database: one line for a person."""
+    """The error of a desk that finds another process active on its database: one line for a person."""
 
 
 class WrongDatabaseError(DeskDatabaseError):
-    """The database is another bot's, newer than the program, or cannot take our columns: one line for a person."""
+    """The error of a database that is another bot's, newer than the program, or without room for our columns.
+
+    Its text is one line for a person.
+    """
 
 
 class NoServerError(OSError):
-    """No server takes writes now, as while one of them takes over from another: one line for a person."""
+    """The error when no PostgreSQL server takes writes now, as during a fail-over: one line for a person."""
 
 
 class UnfitServerError(OSError):
-    """The server is there, and only another setting or another certificate makes a connection: one line for a person.
+    """The error of a PostgreSQL server that only another setting or certificate connects to: one line for a person.
 
-    Away for a desk that runs, because somebody may be at it; at the start it is a wrong setting.
+    A desk that runs treats it as an outage, because somebody may be at work on the server; at the start it is a wrong
+    setting.
     """
 
 
 def another_bots(owner_id: int, bot_id: int) -> WrongDatabaseError:
-    """Return what is said of a database that is another bot's."""
+    """Return the error for a database that belongs to another bot."""
     return WrongDatabaseError(
         f"the database belongs to the bot {owner_id}, and TELEGRAM_BOT_TOKEN is of the bot {bot_id}:"
         " give each bot a database or a schema of its own (DATABASE_URL)"
@@ -53,7 +57,7 @@ def another_bots(owner_id: int, bot_id: int) -> WrongDatabaseError:
 
 
 def is_refusal(error: DBAPIError) -> bool:
-    """Tell a value that the database refused from a database that is away.
+    """Tell whether a database error means a refused value, and not an outage.
 
     A bad value taken for an outage would hold up everything behind it for ever; an outage taken for a bad value would
     lose the money in it.
@@ -65,11 +69,11 @@ def is_refusal(error: DBAPIError) -> bool:
 
 
 def is_away(error: BaseException) -> bool:
-    """Tell whether an error says that the database is away, hung, full or locked: what was asked can be asked again."""
+    """Tell whether an error means that the database is away, hung, full or locked, so that a retry may succeed."""
     if isinstance(error, DBAPIError):
         return not is_refusal(error)
-    # While a server starts or stops, asyncpg's own errors come through from the connect; a refused one is an OSError.
-    # An answer in a language that is not PostgreSQL's is asyncpg's InternalClientError.
+    # While a server starts or stops, connecting raises asyncpg's own errors; a refused connection is an OSError.
+    # A server that does not speak PostgreSQL's protocol causes asyncpg's InternalClientError.
     return isinstance(
         error,
         PoolTimeoutError | OSError | asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError,
@@ -77,8 +81,8 @@ def is_away(error: BaseException) -> bool:
 
 
 def is_held_up(error: BaseException) -> bool:
-    """Tell of an error that `is_away` holds for whether only somebody's lock is behind it: others can be served.
+    """Tell whether only another transaction's lock is behind a database outage, so that others can be served.
 
-    PostgreSQL only: SQLite has one lock for all, and who cannot have it finds the database away.
+    PostgreSQL only: SQLite has one lock for all, and a writer that cannot get it finds the database away.
     """
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _SQLSTATE_HELD_UP

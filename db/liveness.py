@@ -1,8 +1,9 @@
-"""No one is served on a connection that died while nobody used it, or that leads to a server of the past.
+"""Liveness of pooled PostgreSQL connections: a dead one, or one to a former server, serves nobody.
 
-A connection that the other side has ended is known to the event loop at once. One that was forgotten on the way, by a
-NAT or a machine that vanished, looks whole until something is said on it, and then for as long as a statement may take.
-So what was idle for a minute is asked first, with a short deadline; when one is dead, all of its age are made anew.
+The event loop knows at once of a connection that the other side closed. A connection forgotten on the way, by a NAT or
+a machine that vanished, looks whole until a statement is sent, and then for as long as a statement may take. So the
+pool queries a connection that was idle for a minute before its use, with a short deadline; one dead connection makes
+the pool replace all of its age.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ _ANSWERED: Final = "answered"
 
 
 class Liveness:
-    """Asks the pooled connections of engines that share one dialer whether they are alive, when that is in doubt."""
+    """Checks the pooled PostgreSQL connections of all engines of one dialer, when they are in doubt."""
 
     def __init__(self, dialer: Dialer) -> None:
         self._dialer = dialer
@@ -33,52 +34,52 @@ class Liveness:
         self._dead_at = 0.0
 
     def doubt(self) -> None:
-        """Ask every connection that there is now before it is used again: the server was seen not to answer."""
+        """Mark every pooled connection as doubtful, because the server did not answer: each is checked before use."""
         self._doubted_at = time.monotonic()
 
     def watch(self, engine: AsyncEngine) -> None:
-        """Watch one engine's pool."""
+        """Watch the connection pool of one engine."""
         target = engine.sync_engine
-        event.listen(target, "connect", self._note)
-        event.listen(target, "checkin", self._note)
-        event.listen(target, "checkout", self._prove)
-        event.listen(target, "close", self._close)
-        event.listen(target, "handle_error", self._judge)
+        event.listen(target, "connect", self._note_answer)
+        event.listen(target, "checkin", self._note_answer)
+        event.listen(target, "checkout", self._check_before_use)
+        event.listen(target, "close", self._close_lost_connection)
+        event.listen(target, "handle_error", self._treat_read_only_as_lost)
 
     @staticmethod
-    def _note(_connection: Any, record: ConnectionPoolEntry) -> None:
+    def _note_answer(_connection: Any, record: ConnectionPoolEntry) -> None:
         record.info[_ANSWERED] = time.monotonic()
 
-    def _prove(self, connection: Any, record: ConnectionPoolEntry, _fairy: Any) -> None:
+    def _check_before_use(self, connection: Any, record: ConnectionPoolEntry, _fairy: Any) -> None:
         driver, only = connection.driver_connection, self._dialer.only()
         answered_at = record.info.get(_ANSWERED, 0.0)
         if driver.is_closed() or (only is not None and driver.server != only):
-            self._give_up(driver)
+            self._discard(driver)
         if answered_at <= max(self._doubted_at, time.monotonic() - IDLE_SECONDS):
             if not connection.run_async(_answers):
-                self._give_up(driver)
+                self._discard(driver)
             record.info[_ANSWERED] = time.monotonic()
 
-    def _give_up(self, driver: Any) -> None:
+    def _discard(self, driver: Any) -> None:
         self._dead_at = time.monotonic()
         driver.terminate()
         raise InvalidatePoolError
 
-    def _close(self, connection: Any, record: ConnectionPoolEntry) -> None:
-        # A farewell to a server that does not answer would keep a buyer waiting for two seconds.
+    def _close_lost_connection(self, connection: Any, record: ConnectionPoolEntry) -> None:
+        # An orderly close towards a server that does not answer would make a buyer wait for two seconds.
         if record.info.get(_ANSWERED, 0.0) <= self._dead_at:
             connection.driver_connection.terminate()
 
     @staticmethod
-    def _judge(context: ExceptionContext) -> None:
-        """Take a server that takes no writes any more for one that is gone: another one has taken over."""
+    def _treat_read_only_as_lost(context: ExceptionContext) -> None:
+        """Treat a PostgreSQL server that takes no writes any more as lost, because another one has taken over."""
         if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
             context.is_disconnect = True
 
 
 async def _answers(driver: Any) -> bool:
     question = asyncio.ensure_future(driver.fetchval("SELECT 1"))
-    # asyncio.wait_for would cancel it, and a cancelled query keeps its connection waiting for the server.
+    # asyncio.wait_for would cancel the query, and a cancelled query makes its connection wait for the server.
     done, _ = await asyncio.wait({question}, timeout=ANSWER_SECONDS)
     if not done:
         driver.terminate()

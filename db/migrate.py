@@ -1,4 +1,4 @@
-"""Brings a database to the program's schema, and refuses one that is not ours to use."""
+"""Migrations: bring the database to the program's schema, or refuse a database that is not ours."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,28 +13,25 @@ from loguru import logger
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from db import (
-    offers,  # noqa: F401 - so that it is among the tables of Base.metadata
-    rules,
-)
+from db import rules
 from db.engine import Database
 from db.errors import NoServerError, WrongDatabaseError, another_bots, is_refusal
-from db.lock.holder import find_migrator
+from db.lock.holder import find_migration_lock_holder
 from db.tables import VERSION_TABLE, Desk
 
 # "starled" in ASCII: the key of the advisory lock under which PostgreSQL is migrated.
 _MIGRATION_LOCK: Final = 0x737461726C6564
 _WAIT_SECONDS: Final = 30
 _LOCK_NOT_AVAILABLE: Final = "55P03"
-# PostgreSQL's answer when a view depends on a column whose type is to change.
+# PostgreSQL's SQLSTATE when a view depends on a column whose type is to change.
 _FEATURE_NOT_SUPPORTED: Final = "0A000"
 
 
 async def migrate(database: Database, bot_id: int) -> None:
-    """Bring the schema up to date and write whose it is, in one transaction; of two that start at once one waits.
+    """Migrate the database to this program's schema and record its bot, in one transaction; a second migration waits.
 
-    Raises WrongDatabaseError when the schema is newer than this program, when the database belongs to a bot other than
-    `bot_id`, or when tables that are there cannot be adopted; nothing is changed then. Raises NoServerError when
+    Raises WrongDatabaseError, and changes nothing, when the schema is newer than this program, when the database
+    belongs to a bot other than `bot_id`, or when existing tables cannot take our columns. Raises NoServerError when
     another session holds the lock of migrations for long.
     """
     async for attempt in stamina.retry_context(on=_is_locked, attempts=None, timeout=_WAIT_SECONDS, wait_max=1.0):
@@ -45,7 +42,7 @@ async def migrate(database: Database, bot_id: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """Which revision a database is at (None: it has none of our tables), this program's newest, and whose it is."""
+    """The schema of a database: its revision (None: it has no table of ours), this program's newest, and its bot."""
 
     revision: str | None
     head: str | None
@@ -53,13 +50,13 @@ class Schema:
     bot_id: int | None
 
 
-async def look(database: Database) -> Schema:
-    """Read how a database stands to this program, and change nothing. Raises SQLAlchemy's errors when it is away."""
+async def read_schema(database: Database) -> Schema:
+    """Read the revision and the bot of a database, and change nothing. Raises SQLAlchemy's errors when it is away."""
     async with database.reading() as session:
-        return await (await session.connection()).run_sync(_look)
+        return await (await session.connection()).run_sync(_read_schema)
 
 
-def _look(connection: Connection) -> Schema:
+def _read_schema(connection: Connection) -> Schema:
     scripts = ScriptDirectory.from_config(_config(connection))
     revision = _revision(connection)
     bot_id = connection.scalar(select(Desk.bot_id)) if revision is not None else None
@@ -88,7 +85,7 @@ def _is_locked(error: Exception) -> bool:
 def _migrate(connection: Connection, bot_id: int) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT set_config('lock_timeout', :wait, true)"), {"wait": f"{_WAIT_SECONDS}s"})
-        _take_turn(connection)
+        _take_migration_lock(connection)
     config = _config(connection)
     scripts = ScriptDirectory.from_config(config)
     current = _revision(connection)
@@ -101,23 +98,26 @@ def _migrate(connection: Connection, bot_id: int) -> None:
             for statement in rules.drop_statements(connection):
                 connection.exec_driver_sql(statement)
         _upgrade(connection, config)
-    _claim(connection, bot_id)
+    _record_owner(connection, bot_id)
 
 
-def _take_turn(connection: Connection) -> None:
-    """Take PostgreSQL's lock of migrations, and say who has it. Raises NoServerError when that is for long."""
+def _take_migration_lock(connection: Connection) -> None:
+    """Take PostgreSQL's lock of migrations, and log its holder while waiting.
+
+    Raises NoServerError after a long wait.
+    """
     key = {"key": _MIGRATION_LOCK}
     if connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), key):
         return
-    holder = find_migrator(connection, _MIGRATION_LOCK)
-    logger.info("another session brings this database up to date, and is waited for ({})", holder)
+    holder = find_migration_lock_holder(connection, _MIGRATION_LOCK)
+    logger.info("another session migrates this database: waiting for it ({})", holder)
     try:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), key)
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
             raise
         raise NoServerError(
-            f"the lock of migrations is held for longer than {_WAIT_SECONDS} s by another session ({holder})"
+            f"another session has held the lock of migrations for longer than {_WAIT_SECONDS} s ({holder})"
         ) from error
 
 
@@ -127,14 +127,14 @@ def _upgrade(connection: Connection, config: Config) -> None:
     except DBAPIError as error:
         if is_refusal(error) or getattr(error.orig, "sqlstate", None) == _FEATURE_NOT_SUPPORTED:
             raise WrongDatabaseError(
-                f"the shared tables cannot take what Starledger adds to them: {error.orig}"
+                f"the shared tables cannot take the columns that Starledger adds: {error.orig}"
             ) from error
         raise
     for statement in rules.create_statements(connection.dialect.name):
         connection.exec_driver_sql(statement)
 
 
-def _claim(connection: Connection, bot_id: int) -> None:
+def _record_owner(connection: Connection, bot_id: int) -> None:
     owner = connection.scalar(select(Desk.bot_id))
     if owner is None:
         connection.execute(insert(Desk).values(id=1, bot_id=bot_id))

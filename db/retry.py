@@ -1,4 +1,4 @@
-"""Does again at once what PostgreSQL ended for the sake of somebody else's transaction."""
+"""Retry of a transaction that PostgreSQL aborted in favour of another one."""
 
 import asyncio
 import random
@@ -10,26 +10,26 @@ from sqlalchemy.exc import DBAPIError
 
 TRIES_MAX: Final = 4
 PAUSE_SECONDS_MAX: Final = 0.05
-# A serialization failure and a deadlock (PostgreSQL's manual, "Serialization Failure Handling"): the whole transaction
-# is to be done again, and nothing is wrong with it.
-_ENDED_FOR_OTHERS: Final = frozenset({"40001", "40P01"})
+# SQLSTATE of a serialization failure and a deadlock (PostgreSQL's manual, "Serialization Failure Handling"): nothing is
+# wrong with the transaction, and it may be run again as a whole.
+_ABORTED_FOR_ANOTHER: Final = frozenset({"40001", "40P01"})
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
 
-def is_ended_for_others(error: DBAPIError) -> bool:
-    """Tell whether the same transaction, done again, may well come through."""
-    return getattr(error.orig, "sqlstate", None) in _ENDED_FOR_OTHERS
+def is_aborted_for_another(error: DBAPIError) -> bool:
+    """Tell whether PostgreSQL aborted a transaction for another one, so that a retry may succeed."""
+    return getattr(error.orig, "sqlstate", None) in _ABORTED_FOR_ANOTHER
 
 
-def tried_again(
+def retry_transaction(
     work: Callable[_Parameters, Coroutine[Any, Any, _Result]],
 ) -> Callable[_Parameters, Coroutine[Any, Any, _Result]]:
-    """Have `work` done a few times if need be; it raises then what its last try raises.
+    """Run `work` again, up to TRIES_MAX times, when PostgreSQL aborts its transaction; raise the last error.
 
-    It opens one transaction, reads in it all that it goes by, and changes nothing elsewhere: of a transaction that was
-    ended nothing is left, so that to do it again is to do it once.
+    `work` opens one transaction, reads in it all that it decides by, and changes nothing elsewhere. An aborted
+    transaction leaves nothing behind, so a second run counts once.
     """
 
     @wraps(work)
@@ -38,9 +38,9 @@ def tried_again(
             try:
                 return await work(*args, **kwargs)
             except DBAPIError as error:
-                if not is_ended_for_others(error):
+                if not is_aborted_for_another(error):
                     raise
-                # Two that ended each other would meet again.
+                # Without a random pause two transactions that collided would collide again.
                 await asyncio.sleep(random.uniform(0, PAUSE_SECONDS_MAX))  # noqa: S311 - no secret
         return await work(*args, **kwargs)
 

@@ -1,7 +1,7 @@
-"""The rules of the shared tables that the database itself enforces, on both engines.
+"""Rules that the database itself enforces on the shared tables: triggers and a view, for both engines.
 
-The DDL of triggers and of the view, for the migrations. A refusal reaches the caller as an IntegrityError.
-Rows of `stripe_events` that other services wrote (`origin` is not ours) are free of them.
+The migrations run this DDL. A refusal reaches the caller as an IntegrityError. Rows of `stripe_events` that other
+services wrote (`origin` is not ours) are free of the rules.
 """
 
 from typing import Final
@@ -55,7 +55,7 @@ def _changed_once_known(columns: tuple[str, ...]) -> str:
 
 
 def _rewritten(columns: tuple[str, ...]) -> str:
-    """Tell a text that was replaced by another one, and not emptied."""
+    """Return the SQL condition of a text column that was changed to another text, and not emptied."""
     return " OR ".join(
         f"(OLD.{c} IS NOT NULL AND NEW.{c} IS NOT NULL AND NEW.{c} <> '' AND NEW.{c} <> OLD.{c})" for c in columns
     )
@@ -84,7 +84,8 @@ _NOT_NEW_BORN: Final = (
     "NEW.status <> 0 OR NEW.outcome IS NOT NULL OR NEW.processed_at IS NOT NULL"
     " OR NEW.amount_cents <= 0 OR length(NEW.currency) <> 3"
 )
-# Who asks for a parked refund anew, and why, stands in the place of who asked before, and that beside it.
+# A parked refund that is requested again: the new requester and reason replace the former ones, which move to
+# asked_before.
 _ASKED_ANEW: Final = (
     "coalesce(OLD.outcome, '') = 'parked' AND OLD.status = 2"
     " AND NEW.asked_before IS NOT NULL AND NEW.asked_before IS DISTINCT FROM OLD.asked_before"
@@ -99,7 +100,7 @@ _REWRITTEN_GRANT: Final = (
     f" OR {_rewritten(_GRANT_ERASABLE)}"
     " OR (OLD.ends_at IS NULL) <> (NEW.ends_at IS NULL)"
 )
-# A kind may become known: an older Bot API server does not tell each.
+# A kind may become known later, because an older Bot API server does not tell every kind.
 _REWRITTEN_ROW: Final = (
     f"{_changed(_ROW_WRITTEN_FOR_EVER)} OR {_changed_once_known(_ROW_WRITTEN_ONCE)}"
     " OR (OLD.kind <> 'unknown' AND NEW.kind <> OLD.kind)"
@@ -112,7 +113,7 @@ _VIEW: Final = (
     "WHERE e.revoked_at IS NULL AND (e.expires_at IS NULL OR e.expires_at > {now})"
 )
 
-# (name, table, moment, condition, what the refusal says)
+# (name, table, moment, condition, words of the refusal)
 _RULES: Final = (
     (
         "events_born_pending",
@@ -165,7 +166,7 @@ def _sqlite_trigger(name: str, table: str, moment: str, condition: str, words: s
 
 def _postgresql_trigger(name: str, table: str, moment: str, condition: str, words: str) -> tuple[str, str]:
     kept = "OLD" if moment == "DELETE" else "NEW"
-    # 23514 is check_violation: the refusal of a value, not an outage.
+    # 23514 is check_violation, a refused value and not an outage.
     function = (
         f"CREATE FUNCTION starledger_{name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {condition} THEN "
         f"RAISE EXCEPTION 'starledger: {words}' USING ERRCODE = '23514'; END IF; RETURN {kept}; END $$"
@@ -189,7 +190,7 @@ _POSTGRESQL_TRUNCATE: Final = (
 
 
 def create_statements(dialect_name: str) -> list[str]:
-    """Return the DDL that makes the triggers and the view on `sqlite` or `postgresql`."""
+    """Return the DDL that creates the triggers and the view, on `sqlite` or `postgresql`."""
     view = [_view_statement(dialect_name)]
     if dialect_name == "sqlite":
         return [_sqlite_trigger(*rule) for rule in _RULES] + view
@@ -199,7 +200,7 @@ def create_statements(dialect_name: str) -> list[str]:
 
 
 def drop_statements(connection: Connection) -> list[str]:
-    """Return the DDL that takes away the triggers and the view that are there, so that tables can be altered."""
+    """Return the DDL that drops the triggers and the view that exist, so that a migration can alter the tables."""
     if connection.dialect.name == "sqlite":
         query = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'starledger_%'"
         drops = [f"DROP TRIGGER {name}" for name in connection.exec_driver_sql(query).scalars()]

@@ -1,10 +1,26 @@
-"""The states that the columns of the tables hold (db/tables.py), as words and numbers."""
+"""Values of the tables' columns: states, outcomes, payment methods, currency (db/tables.py)."""
 
 import enum
+from typing import Final
+
+ORIGIN: Final = "starledger"
+"""`stripe_events.origin` of the rows that this program wrote. It reads the rows of others and never changes them."""
+
+TELEGRAM_STARS: Final = "telegram_stars"
+"""`stripe_events.payment_method` of payments in Telegram Stars."""
+
+STRIPE: Final = "stripe"
+"""`stripe_events.payment_method` of payments by card, ours and other services'."""
+
+STARS_CURRENCY: Final = "XTR"
+"""Telegram's currency code for Stars; they have no minor unit (Bot API, sendInvoice)."""
 
 
 class EventStatus(enum.IntEnum):
-    """The state of an event. It moves from PENDING to PROCESSED or FAILED, and from FAILED to PROCESSED."""
+    """The status of a row in `stripe_events`.
+
+    It moves from PENDING to PROCESSED or FAILED, and from FAILED to PROCESSED.
+    """
 
     PENDING = 0
     PROCESSED = 1
@@ -12,7 +28,7 @@ class EventStatus(enum.IntEnum):
 
 
 class Outcome(enum.StrEnum):
-    """What became of an event. None while it is open."""
+    """The outcome of a row in `stripe_events`: how its event ended. None while it is open."""
 
     GRANTED = "granted"
     REFUNDED = "refunded"
@@ -20,32 +36,32 @@ class Outcome(enum.StrEnum):
     PARKED = "parked"
     """Waits for an admin."""
     REPLACED = "replaced"
-    """A refund that will not be made as it is: less is left of its charge. What is left has a refund of its own."""
+    """A refund that will not be made, because less is left of its charge. The remainder has a refund of its own."""
     RETURNED = "returned"
-    """Of the row of a refund that came back to the seller."""
+    """A refund that the buyer's bank sent back to the seller."""
 
 
 class SubscriptionState(enum.StrEnum):
-    """How a subscription stands; the first three are Telegram's own words (Bot API, BotSubscriptionUpdated)."""
+    """The state of a subscription; the first three are Telegram's own words (Bot API, BotSubscriptionUpdated)."""
 
     ACTIVE = "active"
     CANCELED = "canceled"
-    """It will not renew; access stays to the end of what is paid."""
+    """It will not renew; access stays to the end of the paid time."""
     FAILED = "failed"
     """The renewal could not be paid."""
     ENDED = "ended"
 
 
 class Renewal(enum.StrEnum):
-    """What is wanted of a subscription's renewal (Bot API, editUserStarSubscription)."""
+    """The wanted state of a subscription's renewal (Bot API, editUserStarSubscription)."""
 
     CANCELED = "canceled"
     ALLOWED = "allowed"
-    """The subscriber may take up again what the bot had cancelled."""
+    """The subscriber may resume the renewal that the bot had cancelled."""
 
 
 class Direction(enum.StrEnum):
-    """Where the Stars of a row of Telegram's ledger went, seen from the bot."""
+    """The direction of a row in Telegram's ledger, seen from the bot."""
 
     IN = "in"
     OUT = "out"

@@ -11,12 +11,12 @@ from db.errors import UnfitServerError
 
 _CHECKED: Final = frozenset({"verify-ca", "verify-full"})
 _ALPN: Final = "postgresql"
-# OpenSSL's numbers (x509_vfy.h): what time mends, a clock or a new certificate of the same authority.
+# OpenSSL's numbers (x509_vfy.h) of errors that end with time, by a clock or a new certificate of the same authority.
 _NOT_YET_VALID, _EXPIRED = 9, 10
 
 
-def tls_for(tls: Tls) -> ssl.SSLContext | str | bool:
-    """Return what asyncpg takes as `ssl`: a context, or its own way of trying with and without.
+def tls_setting(tls: Tls) -> ssl.SSLContext | str | bool:
+    """Return asyncpg's `ssl` argument for PostgreSQL: a TLS context, or the name of a mode.
 
     Raises UnfitServerError when a file that the address names cannot be used.
     """
@@ -27,14 +27,14 @@ def tls_for(tls: Tls) -> ssl.SSLContext | str | bool:
     return _context(tls)
 
 
-def in_words(error: ssl.SSLError) -> tuple[str, bool]:
-    """Return what is wrong with a server's TLS, and whether only another setting mends it."""
+def explain_tls_error(error: ssl.SSLError) -> tuple[str, bool]:
+    """Return a PostgreSQL server's TLS error in words, and whether only another setting mends it."""
     if isinstance(error, ssl.SSLCertVerificationError):
         said = error.verify_message or str(error)
         if error.verify_code in {_NOT_YET_VALID, _EXPIRED}:
             return f"its certificate is not valid at this time ({said})", False
         return (
-            f"its certificate is not to be trusted ({said}): name the file of who signed it with sslrootcert",
+            f"its certificate is not trusted ({said}): name its authority's certificate with sslrootcert=FILE",
             True,
         )
     return f"TLS failed ({error.reason or type(error).__name__})", False
@@ -45,10 +45,10 @@ def _context(tls: Tls) -> ssl.SSLContext:
     context.check_hostname = tls.mode == "verify-full"
     if tls.mode not in _CHECKED:
         context.verify_mode = ssl.CERT_NONE
-    _trust(context, tls)
+    _load_authorities(context, tls)
     if tls.cert is not None:
-        with _named("sslcert or sslkey"):
-            # Without words for the key a terminal would be asked, and the desk would wait for an answer.
+        with _naming_parameter("sslcert or sslkey"):
+            # Without a password OpenSSL asks the terminal, and the desk would wait for an answer.
             context.load_cert_chain(tls.cert, tls.key, password=lambda: tls.key_password or "")
     context.minimum_version = _version(tls.version_min)
     if tls.version_max is not None:
@@ -57,32 +57,32 @@ def _context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def _trust(context: ssl.SSLContext, tls: Tls) -> None:
+def _load_authorities(context: ssl.SSLContext, tls: Tls) -> None:
     root = tls.root_cert
     if root == SYSTEM:
         context.load_default_certs()
     elif root is not None:
-        with _named("sslrootcert"):
+        with _naming_parameter("sslrootcert"):
             context.load_verify_locations(cafile=root)
     elif tls.mode in _CHECKED:
-        # libpq's own place. Not having it is a setting that is missing.
+        # libpq's default file. If it does not exist, a setting is missing.
         usual = Path("~/.postgresql/root.crt").expanduser()
         if not usual.exists():
             raise UnfitServerError(
-                f"sslmode={tls.mode} in DATABASE_URL needs to know whom to trust: add sslrootcert=FILE,"
+                f"sslmode={tls.mode} in DATABASE_URL needs a certificate authority: add sslrootcert=FILE,"
                 " or sslrootcert=system with verify-full"
             )
-        with _named("sslmode"):
+        with _naming_parameter("sslmode"):
             context.load_verify_locations(cafile=str(usual))
     if tls.crl is not None:
-        with _named("sslcrl"):
+        with _naming_parameter("sslcrl"):
             context.load_verify_locations(cafile=tls.crl)
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
 
 
 @contextmanager
-def _named(parameter: str) -> Iterator[None]:
-    """Say of a file that cannot be used which parameter of the address names it."""
+def _naming_parameter(parameter: str) -> Iterator[None]:
+    """Raise UnfitServerError for a TLS file that cannot be used, and name the parameter of the address."""
     try:
         yield
     except (OSError, ValueError) as error:

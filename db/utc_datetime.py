@@ -1,4 +1,4 @@
-"""Column types of our own."""
+"""The column type of every moment in the tables: UTC without a time zone."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,16 +9,19 @@ from sqlalchemy.types import TypeDecorator
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """UTC in a column without a time zone; aware datetimes on our side, whatever the session's zone.
+    """A moment: UTC in a column without a time zone, an aware datetime in Python, whatever the session's zone.
 
-    A naive datetime is refused with ValueError: it would be somebody's local time, stored as if it were UTC.
+    It refuses a naive datetime with ValueError, because that would be somebody's local time stored as if it were UTC.
     """
 
     impl = DateTime
     cache_ok = True
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
-        """Return what reads a moment. What SQLite keeps and nobody can read is None: others write what they like."""
+        """Return the reader of a stored moment, which reads an unreadable value in SQLite as None.
+
+        SQLite stores such a value because other services may write any text there.
+        """
         read = super().result_processor(dialect, coltype)
         if read is None or dialect.name != "sqlite":
             return read
@@ -32,7 +35,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return read_patiently
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """Turn an aware datetime into the naive UTC that is stored."""
+        """Convert an aware datetime into the naive UTC that the column stores."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -40,5 +43,5 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """Turn what is stored into an aware datetime in UTC."""
+        """Convert a stored moment into an aware datetime in UTC."""
         return None if value is None else value.replace(tzinfo=UTC)

@@ -20,7 +20,7 @@ from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away
 from db.insert import insert_into
-from db.retry import tried_again
+from db.retry import retry_transaction
 from db.tables import STARS_CURRENCY, Checkout, User
 from entitlements import EntitlementService
 from payments.sale.catalog import Catalog
@@ -167,7 +167,7 @@ class CheckoutDesk:
             return CheckoutVerdict.TRY_AGAIN
         return answer
 
-    @tried_again
+    @retry_transaction
     async def _read_and_write(self, query: CheckoutQuery, sale: Sale, withdrawn: asyncio.Event) -> CheckoutAnswer:
         async with self._database.transaction(Priority.PRE_CHECKOUT) as session:
             _stop_if_answered(withdrawn)
@@ -192,7 +192,7 @@ class CheckoutDesk:
         # Known by its id, or by the day on which this account was declined with this payload before.
         await session.execute(insert_into(session, Checkout).on_conflict_do_nothing(), row)
 
-    @tried_again
+    @retry_transaction
     async def _mark_late(self, query: CheckoutQuery) -> None:
         """Correct a row that was committed after the answer was no."""
         async with self._database.transaction(Priority.PRE_CHECKOUT) as session:

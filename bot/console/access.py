@@ -7,7 +7,7 @@ from bot.console.database import open_database
 from bot.console.printing import minute
 from bot.settings import Settings
 from db.clock import utc_now
-from db.retry import tried_again
+from db.retry import retry_transaction
 from db.tables import Subscription, User
 from entitlements import EntitlementService
 from entitlements.by_hand import grant_by_hand, revoke_by_hand
@@ -20,7 +20,7 @@ from payments.sale.catalog import load_catalog
 from payments.subscriptions.listing import renewed_by
 
 
-@tried_again
+@retry_transaction
 async def grant_access(
     settings: Settings, telegram_id: int, entitlement: str, days: int | None, reason: str, console: Console
 ) -> bool:
@@ -43,7 +43,7 @@ async def grant_access(
     return True
 
 
-@tried_again
+@retry_transaction
 async def revoke_access(
     settings: Settings, telegram_id: int, entitlement: str, source: str | None, reason: str, console: Console
 ) -> bool:

@@ -10,7 +10,7 @@ from rich.console import Console
 from sqlalchemy.engine import URL
 
 from bot.settings import Settings
-from db.address import PostgresAddress, parse
+from db.address import PostgresAddress, parse_database_url
 from db.backup import copy_sqlite
 from db.clock import utc_now
 from db.engine import Database
@@ -24,7 +24,7 @@ def make_backup(settings: Settings, file: Path, console: Console) -> bool:
     The copy is marked: what was paid between it and its restoration is read from Telegram's ledger first. Raises
     WrongDatabaseError when the database is another bot's.
     """
-    address = parse(settings.database_url.get_secret_value())
+    address = parse_database_url(settings.database_url.get_secret_value())
     if isinstance(address, PostgresAddress):
         _print_postgresql(address, file, console)
         return True

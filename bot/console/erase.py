@@ -4,9 +4,9 @@ from rich.console import Console
 
 from bot.console.database import open_database
 from bot.settings import Settings
-from db.address import SqliteAddress, parse
+from db.address import SqliteAddress, parse_database_url
 from db.clock import utc_now
-from db.write_ahead_log import empty_log
+from db.write_ahead_log import empty_write_ahead_log
 from payments.audit.erasure import erase
 
 
@@ -17,8 +17,8 @@ async def erase_person(settings: Settings, telegram_id: int, console: Console) -
     if erased is None:
         console.print(f"Nobody is known here as {telegram_id}.")
         return False
-    address = parse(settings.database_url.get_secret_value())
-    if isinstance(address, SqliteAddress) and not empty_log(address.path):
+    address = parse_database_url(settings.database_url.get_secret_value())
+    if isinstance(address, SqliteAddress) and not empty_write_ahead_log(address.path):
         console.print("The database is being read this moment: erase again, so that its log is emptied as well.")
     console.print(
         f"{telegram_id} is erased: the name, the language, {erased.reasons} reasons of refunds and"

@@ -7,7 +7,7 @@ from typing import BinaryIO, Final, TextIO
 
 import typer
 
-from db.private_files import private
+from db.private_files import open_private
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Characters that a spreadsheet takes for the start of a formula, in wide letters as well (OWASP, CSV injection)."""
@@ -16,13 +16,13 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\u
 def written(file: Path) -> TextIO:
     """Open a text file to be written, in place of one that is there. Raises typer.BadParameter when that cannot be."""
     with _told(file):
-        return open(file, "w", encoding="utf-8", newline="", opener=private)
+        return open(file, "w", encoding="utf-8", newline="", opener=open_private)
 
 
 def written_bytes(file: Path) -> BinaryIO:
     """Open a file of bytes to be written, as `written` does."""
     with _told(file):
-        return open(file, "wb", opener=private)
+        return open(file, "wb", opener=open_private)
 
 
 @contextmanager

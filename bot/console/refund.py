@@ -10,7 +10,7 @@ from bot.console.printing import money
 from bot.settings import Settings
 from db.clock import utc_now
 from db.engine import Database
-from db.retry import tried_again
+from db.retry import retry_transaction
 from db.tables import Outcome, StripeEvent
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.refunds import asking
@@ -59,7 +59,7 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
     return False
 
 
-@tried_again
+@retry_transaction
 async def _ask(database: Database, charge_id: str, reason: str | None) -> StripeEvent:
     async with database.transaction() as session:
         return await asking.ask(

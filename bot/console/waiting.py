@@ -9,7 +9,7 @@ from bot.console.database import open_database
 from bot.console.printing import minute, money, shown
 from bot.settings import Settings
 from db.clock import utc_now
-from db.retry import tried_again
+from db.retry import retry_transaction
 from db.tables import STARS_CURRENCY, EventStatus, Outcome
 from payments.notices import handle
 from payments.recording.quarantine import QUARANTINE_PREFIX
@@ -52,7 +52,7 @@ async def print_pending(settings: Settings, console: Console) -> None:
         console.print(f"{found.count} in all.")
 
 
-@tried_again
+@retry_transaction
 async def retry_one(settings: Settings, waiting_id: str, console: Console) -> bool:
     """Take up again what waits, and print what came of it; False when there was nothing to take up."""
     async with open_database(settings) as database, database.transaction() as session:

@@ -250,7 +250,7 @@ async def run_desk(settings: Settings) -> None:
         stack.push_async_callback(bot.session.close)
         say_way(settings)
         lock = desk_lock(settings.database_url.get_secret_value(), settings.bot_id)
-        database.stay_with(lambda: lock.server)
+        database.pin_server(lambda: lock.server)
         lock.on_doubt = database.doubt
         stack.push_async_callback(lock.release)
         pause = Pause(clock)

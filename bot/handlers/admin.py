@@ -19,7 +19,7 @@ from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE, WRITTEN_HERE, ByAdmin, InNameOfAdminChat, InPrivateOrAdminChat, sender_id
 from db.clock import Clock
 from db.engine import Database
-from db.retry import tried_again
+from db.retry import retry_transaction
 from db.tables import STARS_CURRENCY, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
 from payments.audit import events
 from payments.audit.shown import cut
@@ -96,7 +96,7 @@ async def on_refund(
         worker.loop.wake()
 
 
-@tried_again
+@retry_transaction
 async def _ask(
     database: Database, clock: Clock, message: Message, charge_id: str, reason: str | None
 ) -> tuple[StripeEvent, User, StripeEvent | None]:
@@ -145,7 +145,7 @@ async def on_retry(
     await answer(message, words.say(f"retry.{came}", id=waiting_id))
 
 
-@tried_again
+@retry_transaction
 async def _retry(database: Database, waiting_id: str, clock: Clock) -> RetryResult:
     async with database.transaction() as session:
         return await retry(session, waiting_id, clock())

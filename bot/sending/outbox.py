@@ -25,7 +25,7 @@ from bot.chat.talk import in_topic
 from bot.sending.pace import Pace
 from db.clock import Clock
 from db.engine import Database
-from db.retry import tried_again
+from db.retry import retry_transaction
 from db.tables import OutboxMessage, StripeEvent, User
 from payments.audit.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, backoff
 from payments.channel import is_due
@@ -203,7 +203,7 @@ class Outbox:
         await self._note(message, due_at=None, sent_at=self._clock() if is_sent else None, error=error)
         self._unnoted.discard((message.id, message.due_at))
 
-    @tried_again
+    @retry_transaction
     async def _give_up(self, message: _Due, error: str, *, is_wanted: bool) -> None:
         """Note that a message will never come, and owe the admins word of it, once a day for each chat.
 
@@ -242,7 +242,7 @@ class Outbox:
         due_at = self._clock() + backoff(attempts, random.random())  # noqa: S311 - jitter
         await self._note(message, attempts=attempts, error=error, due_at=due_at)
 
-    @tried_again
+    @retry_transaction
     async def _move(self, message: _Due, chat_id: int) -> None:
         """Owe a message to another chat; one that is on record for that chat as well is closed here."""
         there = aliased(OutboxMessage)
@@ -263,7 +263,7 @@ class Outbox:
         if moved is None:
             await self._close(message, f"the chat is now {chat_id}, which has this message of its own", is_sent=False)
 
-    @tried_again
+    @retry_transaction
     async def _note(self, message: _Due, **values: object) -> None:
         """Write what came of a message, unless it was owed anew meanwhile and is due with other facts."""
         async with self._database.transaction() as session:

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.settings.proxies import PROXY_FORMS, passwords_of_environment, read_proxy
-from db.address import AddressError, PostgresAddress, parse
+from db.address import AddressError, PostgresAddress, parse_database_url
 from payments.sale.payload import TELEGRAM_ID_MAX
 from payments.subscriptions.chain import Terms
 
@@ -185,7 +185,7 @@ class Settings(BaseSettings):
         tokens = [self.telegram_bot_token, *self.telegram_bot_tokens_old]
         if self.payment_token is not None:
             tokens.append(self.payment_token)
-        address = parse(self.database_url.get_secret_value())
+        address = parse_database_url(self.database_url.get_secret_value())
         passwords: list[str | None] = list(address.secrets()) if isinstance(address, PostgresAddress) else []
         if self.stripe_secret_key is not None:
             passwords.append(self.stripe_secret_key.get_secret_value())
@@ -271,7 +271,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_usable_database(cls, value: SecretStr) -> SecretStr:
-        parse(value.get_secret_value())
+        parse_database_url(value.get_secret_value())
         return value
 
     @field_validator("support_contact")

@@ -1,9 +1,9 @@
-"""DATABASE_URL, read once for all: the engine, the desk's lock, doctor and backup go by what `parse` returns.
+"""`DATABASE_URL`, parsed once for the engine, the desk's lock, doctor and backup.
 
-The shapes are libpq's (PostgreSQL's manual, "Connection URIs"), SQLAlchemy's, and what providers print. What an address
-says of the connection is taken or known to be harmless; the rest is refused, because a security that somebody asked for
-and does not get is worse than a desk that does not start. No refusal quotes the address: a password may be anywhere in
-one that is malformed.
+The shapes are libpq's (PostgreSQL's manual, "Connection URIs"), SQLAlchemy's, and what providers print. Each part of an
+address is either used or known to be harmless; the parser refuses the rest, because a security that somebody asked for
+and does not get is worse than a desk that does not start. No error quotes the address, because any part of a malformed
+one may be the password.
 """
 
 import re
@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from db.address.parameters import Parameters
-from db.address.server import AddressError, Server, clean, decoded, server_at
+from db.address.server import AddressError, Server, parse_server, percent_decoded, refuse_control_characters
 
 LENGTH_MAX: Final = 4_096
 SERVERS_MAX: Final = 16
@@ -28,53 +28,53 @@ _NOT_IN_MEMORY: Final = frozenset({None, "", ":memory:"})
 _ENCODE: Final = "a user, password or name with any of @ : / ? # in it has them percent-encoded: %40 %3A %2F %3F %23"
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*", re.ASCII)
 
-__all__ = ["Address", "AddressError", "PostgresAddress", "Server", "SqliteAddress", "parse"]
+__all__ = ["Address", "AddressError", "PostgresAddress", "Server", "SqliteAddress", "parse_database_url"]
 
 
 @dataclass(frozen=True, slots=True)
 class SqliteAddress:
-    """A database that is a file here."""
+    """The address of a SQLite database: a file on this machine."""
 
     url: URL
 
     @property
     def path(self) -> Path:
-        """The file, as it is written in the address."""
+        """The SQLite file, as the address writes it."""
         return Path(self.url.database or "")
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresAddress:
-    """A database on one PostgreSQL or on one of several, in the order in which they are tried."""
+    """The address of a PostgreSQL database, with its servers in the order in which the desk tries them."""
 
     servers: tuple[Server, ...]
     database: str
     user: str | None
     password: str | None = field(repr=False)
     written: str = field(repr=False)
-    """The password as it stands in the address."""
+    """The password as the address writes it, percent-encoded."""
     parameters: Parameters
 
     @property
     def needs_writable(self) -> bool:
-        """Whether a server that takes no writes is passed over."""
+        """Whether the desk passes over a PostgreSQL server that takes no writes."""
         return self.parameters.needs_writable or len(self.servers) > 1
 
     @property
     def names(self) -> str:
-        """Its servers, for a person."""
+        """The PostgreSQL servers of the address, for a person."""
         return ", ".join(map(str, self.servers))
 
     @property
     def without_password(self) -> str:
-        """The address for PostgreSQL's own programs, which ask for the password or look into ~/.pgpass."""
+        """The PostgreSQL address for pg_dump and psql, which ask for the password or look into ~/.pgpass."""
         user = f"{quote(self.user, safe='')}@" if self.user else ""
         hosts = ",".join(each.in_address for each in self.servers)
         said = urlencode(self.parameters.for_libpq(), quote_via=quote)
         return f"postgresql://{user}{hosts}/{quote(self.database, safe='')}{'?' if said else ''}{said}"
 
     def secrets(self) -> frozenset[str]:
-        """Return what must stand in no line of a log, plain and percent-encoded."""
+        """Return the passwords of the PostgreSQL address, plain and percent-encoded, for the log to leave out."""
         found = [each for each in (self.password, self.written, self.parameters.tls.key_password) if each]
         return frozenset(found) | {quote(each, safe="") for each in found if each != self.written}
 
@@ -82,12 +82,15 @@ class PostgresAddress:
 Address = SqliteAddress | PostgresAddress
 
 
-def parse(url: str) -> Address:
-    """Read a `DATABASE_URL`. Raises AddressError, in whose words nothing of the address stands."""
+def parse_database_url(url: str) -> Address:
+    """Parse `DATABASE_URL` into a SQLite or PostgreSQL address.
+
+    Raises AddressError, whose words quote nothing of the address.
+    """
     url = url.strip()
     if len(url) > LENGTH_MAX:
         raise AddressError(f"it is longer than {LENGTH_MAX} characters")
-    clean(url)
+    refuse_control_characters(url)
     scheme, colon, rest = url.partition("://")
     if not colon or _SCHEME.fullmatch(scheme) is None:
         raise AddressError("it does not begin with sqlite+aiosqlite:// or postgresql://")
@@ -119,20 +122,20 @@ def _postgresql(rest: str) -> PostgresAddress:
     account, at, hosts = authority.rpartition("@")
     user, _, password = account.partition(":") if at else ("", "", "")
     said = _pairs(query)
-    servers = _servers_in_query(said) or [server_at(each) for each in hosts.split(",")]
+    servers = _servers_in_query(said) or [parse_server(each) for each in hosts.split(",")]
     if len(servers) > SERVERS_MAX:
         raise AddressError(f"it names more than {SERVERS_MAX} servers")
     last = dict(said)
-    database = last.pop("dbname", "") or last.pop("database", "") or decoded(path)
+    database = last.pop("dbname", "") or last.pop("database", "") or percent_decoded(path)
     if not database:
         raise AddressError("it names no database: write its name behind the host and a /")
     return PostgresAddress(
         servers=tuple(servers),
         database=database,
-        user=last.pop("user", "") or decoded(user) or None,
-        password=last.pop("password", "") or decoded(password) or None,
+        user=last.pop("user", "") or percent_decoded(user) or None,
+        password=last.pop("password", "") or percent_decoded(password) or None,
         written=password,
-        parameters=Parameters.read([(name, value) for name, value in said if name not in _OF_THE_PLACE]),
+        parameters=Parameters.from_pairs([(name, value) for name, value in said if name not in _OF_THE_PLACE]),
     )
 
 
@@ -147,13 +150,13 @@ def _pairs(query: str) -> list[tuple[str, str]]:
     for part in parts:
         name, equals, value = part.partition("=")
         if not equals:
-            raise AddressError(f"what stands behind the ? is not NAME=VALUE&NAME=VALUE; or {_ENCODE}")
-        pairs.append((decoded(name), decoded(value)))
+            raise AddressError(f"the part behind the ? is not NAME=VALUE&NAME=VALUE; or {_ENCODE}")
+        pairs.append((percent_decoded(name), percent_decoded(value)))
     return pairs
 
 
 def _servers_in_query(said: list[tuple[str, str]]) -> list[Server]:
-    """Return the servers of `host=` and `port=`, which go before the host in front (libpq), as a list or repeated."""
+    """Return the servers of `host=` and `port=`, as a list or repeated; libpq prefers them to the host in front."""
     hosts = [host for name, value in said if name == "host" for host in value.split(",")]
     ports = [port for name, value in said if name == "port" for port in value.split(",")]
     if not hosts:
@@ -161,6 +164,6 @@ def _servers_in_query(said: list[tuple[str, str]]) -> list[Server]:
             raise AddressError("it has port= without host=: write the port behind the host")
         return []
     if len(ports) not in {0, 1, len(hosts)}:
-        raise AddressError("it has not as many ports as hosts")
+        raise AddressError("it names fewer or more ports than hosts")
     of_each = ports * len(hosts) if len(ports) == 1 else ports or [""] * len(hosts)
-    return [server_at(host, port, is_plain=True) for host, port in zip(hosts, of_each, strict=True)]
+    return [parse_server(host, port, is_plain=True) for host, port in zip(hosts, of_each, strict=True)]

@@ -1,4 +1,4 @@
-"""The smallest parts of an address: text that is decoded and clean, and a server."""
+"""One PostgreSQL server of an address, parsed from its host and port, and the error of a false address."""
 
 import ipaddress
 import re
@@ -13,59 +13,59 @@ _HOST_LENGTH_MAX: Final = 253
 _HOST: Final = re.compile(r"[\w.-]+")
 _DIGITS: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
 _NO_HOST: Final = "a host in it is neither a name nor an address of a machine, nor the directory of a socket"
-# Unicode's controls, breaks between lines, halves of a pair: no server has them in a name, and they break a log.
+# Unicode's controls, line breaks and lone surrogates: no server has them in a name, and they break a log.
 _UNCLEAN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 class AddressError(ValueError):
-    """What is wrong with a `DATABASE_URL`, in words of ours alone: nothing of the address is quoted."""
+    """The error of a `DATABASE_URL` that cannot be used, in our own words: it quotes nothing of the address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One PostgreSQL: a machine and its port, or the directory of a socket."""
+    """One PostgreSQL server: a machine and its port, or the directory of a Unix socket."""
 
     host: str
-    """Empty: wherever PostgreSQL's own programs look for a server on this machine."""
+    """Empty: the place where PostgreSQL's own programs look for a server on this machine."""
     port: int = PORT
 
     @property
     def is_socket(self) -> bool:
-        """Whether it is reached over a socket of this machine's, where there is no TLS."""
+        """Whether the PostgreSQL server listens on a Unix socket of this machine, where there is no TLS."""
         return self.host.startswith("/")
 
     @property
     def in_address(self) -> str:
-        """As it stands in an address."""
+        """The PostgreSQL server as an address writes it."""
         host = f"[{self.host}]" if ":" in self.host and not self.is_socket else quote(self.host, safe="")
         return f"{host}:{self.port}" if host or self.port != PORT else ""
 
     def __str__(self) -> str:
-        """For a person: `HOST:PORT`."""
+        """Return the PostgreSQL server for a person: `HOST:PORT`."""
         if not self.host:
             return f"this machine:{self.port}"
         return f"[{self.host}]:{self.port}" if ":" in self.host and not self.is_socket else f"{self.host}:{self.port}"
 
 
-def clean(text: str) -> str:
-    """Return the text. Raises AddressError when a character in it can stand in no name."""
+def refuse_control_characters(text: str) -> str:
+    """Return a part of the address unchanged. Raises AddressError when it has a character that no name can have."""
     if any(unicodedata.category(character) in _UNCLEAN for character in text):
         raise AddressError("it has a control character in it")
     return text
 
 
-def decoded(text: str) -> str:
-    """Return percent-encoded text as it is meant. Raises AddressError when it is no text."""
+def percent_decoded(text: str) -> str:
+    """Decode a percent-encoded part of the address. Raises AddressError when it is no text."""
     try:
-        return clean(unquote(text, errors="strict"))
+        return refuse_control_characters(unquote(text, errors="strict"))
     except UnicodeDecodeError:
         raise AddressError("what is percent-encoded in it is not UTF-8") from None
 
 
-def server_at(spec: str, port: str = "", *, is_plain: bool = False) -> Server:
-    """Read `HOST`, `HOST:PORT`, `[IPV6]:PORT` or a directory; `port` holds where none is written.
+def parse_server(spec: str, port: str = "", *, is_plain: bool = False) -> Server:
+    """Parse a PostgreSQL server: `HOST`, `HOST:PORT`, `[IPV6]:PORT` or a directory; `port` is for a spec without one.
 
-    `is_plain`: it is decoded already, and an IPv6 address may stand without brackets, as libpq has it in `host=`.
+    `is_plain`: the spec is decoded already, and an IPv6 address may stand without brackets, as in libpq's `host=`.
     Raises AddressError.
     """
     if spec.startswith("["):
@@ -78,14 +78,14 @@ def server_at(spec: str, port: str = "", *, is_plain: bool = False) -> Server:
     host, _, written = spec.partition(":")
     if ":" in written:
         raise AddressError("an IPv6 address in it has no brackets: write [::1]:5432")
-    return Server(_host(host if is_plain else decoded(host)), _port(written or port))
+    return Server(_host(host if is_plain else percent_decoded(host)), _port(written or port))
 
 
 def _host(host: str) -> str:
     if not host or host.startswith("/"):
         return host
     try:
-        # A name that cannot be asked for would be a UnicodeError in the resolver, which is nobody's outage.
+        # The resolver raises UnicodeError for such a name, and that would pass for an outage.
         is_name = host.isascii() or bool(host.encode("idna"))
     except UnicodeError:
         is_name = False
@@ -111,7 +111,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _ipv6(text: str) -> str:
-    address = decoded(text)
+    address = percent_decoded(text)
     if not _is_ipv6(address):
         raise AddressError(_NO_HOST)
     return address

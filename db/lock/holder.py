@@ -1,4 +1,4 @@
-"""Which advisory lock of PostgreSQL's is a desk's, and who holds it."""
+"""The key of the desk's lock on PostgreSQL, and the session that holds the lock."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from sqlalchemy import Connection, text
 from db.errors import WrongDatabaseError, another_bots
 
 FORMER_KEY: Final = 0x737461726C6501
-"""The one key of all desks of former versions, whatever their schema: such a desk that runs is waited for.
+"""The one key of all desks of former versions, whatever their schema: a desk waits for such a desk that runs.
 
-It need not be held by us against one that starts later, because a former program refuses the newer schema and ends.
+We need not hold it against one that starts later, because a former program refuses the newer schema and ends.
 """
 
 _IS_KEY: Final = """
@@ -21,16 +21,16 @@ _IS_KEY: Final = """
     AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (classid::bigint << 32 | objid::bigint)
 """
-# The name of the function that takes the lock stands in each question, for whoever reads pg_stat_activity.
+# Each query names the function that takes the lock, so that pg_stat_activity shows what it is about.
 TRY: Final = f"""
     SELECT pg_backend_pid() AS pid, CASE
         WHEN EXISTS (SELECT 1 FROM pg_locks WHERE {_IS_KEY} = {FORMER_KEY}) THEN false
         ELSE pg_try_advisory_lock($1)
     END AS is_held
 """  # noqa: S608 - constants of ours
-"""Takes the lock of a key unless somebody has it; says which process of the server did so."""
-# A stranger is who neither is our own role nor may write what a desk writes: it is no desk, whatever it calls itself.
-# Of others' sessions a role without rights sees the name of the program, and not since when they are there.
+"""Takes the lock of a key unless a session holds it; returns the server's process that took it."""
+# A session is no desk, whatever it calls itself, if its role is not our own and may not write a desk's rows.
+# A role without rights sees the application name of others' sessions, and not their start.
 _HOLDER: Final = f"""
     SELECT pid, usename AS role, application_name AS application, backend_start AS since,
         usename = current_user OR coalesce(has_table_privilege(usesysid, to_regclass('stripe_events'), 'INSERT'), false)
@@ -54,41 +54,42 @@ _OWNER: Final = "SELECT bot_id FROM desk -- for pg_try_advisory_lock"
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a desk's lock."""
+    """The session that holds the desk's lock."""
 
     pid: int
     words: str
-    """Role, program and since when, for a person."""
+    """Role, application, process and start of the session, for a person."""
     application: str
     may_be_desk: bool
 
     def __str__(self) -> str:
-        """For a person."""
+        """Return the holder's description for a person."""
         return self.words
 
 
 def key_of(bot_id: int, schema: str) -> int:
-    """Return the key of the lock of one bot's desk in one schema: positive, of 63 bits."""
+    """Return the key of the desk's lock for one bot in one schema: positive, of 63 bits."""
     digest = hashlib.sha256(f"starledger:{bot_id}:{schema}".encode()).digest()
     return int.from_bytes(digest[:8]) >> 1
 
 
 async def find_key(connection: Any, bot_id: int) -> int:
-    """Return the key of the desk whose database or schema this is; `bot_id` 0: of whoever it is.
+    """Find the key of the desk's lock for the schema in use and its bot; `bot_id` 0 means the schema's owner.
 
-    Raises WrongDatabaseError when it is another bot's, or when the schema that search_path names is not there.
+    Raises WrongDatabaseError when the database belongs to another bot, or when the schema in search_path does not
+    exist.
     """
     place = await connection.fetchrow(_PLACE)
     if place["schema"] is None:
         raise WrongDatabaseError(
-            "the schema that search_path names (DATABASE_URL, or the role's own) is not there: CREATE SCHEMA makes it"
+            "the schema that search_path names (DATABASE_URL, or the role's own) does not exist: CREATE SCHEMA makes it"
         )
     owner = None
     if place["has_desk"]:
         try:
             owner = await connection.fetchval(_OWNER)
         except (asyncpg.UndefinedColumnError, asyncpg.InsufficientPrivilegeError):
-            # A table of somebody else's, or closed to us: what is to be said of that the migration says.
+            # Another program's table, or one that is closed to us: the migration reports that.
             owner = None
     if owner is not None and bot_id not in {0, owner}:
         raise another_bots(owner, bot_id)
@@ -96,15 +97,15 @@ async def find_key(connection: Any, bot_id: int) -> int:
 
 
 async def find_holder(connection: Any, key: int) -> Holder | None:
-    """Return who holds the lock; None: nobody, at this moment."""
+    """Find the session that holds the desk's lock; None: no session holds it at this moment."""
     row = await connection.fetchrow(_HOLDER, key)
     if row is None:
         return None
     return Holder(row["pid"], _in_words(row), row["application"] or "", row["may_be_desk"])
 
 
-def find_migrator(connection: Connection, key: int) -> str:
-    """Return who holds the lock of a migration, in words for a person; over a connection of SQLAlchemy's."""
+def find_migration_lock_holder(connection: Connection, key: int) -> str:
+    """Find the session that holds the lock of migrations, in words for a person; over SQLAlchemy's connection."""
     row = connection.execute(text(_MIGRATOR), {"key": key}).mappings().first()
     return "nobody at this moment" if row is None else _in_words(dict(row))
 

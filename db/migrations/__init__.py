@@ -1,1 +1,1 @@
-"""Alembic's revisions, run by db/migrate.py."""
+"""Alembic's revisions of the database schema, run by db/migrate.py: versions/ has one file for each."""

@@ -1,4 +1,4 @@
-"""What alembic runs; the connection and its transaction are handed in by db/migrate.py."""
+"""Alembic's entry point for a migration; db/migrate.py supplies the connection and its transaction."""
 
 from alembic import context
 

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, and_, func, literal, or_, select, tuple_
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away
-from db.retry import tried_again
+from db.retry import retry_transaction
 from db.tables import ORIGIN, EventStatus, LedgerReading, Outcome, StripeEvent, User
 from db.utc_datetime import UtcDateTime
 from entitlements.service import lock_users, standings_at_the_end
@@ -104,7 +104,7 @@ class WholePass:
         await self._complete_pass(report)
         return report
 
-    @tried_again
+    @retry_transaction
     async def _begin_pass(self) -> LedgerReading:
         """Begin the whole pass, or log the row it goes on from. Raises ValueError without the mark."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:
@@ -198,7 +198,7 @@ class WholePass:
                 if event is not None:
                     events.fail(event, f"{type(error).__name__}: {error}", self._clock(), jitter=0)
 
-    @tried_again
+    @retry_transaction
     async def _settle_transaction(self, rules: _SettlementRules, event_ids: Sequence[str]) -> None:
         """Settle events of a whole pass in one transaction, the plain ones in bulk."""
         which = StripeEvent.event_id.in_(event_ids)
@@ -213,7 +213,7 @@ class WholePass:
                 ):
                     await rules.settlement.settle_open(session, event)
 
-    @tried_again
+    @retry_transaction
     async def _complete_pass(self, report: PassReport) -> None:
         """Remove the mark of the whole pass, and report the events by outcome."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:

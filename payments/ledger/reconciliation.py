@@ -12,7 +12,7 @@ from loguru import logger
 
 from db.clock import Clock
 from db.engine import Database, Priority
-from db.retry import tried_again
+from db.retry import retry_transaction
 from payments.ledger import progress
 from payments.ledger.drift import find_missing_from_ledger, read_drift
 from payments.ledger.fetching import PAGE_ROWS, TelegramLedger
@@ -214,7 +214,7 @@ class Reconciliation:
             self._refreshed_place = place
             pages += 1
 
-    @tried_again
+    @retry_transaction
     async def _owe_findings(self, findings: Sequence[Unexplained]) -> None:
         """Owe the admins the findings beside the rows; a row's finding is told with its page."""
         if findings:

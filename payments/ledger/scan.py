@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_refusal
-from db.retry import tried_again
+from db.retry import retry_transaction
 from db.tables import LedgerReading
 from payments.errors import UnrecordableError
 from payments.ledger import progress
@@ -160,7 +160,7 @@ class Scan:
                 raise
             return await self._record_page_once(fetched, one_by_one=True)
 
-    @tried_again
+    @retry_transaction
     async def _record_page_once(self, fetched: _Fetched, *, one_by_one: bool) -> Page | None:
         """Record a ledger page in one transaction, whole or row by row; None as `_record_page`."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:

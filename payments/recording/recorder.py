@@ -9,7 +9,7 @@ from loguru import logger
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away, is_held_up
-from db.retry import tried_again
+from db.retry import retry_transaction
 from payments.audit import events
 from payments.audit.facts import Fact, SubscriptionFact
 from payments.errors import UnreadableMoneyError
@@ -151,7 +151,7 @@ class Recorder:
                 bound.info("recorded: {} of {} {}", fact.kind, fact.amount, fact.currency)
         return unreadable | facts
 
-    @tried_again
+    @retry_transaction
     async def _put_on_record(self, facts: list[Fact]) -> dict[int, str]:
         async with self._database.transaction(Priority.INTAKE) as session:
             return await events.record(session, facts, self._clock())
@@ -161,7 +161,7 @@ class Recorder:
         bound.error("an update that bears money is in quarantine: {}", reason)
         await self._keep_raw(update, reason)
 
-    @tried_again
+    @retry_transaction
     async def _keep_raw(self, update: RawUpdate, reason: str) -> None:
         async with self._database.transaction(Priority.INTAKE) as session:
             await quarantine(session, update, reason, self._admins, self._clock())

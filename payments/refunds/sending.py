@@ -6,7 +6,7 @@ from sqlalchemy import func, update
 
 from db.clock import Clock
 from db.engine import Database
-from db.retry import tried_again
+from db.retry import retry_transaction
 from db.tables import ORIGIN, StripeEvent, User, new_id
 from payments.channel import LEASE_SECONDS, Channels, RefundOrder, is_free
 from payments.errors import RefusedByChannelError
@@ -38,7 +38,7 @@ class RefundSender:
         await self._channels[method_name].refund(order)
         return True
 
-    @tried_again
+    @retry_transaction
     async def _claim(self, event_id: str) -> tuple[str, RefundOrder] | None:
         now = self._clock()
         fresh_key = new_id()

@@ -10,8 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
-from db.offers import OfferedTerms
-from db.tables import STARS_CURRENCY
+from db.tables import STARS_CURRENCY, OfferedTerms
 from payments.sale.catalog import Catalog
 from payments.sale.payload import Order, term_of
 

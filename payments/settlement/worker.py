@@ -10,7 +10,7 @@ from loguru import logger
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away, is_held_up
-from db.retry import tried_again
+from db.retry import retry_transaction
 from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, StripeEvent
 from payments.audit import events
 from payments.audit.facts import REFUND_PREFIX
@@ -124,7 +124,7 @@ class Worker:
             self._on_progress()
         return event
 
-    @tried_again
+    @retry_transaction
     async def _settle(self, event_id: str) -> tuple[StripeEvent | None, bool | None]:
         """Settle an event as far as it goes without its provider, and tell whether it was settled before.
 
@@ -140,7 +140,7 @@ class Worker:
             await self._settlement.settle_open(session, event)
         return event, was_settled
 
-    @tried_again
+    @retry_transaction
     async def _settle_made(self, event_id: str) -> StripeEvent | None:
         """Settle a refund that its provider has made."""
         async with self._database.transaction() as session:
@@ -174,12 +174,12 @@ class Worker:
             raise refusal
         return event
 
-    @tried_again
+    @retry_transaction
     async def _settle_refused(self, event_id: str, made: Sequence[MadeRefund], words: str) -> StripeEvent | None:
         async with self._database.transaction() as session:
             return await resolve(session, self._settlement, event_id, made, words, self._clock())
 
-    @tried_again
+    @retry_transaction
     async def _end_attempt(self, event_id: str) -> None:
         """Forget the key of an attempt that its provider has refused: the next one has a key of its own."""
         async with self._database.transaction() as session:
@@ -187,7 +187,7 @@ class Worker:
             if refund is not None and events.is_open(refund):
                 refund.attempt_key = None
 
-    @tried_again
+    @retry_transaction
     async def _rest(self, event_id: str, until: datetime) -> StripeEvent | None:
         """Leave a refund alone for as long as its provider asks; that is no failed attempt of it."""
         async with self._database.transaction() as session:
@@ -199,7 +199,7 @@ class Worker:
             _bound(event).warning("a pause is asked for: the refund waits until {:%H:%M:%S} UTC", until)
         return event
 
-    @tried_again
+    @retry_transaction
     async def _note_failure(self, event_id: str, error: Exception) -> StripeEvent | None:
         is_provider = isinstance(error, ChannelAwayError | RefusedByChannelError)
         words = (str(error) if is_provider else f"{type(error).__name__}: {error}")[: events.ERROR_LENGTH_MAX]

@@ -17,7 +17,7 @@ from sqlalchemy.orm import aliased
 
 from db.clock import Clock
 from db.engine import Database
-from db.retry import tried_again
+from db.retry import retry_transaction
 from db.tables import STARS_CURRENCY, Checkout, OutboxMessage, QuarantinedUpdate, StripeEvent, User
 from db.utc_datetime import UtcDateTime
 from payments.checkout import CheckoutVerdict
@@ -100,7 +100,7 @@ class LostPayments:
         for charge in unknown:
             await self._tell(charge, [each.id for each in unknown if each is not charge])
 
-    @tried_again
+    @retry_transaction
     async def _tell(self, charge: Charge, others: Sequence[str]) -> None:
         """Owe the admins word of a charge, unless they were told of it before."""
         key, now = f"stripe:lost:{charge.id}", self._clock()

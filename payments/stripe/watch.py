@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.clock import Clock
 from db.engine import Database
 from db.insert import insert_into
-from db.retry import tried_again
+from db.retry import retry_transaction
 from db.tables import ORIGIN, StripeEvent, StripeReading, User
 from payments.audit import events
 from payments.audit.balance import completing_refund
@@ -145,7 +145,7 @@ class StripeWatch:
             self._deep_at = now
             self._done = {event_id: made for event_id, made in self._done.items() if since is None or made >= since}
 
-    @tried_again
+    @retry_transaction
     async def _note(self, newest: int | None, foreign: int) -> None:
         async with self._database.transaction() as session:
             insert = insert_into(session, StripeReading).on_conflict_do_nothing(index_elements=["id"])
@@ -207,7 +207,7 @@ class StripeWatch:
         found = {CARDS.provider_charge_id(charge.event_id): (charge, user) for charge, user in rows}
         return {event.id: found[each] for event in about for each in event.payment_ids if each in found}
 
-    @tried_again
+    @retry_transaction
     async def _take_refunds(self, charge_id: str, charge: StripeEvent) -> None:
         made = [each.made for each in await self._api.refunds(charge_id)]
         async with self._database.transaction() as session:
@@ -263,7 +263,7 @@ class StripeWatch:
         else:
             await self._tell(Notice.DISPUTE_CLOSED, dispute, charge, user, dispute.status)
 
-    @tried_again
+    @retry_transaction
     async def _take_dispute(self, dispute: Dispute, charge: StripeEvent, user: User, closed_at: datetime) -> None:
         fact = RefundFact(
             charge_id=charge.event_id,
@@ -279,7 +279,7 @@ class StripeWatch:
             await events.record(session, [fact], self._clock())
         self._on_recorded()
 
-    @tried_again
+    @retry_transaction
     async def _tell(
         self,
         notice: Notice,

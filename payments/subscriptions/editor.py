@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
 from db.engine import Database
-from db.retry import tried_again
+from db.retry import retry_transaction
 from db.tables import Renewal, Subscription, SubscriptionState, User
 from entitlements.fold import SLACK
 from entitlements.service import lock_users
@@ -130,7 +130,7 @@ class RenewalEditor:
         is_over_there = refusal is not None and _NOT_ACTIVE in refusal
         return None if is_canceled and is_over_there and claimed.is_past_end else refusal
 
-    @tried_again
+    @retry_transaction
     async def _claim(self, subscription_id: str) -> _Claimed | None:
         now = self._clock()
         claim = (
@@ -154,7 +154,7 @@ class RenewalEditor:
             is_past_end=row.current_period_end <= now,
         )
 
-    @tried_again
+    @retry_transaction
     async def _note_done(self, subscription_id: str, claimed: _Claimed) -> None:
         now = self._clock()
         async with self._database.transaction() as session:
@@ -171,7 +171,7 @@ class RenewalEditor:
                 await self._tell(session, user, row, Notice.RENEWAL_DONE, now)
         self._log(claimed).info("a renewal is {} at Telegram", claimed.renewal)
 
-    @tried_again
+    @retry_transaction
     async def _give_up(self, subscription_id: str, claimed: _Claimed, reason: str) -> None:
         now = self._clock()
         async with self._database.transaction() as session:
@@ -194,7 +194,7 @@ class RenewalEditor:
                 await self._effects.alert(session, Notice.RENEWAL_STUCK, _key(row, now), facts | stuck)
         self._log(claimed).error("a renewal is not {} at Telegram: {}", claimed.renewal, reason)
 
-    @tried_again
+    @retry_transaction
     async def _rest(self, subscription_id: str, claimed: _Claimed, until: datetime) -> None:
         """Leave it alone while Telegram asks for a pause: that is no failed attempt."""
         async with self._database.transaction() as session:

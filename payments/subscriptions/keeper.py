@@ -11,7 +11,7 @@ from sqlalchemy import Select, func, or_, select, update
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away, is_held_up
-from db.retry import tried_again
+from db.retry import retry_transaction
 from db.tables import Subscription, SubscriptionChange, User
 from entitlements.service import lock_users
 from payments.audit import subscription_changes
@@ -100,7 +100,7 @@ class SubscriptionKeeper:
             return 0
         return 1 if found is None else found
 
-    @tried_again
+    @retry_transaction
     async def _settle_changes(self, user_id: str, payload: str) -> int:
         """Bring a user's subscriptions on one payload up to date, by all that is told and by the time.
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
 from db.engine import Database
-from db.retry import tried_again
+from db.retry import retry_transaction
 from db.tables import (
     Entitlement,
     EntitlementGrant,
@@ -86,7 +86,7 @@ class Reminders:
             self._seen = (ends[-1].expires_at, ends[-1].user_id, ends[-1].entitlement_type)
         return len(ends)
 
-    @tried_again
+    @retry_transaction
     async def withdraw(self) -> None:
         """Take back what could not be delivered yet and is no longer so: renewed, cancelled, bought again, refunded.
 

@@ -186,6 +186,6 @@ async def test_a_view_on_the_column_to_widen_is_named_and_left_alone(
     await run(empty_postgresql_url, USERS, *events_table(created_at=True), view)
     found = open_database(empty_postgresql_url)
     before = await _schema(found)
-    with pytest.raises(WrongDatabaseError, match=r"\A.*cannot take what.*view.*\Z"):
+    with pytest.raises(WrongDatabaseError, match=r"\A.*cannot take the columns.*view.*\Z"):
         await migrate(found, BOT_ID)
     assert await _schema(found) == before

@@ -63,10 +63,10 @@ async def test_tls_with_an_authority_of_ones_own(
 @pytest.mark.parametrize(
     ("query", "host", "words"),
     [
-        ("sslmode=verify-full&sslrootcert={theirs}", "localhost", "not to be trusted"),
-        ("sslmode=require&sslrootcert={theirs}", "localhost", "not to be trusted"),
+        ("sslmode=verify-full&sslrootcert={theirs}", "localhost", "is not trusted"),
+        ("sslmode=require&sslrootcert={theirs}", "localhost", "is not trusted"),
         ("sslmode=verify-full&sslrootcert={ours}", "127.0.0.1", "IP address mismatch"),
-        ("sslmode=verify-full&sslrootcert=system", "localhost", "not to be trusted"),
+        ("sslmode=verify-full&sslrootcert=system", "localhost", "is not trusted"),
         (
             "sslmode=verify-full&sslrootcert=/nowhere.pem",
             "localhost",
@@ -98,7 +98,7 @@ async def test_a_server_without_tls_is_not_talked_to_when_it_is_wanted(
     empty_postgresql_url: str, open_database: Open
 ) -> None:
     async with way_to(empty_postgresql_url) as way:
-        with pytest.raises(UnfitServerError, match="it has no TLS, and the sslmode in DATABASE_URL asks for it"):
+        with pytest.raises(UnfitServerError, match="it has no TLS, and the sslmode in DATABASE_URL insists on it"):
             await _one(open_database(way.url(empty_postgresql_url, "sslmode=require")))
         await _one(open_database(way.url(empty_postgresql_url)))
 
@@ -190,7 +190,7 @@ async def test_lock_and_money_are_on_one_server_through_a_switchover_and_a_failo
     here, there = [await _where(open_database(each.url("postgres"))) for each in two]
     url = _url_of(first, second)
     database, lock = open_database(url), desk_lock(url)
-    database.stay_with(lambda: lock.server)
+    database.pin_server(lambda: lock.server)
     lock.on_doubt = database.doubt
     # A planned switchover, in its middle: no server takes writes.
     for cluster in two:

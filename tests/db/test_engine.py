@@ -8,7 +8,7 @@ from sqlalchemy import QueuePool, func, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.engine import POOL_SIZE, Database, Priority, _Turnstile
+from db.engine import POOL_SIZE, Database, Priority, _WriterQueue
 from db.tables import User
 from tests.support.rows import add_user
 from tests.support.waiting import WAIT_SECONDS, until
@@ -75,11 +75,11 @@ async def test_at_sqlites_one_writer_the_hurried_go_first(sqlite_database: Datab
     async with asyncio.TaskGroup() as group, sqlite_database.transaction():
         for priority, name in coming:
             group.create_task(write(priority, name))
-        await _until_waiting(sqlite_database._turnstile, len(coming))
+        await _until_waiting(sqlite_database._writer_queue, len(coming))
     assert passed == ["first pre-checkout", "second pre-checkout", "intake", "worker", "reconciliation"]
 
 
-async def _until_waiting(turnstile: _Turnstile, count: int) -> None:
+async def _until_waiting(turnstile: _WriterQueue, count: int) -> None:
     async def are_waiting() -> bool:
         return len(turnstile._waiting) == count
 
@@ -88,7 +88,7 @@ async def _until_waiting(turnstile: _Turnstile, count: int) -> None:
 
 @pytest.mark.parametrize("when", ["while it waits", "when its turn has just come"])
 async def test_a_wait_that_is_cancelled_leaves_nothing_behind(when: str) -> None:
-    turnstile = _Turnstile()
+    turnstile = _WriterQueue()
     passed: list[str] = []
 
     async def go(name: str) -> None:

@@ -16,8 +16,8 @@ import db.migrate
 from bot.desk.start import prepare
 from bot.monitoring.health import Health
 from bot.settings import Settings
-from db.address import PostgresAddress, parse
-from db.dial import _told
+from db.address import PostgresAddress, parse_database_url
+from db.dial import _explain_server_error
 from db.engine import Database
 from db.errors import NoServerError, UnfitServerError, is_away
 from db.lock import desk_lock
@@ -74,7 +74,7 @@ async def closed() -> AsyncIterator[Cluster]:
 
 
 def url_of(cluster: Cluster, user: str = "desk", password: str = PASSWORD, name: str = "desk") -> str:
-    address = parse(cluster.url(name))
+    address = parse_database_url(cluster.url(name))
     assert isinstance(address, PostgresAddress)
     place = quote(address.servers[0].host, safe="")
     return f"postgresql://{user}:{quote(password, safe='')}@/{name}?host={place}"
@@ -109,8 +109,8 @@ async def test_what_only_a_setting_mends_is_certain(
 @pytest.mark.parametrize("way", ["LDAP", "PAM", "RADIUS", "GSSAPI"])
 def test_an_authentication_that_another_server_decides_is_an_outage(way: str) -> None:
     said = {"S": "FATAL", "C": "28000", "M": f'{way} authentication failed for user "desk"'}
-    assert not _told(asyncpg.PostgresError.new(said))[1]
-    assert _told(asyncpg.PostgresError.new(said | {"M": 'role "desk" is not permitted to log in'}))[1]
+    assert not _explain_server_error(asyncpg.PostgresError.new(said))[1]
+    assert _explain_server_error(asyncpg.PostgresError.new(said | {"M": 'role "desk" is not permitted to log in'}))[1]
 
 
 async def test_one_server_that_is_away_makes_it_uncertain(closed: Cluster) -> None:
@@ -132,7 +132,7 @@ async def test_the_daemon_ends_at_once_with_one_line(closed: Cluster, tmp_path: 
 async def test_a_desk_that_runs_waits_for_its_password(
     closed: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db.lock.advisory_lock, "_TRY_SECONDS", 0.01)
+    monkeypatch.setattr(db.lock.advisory_lock, "TRY_SECONDS", 0.01)
     async with running_sandbox(SandboxSettings(token=TOKEN)) as server:
         with running_daemon(tmp_path, server.url, url_of(closed)) as daemon:
             await daemon.until_said("ready: ")
@@ -147,7 +147,7 @@ async def test_a_desk_that_runs_waits_for_its_password(
 async def test_a_desk_that_stands_by_waits_for_its_password(
     closed: Cluster, clock: FakeClock, open_database: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db.lock.advisory_lock, "_TRY_SECONDS", 0.01)
+    monkeypatch.setattr(db.lock.advisory_lock, "TRY_SECONDS", 0.01)
     monkeypatch.setattr("bot.desk.start.DATABASE_PAUSE_SECONDS", 0.01)
     url = url_of(closed)
     holder, second = desk_lock(url, BOT_ID), desk_lock(url, BOT_ID)
@@ -188,7 +188,7 @@ async def test_the_one_who_holds_the_lock_of_migrations_is_told(
     empty_postgresql_url: str, open_database: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(db.migrate, "_WAIT_SECONDS", 1)
-    address = parse(empty_postgresql_url)
+    address = parse_database_url(empty_postgresql_url)
     assert isinstance(address, PostgresAddress)
     other = await asyncpg.connect(
         host=address.servers[0].host,
@@ -200,6 +200,6 @@ async def test_the_one_who_holds_the_lock_of_migrations_is_told(
     await other.execute("SELECT pg_advisory_lock($1)", db.migrate._MIGRATION_LOCK)
     with logged() as records, pytest.raises(NoServerError, match=r"migrations.*user postgres, application somebody"):
         await migrate(database, BOT_ID)
-    assert any("another session brings this database up to date" in record["message"] for record in records)
+    assert any("another session migrates this database" in record["message"] for record in records)
     await other.close()
     await migrate(database, BOT_ID)

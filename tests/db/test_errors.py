@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 import db.engine
 from db.engine import Database
 from db.errors import is_away, is_held_up, is_refusal
-from db.lock.proof import is_of_pooler, pooler_error
+from db.lock.proof import is_pooler_error, pooler_error
 from db.tables import ORIGIN, StripeEvent, User
 from tests.support.obstacles import refusing
 from tests.support.rows import INCOMPRESSIBLE, add_user
@@ -181,9 +181,9 @@ async def test_what_a_pooler_makes_of_a_statement_is_known_by_its_code(postgresq
     with pytest.raises(DBAPIError, match="already exists") as failure:
         async with postgresql_database.transaction() as session:
             await session.execute(prepare)
-    assert is_of_pooler(failure.value)
+    assert is_pooler_error(failure.value)
     assert "pooler in transaction mode" in str(pooler_error())
     with pytest.raises(DBAPIError) as failure:
         async with postgresql_database.transaction() as session:
             await session.execute(text("SELECT 1 / 0"))
-    assert not is_of_pooler(failure.value)
+    assert not is_pooler_error(failure.value)

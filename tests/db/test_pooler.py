@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from db.engine import Database
 from db.errors import UnfitServerError, WrongDatabaseError
-from db.lock import desk_lock, who_holds
+from db.lock import desk_lock, read_lock_report
 from db.migrate import migrate
 from sandbox.server import running_sandbox
 from sandbox.settings import Settings
@@ -33,7 +33,7 @@ async def test_a_pool_in_session_mode_is_as_good_as_the_server(empty_postgresql_
         await migrate(database, BOT_ID)
         async with database.transaction() as session:
             assert await session.scalar(text("SHOW lock_timeout")) == "1500ms"
-        assert (await who_holds(url, BOT_ID)).holder is not None
+        assert (await read_lock_report(url, BOT_ID)).holder is not None
         await lock.release()
         await database.dispose()
 
@@ -47,7 +47,7 @@ async def test_a_pool_in_which_no_lock_holds_is_refused_and_keeps_none(empty_pos
         assert lock.server is None
         await lock.release()
         with pytest.raises(WrongDatabaseError, match=OF_THE_LOCK):
-            await who_holds(url, BOT_ID)
+            await read_lock_report(url, BOT_ID)
         # What the pooler's own connections took is given back, or no desk would ever get it again.
         direct = desk_lock(empty_postgresql_url)
         await asyncio.wait_for(direct.acquire(), 10)

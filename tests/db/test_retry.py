@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from bot.console.refund import _ask
 from bot.handlers.admin import _retry
 from db.engine import Database
-from db.retry import TRIES_MAX, tried_again
+from db.retry import TRIES_MAX, retry_transaction
 from db.tables import Checkout, StripeEvent, User
 from payments.checkout import CheckoutDesk, CheckoutVerdict
 from payments.notices import Admins
@@ -31,7 +31,7 @@ async def test_of_two_that_end_each_other_both_come_through(postgresql_database:
     # Only the first tries meet: a barrier of two lets each through once.
     barrier, passed, tries = asyncio.Barrier(2), set[str](), 0
 
-    @tried_again
+    @retry_transaction
     async def lock(first: str, second: str) -> None:
         nonlocal tries
         tries += 1
@@ -53,7 +53,7 @@ async def test_of_two_that_end_each_other_both_come_through(postgresql_database:
 async def test_it_is_done_a_few_times_and_no_more(postgresql_database: Database, sqlstate: str, tries: int) -> None:
     tried = 0
 
-    @tried_again
+    @retry_transaction
     async def work() -> None:
         nonlocal tried
         tried += 1

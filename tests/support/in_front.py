@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from db.address import PostgresAddress, parse
+from db.address import PostgresAddress, parse_database_url
 
 _SSL_REQUEST: Final = bytes.fromhex("0000000804d2162f")
 _OPENSSL: Final = shutil.which("openssl") or "openssl"
@@ -26,7 +26,7 @@ class Way:
 
     def url(self, database_url: str, query: str = "", host: str = "127.0.0.1") -> str:
         """Return the `DATABASE_URL` that leads this way."""
-        address = parse(database_url)
+        address = parse_database_url(database_url)
         assert isinstance(address, PostgresAddress)
         return f"postgresql://{address.user}@{host}:{self.port}/{address.database}?{query}"
 
@@ -58,7 +58,7 @@ class _Pipe:
 @asynccontextmanager
 async def way_to(database_url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Way]:
     """Lead from a port of this machine to the PostgreSQL of `database_url`, over TLS if there is a context."""
-    address = parse(database_url)
+    address = parse_database_url(database_url)
     assert isinstance(address, PostgresAddress)
     [server] = address.servers
     way = Way()

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from db.address import PostgresAddress, parse
+from db.address import PostgresAddress, parse_database_url
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
@@ -25,7 +25,7 @@ async def pooled(url: str, mode: str) -> AsyncIterator[str]:
 
     It is as Debian ships it, but for its port, its pools and who may use them; without a `mode` it knows no database.
     """
-    address, port = parse(url), free_port()
+    address, port = parse_database_url(url), free_port()
     assert isinstance(address, PostgresAddress)
     # Not below pytest's own directory, which another user may not enter.
     with tempfile.TemporaryDirectory() as name:

@@ -11,7 +11,7 @@ from bot.calls.network import in_the_clear, proxy_to_telegram, trusted
 from bot.console.doctor.checks import Check, failure, ok, warning
 from bot.monitoring.health import WELL
 from bot.settings import Settings, SettingsError
-from db.address import SqliteAddress, parse
+from db.address import SqliteAddress, parse_database_url
 from payments.sale.catalog import Catalog, CatalogError, load_catalog
 
 FREE_BYTES_LOW: Final = 1_000_000_000
@@ -64,7 +64,7 @@ def look_at_catalog(settings: Settings) -> tuple[Catalog | None, Check]:
 
 def look_at_disk(settings: Settings) -> Iterator[Check]:
     """Look at the room for a database that is a file here."""
-    address = parse(settings.database_url.get_secret_value())
+    address = parse_database_url(settings.database_url.get_secret_value())
     if not isinstance(address, SqliteAddress):
         return
     place = address.path.absolute().parent
@@ -97,7 +97,7 @@ def look_at_network(settings: Settings) -> Iterator[Check]:
 
 def look_at_files(settings: Settings) -> Iterator[Check]:
     """Look at who can read a database that is a file here, and what is beside it."""
-    address = parse(settings.database_url.get_secret_value())
+    address = parse_database_url(settings.database_url.get_secret_value())
     if not isinstance(address, SqliteAddress):
         return
     file = address.path.absolute()

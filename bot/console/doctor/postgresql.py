@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from bot.console.doctor.checks import Check, failure, warning
 from bot.settings import Settings
-from db.address import PostgresAddress, parse
-from db.lock import LockReport, who_holds
+from db.address import PostgresAddress, parse_database_url
+from db.lock import LockReport, read_lock_report
 
 
 async def ask_for_lock(settings: Settings) -> LockReport | None:
@@ -14,7 +14,9 @@ async def ask_for_lock(settings: Settings) -> LockReport | None:
     Raises WrongDatabaseError behind a pooler in transaction mode, and what db.dial raises.
     """
     url = settings.database_url.get_secret_value()
-    return await who_holds(url, settings.bot_id) if isinstance(parse(url), PostgresAddress) else None
+    return (
+        await read_lock_report(url, settings.bot_id) if isinstance(parse_database_url(url), PostgresAddress) else None
+    )
 
 
 def words_of_lock(report: LockReport | None) -> str:
@@ -28,7 +30,7 @@ def words_of_lock(report: LockReport | None) -> str:
 
 def look_at_lock(settings: Settings, report: LockReport | None) -> Iterator[Check]:
     """Look at what is allowed of a connection, and is probably not meant."""
-    address = parse(settings.database_url.get_secret_value())
+    address = parse_database_url(settings.database_url.get_secret_value())
     if report is None or not isinstance(address, PostgresAddress):
         return
     if report.holder is not None and not report.holder.may_be_desk:

@@ -11,10 +11,10 @@ from bot.console.doctor.checks import Check, Level, failure, ok, warning
 from bot.console.doctor.postgresql import ask_for_lock, look_at_lock, words_of_lock
 from bot.console.printing import minute
 from bot.settings import Settings
-from db.address import SqliteAddress, parse
+from db.address import SqliteAddress, parse_database_url
 from db.engine import Database
 from db.errors import UnfitServerError, WrongDatabaseError, is_away
-from db.migrate import look
+from db.migrate import read_schema
 from db.tables import ORIGIN, MovedChat, Outcome, StripeEvent
 from entitlements.unexplained import find_unexplained
 from payments.ledger.drift import read_drift
@@ -49,7 +49,7 @@ async def look_at_database(settings: Settings, catalog: Catalog | None) -> Async
 
 def _missing_file(settings: Settings) -> Path | None:
     """Return the file that a look at the database would make."""
-    address = parse(settings.database_url.get_secret_value())
+    address = parse_database_url(settings.database_url.get_secret_value())
     return address.path if isinstance(address, SqliteAddress) and not address.path.exists() else None
 
 
@@ -75,7 +75,7 @@ async def _look_at_records(settings: Settings, database: Database, catalog: Cata
 
 
 async def _look_at_schema(settings: Settings, database: Database) -> Check:
-    there = await look(database)
+    there = await read_schema(database)
     if there.bot_id not in {None, settings.bot_id}:
         mend = "give each bot a database of its own (DATABASE_URL)"
         return failure("database", f"belongs to the bot {there.bot_id}, the token is of {settings.bot_id}", mend)

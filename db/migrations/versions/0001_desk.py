@@ -1,6 +1,7 @@
-"""The desk's tables, beside or around those that other services already have in a shared database.
+"""Revision 0001: create the desk's tables, beside or around those of other services in a shared database.
 
-An existing `users` or `stripe_events` keeps its columns and rows; what is missing is added, nullable or with a default.
+An existing `users` or `stripe_events` keeps its columns and rows; the revision adds missing columns, nullable or with a
+default.
 """
 
 from collections.abc import Sequence
@@ -71,7 +72,10 @@ def _event_columns() -> list[sa.Column[object]]:
 
 
 def _adopt(table: str, wanted: Sequence[sa.Column[object]], inspector: sa.Inspector) -> None:
-    """Add to an existing table what it lacks; refuse one whose rows we could not write."""
+    """Add missing columns to an existing shared table.
+
+    Raises WrongDatabaseError for a table whose rows we could not write.
+    """
     found = {column["name"]: column for column in inspector.get_columns(table)}
     # SQLite's integers have 64 bits by whatever name.
     integer = sa.BigInteger if op.get_bind().dialect.name == "postgresql" else sa.Integer
@@ -99,7 +103,7 @@ def _adopt(table: str, wanted: Sequence[sa.Column[object]], inspector: sa.Inspec
 
 
 def _index(table: str, column: str, inspector: sa.Inspector | None, *, unique: bool = False) -> None:
-    """Make the index unless the adopted table has one on just this column, and for all of its rows."""
+    """Create an index, unless the adopted table has one on this one column and for all of its rows."""
     if inspector is not None:
         where = f"{op.get_bind().dialect.name}_where"
         there = [found["column_names"] for found in inspector.get_unique_constraints(table)]
@@ -132,7 +136,10 @@ def _shared_tables(inspector: sa.Inspector) -> None:
 
 
 def _widen(table: str, inspector: sa.Inspector) -> None:
-    """Make room for what others decide the length of, such as charge ids of over 128 characters; SQLite minds none."""
+    """Remove length limits of text columns whose length others decide, such as charge ids of over 128 characters.
+
+    SQLite has no such limits.
+    """
     for column in inspector.get_columns(table):
         if column["name"] in _WIDENED[table] and getattr(column["type"], "length", None) is not None:
             op.alter_column(table, column["name"], type_=sa.Text())
@@ -210,7 +217,7 @@ def _desk_tables() -> None:
 
 
 def upgrade() -> None:
-    """Make what is not there."""
+    """Create the tables of revision 0001 that do not exist."""
     inspector = sa.inspect(op.get_bind())
     taken = sorted(set(_OWN) & {*inspector.get_table_names(), *inspector.get_view_names()})
     if taken:

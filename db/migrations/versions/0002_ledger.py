@@ -1,4 +1,4 @@
-"""How far Telegram's ledger has been read, and which of our events it has."""
+"""Revision 0002: record the reading position in Telegram's ledger, and which of our events the ledger has."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add the reading's one-row table, and to the events when the ledger was seen to have them."""
+    """Add the one-row table of the ledger's reading, and the moment when an event was seen in the ledger."""
     op.create_table(
         "ledger",
         sa.Column("id", sa.Integer(), primary_key=True),

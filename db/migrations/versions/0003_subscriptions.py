@@ -1,4 +1,4 @@
-"""Subscriptions: what their charges and Telegram's updates make of them, and the renewal that is wanted."""
+"""Revision 0003: add subscriptions, their changes, and the wanted state of their renewals."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add the two tables, the order of a charge among Telegram's updates, and the index by which access ends."""
+    """Add the two tables of subscriptions, the update of a charge, and the index of the end of access."""
     taken = sorted({"subscriptions", "subscription_changes"} & {*sa.inspect(op.get_bind()).get_table_names()})
     if taken:
         raise WrongDatabaseError(

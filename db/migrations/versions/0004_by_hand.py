@@ -1,4 +1,4 @@
-"""Who granted and revoked by hand and why, and whose name was erased on request."""
+"""Revision 0004: record the admins and reasons of grants by hand, and the erasure of a user's name."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the columns."""
+    """Add the columns for grants by hand and for erasure."""
     for name in ("granted_by", "grant_reason", "revoked_by"):
         op.add_column("entitlement_grants", sa.Column(name, sa.Text()))
     op.add_column("users", sa.Column("erased_at", sa.DateTime()))

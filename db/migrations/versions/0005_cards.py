@@ -1,4 +1,4 @@
-"""Refunds in parts, and how far Stripe's events have been read."""
+"""Revision 0005: add partial refunds, and the reading position among Stripe's events."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Add the index by which the refunds of a charge are found, and the reading's one-row table."""
+    """Add the index of a charge's refunds, and the one-row table of Stripe's reading."""
     is_refund = sa.text("refund_of IS NOT NULL")
     op.create_index(
         "ix_stripe_events_refund_of",

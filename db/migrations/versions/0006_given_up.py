@@ -1,4 +1,4 @@
-"""The renewals that wait for an admin are found by an index."""
+"""Revision 0006: index the renewals that wait for an admin."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Add the index of the subscriptions whose change at Telegram was given up."""
+    """Add the index of subscriptions whose change at Telegram was given up."""
     is_given_up = sa.text("error IS NOT NULL AND due_at IS NULL")
     op.create_index(
         "ix_subscriptions_given_up",

@@ -1,8 +1,8 @@
-"""Refunds that are replaced by another one, and those that come back."""
+"""Revision 0007: allow refunds that another one replaces, and refunds that come back."""
 
 revision = "0007"
 down_revision = "0006"
 
 
 def upgrade() -> None:
-    """Change no table: the two outcomes are in the rules, which are made anew (docs/decisions/0001)."""
+    """Change no table: the two outcomes are in the rules, which every migration renews (docs/decisions/0001)."""

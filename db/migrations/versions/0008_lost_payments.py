@@ -1,4 +1,4 @@
-"""What was accepted by card is found by its time and by its payload."""
+"""Revision 0008: index accepted pre-checkouts by card by their time and by their payload."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    """Add the two indexes of the accepted pre-checkouts by card."""
+    """Add the two indexes of accepted pre-checkouts by card."""
     is_by_card = sa.text("verdict = 'accepted' AND currency <> 'XTR'")
     for name, columns in (
         ("ix_checkouts_by_card", ["created_at", "query_id"]),

@@ -1,4 +1,4 @@
-"""Reports read the payments of a span of time by an index."""
+"""Revision 0009: index the moment of an event, for reports on the payments of a span of time."""
 
 from alembic import op
 
@@ -7,6 +7,6 @@ down_revision = "0008"
 
 
 def upgrade() -> None:
-    """Add the index of when something happened, by whichever of the three columns is the first that says it."""
+    """Add the index of an event's own time, the first of the three columns that is known."""
     moments = ["webhook_timestamp", "created_at", "processed_at"]
     op.create_index("ix_stripe_events_happened_at", "stripe_events", moments)

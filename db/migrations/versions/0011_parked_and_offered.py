@@ -1,4 +1,4 @@
-"""What was parked knows since when, a grant by which clock it opened, the desk what its catalog has offered."""
+"""Revision 0011: record when an event was parked, when a grant opened, and the terms that the catalog has offered."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0010"
 
 
 def upgrade() -> None:
-    """Add the columns, the table, and the index of settled events of which more is to be taken in."""
+    """Add the columns, the table of offered terms, and the index of settled events with a later fact to apply."""
     op.add_column("stripe_events", sa.Column("parked_at", sa.DateTime()))
     op.add_column("entitlement_grants", sa.Column("opened_at", sa.DateTime()))
     has_more = sa.text("status = 1 AND error IS NOT NULL")

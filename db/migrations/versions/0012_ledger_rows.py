@@ -1,4 +1,4 @@
-"""Every row of Telegram's ledger is kept; what was read before is read once more."""
+"""Revision 0012: keep every row of Telegram's ledger, and read the ledger again from its first row."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0011"
 
 
 def upgrade() -> None:
-    """Add the table, and let the reading begin at the first row, so that the rows of earlier years fill it too."""
+    """Add the table of ledger rows, and restart the reading, so that the rows of earlier years fill it too."""
     op.create_table(
         "ledger_rows",
         sa.Column("id", sa.Text(), nullable=False),
@@ -31,7 +31,7 @@ def upgrade() -> None:
     _index_of_some("ix_ledger_rows_pending", "place", "state = 'pending'")
     _index_of_some("ix_ledger_rows_costs", "happened_at", "commission_nanostars IS NOT NULL OR charge_id IS NULL")
     op.add_column("ledger", sa.Column("balance_nanostars", sa.BigInteger()))
-    # A pass that broke off half way begins anew with it: what it has put on record it finds there.
+    # A pass that broke off half way restarts with it, and finds the rows that it has recorded.
     op.execute(
         "UPDATE ledger SET row_count = 0, latest = '[]', nanostars = 0, payment_stars = 0, event_stars = 0,"
         " compared_at = NULL, balance_off_nanostars = NULL"

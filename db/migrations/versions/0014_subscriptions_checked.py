@@ -1,4 +1,4 @@
-"""A subscription's row says when it was last made anew, so that a clock that was set back is seen."""
+"""Revision 0014: record when a subscription's row was last computed, to notice a clock that was set back."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,6 @@ down_revision = "0013"
 
 
 def upgrade() -> None:
-    """Add the column and its index."""
+    """Add the moment of a subscription's last check, and its index."""
     op.add_column("subscriptions", sa.Column("checked_at", sa.DateTime()))
     op.create_index("ix_subscriptions_checked_at", "subscriptions", ["checked_at"])

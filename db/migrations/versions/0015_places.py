@@ -1,4 +1,4 @@
-"""Groups that have moved, topics of messages, and declined pre-checkouts as one row a day."""
+"""Revision 0015: add moved groups, topics of messages, and declined pre-checkouts as one row a day."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0014"
 
 
 def upgrade() -> None:
-    """Add the table of groups that have moved, the two columns, and the indexes of the pre-checkouts."""
+    """Add the table of moved groups, the two columns, and the indexes of pre-checkouts."""
     op.create_table(
         "moved_chats",
         sa.Column("chat_id", sa.BigInteger(), primary_key=True, autoincrement=False),

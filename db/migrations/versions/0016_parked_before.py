@@ -1,4 +1,7 @@
-"""A charge that an earlier desk parked knows since when: it was parked as it came in, or within its attempts."""
+"""Revision 0016: fill in the moment of parking for charges that an earlier version parked.
+
+Such a charge was parked as it came in, or within its attempts.
+"""
 
 from alembic import op
 
@@ -7,7 +10,7 @@ down_revision = "0015"
 
 
 def upgrade() -> None:
-    """Fill in the moment, so that the time since then is given back."""
+    """Fill in `parked_at` of parked charges, so that a later grant gives back the time since then."""
     op.execute(
         "UPDATE stripe_events SET parked_at = created_at WHERE parked_at IS NULL AND status = 2"
         " AND outcome = 'parked' AND refund_of IS NULL AND origin = 'starledger'"

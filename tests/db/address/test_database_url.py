@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.address import AddressError, PostgresAddress, Server, SqliteAddress, parse
+from db.address import AddressError, PostgresAddress, Server, SqliteAddress, parse_database_url
 from db.address.parameters import Parameters, Tls
 
 SECRET: Final = "hush-hush"
@@ -16,7 +16,7 @@ SECRET: Final = "hush-hush"
 
 def postgresql(url: str) -> PostgresAddress:
     """Return what is read from an address of a PostgreSQL."""
-    address = parse(url)
+    address = parse_database_url(url)
     assert isinstance(address, PostgresAddress)
     return address
 
@@ -36,7 +36,7 @@ def test_the_name_of_the_scheme_changes_nothing(scheme: str) -> None:
 
 
 def test_sqlite_stays_a_file() -> None:
-    address = parse("sqlite+aiosqlite:///data/desk.db")
+    address = parse_database_url("sqlite+aiosqlite:///data/desk.db")
     assert isinstance(address, SqliteAddress)
     assert address.path == Path("data/desk.db")
 
@@ -245,21 +245,21 @@ REFUSED: Final = [
     (f"postgresql://desk:{SECRET}@db/desk?sslmode=require&sslrootcert=system", "verify-full alone"),
     (f"postgresql://desk:{SECRET}@db/desk?sslmode=disable&channel_binding=require", "does not go with its sslmode"),
     (f"postgresql://desk:{SECRET}@db/desk?sslnegotiation=direct", "does not go with its sslmode"),
-    (f"postgresql://desk:{SECRET}@db/desk?sslaccept=strict", "sslaccept is not taken"),
+    (f"postgresql://desk:{SECRET}@db/desk?sslaccept=strict", "sslaccept is not supported"),
     (f"postgresql://desk:{SECRET}@db/desk?target_session_attrs=standby", "the desk writes"),
     (f"postgresql://desk:{SECRET}@db/desk?target_session_attrs=read-only", "the desk writes"),
     (f"postgresql://desk:{SECRET}@db/desk?connect_timeout=soon", "number of seconds"),
     (f"postgresql://desk:{SECRET}@db/desk?channel_binding=yes", "disable, prefer or require"),
     (f"postgresql://desk:{SECRET}@db/desk?gssencmode=require", "gssencmode"),
-    (f"postgresql://desk:{SECRET}@db/desk?hostaddr=10.0.0.1", "hostaddr is not taken"),
-    (f"postgresql://desk:{SECRET}@db/desk?service=shop", "service is not taken"),
-    (f"postgresql://desk:{SECRET}@db/desk?require_auth=scram-sha-256", "require_auth is not taken"),
+    (f"postgresql://desk:{SECRET}@db/desk?hostaddr=10.0.0.1", "hostaddr is not supported"),
+    (f"postgresql://desk:{SECRET}@db/desk?service=shop", "service is not supported"),
+    (f"postgresql://desk:{SECRET}@db/desk?require_auth=scram-sha-256", "require_auth is not supported"),
     (f"postgresql://desk:{SECRET}@db/desk?options=-csession_replication_role%3Dreplica", "has no use for"),
     (f"postgresql://desk:{SECRET}@db/desk?options={SECRET}", "options is -c search_path"),
     (f"postgresql://desk:{SECRET}@db/desk?options='{SECRET}", "options is -c search_path"),
     (f"postgresql://desk:{SECRET}@db/desk?ssl_min_protocol_version=SSLv3", "is one of TLSv1"),
     (f"postgresql://desk:{SECRET}@/desk?port=5433", "port= without host="),
-    (f"postgresql://desk:{SECRET}@/desk?host=h1,h2,h3&port=1,2", "as many ports as hosts"),
+    (f"postgresql://desk:{SECRET}@/desk?host=h1,h2,h3&port=1,2", "fewer or more ports than hosts"),
     (f"postgresql://desk:{SECRET}@{','.join(['h'] * 17)}/desk", "more than 16 servers"),
     (f"postgresql://desk:{SECRET}@db/desk?{'&'.join(['sslsni=1'] * 65)}", "more than 64 parameters"),
     (f"postgresql://desk:{SECRET}@db/{'d' * 4096}", "longer than 4096"),
@@ -269,7 +269,7 @@ REFUSED: Final = [
 @pytest.mark.parametrize(("url", "words"), REFUSED)
 def test_what_cannot_be_meant_is_refused_in_words_that_quote_nothing(url: str, words: str) -> None:
     with pytest.raises(AddressError) as caught:
-        parse(url)
+        parse_database_url(url)
     assert words in str(caught.value)
     assert "hush" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -353,7 +353,7 @@ _PIECES: Final = st.sampled_from(
 
 def _read(url: str) -> PostgresAddress | SqliteAddress | AddressError:
     try:
-        return parse(url)
+        return parse_database_url(url)
     except AddressError as refusal:
         return refusal
 

@@ -12,7 +12,7 @@ import pytest
 import db.lock.advisory_lock
 from db.errors import AnotherDeskError, is_away
 from db.lock import DeskLock, desk_lock
-from db.lock.advisory_lock import _AdvisoryLock
+from db.lock.advisory_lock import AdvisoryLock
 from tests.support.document import run
 from tests.support.waiting import WAIT_SECONDS, until
 
@@ -25,11 +25,11 @@ END_HOLDERS = HOLDERS.replace("pid", "pg_terminate_backend(pid)")
 
 @pytest.fixture(autouse=True)
 def _try_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db.lock.advisory_lock, "_TRY_SECONDS", 0.01)
+    monkeypatch.setattr(db.lock.advisory_lock, "TRY_SECONDS", 0.01)
 
 
 async def _has_noticed(lock: DeskLock) -> bool:
-    assert isinstance(lock, _AdvisoryLock)
+    assert isinstance(lock, AdvisoryLock)
     return bool(lock._connection.is_closed())
 
 
@@ -115,7 +115,7 @@ async def _hung(url: str) -> AsyncIterator[int]:
 async def test_a_connection_that_does_not_answer_is_not_believed_and_a_server_that_only_hung_has_kept_the_lock(
     empty_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db.lock.advisory_lock, "_ASK_SECONDS", 0.05)
+    monkeypatch.setattr(db.lock.advisory_lock, "ANSWER_SECONDS", 0.05)
     lock = desk_lock(empty_postgresql_url)
     await lock.acquire()
     async with _hung(empty_postgresql_url) as holder:
@@ -123,7 +123,7 @@ async def test_a_connection_that_does_not_answer_is_not_believed_and_a_server_th
             with pytest.raises(TimeoutError) as raised:
                 await lock.ensure()
             assert is_away(raised.value)
-    monkeypatch.setattr(db.lock.advisory_lock, "_ASK_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr(db.lock.advisory_lock, "ANSWER_SECONDS", WAIT_SECONDS)
     await lock.ensure()
     assert await run(empty_postgresql_url, HOLDERS) == [(holder,)]
     await lock.release()
@@ -134,8 +134,8 @@ async def test_a_connection_that_never_answers_is_given_up_and_the_lock_taken_fr
 ) -> None:
     lock = desk_lock(empty_postgresql_url)
     await lock.acquire()
-    monkeypatch.setattr(db.lock.advisory_lock, "_ASK_SECONDS", 0.5)
-    monkeypatch.setattr(db.lock.advisory_lock, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(db.lock.advisory_lock, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(db.lock.advisory_lock, "PATIENCE_SECONDS", 0.0)
     async with _hung(empty_postgresql_url) as holder:
         # Its own old connection has the lock, which is no other desk.
         for _ in range(2):
@@ -157,7 +157,7 @@ async def _is_held(lock: DeskLock) -> bool:
 async def test_a_desk_that_stops_while_its_server_hangs_does_not_wait_for_it(
     empty_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db.lock.advisory_lock, "_ASK_SECONDS", 0.05)
+    monkeypatch.setattr(db.lock.advisory_lock, "ANSWER_SECONDS", 0.05)
     lock = desk_lock(empty_postgresql_url)
     await lock.acquire()
     async with _hung(empty_postgresql_url):

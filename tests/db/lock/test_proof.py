@@ -8,11 +8,11 @@ import asyncpg
 import pytest
 
 import db.lock.advisory_lock
-from db.address import PostgresAddress, parse
+from db.address import PostgresAddress, parse_database_url
 from db.engine import Database
 from db.errors import WrongDatabaseError
-from db.lock import desk_lock, who_holds
-from db.lock.advisory_lock import _AdvisoryLock
+from db.lock import desk_lock, read_lock_report
+from db.lock.advisory_lock import AdvisoryLock
 from db.lock.holder import FORMER_KEY, find_key
 from db.migrate import migrate
 from tests.conftest import BOT_ID
@@ -24,12 +24,12 @@ Open = Callable[[str], Database]
 
 @pytest.fixture(autouse=True)
 def _try_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db.lock.advisory_lock, "_TRY_SECONDS", 0.01)
+    monkeypatch.setattr(db.lock.advisory_lock, "TRY_SECONDS", 0.01)
 
 
 async def test_a_connection_that_changes_its_process_is_a_poolers(empty_postgresql_url: str) -> None:
     lock = desk_lock(empty_postgresql_url)
-    assert isinstance(lock, _AdvisoryLock)
+    assert isinstance(lock, AdvisoryLock)
     await lock.acquire()
     lock._pid += 1
     with pytest.raises(WrongDatabaseError, match="pooler in transaction mode"):
@@ -54,9 +54,9 @@ async def test_five_bots_with_a_schema_each_run_beside_each_other(
         owner = f"SELECT bot_id FROM bot{number}.desk"  # noqa: S608 - names of ours
         assert await run(empty_postgresql_url, owner) == [(BOT_ID + number,)]
         # By its database or its schema alone it is the same lock.
-        assert (await who_holds(url, 0)).holder is not None
+        assert (await read_lock_report(url, 0)).holder is not None
         await lock.release()
-        assert (await who_holds(url, 0)).holder is None
+        assert (await read_lock_report(url, 0)).holder is None
 
 
 async def test_a_schema_that_is_not_there_is_told_of(empty_postgresql_url: str) -> None:
@@ -79,7 +79,7 @@ async def test_the_database_of_another_bot_is_not_waited_for(postgresql_url: str
 async def stranger(url: str, key: int) -> AsyncIterator[None]:
     """Hold a key in the block, as somebody who may do nothing but connect."""
     await run(url, "DROP ROLE IF EXISTS stranger", "CREATE ROLE stranger LOGIN")
-    address = parse(url)
+    address = parse_database_url(url)
     assert isinstance(address, PostgresAddress)
     connection = await asyncpg.connect(host=address.servers[0].host, user="stranger", database=address.database)
     try:
@@ -94,7 +94,7 @@ async def stranger(url: str, key: int) -> AsyncIterator[None]:
 async def test_a_stranger_who_holds_the_lock_is_trouble_after_a_minute(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch, *, is_former: bool
 ) -> None:
-    address = parse(postgresql_url)
+    address = parse_database_url(postgresql_url)
     assert isinstance(address, PostgresAddress)
     connection = await asyncpg.connect(host=address.servers[0].host, user=address.user, database=address.database)
     key = FORMER_KEY if is_former else await find_key(connection, BOT_ID)
@@ -114,7 +114,7 @@ async def test_a_stranger_who_holds_the_lock_is_trouble_after_a_minute(
         monkeypatch.setattr(db.lock.advisory_lock, "STRANGER_SECONDS", 0.0)
 
         async def is_told() -> bool:
-            return "somebody who is no desk (user stranger" in (lock.trouble or "")
+            return "a session that is no desk holds its lock (user stranger" in (lock.trouble or "")
 
         await until(is_told)
     await asyncio.wait_for(waiting, 10)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from db.engine import Database
 from db.tables import Base, QuarantinedUpdate
-from db.write_ahead_log import empty_log
+from db.write_ahead_log import empty_write_ahead_log
 from payments.audit.erasure import erase
 from payments.audit.facts import Person
 from payments.audit.nested_json import DEPTH_MAX, pruned, read_json
@@ -121,7 +121,7 @@ async def test_what_is_erased_is_in_no_file_of_sqlites(tmp_path: Path, sqlite_ur
     await desk.take(charge(payer=Person(BUYER.telegram_id, "Sophie_Doe", "fr")))
     async with database.transaction() as session:
         await erase(session, BUYER.telegram_id, desk.clock())
-    assert empty_log(tmp_path / "desk.sqlite")
+    assert empty_write_ahead_log(tmp_path / "desk.sqlite")
     held = _held(tmp_path)
     await database.dispose()
     assert b"Sophie_Doe" not in held
@@ -136,7 +136,7 @@ def test_a_reader_keeps_the_log(tmp_path: Path) -> None:
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM t").fetchall()
     writer.execute("INSERT INTO t VALUES (1)")
-    assert not empty_log(file)
+    assert not empty_write_ahead_log(file)
     reader.close()
-    assert empty_log(file)
+    assert empty_write_ahead_log(file)
     writer.close()

@@ -1,0 +1,90 @@
+"""The desk's lock as the rest of the program sees it, chosen by `DATABASE_URL`: PostgreSQL's or a lock file.
+
+The lock keeps two pollers from taking each other's updates. Idempotency never rests on it, because the operator's
+commands run beside the daemon.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from db.address import Server, SqliteAddress, parse_database_url
+from db.dial import Dialer
+from db.lock.advisory_lock import ANSWER_SECONDS, AdvisoryLock
+from db.lock.file_lock import FileLock
+from db.lock.holder import Holder, find_holder, find_key
+from db.lock.proof import prove_session_keeps_lock
+
+_IS_TLS: Final = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+
+
+class DeskLock(Protocol):
+    """The desk's lock on a database: the right to poll Telegram."""
+
+    is_standing_by: bool
+    """Whether `acquire` waits for the desk that holds the lock."""
+    holder: Holder | None
+    """The session that holds the lock while we do not, as far as it is known."""
+    trouble: str | None
+    """An obstacle to the lock that does not end by itself, in words; None: there is none."""
+    on_doubt: Callable[[], None]
+    """Called when the server does not answer."""
+
+    @property
+    def server(self) -> Server | None:
+        """The PostgreSQL server where the desk's lock is held; None: it is not held, or is a file."""
+
+    async def acquire(self) -> None:
+        """Take the desk's lock; on PostgreSQL wait for it without limit, and prove that no pooler shares it.
+
+        Raises AnotherDeskError on SQLite. PostgreSQL: WrongDatabaseError when the database belongs to another bot or is
+        behind a pooler that holds no lock, UnfitServerError and NoServerError as db.dial.
+        """
+
+    async def ensure(self) -> None:
+        """Make sure before a write that the desk's lock is held; after a dead connection take it again.
+
+        Raises AnotherDeskError when another desk holds it now, and the database's errors when it is away.
+        """
+
+    async def release(self) -> None:
+        """Give the desk's lock back."""
+
+
+def desk_lock(url: str, bot_id: int = 0) -> DeskLock:
+    """Return the desk's lock for a `DATABASE_URL`; `bot_id` 0 means the bot that owns the database.
+
+    On PostgreSQL each bot in each schema has a lock of its own. Raises AddressError.
+    """
+    address = parse_database_url(url)
+    if isinstance(address, SqliteAddress):
+        return FileLock(Path(f"{address.url.database}.lock"))
+    return AdvisoryLock(Dialer(address), bot_id)
+
+
+@dataclass(frozen=True, slots=True)
+class LockReport:
+    """The desk's lock seen from outside: its server, and the session that holds it."""
+
+    server: Server
+    is_tls: bool
+    holder: Holder | None
+
+
+async def read_lock_report(url: str, bot_id: int) -> LockReport:
+    """Read where the desk's lock on PostgreSQL is and who holds it, without taking it: for a command beside the desk.
+
+    Raises WrongDatabaseError as `DeskLock.acquire`, and the errors of db.dial.
+    """
+    address = parse_database_url(url)
+    if isinstance(address, SqliteAddress):
+        raise TypeError("the lock of a file has no server")
+    dialer = Dialer(address)
+    await prove_session_keeps_lock(dialer)
+    connection: Any = await dialer.connect(command_seconds=ANSWER_SECONDS, caches=False)
+    try:
+        holder = await find_holder(connection, await find_key(connection, bot_id))
+        return LockReport(connection.server, bool(await connection.fetchval(_IS_TLS)), holder)
+    finally:
+        await connection.close(timeout=ANSWER_SECONDS)
