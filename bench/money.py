@@ -12,18 +12,14 @@ from db.clock import utc_now
 from db.engine import Database
 from payments.audit import events
 from payments.audit.facts import ChargeFact, Person
-from payments.channel import by_name
-from payments.effects import OutwardEffects
 from payments.refunds import asking
-from payments.refunds.sending import RefundSender
-from payments.settlement.settlement import Settlement
 from payments.settlement.worker import Worker
-from payments.stars import StarsChannel
 from sandbox.history import PastPayment
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings
 from tests.support.bots import talking_bot
-from tests.support.money import ADMINS, CATALOG, SIGNER, TOKEN, charge
+from tests.support.desk import wired
+from tests.support.money import TOKEN, charge
 from tests.support.statements import statements
 
 ROUNDS: Final = 200
@@ -65,9 +61,7 @@ async def measure(engine: str, database: Database) -> list[Figure]:
 async def _desk(database: Database) -> AsyncIterator[tuple[Worker, SandboxServer]]:
     async with running_sandbox(Settings(token=TOKEN)) as server, talking_bot(server.url, TOKEN) as bot:
         await server.client.add_person("Ann", id=BUYER.telegram_id, started=True)
-        settlement = Settlement(CATALOG, SIGNER, utc_now, OutwardEffects(utc_now, ADMINS))
-        sender = RefundSender(database, by_name(StarsChannel(bot)), utc_now)
-        yield Worker(database, settlement, sender, utc_now, on_progress=lambda: None), server
+        yield wired(database, utc_now, bot).worker, server
 
 
 async def _paid(server: SandboxServer) -> ChargeFact:

@@ -22,14 +22,13 @@ from db.errors import is_away
 from db.insert import insert_into
 from db.retry import retry_transaction
 from db.tables import STARS_CURRENCY, Checkout, User
+from db.timings import PRODUCTION
 from entitlements import EntitlementService
 from payments.sale.catalog import Catalog
 from payments.sale.eligibility import Payer, PurchaseObstacle, Sale, find_obstacle
 from payments.sale.payload import PayloadSigner, PayloadVerdict
 from payments.subscriptions import running
 
-DEADLINE_SECONDS: Final = 3.0
-"""Before it, up to two seconds go by while the batch in front is being recorded: five in all."""
 LATE_MAX: Final = 100
 """How many undecided queries may be under way; one more is declined at once."""
 ACCOUNT_MAX: Final = 3
@@ -85,7 +84,7 @@ class CheckoutDesk:
         catalog: Catalog,
         signer: PayloadSigner,
         clock: Clock,
-        deadline_seconds: float = DEADLINE_SECONDS,
+        deadline_seconds: float = PRODUCTION.checkout_seconds,
         *,
         sells_by_card: bool = False,
     ) -> None:

@@ -24,8 +24,8 @@ from payments.errors import LedgerError
 from payments.ledger import progress
 from payments.ledger.fetching import TelegramLedger
 from payments.ledger.findings import Counts
-from payments.ledger.rebuild import PassReport, WholePass
-from payments.ledger.reconciliation import PassUnfinishedError, Reconciliation, Report
+from payments.ledger.rebuild import PassReport
+from payments.ledger.reconciliation import PassUnfinishedError, Report
 from payments.ledger.scan import CrossedError, Step
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
@@ -63,11 +63,7 @@ async def compare(settings: Settings, console: Console, *, from_start: bool, is_
     nothing is settled: it is rebuilt first, in silence.
     """
     async with open_database(settings) as database, tools(settings) as having:
-        worker = having.worker(settings, database)
-        ledger = TelegramLedger(having.bot)
-        comparison = Reconciliation(
-            database, ledger, having.signer, having.clock, having.admins, on_recovered=lambda: None
-        )
+        desk, ledger = having.desk(settings, database), TelegramLedger(having.bot)
         with _progress(console) as bar:
             reading_bar = bar.add_task("Telegram's ledger", total=await _rows_known(database, from_start=from_start))
             recovered: list[str] = []
@@ -79,11 +75,11 @@ async def compare(settings: Settings, console: Console, *, from_start: bool, is_
             async def run() -> Report:
                 if not is_dry:
                     await mark_if_lost(database, ledger, having.clock)
-                return await comparison.run(from_start=from_start, is_dry=is_dry, on_step=on_step)
+                return await desk.reconciliation.run(from_start=from_start, is_dry=is_dry, on_step=on_step)
 
             report = await _in_words(run(), console)
             for event_id in () if is_dry else recovered:
-                await worker.process(event_id)
+                await desk.worker.process(event_id)
     if report is None:
         return False
     _print_counts(console, report.counts)
@@ -103,8 +99,7 @@ async def rebuild(settings: Settings, console: Console, *, fill: bool, trusts_un
             if not await _may_begin(database, console, fill=fill):
                 return False
             await _mark(database, having.clock(), trusts_unsigned=trusts_unsigned)
-            ledger = TelegramLedger(having.bot)
-            whole = WholePass(database, ledger, having.catalog, having.signer, having.clock, settings.terms)
+            whole = having.desk(settings, database).whole_pass
             with _progress(console) as bar:
                 reading_bar = bar.add_task("Telegram's ledger", total=None)
                 settled_bar = bar.add_task("settled", total=None)

@@ -8,17 +8,15 @@ from aiogram import Bot
 
 from bot.desk.channels import OpenChannels, open_channels
 from bot.desk.parts import make_admins, make_bot, make_signer, open_clock
+from bot.desk.wiring import Desk, make_desk
 from bot.settings import Settings
 from db.clock import Clock
 from db.engine import Database
 from db.tables import Outcome, StripeEvent
-from payments.effects import OutwardEffects
 from payments.notices import Admins
 from payments.refunds.asking import find_waiting
-from payments.refunds.sending import RefundSender
 from payments.sale.catalog import Catalog, load_catalog
 from payments.sale.payload import PayloadSigner
-from payments.settlement.settlement import Settlement
 from payments.settlement.worker import Worker
 
 
@@ -33,12 +31,22 @@ class Tools:
     admins: Admins
     channels: OpenChannels
 
+    def desk(self, settings: Settings, database: Database) -> Desk:
+        """Wire a desk on a database."""
+        return make_desk(
+            bot=self.bot,
+            database=database,
+            catalog=self.catalog,
+            signer=self.signer,
+            clock=self.clock,
+            channels=self.channels.by_name,
+            admins=self.admins,
+            terms=settings.terms,
+        )
+
     def worker(self, settings: Settings, database: Database) -> Worker:
         """Make what processes events; notices that come of it are delivered by the running desk, or the next start."""
-        effects = OutwardEffects(self.clock, self.admins)
-        settlement = Settlement(self.catalog, self.signer, self.clock, effects, settings.terms)
-        sender = RefundSender(database, self.channels.by_name, self.clock)
-        return Worker(database, settlement, sender, self.clock, on_progress=lambda: None)
+        return self.desk(settings, database).worker
 
 
 @asynccontextmanager

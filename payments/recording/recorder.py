@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from loguru import logger
 
@@ -10,14 +10,13 @@ from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away, is_held_up
 from db.retry import retry_transaction
+from db.timings import PRODUCTION
 from payments.audit import events
 from payments.audit.facts import Fact, SubscriptionFact
 from payments.errors import UnreadableMoneyError
 from payments.notices import Admins
 from payments.recording.quarantine import quarantine
 from payments.recording.updates import read_money
-
-RECORD_SECONDS: Final = 2.0
 
 RawUpdate = Mapping[str, Any]
 Taken = dict[int, Fact | None]
@@ -31,7 +30,7 @@ class Recorder:
         database: Database,
         clock: Clock,
         admins: Admins,
-        record_seconds: float = RECORD_SECONDS,
+        record_seconds: float = PRODUCTION.record_seconds,
         ensure_active: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Prepare; `ensure_active` is asked before each write, and raises when this is no longer the active desk."""

@@ -8,7 +8,8 @@ from typing import Final
 
 import pytest
 
-from bot.desk.app import Desk
+from bot.calls.telegram_time import TelegramTime
+from bot.desk.app import Daemon
 from bot.desk.channels import OpenChannel, OpenChannels, Surroundings
 from bot.desk.parts import make_bot
 from bot.monitoring.health import HealthState
@@ -17,6 +18,7 @@ from bot.settings import Settings
 from db.clock import utc_now
 from db.engine import Database
 from db.lock import desk_lock
+from db.timings import PRODUCTION
 from payments import methods
 from payments.audit import events
 from payments.audit.facts import ChargeFact, Person
@@ -94,7 +96,8 @@ async def running_desk(server: SandboxServer, url: str, channel: OpenChannel) ->
         await lock.acquire()
         monitor = Monitor(utc_now, lock)
         channels = OpenChannels([OpenChannel(StarsChannel(bot)), channel])
-        desk = Desk(settings, load_catalog(CATALOG), database, lock, bot, utc_now, Pause(utc_now), channels)
+        catalog, time = load_catalog(CATALOG), TelegramTime(utc_now)
+        desk = Daemon(settings, catalog, database, lock, bot, utc_now, Pause(utc_now), channels, time, PRODUCTION)
         monitor.watch_desk(desk.parts, desk.pulses)
         stop = asyncio.Event()
         running = asyncio.create_task(desk.run(stop))

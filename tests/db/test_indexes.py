@@ -19,6 +19,7 @@ from payments import waiting
 from payments.audit import events, history, subscription_changes
 from payments.checkout import select_old
 from payments.methods import STARS
+from payments.pause import Pause
 from payments.reports.reader import read_report
 from payments.reports.spans import Span, Step
 from payments.stripe.lost_payments import select_unpaid
@@ -122,7 +123,15 @@ async def _plans(database: Database, ask: Ask) -> str:
 
 
 async def _read_outbox(database: Database, _: AsyncSession) -> object:
-    outbox = Outbox(Bot(TOKEN), database, lambda *_: "", lambda: NOON, lambda *_: None, ADMINS, Pace(lambda: NOON))
+    outbox = Outbox(
+        Bot(TOKEN),
+        database,
+        lambda *_: "",
+        lambda: NOON,
+        lambda *_: None,
+        ADMINS,
+        Pace(lambda: NOON, Pause(lambda: NOON)),
+    )
     return await outbox._due()
 
 

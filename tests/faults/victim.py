@@ -24,10 +24,10 @@ from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 from sqlalchemy.engine.default import DefaultDialect
 
-import bot.sending.pace
 from bot.calls.bounded_session import BoundedSession
 from bot.desk.app import run_desk
 from bot.settings import Settings
+from db.timings import Timings
 from tests.support.forkserver import FORKSERVER
 
 NEVER = 0
@@ -124,8 +124,7 @@ def _live(environment: dict[str, str], kill_at: int, names: Any, arms: Callable[
     os.environ.update(environment)
     logger.remove()
     # A second's rest from message to message would be most of each life.
-    bot.sending.pace.CHAT_SECONDS = 0  # type: ignore[misc]  # a constant in production
-    asyncio.run(run_desk(Settings.load()))
+    asyncio.run(run_desk(Settings.load(), Timings(chat_rest_seconds=0)))
 
 
 @dataclass

@@ -1,3 +1,3 @@
-from tests.support.desk_fixtures import bot, desk, handler, server, telegram, worker
+from tests.support.desk_fixtures import bot, desk, handler, parts, server, telegram, worker
 
-__all__ = ["bot", "desk", "handler", "server", "telegram", "worker"]
+__all__ = ["bot", "desk", "handler", "parts", "server", "telegram", "worker"]

@@ -15,9 +15,6 @@ from sqlalchemy import event
 from bot.poll.intake import GetRawUpdates
 from db.engine import Database
 from payments.errors import RefundRefusedError
-from payments.ledger.fetching import TelegramLedger
-from payments.ledger.reconciliation import Reconciliation
-from payments.recording.recorder import Recorder
 from payments.recording.updates import bears_money
 from payments.refunds import asking
 from payments.stripe.api import StripeApi
@@ -34,7 +31,6 @@ from tests.scenarios.subscribing import Subscribing
 from tests.support.bots import talking_bot
 from tests.support.chats import Chats, People, people_of
 from tests.support.money import CATALOG, plan
-from tests.support.waiting import WAIT_SECONDS
 
 HEALING_ROUNDS_MAX: Final = 100
 HOUR_SECONDS: Final = 3600
@@ -52,12 +48,7 @@ class _Life(Chats):
     def __init__(self, server: SandboxServer, bot: Bot, database: Database, people: People, stripe: StripeApi) -> None:
         super().__init__(server.client, server.world.clock.now, bot, database, CATALOG, people, stripe=stripe)
         self.dies_in = 0
-        self.recorder = Recorder(database, self.clock, self.admins, record_seconds=WAIT_SECONDS)
         self.watch = StripeWatch(database, stripe, self.clock, self.admins, on_recorded=lambda: None)
-        ledger = TelegramLedger(bot)
-        self.reconciliation = Reconciliation(
-            database, ledger, self.signer, self.clock, self.admins, on_recovered=lambda: None
-        )
         for engine in {each.sync_engine for each in (database._writer, database._reader, database._urgent)}:
             event.listen(engine, "before_cursor_execute", self._step)
             event.listen(engine, "commit", self._step)
@@ -75,7 +66,7 @@ class _Life(Chats):
         batch = await self.bot(GetRawUpdates(offset=self._offset, timeout=0))
         money = [raw for raw in batch if bears_money(raw)]
         shuffle(money)
-        taken = await self.recorder.record(money)
+        taken = await self.desk.recorder.record(money)
         assert taken.keys() == {raw["update_id"] for raw in money}
         for raw in [raw for raw in batch if not bears_money(raw)] + (money if is_handled else []):
             update = Update.model_validate(raw, context={"bot": self.bot})
@@ -189,7 +180,7 @@ class Shop:
 
     async def reconcile(self) -> None:
         """Compare with Telegram's ledger."""
-        await self.life.reconciliation.run()
+        await self.life.desk.reconciliation.run()
 
     async def read_stripe(self) -> None:
         """Read what happened at Stripe."""

@@ -119,7 +119,7 @@ async def test_attempts_are_bounded_and_end_with_an_admin(ann: Subscriber) -> No
 
 @pytest.mark.criterion("N3", "S9")
 async def test_two_processes_call_once(ann: Subscriber) -> None:
-    other = ann.chats.another_keeper()
+    other = ann.chats.again().keeper
     await asyncio.gather(ann.chats.keeper.work_once(), other.work_once())
     assert await _edits(ann) == 1
 

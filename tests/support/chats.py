@@ -12,37 +12,21 @@ from aiogram.client.default import DefaultBotProperties
 from aiogram.enums import ParseMode
 from aiogram.types import Update
 
-from bot.chat.moved_chats import AdminChat
-from bot.handlers import make_dispatcher
+from bot.desk.wiring import make_desk
 from bot.poll.intake import GetRawUpdates
-from bot.sending.notices import NoticeRenderer
-from bot.sending.outbox import Outbox
-from bot.sending.pace import Pace
 from db.clock import Clock
 from db.engine import Database
 from payments.audit import events
 from payments.channel import by_name
-from payments.checkout import CheckoutDesk
-from payments.effects import OutwardEffects
 from payments.ledger import progress
-from payments.ledger.fetching import TelegramLedger
-from payments.ledger.rebuild import WholePass
-from payments.ledger.reconciliation import Reconciliation
 from payments.notices import Admins
 from payments.recording.updates import bears_money, read_money
-from payments.refunds.sending import RefundSender
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
-from payments.settlement.settlement import Settlement
-from payments.settlement.worker import Worker
 from payments.stars import StarsChannel
 from payments.stripe.api import StripeApi
 from payments.stripe.cards import CardChannel
 from payments.subscriptions.chain import Terms
-from payments.subscriptions.editor import RenewalEditor
-from payments.subscriptions.keeper import SubscriptionKeeper
-from payments.subscriptions.reminders import Reminders
-from payments.telegram import TelegramPaymentHandler
 from sandbox.callbacks import Press
 from sandbox.checkout import Payment
 from sandbox.client import SandboxClient
@@ -53,7 +37,7 @@ from sandbox.settings import PROVIDER_TOKEN, Settings
 from sandbox.shapes import Json
 from tests.support.bots import talking_bot
 from tests.support.money import CATALOG
-from tests.support.waiting import WAIT_SECONDS
+from tests.support.timings import PATIENT
 
 RICH: Final = 100_000
 SUPPORT_CONTACT: Final = "Ann & Bob <help@shop.example>"
@@ -89,8 +73,8 @@ class Chats:
         # The next desk, under another token or on another database, before the same Telegram.
         self.signed_by = partial(Chats, client, now, bot, database, catalog, people, terms)
         self.on = partial(Chats, client, now, bot, catalog=catalog, people=people, terms=terms)
+        self.again = partial(self.on, database, signer=signer, stripe=stripe)
         self.people = people
-        self._catalog = catalog
         self.client = client
         self.bot = bot
         self.database = database
@@ -98,36 +82,22 @@ class Chats:
         self.is_clock_broken = False
         self._now = now
         self.admins = Admins((people.admin.id,), people.desk.id)
-        effects = OutwardEffects(self.clock, self.admins)
-        settlement = Settlement(catalog, self.signer, self.clock, effects, terms)
-        notices = NoticeRenderer(self.clock)
-        pace = Pace(self.clock, rest_seconds=lambda _: 0)
-        self._outbox = Outbox(bot, database, notices.render, self.clock, notices.keyboard, self.admins, pace)
-        on_owed = self._outbox.loop.wake
         cards = [] if stripe is None else [CardChannel(stripe)]
-        sender = RefundSender(database, by_name(StarsChannel(bot), *cards), self.clock)
-        self.worker = Worker(database, settlement, sender, self.clock, on_progress=self._outbox.loop.wake)
-        book = settlement.subscriptions
-        editor = RenewalEditor(database, bot, book, effects, self.clock)
-        reminders = Reminders(database, catalog, self.signer, self.clock, terms.remind_days)
-        keeper = partial(SubscriptionKeeper, database, book, editor, reminders, self.clock, self._outbox.loop.wake)
-        self.keeper, self.another_keeper = keeper(), keeper
-        is_card = stripe is not None
-        desk = CheckoutDesk(database, catalog, self.signer, self.clock, WAIT_SECONDS, sells_by_card=is_card)
-        token = None if stripe is None else PROVIDER_TOKEN
-        self._dispatcher = make_dispatcher(
-            handler=TelegramPaymentHandler(bot, database, self.signer, desk, self.worker, self.clock, token),
+        self.desk = make_desk(
+            bot=bot,
             database=database,
             catalog=catalog,
             signer=self.signer,
             clock=self.clock,
-            worker=self.worker,
-            keeper=self.keeper,
+            channels=by_name(StarsChannel(bot), *cards),
             admins=self.admins,
-            admin_chat=AdminChat(database, self.clock, people.desk.id, on_owed),
+            terms=terms,
+            payment_token=None if stripe is None else PROVIDER_TOKEN,
             support_contact=SUPPORT_CONTACT,
-            on_owed=on_owed,
+            timings=PATIENT,
         )
+        self.worker, self.keeper = self.desk.worker, self.desk.keeper
+        self._outbox, self._dispatcher = self.desk.outbox, self.desk.dispatcher
         self._offset = 0
 
     def clock(self) -> datetime:
@@ -217,17 +187,14 @@ class Chats:
 
     async def reconcile(self) -> None:
         """Compare with Telegram's ledger, and do what is due then."""
-        await Reconciliation(
-            self.database, TelegramLedger(self.bot), self.signer, self.clock, Admins(), on_recovered=lambda: None
-        ).run()
+        await self.desk.reconciliation.run()
         await self.settle()
 
     async def rebuild(self) -> None:
         """Pass over Telegram's whole ledger, as a start on an empty database does."""
         async with self.database.transaction() as session:
             await progress.mark_unfinished(session, self.clock())
-        ledger = TelegramLedger(self.bot)
-        await WholePass(self.database, ledger, self._catalog, self.signer, self.clock, self.keeper.terms).run()
+        await self.desk.whole_pass.run()
 
     async def serve(self) -> None:
         """Serve every update that waits, money first on record as the daemon has it."""

@@ -4,22 +4,31 @@ import json
 from datetime import datetime
 from typing import Any
 
+from aiogram import Bot
 from sqlalchemy import Table, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bot.desk.wiring import Desk as Parts
+from bot.desk.wiring import make_desk
+from db.clock import Clock
 from db.engine import Database
 from db.tables import Base, Entitlement, OutboxMessage, StripeEvent, User
 from entitlements import EntitlementService
 from payments import waiting
 from payments.audit import events
 from payments.audit.facts import Fact, MoneyFact, Person
+from payments.channel import by_name
 from payments.effects import OutwardEffects
 from payments.notices import Notice
 from payments.refunds import asking
+from payments.sale.payload import PayloadSigner
 from payments.settlement.settlement import Settlement
+from payments.stars import StarsChannel
+from payments.subscriptions.chain import Terms
 from payments.waiting import RetryResult
 from tests.support.clock import FakeClock
 from tests.support.money import ADMINS, BUYER, CATALOG, SIGNER
+from tests.support.timings import PATIENT
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -116,6 +125,21 @@ class Desk:
         delivered = {"due_at": None, "sent_at": self.clock()}
         async with self.database.transaction() as session:
             await session.execute(update(OutboxMessage).where(OutboxMessage.due_at <= self.clock()).values(delivered))
+
+
+def wired(database: Database, clock: Clock, bot: Bot, signer: PayloadSigner = SIGNER) -> Parts:
+    """Wire the parts of a desk that sells the tests' catalog for Stars."""
+    return make_desk(
+        bot=bot,
+        database=database,
+        catalog=CATALOG,
+        signer=signer,
+        clock=clock,
+        channels=by_name(StarsChannel(bot)),
+        admins=ADMINS,
+        terms=Terms(),
+        timings=PATIENT,
+    )
 
 
 async def dump(session: AsyncSession) -> Rows:

@@ -5,23 +5,19 @@ from collections.abc import AsyncIterator
 import pytest
 from aiogram import Bot
 
+from bot.desk.wiring import Desk as Parts
 from db.engine import Database
-from payments.channel import by_name
-from payments.checkout import CheckoutDesk
 from payments.ledger.fetching import TelegramLedger
-from payments.refunds.sending import RefundSender
 from payments.settlement.worker import Worker
-from payments.stars import StarsChannel
 from payments.telegram import TelegramPaymentHandler
 from sandbox.client import SandboxClient
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings
 from tests.support.bots import talking_bot
 from tests.support.clock import FakeClock
-from tests.support.desk import Desk
+from tests.support.desk import Desk, wired
 from tests.support.ledger import Books
-from tests.support.money import CATALOG, SIGNER, TOKEN
-from tests.support.waiting import WAIT_SECONDS
+from tests.support.money import TOKEN
 
 
 @pytest.fixture
@@ -47,15 +43,21 @@ async def bot(server: SandboxServer) -> AsyncIterator[Bot]:
 
 
 @pytest.fixture
-def worker(desk: Desk, bot: Bot) -> Worker:
-    sender = RefundSender(desk.database, by_name(StarsChannel(bot)), desk.clock)
-    return Worker(desk.database, desk.settlement, sender, desk.clock, on_progress=lambda: None)
+def parts(desk: Desk, bot: Bot) -> Parts:
+    """Give the parts of a desk; `desk` settles by the same rules."""
+    parts = wired(desk.database, desk.clock, bot)
+    desk.settlement = parts.settlement
+    return parts
 
 
 @pytest.fixture
-def handler(desk: Desk, bot: Bot, worker: Worker) -> TelegramPaymentHandler:
-    checkouts = CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock, WAIT_SECONDS)
-    return TelegramPaymentHandler(bot, desk.database, SIGNER, checkouts, worker, desk.clock)
+def worker(parts: Parts) -> Worker:
+    return parts.worker
+
+
+@pytest.fixture
+def handler(parts: Parts) -> TelegramPaymentHandler:
+    return parts.handler
 
 
 @pytest.fixture

@@ -11,25 +11,18 @@ from bot.desk.ledger_watch import open_ledger
 from bot.poll.intake import GetRawUpdates
 from db.engine import Database
 from db.tables import Entitlement, EntitlementGrant, LedgerReading, OutboxMessage, StripeEvent, Subscription, User
-from payments.channel import by_name
-from payments.effects import OutwardEffects
 from payments.ledger import progress
 from payments.ledger.fetching import TelegramLedger
-from payments.ledger.rebuild import PassReport, WholePass
-from payments.ledger.reconciliation import Reconciliation, Report
-from payments.recording.recorder import Recorder
+from payments.ledger.rebuild import PassReport
+from payments.ledger.reconciliation import Report
 from payments.recording.updates import bears_money
 from payments.refunds import asking
-from payments.refunds.sending import RefundSender
 from payments.sale.payload import Order, PayloadSigner
-from payments.settlement.settlement import Settlement
-from payments.settlement.worker import Worker
-from payments.stars import StarsChannel
-from payments.subscriptions.chain import Terms
 from sandbox.charges import Charge, Period, period_after
 from sandbox.invoices import STARS, SUBSCRIPTION_PERIOD_SECONDS, Invoice
 from sandbox.server import SandboxServer
-from tests.support.money import ADMINS, CATALOG, SIGNER
+from tests.support.desk import wired
+from tests.support.money import CATALOG, SIGNER
 
 BUYERS: Final = range(6001, 6041)
 """The Telegram ids of people who are rich enough for all of it."""
@@ -51,13 +44,8 @@ class Life:
         self._offset = 0
         self._seen: set[int] = set()
         self._signer = signer
-        self._recorder = Recorder(database, self.clock, ADMINS)
-        settlement = Settlement(CATALOG, signer, self.clock, OutwardEffects(self.clock, ADMINS))
-        sender = RefundSender(database, by_name(StarsChannel(bot)), self.clock)
-        self.worker = Worker(database, settlement, sender, self.clock, on_progress=lambda: None)
-        self._reconciliation = Reconciliation(
-            database, self.ledger, signer, self.clock, ADMINS, on_recovered=lambda: None
-        )
+        self._desk = wired(database, self.clock, bot, signer)
+        self.worker = self._desk.worker
 
     def pay(self, person_id: int, code: str, *, buyer_id: int | None = None, payload: str | None = None) -> Charge:
         """Let a person pay a plan's invoice, made for them or for somebody else: row, message and update."""
@@ -98,7 +86,7 @@ class Life:
             return 0
         batch = await self.bot(GetRawUpdates(offset=self._offset, timeout=0, limit=BATCH_MAX))
         money = [update for update in batch if bears_money(update)]
-        assert not money or len(await self._recorder.record(money)) == len(money)
+        assert not money or len(await self._desk.recorder.record(money)) == len(money)
         self._seen.update(update["update_id"] for update in batch)
         self._offset = batch[-1]["update_id"] + 1
         return len(batch)
@@ -117,13 +105,13 @@ class Life:
             stand = await progress.find(session)
         report = None
         if stand is not None and stand.pass_wanted_at is not None:
-            report = await WholePass(self.database, self.ledger, CATALOG, self._signer, self.clock, Terms()).run()
+            report = await self._desk.whole_pass.run()
         await self.compare()
         return report
 
     async def compare(self, *, from_start: bool = False) -> Report:
         """Compare with the ledger, and do what has fallen due."""
-        report = await self._reconciliation.run(from_start=from_start)
+        report = await self._desk.reconciliation.run(from_start=from_start)
         await self.work()
         return report
 

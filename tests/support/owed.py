@@ -11,8 +11,10 @@ from db.clock import Clock
 from db.engine import Database
 from db.tables import OutboxMessage
 from payments.notices import Admins, Notice, owe
+from payments.pause import Pause
 from sandbox.client import SandboxClient
 from tests.support.clock import FakeClock
+from tests.support.timings import RESTLESS
 
 ANN: Final = 7001
 BOB: Final = 7002
@@ -33,9 +35,9 @@ class Owed:
         self.broken: set[str] = set()
         self.languages: dict[str, str | None] = {}
 
-    def next_outbox(self) -> Outbox:
+    def next_outbox(self, bot: Bot | None = None) -> Outbox:
         """Return the outbox of the next process, one whose chats need no rest."""
-        return self.make_outbox(Pace(self.clock, rest_seconds=lambda _: 0))
+        return self.make_outbox(Pace(self.clock, Pause(self.clock), RESTLESS), bot=bot)
 
     def make_outbox(self, pace: Pace, clock: Clock | None = None, bot: Bot | None = None) -> Outbox:
         return Outbox(

@@ -6,7 +6,6 @@ import pytest
 from sqlalchemy import insert
 
 from bot.sending.outbox import BATCH_MAX
-from bot.sending.pace import Pace
 from db.errors import is_away
 from db.tables import OutboxMessage, User
 from sandbox.faults import FaultKind
@@ -87,7 +86,7 @@ async def test_a_kind_of_a_newer_version_holds_up_no_other_chat(owed: Owed) -> N
 async def test_what_is_told_is_known_by_telegrams_word_alone(owed: Owed, answer: str, *, is_told: bool) -> None:
     await owed.owe(ANN, "1")
     async with proxy_that_answers(answer, status=200) as proxy, talking_bot(proxy.url, TOKEN) as bot:
-        owed.outbox = owed.make_outbox(Pace(owed.clock, rest_seconds=lambda _: 0), bot=bot)
+        owed.outbox = owed.next_outbox(bot)
         await owed.deliver()
         owed.clock.advance(minutes=1)
         await owed.deliver()

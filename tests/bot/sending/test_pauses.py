@@ -6,6 +6,7 @@ import pytest
 
 from bot.sending.pace import Pace
 from db.clock import utc_now
+from db.timings import Timings
 from payments.pause import Pause
 from sandbox.faults import FaultKind
 from tests.support.owed import ANN, BOB, Owed
@@ -44,7 +45,7 @@ async def test_a_chat_is_written_to_once_a_second_and_a_group_every_three(owed: 
     group = await owed.client.add_group("Desk", member_ids=[ANN], admin_ids=[ANN])
     for chat_id in (ANN, BOB, group.id):
         await owed.owe(chat_id, *"123456")
-    owed.outbox = owed.make_outbox(Pace(owed.clock))
+    owed.outbox = owed.make_outbox(Pace(owed.clock, Pause(owed.clock)))
     seen = []
     for _ in range(5):
         await owed.deliver()
@@ -61,7 +62,7 @@ async def test_what_waits_for_its_chat_goes_out_when_the_rest_is_over(
     owed: Owed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("payments.loop.IDLE_SECONDS", 3600)
-    owed.outbox = owed.make_outbox(Pace(utc_now, rest_seconds=lambda _: 0.05), utc_now)
+    owed.outbox = owed.make_outbox(Pace(utc_now, Pause(utc_now), Timings(chat_rest_seconds=0.05)), utc_now)
     await owed.owe(ANN, "1", "2", "3")
     running = asyncio.create_task(owed.outbox.loop.run())
     await owed.client.wait_for_text(ANN, "3")

@@ -10,6 +10,7 @@ from aiogram.methods import SendInvoice, SendMessage, SendPhoto
 from bot.sending.outbox import Outbox
 from bot.sending.pace import Pace
 from payments.notices import Admins, Notice, owe
+from payments.pause import Pause
 from sandbox.people import Person
 from sandbox.server import running_sandbox
 from sandbox.settings import Settings
@@ -17,6 +18,7 @@ from tests.cases.telegram.front import error, fronting
 from tests.support.chats import Chats
 from tests.support.daemon import TOKEN, running_daemon
 from tests.support.refusals import refuse
+from tests.support.timings import RESTLESS
 
 TOPIC: Final = 77
 GONE: Final = ["message thread not found", "TOPIC_CLOSED", "TOPIC_DELETED"]
@@ -103,7 +105,7 @@ def _outbox(chats: Chats, topic_id: int | None) -> Outbox:
         chats.clock,
         lambda *_: None,
         Admins(group_id=chats.people.desk.id, topic_id=topic_id),
-        Pace(chats.clock, rest_seconds=lambda _: 0),
+        Pace(chats.clock, Pause(chats.clock), RESTLESS),
     )
 
 
