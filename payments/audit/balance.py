@@ -1,4 +1,4 @@
-"""The balance of a charge: what its refunds gave back, and the remainder, by the rows that name it in `refund_of`.
+"""The balance of a charge: the refunded amount and the remainder, by the refund rows that name it in `refund_of`.
 
 Refunds and lost disputes take from the charge as they are; a refund that returned to the seller counts the other way.
 Every module that judges a refund uses these sums, because two sums could disagree.
@@ -53,10 +53,9 @@ def refunded_amount(rows: Iterable[StripeEvent]) -> int:
 
 
 def remainder(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> int:
-    """Return the remainder of a charge of ours, in minor units: what its refunds have not given back.
+    """Return the remainder of a charge of ours, in minor units: its amount less its refunds.
 
-    `refunds` are all rows of its refunds. Never below 0, because what a lost dispute took beyond the charge is not of
-    it.
+    `refunds` are all rows of its refunds. Never below 0, because a lost dispute may take more than the charge.
     """
     return max(0, charge.amount_cents - refunded_amount(_counted_refunds(charge, refunds)))
 
@@ -83,8 +82,10 @@ def is_refunded_after(refund: StripeEvent, other: StripeEvent | None) -> bool:
 
 
 def _counted_refunds(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> Sequence[StripeEvent]:
+    """Return the refund rows that count in a charge's balance: made, and without a contradiction."""
     return [row for row in refunds if is_at_provider(row) and contradiction(row, charge) is None]
 
 
 def _refund_order(row: StripeEvent) -> tuple[datetime, bool, str]:
+    """Return a refund row's sort key: by date, a returned refund after the refund."""
     return refunded_at(row) or _UNDATED_LAST, is_returned_refund(row), row.event_id

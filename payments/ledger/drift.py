@@ -76,6 +76,7 @@ async def find_missing_from_ledger(session: AsyncSession, now: datetime, limit: 
 
 
 def _ledger_lag_before(moment: datetime) -> datetime:
+    """Return the moment before which the ledger shows everything that happened, for an observer at `moment`."""
     return moment - timedelta(hours=MISSING_AFTER_HOURS)
 
 

@@ -67,15 +67,16 @@ def withdrawal_state(partner: Mapping[str, Any]) -> str | None:
 
 def partner_id(partner: Mapping[str, Any]) -> int | None:
     """Return the Telegram id of the user or chat in a ledger row; None: the row names nobody."""
-    return _first_id(partner, "user", "sponsor_user", "chat")
+    return _first_partner_id(partner, "user", "sponsor_user", "chat")
 
 
 def affiliate_id(affiliate: Mapping[str, Any]) -> int | None:
     """Return the Telegram id of the affiliate that received a commission (Bot API, AffiliateInfo)."""
-    return _first_id(affiliate, "affiliate_user", "affiliate_chat")
+    return _first_partner_id(affiliate, "affiliate_user", "affiliate_chat")
 
 
-def _first_id(said: Mapping[str, Any], *names: str) -> int | None:
+def _first_partner_id(said: Mapping[str, Any], *names: str) -> int | None:
+    """Return the first valid id among these fields of a ledger row's partner; None: there is none."""
     for name in names:
         found = said.get(name)
         number = found.get("id") if isinstance(found, dict) else None

@@ -25,7 +25,7 @@ from payments.settlement.judgement import Granted, Payment, is_offered_now, judg
 
 @dataclass(frozen=True, slots=True)
 class _BatchFacts:
-    """What a batch's charges are judged by: the refunded charges, and each user's lifetime entitlements."""
+    """Facts by which a batch's charges are judged: the refunded charges, and each user's lifetime entitlements."""
 
     refunded: frozenset[str]
     for_life: Mapping[str, frozenset[str]]
@@ -41,7 +41,7 @@ async def settle_plain_payments(
 ) -> list[StripeEvent]:
     """Settle the plain payments of a batch of open events in bulk; return the other events in their order.
 
-    Nobody is told. The caller has locked the users (by `users.id`) and the events, and is within
+    It sends no notice. The caller has locked the users (by `users.id`) and the events, and is within
     `standings_at_the_end`.
     """
     beside = await _read_batch_facts(session, batch)

@@ -48,7 +48,7 @@ async def mark_unfinished(session: AsyncSession, now: datetime, *, trusts_unsign
 def begin_pass(reading: LedgerReading, now: datetime) -> bool:
     """Begin a wanted whole pass unless it has begun; tell whether it began.
 
-    What is recorded or paid from here on does not belong to the pass.
+    Payments that are made or recorded from here on do not belong to the pass.
     """
     if reading.pass_wanted_at is None or reading.pass_begun_at is not None:
         return False

@@ -84,7 +84,7 @@ class WholePass:
     ) -> PassReport:
         """Read and settle the whole ledger, and remove the mark; return the report.
 
-        1. Begin the pass, or go on with one that has begun; what is recorded or paid after its beginning is not of it.
+        1. Begin the pass, or go on with one that has begun; later payments do not belong to it.
         2. Record every ledger row, page by page, without settling any (payments/ledger/scan.py).
         3. Settle the open events of the pass and from before it, by date and charge id, now that all refunds are known.
         4. Settle what had failed before the pass and, if unsigned payloads are trusted, what was parked for that.
@@ -96,7 +96,7 @@ class WholePass:
         stand = await self._begin_pass()
         signer = self._signer.trusting() if stand.pass_trusts_unsigned else self._signer
         report = PassReport()
-        # A pass is silent: no admin is told of what it finds.
+        # A whole pass is silent: its findings go to no admin.
         scan = Scan(self._database, self._ledger, signer, self._clock, Admins(), is_pass=True)
         await self._read_ledger(scan, report, on_step)
         settlement = Settlement(self._catalog, signer, self._clock, NoEffects(), self._terms)

@@ -57,10 +57,12 @@ class _Balance:
 
     @property
     def off_nanostars(self) -> int:
+        """The balance less the sum of the ledger's rows."""
         return 0 if self.there_nanostars is None else self.there_nanostars - self.here_nanostars
 
     @property
     def found(self) -> list[Unexplained]:
+        """The finding of a balance that differs from the ledger's rows; empty: it does not."""
         if not self.off_nanostars or self.there_nanostars is None:
             return []
         here, there = stars(self.here_nanostars), stars(self.there_nanostars)
@@ -179,14 +181,15 @@ class Reconciliation:
 
     async def _ask_balance_until_equal(self, scan: Scan, report: Report) -> _Balance:
         """Ask for the balance; while it differs from the ledger's rows, read new rows and ask again."""
-        balance = await self._ask_balance(scan)
+        balance = await self._ask_balance_once(scan)
         for _ in range(BALANCE_ASKED_MAX - 1):
             if not balance.off_nanostars or not (await self._read_page(scan, report)).page.counts.seen:
                 break
-            balance = await self._ask_balance(scan)
+            balance = await self._ask_balance_once(scan)
         return balance
 
-    async def _ask_balance(self, scan: Scan) -> _Balance:
+    async def _ask_balance_once(self, scan: Scan) -> _Balance:
+        """Ask Telegram for the balance, and add up the ledger rows that were read."""
         return _Balance(await self._ledger.balance_nanostars(), await scan.nanostars())
 
     async def _refresh_withdrawals(self, row_count: int) -> None:

@@ -110,7 +110,7 @@ def read_row(raw: object, signer: PayloadSigner) -> LedgerRow:
         telegram_id=partner_id(partner),
         state=withdrawal_state(partner),
         commission=commission,
-        raw=None if commission is None or commission.problem is None else _json(raw),
+        raw=None if commission is None or commission.problem is None else _row_json(raw),
     )
     return _read_user_row(read, raw, partner, signer) if partner.get("type") == "user" else read
 
@@ -134,7 +134,7 @@ def _read_user_row(
         if read.kind != INVOICE_KIND:
             return replace(read, event_id=event_id)
         words = in_words(error) if isinstance(error, ValidationError) else str(error)
-        return replace(read, event_id=event_id, problem=words, raw=_json(raw))
+        return replace(read, event_id=event_id, problem=words, raw=_row_json(raw))
     is_foreign = reading.verdict is PayloadVerdict.FOREIGN
     is_invoice = read.kind == INVOICE_KIND or (read.kind not in NO_INVOICES and not is_foreign)
     is_odd_invoice = read.kind == PAID_MEDIA_KIND and "paid_media" not in partner
@@ -143,15 +143,17 @@ def _read_user_row(
 
 def _unreadable_row(raw: object, kind: str, problem: str) -> LedgerRow:
     """Return a ledger row that is unreadable, with the problem and the raw JSON."""
-    said = _json(raw)
+    said = _row_json(raw)
     return LedgerRow(_row_key(said), kind, problem=problem, raw=said)
 
 
-def _json(raw: object) -> str:
+def _row_json(raw: object) -> str:
+    """Return a raw ledger row as JSON."""
     return json.dumps(raw, sort_keys=True)
 
 
 def _row_key(text: str) -> str:
+    """Return the short key of a ledger row, by which a scan recognises rows that it has read."""
     return blake2b(text.encode(), digest_size=_KEY_BYTES).hexdigest()
 
 

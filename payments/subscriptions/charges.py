@@ -11,7 +11,8 @@ from entitlements import EntitlementService
 from payments.audit import subscription_changes
 from payments.effects import BY_ITSELF
 from payments.methods import STARS
-from payments.subscriptions.chain import Chain, Charge, divide
+from payments.subscriptions.chain import Chain, Charge
+from payments.subscriptions.division import divide
 
 
 async def read_charges(session: AsyncSession, user_id: str, payload: str) -> list[Charge]:

@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.tables import EntitlementGrant, Renewal, StripeEvent, Subscription, User
 from payments.audit import subscription_changes
 from payments.methods import STARS
-from payments.subscriptions.chain import Chain, Charge, divide, place
+from payments.subscriptions.chain import Chain, Charge, place
 from payments.subscriptions.charges import read_all_charges, read_chain
+from payments.subscriptions.division import divide
 from payments.subscriptions.precedence import Rival, runs
 
 _BEFORE_ID: Final = len(STARS.source(""))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from db.tables import SubscriptionState
 from entitlements.fold import SLACK
 from payments.audit.facts import Change
-from payments.subscriptions.chain import UNHEARD, Charge, Terms, divide, failed_periods, stand
+from payments.subscriptions.chain import UNHEARD, Charge, Terms, failed_periods, stand
+from payments.subscriptions.division import divide
 from tests.support.clock import START
 from tests.support.subscription_facts import MONTH
 
