@@ -21,7 +21,7 @@ from payments.recording.quarantine import LEDGER_UPDATE_ID, QUARANTINE_PREFIX
 from payments.recording.updates import read_money
 from payments.refunds.contradicting import is_answered
 from payments.renewals import RENEWAL_PREFIX, is_stuck
-from payments.subscriptions.charges import read_chain
+from payments.subscriptions.charges import read_chain_of_event
 
 LISTED_MAX: Final = 8
 """Entries of each kind in one list."""
@@ -104,7 +104,7 @@ async def _retry_event(session: AsyncSession, name: str, now: datetime) -> Retry
 
 async def _retry_renewal(session: AsyncSession, charge_id: str, now: datetime) -> RetryResult:
     charge = await events.lock(session, charge_id)
-    chain = await read_chain(session, charge) if charge is not None else None
+    chain = await read_chain_of_event(session, charge) if charge is not None else None
     if chain is None:
         return RetryResult.UNKNOWN
     # Its row is named by a later charge while the first one is recorded and not settled.

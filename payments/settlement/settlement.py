@@ -154,7 +154,7 @@ class Settlement:
         user = await session.get_one(User, charge.customer_id)
         await self._follow(session, charge, user)
         await self._give_back_starts(session, charge, user)
-        await self.subscriptions.keep_one(session, user)
+        await self.subscriptions.end_replaced_renewals(session, user)
         charge.due_at = charge.claimed_until = charge.error = None
         charge.attempts = 0
 
@@ -197,7 +197,7 @@ class Settlement:
         order = self._subscribed(charge)
         if charge.payload is None or (order is None and not charge.is_recurring):
             return None
-        followed = await self.subscriptions.follow(session, user, charge.payload, order)
+        followed = await self.subscriptions.update_from_charges(session, user, charge.payload, order)
         return followed.get(charge.event_id)
 
     async def _end_refunded(
@@ -207,7 +207,9 @@ class Settlement:
         is_unread = subscription is None and charge.is_recurring and not self._effects.goes_by_date
         if is_unread and charge.payload is not None:
             price_stars = charge.amount_cents
-            followed = await self.subscriptions.follow(session, user, charge.payload, unread_price_stars=price_stars)
+            followed = await self.subscriptions.update_from_charges(
+                session, user, charge.payload, unread_price_stars=price_stars
+            )
             subscription = followed.get(charge.event_id)
         if subscription is not None:
             self._effects.end_renewal(subscription, RenewalReason.REFUND)
@@ -224,12 +226,12 @@ class Settlement:
         """End the renewals that a granted charge leaves without a purpose."""
         if own is not None:
             goes_back = await self._give_back_starts(session, charge, user)
-            ended = await self.subscriptions.keep_one(session, user)
+            ended = await self.subscriptions.end_replaced_renewals(session, user)
             if own.first_charge_id != charge.event_id and own.last_charge_id == charge.event_id:
                 is_beside = goes_back or any(row is not own for row in ended)
-                await self.subscriptions.note_renewed(session, user, own, is_beside=is_beside)
+                await self.subscriptions.end_unwanted_renewal(session, user, own, is_beside=is_beside)
         if own is not None or granted.order.days is None:
-            await self.subscriptions.end_covered_for_life(session, user)
+            await self.subscriptions.end_lifetime_renewals(session, user)
 
     async def _judge(self, session: AsyncSession, event: StripeEvent, payer_telegram_id: int) -> ChargeJudgement:
         payload = event.payload or ""

@@ -1,6 +1,6 @@
-"""What the charges on one payload make of a subscription: pure functions of what is known, whatever came first.
+"""One subscription as a chain of charges: its periods, its state at Telegram, its status. Pure functions.
 
-A renewal brings the payload of the first invoice, a charge id of its own, and no pre-checkout query
+A renewal has the payload of the first invoice, a charge id of its own, and no pre-checkout query
 (core.telegram.org/api/subscriptions). The first charge names the subscription at Telegram for ever
 (payments.botCancelStarsSubscription).
 """
@@ -14,31 +14,31 @@ from entitlements.fold import SLACK
 from payments.audit.facts import Change
 
 PERIOD: Final = timedelta(days=30)
-"""The only one that Telegram sells (Bot API, createInvoiceLink: subscription_period)."""
+"""The only subscription period that Telegram sells (Bot API, createInvoiceLink: subscription_period)."""
 
 UPDATE_LIFE: Final = timedelta(days=1)
-"""How long Telegram keeps an update (Bot API, getUpdates): what comes now happened at most so long ago."""
+"""Telegram keeps an update so long (Bot API, getUpdates): the event in an update is no older."""
 
 UPDATE_IDS_LIFE: Final = timedelta(days=6)
-"""Of two updates further apart the ids say nothing: they begin anew after a quiet week (Bot API, Update)."""
+"""Ids of updates further apart say nothing of their order, because ids restart after a quiet week (Bot API, Update)."""
 
 UPDATE_IDS_NEAR: Final = 1_000_000
-"""Nor do ids further apart: a week may have been quiet by Telegram's clock that was none by ours."""
+"""Ids further apart say nothing either: a week may have been quiet by Telegram's clock alone."""
 
 UNHEARD: Final = timedelta(days=3)
-"""How long after its end a subscription is believed to go on of which neither a charge nor a failure is heard."""
+"""A subscription is believed to go on so long after its end while neither a charge nor a failure comes."""
 
 TRIED: Final = timedelta(days=7)
-"""How long after its end a renewal is believed to be tried that has failed; Telegram says nowhere how long it is."""
+"""A failed renewal is believed to be retried so long after the end; Telegram documents no limit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Charge:
     """A charge of a subscription as it is known now; times are aware, UTC.
 
-    `ends_at` and `is_first` are None while only Telegram's ledger has told of it, and so is `update_id`. `is_paid`: it
-    has granted something that is not revoked. `is_given_back`: its refund is through, or the desk's own is under way;
-    `given_back_at` is when it went back, as far as that is known. `goes_back`: the desk gives it back by itself.
+    `ends_at`, `is_first` and `update_id` are None while only Telegram's ledger has told of it. `is_paid`: it has
+    granted something that is not revoked. `is_given_back`: its refund is made, or the desk's own is under way;
+    `given_back_at` is the refund's date, if known. `goes_back`: the desk refunds it by itself.
     """
 
     id: str
@@ -55,7 +55,7 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A charge, and until when it pays: Telegram's date, or an estimate."""
+    """A charge of a subscription and the end of the period it pays: Telegram's date, or an estimate."""
 
     charge: Charge
     ends_at: datetime
@@ -63,14 +63,14 @@ class Period:
 
 @dataclass(slots=True)
 class Chain:
-    """One subscription: its periods by date, never none, and its changes in the order of Telegram's updates."""
+    """One subscription: its periods by date (at least one), and its changes in the order of Telegram's updates."""
 
     periods: list[Period]
     changes: list[Change] = field(default_factory=list)
 
     @property
     def first(self) -> Charge:
-        """The charge that names it."""
+        """The first charge: it names the subscription at Telegram."""
         return self.periods[0].charge
 
     @property
@@ -80,35 +80,35 @@ class Chain:
 
     @property
     def ends_at(self) -> datetime:
-        """When Telegram renews it next, or would."""
+        """The date of the next renewal, if Telegram renews it."""
         return max(period.ends_at for period in self.periods)
 
     @property
     def is_given_back(self) -> bool:
-        """Whether nothing is kept of what was paid for it: its renewal was ended, or is to be."""
+        """Tell whether all charges went back: the renewal was ended, or is to be."""
         return all(period.charge.is_given_back for period in self.periods)
 
     @property
     def paid(self) -> Period | None:
-        """The period that is paid for the longest; None: nothing is."""
-        return max((period for period in self.periods if period.charge.is_paid), key=_end, default=None)
+        """The paid period with the latest end; None: no period is paid."""
+        return max((period for period in self.periods if period.charge.is_paid), key=_period_end, default=None)
 
     @property
-    def change(self) -> Change | None:
-        """The newest change, unless a later charge has made it old."""
+    def current_change(self) -> Change | None:
+        """The newest change of state; None: there is none, or a later charge has replaced it."""
         newest = self.changes[-1] if self.changes else None
-        return None if newest is None or is_after(self.newest, newest) else newest
+        return None if newest is None or is_charge_after_change(self.newest, newest) else newest
 
     @property
-    def said(self) -> SubscriptionState:
-        """What Telegram has it as, as far as it has told: active, canceled or failed."""
-        change = self.change
+    def telegram_state(self) -> SubscriptionState:
+        """The subscription's state at Telegram, by its updates: active, canceled or failed."""
+        change = self.current_change
         return SubscriptionState.ACTIVE if change is None else change.state
 
     @property
     def tried_until(self) -> datetime | None:
-        """Until when Telegram may take another price for it; None: it takes none, as it has said or was told."""
-        match self.said:
+        """The date until which Telegram may charge the next price; None: it charges none."""
+        match self.telegram_state:
             case SubscriptionState.CANCELED:
                 return None
             case SubscriptionState.FAILED:
@@ -119,7 +119,7 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The seller's: days of grace after a failed renewal, and days before an end when a reminder is due (0: none)."""
+    """The seller's terms: days of grace after a failed renewal, days from a reminder to the end (0: no reminder)."""
 
     grace_days: int = 1
     remind_days: int = 3
@@ -132,21 +132,21 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionStatus:
-    """How a subscription stands at a moment, and when time alone changes that next (None: never)."""
+    """A subscription's state at a moment, and the time at which it changes by time alone (None: never)."""
 
     state: SubscriptionState
     check_at: datetime | None
     is_reminder_due: bool = False
 
 
-def place(charge: Charge) -> tuple[datetime, str]:
-    """Return where a charge stands among others: Telegram's dates are whole seconds (Bot API, Message: date)."""
+def charge_order(charge: Charge) -> tuple[datetime, str]:
+    """Return a charge's sort key: date and id, because Telegram's dates are whole seconds (Bot API, Message: date)."""
     return charge.paid_at, charge.id
 
 
-def stand(chain: Chain, terms: Terms, now: datetime) -> SubscriptionStatus:
-    """Return how a subscription stands: as its newest charge or change says, until its time is over."""
-    state, paid = chain.said, chain.paid
+def subscription_status(chain: Chain, terms: Terms, now: datetime) -> SubscriptionStatus:
+    """Return a subscription's status: the state of its newest charge or change, until its time is over."""
+    state, paid = chain.telegram_state, chain.paid
     if state is SubscriptionState.ACTIVE:
         over_at = chain.ends_at + UNHEARD
     elif paid is None:
@@ -165,40 +165,40 @@ def stand(chain: Chain, terms: Terms, now: datetime) -> SubscriptionStatus:
 
 
 def failed_periods(chain: Chain) -> list[Period]:
-    """Return the periods whose renewal has failed and that are paid: grace is theirs, renewed since or not."""
+    """Return a subscription's paid periods whose renewal has failed: each gets grace, renewed since or not."""
     failed = []
     for change in chain.changes:
         if change.state is SubscriptionState.FAILED:
-            before = [period for period in chain.periods if not is_after(period.charge, change)]
+            before = [period for period in chain.periods if not is_charge_after_change(period.charge, change)]
             if before and before[-1].charge.is_paid:
                 failed.append(before[-1])
     return failed
 
 
-def is_after(charge: Charge, change: Change) -> bool:
-    """Tell whether a charge came after a change of its subscription, by Telegram's order where there is one."""
-    if (ahead := _ids_ahead(charge, change)) is not None:
+def is_charge_after_change(charge: Charge, change: Change) -> bool:
+    """Tell whether a charge came after a change of its subscription, by Telegram's order if it has one."""
+    if (ahead := _update_ids_ahead(charge, change)) is not None:
         return ahead > 0
     is_of_ledger = charge.update_id is None or change.update_id is None
     is_failure = change.state is SubscriptionState.FAILED
     if is_of_ledger and is_failure and change.recorded_at - charge.paid_at < UPDATE_LIFE:
-        # Only the ledger has told of the charge: a failure of the same day is the one that it has made good.
+        # The ledger alone tells of the charge: a failure of the same day is the one that the charge has made good.
         return True
-    return is_told_before(change, charge)
+    return is_change_before_charge(change, charge)
 
 
-def is_told_before(change: Change, charge: Charge) -> bool:
-    """Tell whether a change was told before a charge of any subscription was paid, by Telegram's order if there is one.
+def is_change_before_charge(change: Change, charge: Charge) -> bool:
+    """Tell whether a change came before the charge of any subscription, by Telegram's order if it has one.
 
-    Told before the change it is not after it, however far Telegram's clock and ours are apart.
+    A charge that was recorded before the change is not after it, however far Telegram's clock and ours are apart.
     """
-    if (ahead := _ids_ahead(charge, change)) is not None:
+    if (ahead := _update_ids_ahead(charge, change)) is not None:
         return ahead > 0
     return min(charge.paid_at, charge.recorded_at) > change.recorded_at
 
 
-def _ids_ahead(charge: Charge, change: Change) -> int | None:
-    """Return how far the id of a charge's update is ahead of a change's; None: the ids say nothing of their order."""
+def _update_ids_ahead(charge: Charge, change: Change) -> int | None:
+    """Return how far the charge's update id is ahead of the change's; None: the ids say nothing of their order."""
     if charge.update_id is None or change.update_id is None:
         return None
     ahead = charge.update_id - change.update_id
@@ -206,5 +206,6 @@ def _ids_ahead(charge: Charge, change: Change) -> int | None:
     return ahead if is_near else None
 
 
-def _end(period: Period) -> datetime:
+def _period_end(period: Period) -> datetime:
+    """Return a period's end, as a sort key."""
     return period.ends_at

@@ -1,4 +1,4 @@
-"""Reads the charges of a subscription from the audit table, as payments/subscriptions/chain.py takes them."""
+"""Reads subscription charges, with their refunds, from the audit table for payments/subscriptions/chain.py."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -12,16 +12,18 @@ from payments.audit import subscription_changes
 from payments.effects import BY_ITSELF
 from payments.methods import STARS
 from payments.subscriptions.chain import Chain, Charge
-from payments.subscriptions.division import divide
+from payments.subscriptions.division import divide_into_chains
 
 
 async def read_charges(session: AsyncSession, user_id: str, payload: str) -> list[Charge]:
-    """Return what is known now of a user's charges on one payload, settled or not."""
-    return (await read_all_charges(session, user_id, [payload]))[payload]
+    """Return a user's subscription charges on one payload, settled or not."""
+    return (await read_charges_by_payload(session, user_id, [payload]))[payload]
 
 
-async def read_all_charges(session: AsyncSession, user_id: str, payloads: Collection[str]) -> dict[str, list[Charge]]:
-    """Return what is known now of a user's charges on each of these payloads, settled or not."""
+async def read_charges_by_payload(
+    session: AsyncSession, user_id: str, payloads: Collection[str]
+) -> dict[str, list[Charge]]:
+    """Return a user's subscription charges on each of these payloads, settled or not."""
     query = select(StripeEvent).where(
         StripeEvent.customer_id == user_id,
         StripeEvent.payload.in_(payloads),
@@ -30,10 +32,10 @@ async def read_all_charges(session: AsyncSession, user_id: str, payloads: Collec
     )
     events = (await session.scalars(query)).all()
     granted = await EntitlementService(session).unrevoked([STARS.source(event.event_id) for event in events], user_id)
-    refunds = await _refunds(session, events)
+    refunds = await _read_made_refunds(session, events)
     found: dict[str, list[Charge]] = {payload: [] for payload in payloads}
     for event in events:
-        # Always there in a charge of ours that Telegram has told of.
+        # Every charge of ours that Telegram has told of has these three.
         if event.payload is None or event.webhook_timestamp is None or event.created_at is None:
             continue
         back = refunds.get(event.event_id, [])
@@ -46,7 +48,7 @@ async def read_all_charges(session: AsyncSession, user_id: str, payloads: Collec
             update_id=event.update_id,
             is_paid=STARS.source(event.event_id) in granted,
             is_given_back=bool(back),
-            given_back_at=min((at for refund in back if (at := _went_back_at(refund)) is not None), default=None),
+            given_back_at=min((at for refund in back if (at := _refunded_at(refund)) is not None), default=None),
             goes_back=any(refund.requested_by == BY_ITSELF for refund in back),
         )
         found[event.payload].append(charge)
@@ -54,21 +56,21 @@ async def read_all_charges(session: AsyncSession, user_id: str, payloads: Collec
 
 
 async def read_chains(session: AsyncSession, user_id: str, payload: str) -> list[Chain]:
-    """Return a user's subscriptions on one payload, as all that is known makes them, by their first charges."""
+    """Read a user's subscriptions on one payload, as chains of charges by the date of their first."""
     told = await subscription_changes.read(session, user_id, [payload])
-    return divide(await read_charges(session, user_id, payload), told[payload])
+    return divide_into_chains(await read_charges(session, user_id, payload), told[payload])
 
 
-async def read_chain(session: AsyncSession, event: StripeEvent) -> Chain | None:
-    """Return the subscription that an event would be a charge of, with its changes; None: of none."""
+async def read_chain_of_event(session: AsyncSession, event: StripeEvent) -> Chain | None:
+    """Read the subscription that an event is a charge of, with its changes; None: it is a charge of none."""
     if event.payload is None:
         return None
     chains = await read_chains(session, event.customer_id, event.payload)
     return next((each for each in chains if any(period.charge.id == event.event_id for period in each.periods)), None)
 
 
-async def _refunds(session: AsyncSession, charges: Sequence[StripeEvent]) -> dict[str, list[StripeEvent]]:
-    """Return the refunds, by their charges, of which the Stars are back or on their way by the desk's own doing."""
+async def _read_made_refunds(session: AsyncSession, charges: Sequence[StripeEvent]) -> dict[str, list[StripeEvent]]:
+    """Read the refunds of these charges that are made, or on their way by the desk itself, by charge."""
     by_id = {charge.event_id: charge for charge in charges}
     is_back = or_(
         StripeEvent.webhook_timestamp.is_not(None),
@@ -79,11 +81,12 @@ async def _refunds(session: AsyncSession, charges: Sequence[StripeEvent]) -> dic
     found: dict[str, list[StripeEvent]] = {}
     for refund in await session.scalars(query):
         charge = by_id[refund.refund_of or ""]
-        # One that contradicts its charge gives nothing of it back; Stars go back whole.
+        # A refund that contradicts its charge gives nothing of it back; Stars go back whole.
         if (refund.customer_id, refund.amount_cents) == (charge.customer_id, charge.amount_cents):
             found.setdefault(charge.event_id, []).append(refund)
     return found
 
 
-def _went_back_at(refund: StripeEvent) -> datetime | None:
+def _refunded_at(refund: StripeEvent) -> datetime | None:
+    """Return a refund's date by its provider, else that of settling or recording it."""
     return refund.webhook_timestamp or refund.processed_at or refund.created_at

@@ -1,4 +1,7 @@
-"""Brings about at Telegram what is wanted of renewals: on record before it is tried, one process at a time."""
+"""Brings wanted renewals about at Telegram by editUserStarSubscription: the wish is on record before each attempt.
+
+One process at a time works on a renewal.
+"""
 
 import random
 from collections.abc import Sequence
@@ -34,30 +37,32 @@ if TYPE_CHECKING:
 
 
 IDS_MAX: Final = 3
-"""How many charges one attempt names; its calls take no longer than a piece of the loop may (payments/loop.py)."""
+"""One attempt names so many charges; its calls take no longer than a piece of the loop may (payments/loop.py)."""
 
 _NOT_ACTIVE: Final = "SUBSCRIPTION_NOT_ACTIVE"
-_OF_ANOTHER: Final = (_NOT_ACTIVE, "CHARGE_ID_INVALID")
-"""What Telegram says when a charge does not name the subscription that is meant, or names one that is over."""
+_WRONG_CHARGE_WORDS: Final = (_NOT_ACTIVE, "CHARGE_ID_INVALID")
+"""Telegram's words for a charge that names another subscription than the wanted one, or one that is over."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Claimed:
+class _ClaimedRenewal:
+    """A wanted renewal that this process has claimed."""
+
     user_id: str
     telegram_id: int
     first_charge_id: str
     renewal: Renewal
     charge_ids: Sequence[str]
-    """What Telegram may know it by: the first charge, and then what may be the first in truth."""
+    """Charges that may name the subscription at Telegram: the first, then those that may be the first in truth."""
     is_over: bool
     is_past_end: bool
 
 
 class RenewalEditor:
-    """Calls editUserStarSubscription, with the first charge's id as Telegram asks (Bot API).
+    """Applies wanted renewals at Telegram, in the name of the first charge as editUserStarSubscription asks (Bot API).
 
-    Charges that only the ledger tells of say nothing of which is the first: what Telegram does not know by the one is
-    asked for by another, before a person has to look at it.
+    Charges that only the ledger tells of do not say which is the first. If Telegram does not know the subscription by
+    one charge, the editor tries another, before an admin has to look at it.
     """
 
     def __init__(
@@ -69,7 +74,7 @@ class RenewalEditor:
         clock: Clock,
         pause: Pause | None = None,
     ) -> None:
-        """Prepare; `pause` is that of whoever else sends to Telegram."""
+        """Prepare; `pause` is shared by all who send to Telegram."""
         self._pause = pause or Pause(clock)
         self._database = database
         self._bot = bot
@@ -77,35 +82,35 @@ class RenewalEditor:
         self._effects = effects
         self._clock = clock
 
-    async def bring_about(self, subscription_id: str) -> bool:
-        """Do what is wanted of one renewal and is due, and note what came of it; False: another process is at it.
+    async def apply_wanted_renewal(self, subscription_id: str) -> bool:
+        """Apply one wanted renewal that is due at Telegram, and record the result; False: another process is at it.
 
         No transaction is open during the call. Raises SQLAlchemy's errors when the database is away.
         """
-        claimed = await self._claim(subscription_id)
+        claimed = await self._claim_renewal(subscription_id)
         if claimed is None:
             return False
         if self._pause.until is not None:
-            await self._rest(subscription_id, claimed, self._pause.until)
+            await self._wait_for_pause(subscription_id, claimed, self._pause.until)
             return True
         try:
-            refusal = await self._call(claimed)
+            refusal = await self._call_telegram(claimed)
         except TelegramRetryAfter as error:
-            await self._rest(subscription_id, claimed, self._pause.ask(error.retry_after))
+            await self._wait_for_pause(subscription_id, claimed, self._pause.ask(error.retry_after))
         except TELEGRAM_ERRORS as error:
-            await self._postpone(subscription_id, claimed, in_words(error))
+            await self._record_failed_attempt(subscription_id, claimed, in_words(error))
         else:
             if refusal is None:
-                await self._note_done(subscription_id, claimed)
+                await self._record_done(subscription_id, claimed)
             else:
-                await self._give_up(subscription_id, claimed, refusal)
+                await self._give_up_renewal(subscription_id, claimed, refusal)
         return True
 
-    async def _call(self, claimed: _Claimed) -> str | None:
-        """Have Telegram do it; None: it is done, or so already by our own books. Returns the words of a refusal.
+    async def _call_telegram(self, claimed: _ClaimedRenewal) -> str | None:
+        """Call editUserStarSubscription; None: the renewal is as wanted; otherwise return Telegram's refusal.
 
-        What Telegram calls over is over if our own row says so, or if nothing is paid for the present and none of the
-        other charges names one that is not.
+        "Not active" is success if our own row agrees, or if nothing is paid for the present and no other charge names
+        an active subscription.
         """
         is_canceled = claimed.renewal is Renewal.CANCELED
         refusal: str | None = None
@@ -123,7 +128,7 @@ class RenewalEditor:
                 if is_canceled and claimed.is_over and _NOT_ACTIVE in error.message:
                     return None
                 refusal = refusal or error.message
-                if not any(words in error.message for words in _OF_ANOTHER):
+                if not any(words in error.message for words in _WRONG_CHARGE_WORDS):
                     return error.message
             else:
                 return None
@@ -131,7 +136,8 @@ class RenewalEditor:
         return None if is_canceled and is_over_there and claimed.is_past_end else refusal
 
     @retry_transaction
-    async def _claim(self, subscription_id: str) -> _Claimed | None:
+    async def _claim_renewal(self, subscription_id: str) -> _ClaimedRenewal | None:
+        """Claim a wanted renewal that is due; None: another process has it."""
         now = self._clock()
         claim = (
             update(Subscription)
@@ -144,69 +150,71 @@ class RenewalEditor:
             row = await session.scalar(claim)
             if row is None:
                 return None
-            charge_ids = await _names(session, row)
+            charge_ids = await _possible_first_charges(session, row)
             telegram_id = await session.scalar(select(User.telegram_id).where(User.id == row.user_id))
         if telegram_id is None:
             raise ValueError(f"the subscription {subscription_id} has no subscriber at Telegram")
-        return _Claimed(
+        return _ClaimedRenewal(
             *(row.user_id, telegram_id, row.first_charge_id, Renewal(row.renewal_wanted or ""), charge_ids),
             is_over=is_over(row),
             is_past_end=row.current_period_end <= now,
         )
 
     @retry_transaction
-    async def _note_done(self, subscription_id: str, claimed: _Claimed) -> None:
+    async def _record_done(self, subscription_id: str, claimed: _ClaimedRenewal) -> None:
+        """Record that Telegram has applied the renewal, and tell the subscriber."""
         now = self._clock()
         async with self._database.transaction() as session:
-            user, row = await self._lock(session, subscription_id, claimed)
+            user, row = await self._lock_claimed_row(session, subscription_id, claimed)
             if row is None:
                 return
             row.due_at = row.claimed_until = row.error = None
             was_renewing = row.state in RENEWING
             if claimed.renewal is Renewal.CANCELED:
                 subscription_changes.note_own(session, row, SubscriptionState.CANCELED, now)
-                await self._book.follow(session, user, row.payload)
+                await self._book.update_from_charges(session, user, row.payload)
             because = RenewalReason(row.wanted_because or RenewalReason.BUYER)
             if because is RenewalReason.BUYER or (was_renewing and because is not RenewalReason.GIVEN_BACK):
-                await self._tell(session, user, row, Notice.RENEWAL_DONE, now)
+                await self._tell_subscriber(session, user, row, Notice.RENEWAL_DONE, now)
         self._log(claimed).info("a renewal is {} at Telegram", claimed.renewal)
 
     @retry_transaction
-    async def _give_up(self, subscription_id: str, claimed: _Claimed, reason: str) -> None:
+    async def _give_up_renewal(self, subscription_id: str, claimed: _ClaimedRenewal, reason: str) -> None:
+        """Give up a wanted renewal: record why, tell the subscriber, and the admins if Telegram may go on charging."""
         now = self._clock()
         async with self._database.transaction() as session:
-            user, row = await self._lock(session, subscription_id, claimed)
+            user, row = await self._lock_claimed_row(session, subscription_id, claimed)
             if row is None:
                 return
             row.due_at = row.claimed_until = None
             row.error = reason[:ERROR_LENGTH_MAX]
             if row.wanted_because == RenewalReason.BUYER:
-                await self._tell(session, user, row, Notice.RENEWAL_REFUSED, now)
-            # What is over for us may be tried at Telegram all the same, after a failure or a refund.
+                await self._tell_subscriber(session, user, row, Notice.RENEWAL_REFUSED, now)
+            # Telegram may still try a subscription that is over for us, after a failure or a refund.
             is_at_rest = row.state == SubscriptionState.ENDED and is_over(row)
             if claimed.renewal is Renewal.CANCELED and not is_at_rest:
-                facts = self._book.facts(row) | self._wanted(row)
+                facts = self._book.notice_facts(row) | self._wish_facts(row)
                 stuck = {
                     "buyer": user.telegram_id,
                     "reason": row.error,
                     "retry_id": RENEWAL_PREFIX + row.first_charge_id,
                 }
-                await self._effects.alert(session, Notice.RENEWAL_STUCK, _key(row, now), facts | stuck)
-        self._log(claimed).error("a renewal is not {} at Telegram: {}", claimed.renewal, reason)
+                await self._effects.alert(session, Notice.RENEWAL_STUCK, _notice_key(row, now), facts | stuck)
+        self._log(claimed).error("a renewal cannot be {} at Telegram: {}", claimed.renewal, reason)
 
     @retry_transaction
-    async def _rest(self, subscription_id: str, claimed: _Claimed, until: datetime) -> None:
-        """Leave it alone while Telegram asks for a pause: that is no failed attempt."""
+    async def _wait_for_pause(self, subscription_id: str, claimed: _ClaimedRenewal, until: datetime) -> None:
+        """Leave the renewal until Telegram's pause is over; it is no failed attempt."""
         async with self._database.transaction() as session:
-            _, row = await self._lock(session, subscription_id, claimed)
+            _, row = await self._lock_claimed_row(session, subscription_id, claimed)
             if row is not None:
                 row.due_at = until
                 row.claimed_until = None
 
-    async def _postpone(self, subscription_id: str, claimed: _Claimed, words: str) -> None:
-        """Try again after a growing pause, until an admin has to look at it."""
+    async def _record_failed_attempt(self, subscription_id: str, claimed: _ClaimedRenewal, words: str) -> None:
+        """Record a failed attempt, with backoff, until an admin has to look at the renewal."""
         async with self._database.transaction() as session:
-            _, row = await self._lock(session, subscription_id, claimed)
+            _, row = await self._lock_claimed_row(session, subscription_id, claimed)
             if row is None:
                 return
             row.attempts += 1
@@ -215,35 +223,40 @@ class RenewalEditor:
             attempts = row.attempts
             row.due_at = self._clock() + backoff(attempts, random.random())  # noqa: S311 - jitter
         if attempts >= AWAY_ATTEMPTS_MAX:
-            await self._give_up(subscription_id, claimed, words)
+            await self._give_up_renewal(subscription_id, claimed, words)
         else:
-            self._log(claimed).warning("a renewal waits, not {} yet: {}", claimed.renewal, words)
+            self._log(claimed).warning("a renewal waits to be {}: {}", claimed.renewal, words)
 
-    async def _lock(
-        self, session: AsyncSession, subscription_id: str, claimed: _Claimed
+    async def _lock_claimed_row(
+        self, session: AsyncSession, subscription_id: str, claimed: _ClaimedRenewal
     ) -> tuple[User, Subscription | None]:
-        """Lock the subscriber and read the row; None: something else is wanted of it meanwhile, and due by itself."""
+        """Lock the subscriber and read the claimed subscription; None: the wish has changed meanwhile."""
         [user] = await lock_users(session, User.id == claimed.user_id)
         row = await session.get_one(Subscription, subscription_id, populate_existing=True)
         return user, (row if row.renewal_wanted == claimed.renewal and row.due_at is not None else None)
 
-    async def _tell(self, session: AsyncSession, user: User, row: Subscription, notice: Notice, now: datetime) -> None:
+    async def _tell_subscriber(
+        self, session: AsyncSession, user: User, row: Subscription, notice: Notice, now: datetime
+    ) -> None:
+        """Tell the subscriber the result of a wanted renewal."""
         await self._effects.tell_subscriber(
-            session, notice, _key(row, now), user, self._book.facts(row) | self._wanted(row)
+            session, notice, _notice_key(row, now), user, self._book.notice_facts(row) | self._wish_facts(row)
         )
 
-    def _wanted(self, row: Subscription) -> dict[str, object]:
+    def _wish_facts(self, row: Subscription) -> dict[str, object]:
+        """Return the facts of a notice about a wanted renewal: the wish, and its reason."""
         return {"renewal": row.renewal_wanted, "because": row.wanted_because}
 
-    def _log(self, claimed: _Claimed) -> "loguru.Logger":
+    def _log(self, claimed: _ClaimedRenewal) -> "loguru.Logger":
+        """Return a logger with the renewal's subscriber and first charge."""
         return logger.bind(charge_id=claimed.first_charge_id, user_id=claimed.user_id, telegram_id=claimed.telegram_id)
 
 
-async def _names(session: AsyncSession, row: Subscription) -> Sequence[str]:
-    """Return the ids that may name a subscription at Telegram, at most IDS_MAX, the likeliest first.
+async def _possible_first_charges(session: AsyncSession, row: Subscription) -> Sequence[str]:
+    """Return the charge ids that may name a subscription at Telegram, at most IDS_MAX, the likeliest first.
 
-    After the first charge: those that came after a gap, since they may have begun it, and the first one of what the
-    link had been paid for before; the newest for lack of a better one.
+    After the first charge come charges that follow a gap, since one of them may have begun it, then first charges of
+    older subscriptions on the link, and the newest charge last.
     """
     chains = await read_chains(session, row.user_id, row.payload)
     own = next((each for each in chains if any(row.first_charge_id == p.charge.id for p in each.periods)), None)
@@ -256,6 +269,6 @@ async def _names(session: AsyncSession, row: Subscription) -> Sequence[str]:
     return list(dict.fromkeys(ids))[:IDS_MAX]
 
 
-def _key(row: Subscription, now: datetime) -> str:
-    """Name what is told of one call: each is told, and committed with what it says."""
+def _notice_key(row: Subscription, now: datetime) -> str:
+    """Return the key of a renewal call's notice: each call has a notice, in one commit with its result."""
     return f"{RENEWAL_PREFIX}{row.first_charge_id}:{now.isoformat()}"

@@ -1,4 +1,4 @@
-"""The loop over subscriptions: settles what Telegram told of them, does what is wanted, sees what time has changed."""
+"""The loop over subscriptions: settles Telegram's changes, applies wanted renewals, checks what time has changed."""
 
 from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
@@ -26,7 +26,7 @@ BATCH_MAX: Final = 50
 
 
 class SubscriptionKeeper:
-    """Does what is due for subscriptions, each piece in a transaction of its own."""
+    """Does the due work on subscriptions, each piece in a transaction of its own."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class SubscriptionKeeper:
         clock: Clock,
         on_progress: Callable[[], None],
     ) -> None:
-        """Prepare the loop; `on_progress` is called whenever notices may have become due."""
+        """Prepare the loop; `on_progress` is called when notices may be due."""
         self._database = database
         self._book = book
         self._editor = editor
@@ -50,18 +50,24 @@ class SubscriptionKeeper:
         self.loop = DueLoop("subscriptions", self.work_once)
 
     async def settle(self, fact: SubscriptionFact) -> None:
-        """Settle what an update has told and what is on record; unless the ledger is to be passed over first."""
+        """Settle a subscription's recorded changes at once, unless a whole pass over the ledger is wanted first."""
         async with self._database.reading() as session:
             is_open = await self._gate.is_open(session)
             user_id = await session.scalar(select(User.id).where(User.telegram_id == fact.person.telegram_id))
         if is_open and user_id is not None:
-            await self._settle_changes(user_id, fact.payload)
+            await self._update_subscriptions(user_id, fact.payload)
             self._on_progress()
 
     async def work_once(self) -> int:
-        """Do what is due now, at most 50 of each kind; return how much there was.
+        """Do the due work on subscriptions, at most 50 of each kind; return the number of pieces.
 
-        Raises SQLAlchemy's errors when the database is away.
+        1. Wait while a whole pass over the ledger is wanted.
+        2. Update the subscriptions with unsettled changes, those that time has changed, and those made ahead of the
+           clock.
+        3. Apply the wanted renewals at Telegram (payments/subscriptions/editor.py).
+        4. Withdraw reminders that are not true any more, and owe new ones (payments/subscriptions/reminders.py).
+
+        A piece that fails cools down and holds up no other. Raises SQLAlchemy's errors when the database is away.
         """
         now = self._clock()
         held = self._cooldown.current()
@@ -69,25 +75,33 @@ class SubscriptionKeeper:
             if not await self._gate.is_open(session):
                 return 0
             told = await subscription_changes.unsettled(session, BATCH_MAX, but=held)
-            checks = [await session.scalars(query(now, held)) for query in (select_to_check, select_ahead)]
+            checks = [
+                await session.scalars(query(now, held))
+                for query in (select_subscriptions_to_check, select_checked_ahead_of_clock)
+            ]
             to_check = [(row.user_id, row.payload) for found_rows in checks for row in found_rows]
-            wanted = (await session.scalars(select_wanted(now, held))).all()
+            wanted = (await session.scalars(select_wanted_renewals(now, held))).all()
         found = 0
         for user_id, payload in dict.fromkeys([*told, *to_check]):
-            found += await self._try(f"{user_id} {payload}", partial(self._settle_changes, user_id, payload))
+            found += await self._work_on_piece(
+                f"{user_id} {payload}", partial(self._update_subscriptions, user_id, payload)
+            )
         for subscription_id in wanted:
-            found += await self._try(subscription_id, partial(self._editor.bring_about, subscription_id))
-        found += await self._try("reminders", self._remind)
+            found += await self._work_on_piece(
+                subscription_id, partial(self._editor.apply_wanted_renewal, subscription_id)
+            )
+        found += await self._work_on_piece("reminders", self._update_reminders)
         if found:
             self._on_progress()
         return found
 
-    async def _remind(self) -> int:
-        await self._reminders.withdraw()
-        return await self._reminders.remind_once()
+    async def _update_reminders(self) -> int:
+        """Withdraw reminders that are not true any more, and owe new ones."""
+        await self._reminders.withdraw_reminders()
+        return await self._reminders.owe_reminders_once()
 
-    async def _try(self, key: str, work: Callable[[], Awaitable[int | None]]) -> int:
-        """Do one piece, and return how much there was. One that fails must not hold up the others, nor end the loop."""
+    async def _work_on_piece(self, key: str, work: Callable[[], Awaitable[int | None]]) -> int:
+        """Do one piece of the subscriptions' work; a failure cools it down, so that the loop and the others go on."""
         if key in self._cooldown.current() or self.loop.is_stopping:
             return 0
         self.loop.beat()
@@ -101,10 +115,10 @@ class SubscriptionKeeper:
         return 1 if found is None else found
 
     @retry_transaction
-    async def _settle_changes(self, user_id: str, payload: str) -> int:
-        """Bring a user's subscriptions on one payload up to date, by all that is told and by the time.
+    async def _update_subscriptions(self, user_id: str, payload: str) -> int:
+        """Update a user's subscriptions on one payload, by all changes on record and by the time.
 
-        Returns 1, or 0 when that has changed nothing: what cannot be helped does not keep the loop awake.
+        Returns 1, or 0 when nothing has changed, because work that changes nothing must not keep the loop awake.
         """
         now = self._clock()
         on_payload = Subscription.user_id == user_id, Subscription.payload == payload
@@ -113,8 +127,8 @@ class SubscriptionKeeper:
         async with self._database.transaction() as session:
             [user] = await lock_users(session, User.id == user_id)
             due_before = (await session.scalars(due)).one()
-            await self._book.follow(session, user, payload)
-            await self._book.keep_one(session, user)
+            await self._book.update_from_charges(session, user, payload)
+            await self._book.end_replaced_renewals(session, user)
             settled = (
                 update(SubscriptionChange)
                 .where(
@@ -130,24 +144,24 @@ class SubscriptionKeeper:
         return int(bool(changed) or due_after < due_before)
 
 
-def select_to_check(now: datetime, but: Collection[str] = ()) -> Select[Subscription]:
-    """Select those of which time alone has changed something, without the keys in `but`: the longest due first."""
+def select_subscriptions_to_check(now: datetime, but: Collection[str] = ()) -> Select[Subscription]:
+    """Select the subscriptions that time alone has changed, the longest due first; leave out the keys in `but`."""
     due = select(Subscription).where(Subscription.check_at <= now)
     due = due.where((Subscription.user_id + " " + Subscription.payload).not_in(but))
     return due.order_by(Subscription.check_at).limit(BATCH_MAX)
 
 
-def select_ahead(now: datetime, but: Collection[str] = ()) -> Select[Subscription]:
-    """Select those that were made anew by a clock which was ahead of `now`, without the keys in `but`."""
+def select_checked_ahead_of_clock(now: datetime, but: Collection[str] = ()) -> Select[Subscription]:
+    """Select the subscriptions that were updated by a clock ahead of `now`; leave out the keys in `but`."""
     ahead = select(Subscription).where(Subscription.checked_at > now)
     ahead = ahead.where((Subscription.user_id + " " + Subscription.payload).not_in(but))
     return ahead.order_by(Subscription.checked_at).limit(BATCH_MAX)
 
 
-def select_wanted(now: datetime, but: Collection[str] = ()) -> Select[str]:
-    """Select the ids of those whose renewal is to be another and that nobody is at, without those in `but`.
+def select_wanted_renewals(now: datetime, but: Collection[str] = ()) -> Select[str]:
+    """Select the ids of subscriptions with a wanted renewal that is due and unclaimed, the longest due first.
 
-    The longest due come first.
+    Leaves out the ids in `but`.
     """
     due = select(Subscription.id).where(is_due(Subscription.due_at, now), is_free(Subscription.claimed_until, now))
     return due.where(Subscription.id.not_in(but)).order_by(Subscription.due_at).limit(BATCH_MAX)

@@ -1,4 +1,4 @@
-"""A user's subscriptions, to be seen and to be changed by the subscriber."""
+"""A user's subscriptions, listed for the subscriber, and the subscriber's wish to cancel or resume a renewal."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -14,7 +14,10 @@ from payments.subscriptions.running import read_rivals
 
 
 async def of_user(session: AsyncSession, user_id: str) -> Sequence[Subscription]:
-    """Return those that have not ended, by their next date, but for those that open nothing and are being ended."""
+    """List a user's subscriptions that have not ended, by their next date.
+
+    Subscriptions that open nothing and are being ended are left out.
+    """
     query = select(Subscription).where(
         Subscription.user_id == user_id,
         Subscription.state != SubscriptionState.ENDED,
@@ -24,7 +27,7 @@ async def of_user(session: AsyncSession, user_id: str) -> Sequence[Subscription]
 
 
 async def renewed_by(session: AsyncSession, charge_ids: Collection[str]) -> Sequence[Subscription]:
-    """Return those of these charges for which Telegram may take the next price, and that nobody is cancelling."""
+    """Return the subscriptions of these charges that Telegram may charge for and nobody is cancelling."""
     is_being_ended = and_(Subscription.due_at.is_not(None), Subscription.renewal_wanted == Renewal.CANCELED)
     charged = exists().where(
         StripeEvent.event_id.in_(charge_ids),
@@ -36,7 +39,7 @@ async def renewed_by(session: AsyncSession, charge_ids: Collection[str]) -> Sequ
 
 
 async def find(session: AsyncSession, subscription_id: str, telegram_id: int) -> Subscription | None:
-    """Return a subscription of the user with this Telegram id; None: it is not theirs, or there is none."""
+    """Return a subscription of the user with this Telegram id; None: there is none, or it is not theirs."""
     query = select(Subscription).join(User, User.id == Subscription.user_id)
     return await session.scalar(query.where(Subscription.id == subscription_id, User.telegram_id == telegram_id))
 
@@ -44,7 +47,7 @@ async def find(session: AsyncSession, subscription_id: str, telegram_id: int) ->
 async def ask(
     session: AsyncSession, subscription_id: str, telegram_id: int, renewal: Renewal, now: datetime
 ) -> Subscription | None:
-    """Put on record what a subscriber wants of the renewal; None: it is not theirs, or it is no longer to be had."""
+    """Record a subscriber's wish to cancel or resume a renewal; None: it is not theirs, or it is too late."""
     await lock_users(session, User.telegram_id == telegram_id)
     row = await find(session, subscription_id, telegram_id)
     if row is None:
@@ -52,15 +55,15 @@ async def ask(
     if renewal is Renewal.CANCELED:
         may_be = not is_over(row)
     else:
-        may_be = row.state == SubscriptionState.CANCELED and not await _is_replaced(session, row, now)
+        may_be = row.state == SubscriptionState.CANCELED and not await _has_renewing_rival(session, row, now)
     if not may_be:
         return None
     want(row, renewal, RenewalReason.BUYER, now)
     return row
 
 
-async def _is_replaced(session: AsyncSession, row: Subscription, now: datetime) -> bool:
-    """Tell whether another subscription of its user that opens the same is going to be renewed."""
+async def _has_renewing_rival(session: AsyncSession, row: Subscription, now: datetime) -> bool:
+    """Tell whether another subscription of the user with the same entitlement is going to renew."""
     rivals = await read_rivals(session, User.id == row.user_id)
     own = next((each for each in rivals if row.first_charge_id in each.ids), None)
     return own is not None and any(each.opens_same(own) and is_left_to_renew(each, now) for each in rivals)

@@ -1,4 +1,4 @@
-"""A word before bought days end, with a button to buy them again; once for a purchase."""
+"""Reminders before bought days end, with a button to buy them again; one for each purchase."""
 
 import json
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ from payments.sale.payload import PayloadSigner
 
 BATCH_MAX: Final = 50
 LOOK_AGAIN_HOURS: Final = 1
-"""How often all that ends soon is looked through again: an end may have come nearer by a refund."""
+"""All ends of access that are near are looked through so often, because a refund may bring one nearer."""
 
 _REMINDERS: Final = (Notice.ACCESS_ENDS_SOON, Notice.RENEWAL_SOON)
 _Ending = Row[str, int | None, str, datetime | None]
@@ -35,12 +35,12 @@ _Place = tuple[datetime, str, str]
 
 
 class Reminders:
-    """Looks ahead along the ends of access, a piece at a time."""
+    """Looks ahead along the ends of access, a piece at a time, and owes each buyer one reminder."""
 
     def __init__(
         self, database: Database, catalog: Catalog, signer: PayloadSigner, clock: Clock, remind_days: int
     ) -> None:
-        """Prepare; with `remind_days` 0 nobody is reminded."""
+        """Prepare; with `remind_days` 0 nobody gets a reminder."""
         self._database = database
         self._catalog = catalog
         self._signer = signer
@@ -49,8 +49,8 @@ class Reminders:
         self._seen: _Place | None = None
         self._look_again_at: datetime | None = None
 
-    async def remind_once(self) -> int:
-        """Look at the next ends that are near, at most 50, and return how many there were.
+    async def owe_reminders_once(self) -> int:
+        """Owe reminders for the next ends of access that are near, at most 50; return their number.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -63,8 +63,8 @@ class Reminders:
             self._seen, self._look_again_at = None, now + hour
         until = now + timedelta(days=self._remind_days)
         async with self._database.reading() as session:
-            ends = (await session.execute(select_ending(now, until, self._seen))).all()
-            bought = [(row, await self._bought(session, row)) for row in ends]
+            ends = (await session.execute(select_ending_access(now, until, self._seen))).all()
+            bought = [(row, await self._find_purchase(session, row)) for row in ends]
         owed = [(row, *found) for row, found in bought if found is not None]
         if owed:
             async with self._database.transaction() as session:
@@ -87,8 +87,8 @@ class Reminders:
         return len(ends)
 
     @retry_transaction
-    async def withdraw(self) -> None:
-        """Take back what could not be delivered yet and is no longer so: renewed, cancelled, bought again, refunded.
+    async def withdraw_reminders(self) -> None:
+        """Withdraw undelivered reminders that are not true any more: renewed, cancelled, bought again, refunded.
 
         At most 50 at a time. Raises SQLAlchemy's errors when the database is away.
         """
@@ -99,13 +99,14 @@ class Reminders:
             .limit(BATCH_MAX)
         )
         async with self._database.reading() as session:
-            stale = [row.id for row in await session.scalars(waiting) if not await self._is_still_so(session, row)]
+            stale = [row.id for row in await session.scalars(waiting) if not await self._is_reminder_true(session, row)]
         if stale:
             withdrawn = update(OutboxMessage).where(OutboxMessage.id.in_(stale), OutboxMessage.due_at.is_not(None))
             async with self._database.transaction() as session:
                 await session.execute(withdrawn.values(due_at=None, error="no longer so"))
 
-    async def _is_still_so(self, session: AsyncSession, reminder: OutboxMessage) -> bool:
+    async def _is_reminder_true(self, session: AsyncSession, reminder: OutboxMessage) -> bool:
+        """Tell whether a reminder still tells the truth."""
         now = self._clock()
         if reminder.kind == Notice.RENEWAL_SOON:
             so = exists().where(
@@ -119,8 +120,8 @@ class Reminders:
             so = exists().where(of_reader, Entitlement.expires_at == until, Entitlement.expires_at > now)
         return bool(await session.scalar(select(so)))
 
-    async def _bought(self, session: AsyncSession, row: _Ending) -> tuple[str, str] | None:
-        """Return charge and plan of the days that an end is the end of; None: it is no purchase's, or a new one's."""
+    async def _find_purchase(self, session: AsyncSession, row: _Ending) -> tuple[str, str] | None:
+        """Return charge and plan of the bought days that end; None: no purchase ends, or a newer one goes on."""
         grants = select(EntitlementGrant).where(
             EntitlementGrant.user_id == row.user_id,
             EntitlementGrant.entitlement_type == row.entitlement_type,
@@ -132,11 +133,11 @@ class Reminders:
                 return None
             if grant.duration_days is not None and charge_of(grant.source) is not None:
                 bought = grant
-        if bought is None or await self._renews(session, row):
+        if bought is None or await self._has_renewing_subscription(session, row):
             return None
         bought_with = StripeEvent.event_id == charge_of(bought.source)
         charge = (await session.scalars(select(StripeEvent).where(bought_with))).one_or_none()
-        # Whose charge has come to us since then was told until when it opens, as after a pass over the ledger.
+        # A charge recorded after the reminder's time was told its end when it was settled, as after a whole pass.
         told_at = row.expires_at - timedelta(days=self._remind_days)
         if charge is None or charge.created_at is None or charge.created_at >= told_at:
             return None
@@ -144,8 +145,8 @@ class Reminders:
         order = reading.order or reading.claimed
         return None if order is None else (charge.event_id, order.plan)
 
-    async def _renews(self, session: AsyncSession, row: _Ending) -> bool:
-        """Tell whether a subscription goes on opening it."""
+    async def _has_renewing_subscription(self, session: AsyncSession, row: _Ending) -> bool:
+        """Tell whether a subscription goes on opening the entitlement that ends."""
         active = select(Subscription.plan).where(
             Subscription.user_id == row.user_id, Subscription.state == SubscriptionState.ACTIVE
         )
@@ -153,8 +154,10 @@ class Reminders:
         return any(plan is not None and row.entitlement_type in plan.entitlements for plan in plans)
 
 
-def select_ending(now: datetime, until: datetime, seen: _Place | None) -> Select[str, int | None, str, datetime | None]:
-    """Select the next ends of access between two moments, behind the place that was `seen` last."""
+def select_ending_access(
+    now: datetime, until: datetime, seen: _Place | None
+) -> Select[str, int | None, str, datetime | None]:
+    """Select the next ends of access between two moments, after the place that was `seen` last."""
     place = (Entitlement.expires_at, Entitlement.user_id, Entitlement.entitlement_type)
     query = (
         select(Entitlement.user_id, User.telegram_id, Entitlement.entitlement_type, Entitlement.expires_at)

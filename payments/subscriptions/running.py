@@ -1,6 +1,6 @@
-"""What running subscriptions open: another one that opens the same may not start under them.
+"""Running subscriptions of a user and the entitlements they open: no other subscription may start beside them.
 
-One rule (payments/subscriptions/precedence.py) says what is declined before it is paid and what is given back after.
+One rule (payments/subscriptions/precedence.py) decides both what checkout declines and what goes back after payment.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.tables import EntitlementGrant, Renewal, StripeEvent, Subscription, User
 from payments.audit import subscription_changes
 from payments.methods import STARS
-from payments.subscriptions.chain import Chain, Charge, place
-from payments.subscriptions.charges import read_all_charges, read_chain
-from payments.subscriptions.division import divide
+from payments.subscriptions.chain import Chain, Charge, charge_order
+from payments.subscriptions.charges import read_chain_of_event, read_charges_by_payload
+from payments.subscriptions.division import divide_into_chains
 from payments.subscriptions.precedence import Rival, runs
 
 _BEFORE_ID: Final = len(STARS.source(""))
@@ -24,23 +24,24 @@ _BEFORE_ID: Final = len(STARS.source(""))
 async def opened(
     session: AsyncSession, user: ColumnElement[bool], at: datetime, but: frozenset[str] = frozenset()
 ) -> frozenset[str]:
-    """Return the types that subscriptions of a user, told by a condition on `users`, open while they run at a moment.
+    """Return the entitlement types that a user's running subscriptions open at a moment.
 
-    One of which a charge is in `but` counts for nothing, nor does one whose renewal has failed: it may be bought anew.
+    `user` is a condition on `users`. Subscriptions with a charge in `but` do not count. Nor do those whose renewal has
+    failed: they may be bought anew.
     """
     found = [each for each in await read_rivals(session, user) if each.ids.isdisjoint(but)]
     return frozenset().union(*(each.opens for each in found if runs(each, at)))
 
 
 async def beside(session: AsyncSession, event: StripeEvent, *, by_what_is_paid: bool = False) -> frozenset[str]:
-    """Return what other subscriptions of the payer open beside the one that a charge starts; a renewal: nothing.
+    """Return the entitlement types that other subscriptions of the payer open beside a first charge; a renewal: none.
 
-    By what came before the charge, not by what stands now, so that the order of settling does not decide.
+    Only facts from before the charge count, not the present state, so that the order of settling does not decide.
     `by_what_is_paid`: the past is settled anew (precedence.py, runs). The caller holds the user's lock.
     """
-    chain = await read_chain(session, event)
+    chain = await read_chain_of_event(session, event)
     start = None if chain is None else chain.first
-    # A renewal whose first charge is not known is one all the same.
+    # A renewal whose first charge is unknown is a renewal all the same.
     if start is None or start.id != event.event_id or start.is_first is False:
         return frozenset()
     found = await read_rivals(session, User.id == event.customer_id)
@@ -51,22 +52,29 @@ async def beside(session: AsyncSession, event: StripeEvent, *, by_what_is_paid: 
 
 
 async def starts_beside(session: AsyncSession, event: StripeEvent) -> Sequence[str]:
-    """Return the ids of a payer's granted charges that started under a subscription which ran, the oldest first.
+    """Return a payer's granted first charges that started beside a running subscription, the oldest first.
 
-    Only of charges not older than this one: what is learned by it can change nothing before it. The caller holds the
+    Only charges not older than this one count, because news of it changes nothing before it. The caller holds the
     user's lock.
     """
     found = await read_rivals(session, User.id == event.customer_id)
-    later = [each.chain.first for each in found if (event.webhook_timestamp, event.event_id) <= place(each.chain.first)]
+    later = [
+        each.chain.first
+        for each in found
+        if (event.webhook_timestamp, event.event_id) <= charge_order(each.chain.first)
+    ]
     return [
         start.id
-        for start in sorted(later, key=place)
-        if start.is_paid and start.is_first is not False and not start.is_given_back and _is_under_another(start, found)
+        for start in sorted(later, key=charge_order)
+        if start.is_paid
+        and start.is_first is not False
+        and not start.is_given_back
+        and _starts_under_rival(start, found)
     ]
 
 
 async def read_rivals(session: AsyncSession, user: ColumnElement[bool]) -> Sequence[Rival]:
-    """Return the subscriptions of a user, told by a condition on `users`, that have opened something."""
+    """Read the subscriptions of a user (a condition on `users`) that have opened something."""
     charge_id = func.substr(EntitlementGrant.source, _BEFORE_ID + 1)
     granted = (
         select(EntitlementGrant.user_id, StripeEvent.payload, StripeEvent.event_id, EntitlementGrant.entitlement_type)
@@ -85,17 +93,18 @@ async def read_rivals(session: AsyncSession, user: ColumnElement[bool]) -> Seque
         return ()
     user_id = grants[0].user_id
     payloads = sorted({grant.payload for grant in grants})
-    charges = await read_all_charges(session, user_id, payloads)
+    charges = await read_charges_by_payload(session, user_id, payloads)
     told = await subscription_changes.read(session, user_id, payloads)
     rows = (await session.scalars(select(Subscription).where(Subscription.user_id == user_id))).all()
-    chains = [chain for payload in payloads for chain in divide(charges[payload], told[payload])]
+    chains = [chain for payload in payloads for chain in divide_into_chains(charges[payload], told[payload])]
     opens: dict[str, set[str]] = {}
     for grant in grants:
         opens.setdefault(grant.event_id, set()).add(grant.entitlement_type)
-    return [_rival(chain, opens, rows) for chain in chains]
+    return [_make_rival(chain, opens, rows) for chain in chains]
 
 
-def _rival(chain: Chain, opens: dict[str, set[str]], rows: Sequence[Subscription]) -> Rival:
+def _make_rival(chain: Chain, opens: dict[str, set[str]], rows: Sequence[Subscription]) -> Rival:
+    """Return a chain with its entitlements and its subscription row."""
     ids = [period.charge.id for period in chain.periods]
     named = {row.first_charge_id: row for row in rows if row.first_charge_id in ids}
     row = next((named[charge_id] for charge_id in ids if charge_id in named), None)
@@ -103,6 +112,7 @@ def _rival(chain: Chain, opens: dict[str, set[str]], rows: Sequence[Subscription
     return Rival(chain, types, row, row is not None and row.renewal_wanted == Renewal.CANCELED)
 
 
-def _is_under_another(start: Charge, rivals: Sequence[Rival]) -> bool:
+def _starts_under_rival(start: Charge, rivals: Sequence[Rival]) -> bool:
+    """Tell whether a first charge started while another subscription with the same entitlement ran."""
     own = next(each for each in rivals if start.id in each.ids)
     return any(each.opens_same(own) and runs(each, start.paid_at, start) for each in rivals)

@@ -25,8 +25,8 @@ from payments.reports.spans import Span, Step
 from payments.stripe.lost_payments import select_unpaid
 from payments.subscriptions import running
 from payments.subscriptions.charges import read_charges
-from payments.subscriptions.keeper import select_to_check, select_wanted
-from payments.subscriptions.reminders import select_ending
+from payments.subscriptions.keeper import select_subscriptions_to_check, select_wanted_renewals
+from payments.subscriptions.reminders import select_ending_access
 from tests.support.money import ADMINS, TOKEN
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -180,16 +180,19 @@ QUERIES: dict[str, tuple[Ask, set[str]]] = {
         {"ix_stripe_events_customer_id"},
     ),
     "subscriptions to look at": (
-        lambda _, session: session.scalars(select_to_check(NOON)),
+        lambda _, session: session.scalars(select_subscriptions_to_check(NOON)),
         {"ix_subscriptions_check_at"},
     ),
-    "renewals to be changed": (lambda _, session: session.scalars(select_wanted(NOON)), {"ix_subscriptions_due_at"}),
+    "renewals to be changed": (
+        lambda _, session: session.scalars(select_wanted_renewals(NOON)),
+        {"ix_subscriptions_due_at"},
+    ),
     "what is told and not settled": (
         lambda _, session: subscription_changes.unsettled(session, 50),
         {"ix_subscription_changes_unsettled"},
     ),
     "access that ends soon": (
-        lambda _, session: session.execute(select_ending(NOON, NOON + timedelta(days=3), None)),
+        lambda _, session: session.execute(select_ending_access(NOON, NOON + timedelta(days=3), None)),
         {"ix_entitlements_expires_at"},
     ),
     "card payments that never came": (

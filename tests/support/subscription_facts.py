@@ -54,7 +54,7 @@ async def follow(desk: Desk, payload: str = PAYLOAD, person: Person = BUYER) -> 
     """Bring the subscriptions on a payload up to date, as the loop over subscriptions does."""
     async with desk.database.transaction() as session:
         [user] = await lock_users(session, User.telegram_id == person.telegram_id)
-        await desk.settlement.subscriptions.follow(session, user, payload)
+        await desk.settlement.subscriptions.update_from_charges(session, user, payload)
 
 
 async def rows(desk: Desk, person: Person = BUYER) -> list[Subscription]:

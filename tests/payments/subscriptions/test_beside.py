@@ -106,7 +106,7 @@ async def test_what_is_renewed_although_it_was_ended_is_ended_again(desk: Desk, 
     await fail_and_end(desk)
     await desk.take(start(desk.clock(), 21))
     kept = {each.first_charge_id: each for each in await rows(desk)}
-    await editor(desk, words).bring_about(kept["sub-1"].id)
+    await editor(desk, words).apply_wanted_renewal(kept["sub-1"].id)
     desk.clock.now += DAY
     await desk.take(renewal(2, desk.clock(), 40))
     again = {each.first_charge_id: each for each in await rows(desk)}["sub-1"]
@@ -127,7 +127,7 @@ async def test_telegram_renews_what_it_has_ended_and_it_is_ended_again_whatever_
     async with desk.database.transaction() as session:
         kept = await session.get_one(Subscription, (await row(desk)).id)
         want(kept, Renewal.CANCELED, because, desk.clock())
-    await editor(desk).bring_about(kept.id)
+    await editor(desk).apply_wanted_renewal(kept.id)
     assert (await row(desk)).state == "canceled"
     desk.clock.now = START + MONTH
     await desk.take(paid(2))
@@ -152,7 +152,7 @@ async def test_a_renewal_just_before_it_is_ended_for_its_buyer_is_no_news(desk: 
 async def test_what_is_taken_up_again_renews(desk: Desk) -> None:
     await desk.take(paid(1))
     assert await _ask(desk, (await row(desk)).id, Renewal.CANCELED)
-    await editor(desk).bring_about((await row(desk)).id)
+    await editor(desk).apply_wanted_renewal((await row(desk)).id)
     desk.clock.now = START + DAY
     await tell(desk, said("active", 12))
     desk.clock.now = START + MONTH
@@ -267,7 +267,7 @@ async def test_what_another_has_taken_the_place_of_is_not_taken_up_again(desk: D
     desk.clock.now += DAY
     await desk.take(renewal(2, desk.clock(), 40))
     kept = {each.first_charge_id: each for each in await rows(desk)}["sub-1"]
-    await editor(desk).bring_about(kept.id)
+    await editor(desk).apply_wanted_renewal(kept.id)
     assert {each.first_charge_id: each.state for each in await rows(desk)}["sub-1"] == "canceled"
     assert await _ask(desk, kept.id, Renewal.ALLOWED) is False
     await tell(desk, said("canceled", 50, OTHER))
@@ -280,7 +280,7 @@ async def test_a_dead_one_does_not_end_the_living_that_is_older(desk: Desk) -> N
     await desk.take(start(desk.clock(), 21))
     await tell(desk, said("canceled", 22, OTHER))
     kept = {each.first_charge_id: each for each in await rows(desk)}["sub-1"]
-    await editor(desk).bring_about(kept.id)
+    await editor(desk).apply_wanted_renewal(kept.id)
     desk.clock.now = START + 3 * MONTH
     await desk.take(replace(renewal(3, desk.clock(), 40), is_first_recurring=False))
     assert (await wishes(desk))["new-1"] == (None, None)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from db.tables import SubscriptionState
 from entitlements.fold import SLACK
 from payments.audit.facts import Change
-from payments.subscriptions.chain import UNHEARD, Charge, Terms, failed_periods, stand
-from payments.subscriptions.division import divide
+from payments.subscriptions.chain import UNHEARD, Charge, Terms, failed_periods, subscription_status
+from payments.subscriptions.division import divide_into_chains
 from tests.support.clock import START
 from tests.support.subscription_facts import MONTH
 
@@ -46,7 +46,7 @@ _charges = st.lists(
 
 @given(_charges.flatmap(lambda charges: st.tuples(st.just(charges), st.permutations(charges))))
 def test_the_order_in_which_charges_become_known_does_not_matter(orders: tuple[list[Charge], list[Charge]]) -> None:
-    one, other = (divide(charges, ()) for charges in orders)
+    one, other = (divide_into_chains(charges, ()) for charges in orders)
     assert one == other
     assert sorted(period.charge.id for chain in one for period in chain.periods) == sorted(
         each.id for each in orders[0]
@@ -63,7 +63,7 @@ def test_an_unknown_end_is_a_period_after_the_later_of_charge_and_end_before(
 ) -> None:
     renewal = replace(FIRST, id="2", paid_at=START + paid_after, ends_at=None, is_first=None, update_id=None)
     known = [FIRST, renewal] if paid_after else [replace(renewal, id="1")]
-    [chain] = divide(known, ())
+    [chain] = divide_into_chains(known, ())
     assert chain.ends_at == (START + MONTH * ends_after if ends_after else START + paid_after + MONTH)
 
 
@@ -74,10 +74,10 @@ def _change(state: str, update_id: int | None, hours: float = 0, number: int = 1
 
 def test_a_change_is_about_the_newest_subscription_that_had_begun() -> None:
     second = replace(FIRST, id="2", paid_at=START + timedelta(hours=2), update_id=20)
-    chains = divide([second, FIRST], [_change("canceled", 15, 3), _change("failed", 25, 3, 2)])
+    chains = divide_into_chains([second, FIRST], [_change("canceled", 15, 3), _change("failed", 25, 3, 2)])
     assert [[change.state for change in chain.changes] for chain in chains] == [["canceled"], ["failed"]]
     own = replace(_change("canceled", None, 30), charge_id="1")
-    assert [len(chain.changes) for chain in divide([FIRST, second], [own])] == [1, 0]
+    assert [len(chain.changes) for chain in divide_into_chains([FIRST, second], [own])] == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -87,22 +87,22 @@ def test_a_change_is_about_the_newest_subscription_that_had_begun() -> None:
 )
 def test_a_failure_counts_unless_a_charge_is_newer(update_id: int | None, hours: float, *, is_known_over: bool) -> None:
     charge = FIRST if update_id else replace(FIRST, update_id=None)
-    [chain] = divide([charge], [_change("failed", update_id or 11, hours)])
-    assert (chain.change is None) is is_known_over
+    [chain] = divide_into_chains([charge], [_change("failed", update_id or 11, hours)])
+    assert (chain.current_change is None) is is_known_over
     assert (failed_periods(chain) == []) is is_known_over
 
 
 def test_a_clock_of_ours_that_is_slow_makes_no_change_old() -> None:
     ahead = replace(FIRST, paid_at=START + timedelta(minutes=2), recorded_at=START)
     own = replace(_change("canceled", None, 0.01), charge_id="1")
-    [chain] = divide([ahead], [own])
-    assert chain.change == own
+    [chain] = divide_into_chains([ahead], [own])
+    assert chain.current_change == own
 
 
 @pytest.mark.parametrize("hours", [1, 24 * 7])
 def test_ids_that_have_begun_anew_order_nothing(hours: float) -> None:
-    [chain] = divide([replace(FIRST, update_id=900_000_000)], [_change("failed", 2_000_001, hours)])
-    assert chain.change is not None
+    [chain] = divide_into_chains([replace(FIRST, update_id=900_000_000)], [_change("failed", 2_000_001, hours)])
+    assert chain.current_change is not None
 
 
 @pytest.mark.parametrize(
@@ -118,23 +118,23 @@ def test_ids_that_have_begun_anew_order_nothing(hours: float) -> None:
 )
 def test_it_ends_when_its_time_is_over(state: str | None, over_after: timedelta, *, is_paid: bool) -> None:
     changes = [_change(state, 11)] if state else []
-    [chain] = divide([replace(FIRST, is_paid=is_paid)], changes)
+    [chain] = divide_into_chains([replace(FIRST, is_paid=is_paid)], changes)
     over_at = START + over_after
-    assert stand(chain, TERMS, over_at).state is SubscriptionState.ENDED
-    assert stand(chain, TERMS, over_at).check_at is None
-    before = stand(chain, TERMS, over_at - timedelta(seconds=1))
+    assert subscription_status(chain, TERMS, over_at).state is SubscriptionState.ENDED
+    assert subscription_status(chain, TERMS, over_at).check_at is None
+    before = subscription_status(chain, TERMS, over_at - timedelta(seconds=1))
     assert before.state is (SubscriptionState(state or "active") if over_after else SubscriptionState.ENDED)
     assert before.check_at == (over_at if over_after else None)
 
 
 def test_a_look_is_due_at_the_reminder_and_at_the_end() -> None:
-    [chain] = divide([FIRST], ())
+    [chain] = divide_into_chains([FIRST], ())
     remind_at = START + MONTH - timedelta(days=3)
-    first = stand(chain, TERMS, START)
+    first = subscription_status(chain, TERMS, START)
     assert (first.check_at, first.is_reminder_due) == (remind_at, False)
-    assert stand(chain, TERMS, remind_at).is_reminder_due
-    assert not stand(chain, TERMS, START + MONTH).is_reminder_due
-    never = stand(chain, Terms(remind_days=0), START)
+    assert subscription_status(chain, TERMS, remind_at).is_reminder_due
+    assert not subscription_status(chain, TERMS, START + MONTH).is_reminder_due
+    never = subscription_status(chain, Terms(remind_days=0), START)
     assert (never.check_at, never.is_reminder_due) == (START + MONTH + UNHEARD, False)
 
 
@@ -151,7 +151,7 @@ def _renewal(seconds: float, name: str = "2", *, is_first: bool | None = False) 
 
 
 def _ids(charges: list[Charge], changes: list[Change] | None = None) -> dict[str, list[str]]:
-    chains = divide(charges, changes or [])
+    chains = divide_into_chains(charges, changes or [])
     return {chain.first.id: [period.charge.id for period in chain.periods[1:]] for chain in chains}
 
 
@@ -167,13 +167,13 @@ def test_a_twin_that_renews_although_it_was_given_back_is_seen() -> None:
 
 
 def test_a_change_is_not_that_of_a_twin_that_was_given_back() -> None:
-    chains = divide([FIRST, _twin()], [_change("failed", 30, 1)])
+    chains = divide_into_chains([FIRST, _twin()], [_change("failed", 30, 1)])
     assert {chain.first.id: [change.state for change in chain.changes] for chain in chains} == {
         "1": ["failed"],
         "twin": [],
     }
-    [alone] = divide([_twin()], [_change("canceled", 30, 1)])
-    assert alone.change is not None
+    [alone] = divide_into_chains([_twin()], [_change("canceled", 30, 1)])
+    assert alone.current_change is not None
 
 
 @pytest.mark.parametrize("is_given_back", [True, False])
@@ -181,7 +181,7 @@ def test_what_the_ledger_alone_tells_of_long_before_an_end_renews_nothing(*, is_
     charges = [FIRST, _twin(is_first=None, is_given_back=is_given_back), _renewal(0, is_first=None)]
     charges = [replace(charge, ends_at=None, is_first=None, update_id=None) for charge in charges]
     assert _ids(charges) == {"1": ["2"], "twin": []}
-    assert {chain.first.id: chain.ends_at for chain in divide(charges, [])}["1"] == START + 2 * MONTH
+    assert {chain.first.id: chain.ends_at for chain in divide_into_chains(charges, [])}["1"] == START + 2 * MONTH
 
 
 def test_a_renewal_is_not_that_of_a_twin_that_was_cancelled() -> None:
@@ -196,23 +196,26 @@ def test_a_renewal_is_not_that_of_a_twin_that_was_cancelled() -> None:
 def test_what_the_desk_has_cancelled_is_not_told_of_another_on_its_link(minutes: float) -> None:
     own = replace(_change("canceled", None, 1, 7), charge_id="twin")
     echo = _change("canceled", 30, 1 + minutes / 60, 8)
-    chains = divide([FIRST, _twin()], [own, echo])
-    assert {chain.first.id: chain.said for chain in chains} == {"1": "active", "twin": "canceled"}
+    chains = divide_into_chains([FIRST, _twin()], [own, echo])
+    assert {chain.first.id: chain.telegram_state for chain in chains} == {"1": "active", "twin": "canceled"}
 
 
 def test_what_a_buyer_cancels_beside_what_the_desk_has_cancelled_is_theirs() -> None:
     own = replace(_change("canceled", None, 1, 7), charge_id="twin")
     echo, later = _change("canceled", 30, 1.01, 8), _change("canceled", 31, 1.5, 9)
     for told in ([own, echo, later], [own, _change("canceled", 31, 2, 9)]):
-        chains = divide([FIRST, _twin()], told)
-        assert {chain.first.id: chain.said for chain in chains} == {"1": "canceled", "twin": "canceled"}
+        chains = divide_into_chains([FIRST, _twin()], told)
+        assert {chain.first.id: chain.telegram_state for chain in chains} == {"1": "canceled", "twin": "canceled"}
 
 
 def test_a_state_is_news_of_a_subscription_that_is_in_another() -> None:
     twin = _twin(is_paid=True, is_given_back=False)
     states = ["canceled", "canceled", "active", "canceled", "failed"]
     told = [_change(state, 20 + number, 24 + number, number) for number, state in enumerate(states)]
-    said = [[chain.said for chain in divide([FIRST, twin], told[:length])] for length in range(len(told) + 1)]
+    said = [
+        [chain.telegram_state for chain in divide_into_chains([FIRST, twin], told[:length])]
+        for length in range(len(told) + 1)
+    ]
     assert said[:3] == [["active", "active"], ["active", "canceled"], ["canceled", "canceled"]]
     assert said[3:] == [["canceled", "active"], ["canceled", "canceled"], ["canceled", "failed"]]
 
@@ -222,5 +225,9 @@ def test_each_of_two_that_the_desk_has_cancelled_has_an_echo_of_its_own() -> Non
         replace(_change("canceled", None, 1 + n / 10, n), charge_id=name) for n, name in enumerate(["twin", "third"])
     ]
     echoes = [_change("canceled", 30, 1.01, 2), _change("canceled", 31, 1.3, 3)]
-    chains = divide([FIRST, _twin(), replace(_twin(8), id="third")], [*own, *echoes])
-    assert {chain.first.id: chain.said for chain in chains} == {"1": "active", "twin": "canceled", "third": "canceled"}
+    chains = divide_into_chains([FIRST, _twin(), replace(_twin(8), id="third")], [*own, *echoes])
+    assert {chain.first.id: chain.telegram_state for chain in chains} == {
+        "1": "active",
+        "twin": "canceled",
+        "third": "canceled",
+    }

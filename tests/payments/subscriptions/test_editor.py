@@ -48,7 +48,7 @@ async def test_not_active_of_a_subscription_that_is_paid_for_is_no_success(desk:
     await desk.take(in_ledger(paid(1, at=desk.clock.now, charge_id="again-1")))
     kept = [each for each in await rows(desk) if each.state == "active"]
     await wish(desk, kept[0].id)
-    await editor(desk, NOT_ACTIVE).bring_about(kept[0].id)
+    await editor(desk, NOT_ACTIVE).apply_wanted_renewal(kept[0].id)
     assert (kept[0].first_charge_id, Notice.RENEWAL_DONE in await told(desk)) == ("again-1", False)
     assert (Notice.RENEWAL_STUCK, ADMIN_CHAT_ID) in await desk.told()
     assert await pending(desk) == 1
@@ -100,7 +100,7 @@ async def test_what_telegram_does_not_know_by_its_first_charge_is_asked_for_by_a
     kept = await row(desk)
     await wish(desk, kept.id)
     telegram = Answering({"sub-1": first})
-    await editor(desk, telegram).bring_about(kept.id)
+    await editor(desk, telegram).apply_wanted_renewal(kept.id)
     assert telegram.asked == [("sub-1", True), ("sub-9", True)]
     assert ((await row(desk)).state, Notice.RENEWAL_DONE in await told(desk)) == ("canceled", True)
 
@@ -113,11 +113,11 @@ async def test_the_ids_that_are_tried_are_bounded_and_a_refusal_of_another_kind_
     kept = await row(desk)
     await wish(desk, kept.id)
     telegram = Answering(NOT_ACTIVE)
-    await editor(desk, telegram).bring_about(kept.id)
+    await editor(desk, telegram).apply_wanted_renewal(kept.id)
     assert [charge_id for charge_id, _ in telegram.asked] == ["sub-1", "sub-7", "sub-6"]
     await desk.retry(f"renewal:{kept.first_charge_id}")
     telegram = Answering("USER_ID_INVALID")
-    await editor(desk, telegram).bring_about(kept.id)
+    await editor(desk, telegram).apply_wanted_renewal(kept.id)
     assert len(telegram.asked) == 1
     assert (await row(desk)).error == "Bad Request: USER_ID_INVALID"
 
@@ -132,7 +132,7 @@ async def test_not_active_is_success_where_our_own_row_agrees(desk: Desk, state:
         await tell(desk, said("canceled", 11))
     else:
         desk.clock.now = START + MONTH + DAY
-    await editor(desk, NOT_ACTIVE).bring_about(kept.id)
+    await editor(desk, NOT_ACTIVE).apply_wanted_renewal(kept.id)
     kept = await row(desk)
     assert (kept.due_at, kept.error, await pending(desk)) == (None, None, 0)
 
@@ -146,7 +146,7 @@ async def test_what_failed_and_was_refunded_and_cannot_be_ended_is_stuck(desk: D
     await desk.ask_refund("sub-1")
     await desk.settle("refund:sub-1", confirmed=True)
     assert (await row(desk)).state == "ended"
-    await editor(desk, words).bring_about((await row(desk)).id)
+    await editor(desk, words).apply_wanted_renewal((await row(desk)).id)
     assert (Notice.RENEWAL_STUCK in await told(desk), await pending(desk)) == (True, 1)
     desk.clock.now = START + MONTH + 8 * DAY
     await follow(desk)
@@ -171,7 +171,7 @@ async def test_a_refund_of_a_subscription_that_is_not_read_here_ends_its_renewal
     assert [each.renewal_wanted for each in await rows(desk)] == [Renewal.CANCELED]
     [kept] = await rows(desk)
     telegram = Answering()
-    await editor(desk, telegram).bring_about(kept.id)
+    await editor(desk, telegram).apply_wanted_renewal(kept.id)
     assert telegram.asked == [("sub-1", True)]
     async with desk.database.reading() as session:
         assert list(await listing.of_user(session, kept.user_id)) == [], "it is no subscription of this shop"
@@ -195,7 +195,7 @@ async def test_what_is_wanted_during_the_call_stays_wanted(desk: Desk) -> None:
         await wish(desk, kept.id, Renewal.ALLOWED)
 
     await wish(desk, kept.id)
-    await editor(desk, Answering(during=change_ones_mind)).bring_about(kept.id)
+    await editor(desk, Answering(during=change_ones_mind)).apply_wanted_renewal(kept.id)
     now = await row(desk)
     assert (now.renewal_wanted, now.due_at) == (Renewal.ALLOWED, desk.clock())
 
@@ -213,7 +213,7 @@ async def test_what_is_wanted_anew_has_all_its_attempts_before_it(desk: Desk) ->
         method = EditUserStarSubscription(user_id=1, telegram_payment_charge_id="x", is_canceled=True)
         raise TelegramNetworkError(method, "away")
 
-    await editor(desk, Answering(during=cut)).bring_about(kept.id)
+    await editor(desk, Answering(during=cut)).apply_wanted_renewal(kept.id)
     now = await row(desk)
     assert now.attempts == 1
     assert now.due_at is not None

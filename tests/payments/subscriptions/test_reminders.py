@@ -29,7 +29,7 @@ async def _told(desk: Desk) -> list[tuple[str, int]]:
 
 
 async def _work(reminders: Reminders) -> None:
-    while await reminders.remind_once():
+    while await reminders.owe_reminders_once():
         pass
 
 
@@ -133,7 +133,7 @@ async def test_more_than_a_batch_is_told_piece_by_piece(desk: Desk) -> None:
         await desk.settle(f"c-{person.telegram_id}")
     desk.clock.now = START + 28 * DAY
     reminders = _reminders(desk)
-    assert [await reminders.remind_once() for _ in range(3)] == [BATCH_MAX, 5, 0]
+    assert [await reminders.owe_reminders_once() for _ in range(3)] == [BATCH_MAX, 5, 0]
     assert len(await _told(desk)) == len(people)
 
 
@@ -147,11 +147,11 @@ async def test_what_could_not_be_delivered_is_taken_back_when_it_is_no_longer_so
     reminders = _reminders(desk)
     await _work(reminders)
     await follow(desk, payload, stranger)
-    await reminders.withdraw()
+    await reminders.withdraw_reminders()
     assert await _waiting(desk) == {Notice.ACCESS_ENDS_SOON, Notice.RENEWAL_SOON}
     await desk.take(charge("charge-2", at=desk.clock()))
     await tell(desk, said("canceled", 500, payload, stranger))
-    await reminders.withdraw()
+    await reminders.withdraw_reminders()
     assert await _waiting(desk) == set()
 
 
@@ -162,7 +162,7 @@ async def test_a_refund_takes_the_word_back(desk: Desk) -> None:
     reminders = _reminders(desk)
     await _work(reminders)
     await desk.take(refund(charge(), desk.clock()))
-    await reminders.withdraw()
+    await reminders.withdraw_reminders()
     assert await _waiting(desk) == set()
 
 

@@ -32,7 +32,7 @@ async def _two_that_are_one(desk: Desk, *, is_wanted: bool = False, is_refused: 
             row = await session.get_one(Subscription, kept["again-1"].id)
             row.renewal_wanted, row.wanted_because, row.due_at = Renewal.CANCELED, RenewalReason.BUYER, desk.clock()
     if is_refused:
-        await editor(desk, "CHARGE_ID_INVALID").bring_about(kept["again-1"].id)
+        await editor(desk, "CHARGE_ID_INVALID").apply_wanted_renewal(kept["again-1"].id)
     learned = replace(paid(2, at=START + 5 * DAY, ends_at=START + 2 * MONTH, charge_id="again-1"), update_id=20)
     await desk.take(learned)
 
@@ -77,7 +77,7 @@ async def test_a_round_that_changes_nothing_counts_as_nothing(desk: Desk, monkey
         return {}
 
     with monkeypatch.context() as patch:
-        patch.setattr(desk.settlement.subscriptions, "follow", idle)
+        patch.setattr(desk.settlement.subscriptions, "update_from_charges", idle)
         assert [await loop.work_once() for _ in range(3)] == [0, 0, 0]
     assert await loop.work_once() == 1
     assert await loop.work_once() == 0
@@ -90,4 +90,4 @@ async def test_a_renewal_that_another_process_is_at_counts_as_nothing(desk: Desk
         [kept] = await rows(desk)
         await listing.ask(session, kept.id, BUYER.telegram_id, Renewal.CANCELED, desk.clock())
         await session.execute(update(Subscription).values(claimed_until=desk.clock() + timedelta(seconds=30)))
-    assert await editor(desk).bring_about(kept.id) is False
+    assert await editor(desk).apply_wanted_renewal(kept.id) is False
