@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.errors import is_refusal
 from db.tables import ORIGIN, EventStatus, OutboxMessage, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
 from entitlements.service import lock_users
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.events import find_named
 from payments.audit.nested_json import read_json
 from payments.errors import UnrecordableError
@@ -94,7 +94,7 @@ async def _retry_event(session: AsyncSession, name: str, now: datetime) -> Retry
     event = None if named is None else await events.lock(session, named.event_id)
     if event is None or event.origin != ORIGIN:
         return RetryResult.UNKNOWN
-    is_waiting = events.is_open(event) or event.outcome == Outcome.PARKED or events.has_more(event)
+    is_waiting = transitions.is_open(event) or event.outcome == Outcome.PARKED or transitions.has_more(event)
     if not is_waiting:
         return RetryResult.NOT_WAITING
     event.attempts = 0

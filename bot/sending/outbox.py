@@ -27,7 +27,7 @@ from db.clock import Clock
 from db.engine import Database
 from db.retry import retry_transaction
 from db.tables import OutboxMessage, StripeEvent, User
-from payments.audit.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, backoff
+from payments.audit.transitions import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, backoff
 from payments.channel import is_due
 from payments.loop import DueLoop
 from payments.notices import REPLIES, Admins, Notice, owe

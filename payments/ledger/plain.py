@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.clock import Clock
 from db.tables import EntitlementGrant, EventStatus, Outcome, StripeEvent, User
 from entitlements.service import DaysGranted, EntitlementService
-from payments.audit import events
+from payments.audit import transitions
 from payments.methods import METHODS
 from payments.sale.catalog import Catalog
 from payments.sale.eligibility import Payer
@@ -68,7 +68,7 @@ async def settle_plain_payments(
     settled = set()
     for event, _ in plain:
         if METHODS[event.payment_method].source(event.event_id) not in contradicted:
-            events.close(event, Outcome.GRANTED, now)
+            transitions.close(event, Outcome.GRANTED, now)
             settled.add(event.event_id)
     await session.flush()
     return [event for event in batch if event.event_id not in settled]

@@ -20,7 +20,7 @@ from db.retry import retry_transaction
 from db.tables import ORIGIN, EventStatus, LedgerReading, Outcome, StripeEvent, User
 from db.utc_datetime import UtcDateTime
 from entitlements.service import lock_users, standings_at_the_end
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.effects import NoEffects
 from payments.errors import LedgerError
 from payments.ledger import progress
@@ -196,7 +196,7 @@ class WholePass:
             async with self._database.transaction(Priority.RECONCILIATION) as session:
                 event = await events.lock(session, event_id)
                 if event is not None:
-                    events.fail(event, f"{type(error).__name__}: {error}", self._clock(), jitter=0)
+                    transitions.fail(event, f"{type(error).__name__}: {error}", self._clock(), jitter=0)
 
     @retry_transaction
     async def _settle_transaction(self, rules: _SettlementRules, event_ids: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from db.engine import Database, Priority
 from db.errors import is_away, is_held_up
 from db.retry import retry_transaction
 from db.timings import PRODUCTION
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.facts import Fact, SubscriptionFact
 from payments.errors import UnreadableMoneyError
 from payments.notices import Admins
@@ -120,7 +120,7 @@ class Recorder:
                     raise
                 else:
                     words = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
-                    await self._quarantine(update, words[: events.ERROR_LENGTH_MAX], error)
+                    await self._quarantine(update, words[: transitions.ERROR_LENGTH_MAX], error)
                     taken[update["update_id"]] = None
         return taken
 

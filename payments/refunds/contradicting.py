@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
 from db.tables import Outcome, QuarantinedUpdate, StripeEvent, User
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.balance import completing_refund, contradiction
 from payments.audit.facts import Fact, RefundFact
 from payments.audit.nested_json import read_json
@@ -53,7 +53,7 @@ async def replace_contradicting(session: AsyncSession, charge: StripeEvent) -> N
     """Take out of the work the parked refunds that contradict a charge, of which all went back by others."""
     for row in await events.refunds_of(session, charge.event_id):
         if row.outcome == Outcome.PARKED and (mismatch := contradiction(row, charge)) is not None:
-            events.replace(row, mismatch)
+            transitions.replace(row, mismatch)
 
 
 async def is_answered(session: AsyncSession, fact: Fact) -> bool:

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import StripeEvent
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.balance import is_at_provider, remainder
 from payments.channel import MadeRefund
 from payments.errors import ChannelAwayError
@@ -36,7 +36,7 @@ async def resolve(
     At the last of RETURN_ATTEMPTS_MAX it came back now: an event that Stripe no longer keeps is never read.
     """
     refund = await events.lock(session, event_id)
-    if refund is None or not events.is_open(refund):
+    if refund is None or not transitions.is_open(refund):
         return refund
     charge = (await session.scalars(select(StripeEvent).where(StripeEvent.event_id == refund.refund_of))).one()
     is_last = refund.attempts + 1 >= RETURN_ATTEMPTS_MAX
@@ -54,7 +54,7 @@ async def resolve(
 
 async def _replace(session: AsyncSession, charge: StripeEvent, refund: StripeEvent, words: str, now: datetime) -> None:
     """Take a refund out of the work, and let one of what is left stand in its place."""
-    events.replace(refund, words)
+    transitions.replace(refund, words)
     if remainder(charge, await events.refunds_of(session, charge.event_id)) <= 0:
         await release(session, Notice.REFUND_DONE, refund.event_id, now, instead=Notice.NOTHING_LEFT)
         return

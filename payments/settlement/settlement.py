@@ -14,7 +14,7 @@ from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, Subscription, U
 from entitlements.contradictions import WantedGrant
 from entitlements.errors import ContradictedGrantError
 from entitlements.service import EntitlementService
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.balance import (
     completing_refund,
     contradiction,
@@ -89,7 +89,7 @@ class Settlement:
             if locked is None or locked.origin != ORIGIN:
                 continue
             event = locked
-            if events.is_open(event):
+            if transitions.is_open(event):
                 await self.settle_open(session, event, confirmed=confirmed)
         return event
 
@@ -107,7 +107,7 @@ class Settlement:
 
     async def park(self, session: AsyncSession, event: StripeEvent, reason: str) -> None:
         """Put an event before the admins. The caller holds the user's lock."""
-        events.set_aside(event, Outcome.PARKED, reason, parked_at=self.telegram_now())
+        transitions.set_aside(event, Outcome.PARKED, reason, parked_at=self.telegram_now())
         await self.alert_parked(session, event, reason)
 
     async def alert_parked(self, session: AsyncSession, event: StripeEvent, reason: str) -> None:
@@ -134,7 +134,7 @@ class Settlement:
         if isinstance(judgement, Granted):
             is_granted = await self._grant(session, event, user, judgement, refund)
         elif refund is not None:
-            events.close(event, Outcome.REFUNDED, self._clock())
+            transitions.close(event, Outcome.REFUNDED, self._clock())
         else:
             await self._decline(session, event, user, judgement)
         subscription = await self._follow(session, event, user)
@@ -287,13 +287,13 @@ class Settlement:
             is_new = await service.grant_all(wanted, revoked_at=at, revoke_reason=reason, now=now)
         except ContradictedGrantError as error:
             if refund is None:
-                await self.park(session, event, str(error)[: events.ERROR_LENGTH_MAX])
+                await self.park(session, event, str(error)[: transitions.ERROR_LENGTH_MAX])
             else:
-                events.close(event, Outcome.REFUNDED, now)
+                transitions.close(event, Outcome.REFUNDED, now)
             return False
         if at is not None and not is_new:
             await service.revoke_entitlement(source, at=at, reason=reason or "refunded", user_id=user.id)
-        events.close(event, Outcome.GRANTED, now)
+        transitions.close(event, Outcome.GRANTED, now)
         return True
 
     def _wanted(
@@ -325,13 +325,13 @@ class Settlement:
     ) -> None:
         match judgement:
             case Foreign(reason):
-                events.set_aside(event, Outcome.FOREIGN, reason)
+                transitions.set_aside(event, Outcome.FOREIGN, reason)
                 await self._effects.tell_admins(session, Notice.FOREIGN, event, user, reason)
             case Parked(reason):
                 await self.park(session, event, reason)
             case GivenBack(reason):
                 if await self._effects.give_back(session, event, user, reason):
-                    events.set_aside(event, None, reason)
+                    transitions.set_aside(event, None, reason)
                 else:
                     await self.park(session, event, reason)
 
@@ -348,9 +348,9 @@ class Settlement:
             await self.park(session, refund, mismatch)
             if completing_refund(charge, await events.refunds_of(session, charge.event_id)) is not None:
                 await self._tell_over(session, refund, user, mismatch)
-                events.replace(refund, mismatch)
+                transitions.replace(refund, mismatch)
             return
-        events.close(refund, Outcome.REFUNDED, now)
+        transitions.close(refund, Outcome.REFUNDED, now)
         last: StripeEvent | None = refund
         if charge is not None:
             if refund.amount_cents < charge.amount_cents:
@@ -363,7 +363,7 @@ class Settlement:
     async def _settle_return(self, session: AsyncSession, event: StripeEvent) -> None:
         """Close the row of a refund that came back. The access stays as it is: the money is still owed to the buyer."""
         user = await session.get_one(User, event.customer_id)
-        events.close(event, Outcome.RETURNED, self._clock())
+        transitions.close(event, Outcome.RETURNED, self._clock())
         charge = await events.find_charge(session, event.refund_of)
         last = None if charge is None else completing_refund(charge, await events.refunds_of(session, charge.event_id))
         stays = "open" if last is None else "closed"
@@ -386,7 +386,7 @@ class Settlement:
                     source, at=at, reason=last.reason or "refunded", user_id=charge.customer_id
                 )
         elif charge.status == EventStatus.FAILED:
-            events.close(charge, Outcome.REFUNDED, now)
+            transitions.close(charge, Outcome.REFUNDED, now)
         subscription = await self._follow(session, charge, user)
         if last.requested_by != BY_ITSELF:
             await self._end_refunded(session, charge, user, subscription)

@@ -12,7 +12,7 @@ from db.engine import Database
 from db.errors import is_away, is_held_up
 from db.retry import retry_transaction
 from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, StripeEvent
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.facts import REFUND_PREFIX
 from payments.channel import MadeRefund
 from payments.errors import ChannelAwayError, ChannelPauseError, PaymentError, RefusedByChannelError
@@ -63,7 +63,7 @@ class Worker:
         Raises SQLAlchemy's errors when the database is away.
         """
         async with self._database.transaction() as session:
-            await events.release_claims(session)
+            await transitions.release_claims(session)
         await self._process_all([each for each in await self._due() if not each.startswith(REFUND_PREFIX)])
 
     async def work_once(self) -> int:
@@ -111,13 +111,13 @@ class Worker:
             event, was_settled = await self._settle(event_id)
             if event is None or was_settled is None:
                 return event
-            if event.refund_of is not None and events.is_open(event):
+            if event.refund_of is not None and transitions.is_open(event):
                 event = await self._bring_about(event)
         except Exception as error:
             if is_away(error):
                 raise
             return await self._note_failure(event_id, error)
-        if event is not None and not events.is_open(event):
+        if event is not None and not transitions.is_open(event):
             _log(event)
             if not was_settled:
                 count_processed(event)
@@ -132,7 +132,7 @@ class Worker:
         """
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
-            if event is None or event.origin != ORIGIN or not events.is_open(event):
+            if event is None or event.origin != ORIGIN or not transitions.is_open(event):
                 return event, None
             if not await self._gate.is_open(session):
                 return event, None
@@ -184,7 +184,7 @@ class Worker:
         """Forget the key of an attempt that its provider has refused: the next one has a key of its own."""
         async with self._database.transaction() as session:
             refund = await events.lock(session, event_id)
-            if refund is not None and events.is_open(refund):
+            if refund is not None and transitions.is_open(refund):
                 refund.attempt_key = None
 
     @retry_transaction
@@ -192,7 +192,7 @@ class Worker:
         """Leave a refund alone for as long as its provider asks; that is no failed attempt of it."""
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
-            if event is not None and events.is_open(event):
+            if event is not None and transitions.is_open(event):
                 event.due_at = until
                 event.claimed_until = None
         if event is not None:
@@ -202,11 +202,13 @@ class Worker:
     @retry_transaction
     async def _note_failure(self, event_id: str, error: Exception) -> StripeEvent | None:
         is_provider = isinstance(error, ChannelAwayError | RefusedByChannelError)
-        words = (str(error) if is_provider else f"{type(error).__name__}: {error}")[: events.ERROR_LENGTH_MAX]
-        attempts_max = events.AWAY_ATTEMPTS_MAX if isinstance(error, ChannelAwayError) else events.ATTEMPTS_MAX
+        words = (str(error) if is_provider else f"{type(error).__name__}: {error}")[: transitions.ERROR_LENGTH_MAX]
+        attempts_max = (
+            transitions.AWAY_ATTEMPTS_MAX if isinstance(error, ChannelAwayError) else transitions.ATTEMPTS_MAX
+        )
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
-            if event is None or not events.is_open(event):
+            if event is None or not transitions.is_open(event):
                 return event
             count_failed_attempt(event)
             if isinstance(error, PaymentError) and error.ends_attempt:
@@ -226,7 +228,7 @@ class Worker:
     def _fails(self, event: StripeEvent, words: str, attempts_max: int) -> bool:
         """Note a failed attempt; False: it was the last."""
         parked_at, jitter = self._settlement.telegram_now(), random.random()  # noqa: S311 - jitter
-        return events.fail(event, words, self._clock(), jitter, attempts_max, parked_at=parked_at)
+        return transitions.fail(event, words, self._clock(), jitter, attempts_max, parked_at=parked_at)
 
 
 def _bound(event: StripeEvent) -> "Logger":

@@ -17,7 +17,7 @@ from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
 from db.tables import StripeReading
-from payments.audit.events import ERROR_LENGTH_MAX
+from payments.audit.transitions import ERROR_LENGTH_MAX
 from payments.errors import ChannelError, ChannelPauseError, RefusedByChannelError, UnrecordableError
 from payments.notices import Admins, Notice
 from payments.pause import SECONDS_MAX

@@ -22,7 +22,7 @@ from db.tables import Renewal, Subscription, SubscriptionState, User
 from entitlements.fold import SLACK
 from entitlements.service import lock_users
 from payments.audit import subscription_changes
-from payments.audit.events import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, backoff
+from payments.audit.transitions import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, backoff
 from payments.channel import CALL_SECONDS, LEASE_SECONDS, is_due, is_free
 from payments.effects import Effects
 from payments.notices import Notice

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from db.tables import Outcome, QuarantinedUpdate, Renewal
 from payments import waiting
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact
 from payments.notices import Admins
 from payments.recording.quarantine import quarantine
@@ -45,7 +45,7 @@ async def test_everything_that_is_not_at_its_end_waits_the_oldest_first(desk: De
     async with desk.database.transaction() as session:
         failed = await events.lock(session, "failed")
         assert failed is not None
-        events.fail(failed, "why", desk.clock(), jitter=0)
+        transitions.fail(failed, "why", desk.clock(), jitter=0)
         await add_other_services_event(session, "another's", failed.customer_id)
     bad = await _quarantine(desk, charge_update(charge("bad\0")))
     async with desk.database.reading() as session:
@@ -107,7 +107,7 @@ async def test_a_retry_has_all_its_attempts_before_it(desk: Desk) -> None:
     async with desk.database.transaction() as session:
         event = await events.lock(session, "charge-1")
         assert event is not None
-        while events.fail(event, "why", desk.clock(), jitter=0):
+        while transitions.fail(event, "why", desk.clock(), jitter=0):
             pass
     now = desk.clock.advance(days=1)
     assert await desk.retry("charge-1") is RetryResult.BEGUN

@@ -2,12 +2,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import select, text, update
 
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact, MoneyFact, Person
 from payments.errors import AnotherServicesRowError, ContradictionError
 from tests.support.clock import START
@@ -99,7 +97,7 @@ async def test_what_was_unknown_is_filled_in_and_the_event_is_due_again(desk: De
     async with desk.database.transaction() as session:
         event = await events.lock(session, "unknown-end")
         assert event is not None
-        events.set_aside(event, Outcome.PARKED, "why")
+        transitions.set_aside(event, Outcome.PARKED, "why")
     now = desk.clock.advance(minutes=1)
     await desk.record(charge("unknown-end", "auto", ends_at=START + timedelta(days=30)))
     event = await desk.event("unknown-end")
@@ -154,34 +152,6 @@ async def test_what_is_due_comes_in_order_and_bounded(desk: Desk) -> None:
         assert await events.due(session, START + 3 * MINUTE, 9) == ["at 2", "at 0", "at 3"]
         assert await events.due(session, START + 3 * MINUTE, 2) == ["at 2", "at 0"]
         assert await events.due(session, START + 4 * MINUTE, 9) == ["at 1", "at 2", "at 0", "at 3"]
-
-
-@given(st.floats(0, 1))
-def test_pauses_grow_and_are_bounded(jitter: float) -> None:
-    pauses = [events.backoff(attempts, jitter).total_seconds() for attempts in range(1, 30)]
-    assert pauses == sorted(pauses)
-    assert 5 <= pauses[0] <= 7.5
-    assert 3600 <= pauses[-1] <= 5400
-
-
-@pytest.mark.criterion("E1", "O5")
-async def test_an_event_fails_until_the_last_attempt_parks_it(desk: Desk) -> None:
-    await desk.record(charge())
-    for attempt in range(1, events.ATTEMPTS_MAX):
-        async with desk.database.transaction() as session:
-            event = await events.lock(session, "charge-1")
-            assert event is not None
-            assert events.fail(event, f"attempt {attempt}", desk.clock(), jitter=0)
-            assert (event.status, event.outcome, event.error) == (EventStatus.FAILED, None, f"attempt {attempt}")
-            assert event.due_at == START + events.backoff(attempt, jitter=0)
-            assert events.is_open(event)
-    async with desk.database.transaction() as session:
-        event = await events.lock(session, "charge-1")
-        assert event is not None
-        assert not events.fail(event, "the last", desk.clock(), jitter=0)
-    event = await desk.event("charge-1")
-    assert (event.status, event.outcome, event.error, event.due_at) == (2, Outcome.PARKED, "the last", None)
-    assert not events.is_open(event)
 
 
 @pytest.mark.parametrize(

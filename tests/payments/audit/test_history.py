@@ -4,7 +4,7 @@ import pytest
 
 from db.engine import Database
 from db.tables import Outcome, StripeEvent, User, new_id
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact, Person
 from payments.audit.history import PAGE_SIZE, EntryState, find_namesakes, find_user, read_page
 from payments.refunds import asking
@@ -70,12 +70,12 @@ async def test_a_charge_is_given_back_once_its_refund_is_done(database: Database
     async with database.transaction() as session:
         charge = await events.lock(session, "charge")
         assert charge is not None
-        events.close(charge, Outcome.GRANTED, START)
+        transitions.close(charge, Outcome.GRANTED, START)
         refund = await asking.open_refund(session, charge, reason=None, requested_by="test", now=START)
     assert await _states(database) == [("refund:charge", EntryState.OPEN), ("charge", EntryState.DONE)]
     async with database.transaction() as session:
         refund = await session.merge(refund)
-        events.close(refund, Outcome.REFUNDED, START)
+        transitions.close(refund, Outcome.REFUNDED, START)
     assert await _states(database) == [("refund:charge", EntryState.DONE), ("charge", EntryState.GIVEN_BACK)]
 
 
@@ -87,7 +87,7 @@ async def test_what_was_set_aside_says_why(database: Database, outcome: Outcome,
     async with database.transaction() as session:
         charge = await events.lock(session, "charge")
         assert charge is not None
-        events.set_aside(charge, outcome, "why")
+        transitions.set_aside(charge, outcome, "why")
     assert await _states(database) == [("charge", state)]
 
 

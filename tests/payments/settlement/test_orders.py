@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from db.tables import Entitlement, EntitlementGrant, OutboxMessage, StripeEvent, User
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact, Person
 from payments.errors import RefundRefusedError
 from payments.notices import Notice
@@ -39,7 +39,7 @@ async def _step(desk: Desk, step: str, charged: ChargeFact) -> None:
             desk.clock.advance(days=DAYS + 1)
         case "S":
             async with desk.database.transaction() as session:
-                await events.release_claims(session)
+                await transitions.release_claims(session)
             await _do_what_is_due(desk)
         case "A":
             with contextlib.suppress(RefundRefusedError):

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from db.tables import Outcome, StripeEvent
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact
 from payments.effects import NoEffects, OutwardEffects
 from payments.notices import Notice
@@ -69,7 +69,7 @@ async def test_what_a_bug_has_parked_opens_its_whole_time(desk: Desk, worker: Wo
     async with desk.database.transaction() as session:
         event = await events.lock(session, "X")
         assert event is not None
-        while events.fail(event, "a bug", desk.clock(), jitter=0):
+        while transitions.fail(event, "a bug", desk.clock(), jitter=0):
             pass
     desk.clock.now += 20 * DAY
     await desk.retry("X")

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from db.tables import EventStatus, Outcome, StripeEvent
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.history import EntryState, read_page
 from payments.notices import Notice
 from payments.settlement.worker import Worker
@@ -28,7 +28,7 @@ async def _fail(desk: Desk, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> 
     await desk.record(paid(1))
     with monkeypatch.context() as patch:
         patch.setattr(desk.settlement.subscriptions, "follow", _broken)
-        for _ in range(events.ATTEMPTS_MAX):
+        for _ in range(transitions.ATTEMPTS_MAX):
             await worker.process("sub-1")
             desk.clock.now += 2 * HOUR
     return await desk.event("sub-1")
@@ -78,7 +78,7 @@ async def test_what_was_never_settled_is_told_as_waiting(desk: Desk) -> None:
     async with desk.database.transaction() as session:
         event = await events.lock(session, "X")
         assert event is not None
-        while events.fail(event, "a bug", desk.clock(), jitter=0):
+        while transitions.fail(event, "a bug", desk.clock(), jitter=0):
             pass
         await desk.settlement.alert_parked(session, event, "a bug")
     assert Notice.WAITING in [notice for notice, _ in await desk.told("X")]

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from db.tables import EventStatus, Outcome
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact, RefundFact
 from payments.effects import OutwardEffects
 from payments.notices import Notice
@@ -163,7 +163,7 @@ async def test_another_programs_charge_that_failures_had_parked_stays_parked_and
     async with desk.database.transaction() as session:
         event = await events.lock(session, "charge-1")
         assert event is not None
-        while events.fail(event, "why", desk.clock(), jitter=0):
+        while transitions.fail(event, "why", desk.clock(), jitter=0):
             pass
     await desk.retry("charge-1")
     settled = await desk.settle("charge-1")

@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError
 from db.engine import POOL_SIZE
 from db.errors import is_away
 from db.tables import EventStatus, Outcome
-from payments.audit import events
+from payments.audit import transitions
 from payments.audit.facts import Person
 from payments.effects import OutwardEffects
 from payments.loop import COOLDOWN_SECONDS
@@ -70,7 +70,7 @@ async def test_a_failing_entitlement_service_leaves_the_event_at_2_until_it_work
 async def test_what_keeps_failing_is_parked_and_goes_on_when_it_is_taken_up(desk: Desk, worker: Worker) -> None:
     await desk.record(charge())
     async with refusing(desk.database, "INSERT", "entitlements"):
-        for _ in range(events.ATTEMPTS_MAX):
+        for _ in range(transitions.ATTEMPTS_MAX):
             assert await worker.work_once() == 1
             desk.clock.advance(hours=2)
         assert await worker.work_once() == 0

@@ -3,7 +3,7 @@
 import pytest
 
 from db.tables import Outcome, StripeEvent
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.channel import by_name
 from payments.notices import Notice
 from payments.refunds.sending import RefundSender
@@ -63,7 +63,7 @@ async def test_a_retry_after_a_death_does_not_make_it_again(
     [waiting] = [row for row in await _refunds(desk, charge_id) if row.amount_cents == REST]
     await RefundSender(desk.database, by_name(CardChannel(api)), desk.clock).send(waiting.event_id)
     async with desk.database.transaction() as session:
-        await events.release_claims(session)
+        await transitions.release_claims(session)
     await _part_comes_back(desk, account, charge_id)
     await desk.retry(waiting.event_id)
     await worker.work_once()

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from db.tables import EventStatus, Outcome, StripeEvent
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.facts import Person
 from payments.channel import by_name
 from payments.errors import ChannelError, RefundRefusedError
@@ -107,7 +107,7 @@ class Play:
         if waiting is not None:
             await self.sender.send(waiting.event_id)
         async with self.desk.database.transaction() as session:
-            await events.release_claims(session)
+            await transitions.release_claims(session)
 
     async def _take_up(self) -> None:
         for row in await self.rows():

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from db.tables import EventStatus, Outcome
-from payments.audit import events
+from payments.audit import transitions
 from payments.channel import by_name
 from payments.notices import Notice
 from payments.refunds.sending import RefundSender
@@ -46,7 +46,7 @@ async def test_a_death_between_stripes_answer_and_our_commit_is_repeated_under_t
     assert (await desk.event(refund_id)).status == EventStatus.PENDING
     desk.clock.advance(hours=1)
     async with desk.database.transaction() as session:
-        await events.release_claims(session)
+        await transitions.release_claims(session)
     await worker.work_once()
     assert (await desk.event(refund_id)).outcome == Outcome.REFUNDED
     assert (account.refunded(charge_id), len(account.keys)) == (499, 1)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from db.tables import EventStatus, Outcome, StripeEvent
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.balance import remainder
 from payments.audit.facts import RefundFact
 from payments.audit.history import EntryState, read_page
@@ -192,7 +192,7 @@ async def test_a_refund_that_failed_before_its_answer_was_on_record_is_not_taken
     desk.clock.advance(minutes=1)
     account.fail_refund(account.refunds(charge_id)[0]["id"])
     async with desk.database.transaction() as session:
-        await events.release_claims(session)
+        await transitions.release_claims(session)
     await read(watch, worker)
     parked = await desk.event(asked.event_id)
     assert (parked.status, parked.error) == (EventStatus.FAILED, "Stripe says of the refund: failed")

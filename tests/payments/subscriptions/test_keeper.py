@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from db.insert import insert_into
 from db.tables import EventStatus, LedgerReading, Outcome, Renewal, SubscriptionChange
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.facts import Person
 from payments.effects import NoEffects
 from payments.loop import Pulse
@@ -158,17 +158,17 @@ async def test_a_settled_charge_of_which_something_is_learned_stays_settled_what
     async with desk.database.transaction() as session:
         event = await events.lock(session, "sub-1")
         assert event is not None
-        assert events.is_open(event)
-        assert events.fail(event, "a bug", desk.clock(), 0)
+        assert transitions.is_open(event)
+        assert transitions.fail(event, "a bug", desk.clock(), 0)
     event = await desk.event("sub-1")
     assert (event.status, event.outcome, event.error) == (EventStatus.PROCESSED, Outcome.GRANTED, "a bug")
     async with desk.database.transaction() as session:
         event = await events.lock(session, "sub-1")
         assert event is not None
-        assert not events.fail(event, "a bug", desk.clock(), 0, attempts_max=1)
+        assert not transitions.fail(event, "a bug", desk.clock(), 0, attempts_max=1)
     event = await desk.event("sub-1")
     assert (event.status, event.outcome, event.due_at) == (EventStatus.PROCESSED, Outcome.GRANTED, None)
     one_time = charge()
     await desk.take(in_ledger(one_time))
     await desk.record(one_time)
-    assert not events.is_open(await desk.event("charge-1")), "nothing of a one-time plan changes by its flags"
+    assert not transitions.is_open(await desk.event("charge-1")), "nothing of a one-time plan changes by its flags"
