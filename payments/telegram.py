@@ -1,6 +1,11 @@
-"""Telegram's side of every payment, in Stars or by card: invoices out, pre-checkouts answered, charges in."""
+"""TelegramPaymentHandler, the front door of payments: every handler of the bot asks for money matters here.
+
+Invoices go out, pre-checkouts are answered, charges and refunds come in; the requests of payments/payment_desk.py are
+part of it.
+"""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Final
 
 from aiogram import Bot
@@ -11,17 +16,23 @@ from db.clock import Clock
 from db.engine import Database, Priority
 from db.tables import STARS_CURRENCY, StripeEvent
 from payments.audit import events
-from payments.audit.facts import ChargeFact, MoneyFact, RefundFact
+from payments.audit.facts import ChargeFact, MoneyFact, RefundFact, SubscriptionFact
+from payments.audit.history import find_user
 from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery
 from payments.methods import STARS, method_of
 from payments.metrics import INVOICES_SENT, PRE_CHECKOUTS
+from payments.payment_desk import PaymentDesk
 from payments.sale.catalog import Plan
 from payments.sale.payload import Order, PayloadSigner
 from payments.settlement.worker import Worker
 from payments.subscriptions.chain import PERIOD
+from payments.subscriptions.keeper import SubscriptionKeeper
 
 START_BUY: Final = "buy_"
 """`/start buy_CODE` is `/buy CODE`: what a forwarded copy opens (Bot API, sendInvoice: start_parameter)."""
+
+UNTRIED_MAX: Final = 10
+"""Charges of one buyer that one answer waits for."""
 
 
 def order_of(plan: Plan, buyer_telegram_id: int, currency: str = STARS_CURRENCY) -> Order:
@@ -53,8 +64,8 @@ def invoice_of(plan: Plan, chat_id: int, order: Order, signer: PayloadSigner, pr
     )
 
 
-class TelegramPaymentHandler:
-    """What the bot's handlers ask about payments. Buyers are known by their Telegram ids."""
+class TelegramPaymentHandler(PaymentDesk):
+    """The payment desk with Telegram beside it. Buyers are known by their Telegram ids."""
 
     def __init__(
         self,
@@ -65,15 +76,27 @@ class TelegramPaymentHandler:
         worker: Worker,
         clock: Clock,
         provider_token: str | None = None,
+        *,
+        keeper: SubscriptionKeeper,
     ) -> None:
         """Prepare; `provider_token` opens the channel of cards."""
+        super().__init__(database, clock)
         self._bot = bot
-        self._database = database
         self._signer = signer
         self._desk = desk
         self._worker = worker
-        self._clock = clock
+        self._keeper = keeper
         self._provider_token = provider_token
+
+    def wake(self) -> None:
+        """Wake the worker and the loop over subscriptions: something has become due."""
+        self._worker.loop.wake()
+        self._keeper.loop.wake()
+
+    @property
+    def grace(self) -> timedelta:
+        """How long access lasts after a renewal has failed."""
+        return self._keeper.terms.grace
 
     def card_prices(self, plan: Plan) -> Mapping[str, int]:
         """Return the prices that a plan can be paid by card for now, by currency, in minor units."""
@@ -138,6 +161,24 @@ class TelegramPaymentHandler:
     async def handle_refund(self, refund: RefundFact) -> StripeEvent | None:
         """Settle a refund that Telegram tells of, whoever made it; as handle_successful_payment."""
         return await self._handle(refund)
+
+    async def handle_subscription(self, change: SubscriptionFact) -> None:
+        """Settle a change of a subscription that Telegram tells of and that is on record.
+
+        Raises SQLAlchemy's errors when the database is away.
+        """
+        await self._keeper.settle(change)
+
+    async def settle_untried(self, telegram_id: int) -> None:
+        """Settle a buyer's recorded charges that nobody has tried yet, at most UNTRIED_MAX, the oldest first.
+
+        Raises as handle_successful_payment.
+        """
+        async with self._database.reading() as session:
+            user = await find_user(session, telegram_id)
+            untried = await events.untried(session, user.id, UNTRIED_MAX) if user else ()
+        for event_id in untried:
+            await self._worker.process(event_id)
 
     async def _handle(self, fact: MoneyFact) -> StripeEvent | None:
         async with self._database.reading() as session:

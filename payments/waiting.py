@@ -17,6 +17,7 @@ from payments.audit import events, transitions
 from payments.audit.events import find_named
 from payments.audit.nested_json import read_json
 from payments.errors import UnrecordableError
+from payments.notices import handle
 from payments.recording.quarantine import LEDGER_UPDATE_ID, QUARANTINE_PREFIX
 from payments.recording.updates import read_money
 from payments.refunds.contradicting import is_answered
@@ -48,6 +49,13 @@ class Pending:
     renewals: Sequence[tuple[Subscription, User]]
     quarantined: Sequence[QuarantinedUpdate]
     count: int
+
+
+def retry_id(row: StripeEvent | Subscription | QuarantinedUpdate) -> str:
+    """Return the id by which a command retries an event, a renewal or a quarantined update."""
+    if isinstance(row, StripeEvent):
+        return handle(row)
+    return RENEWAL_PREFIX + row.first_charge_id if isinstance(row, Subscription) else QUARANTINE_PREFIX + row.id
 
 
 async def list_pending(session: AsyncSession) -> Pending:

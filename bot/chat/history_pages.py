@@ -10,13 +10,10 @@ from markupsafe import Markup
 from pydantic import Field
 
 from bot.chat.words import Words
-from db.engine import Database
 from db.tables import StripeEvent, User
-from payments.audit.history import Entry, Page, find_user, read_page
 from payments.audit.shown import cut
-from payments.effects import BY_ITSELF
 from payments.notices import is_typable
-from payments.refunds.asking import asked_before
+from payments.payment_desk import BY_ITSELF, Entry, Page, PaymentDesk
 from payments.sale.catalog import Catalog
 from payments.sale.payload import TELEGRAM_ID_MAX, PayloadSigner
 
@@ -53,18 +50,17 @@ class ShownPage:
 class HistoryPages:
     """Makes the messages. What was sold is read from the invoice's payload, its title from the catalog."""
 
-    def __init__(self, database: Database, catalog: Catalog, signer: PayloadSigner) -> None:
-        self._database = database
+    def __init__(self, payments: PaymentDesk, catalog: Catalog, signer: PayloadSigner) -> None:
+        self._payments = payments
         self._catalog = catalog
         self._signer = signer
 
     async def show(self, words: Words, wanted: HistoryButton) -> ShownPage | None:
         """Return a page; None when there is none of this number. The caller has checked who may see it."""
-        async with self._database.reading() as session:
-            user = await find_user(session, wanted.telegram_id)
-            page = await read_page(session, user.id, wanted.number) if user else None
-        if user is None or page is None or not page.entries:
+        found = await self._payments.read_history(wanted.telegram_id, wanted.number)
+        if found is None or not found.page.entries:
             return None
+        user, page = found.user, found.page
         own = words.say("history.title")
         title = words.say("history.title_of", who=who(words, user)) if wanted.for_admin else own
         entries = self._entries(words, page.entries, for_admin=wanted.for_admin)
@@ -75,10 +71,9 @@ class HistoryPages:
 
     async def latest(self, words: Words, telegram_id: int) -> list[Markup]:
         """Return the latest charges and refunds of a user, at most 3, each as some lines of text."""
-        async with self._database.reading() as session:
-            user = await find_user(session, telegram_id)
-            entries = (await read_page(session, user.id)).entries if user else ()
-        return self._entries(words, entries[:LATEST_MAX], for_admin=False)
+        found = await self._payments.read_history(telegram_id)
+        entries = () if found is None else found.page.entries[:LATEST_MAX]
+        return self._entries(words, entries, for_admin=False)
 
     def _entries(self, words: Words, entries: Sequence[Entry], *, for_admin: bool) -> list[Markup]:
         """Return entries that fit into one message together: the longer their values are, the more of them is cut."""
@@ -110,7 +105,7 @@ class HistoryPages:
             text = words.say(
                 "history.charge_for", when=when, title=title, amount=amount, state=state, charge_id=charge_id
             )
-        return Markup("\n").join([text, *_remarks(words, event, length_max, for_admin=for_admin)])
+        return Markup("\n").join([text, *_remarks(words, entry, length_max, for_admin=for_admin)])
 
     def _title(self, charge: StripeEvent | None) -> str | None:
         if charge is None or charge.payload is None:
@@ -128,14 +123,15 @@ def who(words: Words, user: User) -> Markup:
     return words.say("person.named", username=cut(user.username, NAME_LENGTH_MAX), telegram_id=user.telegram_id)
 
 
-def _remarks(words: Words, event: StripeEvent, length_max: int, *, for_admin: bool) -> Iterator[Markup]:
+def _remarks(words: Words, entry: Entry, length_max: int, *, for_admin: bool) -> Iterator[Markup]:
+    event = entry.event
     # A reason that no person gave is a word of the program's own, or of the provider's: no buyer reads those.
     requested_by = event.requested_by or ""
     if event.reason and (requested_by.startswith(_PERSONS) or (for_admin and requested_by != BY_ITSELF)):
         yield words.say("history.reason", reason=cut(event.reason, length_max))
     if event.requested_by and for_admin:
         yield words.say("history.requested_by", requested_by=cut(event.requested_by, min(length_max, NAME_LENGTH_MAX)))
-    for asked_by, why in asked_before(event)[-ASKED_BEFORE_MAX:] if for_admin else ():
+    for asked_by, why in entry.asked_before[-ASKED_BEFORE_MAX:] if for_admin else ():
         if why:
             yield words.say("history.asked_before_for", requested_by=asked_by or "-", reason=why)
         else:

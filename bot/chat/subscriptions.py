@@ -10,16 +10,12 @@ from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
 from markupsafe import Markup
 
 from bot.chat.words import Words
-from db.clock import Clock
-from db.engine import Database
 from db.tables import STARS_CURRENCY, Renewal, Subscription, SubscriptionState
 from entitlements.fold import SLACK
 from entitlements.service import Holding
-from payments.audit.facts import SubscriptionFact
-from payments.renewals import is_over
+from payments.payment_desk import is_over
 from payments.sale.catalog import Catalog
-from payments.subscriptions import listing
-from payments.subscriptions.keeper import SubscriptionKeeper
+from payments.telegram import TelegramPaymentHandler
 
 
 class Wish(enum.StrEnum):
@@ -42,15 +38,9 @@ class SubscriptionButton(CallbackData, prefix="sub"):
 class SubscriptionDesk:
     """The subscriptions of those who look at them: their words and buttons, and what a button asks for."""
 
-    def __init__(self, database: Database, catalog: Catalog, clock: Clock, keeper: SubscriptionKeeper) -> None:
-        self._database = database
+    def __init__(self, payments: TelegramPaymentHandler, catalog: Catalog) -> None:
+        self._payments = payments
         self._catalog = catalog
-        self._clock = clock
-        self._keeper = keeper
-
-    async def settle(self, fact: SubscriptionFact) -> None:
-        """Settle a change of state that is on record; raises SQLAlchemy's errors when the database is away."""
-        await self._keeper.settle(fact)
 
     async def press(self, wish: Wish, subscription_id: str, telegram_id: int) -> Subscription | None:
         """Do what a button says, and return the subscription; None: it is another's, or the button is out of date.
@@ -58,22 +48,18 @@ class SubscriptionDesk:
         Raises SQLAlchemy's errors when the database is away.
         """
         if wish in {Wish.CANCEL, Wish.KEEP}:
-            async with self._database.reading() as session:
-                row = await listing.find(session, subscription_id, telegram_id)
+            row = await self._payments.find_subscription(subscription_id, telegram_id)
             return row if row is not None and not is_over(row) else None
-        renewal = Renewal.CANCELED if wish is Wish.CANCEL_NOW else Renewal.ALLOWED
-        async with self._database.transaction() as session:
-            row = await listing.ask(session, subscription_id, telegram_id, renewal, self._clock())
-        self._keeper.loop.wake()
-        return row
+        if wish is Wish.CANCEL_NOW:
+            return await self._payments.cancel_renewal(subscription_id, telegram_id)
+        return await self._payments.resume_renewal(subscription_id, telegram_id)
 
     async def is_done(self, wish: Wish, subscription_id: str, telegram_id: int) -> bool:
         """Tell whether it is decided already what a button is about: its subscription is cancelled, or taken up again.
 
         Raises SQLAlchemy's errors when the database is away.
         """
-        async with self._database.reading() as session:
-            row = await listing.find(session, subscription_id, telegram_id)
+        row = await self._payments.find_subscription(subscription_id, telegram_id)
         if row is None:
             return False
         if wish is Wish.TAKE_UP:
@@ -105,7 +91,7 @@ class SubscriptionDesk:
         if is_ending(row):
             key = "ending"
         elif row.state == SubscriptionState.FAILED:
-            until += self._keeper.terms.grace
+            until += self._payments.grace
         return words.say(
             f"status.subscription.{key}",
             title=self.title(row),
@@ -116,7 +102,7 @@ class SubscriptionDesk:
 
     def until(self, holding: Holding, rows: Sequence[Subscription]) -> datetime | None:
         """Return until when access is said to last: without the slack behind a subscription, which is not sold."""
-        grace = self._keeper.terms.grace
+        grace = self._payments.grace
         ends = {row.paid_until + more for row in rows if row.paid_until is not None for more in (timedelta(), grace)}
         without_slack = holding.expires_at - SLACK if holding.expires_at is not None else None
         return without_slack if without_slack in ends else holding.expires_at

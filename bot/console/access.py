@@ -15,7 +15,7 @@ from entitlements.service import lock_users
 from payments.audit.events import lock_people
 from payments.audit.facts import Person
 from payments.methods import charge_of
-from payments.refunds.asking import REASON_LENGTH_MAX
+from payments.payment_desk import REASON_LENGTH_MAX
 from payments.sale.catalog import load_catalog
 from payments.subscriptions.listing import renewed_by
 

@@ -7,13 +7,13 @@ from bot.settings import Settings
 from db.address import SqliteAddress, parse_database_url
 from db.clock import utc_now
 from db.write_ahead_log import empty_write_ahead_log
-from payments.audit.erasure import erase
+from payments.payment_desk import PaymentDesk
 
 
 async def erase_person(settings: Settings, telegram_id: int, console: Console) -> bool:
     """Erase a person, and print what went and what stays; False when nobody has this id."""
-    async with open_database(settings) as database, database.transaction() as session:
-        erased = await erase(session, telegram_id, utc_now())
+    async with open_database(settings) as database:
+        erased = await PaymentDesk(database, utc_now).erase(telegram_id)
     if erased is None:
         console.print(f"Nobody is known here as {telegram_id}.")
         return False

@@ -6,18 +6,14 @@ from typing import Final
 
 import typer
 from rich.console import Console
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.console.database import open_database
 from bot.console.printing import NAME_LENGTH_MAX, minute, money, shown
 from bot.settings import Settings
 from db.clock import utc_now
-from db.tables import EntitlementGrant, StripeEvent, User
-from entitlements import EntitlementService
-from payments.audit.history import Entry, find_namesakes, find_user, read_page
+from db.tables import EntitlementGrant, StripeEvent
 from payments.notices import is_typable
-from payments.refunds.asking import asked_before
+from payments.payment_desk import Entry, PaymentDesk, UserRecord
 from payments.sale.payload import TELEGRAM_ID_MAX
 
 _BY_NAME: Final = "A @username may have changed hands since: it is whose it was when the bot last saw it. The id stays."
@@ -28,43 +24,34 @@ PAGES_MAX: Final = 200
 
 async def print_history(settings: Settings, who: str, console: Console) -> bool:
     """Print the history of a Telegram id or a @username, the newest first; False when nobody is known by it."""
-    async with open_database(settings) as database, database.reading() as session:
-        found = await _find(session, who)
-        lines = [line for user in found for line in await _lines_of(session, user)]
-    # Who reads it in a pager holds up no transaction.
-    if found:
-        console.print(*lines, sep="\n")
+    async with open_database(settings) as database:
+        records = await _read(PaymentDesk(database, utc_now), who)
+    # Reading in a pager takes long, and holds up no transaction.
+    if records:
+        console.print(*(line for record in records for line in _lines_of(record)), sep="\n")
         if not who.isdecimal():
             typer.echo(_BY_NAME, err=True)
     else:
         console.print(f"Nobody is known here as {who}: it takes a Telegram id, or the @username of the last payment.")
-    return bool(found)
+    return bool(records)
 
 
-async def _find(session: AsyncSession, who: str) -> Sequence[User]:
-    if who.isascii() and who.isdecimal():
-        user = await find_user(session, int(who)) if int(who) <= TELEGRAM_ID_MAX else None
-        return [user] if user else []
-    return await find_namesakes(session, who.removeprefix("@"))
+async def _read(payments: PaymentDesk, who: str) -> Sequence[UserRecord]:
+    if not (who.isascii() and who.isdecimal()):
+        return await payments.read_records(who.removeprefix("@"), PAGES_MAX)
+    return await payments.read_records(int(who), PAGES_MAX) if int(who) <= TELEGRAM_ID_MAX else ()
 
 
-async def _lines_of(session: AsyncSession, user: User) -> list[str]:
+def _lines_of(record: UserRecord) -> list[str]:
+    user = record.user
     name = f"@{shown(user.username, NAME_LENGTH_MAX)}  " if user.username else ""
     erased = f"  erased {minute(user.erased_at)}" if user.erased_at else ""
     lines = [f"{name}{user.telegram_id}  since {minute(user.created_at)}{erased}"]
-    page = await read_page(session, user.id)
-    number = 1
-    while page.entries and number <= PAGES_MAX:
-        for entry in page.entries:
-            lines += _of_entry(entry)
-        number += 1
-        page = await read_page(session, user.id, number)
-    query = select(EntitlementGrant).where(EntitlementGrant.user_id == user.id)
-    for grant in await session.scalars(query.order_by(EntitlementGrant.granted_at.desc(), EntitlementGrant.source)):
+    for entry in record.entries:
+        lines += _of_entry(entry)
+    for grant in record.grants:
         lines += _of_grant(grant)
-    now = utc_now()
-    held = await EntitlementService(session).holdings(user.id, now)
-    has = [f"{shown(each.entitlement_type, NAME_LENGTH_MAX)} {_until(each.expires_at)}" for each in held]
+    has = [f"{shown(each.entitlement_type, NAME_LENGTH_MAX)} {_until(each.expires_at)}" for each in record.holdings]
     return [*lines, f"has now: {', '.join(has) or 'nothing'}", ""]
 
 
@@ -77,7 +64,7 @@ def _of_entry(entry: Entry) -> list[str]:
     if event.reason or event.requested_by:
         by = shown(event.requested_by, NAME_LENGTH_MAX) or "nobody known"
         lines.append(f"    asked by {by}: {shown(event.reason) or 'no reason'}")
-    for asked_by, why in asked_before(event):
+    for asked_by, why in entry.asked_before:
         by = shown(asked_by, NAME_LENGTH_MAX) or "nobody known"
         lines.append(f"    asked before by {by}: {shown(why) or 'no reason'}")
     return lines

@@ -9,11 +9,9 @@ from bot.console.database import open_database
 from bot.console.printing import money
 from bot.settings import Settings
 from db.clock import utc_now
-from db.engine import Database
-from db.retry import retry_transaction
-from db.tables import Outcome, StripeEvent
+from db.tables import Outcome
 from payments.errors import RefundRefusal, RefundRefusedError
-from payments.refunds import asking
+from payments.payment_desk import REASON_LENGTH_MAX, PaymentDesk
 
 _REFUSALS: Final = {
     RefundRefusal.UNKNOWN: "there is no charge of this id",
@@ -28,12 +26,13 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
 
     The buyer is told by the running desk, else by the next start.
     """
-    if reason is not None and len(reason) > asking.REASON_LENGTH_MAX:
-        console.print(f"{charge_id} is not refunded: a reason has at most {asking.REASON_LENGTH_MAX} characters.")
+    if reason is not None and len(reason) > REASON_LENGTH_MAX:
+        console.print(f"{charge_id} is not refunded: a reason has at most {REASON_LENGTH_MAX} characters.")
         return False
     async with open_database(settings) as database:
+        payments = PaymentDesk(database, utc_now)
         try:
-            refund = await _ask(database, charge_id, reason)
+            refund = (await payments.ask_refund(charge_id, reason=reason, requested_by=actor())).refund
         except RefundRefusedError as error:
             console.print(f"{charge_id} is not refunded: {_REFUSALS[error.refusal]}.")
             if error.asked_by is not None:
@@ -45,8 +44,7 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
         from bot.desk.tools import refund_once  # noqa: PLC0415 - imports aiogram
 
         done = await refund_once(settings, database, refund)
-        async with database.reading() as session:
-            is_all_back = await asking.went_back_whole(session, refund.refund_of or charge_id)
+        is_all_back = await payments.went_back_whole(refund.refund_of or charge_id)
     if done is not None and done.outcome == Outcome.REFUNDED:
         then = "the access ended" if is_all_back else "the access stays: not all of the payment has gone back"
         console.print(f"{charge_id}: {money(done.amount_cents, done.currency)} given back, {then}.")
@@ -57,11 +55,3 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
     why = done.error if done is not None else "the running desk is at it"
     console.print(f"{charge_id}: the refund is on record and goes on by itself: {why}. See `pending`.")
     return False
-
-
-@retry_transaction
-async def _ask(database: Database, charge_id: str, reason: str | None) -> StripeEvent:
-    async with database.transaction() as session:
-        return await asking.ask(
-            session, charge_id, reason=reason, requested_by=actor(), reply_chat_id=None, now=utc_now()
-        )

@@ -9,12 +9,8 @@ from bot.console.database import open_database
 from bot.console.printing import minute, money, shown
 from bot.settings import Settings
 from db.clock import utc_now
-from db.retry import retry_transaction
 from db.tables import STARS_CURRENCY, EventStatus, Outcome
-from payments.notices import handle
-from payments.recording.quarantine import QUARANTINE_PREFIX
-from payments.renewals import RENEWAL_PREFIX
-from payments.waiting import LISTED_MAX, RetryResult, list_pending, retry
+from payments.payment_desk import LISTED_MAX, PaymentDesk, RetryResult, retry_id
 
 _RETRIES: Final = {
     RetryResult.BEGUN: "taken up again: the running desk does it within seconds, else the next start",
@@ -26,8 +22,8 @@ _RETRIES: Final = {
 
 async def print_pending(settings: Settings, console: Console) -> None:
     """Print what waits for its next attempt or for an admin, the oldest first."""
-    async with open_database(settings) as database, database.reading() as session:
-        found = await list_pending(session)
+    async with open_database(settings) as database:
+        found = await PaymentDesk(database, utc_now).list_pending()
     if not found.count:
         console.print("Nothing waits: every payment and refund has come to its end.")
         return
@@ -39,23 +35,22 @@ async def print_pending(settings: Settings, console: Console) -> None:
         amount = money(event.amount_cents, event.currency)
         whose = f"user {user.telegram_id or user.id}"
         head = (minute(event.created_at), kind, amount, whose, state, shown(event.error))
-        console.print("  ".join(head).rstrip(), f"    retry {quote(handle(event))}", sep="\n")
+        console.print("  ".join(head).rstrip(), f"    retry {quote(retry_id(event))}", sep="\n")
     for subscription, user in found.renewals:
         price = money(subscription.price_stars, STARS_CURRENCY)
         renews = f"renews {minute(subscription.current_period_end)}"
         line = (renews, "renewal", price, f"user {user.telegram_id}", "not cancelled", shown(subscription.error))
-        console.print("  ".join(line), f"    retry {quote(RENEWAL_PREFIX + subscription.first_charge_id)}", sep="\n")
+        console.print("  ".join(line), f"    retry {quote(retry_id(subscription))}", sep="\n")
     for row in found.quarantined:
         since = minute(row.created_at)
-        console.print(f"{since}  update  quarantined  {shown(row.reason)}\n    retry {QUARANTINE_PREFIX}{row.id}")
+        console.print(f"{since}  update  quarantined  {shown(row.reason)}\n    retry {retry_id(row)}")
     if found.count > LISTED_MAX:
         console.print(f"{found.count} in all.")
 
 
-@retry_transaction
 async def retry_one(settings: Settings, waiting_id: str, console: Console) -> bool:
     """Take up again what waits, and print what came of it; False when there was nothing to take up."""
-    async with open_database(settings) as database, database.transaction() as session:
-        came = await retry(session, waiting_id, utc_now())
+    async with open_database(settings) as database:
+        came = await PaymentDesk(database, utc_now).retry(waiting_id)
     console.print(f"{waiting_id} {_RETRIES[came]}")
     return came is RetryResult.BEGUN

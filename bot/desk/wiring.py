@@ -100,7 +100,7 @@ def make_desk(  # noqa: PLR0913 - all that a desk is made of, named in one place
     def wake() -> None:
         desk.wake()
 
-    handler = TelegramPaymentHandler(bot, database, signer, checkouts, worker, clock, payment_token)
+    handler = TelegramPaymentHandler(bot, database, signer, checkouts, worker, clock, payment_token, keeper=keeper)
     admin_chat = AdminChat(database, clock, admins.group_id, on_owed)
     desk = Desk(
         settlement=settlement,
@@ -119,8 +119,6 @@ def make_desk(  # noqa: PLR0913 - all that a desk is made of, named in one place
             catalog=catalog,
             signer=signer,
             clock=clock,
-            worker=worker,
-            keeper=keeper,
             admins=admins,
             admin_chat=admin_chat,
             support_contact=support_contact,

@@ -25,8 +25,6 @@ from db.engine import Database
 from payments.notices import Admins
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
-from payments.settlement.worker import Worker
-from payments.subscriptions.keeper import SubscriptionKeeper
 from payments.telegram import TelegramPaymentHandler
 
 
@@ -37,8 +35,6 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
     catalog: Catalog,
     signer: PayloadSigner,
     clock: Clock,
-    worker: Worker,
-    keeper: SubscriptionKeeper,
     admins: Admins,
     admin_chat: AdminChat,
     support_contact: str | None,
@@ -54,11 +50,10 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
         disable_fsm=True,
         payments=handler,  # aiogram hands in something of its own as `handler`
         storefront=Storefront(handler, database, catalog, clock, RefusedInvoices(database, clock, admins, on_owed)),
-        history=HistoryPages(database, catalog, signer),
+        history=HistoryPages(handler, catalog, signer),
         database=database,
         clock=clock,
-        worker=worker,
-        subscriptions=SubscriptionDesk(database, catalog, clock, keeper),
+        subscriptions=SubscriptionDesk(handler, catalog),
         admins=admins,
         admin_chat=admin_chat,
         bot_name=bot_name,

@@ -15,16 +15,9 @@ from bot.chat.talk import answer, edit, place_of_button
 from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE, is_own_chat
 from db.clock import Clock
-from db.engine import Database
-from entitlements import EntitlementService
-from payments.audit import events
-from payments.audit.history import find_user
 from payments.notices import Admins
-from payments.settlement.worker import Worker
-from payments.subscriptions import listing
+from payments.telegram import TelegramPaymentHandler
 
-UNTRIED_MAX: Final = 10
-"""Payments of one person that an answer waits for."""
 SUBSCRIPTIONS_MAX: Final = 10
 """In one message; who has more of them sees those whose date comes next."""
 
@@ -40,24 +33,19 @@ def make_router() -> Router:
 
 
 async def on_status(
-    message: Message, words: Words, database: Database, clock: Clock, worker: Worker, subscriptions: SubscriptionDesk
+    message: Message, words: Words, clock: Clock, payments: TelegramPaymentHandler, subscriptions: SubscriptionDesk
 ) -> None:
     """Tell what is open now, and until when; the subscriptions with a button each.
 
     A payment that came with the command, or just before, is settled first: it is what the answer is wanted for.
     """
-    async with database.reading() as session:
-        user = await find_user(session, message.chat.id)
-        untried = await events.untried(session, user.id, UNTRIED_MAX) if user else ()
-    for event_id in untried:
-        await worker.process(event_id)
+    await payments.settle_untried(message.chat.id)
     now = clock()
-    async with database.reading() as session:
-        holdings = await EntitlementService(session).holdings(user.id, now) if user else ()
-        rows = (await listing.of_user(session, user.id))[:SUBSCRIPTIONS_MAX] if user else ()
-    if not holdings and not rows:
+    account = await payments.read_account(message.chat.id, now)
+    if account is None or not (account.holdings or account.subscriptions):
         await answer(message, words.say("status.nothing"))
         return
+    holdings, rows = account.holdings, account.subscriptions[:SUBSCRIPTIONS_MAX]
     lines = [words.access(each.entitlement_type, subscriptions.until(each, rows), now) for each in holdings]
     lines += [subscriptions.line(words, row) for row in rows]
     for_life = {each.entitlement_type for each in holdings if each.expires_at is None}

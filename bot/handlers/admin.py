@@ -17,21 +17,12 @@ from bot.chat.names import Names
 from bot.chat.talk import answer, topic_of
 from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE, WRITTEN_HERE, ByAdmin, InNameOfAdminChat, InPrivateOrAdminChat, sender_id
-from db.clock import Clock
-from db.engine import Database
-from db.retry import retry_transaction
 from db.tables import STARS_CURRENCY, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
-from payments.audit import events
 from payments.audit.shown import cut
 from payments.errors import RefundRefusedError
-from payments.notices import handle
-from payments.recording.fields import CHARGE_ID_LENGTH_MAX
-from payments.recording.quarantine import QUARANTINE_PREFIX
-from payments.refunds import asking
-from payments.renewals import RENEWAL_PREFIX
+from payments.payment_desk import CHARGE_ID_LENGTH_MAX, REASON_LENGTH_MAX, retry_id
 from payments.sale.payload import TELEGRAM_ID_MAX
-from payments.settlement.worker import Worker
-from payments.waiting import RetryResult, list_pending, retry
+from payments.telegram import TelegramPaymentHandler
 
 WHY_LENGTH_MAX: Final = 120
 LIST_LENGTH_MAX: Final = 3_500
@@ -66,25 +57,30 @@ async def on_help(message: Message, words: Words) -> None:
     await answer(message, words.say("help.admin"))
 
 
-async def on_refund(
-    message: Message, command: CommandObject, words: Words, database: Database, clock: Clock, worker: Worker
-) -> None:
+async def on_refund(message: Message, command: CommandObject, words: Words, payments: TelegramPaymentHandler) -> None:
     """Put a refund on record, and say so at once: Telegram may be slow, and what came of it is told by the outbox."""
     charge_id, reason = _split(command.args or "")
     if not charge_id.isprintable() or not 0 < len(charge_id) <= CHARGE_ID_LENGTH_MAX:
         await answer(message, words.say("refund.usage"))
         return
-    if reason is not None and len(reason) > asking.REASON_LENGTH_MAX:
-        await answer(message, words.say("refund.reason_too_long", length=asking.REASON_LENGTH_MAX))
+    if reason is not None and len(reason) > REASON_LENGTH_MAX:
+        await answer(message, words.say("refund.reason_too_long", length=REASON_LENGTH_MAX))
         return
     admin_id = sender_id(message)
     order = logger.bind(admin_id=admin_id, chat_id=message.chat.id, charge_id=charge_id)
     try:
-        refund, buyer, charge = await _ask(database, clock, message, charge_id, reason)
+        asked = await payments.ask_refund(
+            charge_id,
+            reason=reason,
+            requested_by=f"telegram:{admin_id}",
+            reply_chat_id=message.chat.id,
+            reply_topic_id=topic_of(message),
+        )
     except RefundRefusedError as error:
         order.info("/refund: refused: {}", error.refusal)
         await answer(message, _refused(words, error, charge_id))
         return
+    refund, buyer, charge = asked.refund, asked.buyer, asked.charge
     order.bind(user_id=buyer.id, event_type=refund.event_type).info("/refund: asked for")
     try:
         amount = words.money(refund.amount_cents, refund.currency)
@@ -93,32 +89,12 @@ async def on_refund(
             lines.append(words.say("refund.foreign"))
         await answer(message, Markup("\n").join(lines))
     finally:
-        worker.loop.wake()
+        payments.wake()
 
 
-@retry_transaction
-async def _ask(
-    database: Database, clock: Clock, message: Message, charge_id: str, reason: str | None
-) -> tuple[StripeEvent, User, StripeEvent | None]:
-    """Put a refund on record; return it with its buyer and its charge. Raises RefundRefusedError."""
-    async with database.transaction() as session:
-        refund = await asking.ask(
-            session,
-            charge_id,
-            reason=reason,
-            requested_by=f"telegram:{sender_id(message)}",
-            reply_chat_id=message.chat.id,
-            reply_topic_id=topic_of(message),
-            now=clock(),
-        )
-        buyer = await session.get_one(User, refund.customer_id)
-        return refund, buyer, await events.find_charge(session, refund.refund_of)
-
-
-async def on_pending(message: Message, words: Words, database: Database) -> None:
+async def on_pending(message: Message, words: Words, payments: TelegramPaymentHandler) -> None:
     """List what waits, each with the command that takes it up again."""
-    async with database.reading() as session:
-        found = await list_pending(session)
+    found = await payments.list_pending()
     if not found.count:
         await answer(message, words.say("pending.nothing"))
         return
@@ -131,24 +107,15 @@ async def on_pending(message: Message, words: Words, database: Database) -> None
     await answer(message, Markup("\n\n").join([words.say("pending.title"), *shown]))
 
 
-async def on_retry(
-    message: Message, command: CommandObject, words: Words, database: Database, clock: Clock, worker: Worker
-) -> None:
+async def on_retry(message: Message, command: CommandObject, words: Words, payments: TelegramPaymentHandler) -> None:
     """Take up again what waits."""
     waiting_id = (command.args or "").strip()
     if not waiting_id.isprintable() or not 0 < len(waiting_id) <= CHARGE_ID_LENGTH_MAX:
         await answer(message, words.say("retry.usage"))
         return
-    came = await _retry(database, waiting_id, clock)
+    came = await payments.retry(waiting_id)
     logger.bind(admin_id=sender_id(message), chat_id=message.chat.id, event_id=waiting_id).info("/retry: {}", came)
-    worker.loop.wake()
     await answer(message, words.say(f"retry.{came}", id=waiting_id))
-
-
-@retry_transaction
-async def _retry(database: Database, waiting_id: str, clock: Clock) -> RetryResult:
-    async with database.transaction() as session:
-        return await retry(session, waiting_id, clock())
 
 
 async def on_history_of(
@@ -222,7 +189,7 @@ def _waiting_update(words: Words, row: QuarantinedUpdate) -> Markup:
         "pending.quarantined",
         when=words.date(row.created_at),
         why=_cut(words, row.reason),
-        id=QUARANTINE_PREFIX + row.id,
+        id=retry_id(row),
     )
 
 
@@ -234,7 +201,7 @@ def _stuck_renewal(words: Words, subscription: Subscription, user: User) -> Mark
         who=who(words, user),
         renews_at=words.date(subscription.current_period_end),
         why=_cut(words, subscription.error or ""),
-        id=RENEWAL_PREFIX + subscription.first_charge_id,
+        id=retry_id(subscription),
     )
 
 
@@ -255,7 +222,7 @@ def _waiting_event(words: Words, event: StripeEvent, user: User) -> Markup:
         who=who(words, user),
         state=state,
         why=why,
-        id=handle(event),
+        id=retry_id(event),
     )
 
 

@@ -9,6 +9,7 @@ from bot.chat.talk import edit, place_of_button, say
 from bot.chat.words import Words
 from bot.handlers.places import is_own_chat
 from payments.audit.facts import SubscriptionFact
+from payments.telegram import TelegramPaymentHandler
 
 
 def make_router() -> Router:
@@ -19,9 +20,9 @@ def make_router() -> Router:
     return router
 
 
-async def on_change(_: object, fact: SubscriptionFact, subscriptions: SubscriptionDesk) -> None:
+async def on_change(_: object, fact: SubscriptionFact, payments: TelegramPaymentHandler) -> None:
     """Settle a change of state that is on record."""
-    await subscriptions.settle(fact)
+    await payments.handle_subscription(fact)
 
 
 async def on_button(

@@ -1,14 +1,17 @@
 """A user's payments and refunds: of all channels, whoever wrote the row, newest first."""
 
 import enum
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User
+from db.tables import ORIGIN, EntitlementGrant, EventStatus, Outcome, StripeEvent, User
+from entitlements.service import EntitlementService, Holding
 from payments.audit.balance import completing_refund, contradiction, refunded_amount
 from payments.methods import METHODS, REFUND_ENDINGS, RETURN_ENDING
 
@@ -64,6 +67,11 @@ class Entry:
         method = METHODS.get(self.event.payment_method)
         return method is not None and self.event.event_type == method.dispute_type
 
+    @property
+    def asked_before(self) -> list[tuple[str | None, str | None]]:
+        """Who asked for a refund before the person in `requested_by`, and why, the oldest first."""
+        return asked_before(self.event)
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -72,6 +80,62 @@ class Page:
     number: int
     page_count: int
     entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A user, and one page of the payments and refunds of the user."""
+
+    user: User
+    page: Page
+
+
+@dataclass(frozen=True, slots=True)
+class UserRecord:
+    """All that is on record of a user: payments and refunds, grants, and the access that they add up to now."""
+
+    user: User
+    entries: Sequence[Entry]
+    grants: Sequence[EntitlementGrant]
+    holdings: Sequence[Holding]
+
+
+def asked_before(refund: StripeEvent) -> list[tuple[str | None, str | None]]:
+    """Return who asked for a refund before it was asked for anew, and why, the oldest first."""
+    return [(by, why) for by, why in json.loads(refund.asked_before or "[]")]
+
+
+async def read_history(session: AsyncSession, telegram_id: int, number: int = 1) -> History | None:
+    """Read page `number` (from 1) of the history of a Telegram id; None: the user is unknown."""
+    user = await find_user(session, telegram_id)
+    return None if user is None else History(user, await read_page(session, user.id, number))
+
+
+async def read_records(session: AsyncSession, who: int | str, now: datetime, pages_max: int) -> Sequence[UserRecord]:
+    """Read the records of a Telegram id, or of the users last seen under a @username (without the @).
+
+    Of each at most the newest `pages_max` pages of payments and refunds are read; `now` dates the access.
+    """
+    if isinstance(who, int):
+        user = await find_user(session, who)
+        users: Sequence[User] = [] if user is None else [user]
+    else:
+        users = await find_namesakes(session, who)
+    return [await _read_record(session, user, now, pages_max) for user in users]
+
+
+async def _read_record(session: AsyncSession, user: User, now: datetime, pages_max: int) -> UserRecord:
+    entries: list[Entry] = []
+    number = 1
+    page = await read_page(session, user.id)
+    while page.entries and number <= pages_max:
+        entries += page.entries
+        number += 1
+        page = await read_page(session, user.id, number)
+    query = select(EntitlementGrant).where(EntitlementGrant.user_id == user.id)
+    query = query.order_by(EntitlementGrant.granted_at.desc(), EntitlementGrant.source)
+    grants = (await session.scalars(query)).all()
+    return UserRecord(user, entries, grants, await EntitlementService(session).holdings(user.id, now))
 
 
 async def read_page(session: AsyncSession, user_id: str, number: int = 1) -> Page:

@@ -6,6 +6,7 @@ replaced (payments/settlement/refused_refunds.py).
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -16,6 +17,7 @@ from payments.audit import events
 from payments.audit.balance import completing_refund, contradiction, is_at_provider, remainder
 from payments.audit.events import find_named
 from payments.audit.facts import apart_id, refund_id
+from payments.audit.history import asked_before
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.methods import METHODS
 from payments.notices import Notice, money_facts, owe
@@ -25,6 +27,21 @@ REASON_LENGTH_MAX: Final = 200
 
 ASKED_BEFORE_MAX: Final = 20
 """Who asked before, as many as are kept: the first one and the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedRefund:
+    """A refund on record, with the user who gets the money back and the charge that it is of."""
+
+    refund: StripeEvent
+    buyer: User
+    charge: StripeEvent | None
+
+
+async def read_requested(session: AsyncSession, refund: StripeEvent) -> RequestedRefund:
+    """Read the buyer and the charge of a refund on record."""
+    buyer = await session.get_one(User, refund.customer_id)
+    return RequestedRefund(refund, buyer, await events.find_charge(session, refund.refund_of))
 
 
 async def ask(
@@ -39,7 +56,8 @@ async def ask(
 ) -> StripeEvent:
     """Put the refund of a charge on record, due at once, with who asked and why; a parked one is taken up again.
 
-    A parked one is then of who asks now, and for that reason; who asked before stays on record (asked_before).
+    A parked one is then of who asks now, and for that reason; who asked before stays on record (`asked_before` in
+    payments/audit/history.py).
     A new one is of what is left of the charge; a parked one stays of what was left then, since it may have been made.
     `charge_id` may be the UUID of the row of the charge, or of one of its refunds. `reply_chat_id`, in its topic
     `reply_topic_id`, is told when it is done. Raises RefundRefusedError.
@@ -150,11 +168,6 @@ def _ask_anew(refund: StripeEvent, reason: str | None, requested_by: str) -> Non
     refund.asked_before = json.dumps(before)
     refund.requested_by = requested_by
     refund.reason = reason or refund.reason
-
-
-def asked_before(refund: StripeEvent) -> list[tuple[str | None, str | None]]:
-    """Return who asked for a refund before it was asked for anew, and why, the oldest first."""
-    return [(by, why) for by, why in json.loads(refund.asked_before or "[]")]
 
 
 def _refused(refund: StripeEvent, reason: str | None, requested_by: str) -> RefundRefusedError:

@@ -1,16 +1,34 @@
 """A user's subscriptions, listed for the subscriber, and the subscriber's wish to cancel or resume a renewal."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import and_, exists, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import Renewal, StripeEvent, Subscription, SubscriptionState, User
-from entitlements.service import lock_users
+from entitlements.service import EntitlementService, Holding, lock_users
+from payments.audit.history import find_user
 from payments.renewals import RenewalReason, is_over, may_take_more, want
 from payments.subscriptions.precedence import is_left_to_renew
 from payments.subscriptions.running import read_rivals
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user's open access, and the subscriptions that have not ended, read in one transaction."""
+
+    holdings: Sequence[Holding]
+    subscriptions: Sequence[Subscription]
+
+
+async def read_account(session: AsyncSession, telegram_id: int, now: datetime) -> Account | None:
+    """Read the account of the user with this Telegram id at `now`; None: the user is unknown."""
+    user = await find_user(session, telegram_id)
+    if user is None:
+        return None
+    return Account(await EntitlementService(session).holdings(user.id, now), await of_user(session, user.id))
 
 
 async def of_user(session: AsyncSession, user_id: str) -> Sequence[Subscription]:

@@ -7,13 +7,12 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from bot.console.refund import _ask
-from bot.handlers.admin import _retry
 from db.engine import Database
 from db.retry import TRIES_MAX, retry_transaction
 from db.tables import Checkout, StripeEvent, User
 from payments.checkout import CheckoutDesk, CheckoutVerdict
 from payments.notices import Admins
+from payments.payment_desk import PaymentDesk
 from payments.recording.recorder import Recorder
 from payments.refunds.sending import RefundSender
 from payments.settlement.worker import Worker
@@ -127,7 +126,8 @@ async def test_a_refund_that_is_asked_for_is_put_on_record(postgresql_database: 
     await desk.record(charge("c1"))
     await desk.settle("c1")
     await _fail_first(postgresql_database, "INSERT", "stripe_events")
-    refund = await _ask(postgresql_database, "c1", "by mistake")
+    payments = PaymentDesk(postgresql_database, clock)
+    refund = (await payments.ask_refund("c1", reason="by mistake", requested_by="cli:root")).refund
     assert (refund.refund_of, refund.reason) == ("c1", "by mistake")
 
 
@@ -137,4 +137,4 @@ async def test_what_waits_is_taken_up_again(postgresql_database: Database, clock
     async with postgresql_database.transaction() as session:
         await session.execute(text("UPDATE stripe_events SET status = 2, outcome = 'parked', due_at = NULL"))
     await _fail_first(postgresql_database, "UPDATE", "stripe_events")
-    assert await _retry(postgresql_database, "c1", clock) is RetryResult.BEGUN
+    assert await PaymentDesk(postgresql_database, clock).retry("c1") is RetryResult.BEGUN

@@ -12,15 +12,16 @@ from bot.console.doctor.postgresql import ask_for_lock, look_at_lock, words_of_l
 from bot.console.printing import minute
 from bot.settings import Settings
 from db.address import SqliteAddress, parse_database_url
+from db.clock import utc_now
 from db.engine import Database
 from db.errors import UnfitServerError, WrongDatabaseError, is_away
 from db.migrate import read_schema
 from db.tables import ORIGIN, MovedChat, Outcome, StripeEvent
 from entitlements.unexplained import find_unexplained
 from payments.ledger.drift import read_drift
+from payments.payment_desk import PaymentDesk
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
-from payments.waiting import read_backlog
 
 ROWS_SHOWN: Final = 3
 TYPE_LENGTH_SHOWN: Final = 40
@@ -110,8 +111,7 @@ async def _look_at_admin_chat(settings: Settings, database: Database) -> AsyncIt
 
 
 async def _look_at_backlog(database: Database) -> AsyncIterator[Check]:
-    async with database.reading() as session:
-        backlog = await read_backlog(session)
+    backlog = await PaymentDesk(database, utc_now).read_backlog()
     parked, quarantined = backlog.events["parked"], backlog.quarantined
     if parked.count or quarantined.count or backlog.renewals:
         words = (

@@ -24,6 +24,7 @@ from db.tables import StripeEvent, User, new_id
 from payments.audit.export import read_rows
 from payments.audit.history import find_user
 from payments.audit.shown import cut
+from payments.payment_desk import PaymentDesk
 from payments.reports.reader import read_report
 from payments.reports.spans import Span, Step
 from tests.support.commands import Commands
@@ -87,7 +88,7 @@ async def test_whatever_a_neighbour_wrote_is_shown_drawn_and_exported(
 ) -> None:
     await desk.take(charge())
     async with _with_rows(desk, rows, name):
-        pages = HistoryPages(desk.database, CATALOG, SIGNER)
+        pages = HistoryPages(PaymentDesk(desk.database, desk.clock), CATALOG, SIGNER)
         for for_admin in (True, False):
             page = await pages.show(WORDS, HistoryButton(telegram_id=BUYER.telegram_id, for_admin=for_admin))
             assert page is not None

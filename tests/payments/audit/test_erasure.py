@@ -11,6 +11,7 @@ from entitlements.by_hand import grant_by_hand, revoke_by_hand
 from payments.audit import events
 from payments.audit.erasure import Erased, erase
 from payments.audit.facts import Person
+from payments.audit.history import asked_before
 from payments.notices import Admins, Notice, owe
 from payments.recording.quarantine import quarantine
 from payments.refunds import asking
@@ -157,7 +158,7 @@ async def test_why_a_refund_was_asked_for_before_is_erased_and_who_asked_stays(d
         )
     await _erase(desk)
     erased = await desk.event("refund:charge-1")
-    assert (erased.reason, asking.asked_before(erased)) == ("", [("telegram:42", "")])
+    assert (erased.reason, asked_before(erased)) == ("", [("telegram:42", "")])
 
 
 async def test_another_services_row_of_the_person_is_left_alone(desk: Desk) -> None:

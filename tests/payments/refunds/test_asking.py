@@ -12,6 +12,7 @@ from db.engine import Database
 from db.tables import EventStatus, Outcome, StripeEvent
 from payments.audit import events, transitions
 from payments.audit.facts import Person
+from payments.audit.history import asked_before
 from payments.audit.transitions import AWAY_ATTEMPTS_MAX
 from payments.channel import LEASE_SECONDS, by_name
 from payments.errors import RefundRefusal, RefundRefusedError
@@ -119,7 +120,7 @@ async def test_who_asks_for_a_parked_refund_anew_is_on_record_beside_who_asked_b
     # Taken up again, it waits; and is asked for once more.
     third = await _ask(desk, "a third reason", "telegram:44")
     assert (third.reason, third.requested_by) == ("a third reason", "telegram:44")
-    assert asking.asked_before(await desk.event("refund:charge-1")) == [*before, (stands[1], stands[0])]
+    assert asked_before(await desk.event("refund:charge-1")) == [*before, (stands[1], stands[0])]
 
 
 @pytest.mark.criterion("R7")
@@ -130,7 +131,7 @@ async def test_who_asked_first_and_who_asked_lately_are_kept_of_many(desk: Desk)
     count = 2 * asking.ASKED_BEFORE_MAX
     for number in range(count):
         await _ask(desk, f"reason {number}", "telegram:43")
-    kept = asking.asked_before(await desk.event("refund:charge-1"))
+    kept = asked_before(await desk.event("refund:charge-1"))
     latest = [("telegram:43", f"reason {number}") for number in range(count - asking.ASKED_BEFORE_MAX, count - 1)]
     assert kept == [("telegram:42", "wrong plan"), *latest]
 
@@ -140,7 +141,7 @@ async def test_what_goes_back_by_itself_and_is_parked_is_the_admins_who_takes_it
     await desk.take(charge(payer=STRANGER, buyer=BUYER))
     await _park(desk)
     again = await _ask(desk, "sorry", "telegram:43")
-    assert (again.requested_by, asking.asked_before(again)) == ("telegram:43", [("starledger", "not_the_buyer")])
+    assert (again.requested_by, asked_before(again)) == ("telegram:43", [("starledger", "not_the_buyer")])
 
 
 @pytest.mark.criterion("R8")

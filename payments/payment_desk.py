@@ -1,0 +1,150 @@
+"""The payment desk: what chats and commands ask of payments, each request in one transaction.
+
+It imports no aiogram, because that import takes seconds and most commands never speak to Telegram.
+`TelegramPaymentHandler` (payments/telegram.py) is the same desk with Telegram beside it.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from db.clock import Clock
+from db.engine import Database
+from db.retry import retry_transaction
+from db.tables import Renewal, Subscription
+from payments import waiting
+from payments.audit import erasure, history
+from payments.audit.erasure import Erased
+from payments.audit.history import Entry, History, Page, UserRecord
+from payments.effects import BY_ITSELF
+from payments.recording.fields import CHARGE_ID_LENGTH_MAX
+from payments.refunds import asking
+from payments.refunds.asking import REASON_LENGTH_MAX, RequestedRefund
+from payments.renewals import is_over
+from payments.subscriptions import listing
+from payments.subscriptions.listing import Account
+from payments.waiting import LISTED_MAX, Backlog, Pending, RetryResult, retry_id
+
+__all__ = [
+    "BY_ITSELF",
+    "CHARGE_ID_LENGTH_MAX",
+    "LISTED_MAX",
+    "REASON_LENGTH_MAX",
+    "Account",
+    "Backlog",
+    "Entry",
+    "Erased",
+    "History",
+    "Page",
+    "PaymentDesk",
+    "Pending",
+    "RequestedRefund",
+    "RetryResult",
+    "UserRecord",
+    "is_over",
+    "retry_id",
+]
+
+
+class PaymentDesk:
+    """Opens the transaction of each request, and hands the request to the room that it is for.
+
+    Every method raises SQLAlchemy's errors when the database is away.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def wake(self) -> None:
+        """Start at once on what has become due. Here no loop runs: those of the running desk find it in 10 s."""
+
+    @retry_transaction
+    async def ask_refund(
+        self,
+        charge_id: str,
+        *,
+        reason: str | None,
+        requested_by: str,
+        reply_chat_id: int | None = None,
+        reply_topic_id: int | None = None,
+    ) -> RequestedRefund:
+        """Put a refund on record, due at once. Raises RefundRefusedError.
+
+        The caller answers the person first, then calls `wake`, because the refund's own notice may follow at once.
+        """
+        async with self._database.transaction() as session:
+            refund = await asking.ask(
+                session,
+                charge_id,
+                reason=reason,
+                requested_by=requested_by,
+                reply_chat_id=reply_chat_id,
+                reply_topic_id=reply_topic_id,
+                now=self._clock(),
+            )
+            return await asking.read_requested(session, refund)
+
+    async def went_back_whole(self, charge_id: str) -> bool:
+        """Tell whether all of a charge has gone back, which ends the access that it paid for."""
+        async with self._database.reading() as session:
+            return await asking.went_back_whole(session, charge_id)
+
+    async def list_pending(self) -> Pending:
+        """Read the events, renewals and updates that wait for their next attempt or for an admin."""
+        async with self._database.reading() as session:
+            return await waiting.list_pending(session)
+
+    async def read_backlog(self) -> Backlog:
+        """Count what waits, by kind and state."""
+        async with self._database.reading() as session:
+            return await waiting.read_backlog(session)
+
+    async def retry(self, waiting_id: str) -> RetryResult:
+        """Make due at once what waits under an id of `list_pending`, and wake the loops."""
+        result = await self._retry(waiting_id)
+        self.wake()
+        return result
+
+    @retry_transaction
+    async def _retry(self, waiting_id: str) -> RetryResult:
+        async with self._database.transaction() as session:
+            return await waiting.retry(session, waiting_id, self._clock())
+
+    async def read_account(self, telegram_id: int, now: datetime) -> Account | None:
+        """Read a user's open access at `now` and subscriptions that have not ended; None: the user is unknown."""
+        async with self._database.reading() as session:
+            return await listing.read_account(session, telegram_id, now)
+
+    async def find_subscription(self, subscription_id: str, telegram_id: int) -> Subscription | None:
+        """Read one subscription of a user; None: it belongs to somebody else, or there is none."""
+        async with self._database.reading() as session:
+            return await listing.find(session, subscription_id, telegram_id)
+
+    async def cancel_renewal(self, subscription_id: str, telegram_id: int) -> Subscription | None:
+        """Put on record that a subscriber cancels the renewal; None: it is not theirs, or takes no more anyway."""
+        return await self._want_renewal(subscription_id, telegram_id, Renewal.CANCELED)
+
+    async def resume_renewal(self, subscription_id: str, telegram_id: int) -> Subscription | None:
+        """Put on record that a subscriber resumes a cancelled renewal; None: it is not theirs, or cannot resume."""
+        return await self._want_renewal(subscription_id, telegram_id, Renewal.ALLOWED)
+
+    async def _want_renewal(self, subscription_id: str, telegram_id: int, renewal: Renewal) -> Subscription | None:
+        async with self._database.transaction() as session:
+            row = await listing.ask(session, subscription_id, telegram_id, renewal, self._clock())
+        self.wake()
+        return row
+
+    async def read_history(self, telegram_id: int, number: int = 1) -> History | None:
+        """Read page `number` (from 1) of a user's payments and refunds; None: the user is unknown."""
+        async with self._database.reading() as session:
+            return await history.read_history(session, telegram_id, number)
+
+    async def read_records(self, who: int | str, pages_max: int) -> Sequence[UserRecord]:
+        """Read all that is on record of a Telegram id, or of everybody last seen under a @username (without the @)."""
+        async with self._database.reading() as session:
+            return await history.read_records(session, who, self._clock(), pages_max)
+
+    async def erase(self, telegram_id: int) -> Erased | None:
+        """Erase a person's name and texts, and count them; None: nobody has this id."""
+        async with self._database.transaction() as session:
+            return await erasure.erase(session, telegram_id, self._clock())
