@@ -1,6 +1,6 @@
-"""Access that a person gives or takes, with the reason and the actor on record.
+"""Grants and revocations by an admin's hand, with the admin and the reason on record.
 
-In the caller's transaction, who has locked the user's row (entitlements/service.py, lock_users).
+They run in the transaction of the caller, who has locked the user's row (entitlements/service.py, lock_users).
 """
 
 from datetime import datetime
@@ -27,7 +27,7 @@ async def grant_by_hand(
     reason: str,
     now: datetime,
 ) -> str:
-    """Grant `days` of access from now on, None for ever; return the source, by which it can be revoked.
+    """Grant `days` of access by hand from now on, None for life; return the grant's source, for a revocation.
 
     Raises InvalidEntitlementTypeError, UnknownUserError and ContradictedGrantError.
     """
@@ -49,9 +49,9 @@ async def revoke_by_hand(
     reason: str,
     now: datetime,
 ) -> tuple[str, ...]:
-    """Revoke a user's grants of a type, whatever gave them, or (with `source`) that one; return the sources.
+    """Revoke a user's grants of a type by hand, from any source or only from `source`; return the sources.
 
-    Money stays where it is: a charge whose access was taken can still be refunded.
+    The money stays where it is: a charge whose access an admin revoked can still be refunded.
     """
     standing = (
         select(EntitlementGrant.source)

@@ -1,7 +1,7 @@
-"""What stands in the place of a grant: a row of `entitlement_grants` is known by its source and its type.
+"""Contradictions between a wanted grant and the row of `entitlement_grants` with the same source and type.
 
-The same grant made twice is one. A row that says something else was written by another program, or by hand: the desk
-neither changes it nor counts it as its own.
+The same grant made twice is one. Another program, or a person, wrote a row that differs: the desk neither changes it
+nor counts it as its own.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from entitlements.errors import ContradictedGrantError
 
 @dataclass(frozen=True, slots=True)
 class WantedGrant:
-    """A grant to be made: of `duration_days`, or until `ends_at`, or (both None) for ever."""
+    """A grant to be made: for `duration_days`, or until `ends_at`, or (both None) for life."""
 
     user_id: str
     entitlement_type: str
@@ -30,10 +30,10 @@ class WantedGrant:
 async def find_contradictions(
     session: AsyncSession, wanted: Sequence[WantedGrant], *, may_differ: bool = False
 ) -> dict[str, str]:
-    """Return by source what contradicts these grants, in words for an admin.
+    """Find existing grants that contradict the wanted ones; return the differences by source, in words for an admin.
 
-    `may_differ`: nothing but the user counts, because the end of a subscription's time moves, and what is taken back
-    opens nothing.
+    `may_differ`: only another user counts as a contradiction, because the end of a subscription's time moves, and a
+    revoked grant opens nothing.
     """
     if not wanted:
         return {}
@@ -53,14 +53,14 @@ async def find_contradictions(
 async def refuse_contradictions(
     session: AsyncSession, wanted: Sequence[WantedGrant], *, may_differ: bool = False
 ) -> None:
-    """Raise ContradictedGrantError when another grant stands in the place of one of these."""
+    """Raise ContradictedGrantError when an existing grant contradicts one of the wanted ones."""
     found = await find_contradictions(session, wanted, may_differ=may_differ)
     if found:
         raise ContradictedGrantError("; ".join(found.values()))
 
 
 def _difference(standing: EntitlementGrant, wanted: WantedGrant, *, may_differ: bool) -> str | None:
-    """Say how a row is another grant than the one that is wanted; None: it is the same."""
+    """Return how an existing grant differs from the wanted one, in words; None: they are the same."""
     if standing.user_id != wanted.user_id:
         return "it is another user's"
     if may_differ:

@@ -1,16 +1,15 @@
-"""What a user holds of one entitlement type: a pure function of the grants and the moment.
+"""The fold of grants: a pure function from a user's grants of one entitlement type to the time that they cover.
 
 - A dated grant covers its own time, from `granted_at` to `ends_at`, and `SLACK` more. One that ends before it begins
   covers nothing, and has no slack either.
-- One-time days use up only time that nothing dated covers, end to end, never before their own `granted_at`: they wait
+- One-time days use up only time that no dated grant covers, end to end, never before their own `granted_at`: they wait
   while a subscription runs, whether it began before them or in their midst. A day is 24 hours.
-- A grant without days and without an end covers everything from `granted_at` on.
+- A grant without days and without an end is for life: it covers everything from `granted_at` on.
 - A revoked grant counts for nothing, as if it had never been made: one-time days that had waited for it are counted
   anew from their own `granted_at`.
 
-So the grants' order of arrival never matters, nor does any order among equal times: days are worth the same whichever
-grant they come from. A further grant never shortens access at any moment, and never changes a moment before its own
-`granted_at`.
+So the grants' order of arrival never matters, nor does any order among equal times: days are worth the same in any
+grant. A further grant never shortens access at any moment, and never changes a moment before its own `granted_at`.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from operator import attrgetter
 from typing import Final
 
 SLACK: Final = timedelta(hours=1)
-"""How long a dated grant outlasts its end, so that a renewal that comes a little late opens no gap."""
+"""The time by which a dated grant outlasts its end, so that a renewal that comes a little late opens no gap."""
 
 _LAST_MOMENT: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -29,9 +28,9 @@ _LAST_MOMENT: Final = datetime.max.replace(tzinfo=UTC)
 class Grant:
     """One grant of one entitlement type to one user; all times are aware and in UTC.
 
-    `duration_days` (above 0) for one-time days, `ends_at` for a dated grant, neither for life, never both. `opened_at`
-    is before `granted_at`, where the clock that recorded it was behind: by that clock it is open from then on. Two
-    equal grants are two grants, hence sequences of them and no sets.
+    `duration_days` (above 0) is for one-time days, `ends_at` for a dated grant, neither for life, never both.
+    `opened_at` is before `granted_at` where the clock that recorded the grant was behind: by that clock it is open from
+    then on. Two equal grants are two grants, hence sequences of them and no sets.
     """
 
     granted_at: datetime
@@ -43,22 +42,22 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Time from `start` up to but not including `end`; without an end: for ever."""
+    """The time of access from `start` up to but not including `end`; without an end: for life."""
 
     start: datetime
     end: datetime | None
 
     def holds(self, at: datetime) -> bool:
-        """Tell whether a moment is in it."""
+        """Tell whether a moment is in the interval."""
         return self.start <= at and (self.end is None or at < self.end)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the `entitlements` row says.
+    """The fold of grants as the `entitlements` row has it.
 
-    `expires_at` is None for ever; `revoked_at` is set if and only if no unrevoked grant is left, and `expires_at` is
-    then the same moment, so that a reader who looks at nothing else gives no access.
+    `expires_at` is None for life; `revoked_at` is set if and only if no unrevoked grant is left, and `expires_at` is
+    then the same moment, so that a reader of that column alone gives no access.
     """
 
     expires_at: datetime | None
@@ -68,15 +67,15 @@ class Standing:
 def coverage(grants: Sequence[Grant]) -> tuple[Interval, ...]:
     """Return the time that the grants cover: disjoint intervals in order, with a gap between any two.
 
-    Time beyond the year 9999 is for ever: no datetime can tell the two apart.
+    A time beyond the year 9999 is for life, because no datetime can tell the two apart.
     """
     counted = [grant for grant in grants if grant.revoked_at is None and not _ends_before_it_begins(grant)]
     if not counted:
         return ()
     counted.sort(key=attrgetter("granted_at"))
     intervals: list[Interval] = []
-    # As of the grant in hand: [start, end) is covered by it and those before, the part from dated_until on by
-    # one-time days. Nothing but a grant begins an interval, so one pass over them sees every gap.
+    # After each grant: this one and those before cover [start, end), and one-time days cover the part from dated_until
+    # on. Only a grant begins an interval, so one pass over the grants sees every gap.
     start = end = dated_until = counted[0].granted_at
     for grant in counted:
         if grant.granted_at > end:
@@ -98,9 +97,9 @@ def coverage(grants: Sequence[Grant]) -> tuple[Interval, ...]:
 
 
 def open_now(grants: Sequence[Grant], now: datetime) -> Interval | None:
-    """Return the time that is open at the present, by a clock that may be behind; None: nothing is.
+    """Return the interval of access that is open at the present, by a clock that may be behind; None: there is none.
 
-    Nothing is granted for the future, so the latest time that the grants cover has begun, whatever the clock shows.
+    No grant begins in the future, so the latest interval has begun, whatever the clock shows.
     """
     intervals = coverage(grants)
     if not intervals:
@@ -109,16 +108,16 @@ def open_now(grants: Sequence[Grant], now: datetime) -> Interval | None:
     return latest if latest.end is None or now < latest.end else None
 
 
-def stand(grants: Sequence[Grant]) -> Standing:
-    """Return what stands by the grants.
+def fold_grants(grants: Sequence[Grant]) -> Standing:
+    """Fold grants into their standing: the end of access, or its revocation.
 
     From the latest `granted_at` on, access is open at a moment exactly when the standing is not revoked and does not
-    expire by then: later gaps cannot be, since only a grant begins an interval.
+    expire by then: there are no later gaps, because only a grant begins an interval.
 
-    Raises ValueError when there is no grant: nothing was ever given, and there is no row to write.
+    Raises ValueError without a grant, because there is no row to write then.
     """
     if not grants:
-        raise ValueError("nothing stands where nothing was granted")
+        raise ValueError("without a grant there is no standing")
     revocations = [grant.revoked_at for grant in grants if grant.revoked_at is not None]
     if len(revocations) == len(grants):
         return Standing(expires_at=max(revocations), revoked_at=max(revocations))
@@ -130,13 +129,13 @@ def stand(grants: Sequence[Grant]) -> Standing:
 
 
 def holds(grants: Sequence[Grant], at: datetime) -> bool:
-    """Tell whether the grants open access at this moment, by the clock of whoever recorded them."""
+    """Tell whether the grants open access at a moment, by the clock that recorded them."""
     begun = _begun_by(grants, at)
     return any(interval.holds(begun) for interval in coverage(grants))
 
 
 def opens(grants: Sequence[Grant], beside: Sequence[Grant], at: datetime) -> bool:
-    """Tell whether `grants` open any moment from `at` on that those `beside` them do not open."""
+    """Tell whether `grants` open any moment of access from `at` on that the grants `beside` them do not open."""
     return _from(coverage([*grants, *beside]), at) != _from(coverage(beside), at)
 
 
@@ -145,7 +144,7 @@ def _from(intervals: Sequence[Interval], at: datetime) -> list[Interval]:
 
 
 def _begun_by(grants: Sequence[Grant], at: datetime) -> datetime:
-    """Return the moment that it is at least when a clock shows `at`: what was on record by then has begun."""
+    """Return the earliest true time when a slow clock shows `at`: grants recorded by then have begun."""
     begun = [
         grant.granted_at
         for grant in grants

@@ -42,7 +42,7 @@ async def settle_plain_payments(
     """Settle the plain payments of a batch of open events in bulk; return the other events in their order.
 
     It sends no notice. The caller has locked the users (by `users.id`) and the events, and is within
-    `standings_at_the_end`.
+    `defer_standings`.
     """
     beside = await _read_batch_facts(session, batch)
     of_user: defaultdict[str, list[tuple[StripeEvent, Granted] | None]] = defaultdict(list)

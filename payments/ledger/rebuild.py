@@ -19,7 +19,8 @@ from db.errors import is_away
 from db.retry import retry_transaction
 from db.tables import ORIGIN, EventStatus, LedgerReading, Outcome, StripeEvent, User
 from db.utc_datetime import UtcDateTime
-from entitlements.service import lock_users, standings_at_the_end
+from entitlements.service import lock_users
+from entitlements.standings import defer_standings
 from payments.audit import events, transitions
 from payments.effects import NoEffects
 from payments.errors import LedgerError
@@ -207,7 +208,7 @@ class WholePass:
             users = {user.id: user for user in found}
             query = select(StripeEvent).where(which).order_by(StripeEvent.webhook_timestamp, StripeEvent.event_id)
             batch = (await session.scalars(query.with_for_update(key_share=True))).all()
-            async with standings_at_the_end(session):
+            async with defer_standings(session):
                 for event in await settle_plain_payments(
                     session, batch, users, self._catalog, rules.signer, self._clock
                 ):

@@ -99,7 +99,7 @@ class Books:
         standing = {(each.user_id, each.entitlement_type): each for each in self.access}
         assert standing.keys() == of.keys()
         for key, grants in of.items():
-            wanted = fold.stand(grants)
+            wanted = fold.fold_grants(grants)
             assert (standing[key].expires_at, standing[key].revoked_at) == (wanted.expires_at, wanted.revoked_at)
 
     def check_settled(self, charges: Sequence[Charge]) -> None:

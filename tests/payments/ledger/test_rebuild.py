@@ -11,7 +11,8 @@ from sqlalchemy import select, update
 from db.engine import Database
 from db.tables import EntitlementGrant, EventStatus, LedgerReading, Outcome, StripeEvent, User
 from entitlements.fold import SLACK
-from entitlements.service import EntitlementService, lock_users, standings_at_the_end
+from entitlements.service import EntitlementService, lock_users
+from entitlements.standings import defer_standings
 from payments.audit.facts import RefundFact, ReturnFact
 from payments.effects import OutwardEffects
 from payments.errors import LedgerError
@@ -359,7 +360,7 @@ async def test_standings_written_at_the_end_are_those_written_one_by_one(databas
     async with database.transaction() as session:
         await lock_users(session, User.id == user_id)
         service = EntitlementService(session)
-        async with standings_at_the_end(session):
+        async with defer_standings(session):
             for number in range(3):
                 await service.grant_entitlement(
                     user_id, "premium", f"manual:{number}", granted_at=START, duration_days=10

@@ -102,9 +102,9 @@ def test_every_order_opens_the_days_that_are_paid_for_and_no_other() -> None:
         held = [fold.holds(grants, _moment(day)) for day in range(book.day + 1)]
         assert held == _open_days(paid_on, refunded, book.day), steps
         if grants:
-            standing = fold.stand(grants)
+            standing = fold.fold_grants(grants)
             assert (standing.revoked_at is not None) == (refunded == paid_on.keys()), steps
-            assert standing == fold.stand(grants[::-1]), steps
+            assert standing == fold.fold_grants(grants[::-1]), steps
             now = _moment(book.day)
             assert held[-1] == (standing.expires_at is None or now < standing.expires_at), steps
         count += 1
