@@ -1,5 +1,7 @@
 """The settings of the desk: `.env` and the environment, read once and checked."""
 
-from bot.settings.settings import TELEGRAM_API_URL, TELEGRAM_TEST_URL, Settings, SettingsError
+from bot.settings.mistakes import SettingsError
+from bot.settings.settings import Settings
+from bot.settings.values import TELEGRAM_API_URL, TELEGRAM_TEST_URL
 
 __all__ = ["TELEGRAM_API_URL", "TELEGRAM_TEST_URL", "Settings", "SettingsError"]

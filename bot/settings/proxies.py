@@ -1,6 +1,6 @@
-"""The proxies that settings and environment name: what every program obeys (HTTPS_PROXY and its like) is read here.
+"""The proxies that settings and environment name, HTTPS_PROXY and its like among them.
 
-The way back to this very machine never leads through a proxy of the environment.
+Calls to this very machine never go through a proxy of the environment.
 """
 
 import ipaddress
@@ -14,17 +14,17 @@ PROXY_FORMS: Final = (
     "the address of a proxy, http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ before HOST"
 )
 _SOCKS: Final = frozenset({"socks", "socks5", "socks5h"})
-"""Names of one thing: a SOCKS proxy of version 5, which is given names, not addresses."""
+"""Names of one thing: a SOCKS proxy of version 5, which resolves the names of hosts itself."""
 _PORTS: Final = {"http": 80, "https": 443, "socks5": 1080}
 _PROXIES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 _NO_PROXY: Final = "NO_PROXY"
 _CREDENTIAL_BYTES_MAX: Final = 255
-"""Of a user's name and of a password (RFC 1929)."""
+"""The longest user's name and the longest password (RFC 1929)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy, and the variable that names it. In words it has no password."""
+    """A proxy, and the variable that names it. Its text leaves the password out."""
 
     named_by: str
     scheme: str
@@ -34,39 +34,39 @@ class Proxy:
     password: str | None = None
 
     def __str__(self) -> str:
-        """Say where it is, without who asks."""
+        """Return the proxy's place and variable, without user and password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port} ({self.named_by})"
 
     def __repr__(self) -> str:
-        """Say the same: no traceback shows the password."""
+        """Return the same text, because a traceback must not show the password."""
         return str(self)
 
     @property
     def address(self) -> str:
-        """The whole address, with user and password."""
+        """The proxy's whole address, with user and password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         who = "" if self.user is None else f"{quote(self.user, safe='')}:{quote(self.password or '', safe='')}@"
         return f"{self.scheme}://{who}{host}:{self.port}"
 
 
 def read_proxy(named_by: str, value: str) -> Proxy:
-    """Read a proxy's address. Raises ValueError for what is none."""
-    # Without a scheme it is an HTTP proxy, as every program takes it.
+    """Read a proxy's address. Raises ValueError for text that is no such address."""
+    # Every program takes an address without a scheme for an HTTP proxy.
     parts = urlsplit(value if "://" in value else f"http://{value}")
     scheme = "socks5" if parts.scheme in _SOCKS else parts.scheme
     if scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError
     user = None if parts.username is None else unquote(parts.username)
     password = None if parts.password is None else unquote(parts.password)
-    # aiohttp sends them to a proxy in Latin-1; what that lacks is a UnicodeEncodeError, which is a ValueError.
+    # aiohttp sends both to a proxy in Latin-1; a character beyond it raises UnicodeEncodeError, which is a ValueError.
     if any(len(each.encode("latin-1")) > _CREDENTIAL_BYTES_MAX for each in (user, password) if each is not None):
         raise ValueError
     return Proxy(named_by, scheme, parts.hostname, parts.port or _PORTS[scheme], user, password)
 
 
 def proxy_of_environment(url: str, environment: Mapping[str, str] = os.environ) -> Proxy | None:
-    """Return the proxy that the environment names for an address; None: there is none, or NO_PROXY has the address.
+    """Return the proxy that the environment names for an address; None: no proxy, or NO_PROXY names the address.
 
     The lower case of a name wins over the upper case, as in other programs. Raises ValueError in words.
     """
@@ -86,7 +86,7 @@ def proxy_of_environment(url: str, environment: Mapping[str, str] = os.environ) 
 
 
 def passwords_of_environment(environment: Mapping[str, str] = os.environ) -> frozenset[str]:
-    """Return the passwords that stand in the proxies of the environment: they must stand in no log line."""
+    """Return the passwords of the environment's proxies, because they must stand in no log line."""
     found = set()
     for name in _PROXIES:
         try:
@@ -99,7 +99,7 @@ def passwords_of_environment(environment: Mapping[str, str] = os.environ) -> fro
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine."""
+    """Return whether a host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -111,7 +111,7 @@ def _variable(environment: Mapping[str, str], name: str) -> str:
 
 
 def _is_excepted(host: str, port: int, exceptions: str) -> bool:
-    """Tell whether NO_PROXY has a host: by its name, a domain above it, its address or a network around that."""
+    """Return whether NO_PROXY names a host, by its name, a domain above it, its address or a network around that."""
     return any(_fits(host.lower(), port, each.strip().lower()) for each in exceptions.split(",") if each.strip())
 
 

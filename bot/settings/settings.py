@@ -1,103 +1,49 @@
-"""The settings of the daemon: the only reader of `.env`, and of all that a person sets in the environment.
+"""The settings of the daemon: each field with its check, and the only reader of what a person sets in the environment.
 
-`.env.example` explains every setting to the person who fills it in. What systemd and sudo put into the environment is
-read where it is needed: monitoring/systemd.py, logs.py, console/actor.py. What every program obeys (HTTPS_PROXY and
-its like, SSL_CERT_FILE) is handed on from `.env` to the environment, and read in proxies.py and network.py.
+`.env.example` explains every setting to the person who fills it in. systemd and sudo set variables of their own:
+monitoring/systemd.py, monitoring/logs.py and console/actor.py read them. Variables that every program obeys
+(HTTPS_PROXY and its like, SSL_CERT_FILE) go from `.env` into the environment, for proxies.py and calls/network.py.
 """
 
-import difflib
-import os
-import re
 import unicodedata
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
-from dotenv import dotenv_values
-from pydantic import (
-    Field,
-    HttpUrl,
-    SecretStr,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    field_validator,
-)
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from bot.settings.env_file import ENCODING, hand_on, misspelt
+from bot.settings.mistakes import InWordsError, SettingsError, describe_mistakes
 from bot.settings.proxies import PROXY_FORMS, passwords_of_environment, read_proxy
-from db.address import AddressError, PostgresAddress, parse_database_url
+from bot.settings.values import (
+    CONTACT_LENGTH_MAX,
+    NOT_IN_A_LINE,
+    PAYMENT_TOKEN,
+    STRIPE_API_URL,
+    STRIPE_KEY,
+    TELEGRAM_ACCOUNTS,
+    TELEGRAM_API_URL,
+    TELEGRAM_TEST_URL,
+    TOPIC_ID,
+    AdminChatId,
+    TelegramUserId,
+    bot_id_of,
+    http_url,
+    mode_of,
+)
+from db.address import PostgresAddress, parse_database_url
 from payments.sale.payload import TELEGRAM_ID_MAX
 from payments.subscriptions.chain import Terms
 
-TELEGRAM_API_URL: Final = "https://api.telegram.org"
-TELEGRAM_TEST_URL: Final = "https://api.telegram.org/test"
-"""Telegram's test environment: accounts and bots of its own (core.telegram.org/bots/features)."""
-STRIPE_API_URL: Final = "https://api.stripe.com"
-CONTACT_LENGTH_MAX: Final = 200
-TOPIC_ID_MAX: Final = 2**31 - 1
-"""Of messages, and of topics, which are known by their first message (Telegram API, forumTopic)."""
-
-_TOKEN: Final = re.compile(r"(?P<bot_id>[1-9]\d{0,15}):[A-Za-z0-9_-]{20,100}", re.ASCII)
-_PAYMENT_TOKEN: Final = re.compile(r"\d{1,16}:(?P<mode>TEST|LIVE):[!-~]{1,200}", re.ASCII)
-"""What @BotFather gives for a payment provider: the provider's bot, whether money moves, and a secret."""
-_STRIPE_KEY: Final = re.compile(r"[sr]k_(?P<mode>test|live)_[A-Za-z0-9_]{1,250}", re.ASCII)
-"""A secret or a restricted key (Stripe's documentation, API keys)."""
-_OF_EVERY_PROGRAM: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
-"""What libraries read in the environment, OpenSSL among them: `.env` may have it as well."""
-_TYPO_SIMILARITY: Final = 0.87
-_ENCODING: Final = "utf-8-sig"
-"""UTF-8, with or without the byte order mark that editors on Windows put first."""
-
-_NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp"})
-"""Unicode's categories of controls and of breaks between lines."""
-
-_TELEGRAMS_OWN: Final = {
-    777000: "Telegram's service messages",
-    1087968824: "whoever writes anonymously in a group",
-    136817688: "whoever writes in the name of a channel",
-    93372553: "@BotFather",
-    1271266957: "Telegram's replies",
-    489000: "Telegram's codes",
-    5434988373: "Telegram's guard against spam",
-}
-"""Accounts that many stand behind, or none (Bot API, Message: from; tdlib/td, UserManager)."""
-
-_HTTP_URL: Final = TypeAdapter(HttpUrl)
-
-_TOPIC_ID: Final[TypeAdapter[int]] = TypeAdapter(Annotated[int, Field(gt=0, le=TOPIC_ID_MAX)])
-
-_TelegramUserId = Annotated[int, Field(gt=0, le=TELEGRAM_ID_MAX)]
-
-
-class AdminChatId(int):
-    """The id of the admins' group, with the topic in it where alerts go; None: the group itself."""
-
-    topic_id: int | None
-
-    def __new__(cls, chat_id: int, topic_id: int | None = None) -> Self:
-        """Make the id of a chat, and note the topic."""
-        made = super().__new__(cls, chat_id)
-        made.topic_id = topic_id
-        return made
-
-
-class SettingsError(Exception):
-    """Settings that the daemon cannot run with: one line that names each variable and the mend, and no secret."""
-
-
-class _InWordsError(ValueError):
-    """A mistake with a sentence of its own, which quotes no secret."""
-
 
 class Settings(BaseSettings):
-    """What the environment and `.env` say, checked; the environment wins.
+    """The values of the environment and of `.env`, checked; the environment wins.
 
     A field's description completes the sentences "put ... into .env" and "it takes ...": no error quotes a value.
     """
 
     model_config = SettingsConfigDict(
-        env_file_encoding=_ENCODING,
+        env_file_encoding=ENCODING,
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -119,7 +65,7 @@ class Settings(BaseSettings):
         description="sqlite+aiosqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
     )
     catalog_file: Path = Field(default=Path("catalog.toml"), description="the path of the file with your plans")
-    admin_ids: Annotated[tuple[_TelegramUserId, ...], NoDecode] = Field(
+    admin_ids: Annotated[tuple[TelegramUserId, ...], NoDecode] = Field(
         default=(), description="the admins' Telegram ids, numbers separated by commas"
     )
     admin_chat_id: Annotated[int, Field(ge=-TELEGRAM_ID_MAX, le=TELEGRAM_ID_MAX)] | None = Field(
@@ -181,7 +127,7 @@ class Settings(BaseSettings):
         return Terms(self.grace_days, self.remind_days)
 
     def secrets(self) -> frozenset[str]:
-        """Return what must stand in no log line: tokens past their colon, Stripe's key, every password."""
+        """Return the secrets that must stand in no log line: tokens past their colon, Stripe's key, every password."""
         tokens = [self.telegram_bot_token, *self.telegram_bot_tokens_old]
         if self.payment_token is not None:
             tokens.append(self.payment_token)
@@ -210,7 +156,7 @@ class Settings(BaseSettings):
             return value
         if "/" in text:
             text, _, number = text.partition("/")
-            topic = _TOPIC_ID.validate_python(number)
+            topic = TOPIC_ID.validate_python(number)
         return AdminChatId(read(text), topic)
 
     @field_validator("log_level", "log_format", mode="before")
@@ -223,15 +169,15 @@ class Settings(BaseSettings):
     @field_validator("telegram_bot_token")
     @classmethod
     def _is_token(cls, value: SecretStr) -> SecretStr:
-        _bot_id(value)
+        bot_id_of(value)
         return value
 
     @field_validator("telegram_bot_tokens_old")
     @classmethod
     def _are_of_this_bot(cls, value: tuple[SecretStr, ...], info: ValidationInfo) -> tuple[SecretStr, ...]:
-        # @BotFather's /revoke keeps the id: another one is another bot's, whose payments are not ours to settle.
+        # @BotFather's /revoke keeps the bot's id, so a token with another id is another bot's, with its own payments.
         token = info.data.get("telegram_bot_token")
-        if len({_bot_id(each) for each in (*value, token) if each is not None}) > 1:
+        if len({bot_id_of(each) for each in (*value, token) if each is not None}) > 1:
             raise ValueError
         return value
 
@@ -239,22 +185,22 @@ class Settings(BaseSettings):
     @classmethod
     def _are_persons(cls, value: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
         token = info.data.get("telegram_bot_token")
-        own = {} if token is None else {int(_bot_id(token)): "the bot itself"}
+        own = {} if token is None else {int(bot_id_of(token)): "the bot itself"}
         for each in value:
-            whose = (_TELEGRAMS_OWN | own).get(each)
+            whose = (TELEGRAM_ACCOUNTS | own).get(each)
             if whose is not None:
-                raise _InWordsError(f"{each} is no person, but {whose}: /paysupport in your bot tells your id")
+                raise InWordsError(f"{each} is no person, but {whose}: /paysupport in your bot tells your id")
         return value
 
     @field_validator("telegram_api_url")
     @classmethod
     def _is_api_address(cls, value: str) -> str:
-        url = _http_url(value)
+        url = http_url(value)
         if "/bot" in (url.path or "") or url.query or url.fragment:
             raise ValueError
-        if url.host != _http_url(TELEGRAM_API_URL).host:
+        if url.host != http_url(TELEGRAM_API_URL).host:
             return value.rstrip("/")
-        # In the test environment the path stands behind the token, which the name of the environment alone says.
+        # Telegram's test environment has its path behind the token; the setting only names the environment.
         names = {"": TELEGRAM_API_URL, "/test": TELEGRAM_TEST_URL}
         path = (url.path or "").rstrip("/")
         if (url.scheme, url.port) != ("https", 443) or path not in names:
@@ -277,7 +223,7 @@ class Settings(BaseSettings):
     @field_validator("support_contact")
     @classmethod
     def _is_a_line(cls, value: str | None) -> str | None:
-        if value is not None and any(unicodedata.category(character) in _NOT_IN_A_LINE for character in value):
+        if value is not None and any(unicodedata.category(character) in NOT_IN_A_LINE for character in value):
             raise ValueError
         return value
 
@@ -285,28 +231,28 @@ class Settings(BaseSettings):
     @classmethod
     def _is_payment_token(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            _mode(_PAYMENT_TOKEN, value)
+            mode_of(PAYMENT_TOKEN, value)
         return value
 
     @field_validator("stripe_secret_key")
     @classmethod
     def _goes_with_the_payment_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         token = info.data.get("payment_token")
-        # Without a key nothing could be given back; of two modes one is not the other's money.
-        if token is not None and (value is None or _mode(_STRIPE_KEY, value) != _mode(_PAYMENT_TOKEN, token)):
+        # A refund by card needs the key, and a key for test money refunds no live money.
+        if token is not None and (value is None or mode_of(STRIPE_KEY, value) != mode_of(PAYMENT_TOKEN, token)):
             raise ValueError
         if value is not None:
-            _mode(_STRIPE_KEY, value)
+            mode_of(STRIPE_KEY, value)
         return value
 
     @field_validator("stripe_api_url")
     @classmethod
     def _is_stripe_address(cls, value: str, info: ValidationInfo) -> str:
-        url, key = _http_url(value), info.data.get("stripe_secret_key")
+        url, key = http_url(value), info.data.get("stripe_secret_key")
         if url.query or url.fragment:
             raise ValueError
-        # A key that moves money is told to nobody but Stripe.
-        if url != _http_url(STRIPE_API_URL) and key is not None and _mode(_STRIPE_KEY, key) == "live":
+        # A live key goes to Stripe alone, because it moves money.
+        if url != http_url(STRIPE_API_URL) and key is not None and mode_of(STRIPE_KEY, key) == "live":
             raise ValueError
         return value.rstrip("/")
 
@@ -315,82 +261,25 @@ class Settings(BaseSettings):
     def _is_beside_a_sandbox(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None:
             return None
-        _http_url(value)
-        # Where real money moves, nobody but the machine tells the time.
-        if _http_url(info.data.get("telegram_api_url", TELEGRAM_API_URL)).host == _http_url(TELEGRAM_API_URL).host:
+        http_url(value)
+        # Real money moves at Telegram's own address, so no clock but the machine's counts there.
+        if http_url(info.data.get("telegram_api_url", TELEGRAM_API_URL)).host == http_url(TELEGRAM_API_URL).host:
             raise ValueError
         return value
 
     @classmethod
     def load(cls, env_file: Path = Path(".env")) -> Self:
-        """Read the environment and `env_file`, if there is one; raises SettingsError with all that is wrong."""
+        """Read the environment and `env_file`, if it exists. Raises SettingsError with every mistake."""
         try:
-            typos = _typos(env_file)
-            _hand_on(env_file)
+            typos = misspelt(env_file, cls.model_fields)
+            hand_on(env_file)
         except (OSError, UnicodeError) as error:
             raise SettingsError(f"{env_file} cannot be read: it takes a file of UTF-8 text") from error
         try:
             settings = cls(_env_file=env_file)
         except ValidationError as error:
-            # Not chained: pydantic's own text quotes what it was given.
-            raise SettingsError("; ".join(typos + _mistakes(error))) from None
+            # Not chained, because pydantic's own text quotes the values.
+            raise SettingsError("; ".join(typos + describe_mistakes(error, cls.model_fields))) from None
         if typos:
             raise SettingsError("; ".join(typos))
         return settings
-
-
-def _mistakes(error: ValidationError) -> list[str]:
-    said = {}
-    for each in error.errors(include_input=False, include_url=False):
-        field = str(each["loc"][0])
-        what = Settings.model_fields[field].description
-        if each["type"] == "missing":
-            said[field] = f"{field.upper()} is missing: put {what} into .env"
-        else:
-            why = each.get("ctx", {}).get("error")
-            # Of an address alone there is more to say than what it takes; its words quote nothing.
-            more = f" ({why})" if isinstance(why, AddressError) else ""
-            mend = f"{why}" if isinstance(why, _InWordsError) else f"it takes {what}{more}"
-            said[field] = f"{field.upper()} is wrong: {mend}"
-    return list(said.values())
-
-
-def _typos(env_file: Path) -> list[str]:
-    """Find names in `.env` that are nearly ours: ADMIN_ID for ADMIN_IDS would be passed over, and no admin known."""
-    names = [name.upper() for name in Settings.model_fields]
-    found = []
-    for key in dotenv_values(env_file, encoding=_ENCODING):
-        near = difflib.get_close_matches(key.upper(), names, n=1, cutoff=_TYPO_SIMILARITY)
-        if near and near[0] != key.upper():
-            found.append(f"{key} in {env_file} is no setting: write {near[0]}")
-    return found
-
-
-def _hand_on(env_file: Path) -> None:
-    """Put what `.env` says to every program into the environment, which wins."""
-    for name, value in dotenv_values(env_file, encoding=_ENCODING).items():
-        if name.upper() in _OF_EVERY_PROGRAM and value:
-            is_there = os.environ.get(name.upper()) or os.environ.get(name.lower())
-            os.environ[name] = is_there or value
-
-
-def _bot_id(token: SecretStr) -> str:
-    match = _TOKEN.fullmatch(token.get_secret_value())
-    if match is None:
-        raise ValueError
-    return match["bot_id"]
-
-
-def _mode(form: re.Pattern[str], secret: SecretStr) -> str:
-    """Return `test` or `live`, as a key of this form says it; raises ValueError for one of another form."""
-    match = form.fullmatch(secret.get_secret_value())
-    if match is None:
-        raise ValueError
-    return match["mode"].lower()
-
-
-def _http_url(value: str) -> HttpUrl:
-    url = _HTTP_URL.validate_python(value)
-    if url.username is not None:  # a password in it would be a secret in a setting that is printed
-        raise ValueError
-    return url
