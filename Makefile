@@ -75,4 +75,4 @@ messages: $(READY) ## compile the texts of the chats that changed in bot/locales
 lock: ## pin the newest allowed dependencies again, with hashes (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet --upgrade -o requirements/runtime.txt
 	uv pip compile --group pyproject.toml:build -c requirements/runtime.txt --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet --upgrade -o requirements/build.txt
-	uv pip compile pyproject.toml --group dev --extra sandbox -c requirements/runtime.txt --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet --upgrade -o requirements/dev.txt
+	uv pip compile pyproject.toml sandbox/pyproject.toml --group dev --extra page -c requirements/runtime.txt --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet --upgrade -o requirements/dev.txt

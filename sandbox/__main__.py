@@ -103,7 +103,7 @@ async def _page(sandbox_url: str, host: str, port: int) -> AsyncIterator[None]:
     if port == NO_PAGE:
         yield
     elif find_spec("nicegui") is None:
-        typer.echo("Chat page   needs NiceGUI: pip install 'starledger[sandbox]'")
+        typer.echo("Chat page   needs NiceGUI: pip install 'starledger-sandbox[page]'")
         yield
     else:
         from sandbox.page.serving import listening_socket, serving_page  # noqa: PLC0415 - takes a second, and NiceGUI
@@ -120,5 +120,10 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Run the command `starledger-sandbox`."""
     typer.run(main)
+
+
+if __name__ == "__main__":
+    run()

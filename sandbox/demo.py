@@ -43,11 +43,11 @@ def main(
 ) -> None:
     """Run the demo until Ctrl-C."""
     try:
-        import nicegui  # noqa: F401, PLC0415 - an optional extra, looked for before anything is started
+        import nicegui  # noqa: F401, PLC0415 - optional, so the demo looks for it before it starts anything
     except ImportError:
-        typer.echo("The demo's page needs NiceGUI: make setup, or pip install 'starledger[sandbox]'.", err=True)
+        typer.echo("The demo's page needs NiceGUI: make setup.", err=True)
         raise typer.Exit(1) from None
-    from sandbox.page.serving import listening_socket  # noqa: PLC0415 - NiceGUI is an optional extra
+    from sandbox.page.serving import listening_socket  # noqa: PLC0415 - NiceGUI is optional
 
     try:
         listening = listening_socket("127.0.0.1", port, tries=PORTS_TRIED)
@@ -59,7 +59,7 @@ def main(
 
 
 async def _run(listening: socket) -> None:
-    from sandbox.page.serving import serving_page  # noqa: PLC0415 - NiceGUI is an optional extra
+    from sandbox.page.serving import serving_page  # noqa: PLC0415 - NiceGUI is optional
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -19,7 +19,7 @@ async def test_the_server_runs_and_says_how_to_get_the_page() -> None:
     assert process.stdout is not None
     said = [(await process.stdout.readline()).decode() for _ in range(4)]
     assert said[0].startswith("Bot API")
-    assert said[-1] == "Chat page   needs NiceGUI: pip install 'starledger[sandbox]'\n"
+    assert said[-1] == "Chat page   needs NiceGUI: pip install 'starledger-sandbox[page]'\n"
     process.send_signal(signal.SIGTERM)
     assert await process.communicate() == (b"", b"")
     assert process.returncode == 0
@@ -29,4 +29,4 @@ async def test_the_demo_says_what_it_needs_in_one_line() -> None:
     process = await run("sandbox.demo")
     _, errors = await process.communicate()
     assert process.returncode == 1
-    assert errors == b"The demo's page needs NiceGUI: make setup, or pip install 'starledger[sandbox]'.\n"
+    assert errors == b"The demo's page needs NiceGUI: make setup.\n"
