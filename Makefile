@@ -57,11 +57,12 @@ acceptance: $(READY) ## what the project set out to do, line by line, with the t
 mutants: $(READY) ## break each rule on purpose, and see its tests turn red (takes some minutes)
 	WORKERS=$(WORKERS) $(PY) -m tests.mutants
 
-check: $(STAMP) ## formatter, linter, type checker, import rules
+check: $(READY) ## formatter, linter, type checker, import rules, subjects of commits
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(PY) -m pytest --quiet -n 0 tests/test_commits.py
 
 format: $(STAMP) ## let the formatter and the linter mend what they can
 	$(VENV)/bin/ruff format .
