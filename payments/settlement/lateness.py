@@ -11,7 +11,7 @@ DELAY_DAYS_MAX: Final = 7
 """A charge that comes to the desk later than that is old news: its time is gone."""
 
 
-def give_back(
+def compensate(
     order: Order, paid: tuple[datetime, datetime | None], parked_at: datetime | None, now: datetime
 ) -> tuple[int, datetime]:
     """Return the days that are given back (`delay_days`), and from when on they count.

@@ -1,4 +1,4 @@
-"""Does what is due: settles events, sends refunds. What fails waits with growing pauses, then parks."""
+"""Processes due audit rows: settles charges, sends and settles refunds; a row that fails waits, and parks at last."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ BATCH_MAX: Final = 50
 
 
 class Worker:
-    """The one way by which an event is processed, and the loop over those that are due."""
+    """Processes one audit row, and loops over those that are due. Nothing else processes a row."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class Worker:
         on_progress: Callable[[], None],
         pause: Pause | None = None,
     ) -> None:
-        """Prepare the loop; `on_progress` is called whenever notices may have become due.
+        """Prepare the loop; the worker calls `on_progress` whenever notices may have become due.
 
-        `pause` is that of whoever else sends to Telegram.
+        `pause` is the one that all senders to Telegram share.
         """
         self._database = database
         self._settlement = settlement
@@ -57,9 +57,9 @@ class Worker:
         self._gate = Gate()
 
     async def catch_up(self) -> None:
-        """Begin as the one active desk: what the last one had claimed is free, and the oldest due charges are settled.
+        """Free the rows that the last active desk had claimed, and settle the oldest batch of due charges.
 
-        Refunds, which go over HTTP, and what is more than a batch are left to the loop: buyers wait for the first poll.
+        The loop does the rest, and all refunds, which go over HTTP, because buyers wait for the first poll.
         Raises SQLAlchemy's errors when the database is away.
         """
         async with self._database.transaction() as session:
@@ -67,7 +67,7 @@ class Worker:
         await self._process_all([each for each in await self._due() if not each.startswith(REFUND_PREFIX)])
 
     async def work_once(self) -> int:
-        """Process what is due now, at most 50 events; return how many there were that are not left alone.
+        """Process at most 50 due rows; return how many were brought further.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -80,7 +80,7 @@ class Worker:
             return await events.due(session, self._clock(), BATCH_MAX, but=self._cooldown.current())
 
     async def _process_all(self, event_ids: Sequence[str]) -> int:
-        """Process events; return how many were brought further, so that rows which are stuck let the loop sleep."""
+        """Process rows; return how many were brought further, because the loop sleeps when all rows are stuck."""
         moved = 0
         for event_id in event_ids:
             if self.loop.is_stopping:
@@ -97,22 +97,28 @@ class Worker:
         return moved
 
     def _is_still_due(self, event: StripeEvent) -> bool:
-        """Tell an event that would be found again at once, since nothing came of looking at it."""
+        """Tell whether the loop would find an event again at once, because processing it changed nothing."""
         is_free = event.claimed_until is None or event.claimed_until <= self._clock()
         return event.due_at is not None and event.due_at <= self._clock() and is_free
 
     async def process(self, event_id: str) -> StripeEvent | None:
-        """Bring one event as far as it goes now, and return it; None: unknown, or under way elsewhere.
+        """Bring one audit row as far as it goes now, and return it; None: unknown, or under way in another process.
 
-        A failure is noted on the row, which waits for its next attempt. While a pass over the ledger is wanted, the
-        row stays as it is. Raises SQLAlchemy's errors when the database is away: the row is as it was.
+        1. In one transaction the row is locked and settled. It stays as it is if it is not ours or not open, and
+           while a pass over the ledger is wanted.
+        2. A refund that is still open is sent to its provider, with no transaction open, and then settled. The
+           provider may ask for a pause: then the refund waits. It may refuse: then its own list of refunds decides.
+        3. A failure is noted on the row, which waits for its next attempt. The last attempt parks it.
+        4. A row that has come to its end is logged and counted, and `on_progress` is called.
+
+        Raises SQLAlchemy's errors when the database is away: the row is as it was.
         """
         try:
-            event, was_settled = await self._settle(event_id)
+            event, was_settled = await self._settle_without_provider(event_id)
             if event is None or was_settled is None:
                 return event
             if event.refund_of is not None and transitions.is_open(event):
-                event = await self._bring_about(event)
+                event = await self._send_refund(event)
         except Exception as error:
             if is_away(error):
                 raise
@@ -125,10 +131,10 @@ class Worker:
         return event
 
     @retry_transaction
-    async def _settle(self, event_id: str) -> tuple[StripeEvent | None, bool | None]:
-        """Settle an event as far as it goes without its provider, and tell whether it was settled before.
+    async def _settle_without_provider(self, event_id: str) -> tuple[StripeEvent | None, bool | None]:
+        """Settle a row as far as it goes without its provider, and tell whether it was settled before.
 
-        None for that: it is not to be settled, or not now.
+        None for that: the row is not to be settled, or not now.
         """
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
@@ -141,29 +147,29 @@ class Worker:
         return event, was_settled
 
     @retry_transaction
-    async def _settle_made(self, event_id: str) -> StripeEvent | None:
+    async def _settle_sent_refund(self, event_id: str) -> StripeEvent | None:
         """Settle a refund that its provider has made."""
         async with self._database.transaction() as session:
             return await self._settlement.settle(session, event_id, confirmed=True)
 
-    async def _bring_about(self, refund: StripeEvent) -> StripeEvent | None:
-        """Have its provider do a refund, unless that asks for a pause; None: another process is at it."""
+    async def _send_refund(self, refund: StripeEvent) -> StripeEvent | None:
+        """Have the provider make a refund, unless it asks for a pause; None: another process sends it."""
         pause = self._pauses.setdefault(refund.payment_method, Pause(self._clock))
         if pause.until is not None:
-            return await self._rest(refund.event_id, pause.until)
+            return await self._postpone(refund.event_id, pause.until)
         try:
             if not await self._sender.send(refund.event_id):
                 return None
         except ChannelPauseError as error:
             if error.ends_attempt:
                 await self._end_attempt(refund.event_id)
-            return await self._rest(refund.event_id, pause.ask(error.seconds))
+            return await self._postpone(refund.event_id, pause.ask(error.seconds))
         except RefusedByChannelError as error:
-            return await self._resolve(refund.event_id, error)
-        return await self._settle_made(refund.event_id)
+            return await self._resolve_refusal(refund.event_id, error)
+        return await self._settle_sent_refund(refund.event_id)
 
-    async def _resolve(self, event_id: str, refusal: RefusedByChannelError) -> StripeEvent | None:
-        """Make of a refusal what the provider's refunds of the charge make of it; raises it if that is nothing."""
+    async def _resolve_refusal(self, event_id: str, refusal: RefusedByChannelError) -> StripeEvent | None:
+        """Resolve a refusal from the provider's list of refunds; re-raise it if the list does not explain it."""
         if refusal.made is None:
             raise refusal
         # On record by itself, because the attempt is over even if what the refusal means is not known yet: under its
@@ -181,22 +187,22 @@ class Worker:
 
     @retry_transaction
     async def _end_attempt(self, event_id: str) -> None:
-        """Forget the key of an attempt that its provider has refused: the next one has a key of its own."""
+        """Drop the idempotency key of an attempt that the provider has refused, because the next needs another one."""
         async with self._database.transaction() as session:
             refund = await events.lock(session, event_id)
             if refund is not None and transitions.is_open(refund):
                 refund.attempt_key = None
 
     @retry_transaction
-    async def _rest(self, event_id: str, until: datetime) -> StripeEvent | None:
-        """Leave a refund alone for as long as its provider asks; that is no failed attempt of it."""
+    async def _postpone(self, event_id: str, until: datetime) -> StripeEvent | None:
+        """Postpone a refund for as long as its provider asks; that counts as no failed attempt."""
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
             if event is not None and transitions.is_open(event):
                 event.due_at = until
                 event.claimed_until = None
         if event is not None:
-            _bound(event).warning("a pause is asked for: the refund waits until {:%H:%M:%S} UTC", until)
+            _bound(event).warning("the provider asks for a pause: the refund waits until {:%H:%M:%S} UTC", until)
         return event
 
     @retry_transaction
@@ -215,24 +221,24 @@ class Worker:
                 event.attempt_key = None
             bound = _bound(event)
             if isinstance(error, RefusedByChannelError):
-                bound.error("the refund is refused: {}", words)
-                await self._settlement.park(session, event, words)
-            elif self._fails(event, words, attempts_max):
+                bound.error("the provider refuses the refund: {}", words)
+                await self._settlement.parking.park(session, event, words)
+            elif self._note_failed_attempt(event, words, attempts_max):
                 bound.opt(exception=error).error("attempt {} failed, the event waits", event.attempts)
             else:
                 bound.opt(exception=error).error("the last attempt failed, the event is parked")
-                await self._settlement.alert_parked(session, event, words)
+                await self._settlement.parking.tell(session, event, words)
         self._on_progress()
         return event
 
-    def _fails(self, event: StripeEvent, words: str, attempts_max: int) -> bool:
-        """Note a failed attempt; False: it was the last."""
+    def _note_failed_attempt(self, event: StripeEvent, words: str, attempts_max: int) -> bool:
+        """Note a failed attempt on the row; False: it was the last, and the row is parked."""
         parked_at, jitter = self._settlement.telegram_now(), random.random()  # noqa: S311 - jitter
         return transitions.fail(event, words, self._clock(), jitter, attempts_max, parked_at=parked_at)
 
 
 def _bound(event: StripeEvent) -> "Logger":
-    """Return a log whose lines name the payment: by its charge, whichever row of it this is."""
+    """Return a log whose lines name the charge, whether the row is the charge or a refund of it."""
     return logger.bind(
         event_id=event.event_id,
         charge_id=event.refund_of or event.event_id,

@@ -152,7 +152,7 @@ async def test_why_a_refund_was_asked_for_before_is_erased_and_who_asked_stays(d
     async with desk.database.transaction() as session:
         parked = await events.lock(session, "refund:charge-1")
         assert parked is not None
-        await desk.settlement.park(session, parked, "BALANCE_TOO_LOW")
+        await desk.settlement.parking.park(session, parked, "BALANCE_TOO_LOW")
         await asking.ask(
             session, "charge-1", reason=TEXTS[1], requested_by="cli:x", reply_chat_id=None, now=desk.clock()
         )

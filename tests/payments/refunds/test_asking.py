@@ -94,7 +94,7 @@ async def _park(desk: Desk) -> None:
     async with desk.database.transaction() as session:
         refund = await events.lock(session, "refund:charge-1")
         assert refund is not None
-        await desk.settlement.park(session, refund, "BALANCE_TOO_LOW")
+        await desk.settlement.parking.park(session, refund, "BALANCE_TOO_LOW")
 
 
 @pytest.mark.criterion("R7")

@@ -166,7 +166,7 @@ async def test_a_parked_refund_is_not_taken_for_the_charge_of_another_one(desk: 
     async with desk.database.transaction() as session:
         parked = await events.lock(session, "refund:X")
         assert parked is not None
-        await desk.settlement.park(session, parked, "BALANCE_TOO_LOW")
+        await desk.settlement.parking.park(session, parked, "BALANCE_TOO_LOW")
     await desk.take(refund(charge("refund:X")))
     still = await desk.event("refund:X")
     assert (still.status, still.outcome) == (EventStatus.FAILED, Outcome.PARKED)

@@ -27,7 +27,7 @@ async def _fail(desk: Desk, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> 
     await desk.take(in_ledger(paid(1)))
     await desk.record(paid(1))
     with monkeypatch.context() as patch:
-        patch.setattr(desk.settlement.subscriptions, "follow", _broken)
+        patch.setattr(desk.settlement.subscriptions, "update_from_charges", _broken)
         for _ in range(transitions.ATTEMPTS_MAX):
             await worker.process("sub-1")
             desk.clock.now += 2 * HOUR
@@ -80,5 +80,5 @@ async def test_what_was_never_settled_is_told_as_waiting(desk: Desk) -> None:
         assert event is not None
         while transitions.fail(event, "a bug", desk.clock(), jitter=0):
             pass
-        await desk.settlement.alert_parked(session, event, "a bug")
+        await desk.settlement.parking.tell(session, event, "a bug")
     assert Notice.WAITING in [notice for notice, _ in await desk.told("X")]

@@ -1,0 +1,261 @@
+"""Settles charges: grants what was paid for, gives back what may not be bought, or parks the charge."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.clock import Clock
+from db.tables import ORIGIN, Outcome, StripeEvent, Subscription, User
+from entitlements.contradictions import WantedGrant
+from entitlements.errors import ContradictedGrantError
+from entitlements.service import EntitlementService
+from payments.audit import events, transitions
+from payments.audit.balance import contradiction, refunded_at
+from payments.effects import Effects
+from payments.methods import METHODS, delay_source
+from payments.notices import Notice
+from payments.renewals import RenewalReason
+from payments.sale.catalog import Catalog
+from payments.sale.eligibility import Payer, PurchaseObstacle
+from payments.sale.offered_terms import was_offered
+from payments.sale.payload import PayloadSigner, PayloadVerdict, ReadPayload
+from payments.settlement.charge_subscription import ChargeSubscription
+from payments.settlement.judgement import (
+    ChargeJudgement,
+    Foreign,
+    GivenBack,
+    Granted,
+    Parked,
+    Payment,
+    is_offered_now,
+    judge,
+)
+from payments.settlement.lateness import compensate
+from payments.settlement.parking import Parking
+from payments.settlement.refund_settlement import RefundSettlement
+from payments.subscriptions import running
+from payments.subscriptions.book import SubscriptionBook
+from payments.subscriptions.chain import PERIOD
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeRules:
+    """The rules that charges are settled by: the plans, the payload's key, and the time.
+
+    `telegram_now` is Telegram's present as far as it is known, by which lateness is reckoned.
+    """
+
+    catalog: Catalog
+    signer: PayloadSigner
+    clock: Clock
+    telegram_now: Clock
+
+
+class ChargeSettlement:
+    """Settles charges in the caller's transaction. The caller holds the user's lock."""
+
+    def __init__(
+        self,
+        rules: ChargeRules,
+        effects: Effects,
+        parking: Parking,
+        refunds: RefundSettlement,
+        subscription: ChargeSubscription,
+        book: SubscriptionBook,
+    ) -> None:
+        self._rules = rules
+        self._effects = effects
+        self._parking = parking
+        self._refunds = refunds
+        self._subscription = subscription
+        self._book = book
+
+    async def settle(self, session: AsyncSession, event: StripeEvent) -> None:
+        """Settle an open charge: bring it to access, to a refund, or before a person.
+
+        1. Its refunds are read, because a refund may be told of before its charge.
+        2. The pure judgement decides on the payload, the price and the rule who may buy what.
+        3. A granted charge grants its plan's entitlements, born revoked if it is refunded already. Any other one is
+           closed if it is refunded, else set aside: given back, parked, or left to another program.
+        4. Its subscription is brought up to date. A charge that was refunded or goes back ends the renewal.
+        5. Of a charge that stays granted, the renewals that lost their purpose are ended, and the buyer is told; the
+           admins instead, if a parked charge was granted too late to open anything.
+        """
+        user = await session.get_one(User, event.customer_id)
+        if user.telegram_id is None or event.payload is None:
+            raise ValueError(f"the charge {event.event_id} of ours has no payer or no payload")
+        refund = await self._refunds.find_completing(session, event, user)
+        judgement = await self._judge(session, event, user.telegram_id)
+        is_granted = False
+        if isinstance(judgement, Granted):
+            is_granted = await self._grant(session, event, user, judgement, refund)
+        elif refund is not None:
+            transitions.close(event, Outcome.REFUNDED, self._rules.clock())
+        else:
+            await self._set_aside(session, event, user, judgement)
+        subscription = await self._subscription.update(session, event, user)
+        if refund is not None:
+            await self._subscription.end_refunded(session, event, user, subscription)
+        elif subscription is not None and isinstance(judgement, GivenBack):
+            self._effects.end_renewal(subscription, RenewalReason.GIVEN_BACK)
+        if isinstance(judgement, Granted) and is_granted and refund is None:
+            await self._end_needless_renewals(session, event, user, judgement, subscription)
+            if event.parked_at is None or await self._opens_something(session, event, user):
+                await self._effects.tell_granted(session, event, user, judgement.plan)
+            else:
+                await self._effects.tell_admins(session, Notice.NOTHING_OPENED, event, user)
+
+    async def settle_news(self, session: AsyncSession, charge: StripeEvent) -> None:
+        """Bring the subscription of a settled charge up to date with facts that were learned since.
+
+        By these facts a subscription may have started beside a running one: such a start is given back.
+        """
+        user = await session.get_one(User, charge.customer_id)
+        await self._subscription.update(session, charge, user)
+        await self._give_back_starts(session, charge, user)
+        await self._book.end_replaced_renewals(session, user)
+        charge.due_at = charge.claimed_until = charge.error = None
+        charge.attempts = 0
+
+    async def _judge(self, session: AsyncSession, event: StripeEvent, payer_telegram_id: int) -> ChargeJudgement:
+        """Judge a charge by what stood when it was paid, so that the order of settling does not decide."""
+        payload = event.payload or ""
+        reading = self._rules.signer.read(payload)
+        if reading.claimed is not None and await self._was_settled_before(session, event):
+            reading = ReadPayload(PayloadVerdict.OLD, reading.claimed, is_vouched=True)
+        is_offered = is_offered_now(reading, self._rules.catalog) or await self._was_offered(session, event, reading)
+        is_subscription = reading.order is not None and reading.order.subscription
+        is_for_life = reading.order is not None and reading.order.days is None and not is_subscription
+        # Of two charges that are paid for life, the one that is settled last goes back, even if it was paid first:
+        # for these, grants of any date count.
+        by_all = is_for_life and not self._effects.goes_by_date
+        until = None if by_all else event.webhook_timestamp or self._rules.clock()
+        own = METHODS[event.payment_method].source(event.event_id)
+        held_for_life = await EntitlementService(session).held_for_life(User.id == event.customer_id, until, but=own)
+        subscribed: frozenset[str] = frozenset()
+        if is_subscription:
+            subscribed = await running.beside(session, event, by_what_is_paid=self._effects.goes_by_date)
+        payment = Payment(event.amount_cents, event.currency)
+        payer = Payer(payer_telegram_id, held_for_life, subscribed)
+        return judge(payment, payer, reading, self._rules.catalog, is_offered=is_offered)
+
+    async def _was_offered(self, session: AsyncSession, event: StripeEvent, reading: ReadPayload) -> bool:
+        """Tell whether the catalog has offered a charge's terms once, or the charge renews what was granted on them."""
+        order = reading.order
+        if order is not None and await was_offered(session, order):
+            return True
+        return await self._was_settled_before(session, event)
+
+    async def _was_settled_before(self, session: AsyncSession, event: StripeEvent) -> bool:
+        """Tell whether a charge is a renewal: a charge of the same user and payload was granted.
+
+        A renewal brings the payload of its subscription's first invoice, maybe under a key that is gone.
+        """
+        query = select(StripeEvent.id).where(
+            StripeEvent.customer_id == event.customer_id,
+            StripeEvent.payload == event.payload,
+            StripeEvent.outcome == Outcome.GRANTED,
+            StripeEvent.origin == ORIGIN,
+        )
+        return await session.scalar(query.limit(1)) is not None
+
+    async def _grant(
+        self, session: AsyncSession, event: StripeEvent, user: User, granted: Granted, refund: StripeEvent | None
+    ) -> bool:
+        """Grant what was sold; False: another grant stands in its place, so that nothing is granted."""
+        now = self._rules.clock()
+        service = EntitlementService(session)
+        source = METHODS[event.payment_method].source(event.event_id)
+        wanted = self._wanted_grants(event, user, granted, source, now)
+        if refund is not None:
+            wanted = [each for each in wanted if each.source == source]
+        at = None if refund is None else refunded_at(refund) or now
+        reason = None if refund is None else refund.reason
+        try:
+            is_new = await service.grant_all(wanted, revoked_at=at, revoke_reason=reason, now=now)
+        except ContradictedGrantError as error:
+            if refund is None:
+                await self._parking.park(session, event, str(error)[: transitions.ERROR_LENGTH_MAX])
+            else:
+                transitions.close(event, Outcome.REFUNDED, now)
+            return False
+        if at is not None and not is_new:
+            await service.revoke_entitlement(source, at=at, reason=reason or "refunded", user_id=user.id)
+        transitions.close(event, Outcome.GRANTED, now)
+        return True
+
+    def _wanted_grants(
+        self, event: StripeEvent, user: User, granted: Granted, source: str, now: datetime
+    ) -> list[WantedGrant]:
+        """Return the grants that a charge pays for, with those that make up for the time lost before it was settled."""
+        paid_at = event.webhook_timestamp or now
+        ends_at = None
+        if granted.order.subscription:
+            ends_at = event.subscription_expires_at or paid_at + PERIOD
+        days, begin_at = 0, paid_at
+        if self._effects.gives_time_back:
+            days, begin_at = compensate(granted.order, (paid_at, ends_at), event.parked_at, self._rules.telegram_now())
+        wanted: list[WantedGrant] = []
+        for entitlement in granted.plan.entitlements:
+            wanted.append(WantedGrant(user.id, entitlement, source, paid_at, granted.order.days, ends_at))
+            if days:
+                delay = delay_source(event.event_id)
+                wanted.append(WantedGrant(user.id, entitlement, delay, begin_at, days))
+        return wanted
+
+    async def _set_aside(
+        self, session: AsyncSession, event: StripeEvent, user: User, judgement: Foreign | Parked | GivenBack
+    ) -> None:
+        """Leave a charge to another program, park it, or have it refunded; parked, if nothing may go back by itself."""
+        match judgement:
+            case Foreign(reason):
+                transitions.set_aside(event, Outcome.FOREIGN, reason)
+                await self._effects.tell_admins(session, Notice.FOREIGN, event, user, reason)
+            case Parked(reason):
+                await self._parking.park(session, event, reason)
+            case GivenBack(reason):
+                if await self._effects.give_back(session, event, user, reason):
+                    transitions.set_aside(event, None, reason)
+                else:
+                    await self._parking.park(session, event, reason)
+
+    async def _end_needless_renewals(
+        self, session: AsyncSession, charge: StripeEvent, user: User, granted: Granted, own: Subscription | None
+    ) -> None:
+        """End the renewals that a granted charge leaves without a purpose; `own` is the charge's subscription."""
+        if own is not None:
+            goes_back = await self._give_back_starts(session, charge, user)
+            ended = await self._book.end_replaced_renewals(session, user)
+            if own.first_charge_id != charge.event_id and own.last_charge_id == charge.event_id:
+                is_beside = goes_back or any(row is not own for row in ended)
+                await self._book.end_unwanted_renewal(session, user, own, is_beside=is_beside)
+        if own is not None or granted.order.days is None:
+            await self._book.end_lifetime_renewals(session, user)
+
+    async def _give_back_starts(self, session: AsyncSession, charge: StripeEvent, user: User) -> bool:
+        """Give back granted starts that, as this charge lets know, began under a running subscription; True: any.
+
+        The order of settling does not decide, because a charge that is told of first may have been paid last. Each
+        turn of the loop gives one charge back, or looks at it for the last time.
+        """
+        seen: set[str] = set()
+        goes_back = False
+        while left := [each for each in await running.starts_beside(session, charge) if each not in seen]:
+            seen.add(left[0])
+            start = await events.find(session, left[0])
+            refunds = await events.refunds_of(session, left[0])
+            if start is None or any(contradiction(refund, start) is None for refund in refunds):
+                continue
+            if await self._effects.give_back(session, start, user, PurchaseObstacle.SUBSCRIBED):
+                goes_back = True
+                subscription = await self._subscription.update(session, start, user)
+                if subscription is not None:
+                    self._effects.end_renewal(subscription, RenewalReason.GIVEN_BACK)
+        return goes_back
+
+    async def _opens_something(self, session: AsyncSession, charge: StripeEvent, user: User) -> bool:
+        """Tell whether a charge's grants open any moment from now on that the buyer would not have without them."""
+        sources = {METHODS[charge.payment_method].source(charge.event_id), delay_source(charge.event_id)}
+        return await EntitlementService(session).opens(user.id, sources, self._rules.telegram_now())
