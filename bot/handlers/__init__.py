@@ -16,7 +16,7 @@ from bot.chat.refused_invoices import RefusedInvoices
 from bot.chat.storefront import Storefront
 from bot.chat.subscriptions import SubscriptionDesk
 from bot.chat.words import for_language
-from bot.handlers import account, admin, checkout, moved, reports, shop, subscriptions, support
+from bot.handlers import account, admin, checkout, moved, pending, reports, shop, subscriptions, support
 from bot.handlers.errors import on_error
 from bot.handlers.places import Here
 from bot.handlers.rate_limit import RateLimit
@@ -69,7 +69,10 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
     dispatcher.errors.register(on_error)
     # An admin's /history has a name behind it, and the last router takes whatever is left.
     dispatcher.include_routers(
-        *(each.make_router() for each in (checkout, moved, subscriptions, shop, admin, reports, account, support))
+        *(
+            each.make_router()
+            for each in (checkout, moved, subscriptions, shop, admin, pending, reports, account, support)
+        )
     )
     return dispatcher
 

@@ -1,8 +1,7 @@
-"""What only admins may: /refund, what waits, and the history of anybody. They are known by the sender's id."""
+"""The admins' commands /refund and /history of any user, for admins known by the sender's id."""
 
 import re
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Final
 
 from aiogram import Bot, F, Router
@@ -12,21 +11,16 @@ from loguru import logger
 from markupsafe import Markup
 
 from bot.chat.bot_name import Order
-from bot.chat.history_pages import NAME_LENGTH_MAX, HistoryButton, HistoryPages, who
+from bot.chat.history_pages import HistoryButton, HistoryPages, who
 from bot.chat.names import Names
 from bot.chat.talk import answer, topic_of
 from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE, WRITTEN_HERE, ByAdmin, InNameOfAdminChat, InPrivateOrAdminChat, sender_id
-from db.tables import STARS_CURRENCY, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
-from payments.audit.shown import cut
+from db.tables import Outcome, User
 from payments.errors import RefundRefusedError
-from payments.payment_desk import CHARGE_ID_LENGTH_MAX, REASON_LENGTH_MAX, retry_id
+from payments.payment_desk import CHARGE_ID_LENGTH_MAX, REASON_LENGTH_MAX
 from payments.sale.payload import TELEGRAM_ID_MAX
 from payments.telegram import TelegramPaymentHandler
-
-WHY_LENGTH_MAX: Final = 120
-LIST_LENGTH_MAX: Final = 3_500
-"""Characters of entries in a list, with their tags: a message holds 4,096 (Bot API, sendMessage)."""
 
 _ADMINS_ONLY: Final = ("history", "refund", "pending", "retry", "report")
 _USER: Final = re.compile(r"(?P<id>[1-9][0-9]{0,15})|@(?P<username>[A-Za-z0-9_]{1,32})")
@@ -39,8 +33,6 @@ def make_router() -> Router:
     router.message.register(on_anonymous, InNameOfAdminChat(), Order(*_ADMINS_ONLY, "help", ignore_case=True))
     by_admin = (ByAdmin(), WRITTEN_HERE)
     router.message.register(on_refund, *by_admin, Order("refund", ignore_case=True))
-    router.message.register(on_pending, *by_admin, Order("pending", ignore_case=True))
-    router.message.register(on_retry, *by_admin, Order("retry", ignore_case=True))
     router.message.register(on_history_of, *by_admin, Order("history", ignore_case=True, magic=F.args))
     router.message.register(on_history_of_nobody, *by_admin, ~IN_PRIVATE, Order("history", ignore_case=True))
     router.message.register(on_help, *by_admin, ~IN_PRIVATE, Order("help", ignore_case=True))
@@ -90,32 +82,6 @@ async def on_refund(message: Message, command: CommandObject, words: Words, paym
         await answer(message, Markup("\n").join(lines))
     finally:
         payments.wake()
-
-
-async def on_pending(message: Message, words: Words, payments: TelegramPaymentHandler) -> None:
-    """List what waits, each with the command that takes it up again."""
-    found = await payments.list_pending()
-    if not found.count:
-        await answer(message, words.say("pending.nothing"))
-        return
-    entries = [_waiting_update(words, row) for row in found.quarantined]
-    entries += [_stuck_renewal(words, subscription, user) for subscription, user in found.renewals]
-    entries += [_waiting_event(words, event, user) for event, user in found.events]
-    shown = _that_fit(entries)
-    if found.count > len(shown):
-        shown.append(words.say("pending.more", count=found.count - len(shown)))
-    await answer(message, Markup("\n\n").join([words.say("pending.title"), *shown]))
-
-
-async def on_retry(message: Message, command: CommandObject, words: Words, payments: TelegramPaymentHandler) -> None:
-    """Take up again what waits."""
-    waiting_id = (command.args or "").strip()
-    if not waiting_id.isprintable() or not 0 < len(waiting_id) <= CHARGE_ID_LENGTH_MAX:
-        await answer(message, words.say("retry.usage"))
-        return
-    came = await payments.retry(waiting_id)
-    logger.bind(admin_id=sender_id(message), chat_id=message.chat.id, event_id=waiting_id).info("/retry: {}", came)
-    await answer(message, words.say(f"retry.{came}", id=waiting_id))
 
 
 async def on_history_of(
@@ -175,55 +141,6 @@ def _split(args: str) -> tuple[str, str | None]:
     """Part a charge's id from the reason, which becomes one line."""
     charge_id, *rest = args.split(maxsplit=1) or [""]
     return charge_id, " ".join(rest[0].replace("\0", "").split()) or None if rest else None
-
-
-def _that_fit(entries: Sequence[Markup]) -> list[Markup]:
-    """Keep as many entries as one message holds, and one at least: what is left out comes to the front in its turn."""
-    lengths = accumulate(len(entry) for entry in entries)
-    fitting = [entry for entry, length in zip(entries, lengths, strict=True) if length <= LIST_LENGTH_MAX]
-    return fitting or list(entries[:1])
-
-
-def _waiting_update(words: Words, row: QuarantinedUpdate) -> Markup:
-    return words.say(
-        "pending.quarantined",
-        when=words.date(row.created_at),
-        why=_cut(words, row.reason),
-        id=retry_id(row),
-    )
-
-
-def _stuck_renewal(words: Words, subscription: Subscription, user: User) -> Markup:
-    return words.say(
-        "pending.renewal",
-        price=words.money(subscription.price_stars, STARS_CURRENCY),
-        plan=cut(subscription.plan, NAME_LENGTH_MAX),
-        who=who(words, user),
-        renews_at=words.date(subscription.current_period_end),
-        why=_cut(words, subscription.error or ""),
-        id=retry_id(subscription),
-    )
-
-
-def _cut(words: Words, reason: str) -> Markup:
-    return words.why(reason if len(reason) <= WHY_LENGTH_MAX else f"{reason[:WHY_LENGTH_MAX]}…")
-
-
-def _waiting_event(words: Words, event: StripeEvent, user: User) -> Markup:
-    state = words.say("state.waiting" if event.outcome == Outcome.PARKED else "state.open")
-    why = _cut(words, event.error) if event.error else words.say("pending.no_attempt")
-    key = "charge" if event.refund_of is None else "refund"
-    if event.status == EventStatus.PROCESSED:
-        key = "settled"
-    return words.say(
-        f"pending.entry.{key}",
-        when=words.date(event.created_at) if event.created_at else "-",
-        amount=words.money(event.amount_cents, event.currency),
-        who=who(words, user),
-        state=state,
-        why=why,
-        id=retry_id(event),
-    )
 
 
 async def _show(message: Message, words: Words, history: HistoryPages, user: User) -> None:

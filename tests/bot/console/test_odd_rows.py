@@ -19,7 +19,7 @@ from bot.chat.words import for_language
 from bot.console.export import _cell
 from bot.console.files import no_formula
 from bot.console.printing import money, shown
-from bot.handlers.admin import _that_fit
+from bot.handlers.pending import _that_fit
 from db.tables import StripeEvent, User, new_id
 from payments.audit.export import read_rows
 from payments.audit.history import find_user
