@@ -18,15 +18,25 @@ from db.tables import STARS_CURRENCY, StripeEvent
 from payments.audit import events
 from payments.audit.facts import ChargeFact, MoneyFact, RefundFact, SubscriptionFact
 from payments.audit.history import find_user
-from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery
+from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict, find_obstacle_on_record
 from payments.methods import STARS, method_of
 from payments.metrics import INVOICES_SENT, PRE_CHECKOUTS
 from payments.payment_desk import PaymentDesk
 from payments.sale.catalog import Plan
+from payments.sale.eligibility import PurchaseObstacle, Sale
 from payments.sale.payload import Order, PayloadSigner
 from payments.settlement.worker import Worker
 from payments.subscriptions.chain import PERIOD
 from payments.subscriptions.keeper import SubscriptionKeeper
+
+__all__ = [
+    "START_BUY",
+    "CheckoutQuery",
+    "CheckoutVerdict",
+    "TelegramPaymentHandler",
+    "invoice_of",
+    "order_of",
+]
 
 START_BUY: Final = "buy_"
 """`/start buy_CODE` is `/buy CODE`: what a forwarded copy opens (Bot API, sendInvoice: start_parameter)."""
@@ -144,6 +154,14 @@ class TelegramPaymentHandler(PaymentDesk):
         )
         INVOICES_SENT.labels(STARS.name).inc()
         return link
+
+    async def find_obstacle(self, sale: Sale) -> PurchaseObstacle | None:
+        """Return the reason on record why a buyer may not buy a plan; None: the buyer may.
+
+        Raises SQLAlchemy's errors when the database is away.
+        """
+        async with self._database.reading() as session:
+            return await find_obstacle_on_record(session, sale, self._clock())
 
     async def validate_pre_checkout(self, query: CheckoutQuery) -> CheckoutAnswer:
         """Decide a pre-checkout query within the deadline of payments/checkout.py."""

@@ -13,11 +13,8 @@ from loguru import logger
 from bot.chat.refused_invoices import RefusedInvoices
 from bot.chat.talk import Place, in_topic, is_topic_gone, say
 from bot.chat.words import Words
-from db.clock import Clock
-from db.engine import Database
 from db.errors import is_away
 from db.tables import STARS_CURRENCY
-from payments.checkout import find_obstacle_on_record
 from payments.sale.catalog import Catalog, Plan
 from payments.sale.eligibility import Payer, PurchaseObstacle, Sale, find_obstacle
 from payments.telegram import TelegramPaymentHandler
@@ -56,15 +53,11 @@ class Storefront:
     def __init__(
         self,
         handler: TelegramPaymentHandler,
-        database: Database,
         catalog: Catalog,
-        clock: Clock,
         refused: RefusedInvoices,
     ) -> None:
         """Prepare; `refused` tells the admins of invoices that Telegram does not take."""
         self._handler = handler
-        self._database = database
-        self._clock = clock
         self._refused = refused
         self._catalog = catalog
         self._looks: set[asyncio.Task[PurchaseObstacle | None]] = set()
@@ -138,8 +131,7 @@ class Storefront:
 
     async def _ask_database(self, sale: Sale, plan: Plan) -> PurchaseObstacle | None:
         try:
-            async with self._database.reading() as session:
-                return await find_obstacle_on_record(session, sale, self._clock())
+            return await self._handler.find_obstacle(sale)
         except Exception as error:
             if not is_away(error):
                 raise

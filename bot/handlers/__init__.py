@@ -49,7 +49,7 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
     dispatcher = Dispatcher(
         disable_fsm=True,
         payments=handler,  # aiogram hands in something of its own as `handler`
-        storefront=Storefront(handler, database, catalog, clock, RefusedInvoices(database, clock, admins, on_owed)),
+        storefront=Storefront(handler, catalog, RefusedInvoices(database, clock, admins, on_owed)),
         history=HistoryPages(handler, catalog, signer),
         database=database,
         clock=clock,

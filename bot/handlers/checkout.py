@@ -7,9 +7,8 @@ from loguru import logger
 from bot.chat.words import Words
 from bot.handlers.errors import came_too_late
 from payments.audit.facts import ChargeFact, RefundFact
-from payments.checkout import CheckoutQuery, CheckoutVerdict
 from payments.metrics import PRE_CHECKOUT_SECONDS
-from payments.telegram import TelegramPaymentHandler
+from payments.telegram import CheckoutQuery, CheckoutVerdict, TelegramPaymentHandler
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 

@@ -16,7 +16,7 @@ from db.clock import utc_now
 from db.engine import Database
 from db.errors import UnfitServerError, WrongDatabaseError, is_away
 from db.migrate import read_schema
-from db.tables import ORIGIN, MovedChat, Outcome, StripeEvent
+from db.tables import ORIGIN, MovedChat, Outcome, StripeEvent, StripeReading
 from entitlements.unexplained import find_unexplained
 from payments.ledger.drift import read_drift
 from payments.payment_desk import PaymentDesk
@@ -73,6 +73,8 @@ async def _look_at_records(settings: Settings, database: Database, catalog: Cata
         yield check
     yield await _look_at_access(database)
     yield await _look_at_drift(database)
+    async for check in _look_at_stripe_reading(database):
+        yield check
 
 
 async def _look_at_schema(settings: Settings, database: Database) -> Check:
@@ -153,6 +155,15 @@ async def _look_at_drift(database: Database) -> Check:
         words += f": our rows have {drift.stars} Stars more, the balance is {drift.balance_off_nanostars} nanostars off"
         return failure("ledger", words, "`reconcile --full` lists what nothing explains")
     return ok("ledger", f"{words}: no drift")
+
+
+async def _look_at_stripe_reading(database: Database) -> AsyncIterator[Check]:
+    """Say how far Stripe's events were read, and how many of them were about charges that are not the desk's."""
+    async with database.reading() as session:
+        reading = await session.scalar(select(StripeReading))
+    if reading is not None:
+        words = f"read until {minute(reading.read_at)}, {reading.foreign_count} of them about charges that are not ours"
+        yield ok("stripe events", words)
 
 
 BATCH: Final = 5_000

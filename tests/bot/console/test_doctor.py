@@ -17,6 +17,7 @@ from bot.console.doctor import telegram
 from bot.monitoring.health import Health
 from bot.monitoring.http import monitoring_server
 from bot.poll.intake import ALLOWED_UPDATES
+from db.tables import StripeReading
 from payments.ledger import progress
 from payments.notices import Admins
 from payments.recording.quarantine import quarantine
@@ -176,6 +177,18 @@ async def test_the_drift_of_the_ledger(commands: Commands, desk: Desk) -> None:
     level, words = (await examined(commands))["ledger"]
     assert level == "warning"
     assert "a pass over the whole of it is wanted" in words
+
+
+@pytest.mark.usefixtures("server")
+async def test_the_reading_of_stripes_events_is_told_with_those_that_are_not_ours(
+    commands: Commands, desk: Desk
+) -> None:
+    assert "stripe events" not in await examined(commands)
+    async with desk.database.transaction() as session:
+        session.add(StripeReading(foreign_count=4, read_at=desk.clock()))
+    level, words = (await examined(commands))["stripe events"]
+    assert level == "ok"
+    assert words.endswith("4 of them about charges that are not ours")
 
 
 @only_sqlite
