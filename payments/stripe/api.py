@@ -1,7 +1,7 @@
-"""Stripe's API, as far as the desk asks it: refunds out; charges, refunds, disputes and events in.
+"""Stripe's API, as far as the desk calls it: makes refunds; lists charges, refunds, disputes and events.
 
-Over the `stripe` package with its AIOHTTP client. What Stripe tells is read by narrow models of our own; what goes
-wrong is one of the channel's errors (payments/errors.py). Nothing here tries again: the row that a call is for does.
+It uses the `stripe` package with its AIOHTTP client. Narrow models of our own read Stripe's objects, and every failure
+is one of the channel's errors (payments/errors.py). Nothing here retries: the row that a call is for does.
 """
 
 import re
@@ -21,28 +21,28 @@ from payments.sale.payload import AMOUNT_MAX
 
 CALL_SECONDS: Final = 15
 PAGE_SIZE: Final = 100
-"""The most that Stripe lists at once (Stripe API, pagination)."""
+"""The most objects that Stripe lists in one answer (Stripe API, pagination)."""
 REFUND_PAGES_MAX: Final = 10
 CHARGE_PAGES_MAX: Final = 100
 EVENT_PAGES_MAX: Final = 1_000
-PAUSE_SECONDS: Final = 5
-"""How long to leave Stripe alone after a 429 that names no time."""
+RETRY_AFTER_SECONDS: Final = 5
+"""The pause after a 429 of Stripe's that names no time."""
 KEY_REFUSED: Final = "authentication"
-"""The code of a call that was refused because of the key."""
+"""The error code of a call whose key Stripe refuses."""
 ROW_KEY: Final = "starledger_refund"
-"""The metadata of a refund of ours: the `event_id` of its row."""
+"""The metadata key of a refund of ours: it holds the `event_id` of the refund's row."""
 
-_RETURNED: Final = frozenset({"failed", "canceled"})
-"""How a refund stands whose money is with the seller again (Stripe API, the refund object: status)."""
-_KEY: Final = re.compile(r"'?\b[rs]k_(?:test|live)_[^\s']*'?")
-"""A key as Stripe quotes it, in part."""
+_RETURNED_STATUSES: Final = frozenset({"failed", "canceled"})
+"""Statuses of a refund whose money has returned to the seller (Stripe API, the refund object: status)."""
+_QUOTED_KEY: Final = re.compile(r"'?\b[rs]k_(?:test|live)_[^\s']*'?")
+"""A secret key as Stripe's error texts quote it, in part."""
 
 _Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,255}$")]
 _Amount = Annotated[int, Field(gt=0, le=AMOUNT_MAX)]
 _Currency = Annotated[str, StringConstraints(pattern="^[a-z]{3}$")]
 
 
-class _Told(Narrow):
+class _ChargeObject(Narrow):
     id: _Id
     charge: _Id
     amount: _Amount
@@ -51,7 +51,7 @@ class _Told(Narrow):
 
     @property
     def happened_at(self) -> datetime:
-        """When Stripe made it."""
+        """The moment at which Stripe made the object."""
         return moment(self.created)
 
 
@@ -63,48 +63,48 @@ class _Page(Narrow):
     has_more: bool
 
 
-class Refund(_Told):
-    """A refund as Stripe has it; `amount` in minor units, `currency` in lower case."""
+class Refund(_ChargeObject):
+    """A refund at Stripe; `amount` in minor units, `currency` in lower case."""
 
     status: str | None = None
     row: str | None = Field(default=None, validation_alias=AliasPath("metadata", ROW_KEY))
-    """The `event_id` of the refund's row, if we asked for it."""
+    """The `event_id` of the refund's row, if the refund is ours."""
     failure_reason: str | None = None
 
     @property
     def is_through(self) -> bool:
-        """Tell whether the money has left for the buyer: a pending one has, and an event tells if it comes back."""
+        """Tell whether the money has left for the buyer: also while pending, because an event tells if it returns."""
         return self.status in {"succeeded", "pending"}
 
     @property
     def made(self) -> MadeRefund:
-        """The same in the words that all channels share."""
+        """The same refund in the words that all channels share."""
         failure = None
-        if self.status in _RETURNED:
+        if self.status in _RETURNED_STATUSES:
             failure = self.failure_reason or ("unknown" if self.status == "failed" else self.status)
         currency = self.currency.upper()
         return MadeRefund(self.id, self.amount, currency, self.happened_at, self.row, self.is_through, failure)
 
 
-class Dispute(_Told):
-    """A dispute as Stripe has it: the buyer's bank wants the money back."""
+class Dispute(_ChargeObject):
+    """A dispute at Stripe: the buyer's bank wants the money back."""
 
     status: str
     reason: str
 
     @property
     def is_lost(self) -> bool:
-        """Tell whether the money is gone for good."""
+        """Tell whether the buyer's bank has kept the money for good."""
         return self.status == "lost"
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether it is over (Stripe API, the dispute object)."""
+        """Tell whether the dispute is over (Stripe API, the dispute object)."""
         return self.status in {"won", "lost", "warning_closed", "prevented"}
 
 
 class Charge(Narrow):
-    """A payment as Stripe has it, of this shop or of another sale in the account; `currency` in lower case."""
+    """A charge at Stripe, of this shop or of another sale in the account; `currency` in lower case."""
 
     id: _Id
     amount: int
@@ -112,17 +112,17 @@ class Charge(Narrow):
     created: Seconds
     paid: bool
     refunded: bool
-    """Whether all of it went back."""
+    """All of the charge went back."""
     payment_intent: _Id | None = None
 
     @property
     def happened_at(self) -> datetime:
-        """When it was made."""
+        """The moment at which Stripe made the charge."""
         return moment(self.created)
 
 
 class Event(Narrow):
-    """A notice of Stripe's that something has happened to a charge, not what: that is asked of the object itself."""
+    """A Stripe event: it tells that something happened to a charge; the object itself must be asked for details."""
 
     id: _Id
     type: str
@@ -131,29 +131,29 @@ class Event(Narrow):
     object_charge_id: _Id | None = Field(default=None, validation_alias=AliasPath("data", "object", "charge"))
     payment_intent: _Id | None = Field(default=None, validation_alias=AliasPath("data", "object", "payment_intent"))
     status: str | None = Field(default=None, validation_alias=AliasPath("data", "object", "status"))
-    """How the object stood then."""
+    """The object's status at the time of the event."""
 
     @property
     def is_of_return(self) -> bool:
-        """Tell, of one about a refund, whether its money was with the seller again."""
-        return self.status in _RETURNED
+        """Tell, of an event about a refund, whether its money had returned to the seller."""
+        return self.status in _RETURNED_STATUSES
 
     @property
     def charge_id(self) -> str:
-        """The charge that it is about: the object itself, or what the object belongs to."""
+        """The id of the charge that the event is about: the object itself, or the charge it belongs to."""
         return self.object_charge_id or self.object_id
 
     @property
     def payment_ids(self) -> tuple[str, ...]:
-        """By what a payment may be on record: the charge, or the intent that the charge belongs to."""
+        """The ids under which the payment may be on record: the charge's, or that of its payment intent."""
         return (self.charge_id,) if self.payment_intent is None else (self.charge_id, self.payment_intent)
 
 
 class StripeApi:
-    """One Stripe account. Close it when done."""
+    """The API of one Stripe account. Close it when done."""
 
     def __init__(self, secret_key: str, api_url: str, session: aiohttp.ClientSession | None = None) -> None:
-        """Prepare; a `session` is the way out, and is closed with this (None: the package's own)."""
+        """Prepare; a `session` carries the calls and is closed with this (None: the package's own)."""
         self._session = session
         self._http = stripe.AIOHTTPClient(timeout=aiohttp.ClientTimeout(total=CALL_SECONDS), session=session)
         self._client = stripe.StripeClient(
@@ -161,103 +161,109 @@ class StripeApi:
         )
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to Stripe."""
         if self._session is not None:
             await self._session.close()
         await self._http.close_async()  # type: ignore[no-untyped-call]  # the package types its own calls only in part
 
     async def refund(self, charge_id: str, amount: int, *, row: str, idempotency_key: str) -> Refund:
-        """Give back `amount` minor units of a charge, for the refund whose audit row is `row`.
+        """Make a refund of `amount` minor units of a charge at Stripe, for the audit row `row`.
 
-        The same key brings the same answer and moves no money again (Stripe API, idempotent requests). Raises
-        ChannelAwayError, ChannelPauseError and RefusedByChannelError with Stripe's code.
+        The same idempotency key brings the same answer and moves no money again (Stripe API, idempotent requests).
+        Raises ChannelAwayError, ChannelPauseError and RefusedByChannelError with Stripe's code.
         """
-        said = await self._call(
+        said = await self._call_stripe(
             "post",
             "/v1/refunds",
-            {**_named(charge_id), "amount": amount, "metadata": {ROW_KEY: row}},
+            {**_payment_parameter(charge_id), "amount": amount, "metadata": {ROW_KEY: row}},
             idempotency_key,
         )
-        return _read(Refund, said)
+        return _read_object(Refund, said)
 
-    async def refund_now(self, refund_id: str) -> Refund:
-        """Retrieve a refund as it stands now. Raises as `refund` does."""
-        return _read(Refund, await self._call("get", f"/v1/refunds/{refund_id}"))
+    async def fetch_refund(self, refund_id: str) -> Refund:
+        """Fetch a refund from Stripe as it stands now. Raises as `refund` does."""
+        return _read_object(Refund, await self._call_stripe("get", f"/v1/refunds/{refund_id}"))
 
-    async def refunds(self, charge_id: str) -> list[Refund]:
-        """List all refunds of a charge, whoever made them. Raises as `refund` does."""
-        pages = self._pages("/v1/refunds", _named(charge_id), REFUND_PAGES_MAX)
-        return [_read(Refund, each) async for page in pages for each in page]
+    async def list_refunds(self, charge_id: str) -> list[Refund]:
+        """List all refunds of a charge at Stripe, whoever made them. Raises as `refund` does."""
+        pages = self._list_pages("/v1/refunds", _payment_parameter(charge_id), REFUND_PAGES_MAX)
+        return [_read_object(Refund, each) async for page in pages for each in page]
 
-    async def dispute(self, dispute_id: str) -> Dispute:
-        """Retrieve a dispute as it stands now. Raises as `refund` does."""
-        return _read(Dispute, await self._call("get", f"/v1/disputes/{dispute_id}"))
+    async def fetch_dispute(self, dispute_id: str) -> Dispute:
+        """Fetch a dispute from Stripe as it stands now. Raises as `refund` does."""
+        return _read_object(Dispute, await self._call_stripe("get", f"/v1/disputes/{dispute_id}"))
 
-    async def disputes(self, charge_id: str) -> list[Dispute]:
-        """List all disputes about a charge. Raises as `refund` does."""
-        pages = self._pages("/v1/disputes", _named(charge_id), REFUND_PAGES_MAX)
-        return [_read(Dispute, each) async for page in pages for each in page]
+    async def list_disputes(self, charge_id: str) -> list[Dispute]:
+        """List all disputes about a charge at Stripe. Raises as `refund` does."""
+        pages = self._list_pages("/v1/disputes", _payment_parameter(charge_id), REFUND_PAGES_MAX)
+        return [_read_object(Dispute, each) async for page in pages for each in page]
 
-    async def charges(self, since: int, until: int) -> list[Charge]:
-        """List the charges that were made between two moments, both included (seconds since 1970), newest first.
+    async def list_charges(self, since: int, until: int) -> list[Charge]:
+        """List the Stripe account's charges between two moments, both included (seconds since 1970), newest first.
 
         Raises as `refund` does.
         """
         wanted = {"created": {"gte": since, "lte": until}}
-        pages = self._pages("/v1/charges", wanted, CHARGE_PAGES_MAX)
-        return [charge async for page in pages for charge in _readable(Charge, page)]
+        pages = self._list_pages("/v1/charges", wanted, CHARGE_PAGES_MAX)
+        return [charge async for page in pages for charge in _read_page(Charge, page)]
 
-    async def events(self, event_type: str, since: int | None) -> AsyncIterator[list[Event]]:
-        """Give the events of a type a page at a time, from `since` (seconds since 1970) or as far back as Stripe keeps.
+    async def list_events(self, event_type: str, since: int | None) -> AsyncIterator[list[Event]]:
+        """Yield Stripe events of a type, a page at a time, newest first, from `since` on (seconds since 1970).
 
-        Stripe keeps 30 days (Stripe API, list all events), and gives the newest first. Raises as `refund` does.
+        Without `since`, as far back as Stripe keeps them: 30 days (Stripe API, list all events). Raises as `refund`
+        does.
         """
         wanted: dict[str, Any] = {"type": event_type}
         if since is not None:
             wanted["created"] = {"gte": since}
-        async for page in self._pages("/v1/events", wanted, EVENT_PAGES_MAX):
-            yield list(_readable(Event, page))
+        async for page in self._list_pages("/v1/events", wanted, EVENT_PAGES_MAX):
+            yield list(_read_page(Event, page))
 
-    async def _pages(self, path: str, wanted: dict[str, Any], pages_max: int) -> AsyncIterator[list[dict[str, Any]]]:
+    async def _list_pages(
+        self, path: str, wanted: dict[str, Any], pages_max: int
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """Yield the pages of a list at Stripe. Raises RefusedByChannelError for too many."""
         after: dict[str, str] = {}
         for _ in range(pages_max):
-            page = _read(_Page, await self._call("get", path, {**wanted, "limit": PAGE_SIZE, **after}))
+            page = _read_object(_Page, await self._call_stripe("get", path, {**wanted, "limit": PAGE_SIZE, **after}))
             yield page.data
             if not page.has_more or not page.data:
                 return
             after = {"starting_after": str(page.data[-1].get("id"))}
         raise RefusedByChannelError("too_much", f"{path} has more than {pages_max} pages of {wanted}")
 
-    async def _call(
+    async def _call_stripe(
         self, method: str, path: str, params: Mapping[str, Any] | None = None, idempotency_key: str | None = None
     ) -> object:
+        """Call Stripe once, and turn its failures into the channel's errors."""
         options = {} if idempotency_key is None else {"idempotency_key": idempotency_key}
         try:
             said = await self._client.raw_request_async(method, path, **(params or {}), **options)
         except stripe.RateLimitError as error:
             raise ChannelPauseError(_retry_after_seconds(error), str(error)) from None
         except (stripe.InvalidRequestError, stripe.CardError, stripe.PermissionError) as error:
-            raise RefusedByChannelError(error.code or "refused", _KEY.sub("(the key)", str(error))) from None
+            raise RefusedByChannelError(error.code or "refused", _QUOTED_KEY.sub("(the key)", str(error))) from None
         except stripe.AuthenticationError:
-            # Its text quotes the key in part.
+            # Stripe's own text quotes the key in part.
             raise RefusedByChannelError(KEY_REFUSED, "Stripe does not know the key in STRIPE_SECRET_KEY") from None
         except stripe.StripeError as error:
             raise ChannelAwayError(f"{type(error).__name__}: HTTP {error.http_status}") from None
         except (aiohttp.ClientError, TimeoutError) as error:
-            # Cut off within the answer, which the package lets through.
+            # The package lets an answer that is cut off through.
             raise ChannelAwayError(type(error).__name__) from None
         return said.data
 
 
-def _named(payment_id: str) -> dict[str, str]:
-    """Name a payment as Stripe wants it named: by its charge, or by its intent (Stripe API, create a refund).
+def _payment_parameter(payment_id: str) -> dict[str, str]:
+    """Name a payment for Stripe: by its charge, or by its payment intent (Stripe API, create a refund).
 
     Telegram's provider_payment_charge_id has been a charge's id so far; no document says that it stays one.
     """
     return {"payment_intent" if payment_id.startswith("pi_") else "charge": payment_id}
 
 
-def _read(model: type[_T], said: object) -> _T:
+def _read_object(model: type[_T], said: object) -> _T:
+    """Read one object of Stripe's by its model. Raises UnreadableMoneyError."""
     try:
         return model.model_validate(said)
     except ValidationError as error:
@@ -265,17 +271,18 @@ def _read(model: type[_T], said: object) -> _T:
         raise UnreadableMoneyError(f"Stripe's {model.__name__.lower()} cannot be read: {wrong}") from None
 
 
-def _readable(model: type[_T], page: Iterable[object]) -> Iterator[_T]:
-    """Read the objects of a page; one that is odd is passed over, so that it does not hide the others."""
+def _read_page(model: type[_T], page: Iterable[object]) -> Iterator[_T]:
+    """Read the objects of a page from Stripe; skip and log an unreadable one, so that it hides no other."""
     for said in page:
         try:
-            yield _read(model, said)
+            yield _read_object(model, said)
         except UnreadableMoneyError as error:
             logger.error("{}", error)
 
 
 def _retry_after_seconds(error: stripe.RateLimitError) -> float:
+    """Return the seconds that Stripe's 429 asks us to wait."""
     try:
-        return max(1.0, float((error.headers or {}).get("Retry-After", PAUSE_SECONDS)))
+        return max(1.0, float((error.headers or {}).get("Retry-After", RETRY_AFTER_SECONDS)))
     except ValueError:
-        return PAUSE_SECONDS
+        return RETRY_AFTER_SECONDS

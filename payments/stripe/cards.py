@@ -1,4 +1,4 @@
-"""The channel of cards: refunds go to Stripe."""
+"""The channel of cards: makes a card refund at Stripe, once for each refund row."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from payments.stripe.api import StripeApi
 
 
 class CardChannel:
-    """Gives money back over Stripe's API."""
+    """Makes card refunds over Stripe's API."""
 
     method: Method = CARDS
 
@@ -17,41 +17,45 @@ class CardChannel:
         self._api = api
 
     async def refund(self, order: RefundOrder) -> None:
-        """Refund the order's amount, of which Stripe never gives back more than was paid.
+        """Make the card refund of an order at Stripe, which never gives back more than was paid.
 
-        An attempt whose answer was lost is found among the charge's refunds by the row that it names: Stripe forgets a
-        key after a day, and would make it again (Stripe API, idempotent requests). Raises ChannelError.
+        An attempt whose answer was lost is found in the charge's list of refunds by the row that it names, because
+        Stripe forgets an idempotency key after a day and would make the refund again (Stripe API, idempotent requests).
+        Raises ChannelError.
         """
-        if order.may_be_made and _is_made(order, await self._made(order, ends_attempt=False)):
+        if order.may_be_made and _is_order_made(order, await self._list_made_refunds(order, ends_attempt=False)):
             return
         try:
             answered = await self._api.refund(
                 order.charge_id, order.amount, row=order.event_id, idempotency_key=order.attempt_key
             )
         except RefusedByChannelError as error:
-            # "Already refunded", or "more than is left": by us or by somebody at Stripe, the list of refunds knows.
-            made = await self._made(order, ends_attempt=True)
-            if not _is_made(order, made):
+            # "Already refunded" or "more than is left": the list of refunds tells whether we made it, or somebody at
+            # Stripe.
+            made = await self._list_made_refunds(order, ends_attempt=True)
+            if not _is_order_made(order, made):
                 raise RefusedByChannelError(error.code, str(error), made) from None
             return
-        # An old attempt is answered as it was then (Stripe API, idempotent requests); the refund may have failed since.
-        refund = await self._api.refund_now(answered.id)
+        # Stripe answers an old attempt as it did then (Stripe API, idempotent requests); the refund may have failed
+        # since.
+        refund = await self._api.fetch_refund(answered.id)
         if refund.is_through:
             return
         words = f"Stripe says of the refund: {refund.status}"
         if refund.made.failure is None:
-            # It may still be made, and one under another key could be a second one.
+            # The refund may still be made, and one under another key could be a second refund.
             raise ChannelAwayError(words)
         raise RefusedByChannelError(str(refund.status), words)
 
-    async def _made(self, order: RefundOrder, *, ends_attempt: bool) -> list[MadeRefund]:
-        """List what Stripe has of the charge; `ends_attempt`: Stripe has refused the attempt before it is asked."""
+    async def _list_made_refunds(self, order: RefundOrder, *, ends_attempt: bool) -> list[MadeRefund]:
+        """List a charge's refunds at Stripe; `ends_attempt`: Stripe has refused the attempt before."""
         try:
-            return [each.made for each in await self._api.refunds(order.charge_id)]
+            return [each.made for each in await self._api.list_refunds(order.charge_id)]
         except PaymentError as error:
             error.ends_attempt = ends_attempt
             raise
 
 
-def _is_made(order: RefundOrder, made: Sequence[MadeRefund]) -> bool:
+def _is_order_made(order: RefundOrder, made: Sequence[MadeRefund]) -> bool:
+    """Tell whether one of these refunds is the order's."""
     return any(each.row == order.event_id and each.is_through for each in made)

@@ -1,8 +1,10 @@
-"""Looks at Stripe for card payments whose update was lost: Telegram keeps one for 24 hours; its ledger has no cards.
+"""Searches Stripe for card payments whose update was lost.
 
-What is on record of such a payment is its pre-checkout, accepted and without a charge. Most of those are cards that
-were declined; a charge at Stripe of the same amount, made at that time and unknown here, is most likely the payment.
-That is an inference, since the account may sell elsewhere too: it is told to the admins, and nothing is settled by it.
+Telegram keeps an update for 24 hours, and its ledger has no cards.
+
+The record of such a payment is its pre-checkout: accepted, and without a charge. Most of those are declined cards. A
+charge at Stripe of the same amount, made at that time and not on record, is most likely the payment. The admins are
+told, and nothing is settled by it, because the account may sell elsewhere too.
 """
 
 import math
@@ -29,23 +31,23 @@ from payments.sale.payload import PayloadSigner
 from payments.stripe.api import Charge, StripeApi
 
 LOST_HOURS: Final = 25
-"""Telegram keeps an update for 24 hours (Bot API, getting updates); until then it may still come."""
+"""Telegram keeps an update for 24 hours (Bot API, getting updates); until then the payment may still come."""
 LOOKED_DAYS: Final = 30
-"""Older ones are left alone."""
+"""Older pre-checkouts are not searched for."""
 BEFORE: Final = timedelta(minutes=1)
 AFTER: Final = timedelta(minutes=10)
-"""How long before and after its pre-checkout a charge may have been made, by two clocks."""
+"""A charge may be made so long before and after its pre-checkout, by two clocks."""
 ROUND_MAX: Final = 100
-"""How many pre-checkouts are looked for at once; the next round goes on with the others."""
-FITS_MAX: Final = 3
-"""How many purchases, and how many other charges, are named in one message."""
+"""One round searches for so many pre-checkouts; the next round goes on with the others."""
+NAMED_MAX: Final = 3
+"""One notice names so many purchases, and so many other charges."""
 
 _PLACE: Final = (Checkout.created_at, Checkout.query_id)
 _Place = tuple[datetime, str]
 
 
 class LostPayments:
-    """The search. It asks for each pre-checkout once, the oldest first, as long as the process lives."""
+    """Searches Stripe once for each unpaid pre-checkout, the oldest first, while the process lives."""
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class LostPayments:
         admins: Admins,
         on_owed: Callable[[], None],
     ) -> None:
-        """Prepare; `on_owed` is called when a notice has become due."""
+        """Prepare; `on_owed` is called when a notice is due."""
         self._database = database
         self._api = api
         self._catalog = catalog
@@ -67,14 +69,15 @@ class LostPayments:
         self._on_owed = on_owed
         self._asked: _Place | None = None
 
-    async def look(self) -> None:
-        """Look for the next ROUND_MAX.
+    async def search_lost_payments(self) -> None:
+        """Search Stripe for the charges of the next ROUND_MAX unpaid pre-checkouts; tell the admins.
 
-        Raises ChannelError, and SQLAlchemy's errors when the database is away. That Stripe refuses one, or answers it
-        with what cannot be read, is raised when the others were asked for; it is asked for again if no later one works.
+        Raises ChannelError, and SQLAlchemy's errors when the database is away. When Stripe refuses one or answers it
+        unreadably, that error is raised after the others were searched for; the search repeats it if no later one
+        works.
         """
         now = self._clock()
-        query = select_unpaid(now - timedelta(days=LOOKED_DAYS), now - timedelta(hours=LOST_HOURS))
+        query = select_unpaid_checkouts(now - timedelta(days=LOOKED_DAYS), now - timedelta(hours=LOST_HOURS))
         if self._asked is not None:
             query = query.where(tuple_(*_PLACE) > tuple_(literal(self._asked[0], UtcDateTime()), self._asked[1]))
         async with self._database.reading() as session:
@@ -82,58 +85,61 @@ class LostPayments:
         refused: RefusedByChannelError | UnreadableMoneyError | None = None
         for checkout in unpaid:
             try:
-                await self._look_for(checkout)
+                await self._search_charge_of(checkout)
             except (RefusedByChannelError, UnreadableMoneyError) as error:
-                logger.warning("no payment of pre-checkout {} can be looked for: {}", checkout.query_id, error)
+                logger.warning(
+                    "the payment of pre-checkout {} cannot be searched for at Stripe: {}", checkout.query_id, error
+                )
                 refused = error
             else:
                 self._asked = (checkout.created_at, checkout.query_id)
         if refused is not None:
             raise refused
 
-    async def _look_for(self, checkout: Checkout) -> None:
+    async def _search_charge_of(self, checkout: Checkout) -> None:
+        """Search Stripe for the charge of one pre-checkout."""
         since, until = checkout.created_at - BEFORE, checkout.created_at + AFTER
-        found = await self._api.charges(math.ceil(since.timestamp()), math.floor(until.timestamp()))
-        kept = [each for each in found if each.paid and not each.refunded and _price(each) == _price(checkout)]
+        found = await self._api.list_charges(math.ceil(since.timestamp()), math.floor(until.timestamp()))
+        kept = [each for each in found if each.paid and not each.refunded and _price_of(each) == _price_of(checkout)]
         async with self._database.reading() as session:
-            unknown = [each for each in kept if not await _is_known(session, each)]
+            unknown = [each for each in kept if not await _is_on_record(session, each)]
         for charge in unknown:
-            await self._tell(charge, [each.id for each in unknown if each is not charge])
+            await self._tell_lost_payment(charge, [each.id for each in unknown if each is not charge])
 
     @retry_transaction
-    async def _tell(self, charge: Charge, others: Sequence[str]) -> None:
-        """Owe the admins word of a charge, unless they were told of it before."""
+    async def _tell_lost_payment(self, charge: Charge, others: Sequence[str]) -> None:
+        """Owe the admins a notice of a charge at Stripe that is not on record, once."""
         key, now = f"stripe:lost:{charge.id}", self._clock()
         told = exists().where(OutboxMessage.event_id == key, OutboxMessage.kind == Notice.LOST_PAYMENT)
         async with self._database.transaction() as session:
-            fits = await self._fits(session, charge)
+            fits = await self._possible_purchases(session, charge)
             if not fits or await session.scalar(select(told)):
                 return
-            amount, currency = _price(charge)
+            amount, currency = _price_of(charge)
             facts = {
                 "stripe_id": charge.id,
                 "amount": amount,
                 "currency": currency,
                 "paid_at": charge.happened_at.isoformat(),
-                "fits": fits[:FITS_MAX],
-                "others": [*others[:FITS_MAX]],
+                "fits": fits[:NAMED_MAX],
+                "others": [*others[:NAMED_MAX]],
             }
             await self._admins.tell(session, Notice.LOST_PAYMENT, key, facts, now)
         bound = logger.bind(charge_id=CARDS.event_id(charge.id), buyers=[fit["buyer"] for fit in fits])
         bound.error("a payment by card at Stripe is not on record, its update was most likely lost")
         self._on_owed()
 
-    async def _fits(self, session: AsyncSession, charge: Charge) -> list[dict[str, Any]]:
-        """Return what a charge may be the payment of, as the facts of a notice, each purchase once."""
-        amount, currency = _price(charge)
-        query = select_unpaid(charge.happened_at - AFTER, charge.happened_at + BEFORE)
+    async def _possible_purchases(self, session: AsyncSession, charge: Charge) -> list[dict[str, Any]]:
+        """Return the purchases that a charge at Stripe may have paid, each once, as a notice's facts."""
+        amount, currency = _price_of(charge)
+        query = select_unpaid_checkouts(charge.happened_at - AFTER, charge.happened_at + BEFORE)
         query = query.where(Checkout.amount == amount, Checkout.currency == currency)
         fits: list[dict[str, Any]] = []
         for checkout in await session.scalars(query):
             reading = self._signer.read(checkout.payload)
             order = reading.order or reading.claimed
             if order is None:
-                # Of a form that an older version signed.
+                # An older version signed a payload of another form.
                 continue
             plan = self._catalog.get(order.plan)
             fit = {
@@ -147,13 +153,13 @@ class LostPayments:
         return fits
 
 
-def select_unpaid(since: datetime, until: datetime) -> Select[Checkout]:
-    """Select the pre-checkouts by card of a time whose invoice was accepted more often than it was paid, oldest first.
+def select_unpaid_checkouts(since: datetime, until: datetime) -> Select[Checkout]:
+    """Select a time's card pre-checkouts whose invoice was accepted more often than paid, oldest first.
 
-    The more, the declined cards among them, for which of them was paid is not known.
+    Declined cards are among them, because the record does not say which acceptance was paid.
     """
     again = aliased(Checkout)
-    accepted = select(func.count()).where(again.payload == Checkout.payload, *_is_by_card(again))
+    accepted = select(func.count()).where(again.payload == Checkout.payload, *_is_accepted_by_card(again))
     paid = (
         select(func.count())
         .select_from(StripeEvent)
@@ -162,26 +168,30 @@ def select_unpaid(since: datetime, until: datetime) -> Select[Checkout]:
     )
     return (
         select(Checkout)
-        .where(*_is_by_card(Checkout), Checkout.created_at >= since, Checkout.created_at <= until)
+        .where(*_is_accepted_by_card(Checkout), Checkout.created_at >= since, Checkout.created_at <= until)
         .where(paid.scalar_subquery() < accepted.scalar_subquery())
         .order_by(*_PLACE)
     )
 
 
-def _is_by_card(checkout: type[Checkout]) -> tuple[ColumnElement[bool], ...]:
-    """Say what the partial indexes hold, in their words: a bound value would not be known to be one of theirs."""
+def _is_accepted_by_card(checkout: type[Checkout]) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of an accepted card pre-checkout, in the words of the partial indexes.
+
+    A bound value would keep the database from using those indexes.
+    """
     accepted: ColumnElement[str] = literal_column(f"'{CheckoutVerdict.ACCEPTED}'")
     stars: ColumnElement[str] = literal_column(f"'{STARS_CURRENCY}'")
     return checkout.verdict == accepted, checkout.currency != stars
 
 
-async def _is_known(session: AsyncSession, charge: Charge) -> bool:
-    """Tell whether somebody has a charge on record, or its update waits in quarantine."""
+async def _is_on_record(session: AsyncSession, charge: Charge) -> bool:
+    """Tell whether a charge at Stripe is on record, or its update waits in quarantine."""
     names = [name for name in (charge.id, charge.payment_intent) if name is not None]
     row = exists().where(StripeEvent.event_id.in_([*names, *map(CARDS.event_id, names)]))
     told = exists().where(or_(*(QuarantinedUpdate.raw.contains(name, autoescape=True) for name in names)))
     return bool(await session.scalar(select(or_(row, told))))
 
 
-def _price(of: Charge | Checkout) -> tuple[int, str]:
+def _price_of(of: Charge | Checkout) -> tuple[int, str]:
+    """Return the amount and currency of a charge or pre-checkout."""
     return of.amount, of.currency.upper()

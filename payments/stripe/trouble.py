@@ -1,7 +1,6 @@
-"""Tells the admins of trouble at Stripe that a person has to mend, once a day as long as it lasts, by the days of UTC.
+"""Trouble at Stripe that a person has to mend: tells the admins once a day (UTC) while it lasts.
 
-What was told is on record by trouble and day, and how long it has lasted by the last reading: a restart forgets
-neither.
+The outbox has each trouble by day, and the last reading's date tells how long it lasts: a restart forgets neither.
 """
 
 import enum
@@ -24,27 +23,27 @@ from payments.pause import SECONDS_MAX
 from payments.stripe.api import KEY_REFUSED
 
 AWAY_HOURS: Final = 6
-"""How long nothing but outages is Stripe's own matter, and stays in the log and in /healthz."""
+"""For so long, outages alone are Stripe's own matter: the log and /healthz have them, the admins do not."""
 AWAY_MINUTES: Final = 10
-"""How long this process, too, has to have heard nothing: that the desk was down for days says nothing of Stripe."""
+"""This process must have failed for so long too, because a desk that was down for days proves nothing about Stripe."""
 
 
 class StripeTrouble(enum.StrEnum):
-    """Why what happens at Stripe does not take effect here."""
+    """A reason why events at Stripe have no effect here."""
 
     KEY = "key"
     """Stripe does not know the key in STRIPE_SECRET_KEY."""
     REFUSED = "refused"
-    """Stripe refuses the events, as to a key that may not read them."""
+    """Stripe refuses to list its events, for example because the key may not read them."""
     CHARGES = "charges"
-    """Stripe refuses its charges: payments whose update was lost are not found."""
+    """Stripe refuses to list its charges: lost payments are not found."""
     AWAY = "away"
-    """For hours Stripe has not answered, or not as Stripe does."""
+    """Stripe has not answered for hours, or not as Stripe does."""
     GAP = "gap"
     """The events were not read for longer than Stripe keeps them."""
 
 
-async def owe_trouble(
+async def owe_trouble_notice(
     session: AsyncSession,
     trouble: StripeTrouble,
     *,
@@ -53,13 +52,16 @@ async def owe_trouble(
     admins: Admins,
     now: datetime,
 ) -> None:
-    """Owe the admins word of a trouble; `read_at` is when the events were last read (None: never), `why` in words."""
+    """Owe the admins a notice of trouble at Stripe.
+
+    `read_at` is the time of the last reading of events (None: never); `why` is the reason in words.
+    """
     facts = {"trouble": trouble.value, "why": why, "read_at": read_at.isoformat() if read_at else None}
     await admins.tell(session, Notice.STRIPE_TROUBLE, f"stripe:{trouble}:{now:%Y-%m-%d}", facts, now)
 
 
 class TroubleAlert:
-    """Judges the attempts to read from Stripe that fail."""
+    """Judges failed readings from Stripe, and tells the admins of lasting trouble."""
 
     def __init__(
         self,
@@ -70,7 +72,7 @@ class TroubleAlert:
         *,
         refused: StripeTrouble = StripeTrouble.REFUSED,
     ) -> None:
-        """Prepare; `on_owed` is called when a notice has become due, and a refusal is told as `refused`."""
+        """Prepare; `on_owed` is called when a notice is due; `refused` is the trouble that a refusal by Stripe is."""
         self._database = database
         self._clock = clock
         self._admins = admins
@@ -79,18 +81,18 @@ class TroubleAlert:
         self._failing_since: datetime | None = None
         self._told_on: dict[StripeTrouble, date] = {}
 
-    async def note(self, error: Exception) -> None:
-        """Take note of a failed attempt. Without its database it tells with the next one."""
+    async def note_failure(self, error: Exception) -> None:
+        """Note a failed reading from Stripe; tell the admins, or with the next failure if the database is away."""
         now = self._clock()
         self._failing_since = self._failing_since or now
         try:
             async with self._database.transaction() as session:
                 read_at = await session.scalar(select(StripeReading.read_at))
-                trouble = self._trouble(error, now - (read_at or self._failing_since), now - self._failing_since)
+                trouble = self._judge_trouble(error, now - (read_at or self._failing_since), now - self._failing_since)
                 if trouble is None or self._told_on.get(trouble) == now.date():
                     return
                 why = str(error)[:ERROR_LENGTH_MAX]
-                await owe_trouble(session, trouble, read_at=read_at, why=why, admins=self._admins, now=now)
+                await owe_trouble_notice(session, trouble, read_at=read_at, why=why, admins=self._admins, now=now)
         except Exception as away:
             if not is_away(away):
                 raise
@@ -99,12 +101,15 @@ class TroubleAlert:
             self._told_on[trouble] = now.date()
             self._on_owed()
 
-    def over(self) -> None:
-        """Say that an attempt has worked."""
+    def note_success(self) -> None:
+        """Note that a reading from Stripe has worked."""
         self._failing_since = None
 
-    def _trouble(self, error: Exception, lasting: timedelta, seen: timedelta) -> StripeTrouble | None:
-        """Return what a person has to hear of; None: it may pass by itself. `seen`: for how long in this process."""
+    def _judge_trouble(self, error: Exception, lasting: timedelta, seen: timedelta) -> StripeTrouble | None:
+        """Return the trouble that a person must hear of; None: it may pass by itself.
+
+        `seen` is how long this process has failed.
+        """
         if isinstance(error, RefusedByChannelError):
             return StripeTrouble.KEY if error.code == KEY_REFUSED else self._refused
         is_long = lasting >= timedelta(hours=AWAY_HOURS) and seen >= timedelta(minutes=AWAY_MINUTES)
@@ -112,38 +117,42 @@ class TroubleAlert:
 
 
 class Attempts:
-    """The attempts to read one kind of Stripe's objects. An outage is logged once, and once when it is over."""
+    """Attempts to read one kind of Stripe's objects. An outage is logged once, and its end once."""
 
     def __init__(self, objects: str, alert: TroubleAlert) -> None:
-        """Prepare; `objects` names what is read, in the plural."""
+        """Prepare; `objects` names the objects in the plural."""
         self._objects = objects
         self._alert = alert
         self.trouble: str | None = None
-        """What keeps it from being read, in words without secrets; None: the last attempt worked."""
+        """Why Stripe's objects cannot be read, in words without secrets; None: the last attempt worked."""
 
-    async def make(self, read: Callable[[], Awaitable[None]]) -> float:
-        """Try once; return for how long Stripe asks to be left alone, in seconds, an hour at most. Raises bugs."""
+    async def try_reading(self, read: Callable[[], Awaitable[None]]) -> float:
+        """Try once to read from Stripe; return the pause in seconds that Stripe asks for, an hour at most.
+
+        Raises bugs.
+        """
         try:
             await read()
         except ChannelPauseError as error:
-            self._begin(error, "Stripe asks to be left alone for a while")
-            await self._alert.note(error)
+            self._log_outage_once(error, "Stripe asks to be left alone for a while")
+            await self._alert.note_failure(error)
             return min(error.seconds, SECONDS_MAX)
         except Exception as error:
             is_stripe = isinstance(error, ChannelError | UnrecordableError)
             if not is_stripe and not is_away(error):
                 raise
-            self._begin(error, type(error).__name__)
+            self._log_outage_once(error, type(error).__name__)
             if is_stripe:
-                await self._alert.note(error)
+                await self._alert.note_failure(error)
         else:
             if self.trouble is not None:
                 logger.info("Stripe's {} are read again", self._objects)
             self.trouble = None
-            self._alert.over()
+            self._alert.note_success()
         return 0
 
-    def _begin(self, error: Exception, why: str) -> None:
+    def _log_outage_once(self, error: Exception, why: str) -> None:
+        """Log the beginning of an outage at Stripe, once."""
         if self.trouble is None:
             logger.error("Stripe's {} cannot be read, trying on: {}", self._objects, error)
         self.trouble = f"Stripe's {self._objects} cannot be read: {why}"

@@ -22,7 +22,7 @@ from payments.methods import STARS
 from payments.pause import Pause
 from payments.reports.reader import read_report
 from payments.reports.spans import Span, Step
-from payments.stripe.lost_payments import select_unpaid
+from payments.stripe.lost_payments import select_unpaid_checkouts
 from payments.subscriptions import running
 from payments.subscriptions.charges import read_charges
 from payments.subscriptions.keeper import select_subscriptions_to_check, select_wanted_renewals
@@ -196,7 +196,7 @@ QUERIES: dict[str, tuple[Ask, set[str]]] = {
         {"ix_entitlements_expires_at"},
     ),
     "card payments that never came": (
-        lambda _, session: session.scalars(select_unpaid(NOON - timedelta(hours=1), NOON)),
+        lambda _, session: session.scalars(select_unpaid_checkouts(NOON - timedelta(hours=1), NOON)),
         {
             "ix_checkouts_by_card",
             "ix_checkouts_by_card_payload",

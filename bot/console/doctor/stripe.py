@@ -5,7 +5,7 @@ from bot.console.doctor.checks import Check, failure, ok
 from bot.settings import Settings
 from payments.errors import ChannelAwayError, ChannelError, UnrecordableError
 from payments.stripe.api import StripeApi
-from payments.stripe.watch import EVENT_TYPES
+from payments.stripe.charge_updates import EVENT_TYPES
 
 
 async def look_at_stripe(settings: Settings, key: str, since: int) -> Check:
@@ -13,9 +13,9 @@ async def look_at_stripe(settings: Settings, key: str, since: int) -> Check:
     api = StripeApi(key, settings.stripe_api_url, open_session(proxy_to(settings.stripe_api_url)))
     try:
         for event_type in EVENT_TYPES:
-            async for _ in api.events(event_type, since):
+            async for _ in api.list_events(event_type, since):
                 pass
-        await api.charges(since, since)
+        await api.list_charges(since, since)
     except ChannelAwayError as error:
         return failure("stripe", f"cannot be asked: {error}", f"can this machine reach {settings.stripe_api_url}?")
     except (ChannelError, UnrecordableError) as error:

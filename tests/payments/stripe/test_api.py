@@ -22,7 +22,7 @@ async def test_a_refund_says_whose_row_it_is(account: StripeAccount, api: Stripe
     refund = await api.refund(charge_id, 499, row=ROW, idempotency_key="k")
     assert (refund.charge, refund.amount, refund.currency, refund.row) == (charge_id, 499, "usd", ROW)
     assert (refund.is_through, refund.happened_at) == (True, START)
-    assert await api.refunds(charge_id) == [refund]
+    assert await api.list_refunds(charge_id) == [refund]
 
 
 @pytest.mark.parametrize("fault", [Fault.CUT_AFTER, Fault.CUT_WITHIN])
@@ -50,14 +50,14 @@ async def test_a_stripe_that_fails_is_away(account: StripeAccount, api: StripeAp
 async def test_a_stripe_that_cannot_be_reached_is_away(unused_tcp_port: int) -> None:
     api = StripeApi(KEY, f"http://127.0.0.1:{unused_tcp_port}")
     with pytest.raises(ChannelAwayError):
-        await api.refunds("ch_1")
+        await api.list_refunds("ch_1")
     await api.close()
 
 
 async def test_a_busy_stripe_names_the_pause(account: StripeAccount, api: StripeApi) -> None:
     account.faults.append(Fault.BUSY)
     with pytest.raises(ChannelPauseError) as caught:
-        await api.refunds("ch_1")
+        await api.list_refunds("ch_1")
     assert caught.value.seconds == 7
 
 
@@ -73,7 +73,7 @@ async def test_what_is_refused_has_stripes_code(account: StripeAccount, api: Str
 async def test_a_wrong_key_is_named_by_its_setting_and_not_shown(account: StripeAccount) -> None:
     api = StripeApi("sk_test_secretsecret", account.url)
     with pytest.raises(RefusedByChannelError, match="STRIPE_SECRET_KEY") as caught:
-        await api.refunds("ch_1")
+        await api.list_refunds("ch_1")
     await api.close()
     assert "sk_test" not in f"{caught.value!r} {caught.value.__cause__!r} {api!r} {vars(api)!r}"
 
@@ -88,13 +88,13 @@ async def test_events_come_a_page_at_a_time_from_a_moment_on(
         account.give_back(charges[-1])
         clock.advance(seconds=10)
     account.open_dispute(charges[0])
-    pages = [[event.charge_id for event in page] async for page in api.events("charge.refunded", None)]
+    pages = [[event.charge_id for event in page] async for page in api.list_events("charge.refunded", None)]
     assert pages == [[charges[4], charges[3]], [charges[2], charges[1]], [charges[0]]]
     since = int(START.timestamp()) + 30
-    (recent,) = [page async for page in api.events("charge.refunded", since)]
+    (recent,) = [page async for page in api.list_events("charge.refunded", since)]
     assert [event.charge_id for event in recent] == [charges[4], charges[3]]
-    ((opened,),) = [page async for page in api.events("charge.dispute.created", None)]
-    assert (opened.charge_id, (await api.dispute(opened.object_id)).status) == (charges[0], "needs_response")
+    ((opened,),) = [page async for page in api.list_events("charge.dispute.created", None)]
+    assert (opened.charge_id, (await api.fetch_dispute(opened.object_id)).status) == (charges[0], "needs_response")
 
 
 async def test_more_pages_than_the_bound_are_refused(
@@ -106,14 +106,14 @@ async def test_more_pages_than_the_bound_are_refused(
     for _ in range(3):
         account.give_back(charge_id, 1)
     with pytest.raises(RefusedByChannelError, match="more than 2 pages"):
-        await api.refunds(charge_id)
+        await api.list_refunds(charge_id)
 
 
 async def test_a_refund_that_cannot_be_read_is_named_by_its_fields(account: StripeAccount, api: StripeApi) -> None:
     charge_id = account.charge()
     account.give_back(charge_id, 1, currency="dollars")
     with pytest.raises(UnreadableMoneyError, match=r"Stripe's refund cannot be read: currency\Z"):
-        await api.refunds(charge_id)
+        await api.list_refunds(charge_id)
 
 
 async def test_localstripe_answers_the_same_calls(localstripe: LocalStripe) -> None:
@@ -121,10 +121,10 @@ async def test_localstripe_answers_the_same_calls(localstripe: LocalStripe) -> N
     charge_id = await localstripe.charge(499, "usd")
     refund = await api.refund(charge_id, 499, row=ROW, idempotency_key="k")
     assert (refund.amount, refund.row, refund.is_through) == (499, ROW, True)
-    assert await api.refunds(charge_id) == [refund]
-    assert [page async for page in api.events("charge.refunded", None)] == [[]]
+    assert await api.list_refunds(charge_id) == [refund]
+    assert [page async for page in api.list_events("charge.refunded", None)] == [[]]
     with pytest.raises(RefusedByChannelError):
-        await api.refunds("ch_unknown")
+        await api.list_refunds("ch_unknown")
     await api.close()
 
 
@@ -133,14 +133,14 @@ async def test_a_key_that_may_not_do_it_is_refused_and_not_quoted() -> None:
     words = "The provided key 'rk_live_****1a' does not have the required permissions."
     async with _answering(403, {"error": {"type": "invalid_request_error", "message": words}}) as api:
         with pytest.raises(RefusedByChannelError) as caught:
-            await api.refunds("ch_1")
+            await api.list_refunds("ch_1")
     assert str(caught.value) == "The provided key (the key) does not have the required permissions."
 
 
 async def test_what_is_no_stripe_at_all_is_said() -> None:
     async with _answering(200, {"ok": True}) as api:
         with pytest.raises(UnreadableMoneyError, match="data, has_more"):
-            await api.refunds("ch_1")
+            await api.list_refunds("ch_1")
 
 
 @asynccontextmanager

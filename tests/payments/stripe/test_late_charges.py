@@ -12,8 +12,9 @@ from payments.notices import Notice
 from payments.settlement.worker import Worker
 from payments.stripe import late_charges
 from payments.stripe.api import StripeApi
+from payments.stripe.charge_updates import EVENT_TYPES
 from payments.stripe.late_charges import LATE, LOOKED_DAYS
-from payments.stripe.watch import DEEP_EVERY_SECONDS, EVENT_TYPES, StripeWatch
+from payments.stripe.watch import DEEP_EVERY_SECONDS, StripeWatch
 from tests.support.cards import card_charge
 from tests.support.desk import Desk
 from tests.support.money import ADMINS

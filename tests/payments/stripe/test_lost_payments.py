@@ -16,9 +16,10 @@ from payments.notices import Notice
 from payments.stripe import api as stripe_api
 from payments.stripe import lost_payments as stripe_lost
 from payments.stripe.api import StripeApi
+from payments.stripe.charge_updates import EVENT_TYPES
 from payments.stripe.lost_payments import LOOKED_DAYS, LOST_HOURS, LostPayments
 from payments.stripe.trouble import StripeTrouble
-from payments.stripe.watch import DEEP_EVERY_SECONDS, EVENT_TYPES, StripeWatch
+from payments.stripe.watch import DEEP_EVERY_SECONDS, StripeWatch
 from tests.support.cards import card_charge
 from tests.support.desk import Desk
 from tests.support.logs import logged
@@ -63,12 +64,12 @@ async def test_a_payment_whose_update_was_lost_is_told_once_with_whose_it_most_l
     charge_id = account.charge(499)
     paid_at = desk.clock().isoformat()
     desk.clock.advance(hours=LOST_HOURS - 1)
-    await lost.look()
+    await lost.search_lost_payments()
     assert (await told(desk), account.queries) == ([], [])
     desk.clock.advance(hours=1)
     with logged() as records:
         for search in (lost, lost, searching(desk, api)):
-            await search.look()
+            await search.search_lost_payments()
     assert [record["extra"]["charge_id"] for record in records] == [CARDS.event_id(charge_id)]
     fit = {"buyer": BUYER.telegram_id, "title": CATALOG.plans["month"].title, "entitlements": ["premium"], "days": 30}
     money = {"amount": 499, "currency": "USD", "paid_at": paid_at}
@@ -86,7 +87,7 @@ async def test_each_is_asked_for_once_in_a_process_and_the_oldest_first(
     desk.clock.advance(seconds=LATER.total_seconds())
     for asked in ([0, 0], [60, 120], [180], []):
         account.queries.clear()
-        await lost.look()
+        await lost.search_lost_payments()
         assert [int(query["created[gte]"]) - begun + 60 for query in account.queries] == asked
 
 
@@ -96,8 +97,8 @@ async def test_an_outage_leaves_it_to_the_next_round(desk: Desk, account: Stripe
     desk.clock.advance(hours=LOST_HOURS)
     account.faults.append(Fault.BROKEN)
     with pytest.raises(ChannelAwayError):
-        await lost.look()
-    await lost.look()
+        await lost.search_lost_payments()
+    await lost.search_lost_payments()
     assert len(await told(desk)) == 1
 
 
@@ -108,7 +109,7 @@ async def test_a_declined_card_and_another_sale_are_not_told(
     await check_out(desk, "1")
     account.charge(**odd)
     desk.clock.advance(hours=LOST_HOURS)
-    await lost.look()
+    await lost.search_lost_payments()
     assert await told(desk) == []
     assert account.queries
 
@@ -121,7 +122,7 @@ async def test_what_was_given_back_whole_is_not_told_and_what_was_in_part_is(
     account.give_back(whole)
     account.give_back(partly, 100)
     desk.clock.advance(hours=LOST_HOURS)
-    await lost.look()
+    await lost.search_lost_payments()
     assert [facts["stripe_id"] for facts in await told(desk)] == [partly]
 
 
@@ -134,10 +135,10 @@ async def test_what_is_too_long_ago_or_at_another_time_is_left_alone(
     desk.clock.advance(seconds=601)
     account.charge(499)
     desk.clock.advance(hours=LOST_HOURS)
-    await lost.look()
+    await lost.search_lost_payments()
     assert (await told(desk), len(account.queries)) == ([], 1)
     desk.clock.advance(days=LOOKED_DAYS)
-    await searching(desk, api).look()
+    await searching(desk, api).search_lost_payments()
     assert len(account.queries) == 1
 
 
@@ -155,7 +156,7 @@ async def test_a_charge_that_anybody_has_on_record_is_not_lost(
     desk.clock.advance(hours=LOST_HOURS)
     await desk.deliver()
     before = await desk.notices()
-    await lost.look()
+    await lost.search_lost_payments()
     assert await desk.notices() == before
     assert len(account.queries) == 1, "what was paid is not asked for"
 
@@ -166,7 +167,7 @@ async def test_what_waits_in_quarantine_is_not_lost(desk: Desk, account: StripeA
     async with desk.database.transaction() as session:
         session.add(QuarantinedUpdate(id="q", update_id=1, raw=raw, reason="odd", created_at=desk.clock()))
     desk.clock.advance(hours=LOST_HOURS)
-    await lost.look()
+    await lost.search_lost_payments()
     assert await told(desk) == []
 
 
@@ -181,7 +182,7 @@ async def test_an_invoice_that_was_paid_twice_is_looked_for_if_one_payment_came(
     await check_out(desk, "2", again=paid)
     second = account.charge(499)
     desk.clock.advance(hours=LOST_HOURS)
-    await lost.look()
+    await lost.search_lost_payments()
     assert [facts["stripe_id"] for _, _, facts in (await desk.notices())[before:]] == [second]
 
 
@@ -197,7 +198,7 @@ async def test_two_purchases_and_two_charges_that_fit_are_told_as_that_and_each_
     first, second, _ = account.charge(499), account.charge(499), account.charge(500)
     desk.clock.advance(hours=LOST_HOURS)
     for search in (lost, searching(desk, api)):
-        await search.look()
+        await search.search_lost_payments()
     facts = {each["stripe_id"]: each for each in await told(desk)}
     assert facts.keys() == {first, second}
     for stripe_id, other in ((first, second), (second, first)):
@@ -214,7 +215,7 @@ async def test_a_plan_that_left_the_catalog_is_named_by_its_code(
         await session.execute(update(Checkout).values(payload=payload))
     account.charge(499)
     desk.clock.advance(hours=LOST_HOURS)
-    await lost.look()
+    await lost.search_lost_payments()
     [facts] = await told(desk)
     assert [(fit["title"], fit["entitlements"]) for fit in facts["fits"]] == [("gone", [])]
 
@@ -279,6 +280,6 @@ async def test_charges_come_page_by_page_and_an_odd_one_hides_no_other(
     made = [account.charge(100 + number) for number in range(5)]
     account.objects[made[1]]["paid"] = "perhaps"
     now = int(account.clock().timestamp())
-    charges = await api.charges(now, now)
+    charges = await api.list_charges(now, now)
     assert [each.id for each in charges] == [made[4], made[3], made[2], made[0]]
-    assert await api.charges(now + 1, now + 60) == []
+    assert await api.list_charges(now + 1, now + 60) == []

@@ -17,7 +17,8 @@ from payments.settlement.refused_refunds import RETURN_ATTEMPTS_MAX
 from payments.settlement.worker import Worker
 from payments.stripe.api import StripeApi
 from payments.stripe.cards import CardChannel
-from payments.stripe.watch import EVENT_TYPES, StripeWatch
+from payments.stripe.charge_updates import EVENT_TYPES
+from payments.stripe.watch import StripeWatch
 from tests.support.cards import card_charge, hear_all_again, read, sell
 from tests.support.clock import START
 from tests.support.desk import Desk, dump

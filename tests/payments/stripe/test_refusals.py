@@ -90,13 +90,13 @@ async def test_a_refund_that_stripe_has_and_has_not_made_is_waited_for(
 ) -> None:
     charge_id = await sell(desk, account)
     asked = await desk.ask_refund(f"stripe:{charge_id}")
-    now = api.refund_now
+    now = api.fetch_refund
 
     async def held(refund_id: str) -> object:
         return (await now(refund_id)).model_copy(update={"status": "requires_action"})
 
     with monkeypatch.context() as patched:
-        patched.setattr(api, "refund_now", held)
+        patched.setattr(api, "fetch_refund", held)
         await worker.work_once()
     waiting = await desk.event(asked.event_id)
     assert (waiting.status, waiting.outcome, waiting.attempt_key is None) == (EventStatus.FAILED, None, False)

@@ -57,7 +57,7 @@ async def test_what_comes_and_goes_is_told_once_a_day(desk: Desk, account: Strip
 
 async def test_what_stripe_refuses_otherwise_is_told_in_its_words(desk: Desk) -> None:
     alert = TroubleAlert(desk.database, desk.clock, ADMINS, on_owed=lambda: None)
-    await alert.note(RefusedByChannelError("refused", "The key may not read events."))
+    await alert.note_failure(RefusedByChannelError("refused", "The key may not read events."))
     ((_, _, facts),) = await desk.notices()
     assert facts == {"trouble": StripeTrouble.REFUSED, "why": "The key may not read events.", "read_at": None}
 

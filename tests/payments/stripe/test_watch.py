@@ -15,14 +15,8 @@ from payments.audit.history import EntryState, read_page
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.notices import Notice
 from payments.settlement.worker import Worker
-from payments.stripe.watch import (
-    DEEP_EVERY_SECONDS,
-    DEEP_SECONDS,
-    EVENT_TYPES,
-    LATE_SECONDS,
-    REFUNDED,
-    StripeWatch,
-)
+from payments.stripe.charge_updates import EVENT_TYPES, REFUNDED
+from payments.stripe.watch import DEEP_EVERY_SECONDS, DEEP_SECONDS, LATE_SECONDS, StripeWatch
 from tests.support.cards import card_charge, hear_all_again, read, sell
 from tests.support.clock import START
 from tests.support.desk import Desk, counts, dump
