@@ -1,7 +1,7 @@
-"""A month of Telegram's ledger, closed: what was there, what came and went, what is left, and whether it is so.
+"""The closing of a month of Telegram's ledger: opening balance, movements, closing balance, and doubts about them.
 
-A month closes when a comparison that came to the ledger's end after the month was over found that all rows add up to
-the balance (Bot API, getMyStarBalance), and every row that it read is on record. None of this imports aiogram.
+A month closes when a reconciliation that reached the ledger's end after the month found that all rows add up to the
+balance (Bot API, getMyStarBalance), and every row that it read is on record. Nothing here imports aiogram.
 """
 
 import enum
@@ -22,31 +22,31 @@ from payments.recording.quarantine import LEDGER_UPDATE_ID
 from payments.reports.spans import Span
 
 WITHDRAWALS_MAX: Final = 100
-"""How many withdrawals of a month are listed; in its sums are all of them."""
+"""A month's closing lists so many withdrawals; its sums have all of them."""
 
 
 class Doubt(enum.StrEnum):
-    """Why a month is not closed."""
+    """A reason why a month is not closed."""
 
     NOT_READ = "not_read"
     """The ledger was never compared to its end, or is read anew from its first row."""
     PASS_WANTED = "pass_wanted"  # noqa: S105 - no password
-    """A pass over the whole ledger is not complete."""
+    """A whole pass over the ledger is not complete."""
     NOT_OVER = "not_over"
     """The month was not over when the ledger was last compared."""
     STILL_READING = "still_reading"
-    """Rows were read since the last comparison that came to its end."""
+    """Rows were read since the last reconciliation that reached the ledger's end."""
     NOT_KEPT = "not_kept"
     """The rows on record are not all rows that were read."""
     NO_BALANCE = "no_balance"
     """The Bot API server cannot tell the balance."""
     BALANCE_OFF = "balance_off"
-    """The balance is not what all rows add up to."""
+    """The balance is not the sum of all rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """The rows of one direction and kind in the month, in nanostars; `commission` is what affiliates had of them."""
+    """A month's ledger rows of one direction and kind, in nanostars; `commission` is the affiliates' part of them."""
 
     direction: str
     kind: str
@@ -57,7 +57,7 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """A withdrawal of the month, or (`direction` in) what came back of one, or was deposited."""
+    """A withdrawal of the month, or (`direction` in) Stars that returned from one or were deposited."""
 
     id: str
     direction: str
@@ -68,10 +68,10 @@ class Withdrawal:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """The month. All amounts in nanostars; what goes out is positive in `movements`.
+    """A month's closing. All amounts are in nanostars; outgoing amounts are positive in `movements`.
 
-    `after` is what the rows that came later make, `read` what all rows that were read do. `balance` is what Telegram
-    said at `compared_at`, by `balance_off` more than the rows did then. `set_aside` rows could not be kept.
+    `after` is the sum of later rows, `read` the sum of all rows that were read. `balance` is Telegram's word at
+    `compared_at`; it had `balance_off` more than the rows then. `set_aside` rows could not be kept.
     """
 
     span: Span
@@ -88,22 +88,22 @@ class Closing:
 
     @property
     def came_in(self) -> int:
-        """What came in."""
+        """The month's incoming nanostars."""
         return sum(each.nanostars for each in self.movements if each.direction == Direction.IN)
 
     @property
     def went_out(self) -> int:
-        """What went out."""
+        """The month's outgoing nanostars."""
         return sum(each.nanostars for each in self.movements if each.direction == Direction.OUT)
 
     @property
     def closing(self) -> int:
-        """What is left at the end of the month."""
+        """The balance at the end of the month."""
         return self.opening + self.came_in - self.went_out
 
     @property
     def doubts(self) -> list[Doubt]:
-        """Why it is not closed; empty: it is."""
+        """The reasons why the month is not closed; empty: it is closed."""
         if self.is_pass_wanted:
             return [Doubt.PASS_WANTED]
         if self.compared_at is None:
@@ -120,20 +120,20 @@ class Closing:
 
 
 async def read_closing(database: Database, span: Span) -> Closing:
-    """Read a month as it stands: one look at all rows of the ledger. Raises SQLAlchemy's errors."""
+    """Read a month's closing as it stands, from all rows of the ledger. Raises SQLAlchemy's errors."""
     async with database.reading() as session:
         if not database.is_sqlite:
-            # The rows and how far they were read, as of one moment, beside a comparison.
+            # Rows and progress must be of one moment, because a reconciliation may run beside this.
             await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         stand = await progress.find(session) or LedgerReading(nanostars=0)
-        sums = await _sums(session, span)
+        sums = await _sum_movements(session, span)
         aside = select(func.count()).where(QuarantinedUpdate.update_id == LEDGER_UPDATE_ID)
         return Closing(
             span=span,
-            opening=_balance(sums[_BEFORE]),
+            opening=_sum_nanostars(sums[_BEFORE]),
             movements=sums[_WITHIN],
-            after=_balance(sums[_AFTER]),
-            withdrawals=await _withdrawals(session, span),
+            after=_sum_nanostars(sums[_AFTER]),
+            withdrawals=await _read_withdrawals(session, span),
             read=stand.nanostars,
             balance=stand.balance_nanostars,
             balance_off=stand.balance_off_nanostars or 0,
@@ -146,8 +146,8 @@ async def read_closing(database: Database, span: Span) -> Closing:
 _BEFORE, _WITHIN, _AFTER = range(3)
 
 
-async def _sums(session: AsyncSession, span: Span) -> tuple[list[Movement], ...]:
-    """Add up the rows before the month, of it, and after it, by direction and kind."""
+async def _sum_movements(session: AsyncSession, span: Span) -> tuple[list[Movement], ...]:
+    """Add up the ledger rows before, in and after the month, by direction and kind."""
     part = case(
         (LedgerEntry.happened_at < span.since, _BEFORE), (LedgerEntry.happened_at < span.until, _WITHIN), else_=_AFTER
     ).label("part")
@@ -167,11 +167,13 @@ async def _sums(session: AsyncSession, span: Span) -> tuple[list[Movement], ...]
     return sums
 
 
-def _balance(movements: Sequence[Movement]) -> int:
+def _sum_nanostars(movements: Sequence[Movement]) -> int:
+    """Add up movements: incoming less outgoing nanostars."""
     return sum(each.nanostars * (1 if each.direction == Direction.IN else -1) for each in movements)
 
 
-async def _withdrawals(session: AsyncSession, span: Span) -> list[Withdrawal]:
+async def _read_withdrawals(session: AsyncSession, span: Span) -> list[Withdrawal]:
+    """Read the month's withdrawals."""
     query = (
         select(
             LedgerEntry.id,

@@ -1,12 +1,12 @@
-"""What the rows of Telegram's ledger cost the seller: commissions of affiliates, ads, paid broadcasts, gifts.
+"""Selects the seller's costs in rows of Telegram's ledger: affiliates' commissions, ads, paid broadcasts, gifts.
 
 | a row of `ledger_rows` | counts |
 | --- | --- |
 | a payment that a report counts, with an affiliate | its commission, for the plan that was sold |
-| the refund of one | the commission that came back |
+| the refund of such a payment | the commission that came back |
 | Stars that went out for no sale and no withdrawal | a cost of the bot, of no plan |
-| Stars that came back from ads or broadcasts | so much less |
-| a sale of another program under the same token, and its refund | not |
+| Stars that came back from ads or broadcasts | a cost less |
+| a sale of another program under the same token, and its refund | nothing |
 """
 
 from typing import Any, Final
@@ -26,15 +26,15 @@ from payments.ledger.partners import (
 from payments.reports.counted import Claims
 
 NO_COSTS: Final = (WITHDRAWAL_KIND, INVOICE_KIND, PAID_MEDIA_KIND)
-"""What goes out as these is the seller's own money, or goes back to a buyer."""
+"""Kinds of outgoing rows that are no costs: the seller's own money, or a buyer's refund."""
 RETURNING: Final = (ADS_KIND, BROADCAST_KIND)
-"""What comes in as these was paid for nothing."""
+"""Kinds of incoming rows that are costs coming back."""
 
 
-def commissions(*, is_sqlite: bool) -> Select[Any]:
-    """Select by plan what affiliates received: `currency`, `channel`, `plan`, `commission`, `costs`.
+def select_commissions(*, is_sqlite: bool) -> Select[Any]:
+    """Select the affiliates' commissions by plan: `currency`, `channel`, `plan`, `commission`, `costs`.
 
-    The parameters `since` and `until`, which is no longer part of it, are aware moments.
+    The parameters `since` and `until` (exclusive) are aware moments.
     """
     payload = func.coalesce(StripeEvent.payload, "")
     claims = Claims.on_sqlite(payload) if is_sqlite else Claims.on_postgresql(payload)
@@ -42,25 +42,30 @@ def commissions(*, is_sqlite: bool) -> Select[Any]:
         StripeEvent.origin == ORIGIN, StripeEvent.outcome.is_distinct_from(Outcome.FOREIGN), claims.is_of_our_form
     )
     return (
-        _source(claims.plan, commission=_sum(LedgerEntry.commission_nanostars, Direction.IN), costs=literal(0))
+        _select_cost_columns(
+            claims.plan, commission=_net_sum(LedgerEntry.commission_nanostars, Direction.IN), costs=literal(0)
+        )
         .join(StripeEvent, StripeEvent.event_id == LedgerEntry.charge_id)
-        .where(LedgerEntry.commission_nanostars.is_not(None), _is_within(), is_ours)
+        .where(LedgerEntry.commission_nanostars.is_not(None), _is_in_span(), is_ours)
         .group_by(claims.plan)
     )
 
 
-def other_costs() -> Select[Any]:
-    """Select what the bot's Stars went for beside, in the same columns and with the same parameters."""
+def select_other_costs() -> Select[Any]:
+    """Select the bot's costs other than commissions, in the same columns and with the same parameters."""
     is_cost = or_(
         and_(LedgerEntry.direction == Direction.OUT, LedgerEntry.kind.not_in(NO_COSTS)),
         and_(LedgerEntry.direction == Direction.IN, LedgerEntry.kind.in_(RETURNING)),
     )
-    costs = _sum(LedgerEntry.amount_nanostars, Direction.OUT)
-    query = _source(literal(""), commission=literal(0), costs=costs)
-    return query.where(LedgerEntry.charge_id.is_(None), _is_within(), is_cost).having(func.count() > 0)
+    costs = _net_sum(LedgerEntry.amount_nanostars, Direction.OUT)
+    query = _select_cost_columns(literal(""), commission=literal(0), costs=costs)
+    return query.where(LedgerEntry.charge_id.is_(None), _is_in_span(), is_cost).having(func.count() > 0)
 
 
-def _source(plan: ColumnElement[str], *, commission: ColumnElement[int], costs: ColumnElement[int]) -> Select[Any]:
+def _select_cost_columns(
+    plan: ColumnElement[str], *, commission: ColumnElement[int], costs: ColumnElement[int]
+) -> Select[Any]:
+    """Select the columns of a report's cost rows."""
     columns: list[ColumnElement[Any]] = [
         literal(STARS_CURRENCY).label("currency"),
         literal(TELEGRAM_STARS).label("channel"),
@@ -71,11 +76,12 @@ def _source(plan: ColumnElement[str], *, commission: ColumnElement[int], costs: 
     return select(*columns).select_from(LedgerEntry)
 
 
-def _is_within() -> ColumnElement[bool]:
+def _is_in_span() -> ColumnElement[bool]:
+    """Return the condition that a ledger row is within the report's span."""
     since, until = bindparam("since", type_=UtcDateTime), bindparam("until", type_=UtcDateTime)
     return and_(LedgerEntry.happened_at >= since, LedgerEntry.happened_at < until)
 
 
-def _sum(amount: Any, adding: Direction) -> ColumnElement[int]:
-    """Add up the rows of a direction, less those of the other one."""
+def _net_sum(amount: Any, adding: Direction) -> ColumnElement[int]:
+    """Add up ledger rows of one direction, less those of the other."""
     return func.sum(case((LedgerEntry.direction == adding, amount), else_=-amount))

@@ -1,16 +1,16 @@
-"""Which rows of `stripe_events` a report counts, and as what.
+"""Selects the rows of `stripe_events` that a report counts, each with its kind.
 
 | a row of ours | counts |
 | --- | --- |
-| a charge | as taken from when it is on record, also while it is parked or on its way back |
-| a refund, a part of one, a lost dispute | as given back once its provider has it, not while it is asked for |
-| a refund that came back to the seller | the other way |
-| a refund that was replaced | not |
-| a charge that another program sold under the same token, or a refund of it | not |
+| a charge | as revenue from when it is on record, also while it is parked or on its way back |
+| a refund, a partial refund, a lost dispute | as given back once its provider has made it, not while it is asked for |
+| a refund that returned to the seller | the other way |
+| a refund that was replaced | nothing |
+| a charge that another program sold under the same token, or a refund of it | nothing |
 
-A row of another service counts once its status is 1: by the end of its type as given back or come back; not at all when
-the type says that it failed; else as a charge. One without an amount is no payment. A row is dated by
-`webhook_timestamp`, without that by `created_at`, without either by `processed_at`.
+A row of another service counts once its status is 1. The end of its type makes it a refund or a returned one; a type
+that says it failed counts nothing; any other is a charge. A row without an amount is no payment. A row's date is
+`webhook_timestamp`, without that `created_at`, without either `processed_at`.
 """
 
 import enum
@@ -31,28 +31,28 @@ _SEPARATOR: Final = ":"
 
 
 class Kind(enum.StrEnum):
-    """What a row counts as."""
+    """The kind under which a report counts a row."""
 
     PURCHASE = "purchase"
     NEW_SUBSCRIPTION = "new_subscription"
     RENEWAL = "renewal"
     REFUND = "refund"
     RETURN = "return"
-    """A refund that came back."""
+    """A refund that returned to the seller."""
 
 
 CHARGES: Final = (Kind.PURCHASE, Kind.NEW_SUBSCRIPTION, Kind.RENEWAL)
 
 
-def counted(*, is_sqlite: bool) -> Select[Any]:
-    """Select what counts: `currency`, `channel`, `plan` (or nothing), `kind`, `amount`, `user_id`.
+def select_counted_rows(*, is_sqlite: bool) -> Select[Any]:
+    """Select the rows that a report counts: `currency`, `channel`, `plan` (may be empty), `kind`, `amount`, `user_id`.
 
-    The parameters `since` and `until`, which is no longer part of it, are aware moments.
+    The parameters `since` and `until` (exclusive) are aware moments.
     """
     charge = aliased(StripeEvent, name="charge")
     payload = func.coalesce(StripeEvent.payload, charge.payload)
     claims = Claims.on_sqlite(payload) if is_sqlite else Claims.on_postgresql(payload)
-    # Once a foreign charge was refunded, its payload alone tells whose it was.
+    # After its refund, the payload alone tells that a charge is foreign.
     is_foreign = or_(StripeEvent.outcome == Outcome.FOREIGN, not_(claims.is_of_our_form))
     counts = or_(and_(_COUNTS_OF_OURS, func.coalesce(not_(is_foreign), True)), _COUNTS_OF_OTHERS)
     return (
@@ -60,30 +60,32 @@ def counted(*, is_sqlite: bool) -> Select[Any]:
             func.upper(StripeEvent.currency).label("currency"),
             StripeEvent.payment_method.label("channel"),
             claims.plan.label("plan"),
-            _kind(claims).label("kind"),
+            _counted_kind(claims).label("kind"),
             StripeEvent.amount_cents.label("amount"),
             StripeEvent.customer_id.label("user_id"),
         )
         .outerjoin(charge, charge.event_id == StripeEvent.refund_of)
-        .where(_HAPPENED, counts)
+        .where(_IN_SPAN, counts)
     )
 
 
 def _has_type(*endings: str) -> ColumnElement[bool]:
+    """Return the condition that an audit row's type ends in one of these words."""
     return or_(*(StripeEvent.event_type.endswith(ending, autoescape=True) for ending in endings))
 
 
-def _is_within(moment: InstrumentedAttribute[datetime | None]) -> ColumnElement[bool]:
+def _is_in_span(moment: InstrumentedAttribute[datetime | None]) -> ColumnElement[bool]:
+    """Return the condition that a date column is within the report's span."""
     since, until = bindparam("since", type_=UtcDateTime), bindparam("until", type_=UtcDateTime)
     return and_(moment >= since, moment < until)
 
 
 _TOLD, _RECORDED, _SETTLED = StripeEvent.webhook_timestamp, StripeEvent.created_at, StripeEvent.processed_at
-# A condition for each column, and not one for what the three come to, so that their indexes are used.
-_HAPPENED: Final = or_(
-    _is_within(_TOLD),
-    and_(_TOLD.is_(None), _is_within(_RECORDED)),
-    and_(_TOLD.is_(None), _RECORDED.is_(None), _is_within(_SETTLED)),
+# One condition for each date column, so that the database uses their indexes.
+_IN_SPAN: Final = or_(
+    _is_in_span(_TOLD),
+    and_(_TOLD.is_(None), _is_in_span(_RECORDED)),
+    and_(_TOLD.is_(None), _RECORDED.is_(None), _is_in_span(_SETTLED)),
 )
 _IS_RETURN: Final = _has_type(RETURN_ENDING)
 _IS_REFUND: Final = or_(StripeEvent.refund_of.is_not(None), _has_type(*REFUND_ENDINGS))
@@ -103,7 +105,7 @@ _COUNTS_OF_OTHERS: Final = and_(
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Of a column of payloads: whether they are of our form, the plan's code or nothing, and whether it renews."""
+    """Columns read out of a column of payloads: our form or not, the plan's code or empty, a subscription or not."""
 
     is_of_our_form: ColumnElement[bool]
     plan: ColumnElement[str]
@@ -111,7 +113,7 @@ class Claims:
 
     @classmethod
     def on_postgresql(cls, payload: ColumnElement[str]) -> Self:
-        """Read them as PostgreSQL can."""
+        """Read the payloads' claims with PostgreSQL's functions."""
         plan, term = (func.split_part(payload, _SEPARATOR, number) for number in (2, 3))
         is_code = plan.regexp_match(rf"^{CODE_PATTERN}$")
         is_of_our_form = payload.regexp_match(f"^{OUR_FORM_BEGINS}")
@@ -119,24 +121,25 @@ class Claims:
 
     @classmethod
     def on_sqlite(cls, payload: ColumnElement[str]) -> Self:
-        """Read them as SQLite can."""
-        _, after_form = _split(payload)
-        plan, after_plan = _split(after_form)
-        term, _ = _split(after_plan)
+        """Read the payloads' claims with SQLite's functions."""
+        _, after_form = _split_payload(payload)
+        plan, after_plan = _split_payload(after_form)
+        term, _ = _split_payload(after_plan)
         is_code = and_(func.length(plan).between(1, 20), not_(plan.bool_op("GLOB")("*[^a-z0-9_]*")))
         is_of_our_form = or_(*(payload.bool_op("GLOB")(f"sl{'[0-9]' * digits}:*") for digits in (1, 2, 3)))
         return cls(is_of_our_form, case((is_code, plan), else_=""), term == SUBSCRIPTION_TERM)
 
 
-def _split(text: ColumnElement[str]) -> tuple[ColumnElement[str], ColumnElement[str]]:
-    """Return what stands before the first separator (nothing: there is none), and what after it."""
+def _split_payload(text: ColumnElement[str]) -> tuple[ColumnElement[str], ColumnElement[str]]:
+    """Return the text before the first separator (empty if there is none) and the text after it."""
     place = func.instr(text, _SEPARATOR)
     return func.substr(text, 1, place - 1), func.substr(text, place + 1)
 
 
-def _kind(claims: Claims) -> ColumnElement[str]:
+def _counted_kind(claims: Claims) -> ColumnElement[str]:
+    """Return the kind under which a report counts a row."""
     is_subscription = func.coalesce(StripeEvent.is_recurring, claims.is_subscription)
-    # The ledger does not say of a charge whether it is the first: the subscription's row, made from all of them, does.
+    # The ledger does not tell which charge is the first; the subscription's row, made from all of them, does.
     begins = exists().where(Subscription.first_charge_id == StripeEvent.event_id)
     is_first = func.coalesce(StripeEvent.is_first_recurring, begins)
     return case(

@@ -1,6 +1,6 @@
-"""What a report says: figures, each of one currency. Amounts are in its minor unit (Stars: Stars).
+"""A report's figures, each of one currency. Amounts are in its minor unit (Stars: Stars).
 
-Commissions and costs have billionths of it, as Telegram's ledger of Stars has them: nanostars.
+Commissions and costs are in billionths of it, as in Telegram's ledger of Stars: nanostars.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,44 +13,44 @@ from payments.reports.spans import Span
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What some payments add up to. They can be added to others of the same currency, and to no others."""
+    """The sums of a report over some payments. They add up within one currency alone."""
 
     revenue: int = 0
-    """What was taken, whether or not it was honoured."""
+    """The amount taken, whether or not it was honoured."""
     renewal_revenue: int = 0
-    """Of it, what subscriptions were renewed for."""
+    """The part of the revenue from renewals."""
     given_back: int = 0
-    """By refunds and lost disputes, without what of it came back."""
+    """The amount of refunds and lost disputes, less what returned."""
     purchases: int = 0
-    """Charges of no subscription."""
+    """The number of charges without a subscription."""
     new_subscriptions: int = 0
-    """First charges of subscriptions."""
+    """The number of first charges of subscriptions."""
     renewals: int = 0
     refunds: int = 0
-    """Refunds, each part by itself, and lost disputes, without those that came back."""
+    """The number of refunds, partial ones each by itself, and lost disputes, less those that returned."""
     commission_nanostars: int = 0
-    """What affiliates received of the charges, without what came back with refunds. In billionths, as the next."""
+    """The affiliates' part of the charges, less what came back with refunds. In billionths, like the costs."""
     costs_nanostars: int = 0
-    """What the bot's Stars went for beside: ads, paid broadcasts, gifts, ..."""
+    """The bot's other costs in Stars: ads, paid broadcasts, gifts."""
 
     @property
     def charges(self) -> int:
-        """Charges of every kind."""
+        """The number of charges of every kind."""
         return self.purchases + self.new_subscriptions + self.renewals
 
     @property
     def net(self) -> int:
-        """What is left of the revenue, before costs and the fees of Telegram or Stripe; below 0 when more went back."""
+        """The revenue less refunds, before costs and the fees of Telegram or Stripe; it may be below 0."""
         return self.revenue - self.given_back
 
     @property
     def has_costs(self) -> bool:
-        """Tell whether commissions or costs make a difference."""
+        """Tell whether the report has commissions or costs."""
         return bool(self.commission_nanostars or self.costs_nanostars)
 
     @property
     def left_nanostars(self) -> int:
-        """What is left of the net after commissions and costs, in billionths of the minor unit."""
+        """The net less commissions and costs, in billionths of the minor unit."""
         return self.net * NANOSTARS - self.commission_nanostars - self.costs_nanostars
 
     def __add__(self, other: Self) -> "Figures":
@@ -58,18 +58,18 @@ class Figures:
 
 
 class Source(NamedTuple):
-    """Where money came from."""
+    """The source of a report's money."""
 
     currency: str
     channel: str
-    """`stripe_events.payment_method`."""
+    """The payment method, `stripe_events.payment_method`."""
     plan: str
-    """Its code; empty where none is known, as of the rows of other services."""
+    """The plan's code; empty where it is unknown, as for rows of other services."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The figures of one source, and how many users paid."""
+    """A report's line: the figures of one source, and the number of users who paid."""
 
     source: Source
     figures: Figures
@@ -78,9 +78,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """What a span comes to: lines by currency, channel and plan, and by currency how many users paid.
+    """A report's data for one span: lines by currency, channel and plan, and the number of payers by currency.
 
-    Who bought two plans is one of the payers of either, and one of the currency's.
+    A user with two plans counts once in each line, and once in the currency.
     """
 
     span: Span
@@ -89,22 +89,22 @@ class ReportData:
 
     @property
     def currencies(self) -> list[str]:
-        """The currencies in which anything happened, sorted."""
+        """The report's currencies, sorted."""
         return sorted({line.source.currency for line in self.lines})
 
     def figures(self, currency: str) -> Figures:
-        """Return what the lines of a currency add up to."""
+        """Add up the report's lines of one currency."""
         return total(line.figures for line in self.lines if line.source.currency == currency)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A span step by step, and as a whole. But for the payers, the whole is the sum of its steps."""
+    """A report: a span step by step, and as a whole. Except for the payers, the whole is the sum of its steps."""
 
     steps: tuple[ReportData, ...]
     whole: ReportData
 
 
 def total(figures: Iterable[Figures]) -> Figures:
-    """Add figures of one currency."""
+    """Add up a report's figures of one currency."""
     return sum(figures, Figures())

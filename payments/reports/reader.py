@@ -1,4 +1,4 @@
-"""Reads what a report says: two short statements for each step of a span, and two for all of it."""
+"""Reads a report from the database: two short statements for each step of a span, and two for the whole."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -10,41 +10,45 @@ from sqlalchemy.exc import OperationalError
 
 from db.engine import Database
 from payments.audit.shown import bounded
-from payments.reports.costs import commissions, other_costs
-from payments.reports.counted import CHARGES, Kind, counted
+from payments.reports.costs import select_commissions, select_other_costs
+from payments.reports.counted import CHARGES, Kind, select_counted_rows
 from payments.reports.figures import Figures, Line, Report, ReportData, Source
 from payments.reports.spans import Span, Step, cut
 
 _Add = Callable[[ColumnElement[int]], ColumnElement[int]]
 _OVERFLOW: Final = "integer overflow"
-_ALL: Final = None
-"""Stands for the channel and the plan in what a currency comes to."""
+_WHOLE_CURRENCY: Final = None
+"""Stands in place of channel and plan in a currency's row."""
 _COUNTED: Final = 7
-"""The fields of Figures that come of `stripe_events`: the first of them."""
+"""The number of fields of Figures that come from `stripe_events`; they are the first."""
 
 
 async def read_report(database: Database, span: Span, step: Step) -> Report:
-    """Read a span and its steps. No transaction is open between two of them. Raises SpanError for too many steps."""
-    # Not materialized, every row would be judged anew for each of its sums.
-    rows = counted(is_sqlite=database.is_sqlite).cte("counted").prefix_with("MATERIALIZED")
-    queries = _Queries(
+    """Read a report: the figures of a span and of its steps. Raises SpanError for too many steps.
+
+    No transaction is open between two steps.
+    """
+    # Without MATERIALIZED the database judges every row anew for each of its sums.
+    rows = select_counted_rows(is_sqlite=database.is_sqlite).cte("counted").prefix_with("MATERIALIZED")
+    queries = _ReportQueries(
         union_all(_by_source(rows, func.sum), _by_currency(rows)),
         union_all(_by_source(rows, func.total), _by_currency(rows)),
-        union_all(commissions(is_sqlite=database.is_sqlite), other_costs()),
+        union_all(select_commissions(is_sqlite=database.is_sqlite), select_other_costs()),
     )
-    steps = tuple([await _read(database, queries, each) for each in cut(span, step)])
-    return Report(steps, _agreeing(await _read(database, queries, span), steps))
+    steps = tuple([await _read_span(database, queries, each) for each in cut(span, step)])
+    return Report(steps, _sum_of_steps(await _read_span(database, queries, span), steps))
 
 
 @dataclass(frozen=True, slots=True)
-class _Queries:
+class _ReportQueries:
     money: CompoundSelect[Any]
     roughly: CompoundSelect[Any]
-    """The same in floating point: SQLite adds up in 64 bits, and rows of other services may hold more."""
+    """The same sums in floating point: SQLite adds up in 64 bits, and rows of other services may hold more."""
     costs: CompoundSelect[Any]
 
 
-async def _read(database: Database, queries: _Queries, span: Span) -> ReportData:
+async def _read_span(database: Database, queries: _ReportQueries, span: Span) -> ReportData:
+    """Read a report's data for one span."""
     within = {"since": span.since, "until": span.until}
     async with database.reading() as session:
         try:
@@ -58,50 +62,57 @@ async def _read(database: Database, queries: _Queries, span: Span) -> ReportData
     figures: defaultdict[Source, Figures] = defaultdict(Figures)
     payers: defaultdict[Source, int] = defaultdict(int)
     for row in found:
-        if row.channel is not _ALL:
+        if row.channel is not _WHOLE_CURRENCY:
             figures[Source(*row[:3])] += Figures(*map(bounded, row[4:]))
             payers[Source(*row[:3])] = row.payers
     for row in costs:
         said = Figures(commission_nanostars=int(row.commission or 0), costs_nanostars=int(row.costs or 0))
         figures[Source(*row[:3])] += said
     lines = tuple(Line(source, figures[source], payers[source]) for source in sorted(figures))
-    return ReportData(span, lines, {row.currency: row.payers for row in found if row.channel is _ALL})
+    return ReportData(span, lines, {row.currency: row.payers for row in found if row.channel is _WHOLE_CURRENCY})
 
 
 def _by_source(rows: CTE, add: _Add) -> Select[Any]:
+    """Select a report's figures by source."""
     source = (rows.c.currency, rows.c.channel, rows.c.plan)
     # In the order of the fields of Figures.
     figures = (
-        _amount(rows, add, *CHARGES),
-        _amount(rows, add, Kind.RENEWAL),
-        _amount(rows, add, Kind.REFUND) - _amount(rows, add, Kind.RETURN),
-        _count(rows, Kind.PURCHASE),
-        _count(rows, Kind.NEW_SUBSCRIPTION),
-        _count(rows, Kind.RENEWAL),
-        _count(rows, Kind.REFUND) - _count(rows, Kind.RETURN),
+        _sum_of_kinds(rows, add, *CHARGES),
+        _sum_of_kinds(rows, add, Kind.RENEWAL),
+        _sum_of_kinds(rows, add, Kind.REFUND) - _sum_of_kinds(rows, add, Kind.RETURN),
+        _count_of_kind(rows, Kind.PURCHASE),
+        _count_of_kind(rows, Kind.NEW_SUBSCRIPTION),
+        _count_of_kind(rows, Kind.RENEWAL),
+        _count_of_kind(rows, Kind.REFUND) - _count_of_kind(rows, Kind.RETURN),
     )
-    return select(*source, _payers(rows), *figures).group_by(*source)
+    return select(*source, _count_payers(rows), *figures).group_by(*source)
 
 
 def _by_currency(rows: CTE) -> Select[Any]:
+    """Select the number of payers by currency, in the same columns."""
     nothing = [literal(0)] * _COUNTED
-    return select(rows.c.currency, literal(_ALL), literal(_ALL), _payers(rows), *nothing).group_by(rows.c.currency)
+    return select(
+        rows.c.currency, literal(_WHOLE_CURRENCY), literal(_WHOLE_CURRENCY), _count_payers(rows), *nothing
+    ).group_by(rows.c.currency)
 
 
-def _amount(rows: CTE, add: _Add, *kinds: Kind) -> ColumnElement[int]:
+def _sum_of_kinds(rows: CTE, add: _Add, *kinds: Kind) -> ColumnElement[int]:
+    """Sum the amounts of a report's rows of these kinds."""
     return add(case((rows.c.kind.in_(kinds), rows.c.amount), else_=0))
 
 
-def _count(rows: CTE, kind: Kind) -> ColumnElement[int]:
+def _count_of_kind(rows: CTE, kind: Kind) -> ColumnElement[int]:
+    """Count a report's rows of a kind."""
     return func.count(case((rows.c.kind == kind, 1)))
 
 
-def _payers(rows: CTE) -> ColumnElement[int]:
+def _count_payers(rows: CTE) -> ColumnElement[int]:
+    """Count the users who paid in a report's rows."""
     return func.count(case((rows.c.kind.in_(CHARGES), rows.c.user_id)).distinct()).label("payers")
 
 
-def _agreeing(whole: ReportData, steps: tuple[ReportData, ...]) -> ReportData:
-    """Let a span be the sum of its steps, also when a payment came in between two statements."""
+def _sum_of_steps(whole: ReportData, steps: tuple[ReportData, ...]) -> ReportData:
+    """Make a report's whole the sum of its steps, also when a payment came in between two statements."""
     sums: defaultdict[Source, Figures] = defaultdict(Figures)
     for step in steps:
         for line in step.lines:

@@ -1,4 +1,4 @@
-"""The days that a report is of, and their steps: days, weeks from Monday, months. All of them are of UTC."""
+"""The span of days that a report covers, and its steps: days, weeks from Monday, months. All days are of UTC."""
 
 import enum
 from dataclasses import dataclass
@@ -6,27 +6,27 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 STEPS_MAX: Final = 400
-"""A year of days, with room."""
+"""A report has at most so many steps: a year of days, with room."""
 YEAR_MAX: Final = 9998
-"""Beyond it there is no day after the last one."""
+"""A span ends in this year at the latest, because a last day needs a day after it."""
 
 _DAY: Final = timedelta(days=1)
 _WEEK: Final = timedelta(weeks=1)
 
 
 class SpanError(ValueError):
-    """Days that no report can be made of; one sentence that says why."""
+    """A report's span that is impossible; one sentence says why."""
 
 
 class Step(enum.StrEnum):
-    """How a span is divided."""
+    """The step by which a report's span is divided."""
 
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
 
     def first_day(self, day: date) -> date:
-        """Return the first day of the step that a day is in."""
+        """Return the first day of the step that contains a day."""
         match self:
             case Step.DAY:
                 return day
@@ -36,7 +36,7 @@ class Step(enum.StrEnum):
                 return day.replace(day=1)
 
     def after(self, day: date) -> date:
-        """Return the first day of the step after the one that a day is in."""
+        """Return the first day of the step after the one that contains a day."""
         first = self.first_day(day)
         match self:
             case Step.DAY:
@@ -48,12 +48,12 @@ class Step(enum.StrEnum):
 
 
 USUAL_COUNT: Final = {Step.DAY: 30, Step.WEEK: 12, Step.MONTH: 12}
-"""How many steps are shown when nobody says how many."""
+"""A report shows so many steps by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Days from `first` to `last`, both included. Raises SpanError when there are none, or the year is too far off."""
+    """A report's days from `first` to `last`, both included. Raises SpanError for none, or for a year too far off."""
 
     first: date
     last: date
@@ -66,17 +66,17 @@ class Span:
 
     @property
     def since(self) -> datetime:
-        """The moment at which it begins, aware, UTC."""
+        """The moment at which the span begins, aware, UTC."""
         return datetime.combine(self.first, time(), UTC)
 
     @property
     def until(self) -> datetime:
-        """The moment at which it is over, no longer part of it."""
+        """The moment at which the span is over (exclusive), aware, UTC."""
         return datetime.combine(self.last + _DAY, time(), UTC)
 
 
 def latest(step: Step, count: int, last: date) -> Span:
-    """Return the days of the `count` latest steps up to a day, with which they end."""
+    """Return the span of the `count` latest steps that ends with a day."""
     first = step.first_day(last)
     for _ in range(count - 1):
         first = step.first_day(first - _DAY)
@@ -84,9 +84,9 @@ def latest(step: Step, count: int, last: date) -> Span:
 
 
 def cut(span: Span, step: Step) -> tuple[Span, ...]:
-    """Return the steps of a span in their order; of the first and the last, the days that are in it.
+    """Cut a span into its steps, in order; the first and last step have only days of the span.
 
-    Raises SpanError when there are more than 400.
+    Raises SpanError for more than 400 steps.
     """
     steps: list[Span] = []
     first = span.first
