@@ -1,1 +1,13 @@
-"""The audit table of all payments, and what is read out of it."""
+"""The audit room: the table of all payments and refunds (`stripe_events`), and everything that is read out of it.
+
+In: facts about money from updates, the ledger and Stripe. Out: audit rows, their moves from state to state, sums, the
+history of a user, the export, and the erasure of a person.
+
+1. facts.py has what can be told of money, as plain data.
+2. events.py writes facts as audit rows and moves a row from state to state.
+3. subscription_changes.py records the changes of a subscription's state.
+4. balance.py has the refunded amount and the remainder of a charge.
+5. history.py shows a user's payments; export.py gives all rows for accounting.
+6. erasure.py empties a person's names and texts.
+7. nested_json.py and shown.py make values of others harmless to read and to show.
+"""

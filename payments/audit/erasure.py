@@ -1,7 +1,7 @@
-"""Erasing a person on request: the name and every text are gone, the money and the Telegram id stay.
+"""Erasure of a person on request: names and texts go, the money and the Telegram id stay.
 
-The rows of money are what the seller has to keep and what Telegram's ledger is compared with; the id is their key. No
-later update brings the name back: the user's row says that it was erased.
+The seller has to keep the rows of money, and Telegram's ledger is compared with them; the Telegram id is their key. No
+later update brings the name back, because the user's row says that it was erased.
 """
 
 import json
@@ -17,16 +17,16 @@ from entitlements.service import lock_users
 from payments.audit.nested_json import is_deep, read_json
 from payments.notices import Notice
 
-_PERSON: Final = ("id", "type", "is_bot")
-_NAMES: Final = frozenset({"first_name", "last_name", "username", "language_code"})
-"""What tells a person, or a private chat, from whatever else an update holds (Bot API, User and Chat)."""
-_MESSAGE: Final = ("message_id", "date", "from", "chat", "successful_payment", "refunded_payment")
+_KEPT_FIELDS: Final = ("id", "type", "is_bot")
+_PERSONAL_FIELDS: Final = frozenset({"first_name", "last_name", "username", "language_code"})
+"""Fields that only a person, or a private chat, has in an update (Bot API, User and Chat)."""
+_KEPT_MESSAGE_FIELDS: Final = ("message_id", "date", "from", "chat", "successful_payment", "refunded_payment")
 _BATCH: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What was emptied: reasons of refunds, reasons of grants, notices, and updates in quarantine; and what stays."""
+    """The numbers of emptied refund reasons, grant reasons, notices and quarantined updates, and of kept audit rows."""
 
     reasons: int
     grant_reasons: int
@@ -36,14 +36,17 @@ class Erased:
 
 
 async def erase(session: AsyncSession, telegram_id: int, now: datetime) -> Erased | None:
-    """Erase a person; None: nobody has this id. To do it again erases what has come since."""
+    """Erase a person's names and texts; None: nobody has this Telegram id.
+
+    A second erasure empties what has come since.
+    """
     users = await lock_users(session, User.telegram_id == telegram_id)
     if not users:
         return None
     [user] = users
     user.username = user.language_code = None
     user.erased_at = now
-    # Another service's rows on a shared database are that one's to erase.
+    # Another service on the same database erases its own rows.
     theirs = and_(StripeEvent.customer_id == user.id, StripeEvent.origin == ORIGIN)
     reasons = update(StripeEvent).where(theirs, StripeEvent.reason != "").values(reason="")
     grants = update(EntitlementGrant).where(EntitlementGrant.user_id == user.id)
@@ -59,7 +62,7 @@ async def erase(session: AsyncSession, telegram_id: int, now: datetime) -> Erase
     ]
     asked = select(StripeEvent).where(theirs, StripeEvent.asked_before.is_not(None))
     for refund in await session.scalars(asked):
-        # Who asked stays, as `requested_by` does.
+        # The admin who asked stays, as in `requested_by`.
         refund.asked_before = json.dumps([(by, "") for by, _ in json.loads(refund.asked_before or "[]")])
     notices = await _erase_notices(session, user)
     updates = await _erase_quarantined(session, telegram_id)
@@ -68,9 +71,9 @@ async def erase(session: AsyncSession, telegram_id: int, now: datetime) -> Erase
 
 
 async def _erase_notices(session: AsyncSession, user: User) -> int:
-    """Empty what was told, and take the reason out of what is still to be told."""
+    """Empty the notices that were sent about a person, and the reasons in those still to be sent."""
     about = select(StripeEvent.event_id).where(StripeEvent.customer_id == user.id)
-    # What is told of an object at Stripe has that object's id, and names the buyer in its JSON.
+    # A notice about an object at Stripe has that object's id as its key, and names the buyer in its JSON.
     named = (OutboxMessage.facts.contains(f'"buyer": {user.telegram_id}{end}') for end in ",}")
     query = select(OutboxMessage).where(
         or_(OutboxMessage.chat_id == user.telegram_id, OutboxMessage.event_id.in_(about), *named),
@@ -90,7 +93,7 @@ async def _erase_notices(session: AsyncSession, user: User) -> int:
 
 
 async def _erase_quarantined(session: AsyncSession, telegram_id: int) -> int:
-    """Leave of each update in quarantine what its money is, and whose by the id alone."""
+    """Reduce a person's quarantined updates to their money and the Telegram id."""
     count = 0
     last = ""
     while True:
@@ -99,11 +102,11 @@ async def _erase_quarantined(session: AsyncSession, telegram_id: int) -> int:
         for row in rows:
             raw = read_json(row.raw)
             if not isinstance(raw, dict):
-                # What cannot be read may name anybody: nothing of it can be recorded any more, and nothing is kept.
+                # Unreadable JSON may name anybody, and nothing of it can be recorded any more: keep nothing.
                 raw = {}
-            elif not _is_about(raw, telegram_id) and not (is_deep(row.raw) and str(telegram_id) in row.raw):
+            elif not _names_person(raw, telegram_id) and not (is_deep(row.raw) and str(telegram_id) in row.raw):
                 continue
-            bare = json.dumps(_bare_update(raw), sort_keys=True)
+            bare = json.dumps(_reduce_update(raw), sort_keys=True)
             if bare != row.raw:
                 row.raw = bare
                 count += 1
@@ -112,28 +115,29 @@ async def _erase_quarantined(session: AsyncSession, telegram_id: int) -> int:
         last = rows[-1].id
 
 
-def _is_about(value: Any, telegram_id: int) -> bool:
-    """Tell whether an update, or a part of it, names a person or a private chat by this id."""
+def _names_person(value: Any, telegram_id: int) -> bool:
+    """Tell whether an update, or a part of it, names a person or private chat by this id."""
     if isinstance(value, dict):
-        return value.get("id") == telegram_id or any(_is_about(each, telegram_id) for each in value.values())
-    return isinstance(value, list) and any(_is_about(each, telegram_id) for each in value)
+        return value.get("id") == telegram_id or any(_names_person(each, telegram_id) for each in value.values())
+    return isinstance(value, list) and any(_names_person(each, telegram_id) for each in value)
 
 
-def _bare_update(raw: dict[str, Any]) -> dict[str, Any]:
+def _reduce_update(raw: dict[str, Any]) -> dict[str, Any]:
+    """Reduce an update to its money and the ids in it."""
     message = raw.get("message")
     if isinstance(message, dict):
-        raw = raw | {"message": {name: message[name] for name in _MESSAGE if name in message}}
+        raw = raw | {"message": {name: message[name] for name in _KEPT_MESSAGE_FIELDS if name in message}}
     bare: dict[str, Any] = without_names(raw)
     return bare
 
 
 def without_names(value: Any) -> Any:
-    """Leave of each person and chat the id and what kind it is, and of a payment by card no address."""
+    """Strip the names from an update's JSON: people and chats keep id and kind, card payments lose their address."""
     if isinstance(value, list):
         return [without_names(each) for each in value]
     if not isinstance(value, dict):
         return value
-    if _NAMES & value.keys():
-        return {name: value[name] for name in _PERSON if name in value}
+    if _PERSONAL_FIELDS & value.keys():
+        return {name: value[name] for name in _KEPT_FIELDS if name in value}
     # Bot API, OrderInfo: name, telephone, address.
     return {name: without_names(each) for name, each in value.items() if name != "order_info"}

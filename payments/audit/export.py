@@ -1,4 +1,4 @@
-"""The audit table, row by row, for accounting: in the order of recording, in short reads."""
+"""Exports the audit table row by row for accounting, in the order of recording, in short reads."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -28,7 +28,7 @@ FIELDS: Final = (
     "requested_by",
     "error",
 )
-"""What a row has: the columns of docs/database.md, and the user's Telegram id; no name."""
+"""The fields of an exported audit row: the columns of docs/database.md and the user's Telegram id; no name."""
 
 BATCH: Final = 1_000
 
@@ -36,35 +36,36 @@ Row = dict[str, Any]
 
 
 async def count_rows(session: AsyncSession) -> int:
-    """Return how many rows there are, of whatever service."""
+    """Count the audit rows of all services."""
     return await session.scalar(select(func.count()).select_from(StripeEvent)) or 0
 
 
 async def read_rows(database: Database) -> AsyncIterator[list[Row]]:
-    """Yield the rows in batches, by `FIELDS`; times are aware, UTC, and amounts in minor units (Stars: Stars).
+    """Yield the audit rows in batches, by `FIELDS`; times are aware, UTC, amounts in minor units (Stars: Stars).
 
-    First those that do not say when they were recorded, or not so that it can be read, which other services wrote, then
-    by that time. No transaction is open between two batches: a slow reader holds up nobody.
+    Rows of other services without a readable date of recording come first, then all others by that date. No transaction
+    is open between two batches, so that a slow reader holds up nobody.
     """
     has_date = _has_readable_date(is_sqlite=database.is_sqlite)
-    undated = _select().where(not_(has_date)).order_by(StripeEvent.id)
+    undated = _select_export_rows().where(not_(has_date)).order_by(StripeEvent.id)
     last_id = ""
-    while batch := await _read(database, undated.where(StripeEvent.id > last_id)):
+    while batch := await _read_batch(database, undated.where(StripeEvent.id > last_id)):
         yield [row for _, row in batch]
         last_id = batch[-1][0]
-    dated = _select().where(has_date).order_by(StripeEvent.created_at, StripeEvent.id)
+    dated = _select_export_rows().where(has_date).order_by(StripeEvent.created_at, StripeEvent.id)
     query = dated
-    while batch := await _read(database, query):
+    while batch := await _read_batch(database, query):
         yield [row for _, row in batch]
         last_id, last = batch[-1]
         recorded_at = last["created_at"]
-        # The first condition lets the index on `created_at` be used, whatever the engine makes of the second.
+        # The first condition lets every engine use the index on `created_at`.
         later = or_(StripeEvent.created_at > recorded_at, StripeEvent.id > last_id)
         query = dated.where(StripeEvent.created_at >= recorded_at, later)
 
 
 def _has_readable_date(*, is_sqlite: bool) -> ColumnElement[bool]:
-    # SQLite keeps whatever another service writes there; what is no day of the calendar is no place to go on from.
+    """Return the condition that an audit row has a readable date of recording."""
+    # SQLite keeps any text that another service writes there; one that is no date gives no place to go on from.
     if not is_sqlite:
         return StripeEvent.created_at.is_not(None)
     written = type_coerce(StripeEvent.created_at, String)
@@ -72,7 +73,8 @@ def _has_readable_date(*, is_sqlite: bool) -> ColumnElement[bool]:
     return func.coalesce(and_(day == func.strftime("%Y-%m-%d", written), day >= "0001-01-01"), False)
 
 
-def _select() -> Select[Any]:
+def _select_export_rows() -> Select[Any]:
+    """Select a batch of audit rows with the users' Telegram ids."""
     columns = [getattr(StripeEvent, name) for name in FIELDS if name != "telegram_id"]
     return (
         select(StripeEvent.id, User.telegram_id, *columns)
@@ -81,7 +83,8 @@ def _select() -> Select[Any]:
     )
 
 
-async def _read(database: Database, query: Select[Any]) -> list[tuple[str, Row]]:
+async def _read_batch(database: Database, query: Select[Any]) -> list[tuple[str, Row]]:
+    """Read a batch of exported audit rows, each with its row id."""
     async with database.reading() as session:
         return [
             (found.id, {name: found[name] for name in FIELDS}) for found in (await session.execute(query)).mappings()

@@ -1,4 +1,4 @@
-"""What is told of money, as facts for the audit table: whoever tells it, and by whatever way it came."""
+"""Facts about money, whoever tells them: a charge, a refund, a returned refund, a subscription's change of state."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,23 +13,23 @@ RETURNED_PREFIX: Final = "returned:"
 
 
 def refund_id(charge_id: str, part: str | None = None) -> str:
-    """Return the `event_id` of the refund of a charge, or of one of several by the provider's id or its row's own."""
+    """Return a refund's `event_id`: the charge's, and for one of several the provider's id of it, or its row's."""
     return f"{REFUND_PREFIX}{charge_id}" if part is None else f"{REFUND_PREFIX}{charge_id}:{part}"
 
 
 def apart_id(refund_event_id: str, telegram_id: int, amount: int, currency: str) -> str:
-    """Return the UUID of the row of a refund whose key another row has taken: the same, whoever tells of the refund."""
+    """Return the UUID for a refund's row apart, used when another row has its key; every teller gets the same UUID."""
     return str(uuid5(NAMESPACE_URL, f"{refund_event_id} {telegram_id} {amount} {currency}"))
 
 
 def returned_id(refund_event_id: str) -> str:
-    """Return the `event_id` of what says that a refund came back, by that of the refund."""
+    """Return the `event_id` of the row of a returned refund."""
     return RETURNED_PREFIX + refund_event_id
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who an update is about: the Telegram id, and the name and language that came with it."""
+    """The person of a fact: the Telegram id, and the name and language that came with it."""
 
     telegram_id: int
     username: str | None = None
@@ -38,10 +38,10 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class ChargeFact:
-    """A payment as Telegram tells it. `amount` in the currency's minor unit (Stars: Stars), times aware, UTC.
+    """A payment by Telegram's word. `amount` is in the currency's minor unit (Stars: Stars); times are aware, UTC.
 
-    `charge_id` is the `event_id` of its audit row: of a card's charge with the prefix of its method. Only an update
-    tells the flags, the end and its own id: None is unknown.
+    `charge_id` is the `event_id` of its audit row; a card's has its method as a prefix. Only an update tells the flags,
+    the end and its own id: None is unknown.
     """
 
     kind: ClassVar = "charge"
@@ -55,32 +55,31 @@ class ChargeFact:
     is_recurring: bool | None = False
     is_first_recurring: bool | None = False
     subscription_expires_at: datetime | None = None
-    # Told twice, by an update and by the ledger, it is the same payment.
+    # The same payment comes from an update and from the ledger: the update's id does not tell them apart.
     update_id: int | None = field(default=None, compare=False)
 
     @property
     def method(self) -> Method:
-        """The way by which it was paid."""
+        """The method by which the charge was paid."""
         return method_of(self.currency)
 
     @property
     def event_id(self) -> str:
-        """The key of its audit row."""
+        """The key of the charge's audit row."""
         return self.charge_id
 
     @property
     def event_type(self) -> str:
-        """What its audit row is of."""
+        """The type of the charge's audit row."""
         return self.method.charge_type
 
 
 @dataclass(frozen=True, slots=True)
 class RefundFact:
-    """A refund as its provider tells it, whoever made it.
+    """A refund by its provider's word, whoever made it.
 
     `part` tells a refund from others of its charge: the provider's id of it, or its row's own if that was there first;
-    None: the one row that says neither. `is_dispute`: the buyer's bank took the money back; `reason` says why, if that
-    is known.
+    None: the one row with neither. `is_dispute`: the buyer's bank took the money back; `reason` says why, if known.
     """
 
     kind: ClassVar = "refund"
@@ -96,30 +95,30 @@ class RefundFact:
 
     @property
     def method(self) -> Method:
-        """The way by which the charge was paid."""
+        """The method by which the charge was paid."""
         return method_of(self.currency)
 
     @property
     def event_type(self) -> str:
-        """What its audit row is of."""
+        """The type of the refund's audit row."""
         return self.method.dispute_type if self.is_dispute else self.method.refund_type
 
     @property
     def event_id(self) -> str:
-        """The key of its audit row."""
+        """The key of the refund's audit row."""
         return refund_id(self.charge_id, self.part)
 
     @property
     def apart(self) -> "RefundFact":
-        """The same refund in a row of its own beside another row that has its key."""
+        """The same refund for a row apart, beside another row that has its key."""
         return replace(self, part=apart_id(self.event_id, self.person.telegram_id, self.amount, self.currency))
 
 
 @dataclass(frozen=True, slots=True)
 class ReturnFact:
-    """A refund that came back to the seller: not taken by the buyer's bank, or canceled.
+    """A refund that returned to the seller: the buyer's bank did not take it, or it was canceled.
 
-    `refund_id` is its row's `event_id`; `happened_at` is when it came back; `reason` is the provider's word for why.
+    `refund_id` is its row's `event_id`; `happened_at` is when it returned; `reason` is the provider's word for why.
     """
 
     kind: ClassVar = "returned refund"
@@ -134,23 +133,23 @@ class ReturnFact:
 
     @property
     def method(self) -> Method:
-        """The way by which the charge was paid."""
+        """The method by which the charge was paid."""
         return method_of(self.currency)
 
     @property
     def event_type(self) -> str:
-        """What its audit row is of."""
+        """The type of the returned refund's audit row."""
         return self.method.refund_failed_type
 
     @property
     def event_id(self) -> str:
-        """The key of its audit row."""
+        """The key of the returned refund's audit row."""
         return returned_id(self.refund_id)
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionFact:
-    """A subscription's new state as Telegram tells it: it names the user and the payload, no charge and no date."""
+    """A subscription's new state by Telegram's word: with user and payload, without charge and date."""
 
     kind: ClassVar = "subscription"
     charge_id: ClassVar = None
@@ -163,18 +162,18 @@ class SubscriptionFact:
 
     @property
     def event_id(self) -> str:
-        """What it is called in logs."""
+        """The change's name in logs."""
         return f"subscription:{self.update_id}"
 
 
 MoneyFact = ChargeFact | RefundFact | ReturnFact
 Fact = MoneyFact | SubscriptionFact
-"""What is recorded before Telegram is told that it arrived."""
+"""A fact that must be recorded before Telegram hears that its update arrived."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """A change of state: told by Telegram, or (`charge_id`, the first one) made by the desk itself."""
+    """A recorded change of a subscription's state: by Telegram, or (with `charge_id`, the first charge) by the desk."""
 
     id: int
     state: SubscriptionState

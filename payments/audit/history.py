@@ -1,4 +1,4 @@
-"""A user's payments and refunds: of all channels, whoever wrote the row, newest first."""
+"""The history of a user's payments and refunds, of all channels and services, newest first, page by page."""
 
 import enum
 import json
@@ -16,32 +16,32 @@ from payments.audit.balance import completing_refund, contradiction, refunded_am
 from payments.methods import METHODS, REFUND_ENDINGS, RETURN_ENDING
 
 PAGE_SIZE: Final = 5
-"""Entries on a page: with charge ids of 500 characters it still fits into a chat message of 4096."""
+"""Entries on a history page: even with charge ids of 500 characters it fits into a chat message of 4096."""
 NAMESAKES_MAX: Final = 5
 
 
 class EntryState(enum.StrEnum):
-    """How an entry stands, in a reader's terms."""
+    """The state of a history entry, in a reader's terms."""
 
     OPEN = "open"
     DONE = "done"
     WAITING = "waiting"
-    """Parked before an admin."""
+    """A charge that is parked before an admin."""
     FOREIGN = "foreign"
-    """Another program on the same token sold it."""
+    """A sale of another program on the same token."""
     GIVEN_BACK = "given_back"
-    """A charge whose whole amount went back."""
+    """A charge whose remainder is 0."""
     OWED = "owed"
-    """A charge whose whole amount went back once, and of that, some came back to the seller."""
+    """A charge that went back whole, and of which something returned to the seller since."""
     RETURNED = "returned"
-    """Of what says that a refund came back to the seller; the refund itself stays done."""
+    """The row of a returned refund; the refund itself stays done."""
     REPLACED = "replaced"
-    """A refund that will not be made: less was left of its charge than it says."""
+    """A refund that will not be made, because it is more than the remainder of its charge."""
     FAILED = "failed"
-    """So says another service of its own row."""
+    """A row of another service that has failed by that service's word."""
 
 
-_BY_OUTCOME: Final[Mapping[str | None, EntryState]] = {
+_STATE_BY_OUTCOME: Final[Mapping[str | None, EntryState]] = {
     Outcome.PARKED: EntryState.WAITING,
     Outcome.FOREIGN: EntryState.FOREIGN,
     Outcome.RETURNED: EntryState.RETURNED,
@@ -51,9 +51,9 @@ _BY_OUTCOME: Final[Mapping[str | None, EntryState]] = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A charge or a refund, with the charge it belongs to (a charge's own; None: a refund that came before it).
+    """A history entry: a charge or refund, with its charge (None: the refund came before its charge).
 
-    What says that a refund came back is a refund, too.
+    The row of a returned refund counts as a refund.
     """
 
     event: StripeEvent
@@ -63,7 +63,7 @@ class Entry:
 
     @property
     def is_dispute(self) -> bool:
-        """Tell a refund that is the money which the buyer's bank took back."""
+        """Tell whether the entry is a lost dispute: the buyer's bank took the money back."""
         method = METHODS.get(self.event.payment_method)
         return method is not None and self.event.event_type == method.dispute_type
 
@@ -75,7 +75,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a history; pages count from 1, and one past the end has no entries. `page_count` 0: no history."""
+    """A page of a history, counted from 1; a page past the end is empty. `page_count` 0: no history."""
 
     number: int
     page_count: int
@@ -139,65 +139,70 @@ async def _read_record(session: AsyncSession, user: User, now: datetime, pages_m
 
 
 async def read_page(session: AsyncSession, user_id: str, number: int = 1) -> Page:
-    """Read page `number` (from 1) of the history of the user with this `users.id`."""
-    query = _newest_first(user_id)
+    """Read a page (from 1) of the payment history of the user with this `users.id`."""
+    query = _select_newest_first(user_id)
     entry_count = await session.scalar(select(func.count()).select_from(query.order_by(None).subquery())) or 0
     events = (await session.scalars(query.limit(PAGE_SIZE).offset(PAGE_SIZE * (number - 1)))).all()
-    related = await _related(session, events)
-    return Page(number, -(-entry_count // PAGE_SIZE), tuple(_entry(event, related) for event in events))
+    related = await _read_related(session, events)
+    return Page(number, -(-entry_count // PAGE_SIZE), tuple(_make_entry(event, related) for event in events))
 
 
 async def find_user(session: AsyncSession, telegram_id: int) -> User | None:
-    """Find a user by the Telegram id."""
+    """Find the user of a history by the Telegram id."""
     return await session.scalar(select(User).where(User.telegram_id == telegram_id))
 
 
 async def find_namesakes(session: AsyncSession, username: str) -> Sequence[User]:
     """Find the users last seen under a @username (without the @, in any case), at most 5.
 
-    More than one when a name has passed from one account to another: ours is the name that came with a payment.
+    Several have it when a name has passed from one account to another, because ours is the name that came with a
+    payment.
     """
     query = select(User).where(func.lower(User.username) == username.lower(), User.telegram_id.is_not(None))
     return (await session.scalars(query.order_by(User.telegram_id).limit(NAMESAKES_MAX))).all()
 
 
-def _newest_first(user_id: str) -> Select[StripeEvent]:
+def _select_newest_first(user_id: str) -> Select[StripeEvent]:
+    """Select a user's audit rows, newest first."""
     happened_at = func.coalesce(StripeEvent.webhook_timestamp, StripeEvent.created_at, StripeEvent.processed_at)
-    # Telegram's times are whole seconds: within one, what was recorded later is newer, and a refund than its charge.
+    # Telegram's times are whole seconds: within one, the later record is newer, and a refund newer than its charge.
     recorded_at = StripeEvent.created_at.desc().nulls_last()
     newest_first = (happened_at.desc().nulls_last(), recorded_at, StripeEvent.refund_of.is_(None), StripeEvent.event_id)
     return select(StripeEvent).where(StripeEvent.customer_id == user_id).order_by(*newest_first)
 
 
-async def _related(session: AsyncSession, events: Sequence[StripeEvent]) -> dict[str, StripeEvent]:
-    """Read the refunds of the charges and the charges of the refunds, with the events themselves, by `event_id`."""
+async def _read_related(session: AsyncSession, events: Sequence[StripeEvent]) -> dict[str, StripeEvent]:
+    """Read the refunds and charges that belong to a page's rows, with the rows themselves, by `event_id`."""
     charges = StripeEvent.event_id.in_({event.refund_of for event in events if event.refund_of is not None})
     refunds = StripeEvent.refund_of.in_({event.event_id for event in events if event.refund_of is None})
     found = await session.scalars(select(StripeEvent).where(or_(charges, refunds)))
     return {event.event_id: event for event in (*events, *found)}
 
 
-def _entry(event: StripeEvent, related: dict[str, StripeEvent]) -> Entry:
-    # Services that know nothing of `refund_of` say it by the type alone.
+def _make_entry(event: StripeEvent, related: dict[str, StripeEvent]) -> Entry:
+    """Make the history entry of an audit row."""
+    # Other services without `refund_of` tell a refund by the type alone.
     is_refund = event.refund_of is not None or event.event_type.endswith((*REFUND_ENDINGS, RETURN_ENDING))
     charge = related.get(event.refund_of or "") if is_refund else event
     refunds = [each for each in related.values() if each.refund_of == event.event_id]
-    done = [refund for refund in refunds if refund.status == EventStatus.PROCESSED and _counts(refund, event)]
-    return Entry(event, charge, is_refund, _state(event, done))
+    done = [
+        refund for refund in refunds if refund.status == EventStatus.PROCESSED and _takes_from_charge(refund, event)
+    ]
+    return Entry(event, charge, is_refund, _entry_state(event, done))
 
 
-def _counts(refund: StripeEvent, charge: StripeEvent) -> bool:
-    """Tell a refund that takes something of its charge; what another service says of its own is as it says."""
+def _takes_from_charge(refund: StripeEvent, charge: StripeEvent) -> bool:
+    """Tell whether a refund takes from its charge; another service's word on its own rows is taken."""
     return charge.origin != ORIGIN or contradiction(refund, charge) is None
 
 
-def _state(event: StripeEvent, refunds: Sequence[StripeEvent]) -> EntryState:
-    """Return how an event stands; `refunds` are those of a charge that are done."""
+def _entry_state(event: StripeEvent, refunds: Sequence[StripeEvent]) -> EntryState:
+    """Return the state of a history entry; `refunds` are the made refunds of a charge."""
     if refunds and refunded_amount(refunds) >= event.amount_cents:
         return EntryState.GIVEN_BACK
     if event.origin == ORIGIN and completing_refund(event, refunds) is not None:
         return EntryState.OWED
-    if (state := _BY_OUTCOME.get(event.outcome)) is not None:
+    if (state := _STATE_BY_OUTCOME.get(event.outcome)) is not None:
         return state
     if event.status == EventStatus.PROCESSED:
         return EntryState.DONE

@@ -1,4 +1,4 @@
-"""JSON of others, however deep it is nested: whatever walks it does so by recursion, which has an end."""
+"""JSON of others, cut at a depth: code that walks JSON is recursive, and recursion has a limit."""
 
 import json
 from typing import Any, Final
@@ -8,7 +8,7 @@ DEPTH_MAX: Final = 64
 
 
 def pruned(value: Any, depth: int = DEPTH_MAX) -> Any:
-    """Return a value without what is nested deeper than this; what is not so deep stays as it is."""
+    """Cut everything out of a JSON value that is nested deeper than `depth`."""
     if isinstance(value, dict):
         return {name: pruned(each, depth - 1) for name, each in value.items()} if depth else None
     if isinstance(value, list):
@@ -17,7 +17,7 @@ def pruned(value: Any, depth: int = DEPTH_MAX) -> Any:
 
 
 def is_deep(text: str) -> bool:
-    """Tell whether something of a text is left out by `read_json`: what it holds is not all known then."""
+    """Tell whether `read_json` leaves out a part of a JSON text."""
     try:
         value = json.loads(text)
         return bool(pruned(value) != value)
@@ -26,7 +26,7 @@ def is_deep(text: str) -> bool:
 
 
 def read_json(text: str) -> Any:
-    """Return what a text holds, pruned; None for a text that is no JSON, or is nested deeper than Python reads."""
+    """Read a JSON text, cut at a depth; None: it is no JSON, or nested deeper than Python reads."""
     try:
         return pruned(json.loads(text))
     except (ValueError, RecursionError):

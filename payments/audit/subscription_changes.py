@@ -1,4 +1,4 @@
-"""The changes of state that Telegram tells of and that the desk makes: recorded as they come, then settled."""
+"""Changes of a subscription's state, Telegram's and the desk's own: recorded as they come, settled later."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -12,9 +12,9 @@ from payments.audit.facts import Change, SubscriptionFact
 
 
 async def record(session: AsyncSession, told: Sequence[tuple[SubscriptionFact, str]], now: datetime) -> None:
-    """Write what Telegram has told, each with its `users.id`; one that is known changes nothing.
+    """Record subscription changes by Telegram's word, each with its `users.id`; a known change stays as it is.
 
-    The caller holds the users' locks. `now` is when we record it.
+    The caller holds the users' locks. `now` is the time of recording.
     """
     rows = [
         {
@@ -32,7 +32,10 @@ async def record(session: AsyncSession, told: Sequence[tuple[SubscriptionFact, s
 
 
 def note_own(session: AsyncSession, row: Subscription, state: SubscriptionState, now: datetime) -> None:
-    """Write what the desk has brought about at Telegram itself. The caller holds the user's lock, and follows."""
+    """Record a subscription change that the desk has made at Telegram.
+
+    The caller holds the user's lock, and updates the subscription.
+    """
     change = SubscriptionChange(
         user_id=row.user_id,
         payload=row.payload,
@@ -45,7 +48,7 @@ def note_own(session: AsyncSession, row: Subscription, state: SubscriptionState,
 
 
 async def read(session: AsyncSession, user_id: str, payloads: Collection[str]) -> dict[str, list[Change]]:
-    """Return what is known of a user's subscriptions on each of these payloads, settled or not."""
+    """Read the recorded subscription changes of a user on each of these payloads, settled or not."""
     query = select(SubscriptionChange).where(
         SubscriptionChange.user_id == user_id, SubscriptionChange.payload.in_(payloads)
     )
@@ -63,9 +66,9 @@ async def read(session: AsyncSession, user_id: str, payloads: Collection[str]) -
 
 
 async def unsettled(session: AsyncSession, limit: int, but: Collection[str] = ()) -> Sequence[tuple[str, str]]:
-    """Return user and payload of what is recorded and not settled, without those in `but`: the oldest first.
+    """List user and payload of unsettled subscription changes, the oldest first, without those in `but`.
 
-    What is in `but` is a user and a payload with a space between.
+    A key in `but` is a user and a payload with a space between.
     """
     query = (
         select(SubscriptionChange.user_id, SubscriptionChange.payload)

@@ -19,7 +19,7 @@ from db.insert import insert_into
 from db.tables import LedgerEntry, QuarantinedUpdate
 from payments.ledger.partners import PENDING, UNKNOWN_KIND
 from payments.ledger.rows import LedgerRow
-from payments.recording.quarantine import LEDGER_UPDATE_ID, keep_raw
+from payments.recording.quarantine import LEDGER_UPDATE_ID, quarantine_ledger_row
 
 QUARANTINED_ROWS_MAX: Final = 1_000
 """So many ledger rows are kept raw, because the first thousand tell enough of a ledger that lies throughout."""
@@ -116,7 +116,7 @@ async def _insert_entries_one_by_one(session: AsyncSession, values: Sequence[Map
                 raise
             logger.bind(row_id=each["id"]).error("the database refuses a ledger row: {}", error.orig)
             raw = {name: str(value) for name, value in each.items() if value is not None}
-            await keep_raw(session, raw, f"{type(error).__name__}: {error.orig}", now)
+            await quarantine_ledger_row(session, raw, f"{type(error).__name__}: {error.orig}", now)
 
 
 async def _fill_in_entries(
@@ -158,7 +158,7 @@ async def _quarantine_unkeepable(
     count = select(func.count()).where(QuarantinedUpdate.update_id == LEDGER_UPDATE_ID)
     room = QUARANTINED_ROWS_MAX - (await session.scalar(count) or 0)
     for row, reason in aside[: max(0, room)]:
-        await keep_raw(session, row.raw or _row_as_read(row), reason, now)
+        await quarantine_ledger_row(session, row.raw or _row_as_read(row), reason, now)
 
 
 def _quarantine_reason(

@@ -1,7 +1,7 @@
-"""The parts of narrow models: of what Telegram says, the few fields that bear money, each fit for the database.
+"""Checked fields for the narrow models of Telegram's JSON: only fields that bear money, each fit for the database.
 
-Nothing new or odd elsewhere can hide a payment, and a value that the database would not take (NUL, a lone surrogate,
-too long, out of range) is found here, before the database is asked.
+Nothing else in a message can hide a payment. A value that the database would refuse (NUL, a lone surrogate, too long,
+out of range) fails here, before the database is asked.
 """
 
 from datetime import UTC, datetime
@@ -12,14 +12,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from payments.sale.payload import TELEGRAM_ID_MAX
 
 CHARGE_ID_LENGTH_MAX: Final = 1024
-"""Characters; seen are more than 128."""
+"""Characters; ids of more than 128 were seen."""
 CHARGE_ID_BYTES_MAX: Final = 2048
-"""PostgreSQL indexes 2,704 bytes at most, and `returned:refund:` and a UUID may stand around a charge's id."""
+"""PostgreSQL indexes at most 2,704 bytes, and `returned:refund:` and a UUID may stand around a charge's id."""
 
 _DATE_MAX: Final = 253_402_300_799  # the last second that datetime knows
 
 
-def _storable(text: str) -> str:
+def _check_storable(text: str) -> str:
+    """Check that a text holds nothing that the database refuses. Raises ValueError."""
     if "\0" in text:
         raise ValueError("holds a NUL")
     try:
@@ -29,41 +30,42 @@ def _storable(text: str) -> str:
     return text
 
 
-def _indexable(text: str) -> str:
+def _check_indexable(text: str) -> str:
+    """Check that a charge id fits into PostgreSQL's index. Raises ValueError."""
     if len(text.encode()) > CHARGE_ID_BYTES_MAX:
         raise ValueError(f"has more than {CHARGE_ID_BYTES_MAX} bytes")
     return text
 
 
-Payload = Annotated[str, AfterValidator(_storable), StringConstraints(max_length=1024)]
+Payload = Annotated[str, AfterValidator(_check_storable), StringConstraints(max_length=1024)]
 ChargeId = Annotated[
     str,
-    AfterValidator(_storable),
-    AfterValidator(_indexable),
+    AfterValidator(_check_storable),
+    AfterValidator(_check_indexable),
     StringConstraints(min_length=1, max_length=CHARGE_ID_LENGTH_MAX),
 ]
-"""No document says of what letters an id is made: whatever the database takes is recorded (payments/notices.py)."""
+"""No document tells the letters of an id: every id that the database takes is recorded (payments/notices.py)."""
 Seconds = Annotated[int, Field(ge=0, le=_DATE_MAX)]
-"""A moment as Telegram says it: seconds since 1970, UTC."""
+"""A moment in Telegram's JSON: seconds since 1970, UTC."""
 
 
 class Narrow(BaseModel):
-    """Base of the models: strict, blind to what is not named."""
+    """The base of narrow models: strict, and blind to fields without a name here."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
 class Id(Narrow):
-    """A user, or a user's private chat."""
+    """The id of a user, or of a user's private chat, as a narrow model."""
 
     id: int = Field(gt=0, le=TELEGRAM_ID_MAX)
 
 
 def moment(seconds: int) -> datetime:
-    """Return a moment of `Seconds`, aware, in UTC."""
+    """Convert `Seconds` of Telegram's JSON to a moment, aware, UTC."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
 def in_words(error: ValidationError) -> str:
-    """Name the fields that are wrong, and quote no value."""
+    """Name the wrong fields of a narrow model, without their values."""
     return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())

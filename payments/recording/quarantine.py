@@ -1,6 +1,7 @@
-"""Updates that bear money and that the audit table would not take: kept raw, and the admins are told.
+"""The quarantine: keeps raw updates that bear money and that cannot be recorded, and tells the admins.
 
-Beside them, at rest, rows of Telegram's ledger that cannot be kept as they are: of those the comparison tells.
+Rows of Telegram's ledger that do not fit their table are kept here too, already resolved; the reconciliation tells of
+them.
 """
 
 import json
@@ -18,18 +19,18 @@ from payments.audit.nested_json import pruned, read_json
 from payments.notices import Admins, Notice
 
 QUARANTINE_PREFIX: Final = "quarantine:"
-"""Before a row's id where an event's id would stand: in its notice, and for taking it up again."""
+"""Begins the key of a quarantined row, in its notice and for a retry, where others have an event's id."""
 
 LEDGER_UPDATE_ID: Final = 0
-"""In `update_id` of a row of the ledger: Telegram's updates begin at 1 (Bot API, Update)."""
+"""The `update_id` of a quarantined ledger row: Telegram's own begin at 1 (Bot API, Update)."""
 RAW_LENGTH_MAX: Final = 16_000
-"""Of a row of the ledger; of what is longer the length alone is kept."""
+"""A longer ledger row is kept as its length alone."""
 
 
-async def quarantine(
+async def quarantine_update(
     session: AsyncSession, update: Mapping[str, Any], reason: str, admins: Admins, now: datetime
 ) -> None:
-    """Keep a raw update, with why it could not be recorded. The same update again changes nothing."""
+    """Quarantine a raw update with the reason, and tell the admins. The same update again changes nothing."""
     # ASCII escapes make a NUL or a lone surrogate harmless to the database, and lose neither.
     raw = json.dumps(pruned(update), ensure_ascii=True, sort_keys=True)
     row = {
@@ -45,10 +46,12 @@ async def quarantine(
     await admins.tell(session, Notice.QUARANTINED, event_id, {"reason": reason, "retry_id": event_id}, now)
 
 
-async def keep_raw(session: AsyncSession, row: str | Mapping[str, Any], reason: str, now: datetime) -> None:
-    """Keep a row of the ledger, as JSON or as what was read of it, without names, and why it cannot be kept otherwise.
+async def quarantine_ledger_row(
+    session: AsyncSession, row: str | Mapping[str, Any], reason: str, now: datetime
+) -> None:
+    """Quarantine a ledger row without its names, as raw JSON or as the fields read of it, with the reason.
 
-    It does not wait for anybody: there is nothing to retry. The same row again changes nothing.
+    It is resolved from the start, because nobody can retry it. The same row again changes nothing.
     """
     text = row if isinstance(row, str) else json.dumps(row, sort_keys=True)
     said = without_names(read_json(text)) if len(text) <= RAW_LENGTH_MAX else {"length": len(text)}

@@ -1,4 +1,4 @@
-"""Records what bears money in a batch of raw updates, within a deadline, before Telegram is told that it arrived."""
+"""The recorder: records the payments in a batch of updates, within a deadline, before Telegram hears that they arrived."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -15,15 +15,15 @@ from payments.audit import events, transitions
 from payments.audit.facts import Fact, SubscriptionFact
 from payments.errors import UnreadableMoneyError
 from payments.notices import Admins
-from payments.recording.quarantine import quarantine
+from payments.recording.quarantine import quarantine_update
 from payments.recording.updates import read_money
 
 RawUpdate = Mapping[str, Any]
-Taken = dict[int, Fact | None]
+RecordedFacts = dict[int, Fact | None]
 
 
 class Recorder:
-    """The door to the audit table for updates. One write is in flight at most."""
+    """Records updates in the audit table. At most one write is in flight."""
 
     def __init__(
         self,
@@ -33,88 +33,98 @@ class Recorder:
         record_seconds: float = PRODUCTION.record_seconds,
         ensure_active: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Prepare; `ensure_active` is asked before each write, and raises when this is no longer the active desk."""
+        """Prepare; `ensure_active` is called before each write, and raises when another desk is active."""
         self._database = database
         self._clock = clock
         self._admins = admins
         self._record_seconds = record_seconds
         self._ensure_active = ensure_active
-        self._writing: asyncio.Task[Taken] | None = None
-        self._taken: Taken = {}
+        self._writing: asyncio.Task[RecordedFacts] | None = None
+        self._taken: RecordedFacts = {}
         self.trouble: str | None = None
-        """What keeps payments from being recorded; None: nothing."""
+        """Why payments cannot be recorded; None: they can."""
 
-    async def record(self, money: Sequence[RawUpdate]) -> Taken:
-        """Commit the audit rows of a batch within the deadline; return what is on record, by update id.
+    async def record(self, money: Sequence[RawUpdate]) -> RecordedFacts:
+        """Record a batch of updates that bear money, within the deadline; return the recorded facts by update id.
 
-        None stands for an update that cannot be read, or that the database refuses: it is in quarantine. An update that
-        is missing is not on record yet, and may not be confirmed. Raises what `ensure_active` raises.
+        1. Wait for a write that an earlier call left in flight; its result counts.
+        2. Start one write of the updates that are not recorded yet: read each by its narrow model, and commit all audit
+           rows in
+           one transaction.
+        3. If the database refuses one, or a lock holds one up, write each update in a transaction of its own.
+        4. Quarantine an update that is unreadable, or that the database refuses, and tell the admins.
+        5. Wait until the deadline; a write that takes longer goes on, and the next call collects it.
+
+        None stands for a quarantined update. A missing update is not on record yet, and must not be confirmed. Raises
+        what `ensure_active` raises.
         """
         deadline = asyncio.get_running_loop().time() + self._record_seconds
-        await self._collect(deadline)
+        await self._wait_for_write(deadline)
         rest = [update for update in money if update["update_id"] not in self._taken]
         if rest and self._writing is None:
-            self._writing = asyncio.create_task(self._write(rest))
-            await self._collect(deadline)
+            self._writing = asyncio.create_task(self._write_batch(rest))
+            await self._wait_for_write(deadline)
         ids = {update["update_id"] for update in money}
         taken = {update_id: fact for update_id, fact in self._taken.items() if update_id in ids}
         if len(taken) == len(ids):
             self._taken = {}
-            self._note_back()
+            self._note_recovery()
         return taken
 
     async def close(self) -> None:
-        """Wait for a write that is in flight, as long as a deadline."""
-        await self._collect(asyncio.get_running_loop().time() + self._record_seconds)
+        """Wait for a write in flight, at most as long as a deadline."""
+        await self._wait_for_write(asyncio.get_running_loop().time() + self._record_seconds)
 
-    async def _collect(self, deadline: float) -> None:
-        """Wait for the write in flight until the deadline; what one that came late has written counts."""
+    async def _wait_for_write(self, deadline: float) -> None:
+        """Wait for the write in flight until the deadline, and collect the facts that it recorded."""
         if self._writing is None:
             return
-        # asyncio.wait_for would cancel the write and wait for the database to hear of it.
+        # asyncio.wait_for would cancel the write and wait until the database has heard of it.
         done, _ = await asyncio.wait({self._writing}, timeout=max(0, deadline - asyncio.get_running_loop().time()))
         if not done:
-            self._note_away("no answer in time")
+            self._note_outage("no answer in time")
             return
         task, self._writing = self._writing, None
         error = task.exception()
         if error is not None and is_away(error):
-            self._note_away(type(error).__name__)
+            self._note_outage(type(error).__name__)
         else:
             self._taken |= task.result()
 
-    def _note_away(self, why: str) -> None:
+    def _note_outage(self, why: str) -> None:
+        """Note and log, once, that the database does not take payments."""
         if self.trouble is None:
             self.trouble = f"the database is away ({why}): payments wait, unconfirmed, at Telegram"
             logger.error(self.trouble)
 
-    def _note_back(self) -> None:
+    def _note_recovery(self) -> None:
+        """Note and log that the database takes payments again."""
         if self.trouble is not None:
             self.trouble = None
             logger.info("the database is back: payments are recorded and confirmed again")
 
-    async def _write(self, money: Sequence[RawUpdate]) -> Taken:
-        """Record the batch in one transaction; if something in it is refused or held up, each update in its own."""
+    async def _write_batch(self, money: Sequence[RawUpdate]) -> RecordedFacts:
+        """Write a batch of updates in one transaction; if the database refuses or holds up one, each in its own."""
         if self._ensure_active is not None:
             await self._ensure_active()
-        # One alone would wait twice for the same lock, and past the deadline.
+        # A single update would wait twice for the same lock, and past the deadline.
         if len(money) > 1:
             try:
-                return await self._write_together(money)
+                return await self._write_transaction(money)
             except Exception as error:
                 if is_away(error) and not is_held_up(error):
                     raise
-        taken: Taken = {}
+        taken: RecordedFacts = {}
         held_up: set[int] = set()
         for update in money:
             payer_id = _payer_id(update)
             if payer_id in held_up:
                 continue
             try:
-                taken |= await self._write_together([update])
+                taken |= await self._write_transaction([update])
             except Exception as error:
                 if is_held_up(error):
-                    self._note_away("somebody holds a lock")
+                    self._note_outage("somebody holds a lock")
                     held_up.add(payer_id)
                 elif is_away(error):
                     raise
@@ -124,9 +134,10 @@ class Recorder:
                     taken[update["update_id"]] = None
         return taken
 
-    async def _write_together(self, money: Sequence[RawUpdate]) -> Taken:
+    async def _write_transaction(self, money: Sequence[RawUpdate]) -> RecordedFacts:
+        """Read updates by their narrow models, and record them in one transaction; quarantine unreadable ones."""
         facts: dict[int, Fact] = {}
-        unreadable: Taken = {}
+        unreadable: RecordedFacts = {}
         for update in money:
             try:
                 facts[update["update_id"]] = read_money(update)
@@ -135,7 +146,7 @@ class Recorder:
                 unreadable[update["update_id"]] = None
         user_ids: dict[int, str] = {}
         if facts:
-            user_ids = await self._put_on_record(list(facts.values()))
+            user_ids = await self._record_facts(list(facts.values()))
         for fact in facts.values():
             telegram_id = fact.person.telegram_id
             bound = logger.bind(
@@ -151,23 +162,26 @@ class Recorder:
         return unreadable | facts
 
     @retry_transaction
-    async def _put_on_record(self, facts: list[Fact]) -> dict[int, str]:
+    async def _record_facts(self, facts: list[Fact]) -> dict[int, str]:
+        """Record facts in the audit table, in one transaction; return the users' ids."""
         async with self._database.transaction(Priority.INTAKE) as session:
             return await events.record(session, facts, self._clock())
 
     async def _quarantine(self, update: RawUpdate, reason: str, error: Exception | None = None) -> None:
+        """Log an update that cannot be recorded, and quarantine it."""
         bound = logger.bind(update_id=update["update_id"]).opt(exception=error)
         bound.error("an update that bears money is in quarantine: {}", reason)
-        await self._keep_raw(update, reason)
+        await self._keep_raw_update(update, reason)
 
     @retry_transaction
-    async def _keep_raw(self, update: RawUpdate, reason: str) -> None:
+    async def _keep_raw_update(self, update: RawUpdate, reason: str) -> None:
+        """Keep an update in quarantine, in a transaction of its own."""
         async with self._database.transaction(Priority.INTAKE) as session:
-            await quarantine(session, update, reason, self._admins, self._clock())
+            await quarantine_update(session, update, reason, self._admins, self._clock())
 
 
 def _payer_id(update: RawUpdate) -> int:
-    """Return whose row the recording of an update locks; 0 for one that cannot be read, which locks none."""
+    """Return the Telegram id whose row the recording of an update locks; 0: it is unreadable and locks none."""
     try:
         return read_money(update).person.telegram_id
     except UnreadableMoneyError:

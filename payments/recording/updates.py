@@ -1,4 +1,4 @@
-"""Reads what bears money out of a raw update, by narrow models of our own (payments/recording/fields.py)."""
+"""Reads the charge, refund or subscription change in a raw update, by narrow models (payments/recording/fields.py)."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
@@ -13,7 +13,8 @@ from payments.recording.fields import ChargeId, Id, Narrow, Payload, Seconds, in
 from payments.sale.payload import AMOUNT_MAX
 
 
-def _of_a_card(value: object, info: ValidationInfo) -> object:
+def _read_for_cards_only(value: object, info: ValidationInfo) -> object:
+    """Return the provider's charge id of a card payment; None for Stars."""
     if method_of(info.data.get("currency", STARS_CURRENCY)) is STARS:
         return None
     if value is None:
@@ -21,8 +22,8 @@ def _of_a_card(value: object, info: ValidationInfo) -> object:
     return value
 
 
-# What stands there for Stars is said nowhere: it is read of cards only.
-_CardChargeId = Annotated[ChargeId | None, BeforeValidator(_of_a_card)]
+# No document tells what this field has for Stars: read it for cards alone.
+_CardChargeId = Annotated[ChargeId | None, BeforeValidator(_read_for_cards_only)]
 
 
 class _Money(Narrow):
@@ -34,7 +35,7 @@ class _Money(Narrow):
 
     @property
     def charge_id(self) -> str:
-        """The `event_id` of its charge."""
+        """The `event_id` of the payment's charge."""
         if self.provider_payment_charge_id is None:
             return self.telegram_payment_charge_id
         return method_of(self.currency).event_id(self.provider_payment_charge_id)
@@ -67,21 +68,21 @@ class _SubscriptionUpdated(Narrow):
 
 
 UNREAD: Final = "unread"
-"""In place of what an update bears: why it could not be read at all (bot/poll/unreadable_batch.py)."""
+"""The key under which an update says that it could not be read at all (bot/poll/unreadable_batch.py)."""
 
 
 def bears_money(update: Mapping[str, Any]) -> bool:
-    """Tell whether a raw update is one that must be recorded before it is confirmed: it can be about a subscription."""
+    """Tell whether a raw update must be recorded before it is confirmed: a payment, a refund, a subscription change."""
     message = update.get("message")
     is_payment = isinstance(message, dict) and ("successful_payment" in message or "refunded_payment" in message)
     return is_payment or "subscription" in update
 
 
 def read_money(update: Mapping[str, Any]) -> Fact:
-    """Read the charge, the refund, or the subscription's new state that a raw update bears.
+    """Read the charge, refund or subscription change in a raw update. Raises UnreadableMoneyError.
 
-    A payment's payer is the message's sender; a refund's message is the bot's own, so its person is the chat (Bot API,
-    RefundedPayment). Raises UnreadableMoneyError, which names the fields and quotes no value.
+    The payer of a payment is the message's sender. A refund's message is the bot's own, so its person is the chat (Bot
+    API, RefundedPayment). The error names the wrong fields, without their values.
     """
     if UNREAD in update:
         raise UnreadableMoneyError(str(update[UNREAD]))
@@ -89,16 +90,17 @@ def read_money(update: Mapping[str, Any]) -> Fact:
         if "subscription" in update:
             if update["update_id"] < 0:
                 raise UnreadableMoneyError("update_id: is none that Telegram gives, and nothing else names this")
-            return _subscription(update["subscription"], update["update_id"])
+            return _subscription_fact(update["subscription"], update["update_id"])
         message = update["message"]
         if "successful_payment" in message:
-            return _charge(_PaymentMessage.model_validate(message), message["from"], update["update_id"])
-        return _refund(_RefundMessage.model_validate(message), message["chat"])
+            return _charge_fact(_PaymentMessage.model_validate(message), message["from"], update["update_id"])
+        return _refund_fact(_RefundMessage.model_validate(message), message["chat"])
     except ValidationError as error:
         raise UnreadableMoneyError(in_words(error)) from None
 
 
-def _charge(message: _PaymentMessage, sender: Mapping[str, Any], update_id: int) -> ChargeFact:
+def _charge_fact(message: _PaymentMessage, sender: Mapping[str, Any], update_id: int) -> ChargeFact:
+    """Return the charge in a payment message."""
     payment = message.successful_payment
     ends = payment.subscription_expiration_date
     return ChargeFact(
@@ -115,7 +117,8 @@ def _charge(message: _PaymentMessage, sender: Mapping[str, Any], update_id: int)
     )
 
 
-def _refund(message: _RefundMessage, chat: Mapping[str, Any]) -> RefundFact:
+def _refund_fact(message: _RefundMessage, chat: Mapping[str, Any]) -> RefundFact:
+    """Return the refund in a refund message."""
     money = message.refunded_payment
     return RefundFact(
         charge_id=money.charge_id,
@@ -126,17 +129,19 @@ def _refund(message: _RefundMessage, chat: Mapping[str, Any]) -> RefundFact:
     )
 
 
-def _subscription(raw: Mapping[str, Any], update_id: int) -> SubscriptionFact:
+def _subscription_fact(raw: Mapping[str, Any], update_id: int) -> SubscriptionFact:
+    """Return the subscription change in a raw update."""
     told = _SubscriptionUpdated.model_validate(raw)
     person = person_of(told.user, raw["user"])
     return SubscriptionFact(person, told.invoice_payload, SubscriptionState(told.state), update_id)
 
 
 def person_of(user: Id, said: Mapping[str, Any]) -> Person:
-    """Return the person of a user or a private chat, with the name and language of what was `said` raw."""
-    return Person(user.id, _name(said.get("username")), _name(said.get("language_code")))
+    """Return the person of a user or private chat in an update, with name and language from the raw JSON."""
+    return Person(user.id, _printable_name(said.get("username")), _printable_name(said.get("language_code")))
 
 
-def _name(value: object) -> str | None:
-    # A name is a courtesy: an odd one is left out, and never stands between a payment and the audit table.
+def _printable_name(value: object) -> str | None:
+    """Return a name or language of an update that is fit to keep; None: it is odd."""
+    # A name is a courtesy: an odd one is left out, and never keeps a payment from being recorded.
     return value if isinstance(value, str) and value.isascii() and value.isprintable() and len(value) <= 64 else None  # noqa: PLR2004 - twice Telegram's 32

@@ -1,7 +1,7 @@
 import pytest
 
 from payments.notices import Admins
-from payments.recording.quarantine import quarantine
+from payments.recording.quarantine import quarantine_update
 from payments.settlement.worker import Worker
 from payments.waiting import Backlog, Queue, read_backlog
 from tests.support.clock import START
@@ -36,7 +36,7 @@ async def test_what_waits_is_counted_by_state_with_its_oldest(desk: Desk, worker
     desk.clock.advance(minutes=1)
     await desk.record(charge("pending too"))
     async with desk.database.transaction() as session:
-        await quarantine(session, {"update_id": 1, "message": {}}, "said nothing", Admins(), desk.clock())
+        await quarantine_update(session, {"update_id": 1, "message": {}}, "said nothing", Admins(), desk.clock())
     found = await _backlog(desk)
     assert found.events == {"pending": Queue(2, second), "failed": Queue(1, START), "parked": Queue(1, first)}
     assert found.notices == Queue(3, first), "the buyer's and the admins' of the parked one, the admins' of the foreign"

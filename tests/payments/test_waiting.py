@@ -10,7 +10,7 @@ from payments import waiting
 from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact
 from payments.notices import Admins
-from payments.recording.quarantine import quarantine
+from payments.recording.quarantine import quarantine_update
 from payments.waiting import LISTED_MAX, RetryResult
 from tests.support.clock import START
 from tests.support.desk import Desk, dump
@@ -24,7 +24,7 @@ from tests.support.subscription_facts import MONTH, follow, give_up, paid, row
 async def _quarantine(desk: Desk, update: dict[str, Any]) -> str:
     """Put an update into quarantine, and return the id that takes it up again."""
     async with desk.database.transaction() as session:
-        await quarantine(session, update, "why", Admins(), desk.clock())
+        await quarantine_update(session, update, "why", Admins(), desk.clock())
         return "quarantine:" + (await session.scalars(select(QuarantinedUpdate.id))).one()
 
 

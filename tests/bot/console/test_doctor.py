@@ -20,7 +20,7 @@ from bot.poll.intake import ALLOWED_UPDATES
 from db.tables import StripeReading
 from payments.ledger import progress
 from payments.notices import Admins
-from payments.recording.quarantine import quarantine
+from payments.recording.quarantine import quarantine_update
 from sandbox.ledger import OtherRow
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings
@@ -138,7 +138,7 @@ async def test_a_plan_that_was_sold_and_is_gone(commands: Commands, desk: Desk) 
 async def test_what_waits_for_a_person_and_what_fails(commands: Commands, desk: Desk) -> None:
     await desk.take(charge("c1", payload="sl1:month:30:200:XTR:5001:00:00"))
     async with desk.database.transaction() as session:
-        await quarantine(session, {"update_id": 1, "message": {}}, "said nothing", Admins(), desk.clock())
+        await quarantine_update(session, {"update_id": 1, "message": {}}, "said nothing", Admins(), desk.clock())
         await session.execute(text("UPDATE stripe_events SET due_at = created_at"))
     found = await examined(commands)
     assert found["decisions"][1].startswith("0 payments or refunds wait for you, 1 updates could not be recorded")

@@ -6,7 +6,7 @@ from db.engine import Database
 from payments.audit.facts import ChargeFact, Person
 from payments.effects import OutwardEffects
 from payments.notices import Admins
-from payments.recording.quarantine import quarantine
+from payments.recording.quarantine import quarantine_update
 from payments.refunds.asking import REASON_LENGTH_MAX
 from payments.sale.catalog import load_catalog
 from payments.sale.payload import Order, PayloadSigner
@@ -93,7 +93,7 @@ async def test_what_waits_is_listed_and_taken_up_again(
         assert await commands.prints("pending") == "Nothing waits: every payment and refund has come to its end.\n"
         desk, charge_id = await _buy(server, database, clock, amount=7)
         async with database.transaction() as session:
-            await quarantine(session, {"update_id": 1, "message": {}}, "said nothing", Admins(), clock())
+            await quarantine_update(session, {"update_id": 1, "message": {}}, "said nothing", Admins(), clock())
         lines = (await commands.prints("pending")).splitlines()
         assert lines[0].endswith(f"charge  7 XTR  user {BUYER.telegram_id}  parked  wrong_amount")
         assert lines[1] == f"    retry {charge_id}"

@@ -4,7 +4,7 @@ from sqlalchemy import select
 from db.tables import StripeEvent
 from payments.audit.facts import ChargeFact, Person
 from payments.notices import Admins
-from payments.recording.quarantine import quarantine
+from payments.recording.quarantine import quarantine_update
 from payments.recording.recorder import Recorder
 from payments.sale.payload import Order
 from payments.waiting import LISTED_MAX
@@ -109,8 +109,8 @@ async def test_a_quarantined_update_is_recorded_when_it_can_be(chats: Chats) -> 
     payment = {"currency": "XTR", "total_amount": 200, "telegram_payment_charge_id": "late", "invoice_payload": payload}
     message = {"date": int(chats.clock().timestamp()), "from": {"id": buyer.id}, "successful_payment": payment}
     async with chats.database.transaction() as session:
-        await quarantine(session, {"update_id": 5, "message": message}, "a bug", Admins(), chats.clock())
-        await quarantine(
+        await quarantine_update(session, {"update_id": 5, "message": message}, "a bug", Admins(), chats.clock())
+        await quarantine_update(
             session, {"update_id": 6, "message": {"successful_payment": {}}}, "empty", Admins(), chats.clock()
         )
     commands = [line for line in (await chats.answer(admin, "/pending")).text().splitlines() if "/retry" in line]
@@ -128,7 +128,7 @@ async def test_a_long_list_is_cut_and_says_how_much_more_there_is(chats: Chats) 
     async with chats.database.transaction() as session:
         for event in await session.scalars(select(StripeEvent)):
             event.error = "<Error> & " * 50
-        await quarantine(session, {"update_id": 5, "message": {}}, "e" * 500, Admins(), chats.clock())
+        await quarantine_update(session, {"update_id": 5, "message": {}}, "e" * 500, Admins(), chats.clock())
     listed = (await chats.answer(chats.people.admin, "/pending")).text()
     assert "/retry quarantine:" in listed, "what is in quarantine does not hide behind events"
     shown = listed.count("/retry")

@@ -13,7 +13,7 @@ from payments.audit.erasure import Erased, erase
 from payments.audit.facts import Person
 from payments.audit.history import asked_before
 from payments.notices import Admins, Notice, owe
-from payments.recording.quarantine import quarantine
+from payments.recording.quarantine import quarantine_update
 from payments.refunds import asking
 from tests.support.desk import Desk, dump
 from tests.support.money import BUYER, STRANGER, charge, charge_update, refund
@@ -43,10 +43,12 @@ async def _live_through_everything(desk: Desk) -> None:
         paid = charge_update(charge("c4", payer=person))
         paid["message"]["from"]["first_name"] = TEXTS[2]
         paid["message"]["successful_payment"]["order_info"] = {"shipping_address": TEXTS[3]}
-        await quarantine(session, paid, "odd", Admins((77,)), desk.clock())
+        await quarantine_update(session, paid, "odd", Admins((77,)), desk.clock())
         changed = {"user": paid["message"]["from"], "invoice_payload": "x", "state": "odd"}
-        await quarantine(session, {"update_id": 9, "subscription": changed}, "odd", Admins((77,)), desk.clock())
-        await quarantine(session, charge_update(charge("c5", payer=STRANGER)), "odd", Admins((77,)), desk.clock())
+        await quarantine_update(session, {"update_id": 9, "subscription": changed}, "odd", Admins((77,)), desk.clock())
+        await quarantine_update(
+            session, charge_update(charge("c5", payer=STRANGER)), "odd", Admins((77,)), desk.clock()
+        )
 
 
 async def _erase(desk: Desk) -> Erased | None:

@@ -15,7 +15,7 @@ from payments.audit.erasure import erase
 from payments.audit.facts import Person
 from payments.audit.nested_json import DEPTH_MAX, pruned, read_json
 from payments.notices import Admins
-from payments.recording.quarantine import keep_raw, quarantine
+from payments.recording.quarantine import quarantine_ledger_row
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.money import BUYER, charge, charge_update
@@ -104,8 +104,8 @@ async def test_whatever_is_nested_is_erased(desk: Desk, depth: int) -> None:
 async def test_an_update_that_is_nested_too_deep_is_kept_as_far_as_it_goes(desk: Desk) -> None:
     deep = charge_update(charge()) | {"more": _nested(400, "the end")}
     async with desk.database.transaction() as session:
-        await quarantine(session, deep, "odd", Admins(), desk.clock())
-        await keep_raw(session, "[" * 7000 + "]" * 7000, "odd", desk.clock())
+        await quarantine_update(session, deep, "odd", Admins(), desk.clock())
+        await quarantine_ledger_row(session, "[" * 7000 + "]" * 7000, "odd", desk.clock())
         kept = (await session.scalars(select(QuarantinedUpdate.raw).where(QuarantinedUpdate.update_id != 0))).one()
     assert read_json(kept)["message"] == pruned(deep)["message"]
     assert "the end" not in kept

@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 
 from db.tables import QuarantinedUpdate, SubscriptionChange
 from payments.notices import Notice
-from payments.recording.recorder import Recorder, Taken
+from payments.recording.recorder import RecordedFacts, Recorder
 from payments.recording.updates import read_money
 from tests.support.desk import Desk, counts, dump
 from tests.support.logs import logged
@@ -148,7 +148,7 @@ async def test_a_database_that_hangs_is_given_up_in_time_and_taken_up_again(desk
 @pytest.mark.criterion("C1", "E2")
 async def test_a_write_that_ends_after_its_deadline_counts_at_the_next_poll(desk: Desk, database_url: str) -> None:
     recorder = Recorder(desk.database, desk.clock, ADMINS, record_seconds=0.1)
-    facts: Taken = {}
+    facts: RecordedFacts = {}
 
     async def is_recorded() -> bool:
         facts.update(await recorder.record([CHARGE_UPDATE]))
@@ -171,7 +171,7 @@ async def test_one_deadline_is_kept_over_the_write_in_flight_and_the_next_one(
     waits: list[tuple[float, float]] = []
     real = asyncio.wait
 
-    async def wait(tasks: set[asyncio.Task[Taken]], *, timeout: float) -> Any:  # noqa: ASYNC109 - asyncio.wait's own
+    async def wait(tasks: set[asyncio.Task[RecordedFacts]], *, timeout: float) -> Any:  # noqa: ASYNC109 - asyncio.wait's own
         waits.append((asyncio.get_running_loop().time(), timeout))
         return await real(tasks, timeout=timeout)
 
