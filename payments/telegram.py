@@ -200,10 +200,10 @@ class TelegramPaymentHandler(PaymentDesk):
 
     async def _handle(self, fact: MoneyFact) -> StripeEvent | None:
         async with self._database.reading() as session:
-            known = await events.find_told(session, fact)
+            known = await events.find_fact_row(session, fact)
         # A refund that was asked for here is on record before Telegram has told of it.
         if known is None or known.webhook_timestamp is None:
             async with self._database.transaction(Priority.WORKER) as session:
                 await events.record(session, [fact], self._clock())
-                known = await events.find_told(session, fact)
+                known = await events.find_fact_row(session, fact)
         return await self._worker.process(fact.event_id if known is None else known.event_id)

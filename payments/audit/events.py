@@ -1,6 +1,7 @@
-"""The audit table `stripe_events`: the one way in for money, and how its rows are found and locked.
+"""The audit table `stripe_events`: the one way in for money, and the reads and locks of its rows.
 
-Functions take the caller's session and never commit. Every one that changes rows locks the users first, sorted by id.
+Functions take the caller's session and never commit. Every function that changes rows locks their users first, sorted
+by id.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -28,8 +29,8 @@ from payments.audit.facts import (
 from payments.channel import is_due, is_free
 from payments.errors import AnotherServicesRowError, ContradictionError, UnrecordableError
 
-_NEVER_OTHER: Final = ("event_type", "refund_of", "payment_method", "amount_cents", "currency", "customer_id")
-_LEARNED: Final = (
+_FIXED_COLUMNS: Final = ("event_type", "refund_of", "payment_method", "amount_cents", "currency", "customer_id")
+_FILLED_IN_COLUMNS: Final = (
     "webhook_timestamp",
     "payload",
     "is_recurring",
@@ -40,12 +41,12 @@ _LEARNED: Final = (
 
 
 async def lock_people(session: AsyncSession, people: Iterable[Person], now: datetime) -> dict[int, User]:
-    """Lock the users of these Telegram ids, make those who are new, and return them by Telegram id.
+    """Lock the users of these people, make the new ones, and return them by Telegram id.
 
-    A name or language that has changed is taken over, unless the person was erased (payments/audit/erasure.py).
+    A changed name or language is taken over, unless the person was erased (payments/audit/erasure.py).
     """
     by_id = {person.telegram_id: person for person in people}
-    users = await _lock_known(session, by_id)
+    users = await _lock_known_people(session, by_id)
     missing = [by_id[telegram_id] for telegram_id in sorted(by_id.keys() - users.keys())]
     if missing:
         rows = [
@@ -59,7 +60,7 @@ async def lock_people(session: AsyncSession, people: Iterable[Person], now: date
             for person in missing
         ]
         await session.execute(insert_into(session, User).on_conflict_do_nothing(index_elements=["telegram_id"]), rows)
-        users |= await _lock_known(session, [person.telegram_id for person in missing])
+        users |= await _lock_known_people(session, [person.telegram_id for person in missing])
     for telegram_id, person in by_id.items():
         user = users[telegram_id]
         if user.erased_at is not None:
@@ -69,21 +70,24 @@ async def lock_people(session: AsyncSession, people: Iterable[Person], now: date
     return users
 
 
-async def _lock_known(session: AsyncSession, telegram_ids: Iterable[int]) -> dict[int, User]:
+async def _lock_known_people(session: AsyncSession, telegram_ids: Iterable[int]) -> dict[int, User]:
+    """Lock the users that have these Telegram ids, and return them by Telegram id."""
     found = await lock_users(session, User.telegram_id.in_(list(telegram_ids)))
     return {user.telegram_id: user for user in found if user.telegram_id is not None}
 
 
 async def record(session: AsyncSession, facts: Sequence[Fact], now: datetime, *, is_due: bool = True) -> dict[int, str]:
-    """Write the audit rows of a batch, at status 0 and due at once; a row that is there learns what it did not know.
+    """Record facts about money as audit rows, at status 0 and due at once; return the users' ids by Telegram id.
 
-    What it tells of subscriptions goes into a table of its own. `now` is when we record it. Rows that are not `is_due`
-    wait for the pass over the ledger that writes them. Returns the users' ids by their Telegram ids.
+    1. Lock the people's users, and make the new ones.
+    2. Record subscription changes in their own table.
+    3. Insert a row for each new charge or refund; fill in unknown columns of known rows.
+    4. Give a refund a row apart (facts.RefundFact.apart) if it agrees with its charge and its key belongs to a row that
+       does not: another service's, another charge's, or a refund that contradicts the charge.
 
-    A refund that agrees with its charge, and whose key is taken by a row that does not (another service's, another
-    charge's, or a refund that contradicts the charge), has a row apart (facts.RefundFact.apart). Otherwise raises
-    AnotherServicesRowError when another service holds one of the ids, and ContradictionError when an event is known
-    with another amount, currency, user, or as something else.
+    `now` is the time of recording. Rows that are not `is_due` wait for the whole pass over the ledger that writes them.
+    Raises AnotherServicesRowError when another service has one of the ids, and ContradictionError when an event is
+    known with another amount, currency or user, or as something else.
     """
     users = await lock_people(session, (fact.person for fact in facts), now)
     told = [(fact, users[fact.person.telegram_id].id) for fact in facts if isinstance(fact, SubscriptionFact)]
@@ -91,30 +95,30 @@ async def record(session: AsyncSession, facts: Sequence[Fact], now: datetime, *,
         await subscription_changes.record(session, told, now)
     due_at = now if is_due else None
     told_of_money = [fact for fact in facts if not isinstance(fact, SubscriptionFact)]
-    rows = [_row(fact, users[fact.person.telegram_id].id, now, due_at) for fact in told_of_money]
-    barred = await _record_money(session, rows, now) if rows else {}
+    rows = [_row_values(fact, users[fact.person.telegram_id].id, now, due_at) for fact in told_of_money]
+    barred = await _record_rows(session, rows, now) if rows else {}
     if barred:
         apart = []
         for fact, row in zip(told_of_money, rows, strict=True):
             if (error := barred.get(row["id"])) is not None:
-                if not isinstance(fact, RefundFact) or not await _has_place_apart(session, row):
+                if not isinstance(fact, RefundFact) or not await _may_stand_apart(session, row):
                     raise error
                 own = fact.apart
-                apart.append(_row(own, row["customer_id"], now, due_at) | {"id": own.part})
-        for error in (await _record_money(session, apart, now)).values():
+                apart.append(_row_values(own, row["customer_id"], now, due_at) | {"id": own.part})
+        for error in (await _record_rows(session, apart, now)).values():
             raise error
     return {telegram_id: user.id for telegram_id, user in users.items()}
 
 
-async def _record_money(
+async def _record_rows(
     session: AsyncSession, rows: Sequence[dict[str, Any]], now: datetime
 ) -> dict[str, UnrecordableError]:
-    """Write rows, or teach those that are there; return for the ids of those that are barred, by what."""
+    """Insert audit rows, or fill in those on record; return the errors of rows that conflict, by row id."""
     barred: dict[str, UnrecordableError] = {}
     wanted = {row["event_id"]: row for row in reversed(rows)}
     in_order = sorted(wanted.values(), key=lambda row: (row["customer_id"], row["event_id"]))
     insert = insert_into(session, StripeEvent).on_conflict_do_nothing(index_elements=["event_id"])
-    # Without the option a batch of charges and refunds would be a statement for each change between them.
+    # Without the option, SQLAlchemy sends a statement for each change between charges and refunds.
     options = {"render_nulls": True}
     recorded = set(await session.scalars(insert.returning(StripeEvent.event_id), in_order, execution_options=options))
     again = [row for row in rows if row["event_id"] not in recorded or row is not wanted[row["event_id"]]]
@@ -122,16 +126,16 @@ async def _record_money(
         query = select(StripeEvent).where(StripeEvent.event_id.in_({row["event_id"] for row in again}))
         known = {event.event_id: event for event in await session.scalars(query)}
         for row in again:
-            error = _conflict(known[row["event_id"]], row)
+            error = _find_conflict(known[row["event_id"]], row)
             if error is None:
-                _learn(known[row["event_id"]], row, now)
+                _fill_in_row(known[row["event_id"]], row, now)
             else:
                 barred[row["id"]] = error
     return barred
 
 
-async def _has_place_apart(session: AsyncSession, row: Mapping[str, Any]) -> bool:
-    """Tell whether a refund agrees with its charge, and the row that has its key does not."""
+async def _may_stand_apart(session: AsyncSession, row: Mapping[str, Any]) -> bool:
+    """Tell whether a refund agrees with its charge, and the audit row under its key does not."""
     charge = await find_charge(session, row["refund_of"])
     if charge is None or contradiction(StripeEvent(**row), charge) is not None:
         return False
@@ -140,13 +144,14 @@ async def _has_place_apart(session: AsyncSession, row: Mapping[str, Any]) -> boo
 
 
 def is_in_the_way(standing: StripeEvent, charge: StripeEvent) -> bool:
-    """Tell a row that has the key of a refund of the charge, and is no refund of it."""
+    """Tell whether an audit row has the key of a charge's refund without being a refund of the charge."""
     if standing.origin != ORIGIN or standing.refund_of != charge.event_id:
         return True
     return contradiction(standing, charge) is not None
 
 
-def _row(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) -> dict[str, Any]:
+def _row_values(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) -> dict[str, Any]:
+    """Return a fact as column values of an audit row."""
     row = {
         "id": new_id(),
         "event_id": fact.event_id,
@@ -184,44 +189,44 @@ def _row(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) 
     }
 
 
-def _conflict(event: StripeEvent, row: Mapping[str, Any]) -> UnrecordableError | None:
-    """Say what keeps a row from being the one that is on record; None: nothing."""
+def _find_conflict(event: StripeEvent, row: Mapping[str, Any]) -> UnrecordableError | None:
+    """Return the error of a row that conflicts with the audit row under its key; None: it does not."""
     if event.origin != ORIGIN:
         return AnotherServicesRowError(
             f"{event.event_id} is a row of another service ({event.payment_method}): on the server, starledger grant"
             " opens what was paid for, and starledger revoke ends what was given back"
         )
-    said = [column for column in _NEVER_OTHER if getattr(event, column) != row[column]]
+    said = [column for column in _FIXED_COLUMNS if getattr(event, column) != row[column]]
     if said:
         return ContradictionError(f"{event.event_id} is on record with another {', '.join(said)}")
     return None
 
 
-def _learn(event: StripeEvent, row: Mapping[str, Any], now: datetime) -> None:
-    """Fill in what was unknown, and make the event due again when that can change what becomes of it."""
+def _fill_in_row(event: StripeEvent, row: Mapping[str, Any], now: datetime) -> None:
+    """Fill in unknown columns of an audit row, and make it due again if that can change its settlement."""
     learned = False
-    for column in _LEARNED:
+    for column in _FILLED_IN_COLUMNS:
         if row[column] is not None and getattr(event, column) is None:
             setattr(event, column, row[column])
             learned = True
-    # Of what is settled, only a subscription can still change by it: its end, and which one it is a charge of.
+    # Of settled rows, only a subscription's charge can still change by it: its end, and its subscription.
     if learned and (event.status != EventStatus.PROCESSED or event.is_recurring):
         event.due_at = now
 
 
 async def find(session: AsyncSession, event_id: str) -> StripeEvent | None:
-    """Read one event as it is, without a lock."""
+    """Read one audit row, without a lock."""
     return await session.scalar(select(StripeEvent).where(StripeEvent.event_id == event_id))
 
 
 async def find_charge(session: AsyncSession, charge_id: str | None) -> StripeEvent | None:
-    """Read a charge as it is, without a lock; None: there is none, or what has the id is a refund."""
+    """Read the audit row of a charge, without a lock; None: there is none, or the id is a refund's."""
     event = None if charge_id is None else await find(session, charge_id)
     return event if event is not None and event.refund_of is None else None
 
 
-async def find_told(session: AsyncSession, fact: MoneyFact) -> StripeEvent | None:
-    """Read the row of what is told, in its place or apart, without a lock; None: it is not on record as it is told."""
+async def find_fact_row(session: AsyncSession, fact: MoneyFact) -> StripeEvent | None:
+    """Read the audit row that says what a fact says, in its place or apart, without a lock; None: there is none."""
     ids = {fact.event_id} | ({fact.apart.event_id} if isinstance(fact, RefundFact) else set())
     query = (
         select(StripeEvent)
@@ -233,8 +238,8 @@ async def find_told(session: AsyncSession, fact: MoneyFact) -> StripeEvent | Non
     return await session.scalar(query.limit(1))
 
 
-async def stand_ins(session: AsyncSession, event_id: str) -> Sequence[str]:
-    """Return the ids of the rows of a charge's refunds that stand apart, because a row that is none has their key."""
+async def find_refunds_apart(session: AsyncSession, event_id: str) -> Sequence[str]:
+    """List the ids of a charge's refunds in rows apart, beside a row that has their key and is no refund of it."""
     charge_id = event_id.removeprefix(REFUND_PREFIX)
     if charge_id == event_id:
         return []
@@ -249,13 +254,13 @@ async def stand_ins(session: AsyncSession, event_id: str) -> Sequence[str]:
 
 
 async def find_named(session: AsyncSession, name: str) -> StripeEvent | None:
-    """Read the event that a command names, by its id or else by its row's; None: there is none."""
+    """Read the audit row that a command names, by its event id, else by its row id; None: there is none."""
     by_id = await session.scalar(select(StripeEvent).where(StripeEvent.event_id == name))
     return by_id or await session.scalar(select(StripeEvent).where(StripeEvent.id == name))
 
 
 async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
-    """Lock one event's user, then the event, and read it as it is under the lock. None: there is no such event."""
+    """Lock an audit row after its user, and read it under the lock; None: there is no such row."""
     user_id = await session.scalar(select(StripeEvent.customer_id).where(StripeEvent.event_id == event_id))
     if user_id is None:
         return None
@@ -264,26 +269,26 @@ async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
 
 
 async def lock_row(session: AsyncSession, event_id: str) -> StripeEvent | None:
-    """Lock one event, and read it as it is under the lock. The caller holds its user's lock."""
+    """Lock an audit row, and read it under the lock. The caller holds its user's lock."""
     query = select(StripeEvent).where(StripeEvent.event_id == event_id).with_for_update(key_share=True)
     return await session.scalar(query, execution_options={"populate_existing": True})
 
 
 async def lock_payers(session: AsyncSession, event_ids: Collection[str]) -> Sequence[User]:
-    """Lock the users of these events, sorted by id, and return them."""
+    """Lock the users of these audit rows, sorted by id, and return them."""
     payers = select(StripeEvent.customer_id).where(StripeEvent.event_id.in_(event_ids))
     return await lock_users(session, User.id.in_(payers))
 
 
 async def refunds_of(session: AsyncSession, charge_event_id: str) -> Sequence[StripeEvent]:
-    """Read our rows of a charge's refunds, and of those that came back, by time. The caller holds the user's lock."""
+    """Read the refund rows of a charge, returned ones included, by date. The caller holds the user's lock."""
     query = select(StripeEvent).where(StripeEvent.refund_of == charge_event_id, StripeEvent.origin == ORIGIN)
     query = query.order_by(StripeEvent.webhook_timestamp.nulls_last(), StripeEvent.event_id)
     return (await session.scalars(query, execution_options={"populate_existing": True})).all()
 
 
 async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[str] = ()) -> Sequence[str]:
-    """Return the ids of our events that are due, without those in `but`: the longest due, then the oldest first."""
+    """List the ids of our audit rows that are due, the longest due first; leave out those in `but`."""
     query = (
         select(StripeEvent.event_id)
         .where(is_due(StripeEvent.due_at, now), StripeEvent.origin == ORIGIN)
@@ -296,7 +301,7 @@ async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[
 
 
 async def untried(session: AsyncSession, user_id: str, limit: int) -> Sequence[str]:
-    """Return the ids of a user's charges that are on record and were not tried yet, the oldest first."""
+    """List the ids of a user's recorded charges that await their first settlement, the oldest first."""
     query = select(StripeEvent.event_id).where(
         StripeEvent.customer_id == user_id,
         StripeEvent.origin == ORIGIN,

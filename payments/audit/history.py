@@ -69,7 +69,7 @@ class Entry:
 
     @property
     def asked_before(self) -> list[tuple[str | None, str | None]]:
-        """Who asked for a refund before the person in `requested_by`, and why, the oldest first."""
+        """The earlier requests of a refund (admin and reason), the oldest first."""
         return asked_before(self.event)
 
 
@@ -84,7 +84,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A user, and one page of the payments and refunds of the user."""
+    """A user, and one page of the user's history of payments and refunds."""
 
     user: User
     page: Page
@@ -92,7 +92,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class UserRecord:
-    """All that is on record of a user: payments and refunds, grants, and the access that they add up to now."""
+    """Everything on record of a user: history entries, grants, and the access that they add up to now."""
 
     user: User
     entries: Sequence[Entry]
@@ -101,20 +101,20 @@ class UserRecord:
 
 
 def asked_before(refund: StripeEvent) -> list[tuple[str | None, str | None]]:
-    """Return who asked for a refund before it was asked for anew, and why, the oldest first."""
+    """Return the earlier requests of a refund (admin and reason) from before it was asked anew, the oldest first."""
     return [(by, why) for by, why in json.loads(refund.asked_before or "[]")]
 
 
 async def read_history(session: AsyncSession, telegram_id: int, number: int = 1) -> History | None:
-    """Read page `number` (from 1) of the history of a Telegram id; None: the user is unknown."""
+    """Read a page (from 1) of the payment history of a Telegram id; None: the user is unknown."""
     user = await find_user(session, telegram_id)
     return None if user is None else History(user, await read_page(session, user.id, number))
 
 
 async def read_records(session: AsyncSession, who: int | str, now: datetime, pages_max: int) -> Sequence[UserRecord]:
-    """Read the records of a Telegram id, or of the users last seen under a @username (without the @).
+    """Read history, grants and access of a Telegram id, or of the users last seen under a @username (without the @).
 
-    Of each at most the newest `pages_max` pages of payments and refunds are read; `now` dates the access.
+    For each user at most the newest `pages_max` pages of history are read; `now` dates the access.
     """
     if isinstance(who, int):
         user = await find_user(session, who)
@@ -125,6 +125,7 @@ async def read_records(session: AsyncSession, who: int | str, now: datetime, pag
 
 
 async def _read_record(session: AsyncSession, user: User, now: datetime, pages_max: int) -> UserRecord:
+    """Read one user's history, grants and access."""
     entries: list[Entry] = []
     number = 1
     page = await read_page(session, user.id)

@@ -12,27 +12,27 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent
 
 ATTEMPTS_MAX: Final = 10
-"""After about an hour a person looks at what is no outage."""
+"""After so many attempts, about an hour, a person looks at a failure that is no outage."""
 AWAY_ATTEMPTS_MAX: Final = 48
-"""While whoever is called is away, that is about a day and a half; then a person looks at it."""
+"""After so many attempts, about a day and a half, a person looks at an outage."""
 ERROR_LENGTH_MAX: Final = 500
-"""A database's own words may be long, and an admin's message is at most 4,096 characters (Bot API, sendMessage)."""
-PAUSE_SECONDS_FIRST: Final = 5
-PAUSE_SECONDS_MAX: Final = 3600
+"""A database's words may be long, and an admin's message has at most 4,096 characters (Bot API, sendMessage)."""
+BACKOFF_SECONDS_FIRST: Final = 5
+BACKOFF_SECONDS_MAX: Final = 3600
 
 
 def is_open(event: StripeEvent) -> bool:
-    """Tell whether something is still to be done: not settled yet, or due again after a failure or for what is new."""
+    """Tell whether an audit row has work left: it is not settled, or due again after a failure or for news."""
     return event.status == EventStatus.PENDING or event.due_at is not None
 
 
 def has_more(event: StripeEvent) -> bool:
-    """Tell a settled event of which something was learned later that could not be taken in, and waits for an admin."""
+    """Tell whether a settled audit row has news that could not be settled and waits for an admin."""
     return event.status == EventStatus.PROCESSED and event.error is not None and event.due_at is None
 
 
 def close(event: StripeEvent, outcome: Outcome, now: datetime) -> None:
-    """End an event as processed: 0 to 1, or 2 to 1."""
+    """Close an audit row as processed: status 0 to 1, or 2 to 1."""
     event.status = EventStatus.PROCESSED
     event.outcome = outcome
     event.processed_at = now
@@ -40,16 +40,16 @@ def close(event: StripeEvent, outcome: Outcome, now: datetime) -> None:
 
 
 def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str, *, parked_at: datetime | None = None) -> None:
-    """Take an event out of the work at status 2: parked or foreign, or (None) as it is, until its refund is through.
+    """Set an audit row aside at status 2: parked or foreign, or (None) until its refund is made.
 
-    `parked_at` is the present by Telegram's time: of an event that is parked again the first time stays. One that is
-    processed stays so: what it was due for is given up.
+    `parked_at` is the present by Telegram's time; a row that is parked again keeps the first. A processed row stays
+    processed, and only loses the work it was due for.
     """
     if event.status != EventStatus.PROCESSED:
         event.status = EventStatus.FAILED
         if outcome is Outcome.PARKED:
             event.parked_at = event.parked_at or parked_at
-    # What a charge was parked as stays: the database lets an outcome change only as the event is processed.
+    # A charge's outcome stays, because the database lets it change only when the row is processed.
     if event.outcome is None and outcome is not None:
         event.outcome = outcome
     event.due_at = event.claimed_until = None
@@ -57,7 +57,7 @@ def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str, *, parke
 
 
 def replace(refund: StripeEvent, reason: str) -> None:
-    """End at status 2 a refund that its provider will never make as it is: what is left has a row of its own."""
+    """Replace a refund row: end it at status 2, because its provider will never make it; the remainder has its own."""
     refund.status = EventStatus.FAILED
     refund.outcome = Outcome.REPLACED
     refund.due_at = refund.claimed_until = None
@@ -73,10 +73,10 @@ def fail(
     *,
     parked_at: datetime | None = None,
 ) -> bool:
-    """Note a failed attempt at status 2, due again after a growing pause; False: it was the last, the event is parked.
+    """Note a failed attempt on an audit row, due again after a backoff; False: it was the last, and the row is parked.
 
-    `jitter` from 0 to 1 lengthens the pause by up to a half, so that what failed together is not tried together.
-    `parked_at` is the present by Telegram's time, None: by `now`.
+    `jitter` from 0 to 1 lengthens the backoff by up to a half, so that rows that failed together are not tried
+    together. `parked_at` is the present by Telegram's time; None: `now`.
     """
     event.attempts += 1
     if event.attempts >= attempts_max:
@@ -91,12 +91,12 @@ def fail(
 
 
 def backoff(attempts: int, jitter: float) -> timedelta:
-    """Return how long to wait after so many failed attempts: 5 s, doubling, at most an hour, plus up to a half."""
-    seconds = min(PAUSE_SECONDS_FIRST * 2 ** (attempts - 1), PAUSE_SECONDS_MAX)
+    """Return the backoff after so many failed attempts: 5 s, doubling, at most an hour, plus up to a half."""
+    seconds = min(BACKOFF_SECONDS_FIRST * 2 ** (attempts - 1), BACKOFF_SECONDS_MAX)
     return timedelta(seconds=seconds * (1 + jitter / 2))
 
 
 async def release_claims(session: AsyncSession) -> None:
-    """Free what a process that died had claimed; of a call made twice for it, the provider knows that it is done."""
+    """Release the claims of a process that died; if a call is made twice for it, the provider knows it is done."""
     claimed = update(StripeEvent).where(StripeEvent.claimed_until.is_not(None), StripeEvent.origin == ORIGIN)
     await session.execute(claimed.values(claimed_until=None))

@@ -1,4 +1,4 @@
-"""The recorder: records the payments in a batch of updates, within a deadline, before Telegram hears that they arrived."""
+"""The recorder: records payments in a batch of updates within a deadline, before Telegram hears that they arrived."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -60,7 +60,7 @@ class Settlement:
         Where another row has taken the key of a refund, the refund apart (events.record) is returned.
         """
         event = None
-        ids = [event_id, *await events.stand_ins(session, event_id)]
+        ids = [event_id, *await events.find_refunds_apart(session, event_id)]
         # Held here, so that the session does not read them anew.
         users = await events.lock_payers(session, ids)
         for each in ids if users else ():

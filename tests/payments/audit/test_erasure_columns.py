@@ -15,7 +15,7 @@ from payments.audit.erasure import erase
 from payments.audit.facts import Person
 from payments.audit.nested_json import DEPTH_MAX, pruned, read_json
 from payments.notices import Admins
-from payments.recording.quarantine import quarantine_ledger_row
+from payments.recording.quarantine import quarantine_ledger_row, quarantine_update
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.money import BUYER, charge, charge_update

@@ -329,7 +329,7 @@ async def test_while_telegram_is_away_a_refund_is_tried_with_growing_pauses_then
         pauses.append(due_at - desk.clock())
         desk.clock.now = due_at
     assert all(longer > shorter for shorter, longer in pairwise(pauses[:10]))
-    assert max(pauses) <= timedelta(seconds=transitions.PAUSE_SECONDS_MAX * 1.5)
+    assert max(pauses) <= timedelta(seconds=transitions.BACKOFF_SECONDS_MAX * 1.5)
     assert await worker.work_once() == 1
     event = await desk.event(f"refund:{charge_id}")
     assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, Outcome.PARKED, None)
