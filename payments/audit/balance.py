@@ -15,18 +15,18 @@ _UNDATED_LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def is_returned_refund(event: StripeEvent) -> bool:
-    """Tell whether an audit row says that a refund returned to the seller."""
+    """Tell whether an audit row is a returned refund, which counts the other way in its charge's balance."""
     method = METHODS.get(event.payment_method)
     return method is not None and event.event_type == method.refund_failed_type
 
 
 def is_at_provider(refund: StripeEvent) -> bool:
-    """Tell whether the provider has made a refund, by its own word or by its answer to our call."""
+    """Tell whether a refund is made, by its provider's word or answer, and so counts in its charge's balance."""
     return refund.webhook_timestamp is not None or refund.status == EventStatus.PROCESSED
 
 
 def contradiction(refund: StripeEvent, charge: StripeEvent) -> str | None:
-    """Say in what a refund row contradicts its charge; None: in nothing.
+    """Say in what a refund row contradicts its charge; None: in nothing, and it counts in the charge's balance.
 
     A refund that contradicts its charge gives nothing of it back.
     """
@@ -71,12 +71,12 @@ def completing_refund(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> St
 
 
 def refunded_at(refund: StripeEvent) -> datetime | None:
-    """Return when a refund was made, by its provider's date; by ours until that is known."""
+    """Return a refund's date for its charge's balance: its provider's, or ours until that is known."""
     return refund.webhook_timestamp or refund.processed_at
 
 
 def is_refunded_after(refund: StripeEvent, other: StripeEvent | None) -> bool:
-    """Tell whether a refund was made after another one; False while one of the two dates is unknown."""
+    """Tell whether a refund comes after another one in a balance; False while one of the two dates is unknown."""
     at, other_at = refunded_at(refund), None if other is None else refunded_at(other)
     return at is not None and other_at is not None and at > other_at
 
@@ -87,5 +87,5 @@ def _counted_refunds(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> Seq
 
 
 def _refund_order(row: StripeEvent) -> tuple[datetime, bool, str]:
-    """Return a refund row's sort key: by date, a returned refund after the refund."""
+    """Return a refund row's sort key in a charge's balance: by date, a returned refund after the refund."""
     return refunded_at(row) or _UNDATED_LAST, is_returned_refund(row), row.event_id

@@ -116,14 +116,14 @@ async def _erase_quarantined(session: AsyncSession, telegram_id: int) -> int:
 
 
 def _names_person(value: Any, telegram_id: int) -> bool:
-    """Tell whether an update, or a part of it, names a person or private chat by this id."""
+    """Tell whether an update, or a part of it, names the person to be erased, by user or private chat id."""
     if isinstance(value, dict):
         return value.get("id") == telegram_id or any(_names_person(each, telegram_id) for each in value.values())
     return isinstance(value, list) and any(_names_person(each, telegram_id) for each in value)
 
 
 def _reduce_update(raw: dict[str, Any]) -> dict[str, Any]:
-    """Reduce an update to its money and the ids in it."""
+    """Reduce a quarantined update of an erased person to its money and the ids in it."""
     message = raw.get("message")
     if isinstance(message, dict):
         raw = raw | {"message": {name: message[name] for name in _KEPT_MESSAGE_FIELDS if name in message}}
@@ -132,7 +132,7 @@ def _reduce_update(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_names(value: Any) -> Any:
-    """Strip the names from an update's JSON: people and chats keep id and kind, card payments lose their address."""
+    """Erase the names from an update's JSON: people and chats keep id and kind, card payments lose their address."""
     if isinstance(value, list):
         return [without_names(each) for each in value]
     if not isinstance(value, dict):

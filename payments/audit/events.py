@@ -41,7 +41,7 @@ _FILLED_IN_COLUMNS: Final = (
 
 
 async def lock_people(session: AsyncSession, people: Iterable[Person], now: datetime) -> dict[int, User]:
-    """Lock the users of these people, make the new ones, and return them by Telegram id.
+    """Lock the users of the people in audit facts, make the new ones, and return them by Telegram id.
 
     A changed name or language is taken over, unless the person was erased (payments/audit/erasure.py).
     """
@@ -71,7 +71,7 @@ async def lock_people(session: AsyncSession, people: Iterable[Person], now: date
 
 
 async def _lock_known_people(session: AsyncSession, telegram_ids: Iterable[int]) -> dict[int, User]:
-    """Lock the users that have these Telegram ids, and return them by Telegram id."""
+    """Lock the users on record of the people in audit facts, and return them by Telegram id."""
     found = await lock_users(session, User.telegram_id.in_(list(telegram_ids)))
     return {user.telegram_id: user for user in found if user.telegram_id is not None}
 

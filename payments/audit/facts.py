@@ -13,17 +13,17 @@ RETURNED_PREFIX: Final = "returned:"
 
 
 def refund_id(charge_id: str, part: str | None = None) -> str:
-    """Return a refund's `event_id`: the charge's, and for one of several the provider's id of it, or its row's."""
+    """Return a refund fact's `event_id`: the charge's, and for one of several the provider's id of it, or its row's."""
     return f"{REFUND_PREFIX}{charge_id}" if part is None else f"{REFUND_PREFIX}{charge_id}:{part}"
 
 
 def apart_id(refund_event_id: str, telegram_id: int, amount: int, currency: str) -> str:
-    """Return the UUID for a refund's row apart, used when another row has its key; every teller gets the same UUID."""
+    """Return the UUID of a refund fact's row apart, for when another row has its key: every teller gets the same."""
     return str(uuid5(NAMESPACE_URL, f"{refund_event_id} {telegram_id} {amount} {currency}"))
 
 
 def returned_id(refund_event_id: str) -> str:
-    """Return the `event_id` of the row of a returned refund."""
+    """Return the `event_id` of a returned refund's fact."""
     return RETURNED_PREFIX + refund_event_id
 
 
@@ -60,17 +60,17 @@ class ChargeFact:
 
     @property
     def method(self) -> Method:
-        """The method by which the charge was paid."""
+        """The payment method of a charge fact."""
         return method_of(self.currency)
 
     @property
     def event_id(self) -> str:
-        """The key of the charge's audit row."""
+        """The key of a charge fact's audit row."""
         return self.charge_id
 
     @property
     def event_type(self) -> str:
-        """The type of the charge's audit row."""
+        """The type of a charge fact's audit row."""
         return self.method.charge_type
 
 
@@ -95,22 +95,22 @@ class RefundFact:
 
     @property
     def method(self) -> Method:
-        """The method by which the charge was paid."""
+        """The payment method of a refund fact's charge."""
         return method_of(self.currency)
 
     @property
     def event_type(self) -> str:
-        """The type of the refund's audit row."""
+        """The type of a refund fact's audit row."""
         return self.method.dispute_type if self.is_dispute else self.method.refund_type
 
     @property
     def event_id(self) -> str:
-        """The key of the refund's audit row."""
+        """The key of a refund fact's audit row."""
         return refund_id(self.charge_id, self.part)
 
     @property
     def apart(self) -> "RefundFact":
-        """The same refund for a row apart, beside another row that has its key."""
+        """The same refund fact for a row apart, beside another row that has its key."""
         return replace(self, part=apart_id(self.event_id, self.person.telegram_id, self.amount, self.currency))
 
 
@@ -133,17 +133,17 @@ class ReturnFact:
 
     @property
     def method(self) -> Method:
-        """The method by which the charge was paid."""
+        """The payment method of a returned refund fact's charge."""
         return method_of(self.currency)
 
     @property
     def event_type(self) -> str:
-        """The type of the returned refund's audit row."""
+        """The type of a returned refund fact's audit row."""
         return self.method.refund_failed_type
 
     @property
     def event_id(self) -> str:
-        """The key of the returned refund's audit row."""
+        """The key of a returned refund fact's audit row."""
         return returned_id(self.refund_id)
 
 
@@ -162,7 +162,7 @@ class SubscriptionFact:
 
     @property
     def event_id(self) -> str:
-        """The change's name in logs."""
+        """The name of a subscription fact in logs."""
         return f"subscription:{self.update_id}"
 
 

@@ -63,13 +63,13 @@ class Entry:
 
     @property
     def is_dispute(self) -> bool:
-        """Tell whether the entry is a lost dispute: the buyer's bank took the money back."""
+        """Tell whether a history entry is a lost dispute: the buyer's bank took the money back."""
         method = METHODS.get(self.event.payment_method)
         return method is not None and self.event.event_type == method.dispute_type
 
     @property
     def asked_before(self) -> list[tuple[str | None, str | None]]:
-        """The earlier requests of a refund (admin and reason), the oldest first."""
+        """A history entry's earlier requests of its refund (admin and reason), the oldest first."""
         return asked_before(self.event)
 
 
@@ -164,7 +164,7 @@ async def find_namesakes(session: AsyncSession, username: str) -> Sequence[User]
 
 
 def _select_newest_first(user_id: str) -> Select[StripeEvent]:
-    """Select a user's audit rows, newest first."""
+    """Select a user's audit rows for the history, newest first."""
     happened_at = func.coalesce(StripeEvent.webhook_timestamp, StripeEvent.created_at, StripeEvent.processed_at)
     # Telegram's times are whole seconds: within one, the later record is newer, and a refund newer than its charge.
     recorded_at = StripeEvent.created_at.desc().nulls_last()
@@ -173,7 +173,7 @@ def _select_newest_first(user_id: str) -> Select[StripeEvent]:
 
 
 async def _read_related(session: AsyncSession, events: Sequence[StripeEvent]) -> dict[str, StripeEvent]:
-    """Read the refunds and charges that belong to a page's rows, with the rows themselves, by `event_id`."""
+    """Read the refunds and charges that belong to a history page's rows, with the rows themselves, by `event_id`."""
     charges = StripeEvent.event_id.in_({event.refund_of for event in events if event.refund_of is not None})
     refunds = StripeEvent.refund_of.in_({event.event_id for event in events if event.refund_of is None})
     found = await session.scalars(select(StripeEvent).where(or_(charges, refunds)))
@@ -193,7 +193,7 @@ def _make_entry(event: StripeEvent, related: dict[str, StripeEvent]) -> Entry:
 
 
 def _takes_from_charge(refund: StripeEvent, charge: StripeEvent) -> bool:
-    """Tell whether a refund takes from its charge; another service's word on its own rows is taken."""
+    """Tell whether a refund in a history takes from its charge; another service's word on its own rows is taken."""
     return charge.origin != ORIGIN or contradiction(refund, charge) is None
 
 

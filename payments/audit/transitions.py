@@ -73,7 +73,7 @@ def fail(
     *,
     parked_at: datetime | None = None,
 ) -> bool:
-    """Note a failed attempt on an audit row, due again after a backoff; False: it was the last, and the row is parked.
+    """Move an audit row to failed, due again after a backoff; False: it was the last attempt, and the row is parked.
 
     `jitter` from 0 to 1 lengthens the backoff by up to a half, so that rows that failed together are not tried
     together. `parked_at` is the present by Telegram's time; None: `now`.
@@ -91,12 +91,15 @@ def fail(
 
 
 def backoff(attempts: int, jitter: float) -> timedelta:
-    """Return the backoff after so many failed attempts: 5 s, doubling, at most an hour, plus up to a half."""
+    """Return a row's backoff after so many failed attempts: 5 s, doubling, at most an hour, plus up to a half."""
     seconds = min(BACKOFF_SECONDS_FIRST * 2 ** (attempts - 1), BACKOFF_SECONDS_MAX)
     return timedelta(seconds=seconds * (1 + jitter / 2))
 
 
 async def release_claims(session: AsyncSession) -> None:
-    """Release the claims of a process that died; if a call is made twice for it, the provider knows it is done."""
+    """Release the claims on audit rows of a process that died.
+
+    If a call is made twice because of it, the provider knows that it is done.
+    """
     claimed = update(StripeEvent).where(StripeEvent.claimed_until.is_not(None), StripeEvent.origin == ORIGIN)
     await session.execute(claimed.values(claimed_until=None))

@@ -34,7 +34,7 @@ class Drift:
 
     @property
     def stars(self) -> int:
-        """The Stars that our rows have more than the ledger."""
+        """The drift: the Stars that our rows have more than the ledger."""
         return self.event_stars - self.ledger_stars
 
 
@@ -66,7 +66,7 @@ async def read_drift(session: AsyncSession) -> Drift | None:
 
 
 async def find_missing_from_ledger(session: AsyncSession, now: datetime, limit: int) -> list[Unexplained]:
-    """List our events that the ledger should show by now and does not, the oldest first."""
+    """List the events behind the drift: ours that the ledger should show by now and does not, the oldest first."""
     query = (
         _where_unseen_in_ledger(select(StripeEvent.event_id), _ledger_lag_before(now))
         .order_by(StripeEvent.created_at)
@@ -76,7 +76,7 @@ async def find_missing_from_ledger(session: AsyncSession, now: datetime, limit: 
 
 
 def _ledger_lag_before(moment: datetime) -> datetime:
-    """Return the moment before which the ledger shows everything that happened, for an observer at `moment`."""
+    """Return the moment before which the ledger shows everything, for the drift at `moment`."""
     return moment - timedelta(hours=MISSING_AFTER_HOURS)
 
 

@@ -33,7 +33,7 @@ _RETRIED_FATES: Final = frozenset({Fate.AWAY, Fate.LOGGED_OUT, Fate.DONE})
 
 
 def _retry_after_seconds(error: Exception) -> bool | float:
-    """Return the seconds to wait before a ledger call's next try, or whether there is one at all."""
+    """Return the seconds before the next try to fetch from the ledger, or whether there is one at all."""
     if isinstance(error, TelegramRetryAfter):
         return error.retry_after <= RETRY_AFTER_SECONDS_MAX and float(error.retry_after)
     # An unreadable page may be a gateway's; a token that is not known is said at once, for a command waits.

@@ -32,7 +32,7 @@ _Key = tuple[str, str]
 async def keep_ledger_rows(
     session: AsyncSession, rows: Sequence[LedgerRow], charge_ids: Iterable[str], first_place: int, now: datetime
 ) -> None:
-    """Store the rows of a ledger page in `ledger_rows`.
+    """Keep the rows of a ledger page in `ledger_rows`.
 
     `charge_ids` are the charges of invoices; `first_place` is the first row's place in the ledger. A row that the
     database refuses costs none of the others. Raises SQLAlchemy's errors when the database is away.
@@ -57,19 +57,19 @@ async def keep_ledger_rows(
 
 
 async def update_withdrawal_states(session: AsyncSession, rows: Sequence[LedgerRow]) -> None:
-    """Update the states of stored withdrawals from ledger rows that were read once more."""
+    """Update the states of kept withdrawals from ledger rows that were read once more."""
     values = {(row.id, row.direction.value): {"state": row.state} for row in rows if row.id is not None}
     await _fill_in_entries(session, await _read_entries(session, values), values)
 
 
 async def find_pending_withdrawals(session: AsyncSession, before_place: int) -> list[int]:
-    """List the places of stored withdrawals before a place that were pending when read, in order."""
+    """List the places of kept withdrawals before a place that were pending when read, in order."""
     query = select(LedgerEntry.place).where(LedgerEntry.state == PENDING, LedgerEntry.place < before_place)
     return [place for place in await session.scalars(query.order_by(LedgerEntry.place)) if place is not None]
 
 
 def _entry_values(row: LedgerRow, charges: frozenset[str], place: int, now: datetime) -> dict[str, Any]:
-    """Return a ledger row as column values of `ledger_rows`."""
+    """Return a ledger row as column values of `ledger_rows`, to be kept."""
     commission = row.commission
     return {
         "id": row.id,
@@ -88,7 +88,7 @@ def _entry_values(row: LedgerRow, charges: frozenset[str], place: int, now: date
 
 
 async def _read_entries(session: AsyncSession, keys: Iterable[_Key]) -> dict[_Key, LedgerEntry]:
-    """Read the stored ledger rows of these keys."""
+    """Read the kept ledger rows of these keys."""
     wanted = list(keys)
     if not wanted:
         return {}
@@ -99,14 +99,14 @@ async def _read_entries(session: AsyncSession, keys: Iterable[_Key]) -> dict[_Ke
 
 
 async def _insert_entries(session: AsyncSession, values: Sequence[Mapping[str, Any]]) -> None:
-    """Insert new rows into `ledger_rows`; a key that another process has inserted stays as it is."""
+    """Keep new ledger rows in `ledger_rows`; a key that another process has inserted stays as it is."""
     if values:
         insert = insert_into(session, LedgerEntry).on_conflict_do_nothing(index_elements=["id", "direction"])
         await session.execute(insert, list(values), execution_options={"render_nulls": True})
 
 
 async def _insert_entries_one_by_one(session: AsyncSession, values: Sequence[Mapping[str, Any]], now: datetime) -> None:
-    """Insert ledger rows one by one, and quarantine each that the database refuses."""
+    """Keep ledger rows one by one, and quarantine each that the database refuses."""
     for each in values:
         try:
             async with session.begin_nested():
@@ -122,7 +122,7 @@ async def _insert_entries_one_by_one(session: AsyncSession, values: Sequence[Map
 async def _fill_in_entries(
     session: AsyncSession, known: Mapping[_Key, LedgerEntry], values: Mapping[_Key, Mapping[str, Any]]
 ) -> None:
-    """Fill in unknown columns of stored ledger rows, and update their withdrawal states."""
+    """Fill in unknown columns of kept ledger rows, and update their withdrawal states."""
     for key, entry in known.items():
         said = values[key]
         learned = {
@@ -147,7 +147,7 @@ async def _quarantine_unkeepable(
     known: Mapping[_Key, LedgerEntry],
     now: datetime,
 ) -> None:
-    """Quarantine the ledger rows that do not fit the table, at most QUARANTINED_ROWS_MAX in all."""
+    """Quarantine the ledger rows that cannot be kept in the table, at most QUARANTINED_ROWS_MAX in all."""
     aside: list[tuple[LedgerRow, str]] = []
     for row in rows:
         reason = _quarantine_reason(row, values, known)
@@ -164,7 +164,7 @@ async def _quarantine_unkeepable(
 def _quarantine_reason(
     row: LedgerRow, values: Mapping[_Key, Mapping[str, Any]], known: Mapping[_Key, LedgerEntry]
 ) -> str | None:
-    """Say why a ledger row does not fit the table; None: it fits."""
+    """Say why a ledger row cannot be kept in the table; None: it can."""
     if row.id is None or row.happened_at is None:
         return row.problem
     key = (row.id, row.direction.value)
@@ -182,7 +182,7 @@ def _quarantine_reason(
 
 
 def _row_as_read(row: LedgerRow) -> dict[str, Any]:
-    """Return a ledger row as JSON, from the fields that were read of it."""
+    """Return a ledger row that cannot be kept as JSON, from the fields that were read of it."""
     return {
         "id": row.id,
         "direction": row.direction.value,

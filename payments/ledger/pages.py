@@ -101,7 +101,7 @@ async def record_page(
 
 
 async def _read_our_events(session: AsyncSession, rows: Sequence[LedgerRow]) -> dict[str, _OurEvent]:
-    """Read our audit rows of these ledger rows, and the charges of possible refunds, by `event_id`."""
+    """Read our audit rows of a ledger page, and the charges of its possible refunds, by `event_id`."""
     wanted = {row.event_id for row in rows if row.event_id is not None}
     wanted |= {row.fact.charge_id for row in rows if row.fact is not None}
     refunded = {row.fact.charge_id for row in rows if isinstance(row.fact, RefundFact)}
@@ -127,7 +127,7 @@ async def _read_our_events(session: AsyncSession, rows: Sequence[LedgerRow]) -> 
 def _audit_id(
     row: LedgerRow, fact: MoneyFact | None, known: Mapping[str, _OurEvent], missing: Mapping[str, MoneyFact]
 ) -> str:
-    """Return the `event_id` that a ledger row's event has, or is to get, in our audit table.
+    """Return the `event_id` that a page's ledger row has, or is to get, in our audit table.
 
     A refund that agrees with its charge gets a row apart (payments/audit/events.py) when a row that does not agree has
     its key.
@@ -145,7 +145,7 @@ def _audit_id(
 
 
 def _takes_key_of(standing: "_OurEvent | MoneyFact", fact: RefundFact) -> bool:
-    """Tell whether an audit row under a refund's key is another event than the refund."""
+    """Tell whether an audit row has the key of a ledger page's refund, and is another event."""
     if isinstance(standing, _OurEvent):
         return _find_difference(fact, standing) is not None
     return (type(standing), standing.amount, standing.person.telegram_id) != (
@@ -156,7 +156,7 @@ def _takes_key_of(standing: "_OurEvent | MoneyFact", fact: RefundFact) -> bool:
 
 
 def _fits_charge(fact: RefundFact, known: Mapping[str, _OurEvent], missing: Mapping[str, MoneyFact]) -> bool:
-    """Tell whether a refund fits its charge, on record or about to be: Stars go back whole."""
+    """Tell whether a ledger page's refund fits its charge, on record or on the page: Stars go back whole."""
     charge = known.get(fact.charge_id) or missing.get(fact.charge_id)
     if isinstance(charge, _OurEvent):
         is_charge, whose = charge.origin == ORIGIN and charge.refund_of is None, charge.telegram_id
@@ -168,7 +168,7 @@ def _fits_charge(fact: RefundFact, known: Mapping[str, _OurEvent], missing: Mapp
 
 
 def _fact_of_row(row: LedgerRow, known: Mapping[str, _OurEvent], missing: Mapping[str, MoneyFact]) -> MoneyFact | None:
-    """Return the payment or refund in a ledger row; None: it is neither, or its charge is not ours.
+    """Return the payment or refund in a page's ledger row; None: it is neither, or its charge is not ours.
 
     The amount is the one on record when the row fits that, because a commission hides the price.
     """
@@ -183,7 +183,7 @@ def _fact_of_row(row: LedgerRow, known: Mapping[str, _OurEvent], missing: Mappin
 
 
 def _adds_to_event(fact: MoneyFact, ours: _OurEvent) -> bool:
-    """Tell whether a ledger row knows something that our audit row lacks."""
+    """Tell whether a page's ledger row knows something that our audit row lacks."""
     if _find_difference(fact, ours) is not None:
         return False
     return ours.lacks_time or (isinstance(fact, ChargeFact) and ours.lacks_flags and fact.is_recurring is not None)
@@ -192,7 +192,7 @@ def _adds_to_event(fact: MoneyFact, ours: _OurEvent) -> bool:
 def _count_row(
     counts: Counts, row: LedgerRow, ours: _OurEvent | None, fact: MoneyFact | None, *, is_recorded: bool
 ) -> None:
-    """Count a ledger row by what it is."""
+    """Count a page's ledger row by what it is."""
     counts.seen += 1
     difference = _find_difference(fact, ours) if ours is not None else None
     if difference is not None:
@@ -212,7 +212,7 @@ def _count_row(
 
 
 def _find_difference(fact: MoneyFact | None, ours: _OurEvent) -> Unexplained | None:
-    """Return the difference between our audit row and the ledger's; None: they agree."""
+    """Return the difference between our audit row and a page's ledger row; None: they agree."""
     if fact is None:
         return None
     if ours.origin != ORIGIN:

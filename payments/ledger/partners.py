@@ -40,7 +40,7 @@ _KINDS_BY_FIELD: Final = (
 
 
 def row_kind(partner: Mapping[str, Any]) -> str:
-    """Return Telegram's word for a ledger row's kind; `unknown` when there is none that can be kept."""
+    """Return Telegram's word for a ledger row's kind, by its partner; `unknown` when there is none to keep."""
     if partner.get("type") != "user":
         return _word(partner.get("type")) or UNKNOWN_KIND
     told = _word(partner.get("transaction_type"))
@@ -60,13 +60,13 @@ def lacks_transaction_type(raw: object) -> bool:
 
 
 def withdrawal_state(partner: Mapping[str, Any]) -> str | None:
-    """Return a withdrawal's state (Bot API, RevenueWithdrawalState); None: the ledger row has none that can be kept."""
+    """Return a withdrawal's state (Bot API, RevenueWithdrawalState), by the row's partner; None: it has none."""
     state = partner.get("withdrawal_state")
     return _word(state.get("type")) if isinstance(state, dict) else None
 
 
 def partner_id(partner: Mapping[str, Any]) -> int | None:
-    """Return the Telegram id of the user or chat in a ledger row; None: the row names nobody."""
+    """Return the Telegram id of a ledger row's partner, a user or chat; None: the row names nobody."""
     return _first_partner_id(partner, "user", "sponsor_user", "chat")
 
 
@@ -86,7 +86,7 @@ def _first_partner_id(said: Mapping[str, Any], *names: str) -> int | None:
 
 
 def _word(said: object) -> str | None:
-    """Return a word of Telegram's that is fit to show and keep; None: it is not."""
+    """Return a word of Telegram's about a partner that is fit to show and keep; None: it is not."""
     if isinstance(said, str) and said.isascii() and said.isprintable() and 0 < len(said) <= _WORD_LENGTH_MAX:
         return said
     return None

@@ -77,7 +77,7 @@ async def settle_plain_payments(
 def _judge_plain(
     event: StripeEvent, user: User, beside: _BatchFacts, catalog: Catalog, signer: PayloadSigner
 ) -> Granted | None:
-    """Judge a charge of a whole pass; None: it is not plain."""
+    """Judge a charge for the bulk settlement of plain payments; None: it is not plain."""
     if event.refund_of is not None or event.status != EventStatus.PENDING or event.event_id in beside.refunded:
         return None
     if event.payload is None or event.webhook_timestamp is None or user.telegram_id is None:
@@ -94,7 +94,7 @@ def _judge_plain(
 
 
 async def _read_batch_facts(session: AsyncSession, batch: Sequence[StripeEvent]) -> _BatchFacts:
-    """Read the refunds and lifetime entitlements that a batch's charges are judged by."""
+    """Read the refunds and lifetime entitlements that a batch of plain payments is judged by."""
     refunds = select(StripeEvent.refund_of).where(StripeEvent.refund_of.in_({event.event_id for event in batch}))
     # Grants of any date count, because lifetime owners are settled one by one.
     held = select(EntitlementGrant.user_id, EntitlementGrant.entitlement_type).where(

@@ -119,7 +119,7 @@ class WholePass:
         return stand
 
     async def _read_ledger(self, scan: Scan, report: PassReport, on_step: Callable[[Step], None]) -> None:
-        """Read the ledger to its end and record its rows. Raises LedgerError."""
+        """Read the ledger to its end for the whole pass, and record its rows. Raises LedgerError."""
         while True:
             step = await scan.step()
             if step.is_broken:
@@ -176,7 +176,7 @@ class WholePass:
             return [(happened_at, event_id) for happened_at, event_id in rows if happened_at is not None]
 
     async def _settle_batch(self, rules: _SettlementRules, event_ids: Sequence[str]) -> None:
-        """Settle a batch of events in one transaction; if that fails, each event in its own."""
+        """Settle a batch of a whole pass in one transaction; if that fails, each event in its own."""
         try:
             await self._settle_transaction(rules, event_ids)
         except Exception as error:

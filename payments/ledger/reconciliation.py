@@ -56,17 +56,17 @@ class _Balance:
     here_nanostars: int
 
     @property
-    def off_nanostars(self) -> int:
-        """The balance less the sum of the ledger's rows."""
+    def difference_nanostars(self) -> int:
+        """The difference that a reconciliation finds between the balance and the ledger's rows."""
         return 0 if self.there_nanostars is None else self.there_nanostars - self.here_nanostars
 
     @property
     def found(self) -> list[Unexplained]:
-        """The finding of a balance that differs from the ledger's rows; empty: it does not."""
-        if not self.off_nanostars or self.there_nanostars is None:
+        """The reconciliation's finding of a balance that differs from the ledger's rows; empty: it does not."""
+        if not self.difference_nanostars or self.there_nanostars is None:
             return []
         here, there = stars(self.here_nanostars), stars(self.there_nanostars)
-        return [Unexplained(Finding.BALANCE_OFF, str(self.off_nanostars), here=here, there=there)]
+        return [Unexplained(Finding.BALANCE_OFF, str(self.difference_nanostars), here=here, there=there)]
 
 
 class PassUnfinishedError(Exception):
@@ -136,7 +136,7 @@ class Reconciliation:
         return report
 
     async def _read_page(self, scan: Scan, report: Report) -> Step:
-        """Read and record one ledger page; add it to the report. Raises PassUnfinishedError."""
+        """Read and record one ledger page for a reconciliation's report. Raises PassUnfinishedError."""
         async with self._database.reading() as session:
             stand = await progress.find(session)
         if stand is not None and stand.pass_wanted_at is not None:
@@ -153,7 +153,7 @@ class Reconciliation:
         return step
 
     async def _compare_totals(self, scan: Scan, report: Report, *, is_dry: bool) -> None:
-        """Compare the ledger's totals with the balance and our events, at the ledger's end."""
+        """Compare the ledger's totals with the balance and our events, at the end of a reconciliation."""
         balance = await self._ask_balance_until_equal(scan, report)
         # Rows that come in during the rest of this were not compared: a month is over only if it was before that.
         asked_at = self._asked_at
@@ -168,10 +168,10 @@ class Reconciliation:
             before_nanostars = stand.balance_off_nanostars
             stand.compared_at = asked_at
             stand.balance_nanostars = balance.there_nanostars
-            stand.balance_off_nanostars = balance.off_nanostars
+            stand.balance_off_nanostars = balance.difference_nanostars
         report.counts.add_findings(*missing)
         # Balance and rows are two answers of a busy server: tell a difference when the next run finds the same.
-        again = balance.found if balance.off_nanostars == before_nanostars else []
+        again = balance.found if balance.difference_nanostars == before_nanostars else []
         await self._owe_findings([*again, *missing])
         async with self._database.reading() as session:
             drift = await read_drift(session)
@@ -180,16 +180,16 @@ class Reconciliation:
             bound.error("drift: our rows have {} Stars more than the ledger", drift.stars)
 
     async def _ask_balance_until_equal(self, scan: Scan, report: Report) -> _Balance:
-        """Ask for the balance; while it differs from the ledger's rows, read new rows and ask again."""
+        """Ask for the balance to reconcile; while it differs from the ledger's rows, read new rows and ask again."""
         balance = await self._ask_balance_once(scan)
         for _ in range(BALANCE_ASKED_MAX - 1):
-            if not balance.off_nanostars or not (await self._read_page(scan, report)).page.counts.seen:
+            if not balance.difference_nanostars or not (await self._read_page(scan, report)).page.counts.seen:
                 break
             balance = await self._ask_balance_once(scan)
         return balance
 
     async def _ask_balance_once(self, scan: Scan) -> _Balance:
-        """Ask Telegram for the balance, and add up the ledger rows that were read."""
+        """Ask Telegram for the balance, and add up the ledger rows, for a reconciliation."""
         return _Balance(await self._ledger.balance_nanostars(), await scan.nanostars())
 
     async def _refresh_withdrawals(self, row_count: int) -> None:
@@ -219,7 +219,7 @@ class Reconciliation:
 
     @retry_transaction
     async def _owe_findings(self, findings: Sequence[Unexplained]) -> None:
-        """Owe the admins the findings beside the rows; a row's finding is told with its page."""
+        """Owe the admins a reconciliation's findings beside the rows; each page tells those in its rows."""
         if findings:
             async with self._database.transaction(Priority.RECONCILIATION) as session:
                 new = await owe_findings(session, findings, self._admins, self._clock())

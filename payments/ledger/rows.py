@@ -2,7 +2,7 @@
 
 A payment and its refund have the same id: the payment has a `source`, the refund a `receiver`. Telegram lists some
 payments of invoices as `paid_media_payment`, with the payload under another name (telegram-bot-api, Client.cpp,
-JsonStarTransactionPartner). No row is refused: an unreadable one says why.
+JsonStarTransactionPartner). Every row is read: an unreadable one says why.
 """
 
 import json
@@ -148,7 +148,7 @@ def _unreadable_row(raw: object, kind: str, problem: str) -> LedgerRow:
 
 
 def _row_json(raw: object) -> str:
-    """Return a raw ledger row as JSON."""
+    """Return a raw ledger row as JSON, for a row that is unreadable."""
     return json.dumps(raw, sort_keys=True)
 
 

@@ -93,7 +93,7 @@ class Scan:
         self._stand: LedgerReading | None = None
 
     async def step(self) -> Step:
-        """Fetch and record the next ledger page. Raises aiogram's and SQLAlchemy's errors, and CrossedError."""
+        """Scan the next ledger page: fetch and record it. Raises aiogram's errors, SQLAlchemy's, and CrossedError."""
         for _ in range(CROSSED_MAX):
             stand = await self._read_progress()
             fetched = await self._fetch_next_page(stand)
@@ -106,7 +106,7 @@ class Scan:
         raise CrossedError("another process reads the ledger at the same time")
 
     async def nanostars(self) -> int:
-        """Return the sum of the ledger rows that were read."""
+        """Return the sum of the ledger rows that the scan has read."""
         return (await self._read_progress()).nanostars
 
     async def _read_progress(self) -> LedgerReading:
@@ -125,7 +125,7 @@ class Scan:
         return stand
 
     async def _fetch_next_page(self, stand: LedgerReading) -> _Fetched | None:
-        """Fetch the next ledger page; None: the rows that were read before are gone."""
+        """Fetch the next ledger page to scan; None: the rows that were read before are gone."""
         overlap = min(self._overlap_rows, stand.row_count)
         latest: list[str] = json.loads(stand.latest)
         raw = await self._ledger.page(stand.row_count - overlap)
@@ -147,7 +147,7 @@ class Scan:
         )
 
     async def _record_page(self, fetched: _Fetched) -> Page | None:
-        """Record a fetched ledger page; None: another process has moved the progress."""
+        """Record a scanned ledger page; None: another process has moved the progress."""
         if self._is_dry:
             async with self._database.reading() as session:
                 page = await record_page(session, fetched.rows, self._clock(), counted=fetched.counted, is_dry=True)
@@ -162,7 +162,7 @@ class Scan:
 
     @retry_transaction
     async def _record_page_once(self, fetched: _Fetched, *, one_by_one: bool) -> Page | None:
-        """Record a ledger page in one transaction, whole or row by row; None as `_record_page`."""
+        """Record a scanned ledger page in one transaction, whole or row by row; None as `_record_page`."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             stand = await progress.lock(session)
             before = fetched.stand
@@ -188,13 +188,13 @@ class Scan:
         return page
 
     async def _owe_page_findings(self, session: AsyncSession, found: Sequence[Unexplained]) -> Sequence[Unexplained]:
-        """Owe the admins the findings of a ledger page; return those to log. A whole pass tells nobody."""
+        """Owe the admins the findings of a scanned ledger page; return those to log. A whole pass tells nobody."""
         if self._is_pass or not found:
             return found
         return await owe_findings(session, found, self._admins, self._clock())
 
     async def _record_rows_one_by_one(self, session: AsyncSession, fetched: _Fetched) -> Page:
-        """Record each ledger row on its own, so that one refused row costs none of the others."""
+        """Record each scanned ledger row on its own, so that one refused row costs none of the others."""
         whole = Page()
         counted = Counter(fetched.counted)
         for row in fetched.rows:
@@ -215,7 +215,7 @@ class Scan:
 
 
 def _rows_before_pass(rows: Sequence[LedgerRow], stand: LedgerReading) -> list[LedgerRow]:
-    """Drop the page's last ledger rows if they are not older than the pass: somebody waits for their notice.
+    """Drop a scanned page's last ledger rows if they are not older than the pass: somebody waits for their notice.
 
     Their update or the next reconciliation records them. Only the end of the page counts, so that one row with a wrong
     date keeps none of those behind it from the pass.
@@ -230,7 +230,7 @@ def _rows_before_pass(rows: Sequence[LedgerRow], stand: LedgerReading) -> list[L
 
 
 def _advance_progress(stand: LedgerReading, fetched: _Fetched, page: Page) -> None:
-    """Move the ledger's progress past a page, and add its sums."""
+    """Move a scan's progress past a ledger page, and add its sums."""
     stand.row_count = fetched.row_count
     stand.latest = json.dumps(list(fetched.latest))
     stand.nanostars += page.nanostars

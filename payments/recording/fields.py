@@ -20,7 +20,7 @@ _DATE_MAX: Final = 253_402_300_799  # the last second that datetime knows
 
 
 def _check_storable(text: str) -> str:
-    """Check that a text holds nothing that the database refuses. Raises ValueError."""
+    """Check that a text field holds nothing that the database refuses. Raises ValueError."""
     if "\0" in text:
         raise ValueError("holds a NUL")
     try:
@@ -31,7 +31,7 @@ def _check_storable(text: str) -> str:
 
 
 def _check_indexable(text: str) -> str:
-    """Check that a charge id fits into PostgreSQL's index. Raises ValueError."""
+    """Check that a charge id field fits into PostgreSQL's index. Raises ValueError."""
     if len(text.encode()) > CHARGE_ID_BYTES_MAX:
         raise ValueError(f"has more than {CHARGE_ID_BYTES_MAX} bytes")
     return text

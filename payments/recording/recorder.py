@@ -72,11 +72,11 @@ class Recorder:
         return taken
 
     async def close(self) -> None:
-        """Wait for a write in flight, at most as long as a deadline."""
+        """Wait for the recorder's write in flight, at most as long as a deadline."""
         await self._wait_for_write(asyncio.get_running_loop().time() + self._record_seconds)
 
     async def _wait_for_write(self, deadline: float) -> None:
-        """Wait for the write in flight until the deadline, and collect the facts that it recorded."""
+        """Wait for the recorder's write in flight until the deadline, and collect the facts that it recorded."""
         if self._writing is None:
             return
         # asyncio.wait_for would cancel the write and wait until the database has heard of it.
@@ -92,13 +92,13 @@ class Recorder:
             self._taken |= task.result()
 
     def _note_outage(self, why: str) -> None:
-        """Note and log, once, that the database does not take payments."""
+        """Note and log, once, that the recorder's database is away."""
         if self.trouble is None:
             self.trouble = f"the database is away ({why}): payments wait, unconfirmed, at Telegram"
             logger.error(self.trouble)
 
     def _note_recovery(self) -> None:
-        """Note and log that the database takes payments again."""
+        """Note and log that the recorder's database is back."""
         if self.trouble is not None:
             self.trouble = None
             logger.info("the database is back: payments are recorded and confirmed again")
@@ -175,7 +175,7 @@ class Recorder:
 
     @retry_transaction
     async def _keep_raw_update(self, update: RawUpdate, reason: str) -> None:
-        """Keep an update in quarantine, in a transaction of its own."""
+        """Keep an update that the recorder cannot record in quarantine, in a transaction of its own."""
         async with self._database.transaction(Priority.INTAKE) as session:
             await quarantine_update(session, update, reason, self._admins, self._clock())
 

@@ -14,7 +14,7 @@ from payments.sale.payload import AMOUNT_MAX
 
 
 def _read_for_cards_only(value: object, info: ValidationInfo) -> object:
-    """Return the provider's charge id of a card payment; None for Stars."""
+    """Return the provider's charge id in an update of a card payment; None for Stars."""
     if method_of(info.data.get("currency", STARS_CURRENCY)) is STARS:
         return None
     if value is None:
@@ -35,7 +35,7 @@ class _Money(Narrow):
 
     @property
     def charge_id(self) -> str:
-        """The `event_id` of the payment's charge."""
+        """The `event_id` of the charge in an update."""
         if self.provider_payment_charge_id is None:
             return self.telegram_payment_charge_id
         return method_of(self.currency).event_id(self.provider_payment_charge_id)
@@ -100,7 +100,7 @@ def read_money(update: Mapping[str, Any]) -> Fact:
 
 
 def _charge_fact(message: _PaymentMessage, sender: Mapping[str, Any], update_id: int) -> ChargeFact:
-    """Return the charge in a payment message."""
+    """Return the charge in an update's payment message."""
     payment = message.successful_payment
     ends = payment.subscription_expiration_date
     return ChargeFact(
@@ -118,7 +118,7 @@ def _charge_fact(message: _PaymentMessage, sender: Mapping[str, Any], update_id:
 
 
 def _refund_fact(message: _RefundMessage, chat: Mapping[str, Any]) -> RefundFact:
-    """Return the refund in a refund message."""
+    """Return the refund in an update's refund message."""
     money = message.refunded_payment
     return RefundFact(
         charge_id=money.charge_id,

@@ -88,17 +88,17 @@ class Closing:
 
     @property
     def came_in(self) -> int:
-        """The month's incoming nanostars."""
+        """The incoming nanostars of a month's closing."""
         return sum(each.nanostars for each in self.movements if each.direction == Direction.IN)
 
     @property
     def went_out(self) -> int:
-        """The month's outgoing nanostars."""
+        """The outgoing nanostars of a month's closing."""
         return sum(each.nanostars for each in self.movements if each.direction == Direction.OUT)
 
     @property
     def closing(self) -> int:
-        """The balance at the end of the month."""
+        """The closing balance of the month."""
         return self.opening + self.came_in - self.went_out
 
     @property
@@ -147,7 +147,7 @@ _BEFORE, _WITHIN, _AFTER = range(3)
 
 
 async def _sum_movements(session: AsyncSession, span: Span) -> tuple[list[Movement], ...]:
-    """Add up the ledger rows before, in and after the month, by direction and kind."""
+    """Add up the ledger rows before, in and after the month to be closed, by direction and kind."""
     part = case(
         (LedgerEntry.happened_at < span.since, _BEFORE), (LedgerEntry.happened_at < span.until, _WITHIN), else_=_AFTER
     ).label("part")
@@ -168,12 +168,12 @@ async def _sum_movements(session: AsyncSession, span: Span) -> tuple[list[Moveme
 
 
 def _sum_nanostars(movements: Sequence[Movement]) -> int:
-    """Add up movements: incoming less outgoing nanostars."""
+    """Add up movements of a month's closing: incoming less outgoing nanostars."""
     return sum(each.nanostars * (1 if each.direction == Direction.IN else -1) for each in movements)
 
 
 async def _read_withdrawals(session: AsyncSession, span: Span) -> list[Withdrawal]:
-    """Read the month's withdrawals."""
+    """Read the withdrawals of a month's closing."""
     query = (
         select(
             LedgerEntry.id,

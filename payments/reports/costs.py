@@ -77,11 +77,11 @@ def _select_cost_columns(
 
 
 def _is_in_span() -> ColumnElement[bool]:
-    """Return the condition that a ledger row is within the report's span."""
+    """Return the condition that a ledger row's cost is within the report's span."""
     since, until = bindparam("since", type_=UtcDateTime), bindparam("until", type_=UtcDateTime)
     return and_(LedgerEntry.happened_at >= since, LedgerEntry.happened_at < until)
 
 
 def _net_sum(amount: Any, adding: Direction) -> ColumnElement[int]:
-    """Add up ledger rows of one direction, less those of the other."""
+    """Add up costs: ledger rows of one direction, less those of the other."""
     return func.sum(case((LedgerEntry.direction == adding, amount), else_=-amount))

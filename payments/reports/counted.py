@@ -70,12 +70,12 @@ def select_counted_rows(*, is_sqlite: bool) -> Select[Any]:
 
 
 def _has_type(*endings: str) -> ColumnElement[bool]:
-    """Return the condition that an audit row's type ends in one of these words."""
+    """Return the condition that a counted row's type ends in one of these words."""
     return or_(*(StripeEvent.event_type.endswith(ending, autoescape=True) for ending in endings))
 
 
 def _is_in_span(moment: InstrumentedAttribute[datetime | None]) -> ColumnElement[bool]:
-    """Return the condition that a date column is within the report's span."""
+    """Return the condition that a counted row's date column is within the report's span."""
     since, until = bindparam("since", type_=UtcDateTime), bindparam("until", type_=UtcDateTime)
     return and_(moment >= since, moment < until)
 
@@ -113,7 +113,7 @@ class Claims:
 
     @classmethod
     def on_postgresql(cls, payload: ColumnElement[str]) -> Self:
-        """Read the payloads' claims with PostgreSQL's functions."""
+        """Read the claims of counted rows' payloads with PostgreSQL's functions."""
         plan, term = (func.split_part(payload, _SEPARATOR, number) for number in (2, 3))
         is_code = plan.regexp_match(rf"^{CODE_PATTERN}$")
         is_of_our_form = payload.regexp_match(f"^{OUR_FORM_BEGINS}")
@@ -121,7 +121,7 @@ class Claims:
 
     @classmethod
     def on_sqlite(cls, payload: ColumnElement[str]) -> Self:
-        """Read the payloads' claims with SQLite's functions."""
+        """Read the claims of counted rows' payloads with SQLite's functions."""
         _, after_form = _split_payload(payload)
         plan, after_plan = _split_payload(after_form)
         term, _ = _split_payload(after_plan)
@@ -131,7 +131,7 @@ class Claims:
 
 
 def _split_payload(text: ColumnElement[str]) -> tuple[ColumnElement[str], ColumnElement[str]]:
-    """Return the text before the first separator (empty if there is none) and the text after it."""
+    """Split a counted row's payload at the first separator (without one: nothing before it)."""
     place = func.instr(text, _SEPARATOR)
     return func.substr(text, 1, place - 1), func.substr(text, place + 1)
 

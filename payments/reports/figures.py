@@ -35,22 +35,22 @@ class Figures:
 
     @property
     def charges(self) -> int:
-        """The number of charges of every kind."""
+        """The figure of charges of every kind, a number."""
         return self.purchases + self.new_subscriptions + self.renewals
 
     @property
     def net(self) -> int:
-        """The revenue less refunds, before costs and the fees of Telegram or Stripe; it may be below 0."""
+        """The net figure: revenue less refunds, before costs and the fees of Telegram or Stripe; it may be below 0."""
         return self.revenue - self.given_back
 
     @property
     def has_costs(self) -> bool:
-        """Tell whether the report has commissions or costs."""
+        """Tell whether the figures have commissions or costs."""
         return bool(self.commission_nanostars or self.costs_nanostars)
 
     @property
     def left_nanostars(self) -> int:
-        """The net less commissions and costs, in billionths of the minor unit."""
+        """The net figure less commissions and costs, in billionths of the minor unit."""
         return self.net * NANOSTARS - self.commission_nanostars - self.costs_nanostars
 
     def __add__(self, other: Self) -> "Figures":
@@ -89,11 +89,11 @@ class ReportData:
 
     @property
     def currencies(self) -> list[str]:
-        """The report's currencies, sorted."""
+        """The currencies of a report's figures, sorted."""
         return sorted({line.source.currency for line in self.lines})
 
     def figures(self, currency: str) -> Figures:
-        """Add up the report's lines of one currency."""
+        """Add up the figures of a report's lines in one currency."""
         return total(line.figures for line in self.lines if line.source.currency == currency)
 
 

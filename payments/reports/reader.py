@@ -48,7 +48,7 @@ class _ReportQueries:
 
 
 async def _read_span(database: Database, queries: _ReportQueries, span: Span) -> ReportData:
-    """Read a report's data for one span."""
+    """Read a report's data for one span from the database."""
     within = {"since": span.since, "until": span.until}
     async with database.reading() as session:
         try:
@@ -73,7 +73,7 @@ async def _read_span(database: Database, queries: _ReportQueries, span: Span) ->
 
 
 def _by_source(rows: CTE, add: _Add) -> Select[Any]:
-    """Select a report's figures by source."""
+    """Select a report's figures by source, for the reader."""
     source = (rows.c.currency, rows.c.channel, rows.c.plan)
     # In the order of the fields of Figures.
     figures = (

@@ -73,12 +73,12 @@ class Refund(_ChargeObject):
 
     @property
     def is_through(self) -> bool:
-        """Tell whether the money has left for the buyer: also while pending, because an event tells if it returns."""
+        """Tell whether a Stripe refund has left for the buyer; a pending one has, and an event tells if it returns."""
         return self.status in {"succeeded", "pending"}
 
     @property
     def made(self) -> MadeRefund:
-        """The same refund in the words that all channels share."""
+        """The Stripe refund in the words that all channels share."""
         failure = None
         if self.status in _RETURNED_STATUSES:
             failure = self.failure_reason or ("unknown" if self.status == "failed" else self.status)
@@ -94,12 +94,12 @@ class Dispute(_ChargeObject):
 
     @property
     def is_lost(self) -> bool:
-        """Tell whether the buyer's bank has kept the money for good."""
+        """Tell whether a Stripe dispute is lost: the buyer's bank has kept the money for good."""
         return self.status == "lost"
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether the dispute is over (Stripe API, the dispute object)."""
+        """Tell whether a Stripe dispute is over (Stripe API, the dispute object)."""
         return self.status in {"won", "lost", "warning_closed", "prevented"}
 
 
@@ -135,17 +135,17 @@ class Event(Narrow):
 
     @property
     def is_of_return(self) -> bool:
-        """Tell, of an event about a refund, whether its money had returned to the seller."""
+        """Tell, of a Stripe event about a refund, whether its money had returned to the seller."""
         return self.status in _RETURNED_STATUSES
 
     @property
     def charge_id(self) -> str:
-        """The id of the charge that the event is about: the object itself, or the charge it belongs to."""
+        """The id of the charge that a Stripe event is about: the object itself, or the charge it belongs to."""
         return self.object_charge_id or self.object_id
 
     @property
     def payment_ids(self) -> tuple[str, ...]:
-        """The ids under which the payment may be on record: the charge's, or that of its payment intent."""
+        """The ids under which a Stripe event's payment may be on record: the charge's, or its payment intent's."""
         return (self.charge_id,) if self.payment_intent is None else (self.charge_id, self.payment_intent)
 
 

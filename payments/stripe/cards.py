@@ -48,7 +48,7 @@ class CardChannel:
         raise RefusedByChannelError(str(refund.status), words)
 
     async def _list_made_refunds(self, order: RefundOrder, *, ends_attempt: bool) -> list[MadeRefund]:
-        """List a charge's refunds at Stripe; `ends_attempt`: Stripe has refused the attempt before."""
+        """List a card charge's refunds at Stripe; `ends_attempt`: Stripe has refused the attempt before."""
         try:
             return [each.made for each in await self._api.list_refunds(order.charge_id)]
         except PaymentError as error:
@@ -57,5 +57,5 @@ class CardChannel:
 
 
 def _is_order_made(order: RefundOrder, made: Sequence[MadeRefund]) -> bool:
-    """Tell whether one of these refunds is the order's."""
+    """Tell whether one of these card refunds is the order's."""
     return any(each.row == order.event_id and each.is_through for each in made)

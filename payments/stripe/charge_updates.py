@@ -51,7 +51,7 @@ class ChargeUpdates:
 
     @retry_transaction
     async def record_refunds(self, charge_id: str, charge: StripeEvent) -> None:
-        """Record the refunds that Stripe has made of a charge."""
+        """Update a charge of ours: record the refunds that Stripe has made of it."""
         made = [each.made for each in await self._api.list_refunds(charge_id)]
         async with self._database.transaction() as session:
             await events.lock(session, charge.event_id)
@@ -59,7 +59,7 @@ class ChargeUpdates:
         self._on_recorded()
 
     async def update_from_provider(self, charge: StripeEvent, user: User) -> None:
-        """Update a late charge from Stripe's lists of its refunds and disputes."""
+        """Update a late charge of ours from Stripe's lists of its refunds and disputes."""
         charge_id = CARDS.provider_charge_id(charge.event_id)
         try:
             await self.record_refunds(charge_id, charge)
@@ -78,7 +78,7 @@ class ChargeUpdates:
             await self.tell_admins(Notice.UNRECORDED, charge, charge, user, str(error))
 
     async def _record_returned_refund(self, event: Event, charge: StripeEvent, user: User) -> None:
-        """Record that a refund of a charge has returned to the seller, or tell the admins."""
+        """Update a charge of ours: record that a refund has returned to the seller, or tell the admins."""
         made = [each.made for each in await self._api.list_refunds(event.charge_id)]
         failed = next((each for each in made if each.id == event.object_id), None)
         if failed is None or failed.failure is None:
@@ -95,7 +95,7 @@ class ChargeUpdates:
             await self.tell_admins(Notice.REFUND_FAILED, failed, charge, user, failed.failure, stays=stays)
 
     async def apply_event(self, event: Event, charge: StripeEvent, user: User) -> None:
-        """Apply a Stripe event about one object of a charge: a returned refund, or a dispute."""
+        """Update a charge of ours by a Stripe event about one object of it: a returned refund, or a dispute."""
         if event.type == REFUND_UPDATED and not event.is_of_return:
             return
         if event.type in {REFUND_FAILED, REFUND_UPDATED}:
@@ -113,7 +113,7 @@ class ChargeUpdates:
     async def _record_lost_dispute(
         self, dispute: Dispute, charge: StripeEvent, user: User, closed_at: datetime
     ) -> None:
-        """Record a lost dispute as a refund of its charge."""
+        """Update a charge of ours: record a lost dispute as a refund of it."""
         fact = RefundFact(
             charge_id=charge.event_id,
             person=payer(user),
@@ -138,7 +138,7 @@ class ChargeUpdates:
         reason: str | None = None,
         **facts: Any,
     ) -> None:
-        """Owe the admins a notice about an object of a charge at Stripe."""
+        """Owe the admins a notice about news of a charge of ours at Stripe."""
         facts |= money_facts(charge) | {"buyer": user.telegram_id, "reason": reason}
         if not isinstance(about, Event | StripeEvent):
             facts |= {"amount": about.amount, "currency": about.currency.upper()}

@@ -97,7 +97,7 @@ class LostPayments:
             raise refused
 
     async def _search_charge_of(self, checkout: Checkout) -> None:
-        """Search Stripe for the charge of one pre-checkout."""
+        """Search Stripe for the lost charge of one pre-checkout."""
         since, until = checkout.created_at - BEFORE, checkout.created_at + AFTER
         found = await self._api.list_charges(math.ceil(since.timestamp()), math.floor(until.timestamp()))
         kept = [each for each in found if each.paid and not each.refunded and _price_of(each) == _price_of(checkout)]
@@ -185,7 +185,7 @@ def _is_accepted_by_card(checkout: type[Checkout]) -> tuple[ColumnElement[bool],
 
 
 async def _is_on_record(session: AsyncSession, charge: Charge) -> bool:
-    """Tell whether a charge at Stripe is on record, or its update waits in quarantine."""
+    """Tell whether the charge of a possibly lost payment is on record, or its update waits in quarantine."""
     names = [name for name in (charge.id, charge.payment_intent) if name is not None]
     row = exists().where(StripeEvent.event_id.in_([*names, *map(CARDS.event_id, names)]))
     told = exists().where(or_(*(QuarantinedUpdate.raw.contains(name, autoescape=True) for name in names)))
@@ -193,5 +193,5 @@ async def _is_on_record(session: AsyncSession, charge: Charge) -> bool:
 
 
 def _price_of(of: Charge | Checkout) -> tuple[int, str]:
-    """Return the amount and currency of a charge or pre-checkout."""
+    """Return amount and currency, by which a charge at Stripe and a pre-checkout are matched."""
     return of.amount, of.currency.upper()

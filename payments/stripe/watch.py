@@ -99,7 +99,7 @@ class StripeWatch:
         return self._reading.trouble or self._search.trouble
 
     def _is_hour_since(self, then: datetime | None) -> bool:
-        """Tell whether an hour has passed since a moment, or the clock was set back before it."""
+        """Tell whether an hour has passed since an earlier reading of Stripe, or the clock was set back before it."""
         hour = timedelta(seconds=DEEP_EVERY_SECONDS)
         # A moment ahead of the clock was noted before the clock was set back.
         return then is None or not timedelta() <= self._clock() - then < hour

@@ -287,7 +287,7 @@ class SubscriptionBook:
 def _pair_rows_with_chains(
     rows: Sequence[Subscription], chains: Sequence[Chain]
 ) -> Sequence[tuple[Subscription | None, Chain]]:
-    """Pair each chain with its subscription row: that of its first charge, else of any of its charges."""
+    """Pair each chain with its row in the book: that of its first charge, else of any of its charges."""
     first = {chain.first.id for chain in chains}
     by_charge = {row.first_charge_id: row for row in rows}
     paired = []
@@ -301,7 +301,7 @@ def _pair_rows_with_chains(
 def _new_row(
     user: User, payload: str, order: Order | None, rows: Sequence[Subscription], unread_price_stars: int | None
 ) -> Subscription:
-    """Make the row of a new subscription; the second one on a link is like the first."""
+    """Make a new subscription's row in the book; the second one on a link is like the first."""
     if order is not None:
         plan, price_stars = order.plan, order.amount
     elif rows:
@@ -314,6 +314,6 @@ def _new_row(
 
 
 async def _read_rows(session: AsyncSession, user_id: str, payload: str) -> Sequence[Subscription]:
-    """Read a user's subscription rows on one payload."""
+    """Read the book's rows of a user's subscriptions on one payload."""
     query = select(Subscription).where(Subscription.user_id == user_id, Subscription.payload == payload)
     return (await session.scalars(query.order_by(Subscription.first_charge_id))).all()

@@ -70,44 +70,44 @@ class Chain:
 
     @property
     def first(self) -> Charge:
-        """The first charge: it names the subscription at Telegram."""
+        """The chain's first charge: it names the subscription at Telegram."""
         return self.periods[0].charge
 
     @property
     def newest(self) -> Charge:
-        """The latest charge."""
+        """The chain's latest charge."""
         return self.periods[-1].charge
 
     @property
     def ends_at(self) -> datetime:
-        """The date of the next renewal, if Telegram renews it."""
+        """The date of the chain's next renewal, if Telegram renews it."""
         return max(period.ends_at for period in self.periods)
 
     @property
     def is_given_back(self) -> bool:
-        """Tell whether all charges went back: the renewal was ended, or is to be."""
+        """Tell whether all charges of a chain went back: the renewal was ended, or is to be."""
         return all(period.charge.is_given_back for period in self.periods)
 
     @property
     def paid(self) -> Period | None:
-        """The paid period with the latest end; None: no period is paid."""
+        """The chain's paid period with the latest end; None: no period is paid."""
         return max((period for period in self.periods if period.charge.is_paid), key=_period_end, default=None)
 
     @property
     def current_change(self) -> Change | None:
-        """The newest change of state; None: there is none, or a later charge has replaced it."""
+        """The chain's newest change of state; None: there is none, or a later charge has replaced it."""
         newest = self.changes[-1] if self.changes else None
         return None if newest is None or is_charge_after_change(self.newest, newest) else newest
 
     @property
     def telegram_state(self) -> SubscriptionState:
-        """The subscription's state at Telegram, by its updates: active, canceled or failed."""
+        """The chain's state at Telegram, by its updates: active, canceled or failed."""
         change = self.current_change
         return SubscriptionState.ACTIVE if change is None else change.state
 
     @property
     def tried_until(self) -> datetime | None:
-        """The date until which Telegram may charge the next price; None: it charges none."""
+        """The date until which Telegram may charge the chain's next price; None: it charges none."""
         match self.telegram_state:
             case SubscriptionState.CANCELED:
                 return None
@@ -207,5 +207,5 @@ def _update_ids_ahead(charge: Charge, change: Change) -> int | None:
 
 
 def _period_end(period: Period) -> datetime:
-    """Return a period's end, as a sort key."""
+    """Return the end of a chain's period, as a sort key."""
     return period.ends_at

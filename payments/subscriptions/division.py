@@ -47,7 +47,7 @@ def divide_into_chains(charges: Sequence[Charge], changes: Sequence[Change]) -> 
 
 
 def _find_renewed_chain(chains: Sequence[Chain], charge: Charge, told: Sequence[Change]) -> Chain | None:
-    """Return the subscription that a charge renews; None: it begins one.
+    """Find, among the chains divided so far, the one that a charge renews; None: it begins one.
 
     A subscription that was refunded or cancelled is to renew no more, and a twin's end may be as near to the charge.
     """
@@ -65,7 +65,7 @@ def _find_renewed_chain(chains: Sequence[Chain], charge: Charge, told: Sequence[
 
 
 def _renewal_distance(chain: Chain, chains: Sequence[Chain], charge: Charge, told: Sequence[Change]) -> timedelta:
-    """Return a charge's distance from renewing a subscription: the smaller, the likelier it does."""
+    """Return a charge's distance from renewing a chain, by which the division chooses: the smaller, the likelier."""
     is_to_renew = (
         not chain.is_given_back and _state_before_charge(chain, chains, charge, told) != SubscriptionState.CANCELED
     )
@@ -75,7 +75,7 @@ def _renewal_distance(chain: Chain, chains: Sequence[Chain], charge: Charge, tol
 def _state_before_charge(
     chain: Chain, chains: Sequence[Chain], charge: Charge, told: Sequence[Change]
 ) -> SubscriptionState:
-    """Return a subscription's state at Telegram when a charge was paid, as far as Telegram had told."""
+    """Return a chain's state at Telegram when a charge was paid, for the division."""
     before = [
         each for each in told if is_charge_after_change(charge, each) and _find_changed_chain(chains, each) is chain
     ]
@@ -83,7 +83,7 @@ def _state_before_charge(
 
 
 def _was_over_before_charge(chain: Chain, chains: Sequence[Chain], charge: Charge, told: Sequence[Change]) -> bool:
-    """Tell whether a subscription was over when a charge was paid that only the ledger tells of.
+    """Tell whether a chain was over when a charge was paid that only the ledger tells of, so that the two are divided.
 
     Silence proves nothing, however long it is, because the charge between may still be unknown.
     """
@@ -96,12 +96,12 @@ def _was_over_before_charge(chain: Chain, chains: Sequence[Chain], charge: Charg
 
 
 def _was_refunded_by(charge: Charge, at: datetime) -> bool:
-    """Tell whether a charge was refunded before a moment, or at an unknown time."""
+    """Tell, for the division, whether a charge was refunded before a moment, or at an unknown time."""
     return charge.is_given_back and (charge.given_back_at is None or charge.given_back_at < at)
 
 
 def _mark_echoes(told: Sequence[Change]) -> Sequence[Change]:
-    """Return the changes in the same order; those that repeat a change of the desk get its charge.
+    """Mark the changes that only repeat one of the desk's own, with its charge; keep the order.
 
     Telegram names no charge, and its word about the ended subscription must not seem to be about a twin on the same
     link.
@@ -121,7 +121,7 @@ def _mark_echoes(told: Sequence[Change]) -> Sequence[Change]:
 
 
 def _find_changed_chain(chains: Sequence[Chain], change: Change) -> Chain:
-    """Return the subscription that a change is about.
+    """Find the chain, of twins on one link, that a change is about.
 
     Telegram does not say which subscription changed. Pick the newest that had started and whose state can change so; a
     refunded one only if there is no other.
@@ -137,7 +137,7 @@ def _find_changed_chain(chains: Sequence[Chain], change: Change) -> Chain:
 
 
 def _is_news_of_chain(chain: Chain, change: Change) -> bool:
-    """Tell whether a state is news of a subscription: a cancelled one is resumed before anything else."""
+    """Tell whether a state is news of one of the divided chains: a cancelled one is resumed before anything else."""
     before = [period for period in chain.periods if not is_charge_after_change(period.charge, change)]
     is_canceled = Chain(before, chain.changes).telegram_state is SubscriptionState.CANCELED
     return is_canceled is (change.state is SubscriptionState.ACTIVE)

@@ -204,7 +204,7 @@ class RenewalEditor:
 
     @retry_transaction
     async def _wait_for_pause(self, subscription_id: str, claimed: _ClaimedRenewal, until: datetime) -> None:
-        """Leave the renewal until Telegram's pause is over; it is no failed attempt."""
+        """Leave the wanted renewal until Telegram's pause is over; it is no failed attempt."""
         async with self._database.transaction() as session:
             _, row = await self._lock_claimed_row(session, subscription_id, claimed)
             if row is not None:
@@ -212,7 +212,7 @@ class RenewalEditor:
                 row.claimed_until = None
 
     async def _record_failed_attempt(self, subscription_id: str, claimed: _ClaimedRenewal, words: str) -> None:
-        """Record a failed attempt, with backoff, until an admin has to look at the renewal."""
+        """Record a failed attempt at a wanted renewal, with backoff, until an admin has to look at it."""
         async with self._database.transaction() as session:
             _, row = await self._lock_claimed_row(session, subscription_id, claimed)
             if row is None:

@@ -25,16 +25,16 @@ class Rival:
 
     @property
     def is_over_by_itself(self) -> bool:
-        """Tell whether its end is wanted for a reason of its own, whatever else opens the same."""
+        """Tell whether a rival's end is wanted for a reason of its own, whatever else opens the same."""
         return self.is_to_end and (self.row is None or self.row.wanted_because != RenewalReason.REPLACED)
 
     @property
     def ids(self) -> frozenset[str]:
-        """The ids of the subscription's charges."""
+        """The ids of a rival's charges."""
         return frozenset(period.charge.id for period in self.chain.periods)
 
     def opens_same(self, other: "Rival") -> bool:
-        """Tell whether another subscription opens an entitlement that this one opens."""
+        """Tell whether another rival opens an entitlement that this one opens."""
         return other is not self and not self.opens.isdisjoint(other.opens)
 
 
@@ -88,20 +88,20 @@ def is_left_to_renew(rival: Rival, now: datetime) -> bool:
 
 
 def _chain_before_start(chain: Chain, start: Charge) -> Chain | None:
-    """Return the part of a subscription before another one's first charge; None: it began later."""
+    """Return the part of a rival before another one's first charge; None: it began later."""
     periods = [period for period in chain.periods if charge_order(period.charge) < charge_order(start)]
     changes = [change for change in chain.changes if is_change_before_charge(change, start)]
     return Chain(periods, changes) if periods else None
 
 
 def _opened_something_at(charge: Charge, at: datetime | None) -> bool:
-    """Tell whether a charge opened something at a moment, or (None) does now; one that the desk refunds never did."""
+    """Tell whether a rival's charge opened something at a moment, or (None) does now; one that goes back never did."""
     was_given_back_later = at is not None and charge.given_back_at is not None and charge.given_back_at > at
     return not charge.goes_back and (charge.is_paid or was_given_back_later)
 
 
 def _refund_ended_renewal(chain: Chain, at: datetime) -> bool:
-    """Tell whether a refund of its newest charge was to end a renewal that nobody has resumed since."""
+    """Tell whether a refund of a rival's newest charge was to end a renewal that nobody has resumed since."""
     newest = chain.newest
     is_back = newest.is_given_back and (newest.goes_back or newest.given_back_at is None or newest.given_back_at <= at)
     return is_back and chain.current_change is None
