@@ -14,7 +14,7 @@ SOAK_SEED ?=
 .DELETE_ON_ERROR:
 .PHONY: help setup demo run install uninstall test soak bench acceptance mutants check format screenshots messages lock
 
-help: ## this list
+help: ## print this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(READY) ## make .venv, install the locked dependencies, compile the texts of the chats
@@ -28,47 +28,47 @@ $(STAMP): requirements/dev.txt
 %.mo: %.po | $(STAMP)
 	@$(VENV)/bin/pybabel --quiet compile --input-file $< --output-file $@
 
-demo: $(READY) ## the whole shop without a Telegram account: sandbox, bot and chat page on this machine
+demo: $(READY) ## run the whole shop without a Telegram account: sandbox, bot and chat page on this machine
 	$(PY) -m sandbox.demo
 
-run: $(READY) ## the bot against the real Telegram, configured by .env
+run: $(READY) ## run the bot against the real Telegram, configured by .env
 	$(PY) -m bot run
 
-install: ## put this checkout on a Debian server, under systemd, or upgrade it there (as root)
+install: ## install this checkout on a Debian server, under systemd, or upgrade it there (as root)
 	@PYTHON=$(PYTHON) deploy/install.sh
 
-uninstall: ## take it off again (as root); settings and data stay
+uninstall: ## remove it again (as root); settings and data stay
 	@deploy/uninstall.sh
 
-test: $(READY) ## the whole test suite, on SQLite and on a PostgreSQL that it starts by itself
+test: $(READY) ## run the whole test suite, on SQLite and on a PostgreSQL that it starts by itself
 	$(PY) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=
 	@for package in bot payments entitlements db; do \
 		$(PY) -m coverage report --include="$$package/*" --fail-under=$(COVERAGE_MIN) || exit 1; done
 
-soak: $(READY) ## payments, refunds, faults and deaths in any order, for SOAK_MINUTES (10) an engine, from SOAK_SEED
+soak: $(READY) ## run payments, refunds, faults and deaths in any order, for SOAK_MINUTES (10) an engine, from SOAK_SEED
 	SOAK_MINUTES=$(SOAK_MINUTES) SOAK_SEED=$(SOAK_SEED) $(PY) -m pytest -q -n0 tests/scenarios/test_machine.py -k soak
 
-bench: $(READY) ## how fast it is, on both engines: the targets for a payment and a refund, a rebuild, a comparison, a report (takes some minutes)
+bench: $(READY) ## measure a payment, a refund, a rebuild, a comparison and a report, on both engines (takes some minutes)
 	$(PY) -m bench
 
-acceptance: $(READY) ## what the project set out to do, line by line, with the tests of each
+acceptance: $(READY) ## print each line of the project's order, with its tests and their results
 	$(PY) -m pytest -p tests.support.acceptance -n $(WORKERS) --dist worksteal -q --no-header
 
-mutants: $(READY) ## break each rule on purpose, and see its tests turn red (takes some minutes)
+mutants: $(READY) ## break each rule on purpose, and see its tests fail (takes some minutes)
 	WORKERS=$(WORKERS) $(PY) -m tests.mutants
 
-check: $(READY) ## formatter, linter, type checker, import rules, subjects of commits
+check: $(READY) ## run formatter, linter, type checker, import rules, and the test of commit subjects
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(PY) -m pytest --quiet -n 0 tests/test_commits.py
 
-format: $(STAMP) ## let the formatter and the linter mend what they can
+format: $(STAMP) ## let the formatter and the linter mend the code
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-screenshots: $(READY) ## take the pictures of the README anew (needs Chromium)
+screenshots: $(READY) ## take the pictures of the README again (needs Chromium)
 	SCREENSHOTS=docs/images $(PY) -m pytest tests/sandbox/page/test_story.py
 
 messages: $(READY) ## compile the texts of the chats that changed in bot/locales
