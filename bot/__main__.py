@@ -33,6 +33,7 @@ from bot.settings import Settings, SettingsError
 from db.clock import utc_now
 from db.errors import AnotherDeskError, UnfitServerError, WrongDatabaseError, is_away
 from db.lock.proof import is_pooler_error, pooler_error
+from db.timings import PRODUCTION, Timings
 from payments.reports.spans import Step
 from payments.sale.catalog import CatalogError
 from payments.sale.payload import DAYS_MAX, TELEGRAM_ID_MAX
@@ -74,11 +75,11 @@ def main(
     do.
     """
     if context.invoked_subcommand is None:
-        run()
+        run(context)
 
 
 @app.command()
-def run() -> None:
+def run(context: typer.Context) -> None:
     """Run the desk: sell, record, grant, refund, until it is told to stop.
 
     The database is brought up to date first. On SIGTERM or Ctrl-C the desk ends what it has begun, within 10 seconds.
@@ -87,7 +88,9 @@ def run() -> None:
         settings = _load_settings()
         from bot.desk.app import run_desk  # noqa: PLC0415 - imports aiogram
 
-        asyncio.run(run_desk(settings))
+        # A program in Python may hand in its own, as the tests do.
+        timings = context.obj if isinstance(context.obj, Timings) else PRODUCTION
+        asyncio.run(run_desk(settings, timings))
 
 
 @app.command()

@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from db.engine import SQLITE_BUSY_MILLISECONDS
+from db.timings import PRODUCTION
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
@@ -15,9 +15,8 @@ def copy_sqlite(source: Path, target: Path) -> None:
     """
     target.touch(mode=0o600)
     address = f"{source.absolute().as_uri()}?mode=ro"
-    seconds = SQLITE_BUSY_MILLISECONDS / 1000
     with (
-        closing(sqlite3.connect(address, uri=True, timeout=seconds)) as origin,
+        closing(sqlite3.connect(address, uri=True, timeout=PRODUCTION.sqlite_busy_seconds)) as origin,
         closing(sqlite3.connect(target)) as copy,
     ):
         # In one step, because a copy in pieces starts over after every write and may never end.

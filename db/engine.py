@@ -23,14 +23,12 @@ from db.address import Server, SqliteAddress, parse_database_url
 from db.dial import Dialer, Pin
 from db.liveness import Liveness
 from db.private_files import make_private
+from db.timings import PRODUCTION, Timings
 
-SQLITE_BUSY_MILLISECONDS: Final = 1_000
 SQLITE_READERS: Final = 4
 POOL_SIZE: Final = 5
 URGENT_POOL_SIZE: Final = 3
 """PostgreSQL connections for pre-checkouts and intake alone; intake has at most one write in flight."""
-STATEMENT_SECONDS: Final = 10
-LOCK_MILLISECONDS: Final = 1_500
 
 
 class Priority(enum.IntEnum):
@@ -82,19 +80,20 @@ class _WriterQueue:
 class Database:
     """The database behind one `DATABASE_URL`: engines, and the transactions on them."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, timings: Timings = PRODUCTION, pool_size: int = POOL_SIZE) -> None:
         """Prepare the engines for `url`; connections open later. Raises AddressError."""
+        self.timings: Final = timings
         address = parse_database_url(url)
         self.is_sqlite: Final = isinstance(address, SqliteAddress)
         self._writer_queue = _WriterQueue()
         if isinstance(address, SqliteAddress):
-            self._writer = _sqlite_engine(address, connections=1, can_write=True)
-            self._reader = _sqlite_engine(address, connections=SQLITE_READERS, can_write=False)
+            self._writer = _sqlite_engine(address, timings, connections=1, can_write=True)
+            self._reader = _sqlite_engine(address, timings, connections=SQLITE_READERS, can_write=False)
             self._urgent = self._writer
             return
         self._dialer = Dialer(address)
-        self._liveness = Liveness(self._dialer)
-        self._writer = self._reader = self._pool(POOL_SIZE)
+        self._liveness = Liveness(self._dialer, timings)
+        self._writer = self._reader = self._pool(pool_size)
         # A transaction that a buyer or Telegram waits for never queues behind the work for a locked user.
         self._urgent = self._pool(URGENT_POOL_SIZE)
 
@@ -161,19 +160,20 @@ class Database:
         return {name: (pool.checkedout(), pool.size()) for name, pool in pools.items() if isinstance(pool, QueuePool)}
 
     def _pool(self, size: int) -> AsyncEngine:
+        statement_seconds = self.timings.statement_seconds
         limits = (
-            f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS};"
-            f"SET LOCAL idle_in_transaction_session_timeout = {int(STATEMENT_SECONDS * 1000)};"
+            f"SET LOCAL lock_timeout = {_milliseconds(self.timings.lock_wait_seconds)};"
+            f"SET LOCAL idle_in_transaction_session_timeout = {_milliseconds(statement_seconds)};"
         )
         engine = create_async_engine(
             # The dialer connects; this URL only tells the engine's dialect and database.
             URL.create("postgresql+asyncpg", database=self._dialer.address.database),
-            async_creator=partial(self._dialer.connect, command_seconds=STATEMENT_SECONDS, limits=limits),
+            async_creator=partial(self._dialer.connect, command_seconds=statement_seconds, limits=limits),
             # A role or a server may default to another level, under which concurrent transactions fail.
             isolation_level="READ COMMITTED",
             pool_size=size,
             max_overflow=0,
-            pool_timeout=STATEMENT_SECONDS,
+            pool_timeout=statement_seconds,
             pool_recycle=1800,
             hide_parameters=True,
         )
@@ -192,11 +192,15 @@ async def _begin(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
         yield session
 
 
-def _sqlite_engine(address: SqliteAddress, *, connections: int, can_write: bool) -> AsyncEngine:
+def _milliseconds(seconds: float) -> int:
+    return round(1000 * seconds)
+
+
+def _sqlite_engine(address: SqliteAddress, timings: Timings, *, connections: int, can_write: bool) -> AsyncEngine:
     if can_write:
         make_private(address.path)
     engine = create_async_engine(
-        address.url, pool_size=connections, max_overflow=0, pool_timeout=STATEMENT_SECONDS, hide_parameters=True
+        address.url, pool_size=connections, max_overflow=0, pool_timeout=timings.statement_seconds, hide_parameters=True
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -204,7 +208,7 @@ def _sqlite_engine(address: SqliteAddress, *, connections: int, can_write: bool)
         # The driver would begin a transaction by itself, and take no lock before the first write.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_MILLISECONDS}")
+        cursor.execute(f"PRAGMA busy_timeout = {_milliseconds(timings.sqlite_busy_seconds)}")
         cursor.execute("PRAGMA foreign_keys = ON")
         # Without it INSERT OR REPLACE deletes a money row past the trigger that forbids it.
         cursor.execute("PRAGMA recursive_triggers = ON")

@@ -8,6 +8,7 @@ the pool replace all of its age.
 
 import asyncio
 import time
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import event
@@ -17,9 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from db.dial import Dialer
-
-IDLE_SECONDS: Final = 60.0
-ANSWER_SECONDS: Final = 1.0
+from db.timings import Timings
 
 _READ_ONLY: Final = "25006"
 _ANSWERED: Final = "answered"
@@ -28,7 +27,8 @@ _ANSWERED: Final = "answered"
 class Liveness:
     """Checks the pooled PostgreSQL connections of all engines of one dialer, when they are in doubt."""
 
-    def __init__(self, dialer: Dialer) -> None:
+    def __init__(self, dialer: Dialer, timings: Timings) -> None:
+        self._timings = timings
         self._dialer = dialer
         self._doubted_at = 0.0
         self._dead_at = 0.0
@@ -55,8 +55,8 @@ class Liveness:
         answered_at = record.info.get(_ANSWERED, 0.0)
         if driver.is_closed() or (only is not None and driver.server != only):
             self._discard(driver)
-        if answered_at <= max(self._doubted_at, time.monotonic() - IDLE_SECONDS):
-            if not connection.run_async(_answers):
+        if answered_at <= max(self._doubted_at, time.monotonic() - self._timings.connection_idle_seconds):
+            if not connection.run_async(partial(_answers, within_seconds=self._timings.connection_answer_seconds)):
                 self._discard(driver)
             record.info[_ANSWERED] = time.monotonic()
 
@@ -77,10 +77,10 @@ class Liveness:
             context.is_disconnect = True
 
 
-async def _answers(driver: Any) -> bool:
+async def _answers(driver: Any, *, within_seconds: float) -> bool:
     question = asyncio.ensure_future(driver.fetchval("SELECT 1"))
     # asyncio.wait_for would cancel the query, and a cancelled query makes its connection wait for the server.
-    done, _ = await asyncio.wait({question}, timeout=ANSWER_SECONDS)
+    done, _ = await asyncio.wait({question}, timeout=within_seconds)
     if not done:
         driver.terminate()
         await asyncio.wait({question})

@@ -21,7 +21,6 @@ from db.tables import VERSION_TABLE, Desk
 
 # "starled" in ASCII: the key of the advisory lock under which PostgreSQL is migrated.
 _MIGRATION_LOCK: Final = 0x737461726C6564
-_WAIT_SECONDS: Final = 30
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 # PostgreSQL's SQLSTATE when a view depends on a column whose type is to change.
 _FEATURE_NOT_SUPPORTED: Final = "0A000"
@@ -34,10 +33,11 @@ async def migrate(database: Database, bot_id: int) -> None:
     belongs to a bot other than `bot_id`, or when existing tables cannot take our columns. Raises NoServerError when
     another session holds the lock of migrations for long.
     """
-    async for attempt in stamina.retry_context(on=_is_locked, attempts=None, timeout=_WAIT_SECONDS, wait_max=1.0):
+    wait_seconds = database.timings.migration_wait_seconds
+    async for attempt in stamina.retry_context(on=_is_locked, attempts=None, timeout=wait_seconds, wait_max=1.0):
         with attempt:
             async with database.migration() as connection:
-                await connection.run_sync(_migrate, bot_id)
+                await connection.run_sync(_migrate, bot_id, wait_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,12 @@ def _is_locked(error: Exception) -> bool:
     return isinstance(error, OperationalError) and "database is locked" in str(error)
 
 
-def _migrate(connection: Connection, bot_id: int) -> None:
+def _migrate(connection: Connection, bot_id: int, wait_seconds: float) -> None:
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT set_config('lock_timeout', :wait, true)"), {"wait": f"{_WAIT_SECONDS}s"})
-        _take_migration_lock(connection)
+        connection.execute(
+            text("SELECT set_config('lock_timeout', :wait, true)"), {"wait": f"{round(1000 * wait_seconds)}ms"}
+        )
+        _take_migration_lock(connection, wait_seconds)
     config = _config(connection)
     scripts = ScriptDirectory.from_config(config)
     current = _revision(connection)
@@ -101,7 +103,7 @@ def _migrate(connection: Connection, bot_id: int) -> None:
     _record_owner(connection, bot_id)
 
 
-def _take_migration_lock(connection: Connection) -> None:
+def _take_migration_lock(connection: Connection, wait_seconds: float) -> None:
     """Take PostgreSQL's lock of migrations, and log its holder while waiting.
 
     Raises NoServerError after a long wait.
@@ -117,7 +119,7 @@ def _take_migration_lock(connection: Connection) -> None:
         if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
             raise
         raise NoServerError(
-            f"another session has held the lock of migrations for longer than {_WAIT_SECONDS} s ({holder})"
+            f"another session has held the lock of migrations for longer than {wait_seconds} s ({holder})"
         ) from error
 
 

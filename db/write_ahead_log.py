@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from db.engine import SQLITE_BUSY_MILLISECONDS
+from db.timings import PRODUCTION
 
 
 def empty_write_ahead_log(file: Path) -> bool:
@@ -12,7 +12,6 @@ def empty_write_ahead_log(file: Path) -> bool:
 
     False: a reader still uses the log, and a later checkpoint empties it. Raises sqlite3.Error.
     """
-    seconds = SQLITE_BUSY_MILLISECONDS / 1000
-    with closing(sqlite3.connect(file, timeout=seconds)) as connection:
+    with closing(sqlite3.connect(file, timeout=PRODUCTION.sqlite_busy_seconds)) as connection:
         is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return not is_busy

@@ -17,12 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.clock import Clock
 from db.errors import is_away, is_held_up
 from db.tables import LedgerReading
+from db.timings import PRODUCTION
 
 if TYPE_CHECKING:
     from loguru import Logger
 
-IDLE_SECONDS: Final = 10
-"""How long a loop sleeps when nobody wakes it; what other processes asked for is found by then."""
 SILENT_SECONDS: Final = 120
 """How long one item may take: its transactions, each within the database's time-outs, and a call to Telegram."""
 COOLDOWN_SECONDS: Final = 60
@@ -57,8 +56,9 @@ class Pulse:
 class Cooldown:
     """The keys that one loop of this process leaves alone; one row must not hold up the others, nor end the loop."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, keys_max: int = COOLDOWNS_MAX) -> None:
         self._clock = clock
+        self._keys_max = keys_max
         self._until: dict[str, datetime] = {}
 
     def current(self) -> Collection[str]:
@@ -73,7 +73,7 @@ class Cooldown:
         log.opt(exception=None if is_held_up(error) else error).error(
             "{} is left alone for {} s: {}", what, COOLDOWN_SECONDS, type(error).__name__
         )
-        if len(self._until) < COOLDOWNS_MAX:
+        if len(self._until) < self._keys_max:
             self._until[key] = self._clock() + timedelta(seconds=COOLDOWN_SECONDS)
 
 
@@ -101,11 +101,14 @@ class DueLoop:
     the loop from its work, None: nothing.
     """
 
-    def __init__(self, name: str, work_once: Callable[[], Awaitable[int]]) -> None:
+    def __init__(
+        self, name: str, work_once: Callable[[], Awaitable[int]], idle_seconds: float = PRODUCTION.loop_idle_seconds
+    ) -> None:
+        """Prepare; without being woken it looks again after `idle_seconds`."""
         self._name = name
         self._work_once = work_once
         self._wakened = asyncio.Event()
-        self._rest_seconds: float = IDLE_SECONDS
+        self._idle_seconds = self._rest_seconds = idle_seconds
         self.is_stopping = False
         self.pulse = Pulse()
         self.trouble: str | None = None
@@ -132,13 +135,16 @@ class DueLoop:
         while not self.is_stopping:
             # Cleared before the look, so that what becomes due during it wakes the next one.
             self._wakened.clear()
-            self._rest_seconds = IDLE_SECONDS
+            self._rest_seconds = self._idle_seconds
             if await self._work() or self.is_stopping:
                 continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._rest_seconds):
-                    await self._wakened.wait()
+            await self._sleep(self._rest_seconds)
         self.pulse.rest()
+
+    async def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wakened.wait()
 
     async def _work(self) -> int:
         self.beat()

@@ -34,8 +34,9 @@ from babel.messages.pofile import read_po
 from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import make_url
 
-from db.engine import Database
+from db.engine import POOL_SIZE, Database
 from db.migrate import migrate
+from db.timings import PRODUCTION, Timings
 from tests.support.clock import FakeClock
 from tests.support.postgresql import Cluster, cluster_directory, remove_cluster
 
@@ -206,8 +207,8 @@ async def open_database(opened: list[Database]) -> AsyncIterator[Callable[[str],
     Also when it fails: a connection to SQLite that is left open is a thread that keeps pytest from ending.
     """
 
-    def open_(url: str) -> Database:
-        opened.append(Database(url))
+    def open_(url: str, timings: Timings = PRODUCTION, pool_size: int = POOL_SIZE) -> Database:
+        opened.append(Database(url, timings, pool_size))
         return opened[-1]
 
     yield open_

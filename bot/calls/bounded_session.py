@@ -44,6 +44,9 @@ class AnswerTooLargeError(ValueError):
 class BoundedSession(AiohttpSession):
     """aiogram's session, with a bound on each answer, on the time to connect, and without redirects."""
 
+    updates_bytes_max = UPDATES_BYTES_MAX
+    """The bound on the answer to a poll."""
+
     async def make_request(
         self,
         bot: Bot,
@@ -67,13 +70,16 @@ class BoundedSession(AiohttpSession):
                 allow_redirects=False,
             ) as response:
                 _refuse_redirect(method, response)
-                content = await _read(response, _bytes_max(method))
+                content = await _read(response, self._bytes_max(method))
         except TimeoutError as error:
             raise TelegramNetworkError(method=method, message="Request timeout error") from error
         except ClientError as error:
             raise TelegramNetworkError(method=method, message=f"{type(error).__name__}: {error}") from error
         checked = self.check_response(bot=bot, method=method, status_code=response.status, content=content)
         return cast("TelegramType", checked.result)
+
+    def _bytes_max(self, method: TelegramMethod[TelegramType]) -> int:
+        return self.updates_bytes_max if method.__api_method__ == "getUpdates" else ANSWER_BYTES_MAX
 
     def check_response(
         self, bot: Bot, method: TelegramMethod[TelegramType], status_code: int, content: str
@@ -99,10 +105,6 @@ class BoundedSession(AiohttpSession):
         if checked.result is None:
             raise ClientDecodeError("No result", ValueError("null"), {"ok": True})
         return checked
-
-
-def _bytes_max(method: TelegramMethod[TelegramType]) -> int:
-    return UPDATES_BYTES_MAX if method.__api_method__ == "getUpdates" else ANSWER_BYTES_MAX
 
 
 async def _read(response: ClientResponse, bytes_max: int) -> str:

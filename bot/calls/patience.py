@@ -10,7 +10,7 @@ of its own, as has what the outbox sends.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -91,12 +91,16 @@ def somebody_waits(seconds_gone: float = 0.0) -> Iterator[None]:
 class Patience(BaseRequestMiddleware):
     """The middleware of the session's calls, around all others: each try is held, counted and timed by those."""
 
+    def __init__(self, said_again: Mapping[str, Bounds] = SAID_AGAIN) -> None:
+        """Prepare; `said_again` bounds the calls that may be repeated, by their names in the Bot API."""
+        self._said_again = said_again
+
     async def __call__(
         self, make_request: NextRequestMiddlewareType[TelegramType], bot: Bot, method: TelegramMethod[TelegramType]
     ) -> Response[TelegramType]:
         """Make a call, and make it again while a person waits for it. Raises what the last try raised."""
         name = method.__api_method__
-        since, bounds = _waiting_since.get(), SAID_AGAIN.get(name)
+        since, bounds = _waiting_since.get(), self._said_again.get(name)
         if since is None or bounds is None:
             return await make_request(bot, method)
         try:

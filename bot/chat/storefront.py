@@ -20,8 +20,6 @@ from payments.sale.eligibility import Payer, PurchaseObstacle, Sale, find_obstac
 from payments.telegram import TelegramPaymentHandler
 from payments.telegram_errors import is_refusal
 
-LOOK_SECONDS: Final = 2.0
-"""So long the database is asked for a reason not to sell; without an answer the catalog alone decides."""
 LOOKS_MAX: Final = 16
 """So many that were not waited for may still be under way."""
 
@@ -55,10 +53,14 @@ class Storefront:
         handler: TelegramPaymentHandler,
         catalog: Catalog,
         refused: RefusedInvoices,
+        look_seconds: float,
+        looks_max: int = LOOKS_MAX,
     ) -> None:
         """Prepare; `refused` tells the admins of invoices that Telegram does not take."""
         self._handler = handler
         self._refused = refused
+        self._look_seconds = look_seconds
+        self._looks_max = looks_max
         self._catalog = catalog
         self._looks: set[asyncio.Task[PurchaseObstacle | None]] = set()
 
@@ -115,14 +117,14 @@ class Storefront:
     async def _look(self, sale: Sale, plan: Plan) -> PurchaseObstacle | None:
         """Return a reason not to sell that is on record; without an answer of the database in time there is none."""
         bound = logger.bind(telegram_id=sale.buyer_telegram_id, plan=plan.code)
-        if len(self._looks) >= LOOKS_MAX:
-            bound.warning("offered without a look into the database: {} are under way", LOOKS_MAX)
+        if len(self._looks) >= self._looks_max:
+            bound.warning("offered without a look into the database: {} are under way", self._looks_max)
             return None
         look = asyncio.create_task(self._ask_database(sale, plan))
         self._looks.add(look)
         look.add_done_callback(self._looks.discard)
         # asyncio.wait_for would wait for the cancelled work, which waits for the database.
-        done, _ = await asyncio.wait({look}, timeout=LOOK_SECONDS)
+        done, _ = await asyncio.wait({look}, timeout=self._look_seconds)
         if done:
             return look.result()
         bound.warning("offered without a look into the database: it does not answer")

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from aiogram import Bot
 from aiogram.types import Update
@@ -31,7 +31,7 @@ from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
 from db.lock import DeskLock, desk_lock
-from db.timings import PRODUCTION, Timings
+from db.timings import Timings
 from payments.audit.facts import Fact
 from payments.checkout import OldCheckouts
 from payments.pause import Pause
@@ -41,10 +41,6 @@ from payments.telegram_errors import TELEGRAM_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-
-FINISH_SECONDS: Final = 8
-LANES_SECONDS: Final = 4
-LOCK_SECONDS: Final = 1
 
 
 class Daemon:
@@ -82,13 +78,13 @@ class Daemon:
             timings=timings,
         )
         self._desk, self._bot, self._database, self._lock = desk, bot, database, lock
-        self._catalog, self._clock, self._admins = catalog, clock, admins
+        self._catalog, self._clock, self._admins, self._timings = catalog, clock, admins, timings
         ledger_watch = LedgerWatch(
-            database, desk.whole_pass, desk.reconciliation, settings.reconcile_minutes, on_complete=desk.wake
+            database, desk.whole_pass, desk.reconciliation, settings.reconcile_minutes, desk.wake, timings
         )
-        watches = channels.watches(Surroundings(database, catalog, signer, clock, admins, desk.wake))
+        watches = channels.watches(Surroundings(database, catalog, signer, clock, admins, timings, desk.wake))
         self._lanes = Lanes(self._feed)
-        self._intake = Intake(bot, desk.recorder, self._lanes)
+        self._intake = Intake(bot, desk.recorder, self._lanes, timings)
         on_owed = desk.outbox.loop.wake
         self._conflicts = ConflictAlert(database, clock, admins, on_owed)
         clock_watch = ClockWatch(bot, telegram_time, database, clock, admins, on_owed)
@@ -120,7 +116,7 @@ class Daemon:
             background([self._open_admin_chat()]),
             background([self._watch_lock(), *(run() for run in self._beside)]) as beside,
             background([loop.run() for loop in self._loops]) as loops,
-            background([poll_forever(self._intake, self._conflicts)]) as (polling,),
+            background([poll_forever(self._intake, self._conflicts, self._timings)]) as (polling,),
         ):
             stopping = asyncio.create_task(stop.wait())
             done, _ = await asyncio.wait({*beside, *loops, polling, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -145,8 +141,8 @@ class Daemon:
     async def _finish(self, loops: list[asyncio.Task[None]]) -> None:
         """End what was begun, as far as it goes in the time; the rest is on record, and the next start goes on."""
         try:
-            async with asyncio.timeout(FINISH_SECONDS):
-                await self._lanes.close(LANES_SECONDS)
+            async with asyncio.timeout(self._timings.finish_seconds):
+                await self._lanes.close(self._timings.lanes_seconds)
                 for loop in self._loops:
                     loop.stop()
                 await asyncio.wait(loops)
@@ -155,7 +151,9 @@ class Daemon:
                 with contextlib.suppress(*TELEGRAM_ERRORS):
                     await self._intake.confirm()
         except TimeoutError:
-            logger.warning("stopping: not all was finished within {} s, the next start goes on", FINISH_SECONDS)
+            logger.warning(
+                "stopping: not all was finished within {} s, the next start goes on", self._timings.finish_seconds
+            )
 
     async def _open_admin_chat(self) -> None:
         """Find the admins' group under the id that it has now, and tell Telegram the menus."""
@@ -172,7 +170,7 @@ class Daemon:
     async def _watch_lock(self) -> None:
         """End, and the desk with it, when another one has taken over."""
         while True:
-            await asyncio.sleep(LOCK_SECONDS)
+            await asyncio.sleep(self._timings.lock_check_seconds)
             try:
                 await self._lock.ensure()
             except Exception as error:
@@ -183,31 +181,33 @@ class Daemon:
         await self._desk.dispatcher.feed_update(self._bot, update, fact=fact)
 
 
-async def run_desk(settings: Settings, timings: Timings = PRODUCTION) -> None:
+async def run_desk(settings: Settings, timings: Timings) -> None:
     """Run the daemon until SIGTERM or SIGINT; a second one ends the process at once.
 
     Raises SettingsError, CatalogError, WrongDatabaseError and AnotherDeskError: each is one line for the seller.
     """
     catalog = load_catalog(settings.catalog_file)
-    stop = stop_signal()
+    stop = stop_signal(timings.end_seconds)
     async with AsyncExitStack() as stack:
-        database = Database(settings.database_url.get_secret_value())
+        database = Database(settings.database_url.get_secret_value(), timings)
         stack.push_async_callback(database.dispose)
-        clock = await open_clock(settings, stack)
+        clock = await open_clock(settings, stack, timings)
         telegram_time = make_telegram_time(settings, clock)
         bot = make_bot(settings, telegram_time)
         stack.push_async_callback(bot.session.close)
         say_way(settings)
-        lock = desk_lock(settings.database_url.get_secret_value(), settings.bot_id)
+        lock = desk_lock(settings.database_url.get_secret_value(), settings.bot_id, timings)
         database.pin_server(lambda: lock.server)
         lock.on_doubt = database.doubt
         stack.push_async_callback(lock.release)
         pause = Pause(clock)
         bot.session.middleware(PauseKeeper(pause))
-        monitor = Monitor(clock, lock)
+        monitor = Monitor(clock, lock, timings)
         bot.session.middleware(monitor.meter)
         await stack.enter_async_context(monitor.running(settings.http_port, database))
-        starting = asyncio.create_task(prepare(settings, database, lock, bot, clock, monitor.health, telegram_time))
+        starting = asyncio.create_task(
+            prepare(settings, database, lock, bot, clock, monitor.health, telegram_time, timings)
+        )
         if await first(starting, stop):
             logger.info("ready: {} plans on sale", len(catalog.on_sale))
             channels = await stack.enter_async_context(open_channels(settings, bot))

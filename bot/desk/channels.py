@@ -13,6 +13,7 @@ from bot.calls.network import open_session, proxy_to
 from bot.settings import Settings
 from db.clock import Clock
 from db.engine import Database
+from db.timings import Timings
 from payments.channel import Channel, Channels, Watch, by_name
 from payments.notices import Admins
 from payments.sale.catalog import Catalog
@@ -29,6 +30,7 @@ class Surroundings:
     signer: PayloadSigner
     clock: Clock
     admins: Admins
+    timings: Timings
     wake: Callable[[], None]
 
 
@@ -84,6 +86,8 @@ def _open_cards(settings: Settings, key: str, stack: AsyncExitStack) -> OpenChan
 
     def watch(desk: Surroundings) -> StripeWatch:
         lost = LostPayments(desk.database, api, desk.catalog, desk.signer, desk.clock, desk.admins, desk.wake)
-        return StripeWatch(desk.database, api, desk.clock, desk.admins, desk.wake, lost)
+        return StripeWatch(
+            desk.database, api, desk.clock, desk.admins, desk.wake, lost, desk.timings.stripe_poll_seconds
+        )
 
     return OpenChannel(CardChannel(api), watch)

@@ -12,6 +12,7 @@ from loguru import logger
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
+from db.timings import PRODUCTION, Timings
 from payments.errors import LedgerError
 from payments.ledger import progress
 from payments.ledger.fetching import TelegramLedger
@@ -22,15 +23,11 @@ from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 PAGES_MAX: Final = 100
 """How much of a long ledger is read in one go; the next one follows after a breath."""
-BREATH_SECONDS: Final = 1.0
-AGAIN_SECONDS: Final = 60.0
-"""After something went wrong."""
-DATABASE_PAUSE_SECONDS: Final = 2.0
 
 _LATER: Final = (*TELEGRAM_ERRORS, LedgerError, CrossedError, PassUnfinishedError)
 
 
-async def open_ledger(database: Database, ledger: TelegramLedger, clock: Clock) -> None:
+async def open_ledger(database: Database, ledger: TelegramLedger, clock: Clock, timings: Timings = PRODUCTION) -> None:
     """Ask for a whole pass if the database was lost; let one that is wanted begin. The caller holds the desk's lock.
 
     Before anything is recorded: what is recorded after it is no past that is settled in silence. It waits for a
@@ -44,7 +41,7 @@ async def open_ledger(database: Database, ledger: TelegramLedger, clock: Clock) 
             if not is_away(error):
                 raise
             logger.error("the database went away, trying on: {}", type(error).__name__)
-            await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+            await asyncio.sleep(timings.database_pause_seconds)
         else:
             return
 
@@ -82,12 +79,16 @@ class LedgerWatch:
         reconciliation: Reconciliation,
         pause_minutes: int,
         on_complete: Callable[[], None],
+        timings: Timings = PRODUCTION,
+        pages_max: int = PAGES_MAX,
     ) -> None:
         self._database = database
         self._whole_pass = whole_pass
         self._reconciliation = reconciliation
         self._pause_minutes = pause_minutes
         self._on_complete = on_complete
+        self._timings = timings
+        self._pages_max = pages_max
         self.trouble: str | None = None
         """What keeps the ledger from being read; None: nothing."""
 
@@ -96,10 +97,10 @@ class LedgerWatch:
         while True:
             if await self._tried(self._pass_if_wanted):
                 break
-            await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(self._timings.ledger_retry_seconds)
         while self._pause_minutes:
             is_done = await self._tried(self._compare)
-            await asyncio.sleep(self._pause_minutes * 60 if is_done else AGAIN_SECONDS)
+            await asyncio.sleep(self._pause_minutes * 60 if is_done else self._timings.ledger_retry_seconds)
         await asyncio.Event().wait()
 
     async def _pass_if_wanted(self) -> None:
@@ -112,9 +113,9 @@ class LedgerWatch:
     async def _compare(self) -> None:
         is_finished = False
         while not is_finished:
-            report = await self._reconciliation.run(PAGES_MAX)
+            report = await self._reconciliation.run(self._pages_max)
             is_finished = report.is_finished
-            await asyncio.sleep(BREATH_SECONDS)
+            await asyncio.sleep(self._timings.ledger_breath_seconds)
 
     async def _tried(self, work: Callable[[], Awaitable[None]]) -> bool:
         try:

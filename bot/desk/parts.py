@@ -20,6 +20,7 @@ from bot.desk.tasks import background
 from bot.monitoring.logs import hider
 from bot.settings import TELEGRAM_API_URL, TELEGRAM_TEST_URL, Settings
 from db.clock import Clock, utc_now
+from db.timings import Timings
 from payments.notices import Admins
 from payments.sale.payload import PayloadSigner
 
@@ -64,25 +65,23 @@ def make_telegram_time(settings: Settings, clock: Clock) -> TelegramTime:
     return TelegramTime(clock, steady)
 
 
-async def open_clock(settings: Settings, stack: AsyncExitStack) -> Clock:
+async def open_clock(settings: Settings, stack: AsyncExitStack, timings: Timings) -> Clock:
     """Return the clock: the machine's, or the sandbox's, which is followed until the stack is closed."""
     if settings.sandbox_clock_url is None:
         return utc_now
-    clock = FollowedClock(settings.sandbox_clock_url)
+    clock = FollowedClock(settings.sandbox_clock_url, timings)
     await clock.begin()
     await stack.enter_async_context(background([clock.follow()]))
     return clock
 
 
-ASK_SECONDS: Final = 0.5
-ANSWER_SECONDS: Final = 5
-
-
 class FollowedClock:
     """The machine's clock plus the sandbox's offset, which is asked for twice a second."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, timings: Timings) -> None:
         self._url = url
+        self._pause_seconds = timings.sandbox_clock_pause_seconds
+        self._timeout = aiohttp.ClientTimeout(total=timings.sandbox_clock_answer_seconds)
         self._offset = timedelta()
 
     def __call__(self) -> datetime:
@@ -91,15 +90,15 @@ class FollowedClock:
 
     async def begin(self) -> None:
         """Ask once, before anything asks for the time; a sandbox that is away is asked again later."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS)) as session:
+        async with aiohttp.ClientSession(timeout=self._timeout) as session:
             await self._ask_patiently(session)
 
     async def follow(self) -> None:
         """Ask for the offset until cancelled; a sandbox that is away leaves it as it was."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS)) as session:
+        async with aiohttp.ClientSession(timeout=self._timeout) as session:
             while True:
                 await self._ask_patiently(session)
-                await asyncio.sleep(ASK_SECONDS)
+                await asyncio.sleep(self._pause_seconds)
 
     async def _ask_patiently(self, session: aiohttp.ClientSession) -> None:
         try:

@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from typing import Final
 
 from aiogram import Bot
 from loguru import logger
 
 from bot.calls.telegram_time import TelegramTime
 from bot.desk.clock_watch import check_at_start
-from bot.desk.ledger_watch import DATABASE_PAUSE_SECONDS, open_ledger
+from bot.desk.ledger_watch import open_ledger
 from bot.monitoring.health import Health
 from bot.poll.polling import Outage
 from bot.settings import Settings, SettingsError
@@ -18,11 +17,9 @@ from db.engine import Database
 from db.errors import UnfitServerError, is_away
 from db.lock import DeskLock
 from db.migrate import migrate
+from db.timings import PRODUCTION, Timings
 from payments.ledger.fetching import TelegramLedger
 from payments.telegram_errors import TELEGRAM_ERRORS, Fate, TelegramError, fate_of, in_words
-
-TOKEN_SECONDS: Final = 60
-"""So long a token that is refused is tried again: now and then Telegram refuses a good one, once."""
 
 
 async def prepare(
@@ -33,6 +30,7 @@ async def prepare(
     clock: Clock,
     health: Health,
     telegram_time: TelegramTime | None = None,
+    timings: Timings = PRODUCTION,
 ) -> None:
     """Become the active desk, bring the database up to date, prove the token, see whether the database was lost.
 
@@ -40,16 +38,16 @@ async def prepare(
     brings one, and SettingsError for a token that Telegram does not know, and for a clock that is more than a day off
     `telegram_time`.
     """
-    await _become_active(settings, database, lock, health)
-    outage = Outage()
+    await _become_active(settings, database, lock, health, timings)
+    outage = Outage(timings)
     refused_at: float | None = None
     while True:
         try:
             me = await bot.get_me()
             await check_at_start(bot, telegram_time)
-            await open_ledger(database, TelegramLedger(bot), clock)
+            await open_ledger(database, TelegramLedger(bot), clock, timings)
         except TELEGRAM_ERRORS as error:
-            refused_at = _refused_at(error, refused_at)
+            refused_at = _refused_at(error, refused_at, timings.token_patience_seconds)
             # A desk that is known to wait is up for systemd, which would end one that starts for too long.
             health.note("start", f"it waits for Telegram: {in_words(error)}")
             await outage.wait(error)
@@ -60,8 +58,8 @@ async def prepare(
             return
 
 
-def _refused_at(error: TelegramError, since: float | None) -> float | None:
-    """Return since when the token is refused, by time.monotonic; None: it is not. Raises SettingsError after a minute.
+def _refused_at(error: TelegramError, since: float | None, patience_seconds: float) -> float | None:
+    """Return since when the token is refused, by time.monotonic; None: it is not. Raises SettingsError in the end.
 
     One that has not the form of a token will never be known.
     """
@@ -69,14 +67,16 @@ def _refused_at(error: TelegramError, since: float | None) -> float | None:
         return None
     now = time.monotonic()
     since = now if since is None else since
-    if now - since < TOKEN_SECONDS and "invalid token" not in error.message:
+    if now - since < patience_seconds and "invalid token" not in error.message:
         return since
     raise SettingsError(
         "TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put the one that @BotFather shows into .env"
     )
 
 
-async def _become_active(settings: Settings, database: Database, lock: DeskLock, health: Health) -> None:
+async def _become_active(
+    settings: Settings, database: Database, lock: DeskLock, health: Health, timings: Timings
+) -> None:
     said = None
     while True:
         try:
@@ -92,7 +92,7 @@ async def _become_active(settings: Settings, database: Database, lock: DeskLock,
                 said = str(error).partition("\n")[0]
                 logger.error("the database cannot be reached, trying on: {}: {}", type(error).__name__, said)
             health.note("database", f"it cannot be reached: {type(error).__name__}")
-            await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+            await asyncio.sleep(timings.database_pause_seconds)
     if said is not None:
         logger.info("the database answers")
         health.note("database", None)

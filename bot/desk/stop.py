@@ -3,16 +3,12 @@
 import asyncio
 import os
 import signal
-from typing import Final
 
 from loguru import logger
 
-END_SECONDS: Final = 9
-"""When whatever still hangs is left to the next start: the desk ends within ten seconds of SIGTERM."""
 
-
-def stop_signal() -> asyncio.Event:
-    """Return what SIGTERM or SIGINT sets; a second one, or END_SECONDS after the first, ends the process."""
+def stop_signal(end_seconds: float) -> asyncio.Event:
+    """Return what SIGTERM or SIGINT sets; a second one, or `end_seconds` after the first, ends the process."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -21,10 +17,10 @@ def stop_signal() -> asyncio.Event:
         if stop.is_set():
             os._exit(1)
         stop.set()
-        loop.call_later(END_SECONDS, give_up)
+        loop.call_later(end_seconds, give_up)
 
     def give_up() -> None:
-        logger.warning("stopped with something unfinished after {} s", END_SECONDS)
+        logger.warning("stopped with something unfinished after {} s", end_seconds)
         os._exit(0)
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,6 +13,7 @@ from bot.settings import Settings
 from db.clock import Clock
 from db.engine import Database
 from db.tables import Outcome, StripeEvent
+from db.timings import PRODUCTION
 from payments.notices import Admins
 from payments.refunds.asking import find_waiting
 from payments.sale.catalog import Catalog, load_catalog
@@ -55,7 +56,7 @@ async def tools(settings: Settings) -> AsyncIterator[Tools]:
     async with AsyncExitStack() as stack:
         bot = make_bot(settings)
         stack.push_async_callback(bot.session.close)
-        clock = await open_clock(settings, stack)
+        clock = await open_clock(settings, stack, PRODUCTION)
         channels = await stack.enter_async_context(open_channels(settings, bot))
         catalog, signer = load_catalog(settings.catalog_file), make_signer(settings)
         yield Tools(bot, catalog, signer, clock, make_admins(settings), channels)

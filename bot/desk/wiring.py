@@ -83,15 +83,15 @@ def make_desk(  # noqa: PLR0913 - all that a desk is made of, named in one place
     effects = OutwardEffects(clock, admins)
     settlement = Settlement(catalog, signer, clock, effects, terms, telegram_now=telegram_now)
     notices = NoticeRenderer(clock)
-    pace = Pace(clock, pause, timings)
-    outbox = Outbox(bot, database, notices.render, clock, notices.keyboard, admins, pace)
+    pace, idle_seconds = Pace(clock, pause, timings), timings.loop_idle_seconds
+    outbox = Outbox(bot, database, notices.render, clock, notices.keyboard, admins, pace, idle_seconds)
     on_owed = outbox.loop.wake
     sender = RefundSender(database, channels, clock)
-    worker = Worker(database, settlement, sender, clock, on_progress=on_owed, pause=pause)
+    worker = Worker(database, settlement, sender, clock, on_owed, pause, idle_seconds)
     book = settlement.subscriptions
     editor = RenewalEditor(database, bot, book, effects, clock, pause)
     reminders = Reminders(database, catalog, signer, clock, terms.remind_days)
-    keeper = SubscriptionKeeper(database, book, editor, reminders, clock, on_progress=on_owed)
+    keeper = SubscriptionKeeper(database, book, editor, reminders, clock, on_owed, idle_seconds)
     checkouts = CheckoutDesk(
         database, catalog, signer, clock, timings.checkout_seconds, sells_by_card=payment_token is not None
     )
@@ -123,6 +123,7 @@ def make_desk(  # noqa: PLR0913 - all that a desk is made of, named in one place
             admin_chat=admin_chat,
             support_contact=support_contact,
             on_owed=on_owed,
+            timings=timings,
         ),
     )
     return desk

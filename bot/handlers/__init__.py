@@ -22,6 +22,7 @@ from bot.handlers.places import Here
 from bot.handlers.rate_limit import RateLimit
 from db.clock import Clock
 from db.engine import Database
+from db.timings import Timings
 from payments.notices import Admins
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
@@ -39,17 +40,19 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
     admin_chat: AdminChat,
     support_contact: str | None,
     on_owed: Callable[[], None],
+    timings: Timings,
 ) -> Dispatcher:
     """Return the dispatcher that `feed_update` is called on.
 
     `support_contact` is what the seller has put in. An update that bears money is fed with its `fact`, which is on
     record. What a handler raises ends here. `on_owed` is called when a notice has become due.
     """
+    refused = RefusedInvoices(database, clock, admins, on_owed)
     bot_name, names = BotName(clock), Names(database, clock)
     dispatcher = Dispatcher(
         disable_fsm=True,
         payments=handler,  # aiogram hands in something of its own as `handler`
-        storefront=Storefront(handler, catalog, RefusedInvoices(database, clock, admins, on_owed)),
+        storefront=Storefront(handler, catalog, refused, timings.shop_look_seconds),
         history=HistoryPages(handler, catalog, signer),
         database=database,
         clock=clock,

@@ -5,7 +5,6 @@ import platform
 import time
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Final
 
 from loguru import logger
 from prometheus_client import Metric
@@ -18,13 +17,10 @@ from bot.monitoring.health import WELL, Health
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
+from db.timings import PRODUCTION
 from payments.ledger.drift import Drift, read_drift
 from payments.ledger.nanostars import NANOSTARS
 from payments.waiting import Backlog, Queue, read_backlog
-
-READ_SECONDS: Final = 2
-"""How long a scrape waits for the database; without its answer the gauges of the backlog are left out."""
-
 
 _Read = tuple[Backlog, Drift | None]
 
@@ -32,19 +28,27 @@ _Read = tuple[Backlog, Drift | None]
 class DeskGauges(Collector):
     """The gauges of one desk: `read` first, then they are collected."""
 
-    def __init__(self, database: Database, meter: CallMeter, health: Health, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        meter: CallMeter,
+        health: Health,
+        clock: Clock,
+        read_seconds: float = PRODUCTION.gauges_read_seconds,
+    ) -> None:
         self._database = database
         self._meter = meter
         self._health = health
         self._clock = clock
+        self._read_seconds = read_seconds
         self._reading: asyncio.Task[_Read] | None = None
         self._read_last: _Read | None = None
 
     async def read(self) -> None:
-        """Read what waits from the database, within READ_SECONDS; one reading is under way at most."""
+        """Read what waits from the database, within `read_seconds`; one reading is under way at most."""
         reading = self._reading = self._reading or asyncio.create_task(self._read())
         # asyncio.wait_for would cancel the reading and wait for the database to hear of it.
-        done, _ = await asyncio.wait({reading}, timeout=READ_SECONDS)
+        done, _ = await asyncio.wait({reading}, timeout=self._read_seconds)
         if not done:
             self._read_last = None
             return

@@ -17,6 +17,7 @@ from bot.monitoring.watchdog import watch
 from db.clock import Clock
 from db.engine import Database
 from db.lock import DeskLock
+from db.timings import PRODUCTION, Timings
 from payments.loop import Pulse
 
 
@@ -31,7 +32,8 @@ class Part(Protocol):
 class Monitor:
     """The desk's health, and who is told of it. `meter` goes around the calls to Telegram."""
 
-    def __init__(self, clock: Clock, lock: DeskLock) -> None:
+    def __init__(self, clock: Clock, lock: DeskLock, timings: Timings = PRODUCTION) -> None:
+        self._timings = timings
         self._clock = clock
         self.meter = CallMeter()
         self.health = Health(clock)
@@ -57,9 +59,11 @@ class Monitor:
         notifier = Notifier()
         async with AsyncExitStack() as stack:
             if port:
-                gauges = DeskGauges(database, self.meter, self.health, self._clock)
+                gauges = DeskGauges(database, self.meter, self.health, self._clock, self._timings.gauges_read_seconds)
                 await stack.enter_async_context(monitoring_server(port, self.health, gauges))
-            watching = asyncio.create_task(watch(self.health, self._pulses, notifier))
+            watching = asyncio.create_task(
+                watch(self.health, self._pulses, notifier, self._timings.health_look_seconds)
+            )
             watching.add_done_callback(_log_bug)
             try:
                 yield

@@ -6,7 +6,6 @@ hangs is started anew.
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
 
 from loguru import logger
 
@@ -14,10 +13,8 @@ from bot.monitoring.health import Health, HealthState
 from bot.monitoring.systemd import Notifier
 from payments.loop import Pulse
 
-LOOK_SECONDS: Final = 1
 
-
-async def watch(health: Health, pulses: Mapping[str, Pulse], notifier: Notifier) -> None:
+async def watch(health: Health, pulses: Mapping[str, Pulse], notifier: Notifier, look_seconds: float) -> None:
     """Look until cancelled; `pulses`, by the names of their loops, may grow meanwhile."""
     is_ready = False
     was_alive = True
@@ -38,7 +35,7 @@ async def watch(health: Health, pulses: Mapping[str, Pulse], notifier: Notifier)
         elif was_alive:
             logger.error("it hangs, so that systemd's watchdog ends this process: {}", ", ".join(hanging))
         was_alive = not hanging
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(look_seconds)
 
 
 def _in_words(health: Health, state: HealthState) -> str:

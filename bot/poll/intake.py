@@ -20,6 +20,7 @@ from bot.poll.lanes import Lanes
 from bot.poll.rhythm import PollRhythm
 from bot.poll.unreadable_batch import TRIES, first_update_id, remains
 from bot.poll.update_ids import RawUpdate, TakenIds
+from db.timings import PRODUCTION, Timings
 from payments.audit.facts import Fact
 from payments.recording.recorder import Recorder
 from payments.recording.updates import bears_money
@@ -32,10 +33,6 @@ BATCH_MAX: Final = 100
 POLL_SECONDS: Final = 30
 POLL_MARGIN_SECONDS: Final = 10
 CONFIRM_SECONDS: Final = 3
-AWAY_PAUSE_SECONDS: Final = 1.0
-"""From poll to poll at one offset: Telegram throttles busier ones."""
-IDLE_PAUSE_SECONDS: Final = 0.5
-"""From poll to poll, at least, when the first has brought nothing: something may answer at once, and for ever."""
 
 _MONEY: Final = (
     "currency",
@@ -67,10 +64,11 @@ class GetRawUpdates(TelegramMethod[list[RawUpdate]]):
 class Intake:
     """Takes updates from Telegram, a batch at a time; bot/poll/polling.py repeats it."""
 
-    def __init__(self, bot: Bot, recorder: Recorder, lanes: Lanes) -> None:
+    def __init__(self, bot: Bot, recorder: Recorder, lanes: Lanes, timings: Timings = PRODUCTION) -> None:
         self._bot = bot
         self._recorder = recorder
         self._lanes = lanes
+        self._timings = timings
         self._offset: int | None = None
         self._told: int | None = None
         self._polled_at = 0.0
@@ -84,7 +82,7 @@ class Intake:
         offset = self._offset
         await self.take(await self._fetch())
         if self._offset == offset:
-            await self._sleep_since_poll(IDLE_PAUSE_SECONDS)
+            await self._sleep_since_poll(self._timings.empty_poll_pause_seconds)
 
     async def _fetch(self) -> Sequence[Any]:
         poll = GetRawUpdates(offset=self._offset, limit=self._limit, timeout=self._rhythm.seconds)
@@ -165,7 +163,7 @@ class Intake:
             elif raw["update_id"] in recorded:
                 self._serve_money(raw, recorded[raw["update_id"]])
         if waiting:
-            await self._sleep_since_poll(AWAY_PAUSE_SECONDS)
+            await self._sleep_since_poll(self._timings.same_offset_pause_seconds)
 
     def _behind(self, updates: Sequence[RawUpdate], waiting: Collection[int]) -> int | None:
         """Return the offset behind what is taken of a batch: before the first update that waits for the database."""

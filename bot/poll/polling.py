@@ -16,25 +16,24 @@ from loguru import logger
 from bot.poll.conflicts import ConflictAlert
 from bot.poll.intake import Intake
 from db.errors import AnotherDeskError
-from payments.pause import SECONDS_MAX as PAUSE_SECONDS_MAX
+from db.timings import PRODUCTION, Timings
 from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of, in_words
 
-BACKOFF: Final = BackoffConfig(min_delay=0.5, max_delay=5.0, factor=1.5, jitter=0.1)
-PAUSE_SECONDS_MAX_LATELY: Final = 2.0
-"""The longest pause when Telegram has answered lately: a pre-checkout that waits there has ten seconds."""
-LATELY_SECONDS: Final = 3600
-SAY_AGAIN_SECONDS: Final = 60
-BUG_PAUSE_SECONDS: Final = 5
+_FACTOR: Final = 1.5
+_JITTER_SHARE: Final = 0.2
+"""Of the first pause."""
 
 
 class Outage:
     """Says that Telegram cannot be reached, once a minute while it lasts, and once when it is over."""
 
-    def __init__(self, answered_at: float | None = None) -> None:
+    def __init__(self, timings: Timings = PRODUCTION, answered_at: float | None = None) -> None:
         """Prepare; `answered_at` is when Telegram has answered anything, by time.monotonic; None: never yet."""
         self._said_at: float | None = None
         self._answered_at = answered_at
-        self._backoff = Backoff(BACKOFF)
+        self._timings = timings
+        first, longest = timings.outage_pause_seconds_min, timings.outage_pause_seconds_max
+        self._backoff = Backoff(BackoffConfig(first, longest, _FACTOR, _JITTER_SHARE * first))
 
     def over(self) -> None:
         """Note that Telegram has answered."""
@@ -47,24 +46,25 @@ class Outage:
     async def wait(self, error: TelegramAPIError | ClientDecodeError) -> None:
         """Log the error if it is time to, and wait for the next try."""
         now = time.monotonic()
-        if self._said_at is None or now - self._said_at >= SAY_AGAIN_SECONDS:
-            logger.error(_trouble(error))
+        if self._said_at is None or now - self._said_at >= self._timings.outage_log_seconds:
+            logger.error(_trouble(error, self._timings.retry_after_seconds_max))
             self._said_at = now
         if fate_of(error) is not Fate.AWAY:
             self._answered_at = now
         if isinstance(error, TelegramRetryAfter):
-            await asyncio.sleep(min(error.retry_after, PAUSE_SECONDS_MAX))
+            await asyncio.sleep(min(error.retry_after, self._timings.retry_after_seconds_max))
         else:
-            is_lately = self._answered_at is not None and now - self._answered_at < LATELY_SECONDS
-            longest = PAUSE_SECONDS_MAX_LATELY if is_lately else BACKOFF.max_delay
+            of = self._timings
+            is_lately = self._answered_at is not None and now - self._answered_at < of.lately_seconds
+            longest = of.outage_pause_seconds_max_lately if is_lately else of.outage_pause_seconds_max
             await asyncio.sleep(min(next(self._backoff), longest))
 
 
-def _trouble(error: TelegramAPIError | ClientDecodeError) -> str:
+def _trouble(error: TelegramAPIError | ClientDecodeError, pause_seconds_max: float) -> str:
     if isinstance(error, ClientDecodeError):
         return f"Telegram's answer cannot be read, trying on: {in_words(error)}; is a proxy in between?"
     if isinstance(error, TelegramRetryAfter):
-        again = min(error.retry_after, PAUSE_SECONDS_MAX)
+        again = min(error.retry_after, pause_seconds_max)
         asked = f"Telegram asks for a pause of {error.retry_after} s ({error.method.__api_method__})"
         return f"{asked}: trying again in {again} s"
     match fate_of(error):
@@ -79,13 +79,13 @@ def _trouble(error: TelegramAPIError | ClientDecodeError) -> str:
     return f"Telegram cannot be reached, trying on: {in_words(error)}"
 
 
-async def poll_forever(intake: Intake, conflicts: ConflictAlert) -> None:
+async def poll_forever(intake: Intake, conflicts: ConflictAlert, timings: Timings = PRODUCTION) -> None:
     """Poll until cancelled. What a poll raises is logged and waited out: even a bug is no reason to stop selling.
 
     Raises AnotherDeskError when another desk has taken over.
     """
     # Nobody polls before Telegram has said whose the token is (bot/desk/start.py).
-    outage = Outage(answered_at=time.monotonic())
+    outage = Outage(timings, answered_at=time.monotonic())
     while True:
         try:
             await intake.poll_once()
@@ -97,6 +97,6 @@ async def poll_forever(intake: Intake, conflicts: ConflictAlert) -> None:
             raise
         except Exception as error:  # noqa: BLE001 - the offset has not moved: the batch comes again
             logger.opt(exception=error).error("a batch of updates could not be taken, trying again")
-            await asyncio.sleep(BUG_PAUSE_SECONDS)
+            await asyncio.sleep(timings.bug_pause_seconds)
         else:
             outage.over()

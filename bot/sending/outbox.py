@@ -27,6 +27,7 @@ from db.clock import Clock
 from db.engine import Database
 from db.retry import retry_transaction
 from db.tables import OutboxMessage, StripeEvent, User
+from db.timings import PRODUCTION
 from payments.audit.transitions import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, backoff
 from payments.channel import is_due
 from payments.loop import DueLoop
@@ -73,6 +74,7 @@ class Outbox:
         keyboard: Keyboard,
         admins: Admins,
         pace: Pace,
+        idle_seconds: float = PRODUCTION.loop_idle_seconds,
     ) -> None:
         """Prepare the loop. What cannot be told is told to the admins."""
         self._bot = bot
@@ -89,7 +91,7 @@ class Outbox:
         self._unnoted: set[tuple[int, datetime | None]] = set()
         # What a bug kept from being made: it is tried again, and what is newer in its chat does not wait for it.
         self._unmade: set[int] = set()
-        self.loop = DueLoop("outbox", self.deliver_once)
+        self.loop = DueLoop("outbox", self.deliver_once, idle_seconds)
 
     async def deliver_once(self) -> int:
         """Try the oldest due message of each chat that is not at rest, at most 50; return how many were tried.

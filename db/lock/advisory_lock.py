@@ -15,13 +15,8 @@ from db.dial import Dialer
 from db.errors import AnotherDeskError, is_away
 from db.lock.holder import TRY, Holder, find_holder, find_key
 from db.lock.proof import explain_pooler_errors, pooler_error, prove_lock
+from db.timings import Timings
 
-TRY_SECONDS: Final = 1.0
-ANSWER_SECONDS: Final = 2
-PATIENCE_SECONDS: Final = 15.0
-"""The time after which the server gives up a client that vanished."""
-STRANGER_SECONDS: Final = 60.0
-"""The time for which a session that is no desk may hold the lock before the desk reports it."""
 _NAME_BYTES_MAX: Final = 63
 _ALIVE: Final = """
     SELECT pg_backend_pid() AS pid, current_setting('transaction_read_only') = 'on' AS is_read_only
@@ -42,7 +37,8 @@ class AdvisoryLock:
     trouble: str | None
     on_doubt: Callable[[], None]
 
-    def __init__(self, dialer: Dialer, bot_id: int) -> None:
+    def __init__(self, dialer: Dialer, bot_id: int, timings: Timings) -> None:
+        self._timings = timings
         self._dialer = dialer
         self._bot_id = bot_id
         self._connection: Any = None
@@ -77,7 +73,7 @@ class AdvisoryLock:
                 if not self.is_standing_by:
                     logger.info("another desk is running on this database: standing by ({})", self.holder)
                     self.is_standing_by = True
-                await asyncio.sleep(TRY_SECONDS)
+                await asyncio.sleep(self._timings.lock_try_seconds)
         finally:
             self.is_standing_by = False
         self.trouble = self._stranger_since = None
@@ -103,7 +99,7 @@ class AdvisoryLock:
                 await asyncio.wait({self._question})
                 return
             try:
-                await connection.close(timeout=ANSWER_SECONDS)
+                await connection.close(timeout=self._timings.lock_answer_seconds)
             except Exception as error:
                 if not is_away(error):
                     raise
@@ -119,7 +115,7 @@ class AdvisoryLock:
             return
         if self._stranger_since is None:
             self._stranger_since = now
-        if now - self._stranger_since >= STRANGER_SECONDS:
+        if now - self._stranger_since >= self._timings.lock_stranger_seconds:
             if self.trouble is None:
                 logger.error("a session that is no desk holds the desk's lock, and nobody sells: {}", self.holder)
             self.trouble = (
@@ -131,20 +127,21 @@ class AdvisoryLock:
         """Query the connection that holds the desk's lock, because a half-open one looks whole until it is used.
 
         Raises TimeoutError while there is no answer, because a server that only hangs still keeps the lock for us.
-        After PATIENCE_SECONDS without an answer the connection is given up, and at once where the server takes no
-        writes any more.
+        After `lock_patience_seconds` without an answer the connection is given up, and at once where the server takes
+        no writes any more.
         """
         if self._question is None:
             if self._connection.is_closed():
                 return False
-            self._question = asyncio.create_task(self._connection.fetchrow(_ALIVE, timeout=PATIENCE_SECONDS + 60))
+            timeout = self._timings.lock_patience_seconds + 60
+            self._question = asyncio.create_task(self._connection.fetchrow(_ALIVE, timeout=timeout))
             self._asked_at = asyncio.get_running_loop().time()
         question = self._question
         # asyncio.wait_for would cancel the query, and a cancelled query makes its connection wait for the server.
-        done, _ = await asyncio.wait({question}, timeout=ANSWER_SECONDS)
+        done, _ = await asyncio.wait({question}, timeout=self._timings.lock_answer_seconds)
         if not done:
             self.on_doubt()
-            if asyncio.get_running_loop().time() - self._asked_at < PATIENCE_SECONDS:
+            if asyncio.get_running_loop().time() - self._asked_at < self._timings.lock_patience_seconds:
                 raise TimeoutError("the connection that holds the desk's lock does not answer")
             self._connection.terminate()
             await asyncio.wait({question})
@@ -200,7 +197,7 @@ class AdvisoryLock:
 
     async def _connect(self, name: str) -> Any:
         connection = await self._dialer.connect(
-            application_name=name, command_seconds=ANSWER_SECONDS, writes=True, caches=False
+            application_name=name, command_seconds=self._timings.lock_answer_seconds, writes=True, caches=False
         )
         try:
             await connection.fetchrow(_KEEPALIVE)

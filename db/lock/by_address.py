@@ -11,10 +11,11 @@ from typing import Any, Final, Protocol
 
 from db.address import Server, SqliteAddress, parse_database_url
 from db.dial import Dialer
-from db.lock.advisory_lock import ANSWER_SECONDS, AdvisoryLock
+from db.lock.advisory_lock import AdvisoryLock
 from db.lock.file_lock import FileLock
 from db.lock.holder import Holder, find_holder, find_key
 from db.lock.proof import prove_session_keeps_lock
+from db.timings import PRODUCTION, Timings
 
 _IS_TLS: Final = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 
@@ -52,7 +53,7 @@ class DeskLock(Protocol):
         """Give the desk's lock back."""
 
 
-def desk_lock(url: str, bot_id: int = 0) -> DeskLock:
+def desk_lock(url: str, bot_id: int = 0, timings: Timings = PRODUCTION) -> DeskLock:
     """Return the desk's lock for a `DATABASE_URL`; `bot_id` 0 means the bot that owns the database.
 
     On PostgreSQL each bot in each schema has a lock of its own. Raises AddressError.
@@ -60,7 +61,7 @@ def desk_lock(url: str, bot_id: int = 0) -> DeskLock:
     address = parse_database_url(url)
     if isinstance(address, SqliteAddress):
         return FileLock(Path(f"{address.url.database}.lock"))
-    return AdvisoryLock(Dialer(address), bot_id)
+    return AdvisoryLock(Dialer(address), bot_id, timings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,9 @@ async def read_lock_report(url: str, bot_id: int) -> LockReport:
         raise TypeError("the lock of a file has no server")
     dialer = Dialer(address)
     await prove_session_keeps_lock(dialer)
-    connection: Any = await dialer.connect(command_seconds=ANSWER_SECONDS, caches=False)
+    connection: Any = await dialer.connect(command_seconds=PRODUCTION.lock_answer_seconds, caches=False)
     try:
         holder = await find_holder(connection, await find_key(connection, bot_id))
         return LockReport(connection.server, bool(await connection.fetchval(_IS_TLS)), holder)
     finally:
-        await connection.close(timeout=ANSWER_SECONDS)
+        await connection.close(timeout=PRODUCTION.lock_answer_seconds)

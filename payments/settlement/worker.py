@@ -12,6 +12,7 @@ from db.engine import Database
 from db.errors import is_away, is_held_up
 from db.retry import retry_transaction
 from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, StripeEvent
+from db.timings import PRODUCTION
 from payments.audit import events, transitions
 from payments.audit.facts import REFUND_PREFIX
 from payments.channel import MadeRefund
@@ -40,6 +41,7 @@ class Worker:
         clock: Clock,
         on_progress: Callable[[], None],
         pause: Pause | None = None,
+        idle_seconds: float = PRODUCTION.loop_idle_seconds,
     ) -> None:
         """Prepare the loop; the worker calls `on_progress` whenever notices may have become due.
 
@@ -50,7 +52,7 @@ class Worker:
         self._sender = sender
         self._clock = clock
         self._on_progress = on_progress
-        self.loop = DueLoop("worker", self.work_once)
+        self.loop = DueLoop("worker", self.work_once, idle_seconds)
         self._cooldown = Cooldown(clock)
         # One for each provider; Telegram's is shared.
         self._pauses = {TELEGRAM_STARS: pause or Pause(clock)}

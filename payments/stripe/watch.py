@@ -20,6 +20,7 @@ from db.engine import Database
 from db.insert import insert_into
 from db.retry import retry_transaction
 from db.tables import ORIGIN, StripeEvent, StripeReading, User
+from db.timings import PRODUCTION
 from payments.errors import RefusedByChannelError, UnreadableMoneyError, UnrecordableError
 from payments.methods import CARDS
 from payments.notices import Admins, Notice
@@ -29,7 +30,6 @@ from payments.stripe.late_charges import LateCharges
 from payments.stripe.lost_payments import LostPayments
 from payments.stripe.trouble import Attempts, StripeTrouble, TroubleAlert, owe_trouble_notice
 
-POLL_SECONDS: Final = 60
 LATE_SECONDS: Final = 600
 """Each reading starts so long before the newest event that was read, because Stripe need not list events in order."""
 DEEP_SECONDS: Final = 26 * 3600
@@ -49,6 +49,7 @@ class StripeWatch:
         admins: Admins,
         on_recorded: Callable[[], None],
         lost: LostPayments | None = None,
+        poll_seconds: float = PRODUCTION.stripe_poll_seconds,
     ) -> None:
         """Prepare; `on_recorded` is called when a row was recorded that is to be settled or told.
 

@@ -13,6 +13,7 @@ from db.engine import Database
 from db.errors import is_away, is_held_up
 from db.retry import retry_transaction
 from db.tables import Subscription, SubscriptionChange, User
+from db.timings import PRODUCTION
 from entitlements.service import lock_users
 from payments.audit import subscription_changes
 from payments.audit.facts import SubscriptionFact
@@ -36,6 +37,7 @@ class SubscriptionKeeper:
         reminders: Reminders,
         clock: Clock,
         on_progress: Callable[[], None],
+        idle_seconds: float = PRODUCTION.loop_idle_seconds,
     ) -> None:
         """Prepare the loop; `on_progress` is called when notices may be due."""
         self._database = database
@@ -47,7 +49,7 @@ class SubscriptionKeeper:
         self._gate = Gate()
         self._cooldown = Cooldown(clock)
         self.terms = book.terms
-        self.loop = DueLoop("subscriptions", self.work_once)
+        self.loop = DueLoop("subscriptions", self.work_once, idle_seconds)
 
     async def settle(self, fact: SubscriptionFact) -> None:
         """Settle a subscription's recorded changes at once, unless a whole pass over the ledger is wanted first."""

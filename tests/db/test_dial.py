@@ -11,10 +11,10 @@ import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-import db.liveness
 from db.engine import Database, Priority
 from db.errors import NoServerError, UnfitServerError, is_away
 from db.lock import desk_lock
+from db.timings import Timings
 from tests.support.document import run
 from tests.support.in_front import Authority, authority, way_to
 from tests.support.postgresql import Cluster, cluster_directory, remove_cluster
@@ -103,18 +103,12 @@ async def test_a_server_without_tls_is_not_talked_to_when_it_is_wanted(
         await _one(open_database(way.url(empty_postgresql_url)))
 
 
-@pytest.fixture
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db.liveness, "IDLE_SECONDS", 0.0)
-    monkeypatch.setattr(db.liveness, "ANSWER_SECONDS", 0.1)
-
-
-@pytest.mark.usefixtures("no_patience")
 async def test_no_buyer_is_served_on_a_connection_that_was_forgotten_on_the_way(
-    empty_postgresql_url: str, open_database: Open
+    empty_postgresql_url: str, open_database: Callable[..., Database]
 ) -> None:
+    impatient = Timings(connection_idle_seconds=0, connection_answer_seconds=0.1)
     async with way_to(empty_postgresql_url) as way:
-        database = open_database(way.url(empty_postgresql_url))
+        database = open_database(way.url(empty_postgresql_url), impatient)
 
         async def buy() -> None:
             async with database.transaction(Priority.PRE_CHECKOUT) as session:
@@ -131,11 +125,10 @@ async def test_no_buyer_is_served_on_a_connection_that_was_forgotten_on_the_way(
 
 
 async def test_a_server_that_was_seen_not_to_answer_is_asked_before_anything_is_done_on_it(
-    empty_postgresql_url: str, open_database: Open, monkeypatch: pytest.MonkeyPatch
+    empty_postgresql_url: str, open_database: Callable[..., Database]
 ) -> None:
-    monkeypatch.setattr(db.liveness, "ANSWER_SECONDS", 0.1)
     async with way_to(empty_postgresql_url) as way:
-        database = open_database(way.url(empty_postgresql_url))
+        database = open_database(way.url(empty_postgresql_url), Timings(connection_answer_seconds=0.1))
         await _one(database)
         way.forget()
         database.doubt()

@@ -22,6 +22,7 @@ from db.engine import Database
 from db.errors import NoServerError, UnfitServerError, is_away
 from db.lock import desk_lock
 from db.migrate import migrate
+from db.timings import Timings
 from sandbox.server import running_sandbox
 from sandbox.settings import Settings as SandboxSettings
 from tests.conftest import BOT_ID
@@ -129,10 +130,7 @@ async def test_the_daemon_ends_at_once_with_one_line(closed: Cluster, tmp_path: 
             assert "wrong-one" not in daemon.said()
 
 
-async def test_a_desk_that_runs_waits_for_its_password(
-    closed: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(db.lock.advisory_lock, "TRY_SECONDS", 0.01)
+async def test_a_desk_that_runs_waits_for_its_password(closed: Cluster, tmp_path: Path) -> None:
     async with running_sandbox(SandboxSettings(token=TOKEN)) as server:
         with running_daemon(tmp_path, server.url, url_of(closed)) as daemon:
             await daemon.until_said("ready: ")
@@ -145,17 +143,16 @@ async def test_a_desk_that_runs_waits_for_its_password(
 
 
 async def test_a_desk_that_stands_by_waits_for_its_password(
-    closed: Cluster, clock: FakeClock, open_database: Open, monkeypatch: pytest.MonkeyPatch
+    closed: Cluster, clock: FakeClock, open_database: Open
 ) -> None:
-    monkeypatch.setattr(db.lock.advisory_lock, "TRY_SECONDS", 0.01)
-    monkeypatch.setattr("bot.desk.start.DATABASE_PAUSE_SECONDS", 0.01)
+    hasty = Timings(lock_try_seconds=0.01, database_pause_seconds=0.01)
     url = url_of(closed)
-    holder, second = desk_lock(url, BOT_ID), desk_lock(url, BOT_ID)
+    holder, second = desk_lock(url, BOT_ID, hasty), desk_lock(url, BOT_ID, hasty)
     await holder.acquire()
     async with running_sandbox(SandboxSettings(token=TOKEN)) as server, talking_bot(server.url, TOKEN) as bot:
         settings = Settings(telegram_bot_token=TOKEN, telegram_api_url=server.url, database_url=url)
         health = Health(clock)
-        waiting = asyncio.create_task(prepare(settings, open_database(url), second, bot, clock, health))
+        waiting = asyncio.create_task(prepare(settings, open_database(url), second, bot, clock, health, None, hasty))
 
         async def stands_by() -> bool:
             return second.is_standing_by
@@ -185,9 +182,8 @@ async def _changed_password(closed: Cluster) -> AsyncIterator[None]:
 
 
 async def test_the_one_who_holds_the_lock_of_migrations_is_told(
-    empty_postgresql_url: str, open_database: Open, monkeypatch: pytest.MonkeyPatch
+    empty_postgresql_url: str, open_database: Callable[..., Database]
 ) -> None:
-    monkeypatch.setattr(db.migrate, "_WAIT_SECONDS", 1)
     address = parse_database_url(empty_postgresql_url)
     assert isinstance(address, PostgresAddress)
     other = await asyncpg.connect(
@@ -196,7 +192,7 @@ async def test_the_one_who_holds_the_lock_of_migrations_is_told(
         database=address.database,
         server_settings={"application_name": "somebody"},
     )
-    database = open_database(empty_postgresql_url)
+    database = open_database(empty_postgresql_url, Timings(migration_wait_seconds=1))
     await other.execute("SELECT pg_advisory_lock($1)", db.migrate._MIGRATION_LOCK)
     with logged() as records, pytest.raises(NoServerError, match=r"migrations.*user postgres, application somebody"):
         await migrate(database, BOT_ID)

@@ -9,11 +9,11 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-import db.engine
 from db.engine import Database
 from db.errors import is_away, is_held_up, is_refusal
 from db.lock.proof import is_pooler_error, pooler_error
 from db.tables import ORIGIN, StripeEvent, User
+from db.timings import Timings
 from tests.support.obstacles import refusing
 from tests.support.rows import INCOMPRESSIBLE, add_user
 
@@ -76,13 +76,10 @@ async def test_a_value_that_does_not_fit_is_refused(
 
 
 @pytest.fixture
-def impatient(database_url: str, open_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch) -> Database:
+def impatient(database_url: str, open_database: Callable[..., Database]) -> Database:
     """Open the database so that it gives up on a lock at once."""
-    monkeypatch.setattr(db.engine, "SQLITE_BUSY_MILLISECONDS", 1)
-    monkeypatch.setattr(db.engine, "LOCK_MILLISECONDS", 1)
-    monkeypatch.setattr(db.engine, "STATEMENT_SECONDS", 0.2)
-    monkeypatch.setattr(db.engine, "POOL_SIZE", 1)
-    return open_database(database_url)
+    timings = Timings(sqlite_busy_seconds=0.001, lock_wait_seconds=0.001, statement_seconds=0.2)
+    return open_database(database_url, timings, pool_size=1)
 
 
 async def test_a_lock_held_by_another_is_no_refusal(database: Database, impatient: Database) -> None:
@@ -151,10 +148,9 @@ async def test_a_connection_that_the_server_ends_is_no_refusal(postgresql_databa
 
 
 async def test_a_statement_that_takes_too_long_is_no_refusal(
-    postgresql_url: str, open_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
+    postgresql_url: str, open_database: Callable[..., Database]
 ) -> None:
-    monkeypatch.setattr(db.engine, "STATEMENT_SECONDS", 0.2)
-    database = open_database(postgresql_url)
+    database = open_database(postgresql_url, Timings(statement_seconds=0.2))
     with pytest.raises(TimeoutError) as caught:
         async with database.reading() as session:
             await session.execute(text("SELECT pg_sleep(60)"))

@@ -12,12 +12,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, select, text, update
 
-import db.engine
 from db import rules
 from db.engine import Database
 from db.errors import WrongDatabaseError
 from db.migrate import _MIGRATION_LOCK, migrate
 from db.tables import VERSION_TABLE, Base, Desk
+from db.timings import Timings
 from tests.support.document import run
 from tests.support.waiting import until
 
@@ -57,11 +57,11 @@ async def test_two_that_start_at_once_on_an_empty_database_both_succeed(
 
 
 async def test_a_migration_may_take_longer_than_a_statement(
-    empty_postgresql_url: str, open_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
+    empty_postgresql_url: str, open_database: Callable[..., Database]
 ) -> None:
-    monkeypatch.setattr(db.engine, "STATEMENT_SECONDS", 0.05)
-    starting = open_database(empty_postgresql_url)
-    other = open_database(empty_postgresql_url)
+    hasty = Timings(statement_seconds=0.05)
+    starting = open_database(empty_postgresql_url, hasty)
+    other = open_database(empty_postgresql_url, hasty)
 
     async def has_waited_long() -> bool:
         waiting = await run(

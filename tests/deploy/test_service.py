@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from bot.__main__ import EXIT_WRONG_SETTING
-from bot.desk.stop import END_SECONDS
+from db.timings import PRODUCTION
 
 ROOT: Final = Path(__file__).parents[2]
 UNIT: Final = ROOT / "deploy" / "starledger.service"
@@ -44,7 +44,7 @@ def test_a_wrong_setting_is_not_started_again_and_again() -> None:
 
 
 def test_systemd_waits_for_the_end_as_long_as_it_may_take() -> None:
-    assert int(unit()["TimeoutStopSec"]) > END_SECONDS
+    assert int(unit()["TimeoutStopSec"]) > PRODUCTION.end_seconds
 
 
 def test_systemd_is_told_by_the_desk_that_it_is_ready_and_lives() -> None:

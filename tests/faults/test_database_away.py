@@ -16,6 +16,7 @@ from db.clock import utc_now
 from db.engine import Database
 from db.migrate import migrate
 from db.tables import Checkout, EntitlementGrant, EventStatus, StripeEvent
+from db.timings import Timings
 from payments.audit.facts import ChargeFact, Person
 from payments.checkout import CheckoutDesk, CheckoutVerdict
 from payments.notices import Admins
@@ -75,8 +76,8 @@ async def test_postgresql_is_away_under_load(
     async with running_sandbox(Settings(token=TOKEN, seed=1)) as server:
         client = server.client
         await client.add_person("Ann", id=ANN.telegram_id, balance_stars=1000, started=True)
-        often = {"payments.loop.IDLE_SECONDS": 1}
-        with running_daemon(tmp_path, server.url, url, constants=often, RECONCILE_MINUTES="0") as daemon:
+        often = Timings(loop_idle_seconds=1)
+        with running_daemon(tmp_path, server.url, url, timings=often, RECONCILE_MINUTES="0") as daemon:
             await client.send_text(ANN.telegram_id, "/buy premium_monthly")
             invoice = await client.wait_for(ANN.telegram_id, lambda one: "invoice" in one.message)
             await _pay(client, range(PAYMENTS))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from db.timings import Timings
 from sandbox.checkout import PaymentState
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import PROVIDER_TOKEN, STRIPE_KEY, Settings
@@ -16,8 +17,8 @@ async def test_the_daemon_sells_by_card_and_hears_of_the_refund_at_stripe(sqlite
     async with running_sandbox(Settings(token=TOKEN, seed=1)) as server:
         ann = await server.client.add_person("Ann", started=True)
         settings = {"PAYMENT_TOKEN": PROVIDER_TOKEN, "STRIPE_SECRET_KEY": STRIPE_KEY, "STRIPE_API_URL": server.url}
-        often = {"payments.stripe.watch.POLL_SECONDS": 0.05}
-        with running_daemon(tmp_path, server.url, sqlite_url, constants=often, **settings, LOG_LEVEL="DEBUG") as daemon:
+        often = Timings(stripe_poll_seconds=0.05)
+        with running_daemon(tmp_path, server.url, sqlite_url, timings=often, **settings, LOG_LEVEL="DEBUG") as daemon:
             await server.client.send_text(ann.id, "/buy premium_monthly")
             invoice_id = await _said(server, ann.id, "invoice")
             await server.client.press(ann.id, invoice_id, text="By card: 4.99 USD")

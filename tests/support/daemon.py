@@ -3,15 +3,15 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from bot.__main__ import app
 from bot.settings import Settings
+from db.timings import PRODUCTION, Timings
 from tests.conftest import BOT_ID
 from tests.faults.victim import STOP_SECONDS
 from tests.support.forkserver import FORKSERVER
@@ -58,9 +58,9 @@ class Daemon:
 
 @contextmanager
 def running_daemon(
-    directory: Path, api_url: str, database_url: str, *, constants: Mapping[str, object] | None = None, **more: str
+    directory: Path, api_url: str, database_url: str, *, timings: Timings = PRODUCTION, **more: str
 ) -> Iterator[Daemon]:
-    """Run the daemon in `directory` beside the block; `more` are settings, `constants` are set before it begins."""
+    """Run the daemon in `directory` beside the block; `more` are settings."""
     environment = {
         "TELEGRAM_BOT_TOKEN": TOKEN,
         "TELEGRAM_API_URL": api_url,
@@ -68,7 +68,7 @@ def running_daemon(
         "CATALOG_FILE": str(CATALOG),
     }
     stderr = directory / f"stderr-{len(list(directory.glob('stderr-*')))}"
-    process = FORKSERVER.Process(target=_run, args=(directory, stderr, environment | more, dict(constants or {})))
+    process = FORKSERVER.Process(target=_run, args=(directory, stderr, environment | more, timings))
     process.start()
     try:
         yield Daemon(process, stderr)
@@ -78,13 +78,10 @@ def running_daemon(
         process.join()
 
 
-def _run(directory: Path, stderr: Path, environment: dict[str, str], constants: dict[str, object]) -> None:
+def _run(directory: Path, stderr: Path, environment: dict[str, str], timings: Timings) -> None:
     os.chdir(directory)
     os.dup2(os.open(stderr, os.O_WRONLY | os.O_CREAT), 2)
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)
     os.environ.update(environment)
-    for name, value in constants.items():
-        module, _, constant = name.rpartition(".")
-        setattr(import_module(module), constant, value)
-    app(args=[], prog_name="python -m bot")
+    app(args=[], prog_name="python -m bot", obj=timings)

@@ -39,7 +39,9 @@ class Owed:
         """Return the outbox of the next process, one whose chats need no rest."""
         return self.make_outbox(Pace(self.clock, Pause(self.clock), RESTLESS), bot=bot)
 
-    def make_outbox(self, pace: Pace, clock: Clock | None = None, bot: Bot | None = None) -> Outbox:
+    def make_outbox(
+        self, pace: Pace, clock: Clock | None = None, bot: Bot | None = None, *, idle_seconds: float = 10
+    ) -> Outbox:
         return Outbox(
             bot or self._bot,
             self.database,
@@ -48,6 +50,7 @@ class Owed:
             lambda *_: None,
             Admins((ADMIN, BOB), group_id=ADMIN),
             pace,
+            idle_seconds,
         )
 
     def _render(self, notice: Notice, facts: dict[str, Any], language_code: str | None) -> str:

@@ -17,6 +17,7 @@ from loguru import logger
 import tests.support.made_once  # noqa: F401 - for all that are forked
 from bot.desk.app import run_desk
 from bot.settings import Settings
+from db.timings import PRODUCTION
 from sandbox.server import running_sandbox
 from sandbox.settings import Settings as SandboxSettings
 
@@ -40,7 +41,7 @@ async def _rehearse(directory: Path) -> None:
                 "admin_ids": [_ADMIN_ID],
             }
         )
-        desk = asyncio.create_task(run_desk(settings))
+        desk = asyncio.create_task(run_desk(settings, PRODUCTION))
         await client.send_text(_BUYER_ID, "/buy premium_monthly")
         invoice = await client.wait_for(_BUYER_ID, lambda one: "invoice" in one.message)
         payment = await client.pay(_BUYER_ID, message_id=invoice.message_id)

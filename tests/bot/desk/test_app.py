@@ -8,12 +8,12 @@ from typing import Final
 
 import pytest
 import pytest_asyncio
-from aiogram.utils.backoff import BackoffConfig
 from sqlalchemy import select, text
 
 from db.engine import Database
 from db.lock import desk_lock
 from db.tables import EventStatus, StripeEvent
+from db.timings import Timings
 from payments.audit import events
 from payments.audit.facts import ChargeFact, Person
 from payments.sale.catalog import load_catalog
@@ -28,10 +28,10 @@ from tests.support.document import run
 from tests.support.money import charge_update
 from tests.support.obstacles import locked
 from tests.support.proxies import proxy_that_answers
+from tests.support.timings import QUICK
 from tests.support.waiting import WAIT_SECONDS, until
 
 BUYER: Final = Person(7001, "ann", "en")
-AT_ONCE: Final = {"bot.poll.polling.BACKOFF": BackoffConfig(min_delay=0.01, max_delay=0.02, factor=1.5, jitter=0.001)}
 TAKE_OVER_SECONDS: Final = 5
 """How soon the second desk goes on after the first one's death."""
 
@@ -80,7 +80,7 @@ async def _ended_with_one_line(daemon: Daemon) -> tuple[int | None, str]:
 @pytest.mark.criterion("S7")
 async def test_a_token_that_telegram_does_not_know_ends_it(tmp_path: Path, sqlite_url: str) -> None:
     async with running_sandbox() as server:
-        with running_daemon(tmp_path, server.url, sqlite_url, constants={"bot.desk.start.TOKEN_SECONDS": 0}) as daemon:
+        with running_daemon(tmp_path, server.url, sqlite_url, timings=Timings(token_patience_seconds=0)) as daemon:
             status, said = await _ended_with_one_line(daemon)
     assert status == 78
     assert said.startswith("starledger: TELEGRAM_BOT_TOKEN is not a token that Telegram knows: put ")
@@ -137,7 +137,7 @@ async def test_a_telegram_that_is_away_is_waited_for_and_told_of_once(
 ) -> None:
     await server.client.set_away(away=True)
     contact = "@shop_support"
-    with running_daemon(tmp_path, server.url, sqlite_url, constants=AT_ONCE, SUPPORT_CONTACT=contact) as daemon:
+    with running_daemon(tmp_path, server.url, sqlite_url, timings=QUICK, SUPPORT_CONTACT=contact) as daemon:
         await _failed_calls(server, "getMe", 5)
         assert daemon.said().count("Telegram cannot be reached, trying on") == 1
         # Its menu of commands is not worth an end either.
@@ -170,10 +170,10 @@ async def test_a_proxy_that_answers_in_telegrams_place_is_waited_out(tmp_path: P
 async def test_a_database_that_is_away_at_the_start_is_waited_for(
     server: SandboxServer, tmp_path: Path, sqlite_url: str, sqlite_database: Database
 ) -> None:
-    impatient = {"db.migrate._WAIT_SECONDS": 0.1, "bot.desk.start.DATABASE_PAUSE_SECONDS": 0.1}
+    impatient = Timings(migration_wait_seconds=0.1, database_pause_seconds=0.1)
     with ExitStack() as stack:
         async with locked(sqlite_database, sqlite_url, "desk"):
-            daemon = stack.enter_context(running_daemon(tmp_path, server.url, sqlite_url, constants=impatient))
+            daemon = stack.enter_context(running_daemon(tmp_path, server.url, sqlite_url, timings=impatient))
             await daemon.until_said("the database cannot be reached, trying on: OperationalError")
         await server.client.wait_until_polling(timeout_seconds=WAIT_SECONDS)
         assert await daemon.stop() == 0
@@ -346,9 +346,9 @@ async def test_a_second_signal_ends_it_at_once(server: SandboxServer, tmp_path: 
 
 
 async def test_whatever_hangs_it_ends_within_its_time(server: SandboxServer, tmp_path: Path, sqlite_url: str) -> None:
-    constants = {"bot.desk.stop.END_SECONDS": 0.1, "bot.desk.app.FINISH_SECONDS": 60}
+    timings = Timings(end_seconds=0.1, finish_seconds=60)
     await server.client.add_fault(FaultKind.HOLD, "sendMessage")
-    with running_daemon(tmp_path, server.url, sqlite_url, constants=constants) as daemon:
+    with running_daemon(tmp_path, server.url, sqlite_url, timings=timings) as daemon:
         await server.client.send_text(BUYER.telegram_id, "/help")
         await server.client.wait_until_held(timeout_seconds=WAIT_SECONDS)
         assert await daemon.stop() == 0

@@ -2,21 +2,19 @@
 
 import asyncio
 
-import pytest
 from aiohttp import web
 
-import bot.desk.parts
 from bot.desk.parts import FollowedClock
 from db.clock import utc_now
+from db.timings import Timings
 from sandbox.server import running_sandbox
 from tests.support.waiting import until
 
 HOUR_SECONDS = 3600
+HASTY = Timings(sandbox_clock_pause_seconds=0.01, sandbox_clock_answer_seconds=0.2)
 
 
-async def test_it_follows_the_sandbox_through_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bot.desk.parts, "ASK_SECONDS", 0.01)
-    monkeypatch.setattr(bot.desk.parts, "ANSWER_SECONDS", 0.2)
+async def test_it_follows_the_sandbox_through_what_fails() -> None:
     asked = 0
 
     async def clock(_: web.Request) -> web.Response:
@@ -33,7 +31,7 @@ async def test_it_follows_the_sandbox_through_what_fails(monkeypatch: pytest.Mon
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    followed = FollowedClock(f"http://127.0.0.1:{runner.addresses[0][1]}/clock")
+    followed = FollowedClock(f"http://127.0.0.1:{runner.addresses[0][1]}/clock", HASTY)
     following = asyncio.create_task(followed.follow())
 
     async def is_an_hour_ahead() -> bool:
@@ -45,10 +43,9 @@ async def test_it_follows_the_sandbox_through_what_fails(monkeypatch: pytest.Mon
     await runner.cleanup()
 
 
-async def test_it_reads_the_sandboxs_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bot.desk.parts, "ASK_SECONDS", 0.01)
+async def test_it_reads_the_sandboxs_clock() -> None:
     async with running_sandbox() as server:
-        followed = FollowedClock(f"{server.url}/control/clock")
+        followed = FollowedClock(f"{server.url}/control/clock", HASTY)
         following = asyncio.create_task(followed.follow())
         await server.client.move_clock(HOUR_SECONDS)
 

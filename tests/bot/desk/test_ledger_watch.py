@@ -10,11 +10,11 @@ from typing import Final
 import pytest
 import stamina
 
-from bot.desk import ledger_watch
-from bot.desk.ledger_watch import LedgerWatch, mark_if_lost, open_ledger
+from bot.desk.ledger_watch import PAGES_MAX, LedgerWatch, mark_if_lost, open_ledger
 from db.clock import utc_now
 from db.engine import Database
 from db.tables import Outcome
+from db.timings import Timings
 from payments.ledger import progress
 from payments.notices import Notice
 from payments.sale.catalog import load_catalog
@@ -32,25 +32,29 @@ from tests.support.money import BUYER, charge
 from tests.support.obstacles import refusing
 from tests.support.waiting import until
 
-SOON: Final = 0.01
-
-
-@pytest.fixture(autouse=True)
-def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_watch, "AGAIN_SECONDS", SOON)
-    monkeypatch.setattr(ledger_watch, "BREATH_SECONDS", SOON)
+IN_A_HURRY: Final = Timings(ledger_retry_seconds=0.01, ledger_breath_seconds=0.01)
 
 
 @asynccontextmanager
-async def _watching(books: Books, pause_minutes: int = 1) -> AsyncIterator[asyncio.Event]:
+async def _watching(books: Books, pause_minutes: int = 1, pages_max: int = PAGES_MAX) -> AsyncIterator[asyncio.Event]:
     """Run the watch beside the block, and give what is set when a pass is complete."""
     complete = asyncio.Event()
-    async with _running(_watch(books, pause_minutes, on_complete=complete.set)):
+    async with _running(_watch(books, pause_minutes, complete.set, pages_max)):
         yield complete
 
 
-def _watch(books: Books, pause_minutes: int, on_complete: Callable[[], None]) -> LedgerWatch:
-    return LedgerWatch(books.desk.database, books.whole_pass(), books.reconciliation, pause_minutes, on_complete)
+def _watch(
+    books: Books, pause_minutes: int, on_complete: Callable[[], None], pages_max: int = PAGES_MAX
+) -> LedgerWatch:
+    return LedgerWatch(
+        books.desk.database,
+        books.whole_pass(),
+        books.reconciliation,
+        pause_minutes,
+        on_complete,
+        IN_A_HURRY,
+        pages_max,
+    )
 
 
 @asynccontextmanager
@@ -132,11 +136,10 @@ async def test_without_comparisons_a_pass_is_completed_all_the_same_and_the_desk
 
 
 async def test_a_long_ledger_is_read_in_goes_without_waiting_for_the_next_pause(
-    books: Books, telegram: SandboxClient, monkeypatch: pytest.MonkeyPatch
+    books: Books, telegram: SandboxClient
 ) -> None:
-    monkeypatch.setattr(ledger_watch, "PAGES_MAX", 1)
     await telegram.add_rows([row(charge(f"charge-{number:03d}")) for number in range(250)])
-    async with _watching(books):
+    async with _watching(books, pages_max=1):
 
         async def is_compared() -> bool:
             return (await counts(books.desk.database))["stripe_events"] == 250
@@ -186,7 +189,7 @@ async def test_a_bug_is_logged_with_its_trace_and_the_watch_goes_on(books: Books
 
                 await until(is_said_twice)
     assert records[0]["exception"] is not None
-    async with _watching(books):
+    async with _watching(books, pages_max=1):
 
         async def is_compared() -> bool:
             return (await counts(books.desk.database))["stripe_events"] == 1

@@ -12,6 +12,7 @@ from bot.monitoring.health import Health
 from bot.settings import Settings
 from db.engine import Database
 from db.lock import desk_lock
+from db.timings import Timings
 from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings as SandboxSettings
@@ -49,16 +50,15 @@ async def test_a_pause_of_a_day_is_cut_said_and_told_to_whoever_watches(
     sqlite_url: str,
     sqlite_database: Database,
     clock: FakeClock,
-    monkeypatch: pytest.MonkeyPatch,
     method: str,
 ) -> None:
-    monkeypatch.setattr("bot.poll.polling.PAUSE_SECONDS_MAX", 0.01)
     await server.client.add_fault(FaultKind.RETRY_AFTER, method, count=2, retry_after_seconds=A_DAY)
     settings = Settings(telegram_bot_token=TOKEN, telegram_api_url=server.url, database_url=sqlite_url)
+    timings = Timings(retry_after_seconds_max=0.01)
     health, lock = Notes(clock), desk_lock(sqlite_url)
     with logged() as records:
         async with asyncio.timeout(WAIT_SECONDS), talking_bot(server.url, TOKEN) as bot:
-            await prepare(settings, sqlite_database, lock, bot, clock, health)
+            await prepare(settings, sqlite_database, lock, bot, clock, health, timings=timings)
     await lock.release()
     said = [record["message"] for record in records]
     assert f"Telegram asks for a pause of {A_DAY} s ({method}): trying again in 0.01 s" in said

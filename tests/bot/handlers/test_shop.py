@@ -153,11 +153,12 @@ async def test_while_the_database_is_away_the_catalog_alone_decides(chats: Chats
 
 @pytest.mark.parametrize("engine_name", ["postgresql"])
 async def test_a_database_that_hangs_keeps_no_buyer_waiting_for_an_invoice(
-    chats: Chats, monkeypatch: pytest.MonkeyPatch
+    chats: Chats,
 ) -> None:
-    monkeypatch.setattr("bot.chat.storefront.LOOK_SECONDS", 0.01)
+    storefront = chats._dispatcher["storefront"]
+    storefront._look_seconds = 0.01
     for looks_max in (1, 0):
-        monkeypatch.setattr("bot.chat.storefront.LOOKS_MAX", looks_max)
+        storefront._looks_max = looks_max
         async with chats.database.transaction() as session:
             await session.execute(text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
             assert (await chats.answer(chats.people.buyer, "/buy month")).message["invoice"] == INVOICE

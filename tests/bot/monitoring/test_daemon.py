@@ -2,12 +2,12 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from aiogram.utils.backoff import BackoffConfig
 
 from sandbox.faults import FaultKind
 from sandbox.server import running_sandbox
@@ -15,17 +15,14 @@ from sandbox.settings import Settings
 from tests.support.daemon import TOKEN, running_daemon
 from tests.support.ports import free_port
 from tests.support.systemd import listening_systemd
+from tests.support.timings import QUICK
 from tests.support.waiting import until
 
 
 @pytest.mark.criterion("O7", "L3")
 async def test_a_desk_tells_how_it_is_from_its_start_to_its_end(tmp_path: Path, sqlite_url: str) -> None:
     port = free_port()
-    quick = {
-        "bot.poll.polling.BACKOFF": BackoffConfig(min_delay=0.01, max_delay=0.02, factor=1.5, jitter=0.001),
-        "bot.monitoring.watchdog.LOOK_SECONDS": 0.1,
-        "bot.desk.ledger_watch.AGAIN_SECONDS": 0.01,
-    }
+    quick = replace(QUICK, health_look_seconds=0.1, ledger_retry_seconds=0.01)
 
     async def page(path: str) -> tuple[int, str]:
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as answer:
@@ -51,7 +48,7 @@ async def test_a_desk_tells_how_it_is_from_its_start_to_its_end(tmp_path: Path, 
                 FaultKind.MIGRATED, "getMyStarBalance", count=10_000, migrate_to_chat_id=-1001
             )
             more: dict[str, Any] = {"HTTP_PORT": str(port), "NOTIFY_SOCKET": str(tmp_path / "notify")}
-            with running_daemon(tmp_path, server.url, sqlite_url, constants=quick, **more) as daemon:
+            with running_daemon(tmp_path, server.url, sqlite_url, timings=quick, **more) as daemon:
                 await systemd.until_heard(
                     "STATUS=degraded, ledger: Telegram's ledger could not be read: TelegramMigrateToChat"
                 )

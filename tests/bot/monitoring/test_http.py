@@ -8,7 +8,6 @@ import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
 from bot import __version__
-from bot.monitoring import gauges
 from bot.monitoring.call_meter import CallMeter
 from bot.monitoring.gauges import DeskGauges
 from bot.monitoring.health import Health
@@ -22,6 +21,7 @@ from tests.support.money import charge
 from tests.support.obstacles import locked
 from tests.support.ports import free_port
 from tests.support.subscription_facts import give_up, paid
+from tests.support.waiting import WAIT_SECONDS
 
 
 class Served:
@@ -118,9 +118,10 @@ async def test_a_database_that_does_not_answer_holds_up_nobody_and_is_told(
         monkeypatch.setattr(database, "reading", _no_database)
         samples = await served.samples()
     else:
-        monkeypatch.setattr(gauges, "READ_SECONDS", 0.01)
+        served.gauges._read_seconds = 0.01
         async with locked(database, database_url, "stripe_events"):
             samples = await served.samples()
+        served.gauges._read_seconds = WAIT_SECONDS
     assert samples["starledger_database_up",] == 0
     assert not any(name[0] == "starledger_events_waiting" for name in samples)
     monkeypatch.undo()

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from aiogram.utils.backoff import BackoffConfig
 
 from bot.calls.patience import ANSWER
 from sandbox.checkout import PaymentState
@@ -13,6 +12,7 @@ from sandbox.faults import FaultKind
 from sandbox.server import running_sandbox
 from sandbox.settings import Settings
 from tests.support.daemon import TOKEN, running_daemon
+from tests.support.timings import QUICK
 from tests.support.waiting import WAIT_SECONDS
 
 OLD_TOKEN: Final = f"{TOKEN.partition(':')[0]}:an-older-token-of-the-same-bot-000000"
@@ -39,12 +39,11 @@ async def _sell_and_give_back_among_errors(directory: Path, database_url: str) -
         "PAYMENT_TOKEN": PROVIDER_TOKEN,
         "STRIPE_API_URL": "http://127.0.0.1:1",
     }
-    quick = {"bot.poll.polling.BACKOFF": BackoffConfig(min_delay=0.01, max_delay=0.02, factor=1.5, jitter=0.001)}
     async with running_sandbox(Settings(token=TOKEN, seed=1)) as server:
         client = server.client
         await client.add_person("Ann", id=BUYER, balance_stars=1000, started=True)
         await client.add_person("Max", id=ADMIN, started=True)
-        with running_daemon(directory, server.url, database_url, constants=quick, **more) as daemon:
+        with running_daemon(directory, server.url, database_url, timings=QUICK, **more) as daemon:
             await client.wait_until_polling(timeout_seconds=WAIT_SECONDS)
             # Cut connections, errors of the server, a refused call: each on its way into a line.
             await client.add_fault(FaultKind.CUT_BEFORE, "getUpdates")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.monitoring import watchdog as watching
 from bot.monitoring.health import HealthState
 from bot.monitoring.monitor import Monitor
 from db.engine import Database
 from db.lock import desk_lock
+from db.timings import Timings
 from payments.loop import DueLoop, Pulse
 from tests.support.clock import FakeClock
 from tests.support.systemd import listening_systemd
@@ -24,8 +24,7 @@ async def test_each_part_and_each_loop_is_watched_by_its_name(
     clock: FakeClock, database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-    monkeypatch.setattr(watching, "LOOK_SECONDS", 0)
-    monitor = Monitor(clock, desk_lock(database_url))
+    monitor = Monitor(clock, desk_lock(database_url), Timings(health_look_seconds=0))
     parts = {name: DueLoop(name, _nothing) for name in ("worker", "subscriptions")}
     now = 0.0
     pulse = Pulse(lambda: now)

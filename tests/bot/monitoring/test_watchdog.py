@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.monitoring import watchdog as watching
 from bot.monitoring.health import Health
 from bot.monitoring.systemd import Notifier
+from bot.monitoring.watchdog import watch
 from payments.loop import Pulse
 from tests.support.clock import FakeClock
 from tests.support.logs import logged
@@ -19,14 +19,13 @@ from tests.support.systemd import Systemd, listening_systemd
 @pytest.fixture
 def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-    monkeypatch.setattr(watching, "LOOK_SECONDS", 0)
     with listening_systemd(tmp_path / "notify") as systemd:
         yield systemd
 
 
 @asynccontextmanager
 async def watched(health: Health, **pulses: Pulse) -> AsyncIterator[None]:
-    task = asyncio.create_task(watching.watch(health, pulses, Notifier()))
+    task = asyncio.create_task(watch(health, pulses, Notifier(), look_seconds=0))
     try:
         yield
     finally:

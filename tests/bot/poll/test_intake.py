@@ -13,11 +13,11 @@ from aiogram import Bot
 from aiogram.types import Update
 from sqlalchemy import select
 
-import bot.poll.intake
 from bot.poll.intake import ALLOWED_UPDATES, Intake
 from bot.poll.lanes import Lanes
 from db.engine import Database
 from db.tables import QuarantinedUpdate, StripeEvent, SubscriptionChange
+from db.timings import Timings
 from payments.audit.facts import ChargeFact, Fact
 from payments.notices import Notice
 from payments.recording.recorder import Recorder
@@ -39,12 +39,12 @@ from tests.support.money import (
     subscription_update,
 )
 from tests.support.obstacles import locked
+from tests.support.timings import PATIENT
 from tests.support.waiting import WAIT_SECONDS, skip_sleeps, until
 
 RawUpdate = dict[str, Any]
 
-HASTE_SECONDS: Final = 0.1
-PAUSE_SECONDS: Final = 0.6
+HASTY: Final = Timings(record_seconds=0.1, same_offset_pause_seconds=0.6)
 """Beyond the half second in which Telegram answers a second poll at one offset with one update at a time."""
 CHARGE: Final = charge_update(charge())
 
@@ -64,13 +64,13 @@ def _query(query_id: str = "q1") -> RawUpdate:
 class Line:
     """The way of an update from Telegram to its handler; `served` is what got there, in order."""
 
-    def __init__(self, client: SandboxClient, bot: Bot, database: Database, record_seconds: float) -> None:
+    def __init__(self, client: SandboxClient, bot: Bot, database: Database, timings: Timings) -> None:
         self.client = client
         self.served: list[str] = []
         self.facts: list[Fact] = []
         self.lanes = Lanes(self._serve)
-        self._recorder = Recorder(database, FakeClock(), ADMINS, record_seconds)
-        self.intake = Intake(bot, self._recorder, self.lanes)
+        self._recorder = Recorder(database, FakeClock(), ADMINS, timings.record_seconds)
+        self.intake = Intake(bot, self._recorder, self.lanes, timings)
         self._database = database
 
     async def _serve(self, update: Update, fact: Fact | None) -> None:
@@ -123,13 +123,13 @@ class Line:
 
 
 @asynccontextmanager
-async def _lines(database: Database, record_seconds: float = WAIT_SECONDS) -> AsyncIterator[Callable[[], Line]]:
+async def _lines(database: Database, timings: Timings = PATIENT) -> AsyncIterator[Callable[[], Line]]:
     """Give what makes a line to one sandbox: the next process, when it is called again."""
     made: list[Line] = []
     async with running_sandbox() as server, talking_bot(server.url, server.token) as api:
 
         def make() -> Line:
-            made.append(Line(server.client, api, database, record_seconds))
+            made.append(Line(server.client, api, database, timings))
             made[-1].lanes.start()
             return made[-1]
 
@@ -145,10 +145,9 @@ async def line(database: Database) -> AsyncIterator[Line]:
 
 
 @pytest_asyncio.fixture
-async def hasty_line(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Line]:
+async def hasty_line(database: Database) -> AsyncIterator[Line]:
     """Give a line that soon takes its database to be away."""
-    monkeypatch.setattr(bot.poll.intake, "AWAY_PAUSE_SECONDS", PAUSE_SECONDS)
-    async with _lines(database, HASTE_SECONDS) as make:
+    async with _lines(database, HASTY) as make:
         yield make()
 
 
@@ -217,7 +216,7 @@ async def test_the_pause_at_one_offset_counts_from_the_poll(
         slept = skip_sleeps(monkeypatch)
         await hasty_line.intake.poll_once()
     # A buyer behind it waits no longer than that: the time in which the database was waited for is within.
-    assert max(slept) <= PAUSE_SECONDS - HASTE_SECONDS
+    assert max(slept) <= HASTY.same_offset_pause_seconds - HASTY.record_seconds
 
 
 POISON: Final[dict[str, RawUpdate]] = {

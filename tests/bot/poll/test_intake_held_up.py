@@ -8,12 +8,11 @@ from aiogram import Bot
 from aiogram.types import Update
 from sqlalchemy import select
 
-import bot.poll.intake
-import db.engine
 from bot.poll.intake import Intake
 from bot.poll.lanes import Lanes
 from db.engine import Database
 from db.tables import QuarantinedUpdate, StripeEvent
+from db.timings import Timings
 from payments.audit.facts import Fact
 from payments.recording.recorder import Recorder
 from tests.support.clock import FakeClock
@@ -21,6 +20,8 @@ from tests.support.money import ADMINS, BUYER, STRANGER, TOKEN, charge, charge_u
 from tests.support.obstacles import locked_user, refusing
 from tests.support.rows import add_user
 from tests.support.waiting import WAIT_SECONDS
+
+HASTY = Timings(lock_wait_seconds=0.05, same_offset_pause_seconds=0)
 
 
 class Taking:
@@ -32,7 +33,7 @@ class Taking:
         self.lanes = Lanes(self._serve)
         self.lanes.start()
         recorder = Recorder(database, FakeClock(), ADMINS, record_seconds=WAIT_SECONDS)
-        self.intake = Intake(Bot(TOKEN), recorder, self.lanes)
+        self.intake = Intake(Bot(TOKEN), recorder, self.lanes, HASTY)
 
     async def _serve(self, update: Update, fact: Fact | None) -> None:
         if fact is not None:
@@ -57,12 +58,8 @@ class Taking:
 
 
 @pytest.fixture
-async def taking(
-    postgresql_url: str, open_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Taking]:
-    monkeypatch.setattr(db.engine, "LOCK_MILLISECONDS", 50)
-    monkeypatch.setattr(bot.poll.intake, "AWAY_PAUSE_SECONDS", 0)
-    made = Taking(open_database(postgresql_url))
+async def taking(postgresql_url: str, open_database: Callable[..., Database]) -> AsyncIterator[Taking]:
+    made = Taking(open_database(postgresql_url, HASTY))
     yield made
     await made.lanes.close(WAIT_SECONDS)
 

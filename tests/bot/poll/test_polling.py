@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -10,9 +11,7 @@ from aiogram import Bot
 from aiogram.exceptions import ClientDecodeError, TelegramConflictError, TelegramNetworkError
 from aiogram.methods import GetUpdates
 from aiogram.types import Update
-from aiogram.utils.backoff import BackoffConfig
 
-import bot.poll.polling
 from bot.poll.conflicts import QUIET_MINUTES, ConflictAlert
 from bot.poll.intake import Intake
 from bot.poll.lanes import Lanes
@@ -30,8 +29,10 @@ from tests.support.desk import Desk
 from tests.support.logs import logged
 from tests.support.money import ADMIN_CHAT_ID, ADMINS, charge, charge_update
 from tests.support.obstacles import locked, refusing
+from tests.support.timings import QUICK
 from tests.support.waiting import WAIT_SECONDS
 
+IMPATIENT: Final = replace(QUICK, bug_pause_seconds=0.01)
 AWAY: Final = TelegramNetworkError(GetUpdates(), "nobody there")
 
 
@@ -51,7 +52,7 @@ class Poll:
         recorder = Recorder(
             database, self.clock, Admins(), record_seconds=WAIT_SECONDS, ensure_active=self._ensure_active
         )
-        self.task = asyncio.create_task(poll_forever(Intake(api, recorder, self.lanes), self.conflicts))
+        self.task = asyncio.create_task(poll_forever(Intake(api, recorder, self.lanes), self.conflicts, IMPATIENT))
 
     async def _ensure_active(self) -> None:
         await self.obstacle()
@@ -69,12 +70,6 @@ class Poll:
 
 async def _nothing() -> None:
     """Let every write through."""
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bot.poll.polling, "BACKOFF", BackoffConfig(0.01, 0.02, 1.5, 0.0))
-    monkeypatch.setattr(bot.poll.polling, "BUG_PAUSE_SECONDS", 0.01)
 
 
 @pytest_asyncio.fixture
@@ -201,11 +196,8 @@ async def test_it_ends_when_another_desk_has_taken_over(poll: Poll) -> None:
 
 
 @pytest.mark.parametrize(("say_again_seconds", "times"), [(60, 1), (0, 3)])
-async def test_an_outage_is_said_again_when_it_is_time(
-    monkeypatch: pytest.MonkeyPatch, say_again_seconds: int, times: int
-) -> None:
-    monkeypatch.setattr(bot.poll.polling, "SAY_AGAIN_SECONDS", say_again_seconds)
-    outage = Outage()
+async def test_an_outage_is_said_again_when_it_is_time(say_again_seconds: int, times: int) -> None:
+    outage = Outage(replace(QUICK, outage_log_seconds=say_again_seconds))
     with logged() as records:
         outage.over()
         for _ in range(3):
@@ -217,6 +209,6 @@ async def test_an_outage_is_said_again_when_it_is_time(
 
 async def test_an_answer_that_cannot_be_read_is_not_quoted() -> None:
     with logged() as records:
-        await Outage().wait(ClientDecodeError("Failed", ValueError("a secret"), {"text": "a secret"}))
+        await Outage(QUICK).wait(ClientDecodeError("Failed", ValueError("a secret"), {"text": "a secret"}))
     assert "trying on: ClientDecodeError: ValueError" in records[0]["message"]
     assert "a secret" not in records[0]["message"]

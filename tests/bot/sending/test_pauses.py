@@ -58,11 +58,9 @@ async def test_a_chat_is_written_to_once_a_second_and_a_group_every_three(owed: 
     assert len(await owed.told(ANN)) == 6
 
 
-async def test_what_waits_for_its_chat_goes_out_when_the_rest_is_over(
-    owed: Owed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("payments.loop.IDLE_SECONDS", 3600)
-    owed.outbox = owed.make_outbox(Pace(utc_now, Pause(utc_now), Timings(chat_rest_seconds=0.05)), utc_now)
+async def test_what_waits_for_its_chat_goes_out_when_the_rest_is_over(owed: Owed) -> None:
+    pace = Pace(utc_now, Pause(utc_now), Timings(chat_rest_seconds=0.05))
+    owed.outbox = owed.make_outbox(pace, utc_now, idle_seconds=3600)
     await owed.owe(ANN, "1", "2", "3")
     running = asyncio.create_task(owed.outbox.loop.run())
     await owed.client.wait_for_text(ANN, "3")

@@ -14,14 +14,15 @@ from aiogram.methods import GetUpdates
 from aiogram.types import Update
 from sqlalchemy import select
 
-import bot.poll.polling
+from bot.calls.bounded_session import BoundedSession
 from bot.monitoring.call_meter import CallMeter
 from bot.poll.conflicts import ConflictAlert
-from bot.poll.intake import IDLE_PAUSE_SECONDS, Intake
+from bot.poll.intake import Intake
 from bot.poll.lanes import Lanes
 from bot.poll.polling import Outage, poll_forever
 from db.engine import Database
 from db.tables import QuarantinedUpdate, StripeEvent
+from db.timings import PRODUCTION, Timings
 from payments.audit.facts import Fact
 from payments.notices import Admins, Notice
 from payments.recording.recorder import Recorder
@@ -73,6 +74,12 @@ class Poll:
 
         self.front.rules["getupdates"] = rule
 
+    def bound_updates(self, bytes_max: int) -> None:
+        """Take an answer to a poll for too large from so many bytes on."""
+        session = self.intake._bot.session
+        assert isinstance(session, BoundedSession)
+        session.updates_bytes_max = bytes_max
+
     async def polled(self, times: int) -> None:
         """Wait until so many polls were made."""
 
@@ -106,8 +113,8 @@ async def poll(sqlite_database: Database, clock: FakeClock) -> AsyncIterator[Pol
 
 
 @asynccontextmanager
-async def _running(poll: Poll) -> AsyncIterator[None]:
-    task = asyncio.create_task(poll_forever(poll.intake, poll.conflicts))
+async def _running(poll: Poll, timings: Timings = PRODUCTION) -> AsyncIterator[None]:
+    task = asyncio.create_task(poll_forever(poll.intake, poll.conflicts, timings))
     yield
     task.cancel()
     await asyncio.wait({task})
@@ -132,8 +139,9 @@ async def test_the_pause_after_an_outage_is_short_while_telegram_has_answered_la
     assert 2 < await _longest(outage, AWAY, slept) <= 5
     outage.over()
     assert await _longest(outage, AWAY, slept) <= 2
-    monkeypatch.setattr(bot.poll.polling, "LATELY_SECONDS", 0)
-    assert 2 < await _longest(outage, AWAY, slept) <= 5
+    forgetful = Outage(Timings(lately_seconds=0))
+    forgetful.over()
+    assert 2 < await _longest(forgetful, AWAY, slept) <= 5
 
 
 async def test_the_first_outage_of_a_run_is_tried_again_soon_as_well(
@@ -180,7 +188,7 @@ async def test_an_answer_without_progress_is_not_asked_for_at_once_again(poll: P
     async with _running(poll):
         await poll.polled(5)
     # The first one may have been progress.
-    assert min(poll.front.gaps()[1:]) >= IDLE_PAUSE_SECONDS
+    assert min(poll.front.gaps()[1:]) >= PRODUCTION.empty_poll_pause_seconds
     assert poll.served == (["again"] if "again" in str(answer) else [])
 
 
@@ -253,11 +261,8 @@ HEAD: Final = (
 
 
 @pytest.mark.parametrize("body", [_too_large(HEAD), HEAD + "\\u12"], ids=["too large", "no JSON"])
-async def test_an_update_that_cannot_be_read_is_passed_over_and_what_is_known_of_it_kept(
-    poll: Poll, monkeypatch: pytest.MonkeyPatch, body: str
-) -> None:
-    monkeypatch.setattr("bot.calls.bounded_session.UPDATES_BYTES_MAX", 5_000)
-    monkeypatch.setattr(bot.poll.polling, "SAY_AGAIN_SECONDS", 0)
+async def test_an_update_that_cannot_be_read_is_passed_over_and_what_is_known_of_it_kept(poll: Poll, body: str) -> None:
+    poll.bound_updates(5_000)
     limits: list[int] = []
 
     def answer(offset: int | None, limit: int) -> Answer:
@@ -270,7 +275,7 @@ async def test_an_update_that_cannot_be_read_is_passed_over_and_what_is_known_of
         return _ok(_message(8, "behind")) if offset == 8 else _ok()
 
     poll.answers(answer)
-    async with _running(poll):
+    async with _running(poll, Timings(outage_log_seconds=0)):
         await until(lambda: _is_served(poll, "behind"))
     assert poll.served == ["before", "behind"]
     assert limits[:2] == [100, 1]
@@ -290,7 +295,7 @@ async def _is_served(poll: Poll, text: str) -> bool:
 async def test_what_is_not_telegrams_next_update_is_not_passed_over(
     poll: Poll, monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
-    monkeypatch.setattr("bot.calls.bounded_session.UPDATES_BYTES_MAX", 5_000)
+    poll.bound_updates(5_000)
     answers: list[Answer] = [_ok(_message(9, "a")), *5 * [(200, body)]]
     poll.answers(lambda *_: answers.pop(0) if answers else _ok())
     slept = skip_sleeps(monkeypatch)

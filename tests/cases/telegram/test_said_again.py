@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -169,18 +170,14 @@ async def test_a_query_that_is_too_old_ends_it(chats: Chats, log: list[str]) -> 
 
 
 async def test_a_try_without_an_answer_is_given_up_in_time_for_the_next(
-    chats: Chats, monkeypatch: pytest.MonkeyPatch
+    chats: Chats,
 ) -> None:
-    monkeypatch.setattr("bot.calls.patience.SAID_AGAIN", {"answerPreCheckoutQuery": _hasty(PRE_CHECKOUT.attempts)})
+    chats.bot.session.middleware(Patience({"answerPreCheckoutQuery": replace(PRE_CHECKOUT, call_seconds=0.5)}))
     payment = await _asking(chats, chats.people.buyer)
     await chats.client.add_fault(FaultKind.HOLD, "answerPreCheckoutQuery")
     await chats.serve()
     assert await _state(chats, payment) is PaymentState.PAID
     await chats.client.release_holds()
-
-
-def _hasty(attempts: int) -> Any:
-    return type(PRE_CHECKOUT)(seconds=PRE_CHECKOUT.seconds, attempts=attempts, call_seconds=0.5)
 
 
 async def test_money_and_what_the_outbox_sends_are_not_said_again(chats: Chats) -> None:

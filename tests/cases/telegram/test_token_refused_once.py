@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from db.timings import Timings
 from sandbox.server import running_sandbox
 from sandbox.settings import Settings
 from tests.cases.telegram.front import Answer, error, fronting
@@ -32,8 +33,6 @@ async def test_one_that_stays_refused_or_is_no_token_ends_the_start(
 ) -> None:
     async with running_sandbox(Settings(token=TOKEN)) as server, fronting(server.url) as front:
         front.rules["*"] = lambda *_: error(401, words)
-        with running_daemon(
-            tmp_path, front.url, sqlite_url, constants={"bot.desk.start.TOKEN_SECONDS": seconds}
-        ) as daemon:
+        with running_daemon(tmp_path, front.url, sqlite_url, timings=Timings(token_patience_seconds=seconds)) as daemon:
             assert await daemon.ended() == 78
     assert "not a token that Telegram knows" in daemon.said()

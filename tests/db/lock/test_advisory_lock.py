@@ -5,27 +5,25 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-import db.lock.advisory_lock
 from db.errors import AnotherDeskError, is_away
 from db.lock import DeskLock, desk_lock
 from db.lock.advisory_lock import AdvisoryLock
+from db.timings import Timings
 from tests.support.document import run
+from tests.support.timings import change_timings
 from tests.support.waiting import WAIT_SECONDS, until
 
+OFTEN = Timings(lock_try_seconds=0.01)
 HOLDERS = """
     SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
     WHERE locktype = 'advisory' AND granted AND datname = current_database()
 """
 END_HOLDERS = HOLDERS.replace("pid", "pg_terminate_backend(pid)")
-
-
-@pytest.fixture(autouse=True)
-def _try_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db.lock.advisory_lock, "TRY_SECONDS", 0.01)
 
 
 async def _has_noticed(lock: DeskLock) -> bool:
@@ -59,7 +57,7 @@ async def test_a_lock_file_that_cannot_be_made_leaves_nothing_to_give_back(tmp_p
 
 @pytest.mark.parametrize("end", ["released", "connection lost"])
 async def test_a_second_desk_on_postgresql_stands_by_and_takes_over(empty_postgresql_url: str, end: str) -> None:
-    first, second = desk_lock(empty_postgresql_url), desk_lock(empty_postgresql_url)
+    first, second = desk_lock(empty_postgresql_url, timings=OFTEN), desk_lock(empty_postgresql_url, timings=OFTEN)
     await first.acquire()
     (holder,) = await run(empty_postgresql_url, HOLDERS)
     standing_by = asyncio.create_task(second.acquire())
@@ -90,7 +88,7 @@ async def test_a_second_desk_on_postgresql_stands_by_and_takes_over(empty_postgr
 
 
 async def test_a_lock_that_nobody_took_meanwhile_is_taken_again(empty_postgresql_url: str) -> None:
-    lock = desk_lock(empty_postgresql_url)
+    lock = desk_lock(empty_postgresql_url, timings=OFTEN)
     await lock.acquire()
     await run(empty_postgresql_url, END_HOLDERS)
     await until(lambda: _has_noticed(lock))
@@ -113,29 +111,27 @@ async def _hung(url: str) -> AsyncIterator[int]:
 
 
 async def test_a_connection_that_does_not_answer_is_not_believed_and_a_server_that_only_hung_has_kept_the_lock(
-    empty_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+    empty_postgresql_url: str,
 ) -> None:
-    monkeypatch.setattr(db.lock.advisory_lock, "ANSWER_SECONDS", 0.05)
-    lock = desk_lock(empty_postgresql_url)
+    lock = desk_lock(empty_postgresql_url, timings=replace(OFTEN, lock_answer_seconds=0.05))
     await lock.acquire()
     async with _hung(empty_postgresql_url) as holder:
         for _ in range(2):
             with pytest.raises(TimeoutError) as raised:
                 await lock.ensure()
             assert is_away(raised.value)
-    monkeypatch.setattr(db.lock.advisory_lock, "ANSWER_SECONDS", WAIT_SECONDS)
+    change_timings(lock, lock_answer_seconds=WAIT_SECONDS)
     await lock.ensure()
     assert await run(empty_postgresql_url, HOLDERS) == [(holder,)]
     await lock.release()
 
 
 async def test_a_connection_that_never_answers_is_given_up_and_the_lock_taken_from_it(
-    empty_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+    empty_postgresql_url: str,
 ) -> None:
-    lock = desk_lock(empty_postgresql_url)
+    lock = desk_lock(empty_postgresql_url, timings=OFTEN)
     await lock.acquire()
-    monkeypatch.setattr(db.lock.advisory_lock, "ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(db.lock.advisory_lock, "PATIENCE_SECONDS", 0.0)
+    change_timings(lock, lock_answer_seconds=0.5, lock_patience_seconds=0)
     async with _hung(empty_postgresql_url) as holder:
         # Its own old connection has the lock, which is no other desk.
         for _ in range(2):
@@ -154,11 +150,8 @@ async def _is_held(lock: DeskLock) -> bool:
     return True
 
 
-async def test_a_desk_that_stops_while_its_server_hangs_does_not_wait_for_it(
-    empty_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(db.lock.advisory_lock, "ANSWER_SECONDS", 0.05)
-    lock = desk_lock(empty_postgresql_url)
+async def test_a_desk_that_stops_while_its_server_hangs_does_not_wait_for_it(empty_postgresql_url: str) -> None:
+    lock = desk_lock(empty_postgresql_url, timings=replace(OFTEN, lock_answer_seconds=0.05))
     await lock.acquire()
     async with _hung(empty_postgresql_url):
         with pytest.raises(TimeoutError):

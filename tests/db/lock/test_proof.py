@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import asyncpg
 import pytest
 
-import db.lock.advisory_lock
 from db.address import PostgresAddress, parse_database_url
 from db.engine import Database
 from db.errors import WrongDatabaseError
@@ -15,20 +15,18 @@ from db.lock import desk_lock, read_lock_report
 from db.lock.advisory_lock import AdvisoryLock
 from db.lock.holder import FORMER_KEY, find_key
 from db.migrate import migrate
+from db.timings import Timings
 from tests.conftest import BOT_ID
 from tests.support.document import run
+from tests.support.timings import change_timings
 from tests.support.waiting import until
 
+OFTEN = Timings(lock_try_seconds=0.01)
 Open = Callable[[str], Database]
 
 
-@pytest.fixture(autouse=True)
-def _try_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db.lock.advisory_lock, "TRY_SECONDS", 0.01)
-
-
 async def test_a_connection_that_changes_its_process_is_a_poolers(empty_postgresql_url: str) -> None:
-    lock = desk_lock(empty_postgresql_url)
+    lock = desk_lock(empty_postgresql_url, timings=OFTEN)
     assert isinstance(lock, AdvisoryLock)
     await lock.acquire()
     lock._pid += 1
@@ -44,7 +42,7 @@ async def test_five_bots_with_a_schema_each_run_beside_each_other(
     for number in range(5):
         await run(empty_postgresql_url, f"CREATE SCHEMA bot{number}")
         url = f"{empty_postgresql_url}&options=-csearch_path%3Dbot{number}"
-        locks.append(desk_lock(url, BOT_ID + number))
+        locks.append(desk_lock(url, BOT_ID + number, OFTEN))
         await asyncio.wait_for(locks[-1].acquire(), 10)
         await migrate(open_database(url), BOT_ID + number)
     for lock in locks:
@@ -60,14 +58,14 @@ async def test_five_bots_with_a_schema_each_run_beside_each_other(
 
 
 async def test_a_schema_that_is_not_there_is_told_of(empty_postgresql_url: str) -> None:
-    lock = desk_lock(f"{empty_postgresql_url}&search_path=absent")
+    lock = desk_lock(f"{empty_postgresql_url}&search_path=absent", timings=OFTEN)
     with pytest.raises(WrongDatabaseError, match="CREATE SCHEMA"):
         await lock.acquire()
     await lock.release()
 
 
 async def test_the_database_of_another_bot_is_not_waited_for(postgresql_url: str) -> None:
-    holder, other = desk_lock(postgresql_url, BOT_ID), desk_lock(postgresql_url, BOT_ID + 1)
+    holder, other = desk_lock(postgresql_url, BOT_ID, OFTEN), desk_lock(postgresql_url, BOT_ID + 1, OFTEN)
     await holder.acquire()
     with pytest.raises(WrongDatabaseError, match=f"belongs to the bot {BOT_ID}, and TELEGRAM_BOT_TOKEN"):
         await asyncio.wait_for(other.acquire(), 10)
@@ -91,16 +89,13 @@ async def stranger(url: str, key: int) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("is_former", [False, True])
-async def test_a_stranger_who_holds_the_lock_is_trouble_after_a_minute(
-    postgresql_url: str, monkeypatch: pytest.MonkeyPatch, *, is_former: bool
-) -> None:
+async def test_a_stranger_who_holds_the_lock_is_trouble_after_a_minute(postgresql_url: str, *, is_former: bool) -> None:
     address = parse_database_url(postgresql_url)
     assert isinstance(address, PostgresAddress)
     connection = await asyncpg.connect(host=address.servers[0].host, user=address.user, database=address.database)
     key = FORMER_KEY if is_former else await find_key(connection, BOT_ID)
     await connection.close()
-    lock = desk_lock(postgresql_url, BOT_ID)
-    monkeypatch.setattr(db.lock.advisory_lock, "STRANGER_SECONDS", 3600.0)
+    lock = desk_lock(postgresql_url, BOT_ID, replace(OFTEN, lock_stranger_seconds=3600.0))
     async with stranger(postgresql_url, key):
         waiting = asyncio.create_task(lock.acquire())
 
@@ -111,7 +106,7 @@ async def test_a_stranger_who_holds_the_lock_is_trouble_after_a_minute(
         assert lock.holder is not None
         assert (lock.holder.may_be_desk, lock.trouble) == (False, None)
         assert "user stranger, application" in lock.holder.words
-        monkeypatch.setattr(db.lock.advisory_lock, "STRANGER_SECONDS", 0.0)
+        change_timings(lock, lock_stranger_seconds=0.0)
 
         async def is_told() -> bool:
             return "a session that is no desk holds its lock (user stranger" in (lock.trouble or "")
@@ -122,9 +117,9 @@ async def test_a_stranger_who_holds_the_lock_is_trouble_after_a_minute(
     await lock.release()
 
 
-async def test_a_desk_that_holds_it_is_no_stranger(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db.lock.advisory_lock, "STRANGER_SECONDS", 0.0)
-    first, second = desk_lock(postgresql_url, BOT_ID), desk_lock(postgresql_url, BOT_ID)
+async def test_a_desk_that_holds_it_is_no_stranger(postgresql_url: str) -> None:
+    hasty = replace(OFTEN, lock_stranger_seconds=0.0)
+    first, second = desk_lock(postgresql_url, BOT_ID, hasty), desk_lock(postgresql_url, BOT_ID, hasty)
     await first.acquire()
     waiting = asyncio.create_task(second.acquire())
 

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-import db.engine
 from db.engine import POOL_SIZE, Database
 from db.tables import EventStatus, Outcome, Renewal
+from db.timings import Timings
 from payments.audit.facts import Person
 from payments.checkout import CheckoutDesk, CheckoutVerdict
 from payments.loop import COOLDOWN_SECONDS
@@ -45,11 +45,9 @@ def engine_name() -> str:
 
 
 @pytest.fixture
-def impatient_desk(desk: Desk, database_url: str, open_database: Callable[[str], Database]) -> Desk:
+def impatient_desk(desk: Desk, database_url: str, open_database: Callable[..., Database]) -> Desk:
     """Give the desk on a database that soon gives up on a lock."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(db.engine, "LOCK_MILLISECONDS", 50)
-        return Desk(open_database(database_url), desk.clock)
+    return Desk(open_database(database_url, Timings(lock_wait_seconds=0.05)), desk.clock)
 
 
 @pytest.mark.criterion("E2", "S9")
@@ -122,13 +120,11 @@ async def test_buyers_do_not_wait_for_connections_that_wait_for_a_locked_user(
     desk: Desk,
     worker: Worker,
     database_url: str,
-    open_database: Callable[[str], Database],
-    monkeypatch: pytest.MonkeyPatch,
+    open_database: Callable[..., Database],
 ) -> None:
     # So that they wait for as long as the lock is held, whatever the machine does meanwhile.
-    monkeypatch.setattr(db.engine, "LOCK_MILLISECONDS", 3_000 * WAIT_SECONDS)
-    monkeypatch.setattr(db.engine, "STATEMENT_SECONDS", 3 * WAIT_SECONDS)
-    database = open_database(database_url)
+    timings = Timings(lock_wait_seconds=3 * WAIT_SECONDS, statement_seconds=3 * WAIT_SECONDS)
+    database = open_database(database_url, timings)
     worker = Worker(database, desk.settlement, worker._sender, desk.clock, on_progress=lambda: None)
     charged = [charge(str(number)) for number in range(POOL_SIZE)]
     await desk.record(*charged)

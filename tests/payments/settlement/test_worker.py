@@ -10,7 +10,7 @@ from db.tables import EventStatus, Outcome
 from payments.audit import transitions
 from payments.audit.facts import Person
 from payments.effects import OutwardEffects
-from payments.loop import COOLDOWN_SECONDS
+from payments.loop import COOLDOWN_SECONDS, Cooldown
 from payments.notices import Notice
 from payments.sale.catalog import Catalog
 from payments.settlement.settlement import Settlement
@@ -120,10 +120,8 @@ async def test_a_failure_that_cannot_even_be_noted_holds_up_neither_the_others_n
     assert await desk.holds()
 
 
-async def test_more_of_them_than_can_be_remembered_let_the_loop_sleep(
-    desk: Desk, worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("payments.loop.COOLDOWNS_MAX", 1)
+async def test_more_of_them_than_can_be_remembered_let_the_loop_sleep(desk: Desk, worker: Worker) -> None:
+    worker._cooldown = Cooldown(desk.clock, keys_max=1)
     await desk.record(charge("a"), charge("b", payer=STRANGER), charge("c"))
     async with refusing(desk.database, "UPDATE", "stripe_events", when="NEW.event_id <> 'c'"):
         # The loop sleeps when there was nothing that it could move.
@@ -134,15 +132,13 @@ async def test_more_of_them_than_can_be_remembered_let_the_loop_sleep(
 async def test_an_idle_minute_costs_six_statements(desk: Desk, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     await worker.work_once()
     slept_seconds: list[float] = []
-    real = asyncio.timeout
 
-    def at_once(seconds: float) -> asyncio.Timeout:
+    async def sleep(seconds: float) -> None:
         slept_seconds.append(seconds)
         if sum(slept_seconds) >= 60:
             worker.loop.stop()
-        return real(0)
 
-    monkeypatch.setattr("payments.loop.asyncio.timeout", at_once)
+    monkeypatch.setattr(worker.loop, "_sleep", sleep)
     with statements(desk.database) as said:
         await worker.loop.run()
     assert sum(slept_seconds) == 60

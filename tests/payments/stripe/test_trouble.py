@@ -5,12 +5,13 @@ from datetime import timedelta
 import pytest
 
 from db.engine import Database
+from db.timings import PRODUCTION
 from payments.errors import RefusedByChannelError
 from payments.notices import Notice
 from payments.pause import SECONDS_MAX
 from payments.stripe.api import StripeApi
 from payments.stripe.trouble import AWAY_HOURS, AWAY_MINUTES, StripeTrouble, TroubleAlert
-from payments.stripe.watch import KEPT_DAYS, POLL_SECONDS, StripeWatch
+from payments.stripe.watch import KEPT_DAYS, StripeWatch
 from tests.support import stripe_account
 from tests.support.clock import START, FakeClock
 from tests.support.desk import Desk
@@ -135,5 +136,5 @@ async def test_a_pause_that_never_ends_is_cut_and_shown(
     account.faults.append(Fault.BUSY)
     assert await watch.try_once() == SECONDS_MAX
     assert watch.trouble == "Stripe's events cannot be read: Stripe asks to be left alone for a while"
-    assert await watch.try_once() == POLL_SECONDS
+    assert await watch.try_once() == PRODUCTION.stripe_poll_seconds
     assert watch.trouble is None

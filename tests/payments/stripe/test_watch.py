@@ -317,28 +317,15 @@ async def test_what_somebody_else_answered_in_stripes_place_is_asked_again(
     assert not await desk.holds()
 
 
-async def test_an_outage_is_said_once_and_its_end_once(
-    account: StripeAccount, watch: StripeWatch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_outage_is_said_once_and_its_end_once(account: StripeAccount, watch: StripeWatch) -> None:
     account.faults.extend([Fault.BROKEN, Fault.BROKEN])
-    pauses: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-        if len(pauses) == 4:
-            raise _EndOfTestError
-
-    monkeypatch.setattr("payments.stripe.watch.asyncio.sleep", sleep)
-    with logged() as records, pytest.raises(_EndOfTestError):
-        await watch.run()
+    with logged() as records:
+        for _ in range(4):
+            await watch.try_once()
     assert [record["message"] for record in records] == [
         "Stripe's events cannot be read, trying on: APIError: HTTP 500",
         "Stripe's events are read again",
     ]
-
-
-class _EndOfTestError(Exception):
-    pass
 
 
 async def refunds(desk: Desk, charge_id: str) -> list[StripeEvent]:
@@ -348,16 +335,14 @@ async def refunds(desk: Desk, charge_id: str) -> list[StripeEvent]:
 
 
 @pytest.mark.criterion("O7")
-async def test_a_stripe_that_cannot_be_read_is_trouble_until_it_can(
-    account: StripeAccount, watch: StripeWatch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stripe_that_cannot_be_read_is_trouble_until_it_can(account: StripeAccount, watch: StripeWatch) -> None:
     async def is_in_trouble() -> bool:
         return watch.trouble == "Stripe's events cannot be read: ChannelAwayError"
 
     async def is_well() -> bool:
         return watch.trouble is None
 
-    monkeypatch.setattr("payments.stripe.watch.POLL_SECONDS", 0.01)
+    watch._poll_seconds = 0.01
     account.faults.extend([Fault.BROKEN] * 1000)
     reading = asyncio.create_task(watch.run())
     try:
