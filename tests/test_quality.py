@@ -1,5 +1,6 @@
 """What the project asks of itself, read from its own files."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -10,6 +11,13 @@ import pytest
 ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = ("bot", "payments", "entitlements", "db", "sandbox")
 OURS: Final = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+TESTS: Final = sorted((ROOT / "tests").rglob("*.py"))
+MODULES: Final = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for file in OURS
+    if not file.is_relative_to(ROOT / "sandbox")
+}
+CONSTANT: Final = re.compile(r"_?[A-Z][A-Z0-9_]*")
 PYPROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MAKEFILE: Final = (ROOT / "Makefile").read_text(encoding="utf-8")
 WORKFLOW: Final = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
@@ -90,3 +98,40 @@ def test_types_and_docstrings_are_asked_for_throughout() -> None:
     recipe = _recipe("check")
     assert "ruff check ." in recipe
     assert "mypy" in recipe
+
+
+def patched_constants(source: str) -> list[str]:
+    """Return the constants of the desk's modules that a test's source sets, by their dotted names."""
+    tree = ast.parse(source)
+    modules: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {each.asname or each.name: each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
+
+    def named(node: ast.expr) -> str:
+        return str(node.value) if isinstance(node, ast.Constant) else modules.get(ast.unparse(node), "")
+
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "setattr":
+            names.append(".".join(named(each) for each in node.args[: 2 if len(node.args) > 2 else 1]))
+        elif isinstance(node, ast.Assign):
+            targets = [each for each in node.targets if isinstance(each, ast.Attribute)]
+            names += [f"{named(each.value)}.{each.attr}" for each in targets]
+    parts = [name.rpartition(".") for name in names]
+    return [f"{module}.{name}" for module, _, name in parts if module in MODULES and CONSTANT.fullmatch(name)]
+
+
+def test_no_test_sets_a_constant_of_ours_by_its_name() -> None:
+    """Time-outs are handed in (db/timings.py) and bounds are arguments: a name that moves would not fail its test."""
+    for line in (
+        'import bot.poll.polling\nmonkeypatch.setattr(bot.poll.polling, "_FACTOR", 2)',
+        'from payments import loop\npatch.setattr(loop, "COOLDOWNS_MAX", 1)',
+        'monkeypatch.setattr("payments.loop.COOLDOWNS_MAX", 1)',
+        "import db.engine as engine\nengine.POOL_SIZE = 1",
+    ):
+        assert len(patched_constants(line)) == 1, "what it looks for is what it finds"
+    found = {file.relative_to(ROOT): patched_constants(file.read_text("utf-8")) for file in TESTS}
+    assert {file: names for file, names in found.items() if names} == {}

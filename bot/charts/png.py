@@ -1,10 +1,11 @@
 """Makes a picture a PNG. resvg is loaded when the first one is wanted, and never at a start."""
 
 from functools import cache
+from typing import Final
 
 from bot.charts.svg import FONTS
 
-_PROBE = f'<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20" font-family="{FONTS}">{{}}</svg>'
+_PROBE: Final = '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20" font-family="{}">{}</svg>'
 
 
 def to_png(svg: str) -> bytes:
@@ -18,6 +19,6 @@ def to_png(svg: str) -> bytes:
 
 
 @cache
-def has_font() -> bool:
+def has_font(fonts: str = FONTS) -> bool:
     """Tell whether this machine has a font for the words of a PNG: without one resvg leaves them out, in silence."""
-    return to_png(_PROBE.format('<text y="15">0</text>')) != to_png(_PROBE.format(""))
+    return to_png(_PROBE.format(fonts, '<text y="15">0</text>')) != to_png(_PROBE.format(fonts, ""))

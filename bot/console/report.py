@@ -94,7 +94,8 @@ async def make_report(
         with nullcontext(sys.stdout) if csv_file == STDOUT else written(csv_file) as target:
             _write_csv(target, report)
     if chart_file is not None:
-        _write_chart(chart_file, draw(report, step, Labels()))
+        has_words = chart_file.suffix.lower() == _SVG or has_font()
+        _write_chart(chart_file, draw(report, step, Labels()), has_words=has_words)
     if csv_file != STDOUT:
         console.print(*_tables(report, step), sep="\n")
 
@@ -158,7 +159,7 @@ def _aligned(rows: Sequence[Row], *, names: int) -> Iterator[str]:
         )
 
 
-def _write_chart(file: Path, svg: str) -> None:
+def _write_chart(file: Path, svg: str, *, has_words: bool) -> None:
     if file.suffix.lower() == _SVG:
         with written(file) as target:
             target.write(svg)
@@ -166,7 +167,7 @@ def _write_chart(file: Path, svg: str) -> None:
     picture = to_png(svg)
     with written_bytes(file) as target:
         target.write(picture)
-    if not has_font():
+    if not has_words:
         typer.echo(
             f"{file} has no words, for this machine has none of the fonts: apt install fonts-dejavu-core", err=True
         )

@@ -40,7 +40,7 @@ async def count_rows(session: AsyncSession) -> int:
     return await session.scalar(select(func.count()).select_from(StripeEvent)) or 0
 
 
-async def read_rows(database: Database) -> AsyncIterator[list[Row]]:
+async def read_rows(database: Database, batch_rows: int = BATCH) -> AsyncIterator[list[Row]]:
     """Yield the audit rows in batches, by `FIELDS`; times are aware, UTC, amounts in minor units (Stars: Stars).
 
     Rows of other services without a readable date of recording come first, then all others by that date. No transaction
@@ -49,12 +49,12 @@ async def read_rows(database: Database) -> AsyncIterator[list[Row]]:
     has_date = _has_readable_date(is_sqlite=database.is_sqlite)
     undated = _select_export_rows().where(not_(has_date)).order_by(StripeEvent.id)
     last_id = ""
-    while batch := await _read_batch(database, undated.where(StripeEvent.id > last_id)):
+    while batch := await _read_batch(database, batch_rows, undated.where(StripeEvent.id > last_id)):
         yield [row for _, row in batch]
         last_id = batch[-1][0]
     dated = _select_export_rows().where(has_date).order_by(StripeEvent.created_at, StripeEvent.id)
     query = dated
-    while batch := await _read_batch(database, query):
+    while batch := await _read_batch(database, batch_rows, query):
         yield [row for _, row in batch]
         last_id, last = batch[-1]
         recorded_at = last["created_at"]
@@ -76,16 +76,11 @@ def _has_readable_date(*, is_sqlite: bool) -> ColumnElement[bool]:
 def _select_export_rows() -> Select[Any]:
     """Select a batch of audit rows with the users' Telegram ids."""
     columns = [getattr(StripeEvent, name) for name in FIELDS if name != "telegram_id"]
-    return (
-        select(StripeEvent.id, User.telegram_id, *columns)
-        .outerjoin(User, User.id == StripeEvent.customer_id)
-        .limit(BATCH)
-    )
+    return select(StripeEvent.id, User.telegram_id, *columns).outerjoin(User, User.id == StripeEvent.customer_id)
 
 
-async def _read_batch(database: Database, query: Select[Any]) -> list[tuple[str, Row]]:
+async def _read_batch(database: Database, batch_rows: int, query: Select[Any]) -> list[tuple[str, Row]]:
     """Read a batch of exported audit rows, each with its row id."""
     async with database.reading() as session:
-        return [
-            (found.id, {name: found[name] for name in FIELDS}) for found in (await session.execute(query)).mappings()
-        ]
+        rows = (await session.execute(query.limit(batch_rows))).mappings()
+        return [(found.id, {name: found[name] for name in FIELDS}) for found in rows]

@@ -69,6 +69,7 @@ class WholePass:
         signer: PayloadSigner,
         clock: Clock,
         terms: Terms,
+        batch_events: int = BATCH_EVENTS,
     ) -> None:
         self._database = database
         self._ledger = ledger
@@ -76,6 +77,7 @@ class WholePass:
         self._signer = signer
         self._clock = clock
         self._terms = terms
+        self._batch_events = batch_events
 
     async def run(
         self,
@@ -172,7 +174,7 @@ class WholePass:
             happened_at, event_id = after
             query = query.where(tuple_(*place) > tuple_(literal(happened_at, UtcDateTime()), event_id))
         async with self._database.reading() as session:
-            rows = await session.execute(query.order_by(*place).limit(BATCH_EVENTS))
+            rows = await session.execute(query.order_by(*place).limit(self._batch_events))
             return [(happened_at, event_id) for happened_at, event_id in rows if happened_at is not None]
 
     async def _settle_batch(self, rules: _SettlementRules, event_ids: Sequence[str]) -> None:

@@ -154,6 +154,9 @@ class StripeApi:
 
     def __init__(self, secret_key: str, api_url: str, session: aiohttp.ClientSession | None = None) -> None:
         """Prepare; a `session` carries the calls and is closed with this (None: the package's own)."""
+        self.page_size = PAGE_SIZE
+        self.refund_pages_max = REFUND_PAGES_MAX
+        self.charge_pages_max = CHARGE_PAGES_MAX
         self._session = session
         self._http = stripe.AIOHTTPClient(timeout=aiohttp.ClientTimeout(total=CALL_SECONDS), session=session)
         self._client = stripe.StripeClient(
@@ -186,7 +189,7 @@ class StripeApi:
 
     async def list_refunds(self, charge_id: str) -> list[Refund]:
         """List all refunds of a charge at Stripe, whoever made them. Raises as `refund` does."""
-        pages = self._list_pages("/v1/refunds", _payment_parameter(charge_id), REFUND_PAGES_MAX)
+        pages = self._list_pages("/v1/refunds", _payment_parameter(charge_id), self.refund_pages_max)
         return [_read_object(Refund, each) async for page in pages for each in page]
 
     async def fetch_dispute(self, dispute_id: str) -> Dispute:
@@ -195,7 +198,7 @@ class StripeApi:
 
     async def list_disputes(self, charge_id: str) -> list[Dispute]:
         """List all disputes about a charge at Stripe. Raises as `refund` does."""
-        pages = self._list_pages("/v1/disputes", _payment_parameter(charge_id), REFUND_PAGES_MAX)
+        pages = self._list_pages("/v1/disputes", _payment_parameter(charge_id), self.refund_pages_max)
         return [_read_object(Dispute, each) async for page in pages for each in page]
 
     async def list_charges(self, since: int, until: int) -> list[Charge]:
@@ -204,7 +207,7 @@ class StripeApi:
         Raises as `refund` does.
         """
         wanted = {"created": {"gte": since, "lte": until}}
-        pages = self._list_pages("/v1/charges", wanted, CHARGE_PAGES_MAX)
+        pages = self._list_pages("/v1/charges", wanted, self.charge_pages_max)
         return [charge async for page in pages for charge in _read_page(Charge, page)]
 
     async def list_events(self, event_type: str, since: int | None) -> AsyncIterator[list[Event]]:
@@ -225,7 +228,9 @@ class StripeApi:
         """Yield the pages of a list at Stripe. Raises RefusedByChannelError for too many."""
         after: dict[str, str] = {}
         for _ in range(pages_max):
-            page = _read_object(_Page, await self._call_stripe("get", path, {**wanted, "limit": PAGE_SIZE, **after}))
+            page = _read_object(
+                _Page, await self._call_stripe("get", path, {**wanted, "limit": self.page_size, **after})
+            )
             yield page.data
             if not page.has_more or not page.data:
                 return

@@ -41,6 +41,7 @@ class LateCharges:
         self._database = database
         self._clock = clock
         self._ask = ask
+        self.round_max = ROUND_MAX
         self._asked: tuple[datetime, str] | None = None
         # Charges before that place that Stripe could not be asked about: at most ROUND_MAX, since a round begins with
         # them.
@@ -65,7 +66,7 @@ class LateCharges:
             .where(StripeEvent.origin == ORIGIN, StripeEvent.payment_method == CARDS.name)
             .where(StripeEvent.refund_of.is_(None))
             .order_by(*_PLACE)
-            .limit(ROUND_MAX)
+            .limit(self.round_max)
         )
         async with self._database.reading() as session:
             rows = (await session.execute(query)).all()

@@ -67,6 +67,7 @@ class LostPayments:
         self._clock = clock
         self._admins = admins
         self._on_owed = on_owed
+        self.round_max = ROUND_MAX
         self._asked: _Place | None = None
 
     async def search_lost_payments(self) -> None:
@@ -81,7 +82,7 @@ class LostPayments:
         if self._asked is not None:
             query = query.where(tuple_(*_PLACE) > tuple_(literal(self._asked[0], UtcDateTime()), self._asked[1]))
         async with self._database.reading() as session:
-            unpaid = (await session.scalars(query.limit(ROUND_MAX))).all()
+            unpaid = (await session.scalars(query.limit(self.round_max))).all()
         refused: RefusedByChannelError | UnreadableMoneyError | None = None
         for checkout in unpaid:
             try:

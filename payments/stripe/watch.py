@@ -60,6 +60,7 @@ class StripeWatch:
         self._clock = clock
         self._admins = admins
         self._lost = lost
+        self._poll_seconds = poll_seconds
         # Stripe events of our charges that were applied, by id, with their dates, as far back as a reading goes.
         self._done: dict[str, int] = {}
         self._deep_at: datetime | None = None
@@ -92,7 +93,7 @@ class StripeWatch:
         pause_seconds = await self._reading.try_reading(self.read_once)
         if not pause_seconds and self._is_hour_since(self._looked_at):
             pause_seconds = await self._search.try_reading(self._search_charges)
-        return max(POLL_SECONDS, pause_seconds)
+        return max(self._poll_seconds, pause_seconds)
 
     @property
     def trouble(self) -> str | None:

@@ -38,6 +38,7 @@ class SubscriptionKeeper:
         clock: Clock,
         on_progress: Callable[[], None],
         idle_seconds: float = PRODUCTION.loop_idle_seconds,
+        batch_max: int = BATCH_MAX,
     ) -> None:
         """Prepare the loop; `on_progress` is called when notices may be due."""
         self._database = database
@@ -46,6 +47,7 @@ class SubscriptionKeeper:
         self._reminders = reminders
         self._clock = clock
         self._on_progress = on_progress
+        self._batch_max = batch_max
         self._gate = Gate()
         self._cooldown = Cooldown(clock)
         self.terms = book.terms
@@ -72,17 +74,17 @@ class SubscriptionKeeper:
         A piece that fails cools down and holds up no other. Raises SQLAlchemy's errors when the database is away.
         """
         now = self._clock()
-        held = self._cooldown.current()
+        held, limit = self._cooldown.current(), self._batch_max
         async with self._database.reading() as session:
             if not await self._gate.is_open(session):
                 return 0
-            told = await subscription_changes.unsettled(session, BATCH_MAX, but=held)
+            told = await subscription_changes.unsettled(session, limit, but=held)
             checks = [
-                await session.scalars(query(now, held))
+                await session.scalars(query(now, held, limit))
                 for query in (select_subscriptions_to_check, select_checked_ahead_of_clock)
             ]
             to_check = [(row.user_id, row.payload) for found_rows in checks for row in found_rows]
-            wanted = (await session.scalars(select_wanted_renewals(now, held))).all()
+            wanted = (await session.scalars(select_wanted_renewals(now, held, limit))).all()
         found = 0
         for user_id, payload in dict.fromkeys([*told, *to_check]):
             found += await self._work_on_piece(
@@ -146,24 +148,28 @@ class SubscriptionKeeper:
         return int(bool(changed) or due_after < due_before)
 
 
-def select_subscriptions_to_check(now: datetime, but: Collection[str] = ()) -> Select[Subscription]:
+def select_subscriptions_to_check(
+    now: datetime, but: Collection[str] = (), limit: int = BATCH_MAX
+) -> Select[Subscription]:
     """Select the subscriptions that time alone has changed, the longest due first; leave out the keys in `but`."""
     due = select(Subscription).where(Subscription.check_at <= now)
     due = due.where((Subscription.user_id + " " + Subscription.payload).not_in(but))
-    return due.order_by(Subscription.check_at).limit(BATCH_MAX)
+    return due.order_by(Subscription.check_at).limit(limit)
 
 
-def select_checked_ahead_of_clock(now: datetime, but: Collection[str] = ()) -> Select[Subscription]:
+def select_checked_ahead_of_clock(
+    now: datetime, but: Collection[str] = (), limit: int = BATCH_MAX
+) -> Select[Subscription]:
     """Select the subscriptions that were updated by a clock ahead of `now`; leave out the keys in `but`."""
     ahead = select(Subscription).where(Subscription.checked_at > now)
     ahead = ahead.where((Subscription.user_id + " " + Subscription.payload).not_in(but))
-    return ahead.order_by(Subscription.checked_at).limit(BATCH_MAX)
+    return ahead.order_by(Subscription.checked_at).limit(limit)
 
 
-def select_wanted_renewals(now: datetime, but: Collection[str] = ()) -> Select[str]:
+def select_wanted_renewals(now: datetime, but: Collection[str] = (), limit: int = BATCH_MAX) -> Select[str]:
     """Select the ids of subscriptions with a wanted renewal that is due and unclaimed, the longest due first.
 
     Leaves out the ids in `but`.
     """
     due = select(Subscription.id).where(is_due(Subscription.due_at, now), is_free(Subscription.claimed_until, now))
-    return due.where(Subscription.id.not_in(but)).order_by(Subscription.due_at).limit(BATCH_MAX)
+    return due.where(Subscription.id.not_in(but)).order_by(Subscription.due_at).limit(limit)

@@ -6,7 +6,7 @@ from db.tables import LedgerReading
 from payments.audit.facts import ChargeFact, MoneyFact
 from payments.ledger import progress
 from payments.ledger.fetching import TelegramLedger
-from payments.ledger.rebuild import PassReport, WholePass
+from payments.ledger.rebuild import BATCH_EVENTS, PassReport, WholePass
 from payments.ledger.reconciliation import Reconciliation, Report
 from payments.sale.payload import PayloadSigner
 from payments.subscriptions.chain import Terms
@@ -65,8 +65,8 @@ class Books:
         async with self.desk.database.transaction() as session:
             await progress.mark_unfinished(session, self.desk.clock(), trusts_unsigned=trusts_unsigned)
 
-    def whole_pass(self, signer: PayloadSigner = SIGNER) -> WholePass:
-        return WholePass(self.desk.database, self.ledger, CATALOG, signer, self.desk.clock, Terms())
+    def whole_pass(self, signer: PayloadSigner = SIGNER, batch_events: int = BATCH_EVENTS) -> WholePass:
+        return WholePass(self.desk.database, self.ledger, CATALOG, signer, self.desk.clock, Terms(), batch_events)
 
     async def stand(self) -> LedgerReading:
         async with self.desk.database.reading() as session:

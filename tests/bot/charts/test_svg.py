@@ -1,13 +1,11 @@
-from collections.abc import Iterator
 from datetime import date
 from typing import Final
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from bot.charts import png
 from bot.charts.png import has_font, to_png
-from bot.charts.svg import _GIVEN_BACK, _RENEWED, _TAKEN, FONTS, PANELS_MAX, Labels, draw
+from bot.charts.svg import _GIVEN_BACK, _RENEWED, _TAKEN, PANELS_MAX, Labels, draw
 from payments.reports.figures import Figures, Line, Report, ReportData, Source, total
 from payments.reports.spans import Span, Step, cut
 
@@ -97,17 +95,8 @@ def test_a_picture_of_every_step_that_there_can_be_is_drawn() -> None:
     assert len([word for word in _words(picture) if word.count("-") == 1 and " " not in word]) <= 8
 
 
-@pytest.fixture
-def _without_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(png, "_PROBE", png._PROBE.replace(FONTS, "No Such Font"))
-    has_font.cache_clear()
-    yield
-    has_font.cache_clear()
-
-
-@pytest.mark.usefixtures("_without_fonts")
 def test_a_machine_without_a_font_is_known() -> None:
-    assert not has_font()
+    assert not has_font("No Such Font")
 
 
 def test_the_line_and_the_sum_are_net_of_costs() -> None:

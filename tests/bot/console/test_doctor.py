@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from types import SimpleNamespace
@@ -224,7 +225,7 @@ async def test_a_database_that_is_empty_or_older_is_left_as_it_is(
 @pytest.mark.parametrize(("free", "level"), [(50_000_000, "failure"), (500_000_000, "warning"), (5_000_000_000, "ok")])
 async def test_the_room_on_the_disk(commands: Commands, monkeypatch: pytest.MonkeyPatch, free: int, level: str) -> None:
     # A disk that is nearly full is not to be had.
-    monkeypatch.setattr("bot.console.doctor.machine.shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     assert (await examined(commands, status=1 if level == "failure" else 0))["disk"][0] == level
 
 

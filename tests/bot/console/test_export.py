@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from payments.audit import export
-from payments.audit.export import FIELDS
+from payments.audit.export import FIELDS, read_rows
 from payments.refunds import asking
 from tests.support.commands import TOKEN, Commands
 from tests.support.desk import Desk
@@ -31,16 +30,16 @@ async def _fill(desk: Desk) -> None:
             await add_other_services_event(session, f"theirs-{number}", user_id)
 
 
-async def test_every_row_is_exported_once_in_batches(
-    commands: Commands, desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(export, "BATCH", 2)
+async def test_every_row_is_exported_once_in_batches(commands: Commands, desk: Desk) -> None:
     await _fill(desk)
     result = await commands.run("export")
     assert result.exit_code == 0
     assert result.stderr.endswith("12 rows.\n")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert tuple(rows[0]) == FIELDS
+    batches = [batch async for batch in read_rows(desk.database, batch_rows=2)]
+    assert max(map(len, batches)) == 2
+    assert [row["event_id"] for batch in batches for row in batch] == [row["event_id"] for row in rows]
     assert {row["event_id"] for row in rows[:3]} == {"theirs-0", "theirs-1", "theirs-2"}
     assert [row["event_id"] for row in rows[3:7]] == ["c0", "c1", "c2", "c3"]
     assert {row["event_id"] for row in rows[7:]} == {"c4", "c5", "c6", "c7", "refund:c4"}

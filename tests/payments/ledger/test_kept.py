@@ -18,12 +18,12 @@ from db.migrate import _config, migrate
 from db.states import Direction
 from db.tables import LedgerEntry, QuarantinedUpdate
 from payments.audit.facts import ChargeFact
-from payments.ledger import kept
 from payments.ledger.fetching import TelegramLedger
+from payments.ledger.kept import QUARANTINED_ROWS_MAX
 from payments.ledger.nanostars import NANOSTARS
 from payments.ledger.reconciliation import REFRESHED_PAGES_MAX
 from payments.ledger.rows import read_row
-from payments.recording.quarantine import QUARANTINE_PREFIX
+from payments.recording.quarantine import QUARANTINE_PREFIX, keep_raw
 from payments.waiting import RetryResult, read_backlog, retry
 from sandbox.client import SandboxClient
 from sandbox.server import SandboxServer
@@ -208,12 +208,14 @@ async def test_another_amount_under_a_known_id_changes_nothing_and_is_kept_besid
 
 
 async def test_a_ledger_that_lies_throughout_fills_no_more_than_so_many_rows(
-    books: Books, server: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    books: Books, server: SandboxServer
 ) -> None:
-    monkeypatch.setattr(kept, "QUARANTINED_ROWS_MAX", 3)
+    async with books.desk.database.transaction() as session:
+        for number in range(QUARANTINED_ROWS_MAX - 3):
+            await keep_raw(session, {"id": f"kept before-{number}"}, "a lie", books.desk.clock())
     server.world.ledger.rows += [{"id": f"lie-{number}"} for number in range(150)]
     await books.compare()
-    assert len(await set_aside(books.desk.database)) == 3
+    assert len(await set_aside(books.desk.database)) == QUARANTINED_ROWS_MAX
 
 
 async def test_a_row_that_the_database_refuses_is_kept_raw(books: Books, telegram: SandboxClient) -> None:

@@ -8,7 +8,6 @@ import pytest
 from aiohttp import web
 
 from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError, UnreadableMoneyError
-from payments.stripe import api as stripe_api
 from payments.stripe.api import StripeApi
 from tests.support.clock import START, FakeClock
 from tests.support.localstripe import LocalStripe
@@ -79,9 +78,9 @@ async def test_a_wrong_key_is_named_by_its_setting_and_not_shown(account: Stripe
 
 
 async def test_events_come_a_page_at_a_time_from_a_moment_on(
-    account: StripeAccount, api: StripeApi, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    account: StripeAccount, api: StripeApi, clock: FakeClock
 ) -> None:
-    monkeypatch.setattr(stripe_api, "PAGE_SIZE", 2)
+    api.page_size = 2
     charges = []
     for _ in range(5):
         charges.append(account.charge())
@@ -97,11 +96,9 @@ async def test_events_come_a_page_at_a_time_from_a_moment_on(
     assert (opened.charge_id, (await api.fetch_dispute(opened.object_id)).status) == (charges[0], "needs_response")
 
 
-async def test_more_pages_than_the_bound_are_refused(
-    account: StripeAccount, api: StripeApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stripe_api, "PAGE_SIZE", 1)
-    monkeypatch.setattr(stripe_api, "REFUND_PAGES_MAX", 2)
+async def test_more_pages_than_the_bound_are_refused(account: StripeAccount, api: StripeApi) -> None:
+    api.page_size = 1
+    api.refund_pages_max = 2
     charge_id = account.charge()
     for _ in range(3):
         account.give_back(charge_id, 1)

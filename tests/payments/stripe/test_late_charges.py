@@ -10,7 +10,6 @@ from db.tables import StripeEvent
 from payments.methods import CARDS
 from payments.notices import Notice
 from payments.settlement.worker import Worker
-from payments.stripe import late_charges
 from payments.stripe.api import StripeApi
 from payments.stripe.charge_updates import EVENT_TYPES
 from payments.stripe.late_charges import LATE, LOOKED_DAYS
@@ -82,9 +81,7 @@ async def test_each_is_asked_about_once_in_a_process_and_what_is_not_late_or_not
     api: StripeApi,
     watch: StripeWatch,
     worker: Worker,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(late_charges, "ROUND_MAX", 2)
     in_time, first, second = (account.charge(499) for _ in range(3))
     desk.clock.advance(days=2)
     await record_late(desk, in_time, LATE - timedelta(seconds=1))
@@ -92,6 +89,7 @@ async def test_each_is_asked_about_once_in_a_process_and_what_is_not_late_or_not
         await record_late(desk, charge_id)
 
     async def asked(by: StripeWatch) -> list[str]:
+        by._late.round_max = 2
         account.queries.clear()
         desk.clock.advance(seconds=DEEP_EVERY_SECONDS)
         await round_of(by, worker)

@@ -13,8 +13,6 @@ from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.errors import ChannelAwayError
 from payments.methods import CARDS
 from payments.notices import Notice
-from payments.stripe import api as stripe_api
-from payments.stripe import lost_payments as stripe_lost
 from payments.stripe.api import StripeApi
 from payments.stripe.charge_updates import EVENT_TYPES
 from payments.stripe.lost_payments import LOOKED_DAYS, LOST_HOURS, LostPayments
@@ -77,9 +75,9 @@ async def test_a_payment_whose_update_was_lost_is_told_once_with_whose_it_most_l
 
 
 async def test_each_is_asked_for_once_in_a_process_and_the_oldest_first(
-    desk: Desk, account: StripeAccount, lost: LostPayments, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, account: StripeAccount, lost: LostPayments
 ) -> None:
-    monkeypatch.setattr(stripe_lost, "ROUND_MAX", 2)
+    lost.round_max = 2
     begun = int(desk.clock().timestamp())
     for number in range(5):
         await check_out(desk, str(number))
@@ -234,10 +232,10 @@ async def test_the_watch_looks_each_hour(
 
 
 async def test_what_is_refused_blocks_no_other_and_is_shown_until_the_search_works(
-    desk: Desk, account: StripeAccount, api: StripeApi, lost: LostPayments, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, account: StripeAccount, api: StripeApi, lost: LostPayments
 ) -> None:
-    monkeypatch.setattr(stripe_api, "PAGE_SIZE", 2)
-    monkeypatch.setattr(stripe_api, "CHARGE_PAGES_MAX", 1)
+    api.page_size = 2
+    api.charge_pages_max = 1
     watch = StripeWatch(desk.database, api, desk.clock, ADMINS, lambda: None, lost)
     await check_out(desk, "1")
     for _ in range(3):
@@ -273,10 +271,8 @@ async def test_after_an_outage_of_the_charges_alone_they_are_asked_for_with_the_
     assert [watch.trouble, len(await told(desk))] == [None, 1]
 
 
-async def test_charges_come_page_by_page_and_an_odd_one_hides_no_other(
-    account: StripeAccount, api: StripeApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stripe_api, "PAGE_SIZE", 2)
+async def test_charges_come_page_by_page_and_an_odd_one_hides_no_other(account: StripeAccount, api: StripeApi) -> None:
+    api.page_size = 2
     made = [account.charge(100 + number) for number in range(5)]
     account.objects[made[1]]["paid"] = "perhaps"
     now = int(account.clock().timestamp())

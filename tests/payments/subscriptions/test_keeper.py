@@ -15,7 +15,7 @@ from payments.loop import Pulse
 from payments.notices import Notice
 from payments.renewals import RenewalReason, want
 from payments.subscriptions.editor import RenewalEditor
-from payments.subscriptions.keeper import SubscriptionKeeper
+from payments.subscriptions.keeper import BATCH_MAX, SubscriptionKeeper
 from payments.subscriptions.reminders import Reminders
 from tests.support.bots import talking_bot
 from tests.support.clock import START
@@ -31,11 +31,13 @@ def keeper(desk: Desk, bot: Bot) -> SubscriptionKeeper:
     return _keeper(desk, bot)
 
 
-def _keeper(desk: Desk, bot: Bot) -> SubscriptionKeeper:
+def _keeper(desk: Desk, bot: Bot, batch_max: int = BATCH_MAX) -> SubscriptionKeeper:
     book = desk.settlement.subscriptions
     editor = RenewalEditor(desk.database, bot, book, NoEffects(), desk.clock)
     reminders = Reminders(desk.database, CATALOG, SIGNER, desk.clock, 3)
-    return SubscriptionKeeper(desk.database, book, editor, reminders, desk.clock, on_progress=lambda: None)
+    return SubscriptionKeeper(
+        desk.database, book, editor, reminders, desk.clock, on_progress=lambda: None, batch_max=batch_max
+    )
 
 
 async def _work(keeper: SubscriptionKeeper) -> None:
@@ -117,9 +119,9 @@ async def test_each_piece_shows_that_the_loop_goes_on(desk: Desk, keeper: Subscr
 @pytest.mark.criterion("N3")
 @pytest.mark.parametrize("is_settled", [False, True], ids=["what was told", "what time has changed"])
 async def test_as_many_as_are_looked_at_at_once_that_fail_by_a_bug_hold_up_no_other(
-    desk: Desk, keeper: SubscriptionKeeper, monkeypatch: pytest.MonkeyPatch, *, is_settled: bool
+    desk: Desk, bot: Bot, *, is_settled: bool
 ) -> None:
-    monkeypatch.setattr("payments.subscriptions.keeper.BATCH_MAX", 1)
+    keeper = _keeper(desk, bot, batch_max=1)
     other = Person(6001)
     payload = SIGNER.sign(order("auto", other))
     await desk.take(paid(1))
