@@ -23,7 +23,7 @@ from payments.ledger.kept import QUARANTINED_ROWS_MAX
 from payments.ledger.nanostars import NANOSTARS
 from payments.ledger.reconciliation import REFRESHED_PAGES_MAX
 from payments.ledger.rows import read_row
-from payments.recording.quarantine import QUARANTINE_PREFIX, keep_raw
+from payments.recording.quarantine import QUARANTINE_PREFIX, quarantine_ledger_row
 from payments.waiting import RetryResult, read_backlog, retry
 from sandbox.client import SandboxClient
 from sandbox.server import SandboxServer
@@ -212,7 +212,7 @@ async def test_a_ledger_that_lies_throughout_fills_no_more_than_so_many_rows(
 ) -> None:
     async with books.desk.database.transaction() as session:
         for number in range(QUARANTINED_ROWS_MAX - 3):
-            await keep_raw(session, {"id": f"kept before-{number}"}, "a lie", books.desk.clock())
+            await quarantine_ledger_row(session, {"id": f"kept before-{number}"}, "a lie", books.desk.clock())
     server.world.ledger.rows += [{"id": f"lie-{number}"} for number in range(150)]
     await books.compare()
     assert len(await set_aside(books.desk.database)) == QUARANTINED_ROWS_MAX
