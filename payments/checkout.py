@@ -1,8 +1,8 @@
-"""The answer to a pre-checkout query, in time: a buyer never waits behind anything.
+"""Answers pre-checkout queries in time, so that a buyer never waits behind anything, and removes their old rows.
 
-Telegram gives ten seconds (Bot API, answerPreCheckoutQuery). The payload is checked without asking anybody; then one
+Telegram gives ten seconds (Bot API, answerPreCheckoutQuery). The invoice is checked without the database. Then one
 transaction reads what the buyer holds (for a subscription, also which others run) and writes the query's own row, which
-proves that a payment could be recorded. If that is not done within the deadline the answer is no, in words.
+proves that a payment could be recorded. If that is not done within the deadline, the answer is no, in words.
 """
 
 import asyncio
@@ -30,16 +30,16 @@ from payments.sale.payload import PayloadSigner, PayloadVerdict
 from payments.subscriptions import running
 
 LATE_MAX: Final = 100
-"""How many undecided queries may be under way; one more is declined at once."""
+"""Undecided queries that may be under way; the desk declines one more at once."""
 ACCOUNT_MAX: Final = 3
-"""How many of them may be one account's; one more is declined at once, so that nobody else waits behind them."""
+"""Undecided queries of one account; the desk declines one more at once, so that nobody else waits behind them."""
 
 CHECKOUTS_KEPT_DAYS: Final = 90
-"""Nobody looks for the payment of an older pre-checkout (payments/stripe/lost_payments.py)."""
+"""The search for lost payments looks at no older pre-checkout (payments/stripe/lost_payments.py)."""
 SWEEP_MAX: Final = 500
 SWEEP_AGAIN: Final = timedelta(hours=1)
 SWEEP_PAUSE_SECONDS: Final = 5.0
-"""From batch to batch, and from look to look at the clock."""
+"""Pause between two batches, and between two looks at the clock."""
 
 
 class CheckoutVerdict(enum.StrEnum):
@@ -52,7 +52,7 @@ class CheckoutVerdict(enum.StrEnum):
     UNKNOWN_INVOICE = "unknown_invoice"
     """The payload is not ours, or damaged."""
     STALE_INVOICE = "stale_invoice"
-    """Signed under a token that was replaced, or for a price or a length that has changed since."""
+    """The invoice was signed under a former token, or for a price or a length that has changed since."""
     TRY_AGAIN = "try_again"
     """The database did not answer in time."""
 
@@ -62,7 +62,7 @@ CheckoutAnswer = CheckoutVerdict | PurchaseObstacle
 
 @dataclass(frozen=True, slots=True)
 class CheckoutQuery:
-    """A pre-checkout query: who is about to pay how much (minor units; Stars: Stars) on which payload."""
+    """A pre-checkout query: the payer, the amount (minor units; Stars: Stars), and the payload of the invoice."""
 
     query_id: str
     telegram_id: int
@@ -72,11 +72,11 @@ class CheckoutQuery:
 
 
 class _WithdrawnError(Exception):
-    """The answer was given already; nothing of the late work may stay."""
+    """The query was answered already, so that the late transaction has to leave nothing behind."""
 
 
 class CheckoutDesk:
-    """Decides pre-checkout queries within the deadline."""
+    """Decides pre-checkout queries within a deadline of `deadline_seconds`."""
 
     def __init__(
         self,
@@ -98,7 +98,13 @@ class CheckoutDesk:
         self._by_account: Counter[int] = Counter()
 
     async def decide(self, query: CheckoutQuery) -> CheckoutAnswer:
-        """Return the answer within the deadline, whatever the database does; an outage is TRY_AGAIN."""
+        """Decide a query, and return the answer within the deadline, whatever the database does.
+
+        1. The invoice is checked without the database: its signature, its buyer, its plan, its price.
+        2. A query beyond LATE_MAX or ACCOUNT_MAX is declined.
+        3. One transaction asks the rule who may buy what, by what the buyer holds, and writes the query's row.
+        4. If the database is away or too slow, the answer is TRY_AGAIN, and no row stays that says yes.
+        """
         sale = self._check_invoice(query)
         if not isinstance(sale, Sale):
             return sale
@@ -126,7 +132,7 @@ class CheckoutDesk:
             del self._by_account[account]
 
     async def close(self) -> None:
-        """Wait for the work that was answered without it; it is bounded by the database's own time-outs."""
+        """Wait for transactions of queries that were answered without them; the database's time-outs bound it."""
         if self._under_way:
             await asyncio.wait(self._under_way)
 
@@ -188,25 +194,25 @@ class CheckoutDesk:
             "created_at": now,
             "declined_on": None if answer is CheckoutVerdict.ACCEPTED else f"{now:%Y-%m-%d}",
         }
-        # Known by its id, or by the day on which this account was declined with this payload before.
+        # The row is there already for a query told twice, or for a second decline of this payload on one day.
         await session.execute(insert_into(session, Checkout).on_conflict_do_nothing(), row)
 
     @retry_transaction
     async def _mark_late(self, query: CheckoutQuery) -> None:
-        """Correct a row that was committed after the answer was no."""
+        """Replace the row of a query that was committed after the answer was no."""
         async with self._database.transaction(Priority.PRE_CHECKOUT) as session:
             await session.execute(delete(Checkout).where(Checkout.query_id == query.query_id))
             await self._write_row(session, query, CheckoutVerdict.TRY_AGAIN)
 
 
 async def find_obstacle_on_record(session: AsyncSession, sale: Sale, now: datetime) -> PurchaseObstacle | None:
-    """Return the reason why a buyer may not pay for a plan, by what the database has now; None: the buyer may.
+    """Read from the database the reason why a buyer may not pay for a plan now; None: the buyer may.
 
     The shop asks before it sends an invoice, and the pre-checkout before it is paid. The subscriptions are read only
     for a plan that is one, and only if nothing else stands in the way, because a buyer waits for each statement.
     """
     user = User.telegram_id == sale.buyer_telegram_id
-    # Of whatever date: a clock that is behind has not reached what was paid a moment ago.
+    # Grants of any date count, because a clock that is behind has not reached what was paid a moment ago.
     payer = Payer(sale.buyer_telegram_id, await EntitlementService(session).held_for_life(user, None))
     obstacle = find_obstacle(sale, payer, is_paid=False)
     if obstacle is None and sale.is_subscription:
@@ -221,12 +227,13 @@ def _stop_if_answered(withdrawn: asyncio.Event) -> None:
 
 
 class OldCheckouts:
-    """Takes old pre-checkouts away, a batch at a time, so that no buyer waits behind it."""
+    """Deletes old pre-checkouts in batches, so that no buyer waits behind the deletion."""
 
     def __init__(self, database: Database, clock: Clock, telegram_now: Clock | None = None) -> None:
         """Prepare; `telegram_now` gives Telegram's present (None: the clock is Telegram's).
 
-        The earlier of the two counts. No row goes by a clock that is ahead, nor one that a clock behind has dated.
+        The earlier of the two counts, so that a clock that is ahead deletes nothing too soon, and a clock that was
+        behind when it dated a row does not either.
         """
         self._database = database
         self._clock = clock
@@ -234,7 +241,7 @@ class OldCheckouts:
         self._looked_at: datetime | None = None
 
     async def run(self) -> None:
-        """Look once an hour, until cancelled. What goes wrong is tried again in the next hour."""
+        """Delete old pre-checkouts once an hour, until cancelled; after a failure the next hour tries again."""
         while True:
             try:
                 await self.sweep_once()
@@ -244,7 +251,7 @@ class OldCheckouts:
             await asyncio.sleep(SWEEP_PAUSE_SECONDS)
 
     async def sweep_once(self) -> int:
-        """Take away a batch of those older than 90 days, if it is time to; return how many there were.
+        """Delete a batch of pre-checkouts older than 90 days, if an hour has passed; return how many.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -253,7 +260,7 @@ class OldCheckouts:
             return 0
         before, self._looked_at = self._looked_at, now
         async with self._database.transaction(Priority.RECONCILIATION) as session:
-            old = (await session.scalars(select_old(now))).all()
+            old = (await session.scalars(select_old_checkouts(now))).all()
             if old:
                 await session.execute(delete(Checkout).where(Checkout.query_id.in_(old)))
         if len(old) == SWEEP_MAX:
@@ -261,7 +268,7 @@ class OldCheckouts:
         return len(old)
 
 
-def select_old(now: datetime) -> Select[str]:
+def select_old_checkouts(now: datetime) -> Select[str]:
     """Select the ids of the next pre-checkouts that are too old to be kept, the oldest first."""
     query = select(Checkout.query_id).where(Checkout.created_at < now - timedelta(days=CHECKOUTS_KEPT_DAYS))
     return query.order_by(Checkout.created_at).limit(SWEEP_MAX)

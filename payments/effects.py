@@ -1,8 +1,8 @@
-"""What settling does beyond the desk's own books: people are told, and money that cannot be kept goes back.
+"""Effects of a settlement outside our database: notices to people, refunds to send, renewals to end.
 
 Each effect is a row in the caller's transaction, tried after its commit (bot/sending/outbox.py,
-payments/refunds/sending.py). A rebuild settles the past a second time, and with `NoEffects`: all of it has been said
-and sent before.
+payments/refunds/sending.py). A rebuild settles the past with the `SILENT` ones, because all of it was said and sent
+before.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from db.tables import Entitlement, Renewal, StripeEvent, Subscription, User
 from entitlements.fold import SLACK
 from payments.notices import Admins, Notice, handle, is_old_news, money_facts, owe, release
 from payments.refunds import asking
-from payments.renewals import RenewalReason, want
+from payments.renewals import RenewalReason, record_wanted_renewal
 from payments.sale.catalog import Plan
 
 BY_ITSELF: Final = "starledger"
@@ -32,16 +32,19 @@ _NEWS: Final = frozenset(
         Notice.PARTLY_REFUNDED_OUTSIDE,
     }
 )
-"""What says no more than that something has happened. The others tell of what the desk does now, or of what waits."""
+"""Notices that only say that something happened. The others tell of what the desk does now, or of what waits."""
 
 
 class Effects:
-    """The outward effects of a settlement: what each is, and none of them done. The caller holds the user's lock."""
+    """Silent effects: nobody is told, nothing is refunded, no renewal is ended. `OutwardEffects` does each of them.
 
-    gives_time_back: bool
-    """Whether the time that a late settlement took from a buyer is given back."""
-    goes_by_date: bool
-    """Whether events are settled in the order of their dates: then nothing counts that was granted later."""
+    The caller holds the user's lock.
+    """
+
+    gives_time_back = False
+    """Whether a buyer gets back the time that a late settlement took."""
+    goes_by_date = True
+    """Whether charges are settled in the order of their dates: then nothing counts that was granted later."""
 
     async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
         """Tell the buyer what a charge has opened, and until when."""
@@ -49,7 +52,7 @@ class Effects:
     async def tell_buyer(
         self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, **facts: object
     ) -> None:
-        """Tell the event's user; a notice with its facts (payments/notices.py)."""
+        """Tell the user of a charge or refund, by a notice with its facts (payments/notices.py)."""
 
     async def tell_admins(
         self,
@@ -62,36 +65,33 @@ class Effects:
         again: bool = False,
         **facts: object,
     ) -> None:
-        """Alert the admins, once for an event and a notice unless `again`; `facts` are what this notice has more."""
+        """Alert the admins, once for a row and a notice unless `again`; `facts` are those of this notice alone."""
 
     async def tell_asker(self, session: AsyncSession, refund: StripeEvent, *, is_part: bool) -> None:
-        """Tell the admin who asked for a refund that it is done; `is_part`: some of the charge is left even so."""
+        """Tell the admin who asked for a refund that it is done; `is_part`: the charge has a remainder even so."""
 
-    async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:  # noqa: ARG002 - for those who do
-        """Have a charge refunded and tell its buyer so; False: nothing goes back by itself, an admin decides."""
+    async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:  # noqa: ARG002 - OutwardEffects needs them
+        """Have a charge refunded and tell its buyer; False: nothing goes back by itself, an admin decides."""
         return False
 
     async def tell_subscriber(
         self, session: AsyncSession, notice: Notice, key: str, user: User, facts: Mapping[str, object]
     ) -> None:
-        """Tell of a subscription, once for a `key` (where an event's id would stand) and a notice."""
+        """Tell a subscriber of a subscription, once for a notice and a `key`, which stands for an event's id."""
 
     async def alert(self, session: AsyncSession, notice: Notice, key: str, facts: Mapping[str, object]) -> None:
-        """Tell the admins of something that is no event, once for a `key` and a notice."""
+        """Tell the admins of something without an audit row, once for a notice and a `key`."""
 
     def end_renewal(self, subscription: Subscription, because: RenewalReason) -> None:
-        """Have Telegram renew it no more."""
+        """Have Telegram renew a subscription no more, for a reason that is put on record."""
 
 
-class NoEffects(Effects):
-    """Nobody is told, nothing goes out."""
-
-    gives_time_back = False
-    goes_by_date = True
+SILENT: Final = Effects()
+"""The effects of settling the past a second time."""
 
 
 class OutwardEffects(Effects):
-    """The effects of a desk that is open: they are put on record, due at once."""
+    """Effects of a desk that is open: each is recorded, due at once."""
 
     gives_time_back = True
     goes_by_date = False
@@ -101,7 +101,7 @@ class OutwardEffects(Effects):
         self._admins = admins
 
     async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
-        """Owe the notice, unless the charge came to us as old news."""
+        """Owe the buyer the notice of what a charge has opened, unless the charge came to us as old news."""
         if is_old_news(charge):
             return
         query = select(Entitlement).where(
@@ -123,7 +123,7 @@ class OutwardEffects(Effects):
     async def tell_buyer(
         self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, **facts: object
     ) -> None:
-        """Owe the notice to the user, unless it is old news."""
+        """Owe a notice to the user of a charge or refund, unless it is old news."""
         if notice in _NEWS and is_old_news(event):
             return
         await self._tell(session, notice, event.event_id, user, money_facts(event) | facts)
@@ -139,7 +139,7 @@ class OutwardEffects(Effects):
         again: bool = False,
         **facts: object,
     ) -> None:
-        """Owe the notice to each chat where admins are told, unless it is old news."""
+        """Owe a notice about a charge or refund to each admin chat, unless it is old news."""
         if notice in _NEWS and is_old_news(event):
             return
         facts = money_facts(event) | {"buyer": user.telegram_id, "reason": reason} | facts
@@ -148,12 +148,12 @@ class OutwardEffects(Effects):
         await self._admins.tell(session, notice, event.event_id, facts, self._clock(), again=again)
 
     async def tell_asker(self, session: AsyncSession, refund: StripeEvent, *, is_part: bool) -> None:
-        """Release the notice that was held until now."""
+        """Release the notice to the admin who asked for a refund, held until the refund is done."""
         instead = Notice.PART_DONE if is_part else None
         await release(session, Notice.REFUND_DONE, refund.event_id, self._clock(), instead=instead)
 
     async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:
-        """Open the refund, for the worker to send."""
+        """Open the refund of a charge, for the worker to send, and owe its buyer the notice."""
         await asking.open_refund(session, charge, reason=reason, requested_by=BY_ITSELF, now=self._clock())
         await self.tell_buyer(session, Notice.GIVING_BACK, charge, user, reason=reason)
         return True
@@ -161,16 +161,16 @@ class OutwardEffects(Effects):
     async def tell_subscriber(
         self, session: AsyncSession, notice: Notice, key: str, user: User, facts: Mapping[str, object]
     ) -> None:
-        """Owe the notice to the user."""
+        """Owe a notice about a subscription to its subscriber."""
         await self._tell(session, notice, key, user, facts)
 
     async def alert(self, session: AsyncSession, notice: Notice, key: str, facts: Mapping[str, object]) -> None:
-        """Owe the notice to each chat where admins are told."""
+        """Owe a notice without an audit row to each admin chat."""
         await self._admins.tell(session, notice, key, facts, self._clock())
 
     def end_renewal(self, subscription: Subscription, because: RenewalReason) -> None:
-        """Put it on record as wanted, for the renewals' loop to bring about."""
-        want(subscription, Renewal.CANCELED, because, self._clock())
+        """Record the end of a renewal as wanted, for the renewals' loop to bring about."""
+        record_wanted_renewal(subscription, Renewal.CANCELED, because, self._clock())
 
     async def _tell(
         self, session: AsyncSession, notice: Notice, key: str, user: User, facts: Mapping[str, object]

@@ -1,4 +1,4 @@
-"""What is wanted of a subscription's renewal: on record before it is tried at Telegram (editor.py)."""
+"""Wanted renewals of subscriptions, recorded before Telegram is told (payments/subscriptions/editor.py)."""
 
 import enum
 from datetime import datetime
@@ -9,35 +9,34 @@ from sqlalchemy import ColumnElement, and_, or_
 from db.tables import Renewal, Subscription, SubscriptionState
 
 RENEWAL_PREFIX: Final = "renewal:"
-"""Before a first charge's id where an event's id would stand: in notices, and for taking up again what is stuck."""
-
+"""Stands before a first charge's id where an event's id would be: in notices, and in the id that /retry takes."""
 
 UNREAD_PLAN: Final = "?"
-"""The plan of a subscription whose payload cannot be read here; no code of a plan is like it."""
+"""The plan of a subscription whose payload cannot be read here; no plan has this code."""
 
 RENEWING: Final = frozenset({SubscriptionState.ACTIVE, SubscriptionState.FAILED})
-"""The states in which Telegram is going to take the next price, or to try."""
+"""States of a subscription in which Telegram will take the next price, or try to."""
 
 
 class RenewalReason(enum.StrEnum):
-    """Why the renewal is to be another than it is."""
+    """Reason why a renewal is to end or to be allowed again, stored as `wanted_because`."""
 
     BUYER = "buyer"
     """The subscriber pressed a button."""
     REFUND = "refund"
-    """A charge of it was given back."""
+    """A charge of the subscription was refunded."""
     GIVEN_BACK = "given_back"
-    """A charge of it could not be honoured: its payer is told with the money."""
+    """A charge of the subscription goes back by itself: its payer is told of both at once."""
     FOR_LIFE = "for_life"
-    """All that it opens is held for life."""
+    """The subscriber holds for life all that the subscription opens."""
     REPLACED = "replaced"
-    """It had failed or was over, and another one opens the same."""
+    """The subscription had failed or was over, and another one opens the same."""
 
 
-def want(row: Subscription, renewal: Renewal, because: RenewalReason, now: datetime) -> None:
-    """Put on record what is wanted, due at once, unless it is on its way already. The caller holds the user's lock.
+def record_wanted_renewal(row: Subscription, renewal: Renewal, because: RenewalReason, now: datetime) -> None:
+    """Record what is wanted of a renewal, due at once, unless it is under way. The caller holds the user's lock.
 
-    Also of one that has ended as far as we know: a renewal of it may still be unheard of.
+    An ended subscription is no exception, because Telegram may have renewed it and not told us yet.
     """
     if row.due_at is not None and row.renewal_wanted == renewal:
         return
@@ -49,14 +48,14 @@ def want(row: Subscription, renewal: Renewal, because: RenewalReason, now: datet
 
 
 def may_take_more() -> ColumnElement[bool]:
-    """Tell the subscriptions for which Telegram may take the next price, those among them that are over for us."""
+    """Select the subscriptions for which Telegram may take the next price, even if they have ended by our rows."""
     return or_(Subscription.state.in_(RENEWING), _may_be_tried())
 
 
 def is_stuck() -> ColumnElement[bool]:
-    """Tell the subscriptions that were to be cancelled, and for which Telegram may go on taking Stars.
+    """Select the subscriptions that could not be cancelled, so that Telegram may go on taking Stars for them.
 
-    What has ended takes no more once Telegram has given up trying; nor does what could not be taken up again.
+    A subscription that has ended is not stuck once Telegram has given up trying, nor is one that could not be resumed.
     """
     return and_(
         Subscription.error.is_not(None),
@@ -67,12 +66,12 @@ def is_stuck() -> ColumnElement[bool]:
 
 
 def is_over(row: Subscription) -> bool:
-    """Tell whether our own row says that Telegram takes no more for it."""
+    """Tell whether Telegram takes no more for a subscription, by our own row of it."""
     if row.state == SubscriptionState.ENDED:
         return row.check_at is None
     return row.state == SubscriptionState.CANCELED
 
 
 def _may_be_tried() -> ColumnElement[bool]:
-    """Tell what has ended for us, by a refund or after a failure, and is looked at again: Telegram may still try it."""
+    """Select ended subscriptions with a check to come: after a refund or a failure Telegram may still try them."""
     return and_(Subscription.state == SubscriptionState.ENDED, Subscription.check_at.is_not(None))

@@ -36,7 +36,7 @@ from payments.audit.facts import Fact
 from payments.checkout import OldCheckouts
 from payments.pause import Pause
 from payments.sale.catalog import Catalog, load_catalog
-from payments.sale.offered_terms import note_offered
+from payments.sale.offered_terms import record_offered_terms
 from payments.telegram_errors import TELEGRAM_ERRORS
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Daemon:
     async def _catch_up(self) -> None:
         try:
             async with self._database.transaction() as session:
-                await note_offered(session, self._catalog, self._clock())
+                await record_offered_terms(session, self._catalog, self._clock())
             await self._desk.worker.catch_up()
         except Exception as error:
             if not is_away(error):

@@ -22,7 +22,7 @@ from db.utc_datetime import UtcDateTime
 from entitlements.service import lock_users
 from entitlements.standings import defer_standings
 from payments.audit import events, transitions
-from payments.effects import NoEffects
+from payments.effects import SILENT
 from payments.errors import LedgerError
 from payments.ledger import progress
 from payments.ledger.fetching import TelegramLedger
@@ -102,7 +102,7 @@ class WholePass:
         # A whole pass is silent: its findings go to no admin.
         scan = Scan(self._database, self._ledger, signer, self._clock, Admins(), is_pass=True)
         await self._read_ledger(scan, report, on_step)
-        settlement = Settlement(self._catalog, signer, self._clock, NoEffects(), self._terms)
+        settlement = Settlement(self._catalog, signer, self._clock, SILENT, self._terms)
         await self._settle_pass(_SettlementRules(settlement, signer), stand, report, on_settled)
         await self._complete_pass(report)
         return report

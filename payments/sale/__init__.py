@@ -1,1 +1,1 @@
-"""What is sold to whom: the catalog, the signed payload, and the terms that were ever offered."""
+"""Sale: the catalog, the signed payload of an invoice, the terms once offered, and the rule who may buy what."""

@@ -1,6 +1,6 @@
-"""What the catalog has offered, on record: terms that tell an order of a former token that was never made here.
+"""Terms that the catalog has ever offered, recorded: they expose orders that somebody signed with a leaked token.
 
-A token that has leaked signs whatever its finder likes, so an order under it is honoured on terms that the catalog has,
+A leaked token signs any order, so the desk honours an order under a former token only on terms that the catalog has,
 or once had.
 """
 
@@ -15,8 +15,8 @@ from payments.sale.catalog import Catalog
 from payments.sale.payload import Order, term_of
 
 
-async def note_offered(session: AsyncSession, catalog: Catalog, now: datetime) -> None:
-    """Put the terms of every plan on record, those that are retired too; what is there stays."""
+async def record_offered_terms(session: AsyncSession, catalog: Catalog, now: datetime) -> None:
+    """Record the terms of every plan in the catalog, retired plans among them; recorded terms stay as they are."""
     rows = [
         {
             "plan": plan.code,
@@ -33,7 +33,7 @@ async def note_offered(session: AsyncSession, catalog: Catalog, now: datetime) -
 
 
 async def was_offered(session: AsyncSession, order: Order) -> bool:
-    """Tell whether the catalog has had the terms of an order while a desk ran on this database."""
+    """Tell whether the catalog ever offered the terms of an order while a desk ran on this database."""
     query = select(OfferedTerms.plan).where(
         OfferedTerms.plan == order.plan,
         OfferedTerms.term == term_of(order.days, subscription=order.subscription),

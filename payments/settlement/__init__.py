@@ -1,1 +1,1 @@
-"""One recorded event brought to its effect, in one transaction."""
+"""Settlement: brings one audit row to its effect, in one transaction."""

@@ -1,4 +1,4 @@
-"""What becomes of a charge: a pure function of what was paid, what was signed, and what the buyer holds."""
+"""Judges a charge: a pure function of what was paid, what was signed, and what the payer holds."""
 
 import enum
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ class ChargeProblem(enum.StrEnum):
     DAMAGED_PAYLOAD = "damaged_payload"
     PLAN_MISSING = "plan_missing"
     NEVER_OFFERED = "never_offered"
-    """Signed under a token that was replaced, on terms that the catalog has not had: maybe by whoever had the token."""
+    """Signed under a former token, on terms that the catalog never had: maybe by a thief of the token."""
     WRONG_CURRENCY = "wrong_currency"
     WRONG_AMOUNT = "wrong_amount"
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The order is to be honoured."""
+    """The charge grants what its order sold."""
 
     order: Order
     plan: Plan
@@ -34,21 +34,21 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """Another program on the same token sold it: recorded and reported, never refunded by itself."""
+    """Another program on the same token made the sale: recorded and reported, never refunded by itself."""
 
     reason: ChargeProblem = ChargeProblem.ANOTHER_PROGRAM
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A person decides."""
+    """The charge waits for a person to decide."""
 
     reason: ChargeProblem
 
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """Surely ours, and it cannot be honoured: the money goes back by itself, once.
+    """The charge is surely ours and cannot be honoured: the money goes back by itself, once.
 
     The `reason` is one of GIVEN_BACK_FOR, stored as the event's `error` and as the `reason` of its refund.
     """
@@ -61,7 +61,7 @@ ChargeJudgement = Granted | Foreign | Parked | GivenBack
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """What was paid: `amount` in the currency's minor unit (Stars: Stars)."""
+    """Money that was paid: `amount` in the currency's minor unit (Stars: Stars)."""
 
     amount: int
     currency: str
@@ -97,8 +97,8 @@ def judge(
 def is_offered_now(reading: ReadPayload, catalog: Catalog) -> bool:
     """Tell whether an order needs no further proof that its terms were offered.
 
-    One that a token in use has signed needs none. A former token may have been in other hands, so an order under it is
-    honoured on terms that its plan has, retired or not.
+    An order under the token in use needs none. An order under a former token needs terms that its plan has, retired or
+    not, because that token may have been in other hands.
     """
     order = reading.order
     if order is None or reading.verdict is not PayloadVerdict.OLD or reading.is_vouched:

@@ -1,4 +1,4 @@
-"""How much of what was paid for a buyer could not use, because the desk was late: a pure rule."""
+"""Compensates buyers for the time that a late settlement took from them: pure functions of dates."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -6,18 +6,18 @@ from typing import Final
 from payments.sale.payload import Order
 
 LATE_HOURS: Final = 1
-"""Up to then nothing is given back."""
+"""A settlement that is late by no more takes nothing."""
 DELAY_DAYS_MAX: Final = 7
-"""A charge that comes to the desk later than that is old news: its time is gone."""
+"""A charge that comes to the desk later than that is old news: its time is not given back."""
 
 
 def compensate(
     order: Order, paid: tuple[datetime, datetime | None], parked_at: datetime | None, now: datetime
 ) -> tuple[int, datetime]:
-    """Return the days that are given back (`delay_days`), and from when on they count.
+    """Return the days that a buyer gets back (`delay_days`), and the moment from which they count.
 
-    `paid` is from when on it was paid for, and of a subscription the period's end. Of that no more than all of it was
-    lost, and its days count from `now` on: those of the next period are given back with the next charge.
+    `paid` is the beginning of the time paid for, and the end of a subscription's period. A subscription loses at most
+    its whole period, and its days count from `now` on, because the next charge gives back those of the next period.
     """
     paid_at, ends_at = paid
     days = delay_days(order, paid_at, parked_at, now)
@@ -30,10 +30,10 @@ def compensate(
 def delay_days(order: Order, paid_at: datetime, parked_at: datetime | None, now: datetime) -> int:
     """Return the days that a late settlement took from the buyer, a begun one counted whole; 0 within the hour.
 
-    The time since a charge was parked for the first time is given back whole, of whatever age it is. The time before
-    that counts within DELAY_DAYS_MAX, and only for a plan of some days: a subscription's end is Telegram's. `now`
-    and `parked_at` (None: never) are Telegram's time as far as the desk knows it, so that a wrong clock of its own
-    gives nothing away. What is bought for life loses nothing.
+    The time since a charge was first parked counts whole, whatever its age. The time before that counts within
+    DELAY_DAYS_MAX, and only for a plan of some days, because Telegram sets the end of a subscription. `now` and
+    `parked_at` (None: never) are Telegram's time as far as the desk knows it, so that a wrong clock of its own gives
+    nothing away. A purchase for life loses nothing.
     """
     if order.days is None and not order.subscription:
         return 0

@@ -1,4 +1,4 @@
-"""What becomes of a refund that its provider refuses, by what that has given back of the charge."""
+"""Resolves a refund that its provider refuses, by the refunds of the charge that the provider has made."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,10 +18,10 @@ from payments.refunds.at_provider import came_back, record_made
 from payments.settlement.settlement import Settlement
 
 RETURN_ATTEMPTS_MAX: Final = 8
-"""So many attempts, over ten minutes, leave the reading of events time to say when a refund came back."""
+"""Attempts, over ten minutes, that give the reading of events time to say when a refund returned."""
 
 
-async def resolve(
+async def resolve_refusal(
     session: AsyncSession,
     settlement: Settlement,
     event_id: str,
@@ -29,11 +29,12 @@ async def resolve(
     words: str,
     now: datetime,
 ) -> StripeEvent | None:
-    """Settle the refund if it is through, replace it if less is left of its charge; None: neither explains the refusal.
+    """Settle a refused refund that is through, or replace it by the remainder; None: neither explains the refusal.
 
-    `made` are all refunds of the charge that the provider has: they are put on record first. `words` are the refusal's.
-    Raises ChannelAwayError while the event of one that came back was not read: whether all was gone hangs on its time.
-    At the last of RETURN_ATTEMPTS_MAX it came back now: an event that Stripe no longer keeps is never read.
+    `made` are all refunds of the charge that the provider has, and they are recorded first. `words` are the refusal's.
+    Raises ChannelAwayError while the event of a returned refund was not read, because its time says whether all of the
+    charge was gone. At the last of RETURN_ATTEMPTS_MAX the refund counts as returned now, because Stripe may no longer
+    keep its event.
     """
     refund = await events.lock(session, event_id)
     if refund is None or not transitions.is_open(refund):
@@ -53,7 +54,7 @@ async def resolve(
 
 
 async def _replace(session: AsyncSession, charge: StripeEvent, refund: StripeEvent, words: str, now: datetime) -> None:
-    """Take a refund out of the work, and let one of what is left stand in its place."""
+    """Take a refund out of the work, and open a refund of the charge's remainder in its place, if there is any."""
     transitions.replace(refund, words)
     if remainder(charge, await events.refunds_of(session, charge.event_id)) <= 0:
         await release(session, Notice.REFUND_DONE, refund.event_id, now, instead=Notice.NOTHING_LEFT)

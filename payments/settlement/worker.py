@@ -21,7 +21,7 @@ from payments.loop import Cooldown, DueLoop, Gate
 from payments.metrics import GIVING_BACK, count_failed_attempt, count_processed
 from payments.pause import Pause
 from payments.refunds.sending import RefundSender
-from payments.settlement.refused_refunds import resolve
+from payments.settlement.refused_refunds import resolve_refusal
 from payments.settlement.settlement import Settlement
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class Worker:
     @retry_transaction
     async def _settle_refused(self, event_id: str, made: Sequence[MadeRefund], words: str) -> StripeEvent | None:
         async with self._database.transaction() as session:
-            return await resolve(session, self._settlement, event_id, made, words, self._clock())
+            return await resolve_refusal(session, self._settlement, event_id, made, words, self._clock())
 
     @retry_transaction
     async def _end_attempt(self, event_id: str) -> None:

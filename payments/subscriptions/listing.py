@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.tables import Renewal, StripeEvent, Subscription, SubscriptionState, User
 from entitlements.service import EntitlementService, Holding, lock_users
 from payments.audit.history import find_user
-from payments.renewals import RenewalReason, is_over, may_take_more, want
+from payments.renewals import RenewalReason, is_over, may_take_more, record_wanted_renewal
 from payments.subscriptions.precedence import is_left_to_renew
 from payments.subscriptions.running import read_rivals
 
@@ -76,7 +76,7 @@ async def ask(
         may_be = row.state == SubscriptionState.CANCELED and not await _has_renewing_rival(session, row, now)
     if not may_be:
         return None
-    want(row, renewal, RenewalReason.BUYER, now)
+    record_wanted_renewal(row, renewal, RenewalReason.BUYER, now)
     return row
 
 

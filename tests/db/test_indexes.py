@@ -17,7 +17,7 @@ from db.tables import ORIGIN, Checkout, EntitlementGrant, OutboxMessage, StripeE
 from entitlements import EntitlementService
 from payments import waiting
 from payments.audit import events, history, subscription_changes
-from payments.checkout import select_old
+from payments.checkout import select_old_checkouts
 from payments.methods import STARS
 from payments.pause import Pause
 from payments.reports.reader import read_report
@@ -205,7 +205,7 @@ QUERIES: dict[str, tuple[Ask, set[str]]] = {
         },
     ),
     "pre-checkouts of long ago": (
-        lambda _, session: session.scalars(select_old(NOON - timedelta(days=30))),
+        lambda _, session: session.scalars(select_old_checkouts(NOON - timedelta(days=30))),
         {"ix_checkouts_created_at"},
     ),
     "grants of a user": (

@@ -5,7 +5,7 @@ from sqlalchemy import update
 
 from db.tables import EventStatus, Outcome, StripeEvent
 from payments.audit.facts import ChargeFact
-from payments.effects import Effects, NoEffects, OutwardEffects
+from payments.effects import SILENT, Effects, OutwardEffects
 from payments.notices import Notice
 from payments.sale.eligibility import PurchaseObstacle
 from payments.settlement.settlement import Settlement
@@ -19,7 +19,7 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def silent(desk: Desk) -> Desk:
     """Give the desk as the rebuild has it."""
-    return Desk(desk.database, desk.clock, Settlement(CATALOG, SIGNER, desk.clock, NoEffects()))
+    return Desk(desk.database, desk.clock, Settlement(CATALOG, SIGNER, desk.clock, SILENT))
 
 
 @pytest.mark.parametrize(

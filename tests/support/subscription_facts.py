@@ -9,7 +9,7 @@ from sqlalchemy import select
 from db.tables import Renewal, Subscription, SubscriptionState, User
 from entitlements.service import lock_users
 from payments.audit.facts import ChargeFact, Person, SubscriptionFact
-from payments.renewals import RenewalReason, want
+from payments.renewals import RenewalReason, record_wanted_renewal
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import BUYER, SIGNER, charge, order
@@ -76,6 +76,6 @@ async def give_up(desk: Desk, renewal: Renewal = Renewal.CANCELED, person: Perso
     async with desk.database.transaction() as session:
         query = select(Subscription).join(User, User.id == Subscription.user_id)
         kept = (await session.scalars(query.where(User.telegram_id == person.telegram_id))).one()
-        want(kept, renewal, RenewalReason.BUYER, desk.clock())
+        record_wanted_renewal(kept, renewal, RenewalReason.BUYER, desk.clock())
         kept.due_at, kept.error = None, "CHARGE_ID_INVALID"
     return kept

@@ -5,7 +5,7 @@ from sqlalchemy import select, update
 from db.tables import EventStatus, LedgerReading, Renewal, Subscription
 from payments.ledger import progress
 from payments.loop import Gate
-from payments.renewals import RenewalReason, want
+from payments.renewals import RenewalReason, record_wanted_renewal
 from payments.settlement.worker import Worker
 from sandbox.client import SandboxClient
 from tests.support.desk import Desk
@@ -53,7 +53,7 @@ async def test_what_waited_to_be_told_or_changed_is_not_told_nor_changed_by_a_co
     await desk.take(charge(code="auto", ends_at=desk.clock() + timedelta(days=30)))
     async with desk.database.transaction() as session:
         row = (await session.scalars(select(Subscription))).one()
-        want(row, Renewal.ALLOWED, RenewalReason.BUYER, desk.clock())
+        record_wanted_renewal(row, Renewal.ALLOWED, RenewalReason.BUYER, desk.clock())
     assert await desk.due_notices() != []
     await _mark(desk)
     assert await desk.due_notices() == []
@@ -65,7 +65,7 @@ async def test_a_cancellation_is_still_wanted_of_a_copy(desk: Desk) -> None:
     await desk.take(charge(code="auto", ends_at=desk.clock() + timedelta(days=30)))
     async with desk.database.transaction() as session:
         row = (await session.scalars(select(Subscription))).one()
-        want(row, Renewal.CANCELED, RenewalReason.BUYER, desk.clock())
+        record_wanted_renewal(row, Renewal.CANCELED, RenewalReason.BUYER, desk.clock())
     await _mark(desk)
     async with desk.database.reading() as session:
         assert (await session.scalars(select(Subscription.due_at))).all() == [desk.clock()]

@@ -7,11 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from db.tables import Outcome, User
-from payments.effects import NoEffects, OutwardEffects
+from payments.effects import SILENT, OutwardEffects
 from payments.ledger.plain import settle_plain_payments
 from payments.notices import Notice
 from payments.sale.catalog import Catalog
-from payments.sale.offered_terms import note_offered, was_offered
+from payments.sale.offered_terms import record_offered_terms, was_offered
 from payments.sale.payload import DAYS_MAX, Order, PayloadSigner
 from payments.settlement.judgement import ChargeProblem
 from payments.settlement.settlement import Settlement
@@ -74,7 +74,7 @@ async def test_terms_that_a_catalog_has_had_are_honoured(desk: Desk) -> None:
     assert (await changed.take(charge("X", payload=payload))).error == ChargeProblem.NEVER_OFFERED
     async with desk.database.transaction() as session:
         for catalog in (CATALOG, _dearer(), CATALOG):
-            await note_offered(session, catalog, desk.clock())
+            await record_offered_terms(session, catalog, desk.clock())
     await changed.retry("X")
     event = await changed.settle("X")
     assert event is not None
@@ -112,7 +112,7 @@ async def test_a_pass_over_the_ledger_parks_them_too(desk: Desk) -> None:
 
 async def test_the_word_of_an_operator_is_taken(desk: Desk) -> None:
     made = replace(order("month"), amount=1)
-    trusting = Settlement(CATALOG, SIGNER.trusting(), desk.clock, NoEffects())
+    trusting = Settlement(CATALOG, SIGNER.trusting(), desk.clock, SILENT)
     charged = replace(charge("X", payload=LEAKED.sign(made)), amount=1)
     assert (await Desk(desk.database, desk.clock, trusting).take(charged)).outcome == Outcome.GRANTED
 
@@ -130,5 +130,5 @@ async def test_what_is_on_record_as_offered_is_what_a_plan_offers(
 ) -> None:
     made = Order(code, None if subscription else days, subscription, amount, currency, BUYER.telegram_id)
     async with desk.database.transaction() as session:
-        await note_offered(session, CATALOG, desk.clock())
+        await record_offered_terms(session, CATALOG, desk.clock())
         assert await was_offered(session, made) is CATALOG.plans[code].offers(made)

@@ -7,7 +7,7 @@ import pytest
 from db.tables import Outcome, StripeEvent
 from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact
-from payments.effects import NoEffects, OutwardEffects
+from payments.effects import SILENT, OutwardEffects
 from payments.notices import Notice
 from payments.sale.catalog import Catalog
 from payments.settlement.settlement import Settlement
@@ -100,7 +100,7 @@ async def test_a_rebuild_gives_no_time_back(desk: Desk) -> None:
     await _without_plans(desk).take(charge("X", "old"))
     desk.clock.now += 20 * DAY
     await desk.retry("X")
-    in_silence = Desk(desk.database, desk.clock, Settlement(CATALOG, SIGNER, desk.clock, NoEffects()))
+    in_silence = Desk(desk.database, desk.clock, Settlement(CATALOG, SIGNER, desk.clock, SILENT))
     await in_silence.settle("X")
     assert await desk.expires_at() == START + 7 * DAY
 

@@ -13,7 +13,7 @@ from payments.audit import events
 from payments.audit.facts import ChargeFact
 from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.notices import Notice
-from payments.renewals import RenewalReason, want
+from payments.renewals import RenewalReason, record_wanted_renewal
 from payments.sale.eligibility import PurchaseObstacle
 from payments.subscriptions import listing
 from tests.support.clock import START
@@ -126,7 +126,7 @@ async def test_telegram_renews_what_it_has_ended_and_it_is_ended_again_whatever_
     await desk.take(paid(1))
     async with desk.database.transaction() as session:
         kept = await session.get_one(Subscription, (await row(desk)).id)
-        want(kept, Renewal.CANCELED, because, desk.clock())
+        record_wanted_renewal(kept, Renewal.CANCELED, because, desk.clock())
     await editor(desk).apply_wanted_renewal(kept.id)
     assert (await row(desk)).state == "canceled"
     desk.clock.now = START + MONTH

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from db.tables import EntitlementGrant, EventStatus, Outcome, Renewal, Subscription
 from entitlements.fold import SLACK
 from payments.audit.facts import Person
-from payments.effects import NoEffects
+from payments.effects import SILENT
 from payments.notices import Notice
 from payments.settlement.settlement import Settlement
 from payments.subscriptions.chain import Terms
@@ -285,7 +285,7 @@ async def test_what_is_never_heard_of_again_ends_and_a_late_charge_takes_it_up(d
 
 @pytest.mark.criterion("N3")
 async def test_a_pass_over_the_past_tells_and_edits_nothing(desk: Desk) -> None:
-    silent = Desk(desk.database, desk.clock, Settlement(CATALOG, SIGNER, desk.clock, NoEffects()))
+    silent = Desk(desk.database, desk.clock, Settlement(CATALOG, SIGNER, desk.clock, SILENT))
     desk.clock.now = START + 3 * MONTH
     for number in (1, 2, 3):
         await silent.take(in_ledger(paid(number)))

@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from db.tables import Renewal, Subscription
 from payments.notices import Notice
-from payments.renewals import RenewalReason, want
+from payments.renewals import RenewalReason, record_wanted_renewal
 from payments.subscriptions import listing
 from payments.waiting import list_pending
 from tests.support.clock import START
@@ -207,7 +207,7 @@ async def test_what_is_wanted_anew_has_all_its_attempts_before_it(desk: Desk) ->
     async with desk.database.transaction() as session:
         await session.execute(update(Subscription).values(attempts=48))
         kept = await session.get_one(Subscription, (await row(desk)).id)
-        want(kept, Renewal.CANCELED, RenewalReason.REFUND, desk.clock())
+        record_wanted_renewal(kept, Renewal.CANCELED, RenewalReason.REFUND, desk.clock())
 
     async def cut() -> None:
         method = EditUserStarSubscription(user_id=1, telegram_payment_charge_id="x", is_canceled=True)

@@ -10,10 +10,10 @@ from db.insert import insert_into
 from db.tables import EventStatus, LedgerReading, Outcome, Renewal, SubscriptionChange
 from payments.audit import events, transitions
 from payments.audit.facts import Person
-from payments.effects import NoEffects
+from payments.effects import SILENT
 from payments.loop import Pulse
 from payments.notices import Notice
-from payments.renewals import RenewalReason, want
+from payments.renewals import RenewalReason, record_wanted_renewal
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import BATCH_MAX, SubscriptionKeeper
 from payments.subscriptions.reminders import Reminders
@@ -33,7 +33,7 @@ def keeper(desk: Desk, bot: Bot) -> SubscriptionKeeper:
 
 def _keeper(desk: Desk, bot: Bot, batch_max: int = BATCH_MAX) -> SubscriptionKeeper:
     book = desk.settlement.subscriptions
-    editor = RenewalEditor(desk.database, bot, book, NoEffects(), desk.clock)
+    editor = RenewalEditor(desk.database, bot, book, SILENT, desk.clock)
     reminders = Reminders(desk.database, CATALOG, SIGNER, desk.clock, 3)
     return SubscriptionKeeper(
         desk.database, book, editor, reminders, desk.clock, on_progress=lambda: None, batch_max=batch_max
@@ -144,7 +144,9 @@ async def test_a_proxy_that_answers_in_telegrams_place_is_a_failed_attempt(desk:
     async with proxy_that_answers() as proxy, talking_bot(proxy.url, TOKEN) as bot:
         keeper = _keeper(desk, bot)
         async with desk.database.transaction() as session:
-            want(await session.merge(await row(desk)), Renewal.CANCELED, RenewalReason.BUYER, desk.clock())
+            record_wanted_renewal(
+                await session.merge(await row(desk)), Renewal.CANCELED, RenewalReason.BUYER, desk.clock()
+            )
         await _work(keeper)
     waiting = await row(desk)
     assert (waiting.attempts, waiting.claimed_until) == (1, None)
