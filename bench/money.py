@@ -80,7 +80,7 @@ async def _settle(database: Database, worker: Worker, fact: ChargeFact) -> None:
 
 async def _refund(database: Database, worker: Worker, fact: ChargeFact) -> None:
     async with database.transaction() as session:
-        asked = await asking.ask(
+        asked = await asking.request_refund(
             session, fact.charge_id, reason=None, requested_by="cli:bench", reply_chat_id=None, now=utc_now()
         )
     await worker.process(asked.event_id)

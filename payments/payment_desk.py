@@ -73,7 +73,7 @@ class PaymentDesk:
         The caller answers the person first, then calls `wake`, because the refund's own notice may follow at once.
         """
         async with self._database.transaction() as session:
-            refund = await asking.ask(
+            refund = await asking.request_refund(
                 session,
                 charge_id,
                 reason=reason,
@@ -84,10 +84,10 @@ class PaymentDesk:
             )
             return await asking.read_requested(session, refund)
 
-    async def went_back_whole(self, charge_id: str) -> bool:
+    async def was_fully_refunded(self, charge_id: str) -> bool:
         """Tell whether all of a charge has gone back, which ends the access that it paid for."""
         async with self._database.reading() as session:
-            return await asking.went_back_whole(session, charge_id)
+            return await asking.was_fully_refunded(session, charge_id)
 
     async def list_pending(self) -> Pending:
         """Read the events, renewals and updates that wait for their next attempt or for an admin."""

@@ -1,4 +1,7 @@
-"""What waits for its next attempt or for an admin: events, stuck renewals, quarantined updates. Taking it up again."""
+"""Waiting events, stuck renewals and quarantined updates: listed for an admin, counted, and retried by a command.
+
+An entry waits for its next attempt, or for an admin. `waits` is the one condition that the list and the counts go by.
+"""
 
 import enum
 from collections.abc import Sequence
@@ -20,29 +23,34 @@ from payments.errors import UnrecordableError
 from payments.notices import handle
 from payments.recording.quarantine import LEDGER_UPDATE_ID, QUARANTINE_PREFIX
 from payments.recording.updates import read_money
-from payments.refunds.contradicting import is_answered
+from payments.refunds.contradicting import is_charge_refunded
 from payments.renewals import RENEWAL_PREFIX, is_stuck
 from payments.subscriptions.charges import read_chain_of_event
 
 LISTED_MAX: Final = 8
 """Entries of each kind in one list."""
+STATES: Final = ("pending", "failed", "parked")
+"""States of waiting events: not tried yet, failed and due again, and before an admin."""
 
 
-class RetryResult(enum.StrEnum):
-    """What came of taking something up again."""
+def waits() -> ColumnElement[bool]:
+    """Return the condition of events that wait; a charge on its way back waits in the row of its refund.
 
-    BEGUN = "begun"
-    NOT_WAITING = "not_waiting"
-    UNKNOWN = "unknown"
-    STILL_UNRECORDABLE = "still_unrecordable"
-    """A quarantined update that the audit table would not take again."""
+    A settled event waits as well, while later news about it cannot be settled.
+    """
+    failed = and_(
+        StripeEvent.status == EventStatus.FAILED,
+        or_(StripeEvent.due_at.is_not(None), StripeEvent.outcome == Outcome.PARKED),
+    )
+    has_more = text(f"stripe_events.status = {EventStatus.PROCESSED:d} AND stripe_events.error IS NOT NULL")
+    return and_(StripeEvent.origin == ORIGIN, or_(StripeEvent.status == EventStatus.PENDING, failed, has_more))
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What waits, at most LISTED_MAX of each kind; `count` is how much there is in all.
+    """A list of waiting entries, at most LISTED_MAX of each kind; `count` is the number of all that wait.
 
-    The oldest come first; of renewals, those for which Telegram takes Stars again the soonest.
+    The oldest events and updates come first, and the renewals whose next charge is the soonest.
     """
 
     events: Sequence[tuple[StripeEvent, User]]
@@ -51,15 +59,8 @@ class Pending:
     count: int
 
 
-def retry_id(row: StripeEvent | Subscription | QuarantinedUpdate) -> str:
-    """Return the id by which a command retries an event, a renewal or a quarantined update."""
-    if isinstance(row, StripeEvent):
-        return handle(row)
-    return RENEWAL_PREFIX + row.first_charge_id if isinstance(row, Subscription) else QUARANTINE_PREFIX + row.id
-
-
 async def list_pending(session: AsyncSession) -> Pending:
-    """Read what waits."""
+    """Read the list of waiting entries."""
     waiting = select(StripeEvent, User).join(User, User.id == StripeEvent.customer_id).where(waits())
     found = await session.execute(waiting.order_by(StripeEvent.created_at, StripeEvent.event_id).limit(LISTED_MAX))
     stuck = select(Subscription, User).join(User, User.id == Subscription.user_id).where(is_stuck())
@@ -81,20 +82,74 @@ async def list_pending(session: AsyncSession) -> Pending:
     )
 
 
+def retry_id(row: StripeEvent | Subscription | QuarantinedUpdate) -> str:
+    """Return the id by which a command retries an event, a renewal or a quarantined update."""
+    if isinstance(row, StripeEvent):
+        return handle(row)
+    return RENEWAL_PREFIX + row.first_charge_id if isinstance(row, Subscription) else QUARANTINE_PREFIX + row.id
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The number of entries that wait, and when the oldest was recorded (None: nothing waits)."""
+
+    count: int = 0
+    oldest_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The counts of what waits: events by state, undelivered notices, quarantined updates, stuck renewals."""
+
+    events: dict[str, Queue]
+    notices: Queue
+    quarantined: Queue
+    renewals: int
+    """Renewals that Telegram was to cancel and has not: an admin decides."""
+
+
+async def read_backlog(session: AsyncSession) -> Backlog:
+    """Count what waits, for the metrics and for `doctor`."""
+    state = case(
+        (StripeEvent.status == EventStatus.PENDING, "pending"),
+        (StripeEvent.due_at.is_not(None), "failed"),
+        else_="parked",
+    ).label("state")
+    by_state = select(state, func.count(), func.min(StripeEvent.created_at)).where(waits()).group_by(state)
+    found = {name: Queue(count, oldest_at) for name, count, oldest_at in await session.execute(by_state)}
+    owed = select(func.count(), func.min(OutboxMessage.created_at)).where(OutboxMessage.due_at.is_not(None))
+    kept = select(func.count(), func.min(QuarantinedUpdate.created_at)).where(QuarantinedUpdate.resolved_at.is_(None))
+    notices, quarantined = [(await session.execute(query)).one() for query in (owed, kept)]
+    renewals = (await session.scalars(select(func.count()).select_from(Subscription).where(is_stuck()))).one()
+    by_name = {name: found.get(name, Queue()) for name in STATES}
+    return Backlog(by_name, Queue(*notices), Queue(*quarantined), renewals)
+
+
+class RetryResult(enum.StrEnum):
+    """What a retry came to."""
+
+    BEGUN = "begun"
+    """Due at once, or a quarantined update on record at last."""
+    NOT_WAITING = "not_waiting"
+    UNKNOWN = "unknown"
+    STILL_UNRECORDABLE = "still_unrecordable"
+    """The audit table refuses the quarantined update again."""
+
+
 async def retry(session: AsyncSession, waiting_id: str, now: datetime) -> RetryResult:
-    """Make an event due at once with all its attempts before it, or record a quarantined update after all.
+    """Make an event or a renewal due at once with all attempts before it, or record a quarantined update.
 
     `waiting_id` is an `event_id` or its row's UUID, `quarantine:` and a row's id, or `renewal:` and a charge of a
     subscription. The worker, or the loop over subscriptions, does the rest. Raises SQLAlchemy's errors when the
     database is away.
     """
-    came = await _retry_event(session, waiting_id, now)
-    # An event may be called so, too: it goes first while it waits.
-    if came is not RetryResult.BEGUN and waiting_id.startswith(QUARANTINE_PREFIX):
+    result = await _retry_event(session, waiting_id, now)
+    # An event's id may begin like that too, and a waiting event goes first.
+    if result is not RetryResult.BEGUN and waiting_id.startswith(QUARANTINE_PREFIX):
         return await _retry_quarantined(session, waiting_id.removeprefix(QUARANTINE_PREFIX), now)
-    if came is not RetryResult.BEGUN and waiting_id.startswith(RENEWAL_PREFIX):
+    if result is not RetryResult.BEGUN and waiting_id.startswith(RENEWAL_PREFIX):
         return await _retry_renewal(session, waiting_id.removeprefix(RENEWAL_PREFIX), now)
-    return came
+    return result
 
 
 async def _retry_event(session: AsyncSession, name: str, now: datetime) -> RetryResult:
@@ -115,9 +170,9 @@ async def _retry_renewal(session: AsyncSession, charge_id: str, now: datetime) -
     chain = await read_chain_of_event(session, charge) if charge is not None else None
     if chain is None:
         return RetryResult.UNKNOWN
-    # Its row is named by a later charge while the first one is recorded and not settled.
+    # A later charge names the row while the first one is recorded and not settled.
     query = select(Subscription).where(Subscription.first_charge_id.in_([each.charge.id for each in chain.periods]))
-    # A row at rest may be named by another of its charges: it waits for nothing.
+    # The row with an error goes first, because a row at rest waits for nothing.
     query = query.order_by(Subscription.error.is_(None))
     row = await session.scalar(query.limit(1), execution_options={"populate_existing": True})
     if row is None:
@@ -135,7 +190,7 @@ async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) 
     if row.update_id == LEDGER_UPDATE_ID:
         return RetryResult.NOT_WAITING
     try:
-        # Its user first, as whoever erases a person does. What it tells of money is the same before and after that.
+        # The user is locked before the row, as `erase` does. An erased update tells the same of money.
         fact = read_money(read_json(row.raw) or {})
         await lock_users(session, User.telegram_id == fact.person.telegram_id)
         await session.refresh(row, with_for_update=True)
@@ -154,65 +209,12 @@ async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) 
 
 
 async def _leave_in_quarantine(session: AsyncSession, row: QuarantinedUpdate, now: datetime) -> RetryResult:
-    """Say that an update cannot be recorded; one that nobody waits for any more is listed no more."""
+    """Return that an update stays unrecordable; resolve it if other refunds have given back its charge."""
     try:
-        is_over = await is_answered(session, read_money(read_json(row.raw) or {}))
+        is_over = await is_charge_refunded(session, read_money(read_json(row.raw) or {}))
     except UnrecordableError:
         is_over = False
     if not is_over:
         return RetryResult.STILL_UNRECORDABLE
     row.resolved_at = now
     return RetryResult.NOT_WAITING
-
-
-def waits() -> ColumnElement[bool]:
-    """Tell the events that are not at their end; a charge that is being given back waits in its refund's row.
-
-    A settled one waits while something that was learned of it could not be taken in.
-    """
-    failed = and_(
-        StripeEvent.status == EventStatus.FAILED,
-        or_(StripeEvent.due_at.is_not(None), StripeEvent.outcome == Outcome.PARKED),
-    )
-    has_more = text(f"stripe_events.status = {EventStatus.PROCESSED:d} AND stripe_events.error IS NOT NULL")
-    return and_(StripeEvent.origin == ORIGIN, or_(StripeEvent.status == EventStatus.PENDING, failed, has_more))
-
-
-STATES: Final = ("pending", "failed", "parked")
-"""Of events: not yet tried, tried and due again, and before an admin."""
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """So many that wait, and when the oldest of them was recorded (None: nothing waits)."""
-
-    count: int = 0
-    oldest_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What waits: our events by state, notices to be delivered, updates that could not be recorded, stuck renewals."""
-
-    events: dict[str, Queue]
-    notices: Queue
-    quarantined: Queue
-    renewals: int
-    """How many are before an admin: Telegram was to cancel them, and has not."""
-
-
-async def read_backlog(session: AsyncSession) -> Backlog:
-    """Read what waits."""
-    state = case(
-        (StripeEvent.status == EventStatus.PENDING, "pending"),
-        (StripeEvent.due_at.is_not(None), "failed"),
-        else_="parked",
-    ).label("state")
-    by_state = select(state, func.count(), func.min(StripeEvent.created_at)).where(waits()).group_by(state)
-    found = {name: Queue(count, oldest_at) for name, count, oldest_at in await session.execute(by_state)}
-    owed = select(func.count(), func.min(OutboxMessage.created_at)).where(OutboxMessage.due_at.is_not(None))
-    kept = select(func.count(), func.min(QuarantinedUpdate.created_at)).where(QuarantinedUpdate.resolved_at.is_(None))
-    notices, quarantined = [(await session.execute(query)).one() for query in (owed, kept)]
-    renewals = (await session.scalars(select(func.count()).select_from(Subscription).where(is_stuck()))).one()
-    by_name = {name: found.get(name, Queue()) for name in STATES}
-    return Backlog(by_name, Queue(*notices), Queue(*quarantined), renewals)

@@ -44,7 +44,7 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
         from bot.desk.tools import refund_once  # noqa: PLC0415 - imports aiogram
 
         done = await refund_once(settings, database, refund)
-        is_all_back = await payments.went_back_whole(refund.refund_of or charge_id)
+        is_all_back = await payments.was_fully_refunded(refund.refund_of or charge_id)
     if done is not None and done.outcome == Outcome.REFUNDED:
         then = "the access ended" if is_all_back else "the access stays: not all of the payment has gone back"
         console.print(f"{charge_id}: {money(done.amount_cents, done.currency)} given back, {then}.")

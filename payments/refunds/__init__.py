@@ -1,1 +1,43 @@
-"""Refunds: asked for on record, sent to their provider, and known again when it tells of them."""
+"""Refunds: requested on record, sent to their provider, and recognised when a provider lists its own.
+
+A refund is a row of `stripe_events` that names its charge in `refund_of`. Its row moves so:
+
+    /refund, the desk itself (GivenBack)           a provider, Telegram's update or ledger
+        asking.py                                      payments/recording, at_provider.py
+            |                                              |
+            v                                              |
+    +----------------+  provider away: backoff             |
+    | due            |  provider's pause: due at its end   |
+    | status 0 or 2, |<-----------------+                  |
+    | due_at is set  |------------------+                  |
+    +----------------+  worker, sending.py                 |
+      |      |     |                                       |
+      |      |     +-- provider has made it --> settlement v
+      |      |                               +-------------------------+
+      |      |                               | refunded (status 1)     |
+      |      |                               | access may end with it  |
+      |      |                               +-------------------------+
+      |      |                                     |  the buyer's bank sends the money back:
+      |      |                                     v  at_provider.py records a row of its own
+      |      |                               +-------------------------+
+      |      |                               | returned (status 1)     |
+      |      |                               | counts the other way    |
+      |      |                               +-------------------------+
+      |      +-- refused, because less is left of the charge: settlement/refused_refunds.py
+      |                 |
+      |                 v
+      |          +----------------------+   a new row, due, of the remainder
+      |          | replaced (status 2)  |-- if there is any
+      |          +----------------------+
+      |                 ^
+      |                 | all of a charge went back by other refunds: contradicting.py
+      |                 |
+      |   +---------------------------+
+      +-->| parked (status 2, no      |-- an admin's /retry or /refund --> due
+          | due_at)                   |
+          +---------------------------+
+          refused with no such reason, the last attempt failed, or it contradicts its charge
+
+The boxes are `status`, `outcome` and `due_at`; payments/audit/transitions.py makes the moves, and the database refuses
+all others. A refund that comes before its charge is settled as refunded, and the charge is then born revoked.
+"""

@@ -1,7 +1,8 @@
-"""Refunds: asked for on record. payments/refunds/sending.py sends them, settlement confirms the same row.
+"""Requests for refunds: the row of a refund is written here, before any provider is called.
 
-Of one charge at most one refund waits to be made. A row's amount never changes: when less is left than it says, it is
-replaced (payments/settlement/refused_refunds.py).
+payments/refunds/sending.py sends the refund, and settlement closes the same row. At most one refund of a charge waits
+to be made. The amount of a row never changes: a refund of more than the remainder is replaced
+(payments/settlement/refused_refunds.py).
 """
 
 import json
@@ -23,15 +24,15 @@ from payments.methods import METHODS
 from payments.notices import Notice, money_facts, owe
 
 REASON_LENGTH_MAX: Final = 200
-"""Characters of a refund's reason: the buyer reads it in a message, below the rest."""
+"""Characters of a refund's reason: the buyer reads the reason at the end of a message."""
 
 ASKED_BEFORE_MAX: Final = 20
-"""Who asked before, as many as are kept: the first one and the latest."""
+"""Earlier requests that a refund keeps: the first one and the latest."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedRefund:
-    """A refund on record, with the user who gets the money back and the charge that it is of."""
+    """A refund on record, with its buyer, who gets the money back, and its charge."""
 
     refund: StripeEvent
     buyer: User
@@ -44,7 +45,7 @@ async def read_requested(session: AsyncSession, refund: StripeEvent) -> Requeste
     return RequestedRefund(refund, buyer, await events.find_charge(session, refund.refund_of))
 
 
-async def ask(
+async def request_refund(
     session: AsyncSession,
     charge_id: str,
     *,
@@ -54,13 +55,13 @@ async def ask(
     now: datetime,
     reply_topic_id: int | None = None,
 ) -> StripeEvent:
-    """Put the refund of a charge on record, due at once, with who asked and why; a parked one is taken up again.
+    """Record a refund of a charge, due at once, with its requester and reason; a parked refund becomes due again.
 
-    A parked one is then of who asks now, and for that reason; who asked before stays on record (`asked_before` in
-    payments/audit/history.py).
-    A new one is of what is left of the charge; a parked one stays of what was left then, since it may have been made.
-    `charge_id` may be the UUID of the row of the charge, or of one of its refunds. `reply_chat_id`, in its topic
-    `reply_topic_id`, is told when it is done. Raises RefundRefusedError.
+    A new refund is of the remainder of the charge. A parked refund keeps its amount, because the provider may have made
+    it; it takes the new requester and reason, and keeps the earlier ones (`asked_before` in payments/audit/history.py).
+
+    `charge_id` may also be the UUID of the row of the charge, or of one of its refunds. The chat `reply_chat_id`, in
+    its topic `reply_topic_id`, is told when the refund is through. Raises RefundRefusedError.
     """
     charge = await events.lock(session, await _charge_named(session, charge_id))
     if charge is None or charge.refund_of is not None:
@@ -68,15 +69,15 @@ async def ask(
     charge_id = charge.event_id
     if charge.origin != ORIGIN:
         raise RefundRefusedError(RefundRefusal.NOT_OURS)
-    refund = _standing(charge, await events.refunds_of(session, charge_id))
+    refund = _blocking_refund(charge, await events.refunds_of(session, charge_id))
     if refund is None:
         refund = await open_refund(session, charge, reason=reason, requested_by=requested_by, now=now)
     elif refund.outcome == Outcome.PARKED:
-        _ask_anew(refund, reason, requested_by)
+        _change_requester(refund, reason, requested_by)
         refund.due_at = now
         refund.attempts = 0
     else:
-        raise _refused(refund, reason, requested_by)
+        raise _refusal(refund, reason, requested_by)
     if reply_chat_id is not None:
         user = await session.get_one(User, charge.customer_id)
         facts = money_facts(refund) | {"buyer": user.telegram_id}
@@ -94,7 +95,7 @@ async def ask(
 
 
 async def _charge_named(session: AsyncSession, name: str) -> str:
-    """Return the id of the charge that is named by it, by the UUID of its row, or by that of a refund of it."""
+    """Return the id of the charge that `name` means: its id, the UUID of its row, or the UUID of a refund of it."""
     event = await find_named(session, name)
     return name if event is None or event.event_id == name else event.refund_of or event.event_id
 
@@ -102,26 +103,27 @@ async def _charge_named(session: AsyncSession, name: str) -> str:
 async def open_refund(
     session: AsyncSession, charge: StripeEvent, *, reason: str | None, requested_by: str, now: datetime
 ) -> StripeEvent:
-    """Write the audit row of a refund that is to be sent, of what is left of the charge; one that waits stays.
+    """Write the audit row of a refund to send, of the remainder of a charge; return the one that waits, if any.
 
-    The caller holds the user's lock. Raises RefundRefusedError when nothing is left.
+    The caller holds the user's lock. Raises RefundRefusedError when the charge has no remainder.
     """
     rows = await events.refunds_of(session, charge.event_id)
-    standing = _standing(charge, rows)
+    standing = _blocking_refund(charge, rows)
     if standing is not None:
         return standing
     amount = remainder(charge, rows)
     if amount <= 0:
         last = completing_refund(charge, rows)
         raise (
-            RefundRefusedError(RefundRefusal.ALREADY_REFUNDED) if last is None else _refused(last, reason, requested_by)
+            RefundRefusedError(RefundRefusal.ALREADY_REFUNDED) if last is None else _refusal(last, reason, requested_by)
         )
     method = METHODS[charge.payment_method]
     row_id = new_id()
     event_id = refund_id(charge.event_id)
     if await events.find(session, event_id) is not None:
         if not method.gives_back_parts:
-            # As it is told of later, whoever tells of it: then it is the same row (events.record).
+            # Telegram names no part of a charge. This id is the same for whoever records the refund later, so that
+            # both are one row (events.record).
             user = await session.get_one(User, charge.customer_id)
             row_id = apart_id(event_id, user.telegram_id or 0, amount, charge.currency)
         event_id = refund_id(charge.event_id, row_id)
@@ -147,20 +149,23 @@ async def open_refund(
 
 
 async def find_waiting(session: AsyncSession, charge_id: str) -> StripeEvent | None:
-    """Read the refund of a charge that waits to be made, or that is parked, without a lock."""
+    """Read the refund of a charge that waits to be made or is parked, without a lock; None: there is none."""
     charge = await events.find_charge(session, charge_id)
-    standing = None if charge is None else _standing(charge, await events.refunds_of(session, charge_id))
+    standing = None if charge is None else _blocking_refund(charge, await events.refunds_of(session, charge_id))
     return None if standing is None or is_at_provider(standing) else standing
 
 
-async def went_back_whole(session: AsyncSession, charge_id: str) -> bool:
-    """Tell a charge of which all was back at some time, which has ended what it opened; without a lock."""
+async def was_fully_refunded(session: AsyncSession, charge_id: str) -> bool:
+    """Tell whether a charge was ever refunded in full, which ended the access that it paid for; without a lock."""
     charge = await events.find_charge(session, charge_id)
     return charge is not None and completing_refund(charge, await events.refunds_of(session, charge_id)) is not None
 
 
-def _ask_anew(refund: StripeEvent, reason: str | None, requested_by: str) -> None:
-    """Put on record who asks for a parked refund now, and why; without a reason the one before stays."""
+def _change_requester(refund: StripeEvent, reason: str | None, requested_by: str) -> None:
+    """Write a new requester and reason into a parked refund, and keep the earlier ones.
+
+    A request without a reason leaves the earlier reason standing.
+    """
     if requested_by == refund.requested_by and reason in {None, refund.reason}:
         return
     first, *later = [*asked_before(refund), (refund.requested_by, refund.reason)]
@@ -170,16 +175,19 @@ def _ask_anew(refund: StripeEvent, reason: str | None, requested_by: str) -> Non
     refund.reason = reason or refund.reason
 
 
-def _refused(refund: StripeEvent, reason: str | None, requested_by: str) -> RefundRefusedError:
-    """Say why a refund is not asked for beside one that stands, and whose that is if it is not the same request."""
+def _refusal(refund: StripeEvent, reason: str | None, requested_by: str) -> RefundRefusedError:
+    """Return the refusal of a request beside a refund that stands, with the requester of that if it is another one."""
     refusal = RefundRefusal.ALREADY_REFUNDED if is_at_provider(refund) else RefundRefusal.UNDER_WAY
     if requested_by == refund.requested_by and reason in {None, refund.reason}:
         return RefundRefusedError(refusal)
     return RefundRefusedError(refusal, refund.requested_by, refund.reason)
 
 
-def _standing(charge: StripeEvent, refunds: Sequence[StripeEvent]) -> StripeEvent | None:
-    """Return the refund that leaves no place for another one: it waits to be made; of a method without parts, any."""
+def _blocking_refund(charge: StripeEvent, refunds: Sequence[StripeEvent]) -> StripeEvent | None:
+    """Return the refund that allows no other one beside it; None: another refund may be requested.
+
+    A refund that waits to be made is one. Of a method that gives back whole charges only, any true refund is one.
+    """
     true = [row for row in refunds if contradiction(row, charge) is None]
     if not METHODS[charge.payment_method].gives_back_parts:
         return next(iter(true), None)

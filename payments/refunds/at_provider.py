@@ -1,7 +1,8 @@
-"""What a provider has of a charge's refunds, put on record: the same for whoever has asked the provider.
+"""Refunds as their provider lists them: matched with the rows of a charge, and recorded where a row is missing.
 
-Which row a refund is must be the same whenever it is asked, so it hangs on what never changes: on the row that the
-refund names, on its id, its amount and its time. Two of the whole amount can be there: the first one came back.
+Every reader of the provider's list has to match a refund with the same row at any time. The match therefore goes by
+what never changes: the row that the refund names, its id, its amount and its time. Two refunds of the whole amount can
+stand in one list, when the first one returned.
 """
 
 from collections import defaultdict
@@ -17,11 +18,13 @@ from payments.audit.facts import Fact, Person, RefundFact, ReturnFact, refund_id
 from payments.channel import MadeRefund
 
 
-async def record_made(session: AsyncSession, charge: StripeEvent, made: Sequence[MadeRefund], now: datetime) -> None:
-    """Put on record the refunds of a charge that are through, and those on record as through that came back.
+async def record_provider_refunds(
+    session: AsyncSession, charge: StripeEvent, made: Sequence[MadeRefund], now: datetime
+) -> None:
+    """Record the refunds of a charge that its provider has made, and those of them that returned since.
 
-    `made` are all that the provider has. When one came back is not known here: as of `now`. The caller holds the user's
-    lock (events.lock). Raises what events.record does.
+    `made` are all refunds of the charge that the provider has. A returned refund is dated `now`, because the list does
+    not say when it returned. The caller holds the user's lock (events.lock). Raises as events.record.
     """
     person = payer(await session.get_one(User, charge.customer_id))
     known = await events.refunds_of(session, charge.event_id)
@@ -37,12 +40,12 @@ async def record_made(session: AsyncSession, charge: StripeEvent, made: Sequence
         for refund in made
         if refund.is_through
     ]
-    facts += [_returned(row, refund, person, now) for row, refund in came_back(charge, known, made)]
+    facts += [_returned(row, refund, person, now) for row, refund in find_returned(charge, known, made)]
     if facts:
         await events.record(session, facts, now)
 
 
-async def record_failed(
+async def record_returned_refund(
     session: AsyncSession,
     charge: StripeEvent,
     made: Sequence[MadeRefund],
@@ -50,12 +53,12 @@ async def record_failed(
     failed_at: datetime,
     now: datetime,
 ) -> bool:
-    """Put on record that one of the refunds in `made` came back; False: it was never on record as through.
+    """Record that the refund `failed`, one of `made`, returned; False: no row says that it was ever through.
 
     The caller holds the user's lock (events.lock).
     """
     known = await events.refunds_of(session, charge.event_id)
-    for row, refund in came_back(charge, known, made):
+    for row, refund in find_returned(charge, known, made):
         if refund is failed:
             person = payer(await session.get_one(User, charge.customer_id))
             await events.record(session, [_returned(row, failed, person, failed_at)], now)
@@ -64,12 +67,12 @@ async def record_failed(
     return any(row.event_id == returned_id(row_id) for row in known)
 
 
-def came_back(
+def find_returned(
     charge: StripeEvent, known: Sequence[StripeEvent], made: Sequence[MadeRefund]
 ) -> list[tuple[StripeEvent, MadeRefund]]:
-    """Return the rows that are on record as through and not as returned, whose refund came back, with that refund.
+    """Find the refund rows whose money returned and that no row says so of, each with the provider's refund.
 
-    `known` are the rows of the charge's refunds, and `made` all that its provider has.
+    `known` are the rows of the charge's refunds, and `made` all refunds of it that the provider has.
     """
     of_row: defaultdict[str, list[MadeRefund]] = defaultdict(list)
     for refund in made:
@@ -79,7 +82,7 @@ def came_back(
     for row in known:
         refunds = of_row[row.event_id]
         failed = [refund for refund in refunds if refund.failure is not None]
-        # An attempt that failed may have been followed by one that did not.
+        # A failed attempt may be followed by one that goes through.
         is_out = any(refund.is_through for refund in refunds)
         if failed and not is_out and is_at_provider(row) and returned_id(row.event_id) not in on_record:
             found.append((row, max(failed, key=lambda refund: refund.happened_at)))
@@ -87,7 +90,10 @@ def came_back(
 
 
 def part_of(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent]) -> str | None:
-    """Return which part (facts.RefundFact) of a charge's refunds one is; `known` are the rows of them."""
+    """Return the part (facts.RefundFact) that names a provider's refund among those of its charge.
+
+    None: it is the refund of the whole charge. `known` are the rows of the charge's refunds.
+    """
     rows = {row.event_id: row for row in known}
     whole_id = refund_id(charge.event_id)
     if refund_id(charge.event_id, refund.id) in rows:
@@ -100,13 +106,13 @@ def part_of(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent
     if whole is not None and is_at_provider(whole):
         is_whole = (whole.webhook_timestamp, whole.amount_cents) == (refund.happened_at, refund.amount)
     else:
-        # Asked for here and made elsewhere meanwhile, it is one refund.
+        # A refund requested here and made elsewhere meanwhile is one refund.
         is_whole = refund.amount == charge.amount_cents and (whole is None or whole.amount_cents == refund.amount)
     return None if is_whole else refund.id
 
 
 def _apart(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent]) -> str | None:
-    """Return which part a refund is that stands in a row apart (events.record), since another row has its key."""
+    """Return the part of a refund whose row stands apart (events.record), because another row has its key."""
     for row in known:
         is_apart = row.event_id == refund_id(charge.event_id, row.id)
         if is_apart and (row.webhook_timestamp, row.amount_cents) == (refund.happened_at, refund.amount):
@@ -115,7 +121,7 @@ def _apart(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent]
 
 
 def payer(user: User) -> Person:
-    """Return whose charge it is, as the facts about it name a person."""
+    """Return the payer of a charge as the person whom facts name. Raises ValueError without a Telegram id."""
     if user.telegram_id is None:
         raise ValueError(f"the user {user.id} of a charge of ours has no Telegram id")
     return Person(user.telegram_id)

@@ -1,7 +1,7 @@
-"""Refunds that contradict their charge or each other, once more is known of it.
+"""Refunds that contradict their charge or each other: the true one is recorded, the wrong ones are replaced.
 
-While a charge is not on record, of two refunds of it that contradict each other the first one has its row, and the
-other one waits in quarantine: only the charge tells which of them is true.
+Two refunds of a charge may contradict each other before the charge is on record. The first one then has the row, and
+the other one waits in quarantine, because only the charge tells which of them is true.
 """
 
 import json
@@ -20,16 +20,16 @@ from payments.errors import UnrecordableError
 from payments.methods import METHODS
 from payments.recording.updates import read_money
 
-TAKEN_UP_MAX: Final = 20
-"""Updates in quarantine that are looked at for one charge."""
+READ_MAX: Final = 20
+"""Quarantined updates that are read for one charge."""
 
 
-async def take_up(session: AsyncSession, charge: StripeEvent, buyer: User, clock: Clock) -> bool:
-    """Record the refunds in quarantine that agree with a charge on record, and tell whether there was any.
+async def record_from_quarantine(session: AsyncSession, charge: StripeEvent, buyer: User, clock: Clock) -> bool:
+    """Record the quarantined refunds that agree with a charge on record; return whether there were any.
 
     The caller holds the buyer's lock. Raises SQLAlchemy's errors when the database is away.
     """
-    # As it stands in the raw text, which is ASCII.
+    # The raw text is JSON in ASCII, and writes the id like this.
     charge_id = json.dumps(METHODS[charge.payment_method].provider_charge_id(charge.event_id))
     query = (
         select(QuarantinedUpdate)
@@ -37,7 +37,7 @@ async def take_up(session: AsyncSession, charge: StripeEvent, buyer: User, clock
         .where(QuarantinedUpdate.raw.contains("refunded_payment"))
         .where(QuarantinedUpdate.raw.contains(charge_id, autoescape=True))
         .order_by(QuarantinedUpdate.created_at, QuarantinedUpdate.id)
-        .limit(TAKEN_UP_MAX)
+        .limit(READ_MAX)
     )
     is_any = False
     for row in (await session.scalars(query)).all():
@@ -50,14 +50,14 @@ async def take_up(session: AsyncSession, charge: StripeEvent, buyer: User, clock
 
 
 async def replace_contradicting(session: AsyncSession, charge: StripeEvent) -> None:
-    """Take out of the work the parked refunds that contradict a charge, of which all went back by others."""
+    """Replace the parked refunds that contradict a charge, once other refunds have given back all of the charge."""
     for row in await events.refunds_of(session, charge.event_id):
         if row.outcome == Outcome.PARKED and (mismatch := contradiction(row, charge)) is not None:
             transitions.replace(row, mismatch)
 
 
-async def is_answered(session: AsyncSession, fact: Fact) -> bool:
-    """Tell a refund that cannot be recorded, of a charge that has gone back by other refunds: nobody waits for it."""
+async def is_charge_refunded(session: AsyncSession, fact: Fact) -> bool:
+    """Tell whether an unrecordable refund is of a charge that other refunds gave back: then nobody waits for it."""
     charge = await events.find_charge(session, fact.charge_id) if isinstance(fact, RefundFact) else None
     return (
         charge is not None and completing_refund(charge, await events.refunds_of(session, charge.event_id)) is not None

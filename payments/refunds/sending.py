@@ -1,4 +1,4 @@
-"""Brings about at the channels' providers the refunds that are on record."""
+"""Sends refunds on record to their providers, one process at a time."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ from payments.methods import METHODS
 
 
 class RefundSender:
-    """Has a channel give the money back, for one process at a time."""
+    """Claims a due refund, and calls the channel of its method with it."""
 
     def __init__(self, database: Database, channels: Channels, clock: Clock) -> None:
         self._database = database
@@ -22,9 +22,12 @@ class RefundSender:
         self._clock = clock
 
     async def send(self, event_id: str) -> bool:
-        """Have a refund that is due made; True when the provider has it, False when another process does it now.
+        """Send a due refund; True: the provider has it, False: another process sends it now.
 
-        No transaction is open during the call. Raises ChannelError when the provider refuses or is away.
+        1. The row is claimed for LEASE_SECONDS, with an idempotency key that an unresolved attempt keeps.
+        2. The channel is called, with no transaction open.
+
+        Raises ChannelError when the provider refuses or is away. Settling the row is the caller's.
         """
         claimed = await self._claim(event_id)
         if claimed is None:
@@ -32,7 +35,7 @@ class RefundSender:
         method_name, order = claimed
         if method_name not in self._channels:
             closed = RefusedByChannelError("closed", f"no way to refund {method_name} is set up")
-            # The provider was not asked: what came of an attempt before this one is as unknown as it was.
+            # No provider was asked, so the result of an earlier attempt stays unknown and its key stays in force.
             closed.ends_attempt = False
             raise closed
         await self._channels[method_name].refund(order)

@@ -16,7 +16,7 @@ from payments.audit.balance import (
 from payments.effects import BY_ITSELF, Effects
 from payments.methods import METHODS, delay_source, grace_source
 from payments.notices import Notice
-from payments.refunds.contradicting import replace_contradicting, take_up
+from payments.refunds.contradicting import record_from_quarantine, replace_contradicting
 from payments.settlement.charge_subscription import ChargeSubscription
 from payments.settlement.parking import Parking
 
@@ -73,7 +73,7 @@ class RefundSettlement:
     async def find_completing(self, session: AsyncSession, charge: StripeEvent, user: User) -> StripeEvent | None:
         """Return the refund by which, in the order of time, all of a charge was back; None: some was always kept.
 
-        If a refund on record contradicts the charge, the true ones are taken up from quarantine first.
+        If a refund on record contradicts the charge, the true ones are recorded from quarantine first.
         """
         refunds = await events.refunds_of(session, charge.event_id)
         is_contradicted = False
@@ -82,7 +82,7 @@ class RefundSettlement:
                 is_contradicted = True
                 if refund.status == EventStatus.PROCESSED:
                     await self._tell_replaced(session, refund, user, mismatch)
-        if is_contradicted and await take_up(session, charge, user, self._clock):
+        if is_contradicted and await record_from_quarantine(session, charge, user, self._clock):
             refunds = await events.refunds_of(session, charge.event_id)
         return completing_refund(charge, refunds)
 

@@ -14,7 +14,7 @@ from payments.channel import MadeRefund
 from payments.errors import ChannelAwayError
 from payments.notices import Notice, pass_on, release
 from payments.refunds.asking import open_refund
-from payments.refunds.at_provider import came_back, record_made
+from payments.refunds.at_provider import find_returned, record_provider_refunds
 from payments.settlement.settlement import Settlement
 
 RETURN_ATTEMPTS_MAX: Final = 8
@@ -41,9 +41,9 @@ async def resolve_refusal(
         return refund
     charge = (await session.scalars(select(StripeEvent).where(StripeEvent.event_id == refund.refund_of))).one()
     is_last = refund.attempts + 1 >= RETURN_ATTEMPTS_MAX
-    if not is_last and came_back(charge, await events.refunds_of(session, charge.event_id), made):
+    if not is_last and find_returned(charge, await events.refunds_of(session, charge.event_id), made):
         raise ChannelAwayError("a refund of the charge came back to the seller, and its event was not read yet")
-    await record_made(session, charge, made, now)
+    await record_provider_refunds(session, charge, made, now)
     if is_at_provider(refund):
         await settlement.settle_open(session, refund)
         return refund

@@ -18,7 +18,7 @@ from payments.errors import UnreadableMoneyError, UnrecordableError
 from payments.methods import CARDS
 from payments.notices import Admins, Notice, money_facts
 from payments.recording.fields import moment
-from payments.refunds.at_provider import payer, record_failed, record_made
+from payments.refunds.at_provider import payer, record_provider_refunds, record_returned_refund
 from payments.stripe.api import Dispute, Event, StripeApi
 
 REFUNDED: Final = "charge.refunded"
@@ -55,7 +55,7 @@ class ChargeUpdates:
         made = [each.made for each in await self._api.list_refunds(charge_id)]
         async with self._database.transaction() as session:
             await events.lock(session, charge.event_id)
-            await record_made(session, charge, made, self._clock())
+            await record_provider_refunds(session, charge, made, self._clock())
         self._on_recorded()
 
     async def update_from_provider(self, charge: StripeEvent, user: User) -> None:
@@ -86,7 +86,7 @@ class ChargeUpdates:
         failed_at = moment(event.created)
         async with self._database.transaction() as session:
             await events.lock(session, charge.event_id)
-            is_on_record = await record_failed(session, charge, made, failed, failed_at, self._clock())
+            is_on_record = await record_returned_refund(session, charge, made, failed, failed_at, self._clock())
             last = completing_refund(charge, await events.refunds_of(session, charge.event_id))
         if is_on_record:
             self._on_recorded()

@@ -32,4 +32,4 @@ async def test_without_a_running_desk_a_command_asks_in_the_same_words(desk: Des
     [(waiting, user)] = (await payments.list_pending()).events
     assert (waiting.event_id, user.telegram_id) == (asked.refund.event_id, BUYER.telegram_id)
     assert (await payments.read_backlog()).events["pending"].count == 1
-    assert not await payments.went_back_whole("charge-1")
+    assert not await payments.was_fully_refunded("charge-1")

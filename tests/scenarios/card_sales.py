@@ -51,7 +51,7 @@ class CardSales:
             return
         with suppress(RefundRefusedError):
             async with self._shop.life.database.transaction() as session:
-                await asking.ask(
+                await asking.request_refund(
                     session,
                     CARDS.event_id(charge_id),
                     reason="as agreed",

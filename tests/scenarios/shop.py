@@ -154,7 +154,7 @@ class Shop:
             return
         try:
             async with self.life.database.transaction() as session:
-                await asking.ask(
+                await asking.request_refund(
                     session,
                     charges[which % len(charges)].id,
                     reason="as agreed",

@@ -41,7 +41,7 @@ async def test_the_same_link_again_rebuilt_then_ended(
             await bob.press("Yes, cancel it")
         else:
             async with anew.database.transaction() as session:
-                await asking.ask(
+                await asking.request_refund(
                     session,
                     second.charge_id,
                     reason=None,

@@ -58,7 +58,7 @@ class Desk:
 
     async def ask_refund(self, charge_id: str, *, reply_chat_id: int | None = None) -> StripeEvent:
         async with self.database.transaction() as session:
-            return await asking.ask(
+            return await asking.request_refund(
                 session,
                 charge_id,
                 reason="wrong plan",

@@ -94,7 +94,7 @@ class Life:
     async def ask_refund(self, charge_id: str) -> None:
         """Ask for a refund as an admin does."""
         async with self.database.transaction() as session:
-            await asking.ask(
+            await asking.request_refund(
                 session, charge_id, reason="broken", requested_by="telegram:42", reply_chat_id=None, now=self.clock()
             )
 

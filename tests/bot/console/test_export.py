@@ -64,7 +64,9 @@ async def test_json_lines_hold_the_same(commands: Commands, desk: Desk) -> None:
 async def test_what_a_person_wrote_is_no_formula_of_a_spreadsheet(commands: Commands, desk: Desk) -> None:
     await desk.take(charge())
     async with desk.database.transaction() as session:
-        await asking.ask(session, "charge-1", reason="=1+1", requested_by="x", reply_chat_id=None, now=desk.clock())
+        await asking.request_refund(
+            session, "charge-1", reason="=1+1", requested_by="x", reply_chat_id=None, now=desk.clock()
+        )
     rows = list(csv.DictReader(io.StringIO(await commands.prints("export"))))
     assert [row["reason"] for row in rows if row["refund_of"]] == ["'=1+1"]
 

@@ -31,7 +31,7 @@ async def _live_through_everything(desk: Desk) -> None:
     for charge_id in ("c1", "c3"):
         async with desk.database.transaction() as session:
             reason = TEXTS[1] if charge_id == "c1" else "of another"
-            await asking.ask(
+            await asking.request_refund(
                 session, charge_id, reason=reason, requested_by="cli:x", reply_chat_id=77, now=desk.clock()
             )
     await desk.take(refund(charge("c1", payer=person)))
@@ -155,7 +155,7 @@ async def test_why_a_refund_was_asked_for_before_is_erased_and_who_asked_stays(d
         parked = await events.lock(session, "refund:charge-1")
         assert parked is not None
         await desk.settlement.parking.park(session, parked, "BALANCE_TOO_LOW")
-        await asking.ask(
+        await asking.request_refund(
             session, "charge-1", reason=TEXTS[1], requested_by="cli:x", reply_chat_id=None, now=desk.clock()
         )
     await _erase(desk)

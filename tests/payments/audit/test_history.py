@@ -54,7 +54,9 @@ async def test_pages_hold_every_entry_once_newest_first(database: Database) -> N
 async def test_a_refund_of_the_same_second_stands_above_its_charge(database: Database) -> None:
     await _record(database, _charge("z-charge"))
     async with database.transaction() as session:
-        await asking.ask(session, "z-charge", reason=None, requested_by="test", reply_chat_id=None, now=START)
+        await asking.request_refund(
+            session, "z-charge", reason=None, requested_by="test", reply_chat_id=None, now=START
+        )
     assert await _states(database) == [("refund:z-charge", EntryState.OPEN), ("z-charge", EntryState.OPEN)]
 
 

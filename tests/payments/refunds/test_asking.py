@@ -85,7 +85,7 @@ async def test_what_is_under_way_is_not_asked_for_again(desk: Desk) -> None:
 
 async def _ask(desk: Desk, reason: str | None, requested_by: str) -> StripeEvent:
     async with desk.database.transaction() as session:
-        return await asking.ask(
+        return await asking.request_refund(
             session, "charge-1", reason=reason, requested_by=requested_by, reply_chat_id=None, now=desk.clock()
         )
 
