@@ -147,23 +147,36 @@ async def empty_postgresql_url(cluster: Cluster) -> AsyncIterator[str]:
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine_name(request: pytest.FixtureRequest) -> str:
-    """Run the test on each engine."""
-    name: str = request.param
-    return name
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once on each engine that its `engines` marker names."""
+    marker = metafunc.definition.get_closest_marker("engines")
+    if marker is not None and "engine_name" in metafunc.fixturenames:
+        metafunc.parametrize("engine_name", marker.args)
+
+
+@pytest.fixture
+def engine_name() -> str:
+    """Name the engine of the test's database: SQLite, unless the test or its module has the marker `engines`.
+
+    Choose `pytest.mark.engines("sqlite", "postgresql")` for what PostgreSQL can change: locks and concurrency,
+    constraints, triggers and indexes, types and time zones, SQL of two dialects, a statement that fails inside a
+    transaction, counted statements, and the main test of each rule of money. Leave words, pages, handlers and rules
+    over the same statements on SQLite, because a repeat costs twice the time and sees nothing more.
+    `pytest.mark.engines("postgresql")` is for what SQLite does not have. The marker nearest to the test counts.
+    """
+    return "sqlite"
 
 
 @pytest.fixture
 def database_url(engine_name: str, request: pytest.FixtureRequest) -> str:
-    """Give the `DATABASE_URL` of a migrated database of the bot `BOT_ID`, on each engine."""
+    """Give the `DATABASE_URL` of a migrated database of the bot `BOT_ID`, on the engine `engine_name`."""
     url: str = request.getfixturevalue(f"{engine_name}_url")
     return url
 
 
 @pytest.fixture
 def empty_database_url(engine_name: str, request: pytest.FixtureRequest) -> str:
-    """Give the `DATABASE_URL` of a database with nothing in it, on each engine."""
+    """Give the `DATABASE_URL` of a database with nothing in it, on the engine `engine_name`."""
     url: str = request.getfixturevalue(f"empty_{engine_name}_url")
     return url
 
@@ -176,7 +189,7 @@ def opened() -> list[Database]:
 
 @pytest.fixture
 def databases(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path, opened: list[Database]) -> Databases:
-    """Give a maker of migrated databases, for a test that needs many of them, on each engine.
+    """Give a maker of migrated databases, for a test that needs many of them, on the engine `engine_name`.
 
     What `open_database` has opened is closed before one is taken away.
     """
@@ -218,7 +231,7 @@ async def open_database(opened: list[Database]) -> AsyncIterator[Callable[[str],
 
 @pytest.fixture
 def database(database_url: str, open_database: Callable[[str], Database]) -> Database:
-    """Give a migrated database of the bot `BOT_ID`, on each engine."""
+    """Give a migrated database of the bot `BOT_ID`, on the engine `engine_name`."""
     return open_database(database_url)
 
 

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from bot.__main__ import app
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 ROOT: Final = Path(__file__).parents[2]
 TOKEN: Final = "1000001:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw-"
 ANOTHER_BOTS_TOKEN: Final = "1000002:CCHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw-"

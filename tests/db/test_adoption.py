@@ -12,6 +12,8 @@ from db.migrate import migrate
 from db.tables import ORIGIN, StripeEvent, User
 from tests.support.document import ALEMBIC, ROWS, USERS, events_table, run
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 BOT_ID = 1000001
 LONG_CHARGE_ID = "stxWq" * 60
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

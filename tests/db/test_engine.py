@@ -13,6 +13,8 @@ from db.tables import User
 from tests.support.rows import add_user
 from tests.support.waiting import WAIT_SECONDS, until
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 
 async def _count_users(database: Database) -> int:
     async with database.reading() as session:

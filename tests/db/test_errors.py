@@ -17,6 +17,8 @@ from db.timings import Timings
 from tests.support.obstacles import refusing
 from tests.support.rows import INCOMPRESSIBLE, add_user
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 EVENT: dict[str, Any] = {
     "id": "e1",
     "event_id": "charge",

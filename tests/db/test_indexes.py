@@ -29,6 +29,8 @@ from payments.subscriptions.keeper import select_subscriptions_to_check, select_
 from payments.subscriptions.reminders import select_ending_access
 from tests.support.money import ADMINS, TOKEN
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 USERS = 1000
 EVENTS = 4000

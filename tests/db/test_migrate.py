@@ -21,6 +21,8 @@ from db.timings import Timings
 from tests.support.document import run
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 BOT_ID = 1000001
 OTHER_BOT_ID = 1000002
 

@@ -17,6 +17,8 @@ from payments.audit.erasure import erase
 from tests.support.document import run
 from tests.support.rows import add_user
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LATER = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 

@@ -7,6 +7,8 @@ from sqlalchemy.exc import StatementError
 from db.engine import Database
 from db.tables import User
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 STORED = "SELECT CAST(created_at AS TEXT) FROM users"
 

@@ -12,6 +12,8 @@ from entitlements.service import Holding
 from tests.support.clock import START
 from tests.support.rows import add_user
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 DAY = timedelta(days=1)
 MICROSECOND = timedelta(microseconds=1)
 

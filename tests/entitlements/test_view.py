@@ -16,6 +16,8 @@ from entitlements.fold import SLACK
 from entitlements.service import Holding
 from tests.support.rows import add_user
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 ZONES = ("UTC", "Asia/Tokyo", "America/New_York")
 """The view compares with the database's clock: taken as local time it would be hours off in two of these."""
 

@@ -27,6 +27,8 @@ from tests.faults.victim import NEVER, Victim, brings_money, brings_refund_comma
 from tests.support.bots import talking_bot
 from tests.support.waiting import WAIT_SECONDS, until
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 TOKEN: Final = f"{BOT_ID}:kill-tests-kill-tests-kill-tests-00"
 CATALOG: Final = Path(__file__).parents[2] / "catalog.example.toml"
 BUYER_ID: Final = 7001

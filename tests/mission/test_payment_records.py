@@ -22,6 +22,8 @@ from tests.support.desk import Desk, dump
 from tests.support.money import ADMINS, STRANGER, charge, charge_update, refund
 from tests.support.rows import add_other_services_event
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 MONTH: Final = timedelta(days=30)
 
 

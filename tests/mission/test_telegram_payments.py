@@ -20,6 +20,8 @@ from tests.support.money import BUYER, charge, query, refund
 from tests.support.obstacles import refusing
 from tests.support.rows import add_other_services_event
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 MONTH: Final = timedelta(days=30)
 
 

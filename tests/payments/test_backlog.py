@@ -10,6 +10,8 @@ from tests.support.money import charge
 from tests.support.obstacles import refusing
 from tests.support.subscription_facts import give_up, paid
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 
 async def _backlog(desk: Desk) -> Backlog:
     async with desk.database.reading() as session:

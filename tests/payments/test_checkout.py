@@ -22,6 +22,8 @@ from tests.support.obstacles import breaking_off, locked
 from tests.support.statements import statements
 from tests.support.waiting import WAIT_SECONDS, until
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 LEAKED_TOKEN: Final = "1000001:a-token-that-leaked"
 SHORT_SECONDS: Final = 0.2
 """A deadline that is missed where something waits for a lock."""
@@ -144,7 +146,7 @@ async def test_while_the_database_hangs_the_answer_is_no_and_no_row_stays(desk: 
 
 
 @pytest.mark.criterion("E2", "I10")
-@pytest.mark.parametrize("engine_name", ["postgresql"])
+@pytest.mark.engines("postgresql")
 async def test_a_connection_that_breaks_is_a_no(desk: Desk) -> None:
     async with breaking_off(desk.database, "INSERT", "checkouts"):
         assert await _checkouts(desk).decide(query()) is CheckoutVerdict.TRY_AGAIN
@@ -177,7 +179,7 @@ async def slow_commits(desk: Desk, database_url: str) -> AsyncIterator[asyncio.E
 
 
 @pytest.mark.criterion("L2")
-@pytest.mark.parametrize("engine_name", ["postgresql"])
+@pytest.mark.engines("postgresql")
 async def test_a_row_that_was_committed_after_the_no_says_so(desk: Desk, slow_commits: asyncio.Event) -> None:
     # Long enough for all but the commit, and shorter than PostgreSQL waits for a lock.
     checkouts = _checkouts(desk, deadline_seconds=1)
@@ -187,7 +189,7 @@ async def test_a_row_that_was_committed_after_the_no_says_so(desk: Desk, slow_co
     assert [row.verdict for row in await _rows(desk.database)] == ["try_again"]
 
 
-@pytest.mark.parametrize("engine_name", ["postgresql"])
+@pytest.mark.engines("postgresql")
 async def test_undecided_queries_are_bounded(desk: Desk, database_url: str) -> None:
     checkouts = _checkouts(desk, deadline_seconds=SHORT_SECONDS)
     buyers = [Person(BUYER.telegram_id + number) for number in range(LATE_MAX + 1)]
@@ -207,7 +209,7 @@ async def _until_under_way(checkouts: CheckoutDesk, count: int) -> None:
     await until(are_under_way)
 
 
-@pytest.mark.parametrize("engine_name", ["postgresql"])
+@pytest.mark.engines("postgresql")
 async def test_an_account_has_three_under_way_and_others_do_not_wait_behind_them(desk: Desk, database_url: str) -> None:
     checkouts = _checkouts(desk)
     queries = [replace(query(), query_id=str(number)) for number in range(ACCOUNT_MAX)]
@@ -239,7 +241,7 @@ async def test_an_account_that_is_declined_again_and_again_writes_one_row_a_day_
     assert [row.query_id for row in await _rows(desk.database)] == ["0", "5", "6"]
 
 
-@pytest.mark.parametrize("engine_name", ["postgresql"])
+@pytest.mark.engines("postgresql")
 async def test_rows_that_were_committed_after_the_no_are_one_a_day(desk: Desk, slow_commits: asyncio.Event) -> None:
     checkouts = _checkouts(desk, deadline_seconds=1)
     asked = query()

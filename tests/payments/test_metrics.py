@@ -9,6 +9,8 @@ from tests.support.money import BUYER, STRANGER, charge, plan, query, refund
 from tests.support.obstacles import refusing
 from tests.support.samples import added
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 
 @pytest.mark.criterion("O7", "L3")
 async def test_a_payment_is_counted_once_with_its_time(desk: Desk, handler: TelegramPaymentHandler) -> None:

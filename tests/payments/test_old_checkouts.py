@@ -8,6 +8,8 @@ from db.tables import Checkout
 from payments.checkout import CHECKOUTS_KEPT_DAYS, SWEEP_MAX, OldCheckouts
 from tests.support.clock import FakeClock
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 
 async def _write(database: Database, created_at: datetime, count: int = 1) -> None:
     rows = [

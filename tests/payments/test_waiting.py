@@ -20,6 +20,8 @@ from tests.support.rows import add_other_services_event
 from tests.support.statements import statements
 from tests.support.subscription_facts import MONTH, follow, give_up, paid, row
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 
 async def _quarantine(desk: Desk, update: dict[str, Any]) -> str:
     """Put an update into quarantine, and return the id that takes it up again."""
@@ -149,7 +151,7 @@ async def test_a_quarantined_update_is_recorded_once_it_can_be(desk: Desk) -> No
 
 
 @pytest.mark.criterion("S9")
-@pytest.mark.parametrize("engine_name", ["postgresql"])
+@pytest.mark.engines("postgresql")
 async def test_the_user_is_locked_before_the_quarantined_update_as_by_whoever_erases_the_person(desk: Desk) -> None:
     await desk.take(charge())
     waiting_id = await _quarantine(desk, charge_update(charge("charge-2")))

@@ -12,6 +12,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.conftest import Databases
 from tests.scenarios.machine import ShopMachine
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 SOAK_MINUTES: Final = float(os.environ.get("SOAK_MINUTES", "0"))
 # Without shrinking, which takes minutes: the long run does it.
 SHORT: Final = settings(

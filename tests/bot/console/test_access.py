@@ -39,7 +39,6 @@ async def test_access_is_granted_and_revoked_by_hand_with_who_and_why_on_record(
 
 
 @pytest.mark.criterion("N6")
-@pytest.mark.parametrize("engine_name", ["sqlite"])
 async def test_revoking_takes_all_that_opens_a_type_and_leaves_the_others(commands: Commands, desk: Desk) -> None:
     await desk.take(charge("c1", "bundle", at=desk.clock()))
     await commands.prints("grant", ID, "premium", "--for-life", "--reason", "a friend")
@@ -67,7 +66,6 @@ async def test_revoking_what_a_subscription_opens_says_that_it_renews_and_how_to
 
 
 @pytest.mark.criterion("N6")
-@pytest.mark.parametrize("engine_name", ["sqlite"])
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -82,13 +80,11 @@ async def test_what_is_refused_says_why(commands: Commands, arguments: tuple[str
     assert words in await commands.prints(*arguments, status=1)
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
 @pytest.mark.parametrize("lengths", [(), ("--days", "7", "--for-life"), ("--days", "0"), ("--days", "40000")])
 async def test_a_length_is_said_and_only_one(commands: Commands, lengths: tuple[str, ...]) -> None:
     assert (await commands.run("grant", ID, "premium", "--reason", "x", *lengths)).exit_code == 2
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
 async def test_without_sudo_the_actor_is_the_account(
     commands: Commands, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

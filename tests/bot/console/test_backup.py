@@ -23,8 +23,6 @@ from tests.support.commands import Commands
 from tests.support.desk import Desk
 from tests.support.money import BUYER, CATALOG, SIGNER, TOKEN, charge
 
-pytestmark = pytest.mark.parametrize("engine_name", ["sqlite"])
-
 
 async def test_a_restored_backup_is_filled_from_telegrams_ledger(
     commands: Commands, desk: Desk, open_database: Callable[[str], Database], database_url: str

@@ -16,6 +16,8 @@ from tests.support.commands import Commands
 from tests.support.ledger import Books, Row, row
 from tests.support.money import charge, refund
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 BEFORE = datetime(2026, 2, 27, tzinfo=UTC)
 MONTH = datetime(2026, 3, 5, tzinfo=UTC)
 AFTER = datetime(2026, 4, 2, tzinfo=UTC)
@@ -106,7 +108,7 @@ async def test_a_month_closes_to_the_nanostar(books: Books, server: SandboxServe
 
 
 @pytest.mark.criterion("N11")
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 async def test_the_same_as_json_and_as_csv(books: Books, server: SandboxServer, commands: Commands) -> None:
     await _compared(books, server)
     said = json.loads(await commands.prints("report", "--close", "2026-03", "--json"))
@@ -157,7 +159,7 @@ async def _all(commands: Commands) -> str:
     return await commands.prints("report", "--close", "2026-03", status=1)
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 async def test_a_row_that_could_not_be_kept_keeps_the_month_open(
     books: Books, server: SandboxServer, commands: Commands
 ) -> None:
@@ -167,7 +169,7 @@ async def test_a_row_that_could_not_be_kept_keeps_the_month_open(
     assert "1 rows of the ledger could not be kept" in printed
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 async def test_a_server_that_does_not_tell_the_balance_is_read_all_the_same(
     books: Books, server: SandboxServer, commands: Commands
 ) -> None:
@@ -178,7 +180,7 @@ async def test_a_server_that_does_not_tell_the_balance_is_read_all_the_same(
     assert "older than Bot API 9.1" in await _not_closed(commands)
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 async def test_a_failed_withdrawal_that_did_not_come_back_is_said(
     books: Books, server: SandboxServer, commands: Commands
 ) -> None:
@@ -186,7 +188,7 @@ async def test_a_failed_withdrawal_that_did_not_come_back_is_said(
     assert "40 Stars of failed withdrawals did not come back" in await commands.prints("report", "--close", "2026-03")
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -35,7 +35,9 @@ from tests.support.stripe_account import KEY as STRIPE_KEY
 from tests.support.stripe_account import Fault, running_stripe_account
 from tests.support.subscription_facts import give_up, paid
 
-only_sqlite = pytest.mark.parametrize("engine_name", ["sqlite"])
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
+only_sqlite = pytest.mark.engines("sqlite")
 
 
 @pytest_asyncio.fixture

@@ -11,8 +11,6 @@ from bot.console.doctor.checks import Check, ok
 from tests.support.commands import TOKEN, Commands
 from tests.support.stripe_account import KEY as STRIPE_KEY
 
-only_sqlite = pytest.mark.parametrize("engine_name", ["sqlite"])
-
 LOOKS: Final = (
     *("look_at_env_file", "look_at_settings", "look_at_catalog", "look_at_disk", "look_at_files"),
     *("look_at_database", "look_at_desk", "look_at_network"),
@@ -42,7 +40,6 @@ async def _of_one_that_waits(*_: Any, **__: Any) -> Check:
     return check
 
 
-@only_sqlite
 @pytest.mark.parametrize("kind", [_at_once, _midway, _midway_of_what_waits, _of_one_that_waits])
 @pytest.mark.parametrize("look", LOOKS)
 async def test_an_exception_in_a_check_is_its_failure(
@@ -62,7 +59,6 @@ async def test_an_exception_in_a_check_is_its_failure(
     assert " failures, " in said
 
 
-@only_sqlite
 @pytest.mark.parametrize("name", ["look_at_telegram", "look_at_stripe"])
 async def test_so_it_is_with_whoever_is_asked_over_the_network(
     commands: Commands, monkeypatch: pytest.MonkeyPatch, name: str
@@ -78,7 +74,6 @@ async def test_so_it_is_with_whoever_is_asked_over_the_network(
     assert STRIPE_KEY not in said
 
 
-@only_sqlite
 async def test_settings_that_are_no_text_are_a_failure(commands: Commands) -> None:
     (commands.directory / ".env").write_bytes(b"SUPPORT_CONTACT=\xff\xfe\n")
     said = await commands.prints("doctor", status=1)

@@ -16,8 +16,6 @@ from tests.support.commands import TOKEN, Commands
 from tests.support.money import CATALOG
 from tests.support.refusals import refuse
 
-only_sqlite = pytest.mark.parametrize("engine_name", ["sqlite"])
-
 
 async def test_each_price_that_telegram_refuses_is_told_in_its_words_and_no_other() -> None:
     async with running_sandbox() as server, talking_bot(server.url, server.token) as bot:
@@ -41,7 +39,6 @@ async def test_a_pause_that_telegram_asks_for_ends_the_look_at_prices() -> None:
         assert check.words == "Telegram asks for a pause of 7 s"
 
 
-@only_sqlite
 async def test_the_doctor_looks_at_the_prices_of_the_catalog(
     commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,7 +50,6 @@ async def test_the_doctor_looks_at_the_prices_of_the_catalog(
     assert "is refused by Telegram" in said
 
 
-@only_sqlite
 async def test_the_doctor_names_the_new_id_of_the_admins_group(
     commands: Commands, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

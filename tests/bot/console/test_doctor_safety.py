@@ -12,7 +12,9 @@ from tests.support.commands import TOKEN, Commands
 from tests.support.desk import Desk
 from tests.support.money import charge
 
-only_sqlite = pytest.mark.parametrize("engine_name", ["sqlite"])
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
+only_sqlite = pytest.mark.engines("sqlite")
 SECRETS = (TOKEN, "1000002:CCHdqTcvCH1vGWJxfSeofSAs", "284685063:TEST:OGY4ZjZiNzk0", "sk_live" + "_51Qw9zKLm")
 
 

@@ -15,6 +15,8 @@ from tests.support.desk import Desk
 from tests.support.money import BUYER, charge, refund
 from tests.support.rows import add_other_services_event
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 
 async def _fill(desk: Desk) -> None:
     for number in range(5):
@@ -60,7 +62,7 @@ async def test_json_lines_hold_the_same(commands: Commands, desk: Desk) -> None:
     assert (refunded["amount_cents"], refunded["reason"], refunded["refund_of"]) == (200, "wrong plan", "c4")
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 async def test_what_a_person_wrote_is_no_formula_of_a_spreadsheet(commands: Commands, desk: Desk) -> None:
     await desk.take(charge())
     async with desk.database.transaction() as session:
@@ -71,14 +73,14 @@ async def test_what_a_person_wrote_is_no_formula_of_a_spreadsheet(commands: Comm
     assert [row["reason"] for row in rows if row["refund_of"]] == ["'=1+1"]
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 async def test_a_file_that_cannot_be_written_is_told(commands: Commands, tmp_path: Path) -> None:
     result = await commands.run("export", str(tmp_path / "no" / "such" / "place"))
     assert result.exit_code == 2
     assert "cannot be written: No such file or directory" in " ".join(result.stderr.split())
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 async def test_who_has_read_enough_is_no_outage(commands: Commands, desk: Desk) -> None:
     await desk.take(charge())
     (commands.directory / ".env").write_text(f"TELEGRAM_BOT_TOKEN={TOKEN}\n")

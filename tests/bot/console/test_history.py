@@ -26,14 +26,12 @@ async def test_a_history_tells_of_money_and_of_access(commands: Commands, desk: 
         assert lines[-2] == "has now: premium for ever"
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
 async def test_nobody_is_known_by_it(commands: Commands) -> None:
     assert "Nobody is known here as 99" in await commands.prints("history", "9" * 30, status=1)
     said = await commands.prints("history", "@nobody", status=1)
     assert said.startswith("Nobody is known here as @nobody: it takes a Telegram id")
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
 async def test_a_name_is_shown_with_a_warning_that_it_may_be_anothers_now(commands: Commands, desk: Desk) -> None:
     await desk.take(charge("c1"))
     for who, is_warned in ((ID, False), ("@BUYER", True), ("buyer", True)):

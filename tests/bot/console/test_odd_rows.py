@@ -80,7 +80,6 @@ async def _with_rows(desk: Desk, rows: list[dict[str, Any]], name: str) -> Async
     yield user
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(rows=odd_rows(), name=ODD)
 async def test_whatever_a_neighbour_wrote_is_shown_drawn_and_exported(
@@ -103,7 +102,6 @@ async def test_whatever_a_neighbour_wrote_is_shown_drawn_and_exported(
             assert not [cell for cell in line if cell.startswith(BAD_BEGINNINGS)]
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
 async def test_sums_beyond_64_bits_and_dates_that_are_none(desk: Desk, commands: Commands) -> None:
     await desk.take(charge())
     row = {"event_type": "charge.succeeded", "payment_method": "other", "amount_cents": 5, "currency": "USD"}

@@ -20,6 +20,8 @@ from tests.support.desk import Desk
 from tests.support.money import STRANGER, charge, refund
 from tests.support.rows import add_other_services_event
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 DATABASE_MD: Final = Path(__file__).parents[3] / "docs" / "database.md"
 SPAN: Final = ("--since", "2026-02-09", "--until", "2026-03-31")
 HEADS: Final = "revenue of which renewals given back net purchases new subscriptions renewals refunds paying users"
@@ -66,7 +68,7 @@ async def test_a_report_has_two_tables_for_each_currency(commands: Commands, des
 
 
 @pytest.mark.criterion("N1")
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 async def test_the_csv_has_a_line_for_each_step_and_source_in_minor_units(commands: Commands, desk: Desk) -> None:
     await _fill(desk)
     printed = await commands.prints("report", *SPAN, "--csv", "-")
@@ -91,7 +93,7 @@ async def test_the_sql_of_the_documentation_says_the_same_of_our_rows(desk: Desk
         assert {(row[0], row[1]) for row in await session.execute(text(sql))} == {("XTR", 350), ("USD", 499)}
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 async def test_a_channel_of_another_service_is_no_formula_of_a_spreadsheet(commands: Commands, desk: Desk) -> None:
     await _fill(desk)
     async with desk.database.transaction() as session:
@@ -101,7 +103,7 @@ async def test_a_channel_of_another_service_is_no_formula_of_a_spreadsheet(comma
     assert "'=1+1" in [row["channel"] for row in csv.DictReader(io.StringIO(printed))]
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 async def test_nobody_says_until_when_and_it_is_of_the_days_up_to_today(commands: Commands) -> None:
     before = utc_now().date()
     said = await commands.prints("report", "--since", "2026-02-09")
@@ -120,7 +122,7 @@ def test_nobody_says_since_when_and_it_is_of_the_latest_steps(step: Step, first:
     assert asked_span(step, None, today, date(2026, 5, 6)) == Span(first, today)
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -142,7 +144,7 @@ async def test_what_cannot_be_reported_is_said(commands: Commands, arguments: tu
 
 
 @pytest.mark.criterion("N1")
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 async def test_a_report_is_drawn(commands: Commands, desk: Desk) -> None:
     await _fill(desk)
     svg, png = commands.directory / "report.svg", commands.directory / "report.PNG"

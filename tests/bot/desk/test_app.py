@@ -31,6 +31,8 @@ from tests.support.proxies import proxy_that_answers
 from tests.support.timings import QUICK
 from tests.support.waiting import WAIT_SECONDS, until
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 BUYER: Final = Person(7001, "ann", "en")
 TAKE_OVER_SECONDS: Final = 5
 """How soon the second desk goes on after the first one's death."""

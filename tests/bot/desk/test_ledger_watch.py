@@ -32,6 +32,8 @@ from tests.support.money import BUYER, charge
 from tests.support.obstacles import refusing
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 IN_A_HURRY: Final = Timings(ledger_retry_seconds=0.01, ledger_breath_seconds=0.01)
 
 

@@ -40,7 +40,6 @@ async def test_a_report_is_of_this_month_and_the_last(chats: Chats) -> None:
 
 @pytest.mark.criterion("N1")
 @pytest.mark.criterion("N4")
-@pytest.mark.parametrize("engine_name", ["sqlite"])
 async def test_a_picture_comes_with_its_sums_in_each_currency(chats: Chats) -> None:
     buyer = chats.people.buyer
     await chats.buy(buyer, "month")
@@ -62,7 +61,6 @@ async def test_a_picture_comes_with_its_sums_in_each_currency(chats: Chats) -> N
         assert lines[-1] == "… and 1 more currency."
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
 @pytest.mark.parametrize("args", ["year", "week 0", "week 91", "week 1 2", "12", "day -1", "day ²"])
 async def test_what_cannot_be_drawn_is_answered_with_how_it_is_asked(chats: Chats, args: str) -> None:
     said = (await chats.answer(chats.people.admin, f"/report {args}")).text()
@@ -71,7 +69,6 @@ async def test_what_cannot_be_drawn_is_answered_with_how_it_is_asked(chats: Chat
 
 
 @pytest.mark.criterion("S12")
-@pytest.mark.parametrize("engine_name", ["sqlite"])
 async def test_a_report_is_for_admins(chats: Chats) -> None:
     buyer = chats.people.buyer
     for command in ("/report", "/report week"):

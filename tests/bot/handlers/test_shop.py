@@ -151,7 +151,7 @@ async def test_while_the_database_is_away_the_catalog_alone_decides(chats: Chats
     assert (await chats.pay(buyer, invoice)).state is PaymentState.PAID
 
 
-@pytest.mark.parametrize("engine_name", ["postgresql"])
+@pytest.mark.engines("postgresql")
 async def test_a_database_that_hangs_keeps_no_buyer_waiting_for_an_invoice(
     chats: Chats,
 ) -> None:

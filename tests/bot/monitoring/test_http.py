@@ -23,6 +23,8 @@ from tests.support.ports import free_port
 from tests.support.subscription_facts import give_up, paid
 from tests.support.waiting import WAIT_SECONDS
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 
 class Served:
     """The pages of one desk, and the health that they tell."""
@@ -51,7 +53,7 @@ async def served(database: Database, clock: FakeClock) -> AsyncIterator[Served]:
         yield served
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 async def test_the_health_page_tells_the_states_apart(served: Served) -> None:
     status, page = await served.get("/healthz")
     assert (status, page) == (503, '{"state": "starting", "troubles": {}}')
@@ -133,7 +135,7 @@ def _no_database() -> None:
     raise OSError("away")
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 async def test_a_port_that_another_program_has_is_a_wrong_setting(served: Served) -> None:
     with pytest.raises(SettingsError, match=f"HTTP_PORT is {served.port}, and another program has that port"):
         async with monitoring_server(served.port, served.health, served.gauges):

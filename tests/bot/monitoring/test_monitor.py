@@ -19,7 +19,6 @@ async def _nothing() -> int:
 
 
 @pytest.mark.criterion("O7")
-@pytest.mark.parametrize("engine_name", ["sqlite"])
 async def test_each_part_and_each_loop_is_watched_by_its_name(
     clock: FakeClock, database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

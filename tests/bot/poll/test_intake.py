@@ -42,6 +42,8 @@ from tests.support.obstacles import locked
 from tests.support.timings import PATIENT
 from tests.support.waiting import WAIT_SECONDS, skip_sleeps, until
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 RawUpdate = dict[str, Any]
 
 HASTY: Final = Timings(record_seconds=0.1, same_offset_pause_seconds=0.6)

@@ -16,6 +16,8 @@ from tests.support.obstacles import breaking_off, locked
 from tests.support.owed import ANN, BOB, NOBODY, Owed
 from tests.support.proxies import BAD_GATEWAY, proxy_that_answers
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 
 @pytest.mark.criterion("C9", "R6")
 async def test_what_is_owed_comes_once_and_in_order(owed: Owed) -> None:

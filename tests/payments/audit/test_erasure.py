@@ -19,6 +19,8 @@ from tests.support.desk import Desk, dump
 from tests.support.money import BUYER, STRANGER, charge, charge_update, refund
 from tests.support.rows import add_other_services_event
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 TEXTS = ("Sophie_Doe", "secret-of-hers", "of-no-one-else", "Lane 7")
 
 

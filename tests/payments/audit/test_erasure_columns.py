@@ -20,6 +20,8 @@ from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 from tests.support.money import BUYER, charge, charge_update
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 EMPTIED: Final = {
     "users": {"username", "language_code"},
     "stripe_events": {"reason"},

@@ -14,6 +14,8 @@ from tests.support.money import BUYER, STRANGER, charge, refund
 from tests.support.rows import add_other_services_event
 from tests.support.statements import statements
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 MINUTE = timedelta(minutes=1)
 
 

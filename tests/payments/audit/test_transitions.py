@@ -8,6 +8,8 @@ from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import charge
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 
 @given(st.floats(0, 1))
 def test_pauses_grow_and_are_bounded(jitter: float) -> None:

@@ -33,6 +33,8 @@ from tests.support.ledger import Books, Row, other_row, row
 from tests.support.money import BUYER, SIGNER, charge, refund
 from tests.support.obstacles import refusing
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 DAY = timedelta(days=1)
 DATE = int(START.timestamp())
 AFFILIATE = 777

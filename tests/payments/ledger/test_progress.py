@@ -1,5 +1,6 @@
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import select, update
 
 from db.tables import EventStatus, LedgerReading, Renewal, Subscription
@@ -10,6 +11,8 @@ from payments.settlement.worker import Worker
 from sandbox.client import SandboxClient
 from tests.support.desk import Desk
 from tests.support.money import charge
+
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
 
 
 async def _mark(desk: Desk) -> None:

@@ -35,6 +35,8 @@ from tests.support.money import ADMIN_CHAT_ID, ADMINS, BUYER, CATALOG, SIGNER, S
 from tests.support.obstacles import refusing
 from tests.support.subscription_facts import MONTH, paid, rows
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 DAY = timedelta(days=1)
 LOST = PayloadSigner("1000001:a-token-that-is-lost")
 

@@ -23,6 +23,8 @@ from tests.support.money import ADMIN_CHAT_ID, BUYER, charge, refund
 from tests.support.rows import add_other_services_event, add_user
 from tests.support.statements import statements
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 DAY = timedelta(days=1)
 
 

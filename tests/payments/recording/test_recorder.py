@@ -28,6 +28,8 @@ from tests.support.rows import INCOMPRESSIBLE, add_other_services_event
 from tests.support.statements import statements
 from tests.support.waiting import WAIT_SECONDS, until
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 CHARGE_UPDATE = charge_update(charge(), 11)
 REFUND_UPDATE = refund_update(refund(charge()), 13)
 
@@ -191,7 +193,7 @@ async def test_one_deadline_is_kept_over_the_write_in_flight_and_the_next_one(
 
 
 @pytest.mark.criterion("E2", "I10")
-@pytest.mark.parametrize("engine_name", ["postgresql"])
+@pytest.mark.engines("postgresql")
 async def test_a_connection_that_breaks_confirms_nothing(desk: Desk, recorder: Recorder) -> None:
     async with desk.database.reading() as session:
         before = await dump(session)

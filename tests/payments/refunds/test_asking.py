@@ -29,6 +29,8 @@ from tests.support.desk import Desk, dump
 from tests.support.money import ADMIN_CHAT_ID, BUYER, STRANGER, charge, refund
 from tests.support.rows import add_other_services_event
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 ADMIN_ID: Final = 42
 METHOD: Final = "refundStarPayment"
 

@@ -19,6 +19,8 @@ from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import ADMINS, BUYER, STRANGER, charge, refund, refund_update
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 TRUE: Final = refund(charge("X"))
 WRONG: Final = {"user": replace(TRUE, person=STRANGER), "amount": replace(TRUE, amount=180)}
 

@@ -14,6 +14,8 @@ from payments.reports.reader import read_report
 from payments.reports.spans import Span, Step
 from tests.support.report_rows import DAYS, EVERY_ROW, Counted, Drawn, counted, lines_of, rows, write
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 _EXAMPLES: Final = itertools.count()
 _LAST: Final = timedelta(days=DAYS - 1)
 

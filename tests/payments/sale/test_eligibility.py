@@ -115,7 +115,6 @@ def _subscription(charge_id: str, days: int = 0) -> ChargeFact:
 
 
 @pytest.mark.criterion("L2", "C5", "N3")
-@pytest.mark.parametrize("engine_name", ["sqlite"])
 @pytest.mark.parametrize(
     ("before", "asked", "paid", "answer"),
     [
@@ -147,7 +146,6 @@ async def test_charge_that_was_paid_all_the_same_goes_back_for_the_reason_of_its
         assert (event.outcome, event.error) == (None, answer)
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite"])
 async def test_retired_plan_is_declined_and_delivered_to_whoever_has_paid(desk: Desk) -> None:
     asked = replace(query("old"), payload=SIGNER.sign(order("old")))
     checkouts = CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock)

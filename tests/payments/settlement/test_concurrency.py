@@ -15,6 +15,8 @@ from tests.support.clock import START
 from tests.support.desk import Desk, counts
 from tests.support.money import charge, refund
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 ROUNDS: Final = 5
 """How often a race is run: whoever wins it differs from one to the next."""
 

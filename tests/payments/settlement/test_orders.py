@@ -18,6 +18,8 @@ from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import SIGNER, STRANGER, charge, order, refund
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 DAYS = 30
 ORDERS = ["".join(steps) for length in (1, 2, 3) for steps in product("cCRA", repeat=length)]
 """c: a charge is recorded; C: settled too; R: Telegram tells of a refund; A: an admin asks for it, Telegram does it."""

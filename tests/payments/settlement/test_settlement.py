@@ -21,6 +21,8 @@ from tests.support.obstacles import refusing
 from tests.support.rows import add_other_services_event
 from tests.support.statements import statements
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 DAY = timedelta(days=1)
 LOST_SIGNER = PayloadSigner("1000001:a-token-that-is-lost")
 LOST_PAYLOAD = LOST_SIGNER.sign(order("auto"))

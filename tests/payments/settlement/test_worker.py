@@ -22,6 +22,8 @@ from tests.support.obstacles import breaking_off, locked, refusing
 from tests.support.statements import statements
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 
 async def _is_settled(desk: Desk, event_id: str) -> bool:
     return (await desk.event(event_id)).status == EventStatus.PROCESSED
@@ -167,7 +169,7 @@ async def _is_away_and_the_row_as_it_was(desk: Desk, worker: Worker) -> None:
 
 
 @pytest.mark.criterion("E2", "S8", "I10")
-@pytest.mark.parametrize("engine_name", ["postgresql"])
+@pytest.mark.engines("postgresql")
 async def test_a_connection_that_breaks_amid_a_settlement_leaves_the_row_as_it_was(desk: Desk, worker: Worker) -> None:
     await desk.record(charge())
     async with breaking_off(desk.database, "INSERT", "entitlements"):
@@ -179,7 +181,7 @@ async def test_a_connection_that_breaks_amid_a_settlement_leaves_the_row_as_it_w
 
 
 @pytest.mark.criterion("E2", "S8")
-@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.engines("sqlite")
 async def test_a_locked_database_leaves_the_row_as_it_was(desk: Desk, worker: Worker, database_url: str) -> None:
     await desk.record(charge())
     async with locked(desk.database, database_url, "stripe_events"):
@@ -189,7 +191,7 @@ async def test_a_locked_database_leaves_the_row_as_it_was(desk: Desk, worker: Wo
 
 
 @pytest.mark.criterion("E2")
-@pytest.mark.parametrize("engine_name", ["postgresql"])
+@pytest.mark.engines("postgresql")
 async def test_the_loop_outlives_an_outage_and_tells_of_it_once(desk: Desk, worker: Worker) -> None:
     await desk.record(charge())
     with logged() as records, statements(desk.database) as said:

@@ -27,6 +27,8 @@ from tests.support.desk import Desk
 from tests.support.money import ADMINS
 from tests.support.stripe_account import Fault, StripeAccount
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 PAID: Final = 499
 ROUNDS_MAX: Final = 8
 STEPS: Final = "AwlxkrRtpPfFd"

@@ -17,6 +17,8 @@ from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID
 from tests.support.stripe_account import Fault, StripeAccount
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 
 @pytest.fixture
 async def charge_id(desk: Desk, account: StripeAccount) -> str:

@@ -26,6 +26,8 @@ from tests.support.rows import add_other_services_event
 from tests.support.stripe_account import Fault, StripeAccount
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 BUYER_CHAT: Final = BUYER.telegram_id
 
 

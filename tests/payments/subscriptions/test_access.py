@@ -17,6 +17,8 @@ from tests.support.desk import Desk
 from tests.support.money import SIGNER, order, refund
 from tests.support.subscription_facts import MONTH, follow, in_ledger, paid, said
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 GRACE: Final = timedelta(days=1)
 LATE_MAX: Final = timedelta(hours=50)
 A_SECOND: Final = timedelta(seconds=1)

@@ -23,6 +23,8 @@ from tests.support.money import SIGNER, order
 from tests.support.renewals import keeper
 from tests.support.subscription_facts import MONTH, in_ledger, paid, rows, said
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 NEVER = None

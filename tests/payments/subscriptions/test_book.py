@@ -20,6 +20,8 @@ from tests.support.desk import Desk
 from tests.support.money import BUYER, CATALOG, SIGNER, order, refund
 from tests.support.subscription_facts import MONTH, PAYLOAD, follow, in_ledger, paid, row, rows, said, tell
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 
 @pytest.mark.criterion("N3", "I2")
 async def test_each_charge_is_a_dated_grant_and_the_first_one_names_the_subscription(desk: Desk) -> None:

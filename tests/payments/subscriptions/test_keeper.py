@@ -25,6 +25,8 @@ from tests.support.money import CATALOG, SIGNER, TOKEN, charge, order
 from tests.support.proxies import proxy_that_answers
 from tests.support.subscription_facts import MONTH, in_ledger, paid, row, said
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 
 @pytest.fixture
 def keeper(desk: Desk, bot: Bot) -> SubscriptionKeeper:

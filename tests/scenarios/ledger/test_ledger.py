@@ -16,6 +16,8 @@ from payments.sale.payload import PayloadSigner
 from sandbox.server import SandboxServer
 from tests.support.life import BUYERS, Life, natural
 
+pytestmark = pytest.mark.engines("sqlite", "postgresql")
+
 LOST_TOKEN: Final = "1000001:a-token-that-is-lost"
 
 
