@@ -43,25 +43,25 @@ async def read_drift(session: AsyncSession) -> Drift | None:
 
     It reads one row and a part of one small index.
     """
-    stand = await progress.find(session)
-    if stand is None:
+    reading = await progress.find(session)
+    if reading is None:
         return None
     unseen_stars = 0
-    if stand.compared_at is not None:
+    if reading.compared_at is not None:
         signed = case((StripeEvent.refund_of.is_(None), StripeEvent.amount_cents), else_=-StripeEvent.amount_cents)
         unseen_stars = (
             await session.scalar(
-                _where_unseen_in_ledger(select(func.sum(signed)), _ledger_lag_before(stand.compared_at))
+                _where_unseen_in_ledger(select(func.sum(signed)), _ledger_lag_before(reading.compared_at))
             )
             or 0
         )
     return Drift(
-        stand.payment_stars,
-        stand.event_stars + unseen_stars,
-        stand.balance_off_nanostars or 0,
-        stand.row_count,
-        stand.compared_at,
-        stand.pass_wanted_at is not None,
+        reading.payment_stars,
+        reading.event_stars + unseen_stars,
+        reading.balance_off_nanostars or 0,
+        reading.row_count,
+        reading.compared_at,
+        reading.pass_wanted_at is not None,
     )
 
 

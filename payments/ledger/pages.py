@@ -218,7 +218,9 @@ def _find_difference(fact: MoneyFact | None, ours: _OurEvent) -> Unexplained | N
     if ours.origin != ORIGIN:
         return Unexplained(Finding.ANOTHER_SERVICE, fact.event_id)
     if ours.refund_of != (fact.charge_id if isinstance(fact, RefundFact) else None):
-        return Unexplained(Finding.UNRECORDABLE, fact.event_id, detail="another event is on record under its id")
+        return Unexplained(
+            Finding.UNRECORDABLE, fact.event_id, detail="what is on record under its id is something else"
+        )
     if fact.amount != ours.amount:
         return Unexplained(Finding.AMOUNT_DIFFERS, fact.event_id, here=ours.amount, there=fact.amount)
     if fact.person.telegram_id != ours.telegram_id:

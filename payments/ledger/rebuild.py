@@ -59,7 +59,7 @@ class _SettlementRules:
 
 
 class WholePass:
-    """The whole pass over the ledger, from wherever it stands to its end. The mark must be set."""
+    """The whole pass over the ledger, from its place to its end. The mark must be set."""
 
     def __init__(
         self,
@@ -96,14 +96,14 @@ class WholePass:
         `on_settled` gets each batch's number of events. Raises LedgerError when the ledger is not the one that was read
         before, and the errors of Scan.step; another run goes on from there.
         """
-        stand = await self._begin_pass()
-        signer = self._signer.trusting() if stand.pass_trusts_unsigned else self._signer
+        reading = await self._begin_pass()
+        signer = self._signer.trusting() if reading.pass_trusts_unsigned else self._signer
         report = PassReport()
         # A whole pass is silent: its findings go to no admin.
         scan = Scan(self._database, self._ledger, signer, self._clock, Admins(), is_pass=True)
         await self._read_ledger(scan, report, on_step)
         settlement = Settlement(self._catalog, signer, self._clock, SILENT, self._terms)
-        await self._settle_pass(_SettlementRules(settlement, signer), stand, report, on_settled)
+        await self._settle_pass(_SettlementRules(settlement, signer), reading, report, on_settled)
         await self._complete_pass(report)
         return report
 
@@ -111,14 +111,14 @@ class WholePass:
     async def _begin_pass(self) -> LedgerReading:
         """Begin the whole pass, or log the row it goes on from. Raises ValueError without the mark."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:
-            stand = await progress.lock(session)
-            if stand.pass_wanted_at is None:
+            reading = await progress.lock(session)
+            if reading.pass_wanted_at is None:
                 raise ValueError("no pass over the ledger is wanted")
-            if progress.begin_pass(stand, self._clock()) or not stand.row_count:
+            if progress.begin_pass(reading, self._clock()) or not reading.row_count:
                 logger.info("a pass over Telegram's whole ledger begins: until it is complete, nothing else is settled")
             else:
-                logger.info("the pass over Telegram's ledger goes on from row {}", stand.row_count)
-        return stand
+                logger.info("the pass over Telegram's ledger goes on from row {}", reading.row_count)
+        return reading
 
     async def _read_ledger(self, scan: Scan, report: PassReport, on_step: Callable[[Step], None]) -> None:
         """Read the ledger to its end for the whole pass, and record its rows. Raises LedgerError."""
@@ -135,7 +135,7 @@ class WholePass:
                 return
 
     async def _settle_pass(
-        self, rules: _SettlementRules, stand: LedgerReading, report: PassReport, on_settled: Callable[[int], None]
+        self, rules: _SettlementRules, reading: LedgerReading, report: PassReport, on_settled: Callable[[int], None]
     ) -> None:
         """Settle the events of the whole pass and those open before it began; leave later ones."""
         failed = StripeEvent.status == EventStatus.FAILED
@@ -143,12 +143,12 @@ class WholePass:
             StripeEvent.outcome == Outcome.PARKED,
             StripeEvent.error.in_([ChargeProblem.DAMAGED_PAYLOAD, ChargeProblem.NEVER_OFFERED]),
         )
-        of_the_pass = or_(StripeEvent.due_at.is_(None), StripeEvent.created_at < stand.pass_begun_at)
+        of_the_pass = or_(StripeEvent.due_at.is_(None), StripeEvent.created_at < reading.pass_begun_at)
         sweeps = [
             and_(StripeEvent.status == EventStatus.PENDING, of_the_pass),
-            and_(failed, StripeEvent.due_at.is_not(None), StripeEvent.created_at < stand.pass_begun_at),
+            and_(failed, StripeEvent.due_at.is_not(None), StripeEvent.created_at < reading.pass_begun_at),
         ]
-        if stand.pass_trusts_unsigned:
+        if reading.pass_trusts_unsigned:
             sweeps.append(and_(failed, unproved))
         for which in sweeps:
             after: tuple[datetime, str] | None = None
@@ -220,12 +220,12 @@ class WholePass:
     async def _complete_pass(self, report: PassReport) -> None:
         """Remove the mark of the whole pass, and report the events by outcome."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:
-            stand = await progress.lock(session)
-            stand.pass_wanted_at = stand.pass_begun_at = None
-            stand.pass_trusts_unsigned = False
+            reading = await progress.lock(session)
+            reading.pass_wanted_at = reading.pass_begun_at = None
+            reading.pass_trusts_unsigned = False
             outcomes = select(StripeEvent.outcome, func.count()).where(StripeEvent.origin == ORIGIN)
             for outcome, count in await session.execute(outcomes.group_by(StripeEvent.outcome)):
                 report.outcomes[outcome] = count
         bound = logger.bind(rows=report.row_count, settled=report.settled)
-        stands = ", ".join(f"{count} {outcome or 'open'}" for outcome, count in report.outcomes.items())
-        bound.info("the pass over Telegram's ledger is complete: {}", stands or "it is empty")
+        summary = ", ".join(f"{count} {outcome or 'open'}" for outcome, count in report.outcomes.items())
+        bound.info("the pass over Telegram's ledger is complete: {}", summary or "it is empty")

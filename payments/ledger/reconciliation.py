@@ -138,8 +138,8 @@ class Reconciliation:
     async def _read_page(self, scan: Scan, report: Report) -> Step:
         """Read and record one ledger page for a reconciliation's report. Raises PassUnfinishedError."""
         async with self._database.reading() as session:
-            stand = await progress.find(session)
-        if stand is not None and stand.pass_wanted_at is not None:
+            reading = await progress.find(session)
+        if reading is not None and reading.pass_wanted_at is not None:
             raise PassUnfinishedError
         asked_at = self._clock()
         step = await scan.step()
@@ -164,11 +164,11 @@ class Reconciliation:
         await self._refresh_withdrawals(report.row_count)
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             missing = await find_missing_from_ledger(session, self._clock(), FINDINGS_MAX)
-            stand = await progress.lock(session)
-            before_nanostars = stand.balance_off_nanostars
-            stand.compared_at = asked_at
-            stand.balance_nanostars = balance.there_nanostars
-            stand.balance_off_nanostars = balance.difference_nanostars
+            reading = await progress.lock(session)
+            before_nanostars = reading.balance_off_nanostars
+            reading.compared_at = asked_at
+            reading.balance_nanostars = balance.there_nanostars
+            reading.balance_off_nanostars = balance.difference_nanostars
         report.counts.add_findings(*missing)
         # Balance and rows are two answers of a busy server: tell a difference when the next run finds the same.
         again = balance.found if balance.difference_nanostars == before_nanostars else []

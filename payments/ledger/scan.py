@@ -53,7 +53,7 @@ class CrossedError(Exception):
 class _Fetched:
     """A fetched ledger page, with the progress before and after it; `counted` are keys of rows read again."""
 
-    stand: LedgerReading
+    reading: LedgerReading
     rows: Sequence[LedgerRow]
     counted: Sequence[str]
     first_place: int
@@ -90,15 +90,15 @@ class Scan:
         self._is_dry = is_dry
         self._from_start = from_start
         self._overlap_rows = OVERLAP_ROWS
-        self._stand: LedgerReading | None = None
+        self._reading: LedgerReading | None = None
 
     async def step(self) -> Step:
         """Scan the next ledger page: fetch and record it. Raises aiogram's errors, SQLAlchemy's, and CrossedError."""
         for _ in range(CROSSED_MAX):
-            stand = await self._read_progress()
-            fetched = await self._fetch_next_page(stand)
+            reading = await self._read_progress()
+            fetched = await self._fetch_next_page(reading)
             if fetched is None:
-                return Step(row_count=stand.row_count, is_broken=True)
+                return Step(row_count=reading.row_count, is_broken=True)
             page = await self._record_page(fetched)
             if page is not None:
                 self._overlap_rows = 0
@@ -111,37 +111,37 @@ class Scan:
 
     async def _read_progress(self) -> LedgerReading:
         """Read the ledger's progress; reset it first if the scan is to begin anew."""
-        if self._is_dry and self._stand is not None:
-            return self._stand
+        if self._is_dry and self._reading is not None:
+            return self._reading
         if self._from_start and not self._is_dry:
             async with self._database.transaction(Priority.RECONCILIATION) as session:
                 progress.start_over(await progress.lock(session))
         async with self._database.reading() as session:
-            stand = await progress.find(session)
-        if stand is None or (self._from_start and self._is_dry):
-            stand = LedgerReading(row_count=0, latest="[]", nanostars=0, payment_stars=0, event_stars=0)
+            reading = await progress.find(session)
+        if reading is None or (self._from_start and self._is_dry):
+            reading = LedgerReading(row_count=0, latest="[]", nanostars=0, payment_stars=0, event_stars=0)
         self._from_start = False
-        self._stand = stand
-        return stand
+        self._reading = reading
+        return reading
 
-    async def _fetch_next_page(self, stand: LedgerReading) -> _Fetched | None:
+    async def _fetch_next_page(self, reading: LedgerReading) -> _Fetched | None:
         """Fetch the next ledger page to scan; None: the rows that were read before are gone."""
-        overlap = min(self._overlap_rows, stand.row_count)
-        latest: list[str] = json.loads(stand.latest)
-        raw = await self._ledger.page(stand.row_count - overlap)
+        overlap = min(self._overlap_rows, reading.row_count)
+        latest: list[str] = json.loads(reading.latest)
+        raw = await self._ledger.page(reading.row_count - overlap)
         rows = [read_row(each, self._signer) for each in raw]
         is_short = len(rows) < PAGE_ROWS
         if len(rows) < overlap or (overlap and not {row.key for row in rows[:overlap]} & set(latest)):
             return None
         if self._is_pass:
-            rows = _rows_before_pass(rows, stand)
+            rows = _rows_before_pass(rows, reading)
         keys = [row.key for row in rows]
         return _Fetched(
-            stand,
+            reading,
             rows,
             counted=latest if overlap else [],
-            first_place=stand.row_count - overlap,
-            row_count=stand.row_count - overlap + len(rows),
+            first_place=reading.row_count - overlap,
+            row_count=reading.row_count - overlap + len(rows),
             latest=(keys if overlap else latest + keys)[-OVERLAP_ROWS:],
             is_end=is_short or not rows,
         )
@@ -151,7 +151,7 @@ class Scan:
         if self._is_dry:
             async with self._database.reading() as session:
                 page = await record_page(session, fetched.rows, self._clock(), counted=fetched.counted, is_dry=True)
-            _advance_progress(fetched.stand, fetched, page)
+            _advance_progress(fetched.reading, fetched, page)
             return page
         try:
             return await self._record_page_once(fetched, one_by_one=False)
@@ -164,11 +164,11 @@ class Scan:
     async def _record_page_once(self, fetched: _Fetched, *, one_by_one: bool) -> Page | None:
         """Record a scanned ledger page in one transaction, whole or row by row; None as `_record_page`."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:
-            stand = await progress.lock(session)
-            before = fetched.stand
-            if (stand.row_count, stand.pass_begun_at) != (before.row_count, before.pass_begun_at):
+            reading = await progress.lock(session)
+            before = fetched.reading
+            if (reading.row_count, reading.pass_begun_at) != (before.row_count, before.pass_begun_at):
                 return None
-            if (stand.pass_wanted_at is not None) is not self._is_pass:
+            if (reading.pass_wanted_at is not None) is not self._is_pass:
                 return None
             if one_by_one:
                 page = await self._record_rows_one_by_one(session, fetched)
@@ -177,7 +177,7 @@ class Scan:
                     session, fetched.rows, self._clock(), counted=fetched.counted, is_due=not self._is_pass
                 )
             await keep_ledger_rows(session, fetched.rows, page.charge_ids, fetched.first_place, self._clock())
-            _advance_progress(stand, fetched, page)
+            _advance_progress(reading, fetched, page)
             told = await self._owe_page_findings(session, page.counts.findings)
         log_findings(told)
         for fact in page.recovered:
@@ -214,13 +214,13 @@ class Scan:
         return whole
 
 
-def _rows_before_pass(rows: Sequence[LedgerRow], stand: LedgerReading) -> list[LedgerRow]:
+def _rows_before_pass(rows: Sequence[LedgerRow], reading: LedgerReading) -> list[LedgerRow]:
     """Drop a scanned page's last ledger rows if they are not older than the pass: somebody waits for their notice.
 
     Their update or the next reconciliation records them. Only the end of the page counts, so that one row with a wrong
     date keeps none of those behind it from the pass.
     """
-    until = stand.pass_begun_at
+    until = reading.pass_begun_at
     if until is None:
         raise ValueError("the pass over the ledger has not begun")
     kept = list(rows)
@@ -229,10 +229,10 @@ def _rows_before_pass(rows: Sequence[LedgerRow], stand: LedgerReading) -> list[L
     return kept
 
 
-def _advance_progress(stand: LedgerReading, fetched: _Fetched, page: Page) -> None:
+def _advance_progress(reading: LedgerReading, fetched: _Fetched, page: Page) -> None:
     """Move a scan's progress past a ledger page, and add its sums."""
-    stand.row_count = fetched.row_count
-    stand.latest = json.dumps(list(fetched.latest))
-    stand.nanostars += page.nanostars
-    stand.payment_stars += page.payment_stars
-    stand.event_stars += page.event_stars
+    reading.row_count = fetched.row_count
+    reading.latest = json.dumps(list(fetched.latest))
+    reading.nanostars += page.nanostars
+    reading.payment_stars += page.payment_stars
+    reading.event_stars += page.event_stars

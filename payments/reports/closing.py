@@ -125,7 +125,7 @@ async def read_closing(database: Database, span: Span) -> Closing:
         if not database.is_sqlite:
             # Rows and progress must be of one moment, because a reconciliation may run beside this.
             await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-        stand = await progress.find(session) or LedgerReading(nanostars=0)
+        reading = await progress.find(session) or LedgerReading(nanostars=0)
         sums = await _sum_movements(session, span)
         aside = select(func.count()).where(QuarantinedUpdate.update_id == LEDGER_UPDATE_ID)
         return Closing(
@@ -134,11 +134,11 @@ async def read_closing(database: Database, span: Span) -> Closing:
             movements=sums[_WITHIN],
             after=_sum_nanostars(sums[_AFTER]),
             withdrawals=await _read_withdrawals(session, span),
-            read=stand.nanostars,
-            balance=stand.balance_nanostars,
-            balance_off=stand.balance_off_nanostars or 0,
-            compared_at=stand.compared_at,
-            is_pass_wanted=stand.pass_wanted_at is not None,
+            read=reading.nanostars,
+            balance=reading.balance_nanostars,
+            balance_off=reading.balance_off_nanostars or 0,
+            compared_at=reading.compared_at,
+            is_pass_wanted=reading.pass_wanted_at is not None,
             set_aside=await session.scalar(aside) or 0,
         )
 
