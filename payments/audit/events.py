@@ -281,7 +281,7 @@ async def lock_payers(session: AsyncSession, event_ids: Collection[str]) -> Sequ
 
 
 async def refunds_of(session: AsyncSession, charge_event_id: str) -> Sequence[StripeEvent]:
-    """Read the refund rows of a charge, returned ones included, by date. The caller holds the user's lock."""
+    """Read our refund rows of a charge, returned ones included, by date. The caller holds the user's lock."""
     query = select(StripeEvent).where(StripeEvent.refund_of == charge_event_id, StripeEvent.origin == ORIGIN)
     query = query.order_by(StripeEvent.webhook_timestamp.nulls_last(), StripeEvent.event_id)
     return (await session.scalars(query, execution_options={"populate_existing": True})).all()

@@ -36,12 +36,12 @@ Row = dict[str, Any]
 
 
 async def count_rows(session: AsyncSession) -> int:
-    """Count the audit rows of all services."""
+    """Count the audit rows to export, of all services."""
     return await session.scalar(select(func.count()).select_from(StripeEvent)) or 0
 
 
 async def read_rows(database: Database, batch_rows: int = BATCH) -> AsyncIterator[list[Row]]:
-    """Yield the audit rows in batches, by `FIELDS`; times are aware, UTC, amounts in minor units (Stars: Stars).
+    """Yield the audit rows to export, in batches, by `FIELDS`; times are aware, UTC, amounts in minor units.
 
     Rows of other services without a readable date of recording come first, then all others by that date. No transaction
     is open between two batches, so that a slow reader holds up nobody.
@@ -64,7 +64,7 @@ async def read_rows(database: Database, batch_rows: int = BATCH) -> AsyncIterato
 
 
 def _has_readable_date(*, is_sqlite: bool) -> ColumnElement[bool]:
-    """Return the condition that an audit row has a readable date of recording."""
+    """Return the condition that an exported audit row has a readable date of recording."""
     # SQLite keeps any text that another service writes there; one that is no date gives no place to go on from.
     if not is_sqlite:
         return StripeEvent.created_at.is_not(None)
@@ -74,7 +74,7 @@ def _has_readable_date(*, is_sqlite: bool) -> ColumnElement[bool]:
 
 
 def _select_export_rows() -> Select[Any]:
-    """Select a batch of audit rows with the users' Telegram ids."""
+    """Select a batch of audit rows to export, with the users' Telegram ids."""
     columns = [getattr(StripeEvent, name) for name in FIELDS if name != "telegram_id"]
     return select(StripeEvent.id, User.telegram_id, *columns).outerjoin(User, User.id == StripeEvent.customer_id)
 

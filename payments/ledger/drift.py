@@ -81,7 +81,7 @@ def _ledger_lag_before(moment: datetime) -> datetime:
 
 
 def _where_unseen_in_ledger(query: Select[T], before: datetime) -> Select[T]:
-    """Narrow a query to our events from before a moment that no ledger row has confirmed."""
+    """Narrow a query to the events that make drift: ours from before a moment, without a ledger row."""
     return query.where(
         StripeEvent.ledger_seen_at.is_(None),
         StripeEvent.origin == ORIGIN,

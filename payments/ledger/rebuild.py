@@ -1,7 +1,7 @@
-"""The whole pass over Telegram's ledger: rebuilds the database from it, or brings a restored copy up to it, in silence.
+"""The rebuild: one whole pass over Telegram's ledger makes the database anew, or a restored copy up to date.
 
-The pass is marked before its first write (payments/ledger/progress.py), and until it is complete nobody else settles. A
-kill at any moment loses the open transaction alone: the next start goes on from there.
+It tells nobody. The pass is marked before its first write (payments/ledger/progress.py), and until it is complete
+nobody else settles. A kill at any moment loses the open transaction alone: the next start goes on from there.
 """
 
 from collections import Counter
@@ -85,7 +85,7 @@ class WholePass:
         on_step: Callable[[Step], None] = lambda _: None,
         on_settled: Callable[[int], None] = lambda _: None,
     ) -> PassReport:
-        """Read and settle the whole ledger, and remove the mark; return the report.
+        """Run a rebuild: read and settle the whole ledger, then remove the mark; return the report.
 
         1. Begin the pass, or go on with one that has begun; later payments do not belong to it.
         2. Record every ledger row, page by page, without settling any (payments/ledger/scan.py).
@@ -109,7 +109,7 @@ class WholePass:
 
     @retry_transaction
     async def _begin_pass(self) -> LedgerReading:
-        """Begin the whole pass, or log the row it goes on from. Raises ValueError without the mark."""
+        """Begin the whole pass of a rebuild, or log the row it goes on from. Raises ValueError without the mark."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             reading = await progress.lock(session)
             if reading.pass_wanted_at is None:
@@ -121,7 +121,7 @@ class WholePass:
         return reading
 
     async def _read_ledger(self, scan: Scan, report: PassReport, on_step: Callable[[Step], None]) -> None:
-        """Read the ledger to its end for the whole pass, and record its rows. Raises LedgerError."""
+        """Read the ledger to its end for a rebuild, and record its rows. Raises LedgerError."""
         while True:
             step = await scan.step()
             if step.is_broken:
@@ -137,7 +137,7 @@ class WholePass:
     async def _settle_pass(
         self, rules: _SettlementRules, reading: LedgerReading, report: PassReport, on_settled: Callable[[int], None]
     ) -> None:
-        """Settle the events of the whole pass and those open before it began; leave later ones."""
+        """Settle a rebuild's events, those of the whole pass and those open before it began; leave later ones."""
         failed = StripeEvent.status == EventStatus.FAILED
         unproved = and_(
             StripeEvent.outcome == Outcome.PARKED,
@@ -161,7 +161,7 @@ class WholePass:
     async def _next_batch(
         self, which: ColumnElement[bool], after: tuple[datetime, str] | None
     ) -> Sequence[tuple[datetime, str]]:
-        """List the next events of a whole pass, by Telegram's dates.
+        """List the next events of a rebuild's whole pass, by Telegram's dates.
 
         A refund that is only asked for waits for the worker. A returned refund waits too, because settling it tells the
         admins, and no earlier desk has told them.
@@ -178,7 +178,7 @@ class WholePass:
             return [(happened_at, event_id) for happened_at, event_id in rows if happened_at is not None]
 
     async def _settle_batch(self, rules: _SettlementRules, event_ids: Sequence[str]) -> None:
-        """Settle a batch of a whole pass in one transaction; if that fails, each event in its own."""
+        """Settle a batch of a rebuild's whole pass in one transaction; if that fails, each event in its own."""
         try:
             await self._settle_transaction(rules, event_ids)
         except Exception as error:
@@ -188,7 +188,7 @@ class WholePass:
                 await self._settle_alone(rules, event_id)
 
     async def _settle_alone(self, rules: _SettlementRules, event_id: str) -> None:
-        """Settle one event of a whole pass; note a failure on it and leave it to the worker."""
+        """Settle one event of a rebuild's whole pass; note a failure on it and leave it to the worker."""
         try:
             await self._settle_transaction(rules, [event_id])
         except Exception as error:
@@ -203,7 +203,7 @@ class WholePass:
 
     @retry_transaction
     async def _settle_transaction(self, rules: _SettlementRules, event_ids: Sequence[str]) -> None:
-        """Settle events of a whole pass in one transaction, the plain ones in bulk."""
+        """Settle events of a rebuild's whole pass in one transaction, the plain ones in bulk."""
         which = StripeEvent.event_id.in_(event_ids)
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             found = await lock_users(session, User.id.in_(select(StripeEvent.customer_id).where(which)))
@@ -218,7 +218,7 @@ class WholePass:
 
     @retry_transaction
     async def _complete_pass(self, report: PassReport) -> None:
-        """Remove the mark of the whole pass, and report the events by outcome."""
+        """Complete a rebuild: remove the mark of the whole pass, and report the events by outcome."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             reading = await progress.lock(session)
             reading.pass_wanted_at = reading.pass_begun_at = None

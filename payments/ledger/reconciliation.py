@@ -103,7 +103,7 @@ class Reconciliation:
         is_dry: bool = False,
         on_step: Callable[[Step], None] = lambda _: None,
     ) -> Report:
-        """Read the new ledger pages and compare them with our rows; at the end compare totals. Return the report.
+        """Run a reconciliation: compare the new ledger pages with our rows, then the totals; return the report.
 
         1. Read the next page and record its missing events, at most `pages_max` pages (payments/ledger/scan.py).
         2. Stop with a finding when the ledger is shorter than before.
@@ -193,9 +193,10 @@ class Reconciliation:
         return _Balance(await self._ledger.balance_nanostars(), await scan.nanostars())
 
     async def _refresh_withdrawals(self, row_count: int) -> None:
-        """Read ledger pages with a pending withdrawal once more, because Telegram changes its state in place.
+        """Read ledger pages with a pending withdrawal again in a reconciliation: Telegram changes its state in place.
 
-        At most REFRESHED_PAGES_MAX pages, in turn, so that withdrawals pending for ever do not keep the others waiting.
+        At most REFRESHED_PAGES_MAX pages, in turn, so that withdrawals that stay pending do not keep the others
+        waiting.
         """
         async with self._database.reading() as session:
             places = await find_pending_withdrawals(session, row_count - OVERLAP_ROWS)

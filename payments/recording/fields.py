@@ -62,7 +62,7 @@ class Id(Narrow):
 
 
 def moment(seconds: int) -> datetime:
-    """Convert `Seconds` of Telegram's JSON to a moment, aware, UTC."""
+    """Convert a field of `Seconds` in Telegram's JSON to a moment, aware, UTC."""
     return datetime.fromtimestamp(seconds, UTC)
 
 

@@ -163,7 +163,7 @@ class Recorder:
 
     @retry_transaction
     async def _record_facts(self, facts: list[Fact]) -> dict[int, str]:
-        """Record facts in the audit table, in one transaction; return the users' ids."""
+        """Record the facts that the recorder has read from updates, in one transaction; return the users' ids."""
         async with self._database.transaction(Priority.INTAKE) as session:
             return await events.record(session, facts, self._clock())
 

@@ -164,13 +164,13 @@ class StripeApi:
         )
 
     async def close(self) -> None:
-        """Close the connections to Stripe."""
+        """Close the connections to Stripe's API."""
         if self._session is not None:
             await self._session.close()
         await self._http.close_async()  # type: ignore[no-untyped-call]  # the package types its own calls only in part
 
     async def refund(self, charge_id: str, amount: int, *, row: str, idempotency_key: str) -> Refund:
-        """Make a refund of `amount` minor units of a charge at Stripe, for the audit row `row`.
+        """Call Stripe's API to make a refund of `amount` minor units of a charge, for the audit row `row`.
 
         The same idempotency key brings the same answer and moves no money again (Stripe API, idempotent requests).
         Raises ChannelAwayError, ChannelPauseError and RefusedByChannelError with Stripe's code.
@@ -184,20 +184,20 @@ class StripeApi:
         return _read_object(Refund, said)
 
     async def fetch_refund(self, refund_id: str) -> Refund:
-        """Fetch a refund from Stripe as it stands now. Raises as `refund` does."""
+        """Fetch a refund from Stripe's API as it stands now. Raises as `refund` does."""
         return _read_object(Refund, await self._call_stripe("get", f"/v1/refunds/{refund_id}"))
 
     async def list_refunds(self, charge_id: str) -> list[Refund]:
-        """List all refunds of a charge at Stripe, whoever made them. Raises as `refund` does."""
+        """List all refunds of a charge by Stripe's API, whoever made them. Raises as `refund` does."""
         pages = self._list_pages("/v1/refunds", _payment_parameter(charge_id), self.refund_pages_max)
         return [_read_object(Refund, each) async for page in pages for each in page]
 
     async def fetch_dispute(self, dispute_id: str) -> Dispute:
-        """Fetch a dispute from Stripe as it stands now. Raises as `refund` does."""
+        """Fetch a dispute from Stripe's API as it stands now. Raises as `refund` does."""
         return _read_object(Dispute, await self._call_stripe("get", f"/v1/disputes/{dispute_id}"))
 
     async def list_disputes(self, charge_id: str) -> list[Dispute]:
-        """List all disputes about a charge at Stripe. Raises as `refund` does."""
+        """List all disputes about a charge by Stripe's API. Raises as `refund` does."""
         pages = self._list_pages("/v1/disputes", _payment_parameter(charge_id), self.refund_pages_max)
         return [_read_object(Dispute, each) async for page in pages for each in page]
 

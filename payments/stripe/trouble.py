@@ -82,7 +82,7 @@ class TroubleAlert:
         self._told_on: dict[StripeTrouble, date] = {}
 
     async def note_failure(self, error: Exception) -> None:
-        """Note a failed reading from Stripe; tell the admins, or with the next failure if the database is away."""
+        """Note a failed reading from Stripe; tell the admins of trouble, with the next one if the database is away."""
         now = self._clock()
         self._failing_since = self._failing_since or now
         try:

@@ -68,7 +68,7 @@ class SubscriptionBook:
         3. Pair each chain with its row, and write its charges, state and dates into it; begin a row where there is
            none.
         4. Tell the subscriber of a new state, and of a renewal that is near.
-        5. End the rows whose first charge belongs to another subscription now.
+        5. End the rows whose first charge belongs to another chain.
 
         `order` is the payload's content. Without it nothing is done before the first charge is settled, unless
         `unread_price_stars` tells the price of a subscription whose payload is unreadable.
@@ -94,7 +94,7 @@ class SubscriptionBook:
         return followed
 
     async def end_replaced_renewals(self, session: AsyncSession, user: User) -> Sequence[Subscription]:
-        """End the renewals of subscriptions that another one has replaced; return those that are to end.
+        """End in the book the renewals of replaced subscriptions; return those that are to end.
 
         Telegram may try them again, whether they have failed, are over by a clock of ours, or were renewed after all.
         """
@@ -130,7 +130,7 @@ class SubscriptionBook:
             await self._tell_unwanted_renewal(session, user, row, is_for_subscriber=True)
 
     async def end_lifetime_renewals(self, session: AsyncSession, user: User) -> None:
-        """End the renewals of subscriptions that open nothing beyond the user's lifetime entitlements."""
+        """End in the book the renewals that open nothing beyond the user's lifetime entitlements."""
         # A charge may have a date that our clock has not reached yet.
         held = await EntitlementService(session).held_for_life(User.id == user.id, self._clock() + CLOCKS_APART_MAX)
         for row in await self._read_renewing_rows(session, user) if held else ():
@@ -173,7 +173,7 @@ class SubscriptionBook:
         row.due_at = row.claimed_until = row.error = None
 
     async def _is_resumed(self, session: AsyncSession, row: Subscription) -> bool:
-        """Tell whether the subscriber has resumed a subscription, by Telegram's last word on its state."""
+        """Tell whether the subscriber has resumed a subscription in the book, by Telegram's last word on its state."""
         change = None if row.change_id is None else await session.get(SubscriptionChange, row.change_id)
         return change is not None and change.state == SubscriptionState.ACTIVE
 
@@ -188,7 +188,7 @@ class SubscriptionBook:
         await self._effects.alert(session, Notice.RENEWED_UNWANTED, row.last_charge_id, admins)
 
     async def _update_grant_ends(self, session: AsyncSession, user: User, chains: Sequence[Chain]) -> None:
-        """Set each charge's grant to end with its period, and grant grace after each failed renewal."""
+        """Set the grants of each subscription charge to end with its period, and grant grace after failed renewals."""
         service = EntitlementService(session)
         ends = {STARS.source(period.charge.id): period.ends_at for chain in chains for period in chain.periods}
         failed = [period for chain in chains for period in failed_periods(chain)] if self.terms.grace_days else []
@@ -207,7 +207,7 @@ class SubscriptionBook:
         await service.move_ends(ends, user.id)
 
     async def _grant_grace(self, session: AsyncSession, user: User, charge: Charge, grace: WantedGrant) -> None:
-        """Grant grace once; tell the admins if another grant stands in its place."""
+        """Grant grace after a failed renewal, once; tell the admins if another grant stands in its place."""
         if await EntitlementService(session).grant(grace, now=self._clock()):
             return
         for contradiction in (await find_contradictions(session, [grace], may_differ=True)).values():

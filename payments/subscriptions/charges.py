@@ -88,5 +88,5 @@ async def _read_made_refunds(session: AsyncSession, charges: Sequence[StripeEven
 
 
 def _refunded_at(refund: StripeEvent) -> datetime | None:
-    """Return a refund's date by its provider, else that of settling or recording it."""
+    """Return the date of a subscription charge's refund: its provider's, else that of settling or recording it."""
     return refund.webhook_timestamp or refund.processed_at or refund.created_at

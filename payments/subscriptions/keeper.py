@@ -65,7 +65,7 @@ class SubscriptionKeeper:
     async def work_once(self) -> int:
         """Do the due work on subscriptions, at most 50 of each kind; return the number of pieces.
 
-        1. Wait while a whole pass over the ledger is wanted.
+        1. Do nothing while a whole pass over the ledger is wanted.
         2. Update the subscriptions with unsettled changes, those that time has changed, and those made ahead of the
            clock.
         3. Apply the wanted renewals at Telegram (payments/subscriptions/editor.py).
@@ -100,12 +100,12 @@ class SubscriptionKeeper:
         return found
 
     async def _update_reminders(self) -> int:
-        """Withdraw reminders that are not true any more, and owe new ones."""
+        """Have the loop withdraw reminders that are not true any more, and owe new ones."""
         await self._reminders.withdraw_reminders()
         return await self._reminders.owe_reminders_once()
 
     async def _work_on_piece(self, key: str, work: Callable[[], Awaitable[int | None]]) -> int:
-        """Do one piece of the subscriptions' work; a failure cools it down, so that the loop and the others go on."""
+        """Do one piece of the loop over subscriptions; a piece that fails cools down, and the loop goes on."""
         if key in self._cooldown.current() or self.loop.is_stopping:
             return 0
         self.loop.beat()

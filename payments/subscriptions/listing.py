@@ -17,14 +17,14 @@ from payments.subscriptions.running import read_rivals
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user's open access, and the subscriptions that have not ended, read in one transaction."""
+    """A user's open access, and the listed subscriptions, read in one transaction."""
 
     holdings: Sequence[Holding]
     subscriptions: Sequence[Subscription]
 
 
 async def read_account(session: AsyncSession, telegram_id: int, now: datetime) -> Account | None:
-    """Read the account of the user with this Telegram id at `now`; None: the user is unknown."""
+    """List a user's access and subscriptions at `now`, by Telegram id; None: the user is unknown."""
     user = await find_user(session, telegram_id)
     if user is None:
         return None
@@ -45,7 +45,7 @@ async def of_user(session: AsyncSession, user_id: str) -> Sequence[Subscription]
 
 
 async def renewed_by(session: AsyncSession, charge_ids: Collection[str]) -> Sequence[Subscription]:
-    """Return the subscriptions of these charges that Telegram may charge for and nobody is cancelling."""
+    """List the subscriptions of these charges that Telegram may charge for and nobody is cancelling."""
     is_being_ended = and_(Subscription.due_at.is_not(None), Subscription.renewal_wanted == Renewal.CANCELED)
     charged = exists().where(
         StripeEvent.event_id.in_(charge_ids),
@@ -57,7 +57,7 @@ async def renewed_by(session: AsyncSession, charge_ids: Collection[str]) -> Sequ
 
 
 async def find(session: AsyncSession, subscription_id: str, telegram_id: int) -> Subscription | None:
-    """Return a subscription of the user with this Telegram id; None: there is none, or it is not theirs."""
+    """Find one of the subscriptions listed for a user, by Telegram id; None: there is none, or it is not theirs."""
     query = select(Subscription).join(User, User.id == Subscription.user_id)
     return await session.scalar(query.where(Subscription.id == subscription_id, User.telegram_id == telegram_id))
 
@@ -65,7 +65,7 @@ async def find(session: AsyncSession, subscription_id: str, telegram_id: int) ->
 async def ask(
     session: AsyncSession, subscription_id: str, telegram_id: int, renewal: Renewal, now: datetime
 ) -> Subscription | None:
-    """Record a subscriber's wish to cancel or resume a renewal; None: it is not theirs, or it is too late."""
+    """Record a subscriber's wish to cancel or resume a listed renewal; None: it is not theirs, or it is too late."""
     await lock_users(session, User.telegram_id == telegram_id)
     row = await find(session, subscription_id, telegram_id)
     if row is None:

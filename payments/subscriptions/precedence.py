@@ -39,11 +39,12 @@ class Rival:
 
 
 def runs(rival: Rival, at: datetime, start: Charge | None = None, *, by_what_is_paid: bool = False) -> bool:
-    """Tell whether a subscription runs at a moment, by all that is known, or by what came before a `start`.
+    """Tell, for the precedence of two subscriptions, whether one runs at a moment, or ran when a `start` came.
 
-    One whose renewal has failed does not run: it may be bought anew. `by_what_is_paid` asks only whether a period is
-    open that is still paid today, for settling the past anew: a subscription that was not renewed since then was not
-    going to be, and one that was refunded since then has left the other one in its place.
+    One whose renewal has failed does not run: it may be bought anew. With a `start`, only facts from before it count.
+    `by_what_is_paid` asks only whether a period is open that is still paid today, for settling the past anew: a
+    subscription that was not renewed since then was not going to be, and one that was refunded since then has left the
+    other one in its place.
     """
     chain = rival.chain if start is None else _chain_before_start(rival.chain, start)
     if chain is None or chain.telegram_state is SubscriptionState.FAILED:

@@ -104,7 +104,7 @@ async def read_rivals(session: AsyncSession, user: ColumnElement[bool]) -> Seque
 
 
 def _make_rival(chain: Chain, opens: dict[str, set[str]], rows: Sequence[Subscription]) -> Rival:
-    """Return a chain as a rival, with the entitlements it opens and its subscription row."""
+    """Return a chain as a rival to other running subscriptions: its entitlements and its row."""
     ids = [period.charge.id for period in chain.periods]
     named = {row.first_charge_id: row for row in rows if row.first_charge_id in ids}
     row = next((named[charge_id] for charge_id in ids if charge_id in named), None)
