@@ -6,7 +6,7 @@ ends of their grants, grace, notices, and calls of editUserStarSubscription.
 1. chain.py has one subscription as a chain of charges, and the state that follows from it; it is pure.
 2. division.py divides a user's charges on one payload into such chains; it is pure.
 3. charges.py reads the charges from the audit table.
-4. book.py writes the consequences: rows, grants, grace, notices.
+4. grants.py dates the charges' grants and grants grace; book.py writes rows and notices.
 5. precedence.py says which of two subscriptions with the same entitlement goes on; running.py asks it, before a payment
    and after.
 6. editor.py brings a wanted renewal about at Telegram.

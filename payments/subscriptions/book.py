@@ -14,25 +14,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.clock import Clock
 from db.tables import Renewal, Subscription, SubscriptionChange, SubscriptionState, User
 from entitlements import EntitlementService
-from entitlements.contradictions import WantedGrant, find_contradictions
-from payments.audit import events
 from payments.audit.facts import Change
 from payments.effects import Effects
-from payments.methods import STARS, grace_source
 from payments.notices import TOLD_DAYS_MAX, Notice
 from payments.renewals import UNREAD_PLAN, RenewalReason, may_take_more
 from payments.sale.catalog import Catalog
 from payments.sale.payload import Order
 from payments.subscriptions.chain import (
     Chain,
-    Charge,
     SubscriptionStatus,
     Terms,
     charge_order,
-    failed_periods,
     subscription_status,
 )
 from payments.subscriptions.charges import read_chains
+from payments.subscriptions.grants import SubscriptionGrants
 from payments.subscriptions.precedence import Rival, is_replaced
 from payments.subscriptions.running import read_rivals
 
@@ -51,6 +47,7 @@ class SubscriptionBook:
         self._clock = clock
         self._effects = effects
         self.terms = terms
+        self._grants = SubscriptionGrants(clock, effects)
 
     async def update_from_charges(
         self,
@@ -79,7 +76,7 @@ class SubscriptionBook:
         if not is_begun:
             return {}
         chains = await read_chains(session, user.id, payload)
-        await self._update_grant_ends(session, user, chains)
+        await self._grants.update_ends(session, user, chains, self.terms)
         followed: dict[str, Subscription] = {}
         for row, chain in _pair_rows_with_chains(rows, chains):
             written = row or _new_row(user, payload, order, rows, unread_price_stars)
@@ -186,34 +183,6 @@ class SubscriptionBook:
             await self._effects.tell_subscriber(session, Notice.RENEWED_ANYWAY, row.last_charge_id, user, facts)
         admins = facts | {"buyer": user.telegram_id}
         await self._effects.alert(session, Notice.RENEWED_UNWANTED, row.last_charge_id, admins)
-
-    async def _update_grant_ends(self, session: AsyncSession, user: User, chains: Sequence[Chain]) -> None:
-        """Set the grants of each subscription charge to end with its period, and grant grace after failed renewals."""
-        service = EntitlementService(session)
-        ends = {STARS.source(period.charge.id): period.ends_at for chain in chains for period in chain.periods}
-        failed = [period for chain in chains for period in failed_periods(chain)] if self.terms.grace_days else []
-        if self.terms.grace_days:
-            # Grace that was granted before a later renewal became known gives no time beside it.
-            ends |= {grace_source(period.charge.id): period.ends_at for chain in chains for period in chain.periods}
-        if failed:
-            paid = await service.unrevoked([STARS.source(period.charge.id) for period in failed], user.id)
-            for period in failed:
-                source = grace_source(period.charge.id)
-                ends[source] = period.ends_at + self.terms.grace
-                for entitlement in sorted(paid[STARS.source(period.charge.id)]):
-                    # Grace begins with the charge, not with its end, because the end may still change.
-                    grace = WantedGrant(user.id, entitlement, source, period.charge.paid_at, None, ends[source])
-                    await self._grant_grace(session, user, period.charge, grace)
-        await service.move_ends(ends, user.id)
-
-    async def _grant_grace(self, session: AsyncSession, user: User, charge: Charge, grace: WantedGrant) -> None:
-        """Grant grace after a failed renewal, once; tell the admins if another grant stands in its place."""
-        if await EntitlementService(session).grant(grace, now=self._clock()):
-            return
-        for contradiction in (await find_contradictions(session, [grace], may_differ=True)).values():
-            event = await events.find(session, charge.id)
-            if event is not None:
-                await self._effects.tell_admins(session, Notice.PARKED, event, user, contradiction, is_settled=True)
 
     async def _update_row(self, session: AsyncSession, user: User, row: Subscription, chain: Chain) -> None:
         """Write a chain's charges, state and dates into its subscription row, and tell of changes."""
