@@ -1,4 +1,4 @@
-"""Makes a picture a PNG. resvg is loaded when the first one is wanted, and never at a start."""
+"""A chart as PNG, made from SVG by resvg, which is loaded for the first chart and never at a start."""
 
 from functools import cache
 from typing import Final
@@ -9,7 +9,7 @@ _PROBE: Final = '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20" 
 
 
 def to_png(svg: str) -> bytes:
-    """Return an SVG of `bot.charts.svg` as a PNG of twice its size, which telephones show sharp.
+    """Convert a chart from SVG (bot/charts/svg.py) to PNG at twice its size, which telephones show sharp.
 
     It takes tens of milliseconds: never in the event loop.
     """
@@ -20,5 +20,5 @@ def to_png(svg: str) -> bytes:
 
 @cache
 def has_font(fonts: str = FONTS) -> bool:
-    """Tell whether this machine has a font for the words of a PNG: without one resvg leaves them out, in silence."""
+    """Tell whether this machine has a font for charts: without one resvg leaves the words out, in silence."""
     return to_png(_PROBE.format(fonts, '<text y="15">0</text>')) != to_png(_PROBE.format(fonts, ""))

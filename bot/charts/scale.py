@@ -1,16 +1,16 @@
-"""The scale of a picture: which values have a line, and where a value stands."""
+"""The scale of a chart: the values with a grid line, and the height of a value."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
 LINES_MAX: Final = 6
-"""Lines above or below 0 that are wanted at most, beside 0 itself."""
+"""The largest number of grid lines, beside the one at 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Values from `low` to `high`, 0 among them, over so many `pixels`, with a line every `gap`."""
+    """A chart's scale: values from `low` to `high`, 0 among them, over so many `pixels`, with a line every `gap`."""
 
     low: int
     high: int
@@ -19,18 +19,18 @@ class Scale:
 
     @classmethod
     def around(cls, values: Iterable[int], pixels: float) -> Self:
-        """Return one for these values: it ends at lines, and its lines are at 1, 2 or 5 times a power of ten."""
+        """Return a chart's scale around these values: it ends at lines, at 1, 2 or 5 times a power of ten."""
         least, most = min([0, *values]), max([1, *values])
         gap = _gap(most - least)
         return cls(least // gap * gap, -(-most // gap) * gap, gap, pixels)
 
     @property
     def lines(self) -> range:
-        """The values that have a line, from the lowest."""
+        """The values with a grid line, from the lowest."""
         return range(self.low, self.high + 1, self.gap)
 
     def height(self, value: int) -> float:
-        """Return how many pixels a value stands below the highest one."""
+        """Return the pixels by which a value is below the top of the chart."""
         return (self.high - value) / (self.high - self.low) * self.pixels
 
 

@@ -1,4 +1,4 @@
-"""The bot's @username, which its owner may change in @BotFather at any time, and commands that are meant for it."""
+"""The bot's @username, which its owner may change in @BotFather at any time, and commands addressed to it."""
 
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -12,13 +12,13 @@ from db.clock import Clock
 from payments.telegram_errors import TELEGRAM_ERRORS
 
 KNOWN_FOR: Final = timedelta(days=1)
-"""After that it is asked for anew; so it is under a clock that was set back."""
+"""The time after which the desk asks for the name again; it also asks after the clock was set back."""
 DOUBTED_AFTER: Final = timedelta(minutes=1)
-"""A name that is not the known one may be the new one: it is asked for again, at most so often."""
+"""The shortest time between two questions for the name: a mention of another name may be the new one."""
 
 
 class BotName:
-    """Knows the name for a day; aiogram's own memory of it, `Bot.me`, lasts as long as the process."""
+    """Remembers the bot's @username for a day, because aiogram's `Bot.me` remembers it as long as the process lives."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -26,11 +26,11 @@ class BotName:
         self._asked_at: datetime | None = None
 
     async def current(self, bot: Bot) -> str:
-        """Return the name, without the @. Raises aiogram's errors while none is known yet."""
+        """Return the bot's @username, without the @. Raises aiogram's errors while no name is known."""
         return await self._known(bot, KNOWN_FOR)
 
     async def is_ours(self, bot: Bot, mention: str) -> bool:
-        """Tell whether a command's mention, without the @, is the bot's name, in any case; raises as current."""
+        """Tell whether a command's mention, without the @, is the bot's @username, in any case; raises as current."""
         if mention.lower() == (await self.current(bot)).lower():
             return True
         return mention.lower() == (await self._known(bot, DOUBTED_AFTER)).lower()
@@ -48,10 +48,10 @@ class BotName:
 
 
 class Order(Command):
-    """A command for this bot: aiogram's filter, with the name that the bot has now."""
+    """aiogram's filter for a command to this bot, by the @username that the bot has now."""
 
     async def __call__(self, message: Message, bot: Bot, bot_name: BotName) -> bool | dict[str, Any]:  # type: ignore[override] # aiogram hands in what a filter's parameters name
-        """Return the command as `command`, or False."""
+        """Return the command addressed to this bot as `command`, or False."""
         text = message.text or message.caption
         if not text:
             return False

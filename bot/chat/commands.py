@@ -1,4 +1,4 @@
-"""The menus of commands that Telegram shows: everybody's, and the longer one of the admins (Bot API, setMyCommands)."""
+"""The menus of commands in Telegram: everybody's, and the longer one of the admins (Bot API, setMyCommands)."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -16,7 +16,7 @@ ATTEMPTS_MAX: Final = 20
 PAUSE_SECONDS_FIRST: Final = 1.0
 PAUSE_SECONDS_MAX: Final = 60.0
 
-# By the keys of their descriptions: an admin's `history` is described as `history_of`.
+# Keys of the descriptions: an admin's `history` has the description `history_of`.
 _EVERYBODYS: Final = ("buy", "status", "history", "terms", "privacy", "paysupport", "help")
 _ADMINS: Final = (
     "buy",
@@ -35,9 +35,9 @@ _IN_ADMIN_CHAT: Final = ("history_of", "refund", "pending", "retry", "report", "
 
 
 def _pause(error: Exception) -> bool | float:
-    """Say how many seconds to wait before the next try, or whether there is one."""
+    """Return the seconds before the next try to register the menus, or whether there is one."""
     if isinstance(error, TELEGRAM_ERRORS):
-        logger.warning("the menus of commands are not registered yet: {}", type(error).__name__)
+        logger.warning("Telegram has not taken the menus of commands yet: {}", type(error).__name__)
     if isinstance(error, TelegramRetryAfter):
         return float(error.retry_after)
     return isinstance(error, TELEGRAM_ERRORS)
@@ -49,16 +49,18 @@ _PATIENT: Final = stamina.AsyncRetryingCaller(
 
 
 async def register_patiently(bot: Bot, admin_ids: Iterable[int], admin_chat_id: int | None) -> None:
-    """Do as register_commands, beside the poll, for nobody waits for a menu: tried again a few times, never raising."""
+    """Register the menus of commands beside the poll, with a few retries and no error: no one waits for a menu."""
     try:
         await _PATIENT(register_commands, bot, admin_ids, admin_chat_id)
     except Exception as error:  # noqa: BLE001 - a desk sells without a menu
         is_bug = not isinstance(error, TELEGRAM_ERRORS)
-        logger.opt(exception=error if is_bug else None).error("the menus of commands are given up until the next start")
+        logger.opt(exception=error if is_bug else None).error(
+            "the desk gives up the menus of commands until the next start"
+        )
 
 
 async def register_commands(bot: Bot, admin_ids: Iterable[int], admin_chat_id: int | None) -> None:
-    """Tell Telegram the menus: everybody's for private chats, the admins' for their own and for their group alone.
+    """Register the menus of commands: everybody's for private chats, the admins' for their chats and their group.
 
     Raises aiogram's errors when Telegram is away.
     """
@@ -70,7 +72,7 @@ async def register_commands(bot: Bot, admin_ids: Iterable[int], admin_chat_id: i
 
 
 async def register_admin_chat(bot: Bot, admin_chat_id: int) -> None:
-    """Tell Telegram the menu of the admins' group, under its new id if it has become a supergroup.
+    """Register the menu of the admins' group, under its new id if it has become a supergroup.
 
     Raises as register_commands.
     """
@@ -81,17 +83,17 @@ async def register_admin_chat(bot: Bot, admin_chat_id: int) -> None:
     except TELEGRAM_ERRORS as error:
         if not is_refusal(error):
             raise
-        logger.warning("the admins' group {} has no menu, is the bot in it? {}", admin_chat_id, error.message)
+        logger.warning("the admins' group {} gets no menu, is the bot in it? {}", admin_chat_id, error.message)
 
 
 async def register_admin(bot: Bot, admin_id: int) -> None:
-    """Tell Telegram the menu of an admin's private chat, if it knows that chat; raises as register_commands."""
+    """Register the menu of an admin's private chat, if Telegram knows that chat; raises as register_commands."""
     try:
         await _register(bot, _ADMINS, BotCommandScopeChat(chat_id=admin_id))
     except TELEGRAM_ERRORS as error:
         if not is_refusal(error):
             raise
-        logger.warning("the admin {} has no menu until they press Start in the bot: {}", admin_id, error.message)
+        logger.warning("the admin {} gets no menu until they press Start in the bot: {}", admin_id, error.message)
 
 
 async def _register(bot: Bot, keys: Sequence[str], scope: BotCommandScopeUnion) -> None:

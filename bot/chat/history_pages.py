@@ -1,4 +1,4 @@
-"""A history as a chat message: one page, with buttons to the newer and the older one."""
+"""A page of /history as a chat message, with buttons to the newer and the older page."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ from payments.sale.payload import TELEGRAM_ID_MAX, PayloadSigner
 PAGES_MAX: Final = 100_000
 LATEST_MAX: Final = 3
 PAGE_LENGTH_MAX: Final = 3_700
-"""Of a message's 4,096 characters (Bot API, sendMessage), for its entries."""
+"""The share of a message's 4,096 characters (Bot API, sendMessage) that its entries may take."""
 LENGTHS: Final = (1024, 500, 200, 60)
-"""How long the values of an entry may be: as long as they come, and less where they do not fit together."""
+"""Limits for the values of an entry, tried from the first on until the entries fit into one message."""
 NAME_LENGTH_MAX: Final = 64
 ASKED_BEFORE_MAX: Final = 2
-"""How many who asked for a refund before are named under it, the latest: five entries fit into a message."""
+"""The number of former requesters named under a refund, the latest: with it five entries fit into a message."""
 
 _PERSONS: Final = ("telegram:", "cli:")
-"""How `requested_by` begins of what a person asked for: an admin in the chat, or on the server."""
+"""The prefixes of `requested_by` for a refund that a person asked for: an admin in the chat, or on the server."""
 
 
 class HistoryButton(CallbackData, prefix="history"):
-    """What a button under a history holds: whose it is, which page, and whether it is shown to an admin."""
+    """The data of a button under a history page: its user, its page, and whether an admin reads it."""
 
     telegram_id: Annotated[int, Field(gt=0, le=TELEGRAM_ID_MAX)]
     number: Annotated[int, Field(gt=0, le=PAGES_MAX)] = 1
@@ -41,14 +41,14 @@ class HistoryButton(CallbackData, prefix="history"):
 
 @dataclass(frozen=True, slots=True)
 class ShownPage:
-    """A page ready to be sent; without a keyboard when there is no other page."""
+    """A history page ready to be sent; without a keyboard when there is no other page."""
 
     text: Markup
     keyboard: InlineKeyboardMarkup | None
 
 
 class HistoryPages:
-    """Makes the messages. What was sold is read from the invoice's payload, its title from the catalog."""
+    """Makes history pages. The invoice's payload says what was sold, the catalog gives its title."""
 
     def __init__(self, payments: PaymentDesk, catalog: Catalog, signer: PayloadSigner) -> None:
         self._payments = payments
@@ -56,7 +56,7 @@ class HistoryPages:
         self._signer = signer
 
     async def show(self, words: Words, wanted: HistoryButton) -> ShownPage | None:
-        """Return a page; None when there is none of this number. The caller has checked who may see it."""
+        """Return a history page; None when there is no page of this number. The caller has checked who may see it."""
         found = await self._payments.read_history(wanted.telegram_id, wanted.number)
         if found is None or not found.page.entries:
             return None
@@ -70,13 +70,13 @@ class HistoryPages:
         return ShownPage(Markup("\n\n").join([title, *entries, footer]), _keyboard(words, wanted, page))
 
     async def latest(self, words: Words, telegram_id: int) -> list[Markup]:
-        """Return the latest charges and refunds of a user, at most 3, each as some lines of text."""
+        """Return the latest charges and refunds of a user for /status, at most 3, each as some lines of text."""
         found = await self._payments.read_history(telegram_id)
         entries = () if found is None else found.page.entries[:LATEST_MAX]
         return self._entries(words, entries, for_admin=False)
 
     def _entries(self, words: Words, entries: Sequence[Entry], *, for_admin: bool) -> list[Markup]:
-        """Return entries that fit into one message together: the longer their values are, the more of them is cut."""
+        """Return history entries that fit into one message, with their values cut as far as needed."""
         shown: list[Markup] = []
         for length_max in LENGTHS:
             shown = [self._entry(words, entry, length_max, for_admin=for_admin) for entry in entries]
@@ -117,7 +117,7 @@ class HistoryPages:
 
 
 def who(words: Words, user: User) -> Markup:
-    """Return how admins read of a user: by @username if one is known, and by the Telegram id."""
+    """Return how admins see a user: by @username if one is known, and by the Telegram id."""
     if user.username is None:
         return words.say("person", telegram_id=user.telegram_id)
     return words.say("person.named", username=cut(user.username, NAME_LENGTH_MAX), telegram_id=user.telegram_id)
@@ -125,7 +125,7 @@ def who(words: Words, user: User) -> Markup:
 
 def _remarks(words: Words, entry: Entry, length_max: int, *, for_admin: bool) -> Iterator[Markup]:
     event = entry.event
-    # A reason that no person gave is a word of the program's own, or of the provider's: no buyer reads those.
+    # A reason that no person gave is a code of the program or of the provider, which no buyer reads.
     requested_by = event.requested_by or ""
     if event.reason and (requested_by.startswith(_PERSONS) or (for_admin and requested_by != BY_ITSELF)):
         yield words.say("history.reason", reason=cut(event.reason, length_max))

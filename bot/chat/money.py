@@ -1,4 +1,4 @@
-"""Amounts as their currencies have them."""
+"""Amounts of money in the major unit of their currency."""
 
 from decimal import Decimal
 
@@ -9,6 +9,6 @@ from payments.audit.shown import bounded
 
 
 def in_major(amount: int, currency: str) -> Decimal:
-    """Return an amount in minor units (Stars: Stars) in whole ones, with the digits that its currency has."""
+    """Convert an amount from minor units (Stars: Stars) to major units, with the digits that its currency has."""
     digits = 0 if currency == STARS_CURRENCY else get_currency_precision(currency)
     return Decimal(bounded(amount)).scaleb(-digits)

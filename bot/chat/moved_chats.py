@@ -1,4 +1,4 @@
-"""The admins' group that became a supergroup: it has another id from then on, which ADMIN_CHAT_ID does not know."""
+"""The admins' group that became a supergroup: its id differs from the ADMIN_CHAT_ID of the settings from then on."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
@@ -18,17 +18,17 @@ from payments.notices import Notice, owe
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 SUPERGROUP_ID_MAX: Final = -1_000_000_000_000
-"""The ids of supergroups are below it, and theirs stay as they are (Bot API, Message: migrate_to_chat_id)."""
+"""The ids of supergroups are below it, and do not change any more (Bot API, Message: migrate_to_chat_id)."""
 
 
 async def find_moved(session: AsyncSession, chat_ids: Collection[int]) -> Mapping[int, int]:
-    """Return the ids that those of these groups have now which became supergroups."""
+    """Return the new ids of those groups among `chat_ids` that became supergroups."""
     query = select(MovedChat).where(MovedChat.chat_id.in_(chat_ids))
     return {row.chat_id: row.moved_to for row in await session.scalars(query)}
 
 
 async def note_moved(session: AsyncSession, chat_id: int, moved_to: int, clock: Clock) -> None:
-    """Put on record that a group has another id now, for those that moved to it before as well."""
+    """Record the new id of a group that became a supergroup, for groups that moved to the old id as well."""
     if chat_id == moved_to:
         return
     insert = insert_into(session, MovedChat)
@@ -36,12 +36,12 @@ async def note_moved(session: AsyncSession, chat_id: int, moved_to: int, clock: 
     await session.execute(insert, {"chat_id": chat_id, "moved_to": moved_to, "noted_at": clock()})
     before = update(MovedChat).where(MovedChat.moved_to == chat_id, MovedChat.chat_id != moved_to)
     await session.execute(before.values(moved_to=moved_to))
-    # The group that was moved to is there, whatever was once said of its id.
+    # The new group exists, so an earlier record that it moved away is false.
     await session.execute(delete(MovedChat).where(MovedChat.chat_id == moved_to))
 
 
 async def owe_moved(session: AsyncSession, chat_id: int, moved_to: int, clock: Clock) -> None:
-    """Owe the admins, in the group under its new id, the line that says what to change in ADMIN_CHAT_ID."""
+    """Owe the admins, in the group under its new id, the notice that ADMIN_CHAT_ID has to change."""
     await owe(
         session,
         Notice.ADMIN_CHAT_MOVED,
@@ -53,12 +53,12 @@ async def owe_moved(session: AsyncSession, chat_id: int, moved_to: int, clock: C
 
 
 def log_moved(moved_to: int) -> None:
-    """Say in the log what to change."""
+    """Log the new value of ADMIN_CHAT_ID."""
     logger.error("the group is now {}: put that into ADMIN_CHAT_ID", moved_to)
 
 
 class AdminChat:
-    """The admins' group: the chat that the setting names, and the one that it became."""
+    """The admins' group: the chat in ADMIN_CHAT_ID, and the supergroup that it became."""
 
     def __init__(self, database: Database, clock: Clock, chat_id: int | None, on_owed: Callable[[], None]) -> None:
         """Prepare; `chat_id` is the setting, None: there is no group. `on_owed` is called when a notice is due."""
@@ -69,11 +69,11 @@ class AdminChat:
 
     @property
     def setting(self) -> int | None:
-        """The id that ADMIN_CHAT_ID names."""
+        """The id in ADMIN_CHAT_ID."""
         return self._chat_id
 
     async def current_id(self) -> int | None:
-        """Return the id that the group has now. Raises SQLAlchemy's errors when the database is away."""
+        """Return the present id of the admins' group. Raises SQLAlchemy's errors when the database is away."""
         if self._chat_id is None:
             return None
         async with self._database.reading() as session:
@@ -87,7 +87,10 @@ class AdminChat:
         return chat_id == self._chat_id or chat_id == await self.current_id()
 
     async def note(self, chat_id: int, moved_to: int) -> bool:
-        """Take note that a group has another id now; False: it is not the admins'. Raises as current_id."""
+        """Record the new id of the admins' group and owe the notice; False: it is another group.
+
+        Raises as current_id.
+        """
         if not await self.is_it(chat_id):
             return False
         async with self._database.transaction() as session:
@@ -98,10 +101,10 @@ class AdminChat:
         return True
 
     async def look(self, bot: Bot) -> None:
-        """Ask Telegram whether the group became a supergroup while nobody listened, and say so in the log.
+        """Ask Telegram whether the admins' group became a supergroup while nobody listened, and log its new id.
 
-        Telegram refuses to write to a former group with its new id, and forgets its own word of it after a day (Bot
-        API, getting updates). Raises SQLAlchemy's errors when the database is away.
+        Telegram refuses to write to a former group with its new id, and forgets its own update about the move after a
+        day (Bot API, getting updates). Raises SQLAlchemy's errors when the database is away.
         """
         if self._chat_id is None:
             return
@@ -114,4 +117,6 @@ class AdminChat:
             except TelegramMigrateToChat as error:
                 await self.note(self._chat_id, error.migrate_to_chat_id)
             except TELEGRAM_ERRORS as error:
-                logger.info("the admins' group {} was not looked at: {}", self._chat_id, in_words(error))
+                logger.info(
+                    "Telegram does not say whether the admins' group {} has moved: {}", self._chat_id, in_words(error)
+                )

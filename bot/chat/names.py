@@ -1,6 +1,6 @@
-"""The @usernames of those on record: taken over from what they write, asked for before an admin relies on one.
+"""The @usernames of users on record: recorded from their updates, and asked for before an admin relies on one.
 
-A @username passes from one account to another; the Telegram id stays. A name is written down only for users whom the
+A @username passes from one account to another; the Telegram id stays. The desk records a name only for users whom the
 database knows, and only when it has changed.
 """
 
@@ -23,14 +23,14 @@ from payments.audit.history import find_namesakes, find_user
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 REMEMBERED_MAX: Final = 10_000
-"""Users whose name is known to be on record as it is, the latest ones."""
+"""The number of users, the latest ones, whose recorded name is known to be right."""
 SURE_FOR: Final = timedelta(hours=1)
-"""A payment, or Telegram's ledger, may have brought another name meanwhile."""
+"""The time for which a recorded name counts as right: a payment, or Telegram's ledger, may have brought another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Users found by a name: those who have it, those who gave it up, and whether Telegram could be asked."""
+    """The users found by a @username: its owners, its former owners, and whether Telegram confirmed each."""
 
     have: Sequence[User]
     had: Sequence[User]
@@ -38,7 +38,7 @@ class Found:
 
 
 class Names:
-    """Keeps the names on record."""
+    """Records @usernames, and finds users by them."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -51,19 +51,19 @@ class Names:
         event: TelegramObject,
         data: dict[str, Any],
     ) -> Any:
-        """Be a middleware of all updates: what somebody writes or presses is answered, then the name taken over.
+        """Record the sender's @username after an update's handler, as a middleware of all updates.
 
-        Money brings its name with it, and a pre-checkout waits for nothing.
+        A payment brings its name with it, and a pre-checkout waits for nothing.
         """
         answered = await handler(event, data)
         if isinstance(event, Update) and not data.get("fact"):
             told = event.message or event.callback_query
             sender = told.from_user if told is not None else None
             if sender is not None and not sender.is_bot:
-                await self._take_over(sender.id, sender.username)
+                await self._record_username(sender.id, sender.username)
         return answered
 
-    async def _take_over(self, telegram_id: int, username: str | None) -> None:
+    async def _record_username(self, telegram_id: int, username: str | None) -> None:
         written, written_at = self._written.get(telegram_id, (None, None))
         if written_at is not None and written == username and abs(self._clock() - written_at) < SURE_FOR:
             return
@@ -72,10 +72,10 @@ class Names:
         except Exception as error:
             if not is_away(error):
                 raise
-            logger.bind(telegram_id=telegram_id).info("a name is not taken over: {}", type(error).__name__)
+            logger.bind(telegram_id=telegram_id).info("the desk does not record a @username: {}", type(error).__name__)
 
     async def write(self, telegram_id: int, username: str | None) -> None:
-        """Put a user's name on record, None: there is none; of somebody unknown or erased, nothing.
+        """Record a user's @username, None for none; ignore a user who is unknown or erased.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -91,20 +91,20 @@ class Names:
             self._written.popitem(last=False)
 
     async def ask(self, bot: Bot, telegram_id: int) -> bool:
-        """Ask Telegram for a user's name, and put it on record; False: Telegram did not say.
+        """Ask Telegram for a user's @username and record it; False: Telegram did not say.
 
         Raises SQLAlchemy's errors when the database is away.
         """
         try:
             chat = await bot.get_chat(telegram_id)
         except TELEGRAM_ERRORS as error:
-            logger.bind(telegram_id=telegram_id).info("a name cannot be asked for: {}", in_words(error))
+            logger.bind(telegram_id=telegram_id).info("Telegram does not tell a @username: {}", in_words(error))
             return False
         await self.write(telegram_id, chat.username)
         return True
 
     async def find(self, bot: Bot, username: str) -> Found:
-        """Find users by a @username, without the @, in any case; each of them is asked for at Telegram first.
+        """Find users by a @username, without the @, in any case, after asking Telegram for the name of each.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -118,7 +118,7 @@ class Names:
         return Found(have, [user for user in users if user not in have], is_sure=all(told))
 
     async def find_id(self, bot: Bot, telegram_id: int) -> Found:
-        """Find a user by the Telegram id, with the name that Telegram has now; raises as find."""
+        """Find a user by the Telegram id, with the present @username; raises as find."""
         async with self._database.reading() as session:
             is_known = await find_user(session, telegram_id) is not None
         if is_known:

@@ -1,6 +1,6 @@
 """Invoices that Telegram refuses: a price outside of its currency's limits, a provider that is gone.
 
-Nobody but a buyer sees such a refusal, and buyers do not complain: the admins are told once a day for each plan and
+Only a buyer sees such a refusal, and buyers do not complain, so the desk tells the admins once a day for each plan and
 currency, in Telegram's words.
 """
 
@@ -18,11 +18,11 @@ from payments.notices import Admins, Notice
 from payments.sale.catalog import Plan
 
 KNOWN_FOR: Final = timedelta(minutes=10)
-"""So long a way to pay is not named to buyers after Telegram has refused it."""
+"""The time for which buyers do not see a way to pay after Telegram has refused its invoice."""
 
 
 class RefusedInvoices:
-    """Tells the admins, and remembers which ways to pay do not work now: at most one for each price of the catalog."""
+    """Tells the admins of refused invoices, and remembers which prices of the catalog Telegram refuses now."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class RefusedInvoices:
         admins: Admins,
         on_owed: Callable[[], None],
     ) -> None:
-        """Prepare; `on_owed` is called when a notice has become due."""
+        """Prepare; `on_owed` is called when a notice is due."""
         self._database = database
         self._clock = clock
         self._admins = admins
@@ -39,14 +39,15 @@ class RefusedInvoices:
         self._refused_at: dict[tuple[str, str], datetime] = {}
 
     def is_known(self, plan: Plan, currency: str) -> bool:
-        """Tell whether Telegram has refused the plan's invoice in this currency a moment ago."""
+        """Tell whether Telegram has just refused the plan's invoice in this currency."""
         refused_at = self._refused_at.get((plan.code, currency))
         return refused_at is not None and abs(self._clock() - refused_at) < KNOWN_FOR
 
     async def note(self, plan: Plan, currency: str, amount: int, why: str) -> None:
-        """Owe the admins word of an invoice that was refused, `why` in Telegram's words.
+        """Owe the admins a notice about a refused invoice, with Telegram's words in `why`.
 
-        `amount` is in the currency's minor unit (Stars: Stars). A database that is away keeps the buyer from nothing.
+        `amount` is in the currency's minor unit (Stars: Stars). It succeeds without a notice when the database is away,
+        because the buyer must not notice that.
         """
         now = self._clock()
         self._refused_at[plan.code, currency] = now
@@ -60,6 +61,6 @@ class RefusedInvoices:
         except Exception as error:
             if not is_away(error):
                 raise
-            logger.error("the admins cannot be told of a refused invoice yet: {}", type(error).__name__)
+            logger.error("the desk cannot tell the admins of a refused invoice yet: {}", type(error).__name__)
         else:
             self._on_owed()

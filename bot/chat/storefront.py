@@ -1,4 +1,4 @@
-"""What is offered, and to whom: the step before an invoice."""
+"""The storefront: it sends the invoice of a plan on sale, unless the buyer may not buy it."""
 
 import asyncio
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ from payments.telegram import TelegramPaymentHandler
 from payments.telegram_errors import is_refusal
 
 LOOKS_MAX: Final = 16
-"""So many that were not waited for may still be under way."""
+"""The number of questions to the database that may be under way at once."""
 
-_OF_THE_CHAT: Final = (
+_CHAT_REFUSALS: Final = (
     "chat not found",
     "user not found",
     "group chat",
@@ -35,18 +35,18 @@ _OF_THE_CHAT: Final = (
     "not enough rights",
     "have no rights",
 )
-"""What Telegram says of the chat, and not of the invoice."""
+"""Telegram's words when it refuses the chat, and not the invoice."""
 
 
 class CardButton(CallbackData, prefix="card"):
-    """What a button under an invoice in Stars holds: the plan that it brings an invoice of, to be paid by card."""
+    """The data of a button under an invoice in Stars: the plan and the currency of its invoice by card."""
 
     code: str
     currency: str
 
 
 class Storefront:
-    """The plans on sale, and their invoices for buyers known by their Telegram ids."""
+    """The plans on sale, and the invoices that buyers get for them."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Storefront:
         look_seconds: float,
         looks_max: int = LOOKS_MAX,
     ) -> None:
-        """Prepare; `refused` tells the admins of invoices that Telegram does not take."""
+        """Prepare; `refused` tells the admins of invoices that Telegram refuses."""
         self._handler = handler
         self._refused = refused
         self._look_seconds = look_seconds
@@ -66,7 +66,7 @@ class Storefront:
 
     @property
     def plans(self) -> tuple[Plan, ...]:
-        """What /buy offers, in the order of the catalog."""
+        """The plans that /buy offers, in the order of the catalog."""
         return self._catalog.on_sale
 
     async def offer(
@@ -78,13 +78,12 @@ class Storefront:
         currency: str = STARS_CURRENCY,
         topic_id: int | None = None,
     ) -> PurchaseObstacle | None:
-        """Send a plan's invoice, or a subscription's button, to the buyer, unless there is a reason not to.
+        """Send the buyer a plan's invoice, or a subscription's button; return the obstacle if they may not buy it.
 
-        It goes into the topic of the buyer's chat, if one is given. An invoice in Stars has a button for each currency
-        in which the plan can be paid by card. Instead of an invoice that Telegram refuses, the buyer is told so, with
-        the ways that are left, and so are the admins.
-        While the database is away it is offered all the same, because the pre-checkout asks again. Raises aiogram's
-        errors.
+        The message goes into the topic of the buyer's chat, if one is given. An invoice in Stars has a button for each
+        currency in which the plan can be paid by card. When Telegram refuses the invoice, the storefront tells the
+        buyer so, with the ways to pay that are left, and tells the admins. While the database is away it sends the
+        invoice all the same, because the pre-checkout asks again. Raises aiogram's errors.
         """
         plan = self._catalog.get(code)
         if plan is None:
@@ -95,7 +94,9 @@ class Storefront:
             return PurchaseObstacle.NOT_ON_SALE
         sale = Sale(plan, buyer_telegram_id, plan.subscription)
         # By the catalog alone, and then by what the buyer holds.
-        obstacle = find_obstacle(sale, Payer(buyer_telegram_id), is_paid=False) or await self._look(sale, plan)
+        obstacle = find_obstacle(sale, Payer(buyer_telegram_id), is_paid=False) or await self._find_recorded_obstacle(
+            sale, plan
+        )
         if obstacle is not None:
             return obstacle
         place = Place(buyer_telegram_id, topic_id)
@@ -111,34 +112,38 @@ class Storefront:
             await self._tell_refused(bot, place, plan, currency, words)
             return None
         sent = logger.bind(telegram_id=buyer_telegram_id, plan=plan.code, price=price, currency=currency)
-        sent.info("an invoice was sent")
+        sent.info("the storefront sent an invoice")
         return None
 
-    async def _look(self, sale: Sale, plan: Plan) -> PurchaseObstacle | None:
-        """Return a reason not to sell that is on record; without an answer of the database in time there is none."""
+    async def _find_recorded_obstacle(self, sale: Sale, plan: Plan) -> PurchaseObstacle | None:
+        """Return a recorded obstacle to the purchase; None as well when the database does not answer in time."""
         bound = logger.bind(telegram_id=sale.buyer_telegram_id, plan=plan.code)
         if len(self._looks) >= self._looks_max:
-            bound.warning("offered without a look into the database: {} are under way", self._looks_max)
+            bound.warning(
+                "the storefront offers a plan without asking the database: {} questions wait", self._looks_max
+            )
             return None
-        look = asyncio.create_task(self._ask_database(sale, plan))
+        look = asyncio.create_task(self._query_obstacle(sale, plan))
         self._looks.add(look)
         look.add_done_callback(self._looks.discard)
-        # asyncio.wait_for would wait for the cancelled work, which waits for the database.
+        # asyncio.wait_for would wait for the cancelled query, which waits for the database.
         done, _ = await asyncio.wait({look}, timeout=self._look_seconds)
         if done:
             return look.result()
-        bound.warning("offered without a look into the database: it does not answer")
-        look.add_done_callback(_say_what_was_missed)
+        bound.warning("the storefront offers a plan without asking the database: it does not answer")
+        look.add_done_callback(_log_late_error)
         return None
 
-    async def _ask_database(self, sale: Sale, plan: Plan) -> PurchaseObstacle | None:
+    async def _query_obstacle(self, sale: Sale, plan: Plan) -> PurchaseObstacle | None:
         try:
             return await self._handler.find_obstacle(sale)
         except Exception as error:
             if not is_away(error):
                 raise
             bound = logger.bind(telegram_id=sale.buyer_telegram_id, plan=plan.code)
-            bound.warning("offered without a look into the database: it is away ({})", type(error).__name__)
+            bound.warning(
+                "the storefront offers a plan without asking the database: it is away ({})", type(error).__name__
+            )
             return None
 
     async def _send_invoice(self, place: Place, plan: Plan, currency: str, words: Words) -> None:
@@ -158,7 +163,7 @@ class Storefront:
         await say(bot, place, text, InlineKeyboardMarkup(inline_keyboard=[[button]]))
 
     async def _tell_refused(self, bot: Bot, place: Place, plan: Plan, currency: str, words: Words) -> None:
-        """Tell the buyer that a plan cannot be paid in this way, and name the ways that are left."""
+        """Tell the buyer that Telegram refuses the plan's invoice, and name the ways to pay that are left."""
         ways = {} if plan.subscription else {STARS_CURRENCY: plan.price_stars, **self._handler.card_prices(plan)}
         left = {way: amount for way, amount in ways.items() if not self._refused.is_known(plan, way)}
         if not left:
@@ -170,18 +175,20 @@ class Storefront:
         await say(bot, place, text, InlineKeyboardMarkup(inline_keyboard=keyboard))
 
 
-def _say_what_was_missed(look: asyncio.Task[PurchaseObstacle | None]) -> None:
+def _log_late_error(look: asyncio.Task[PurchaseObstacle | None]) -> None:
     if not look.cancelled() and (error := look.exception()) is not None:
-        logger.opt(exception=error).error("a look into the database failed after its plan was offered")
+        logger.opt(exception=error).error(
+            "a question of the storefront to the database failed after its plan was offered"
+        )
 
 
 def is_invoice_refused(error: TelegramBadRequest) -> bool:
-    """Tell whether Telegram refuses an invoice for what it says, and not for the chat that it was sent to.
+    """Tell whether Telegram refuses an invoice for its content, and not for the chat that it went to.
 
-    Its words for it are many (Telegram API, messages.sendMedia), those of a chat are few.
+    Its words for an invoice are many (Telegram API, messages.sendMedia), those for a chat are few.
     """
     said = error.message.lower()
-    return is_refusal(error) and not is_topic_gone(error) and not any(words in said for words in _OF_THE_CHAT)
+    return is_refusal(error) and not is_topic_gone(error) and not any(words in said for words in _CHAT_REFUSALS)
 
 
 def _way_button(plan: Plan, currency: str, amount: int, words: Words) -> InlineKeyboardButton:

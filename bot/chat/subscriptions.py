@@ -1,4 +1,4 @@
-"""A subscription as its subscriber sees it: a line, the buttons below it, the question before it is cancelled."""
+"""A subscription as its subscriber sees it: its line in /status, its buttons, the question before it is cancelled."""
 
 import enum
 from collections.abc import Sequence
@@ -19,24 +19,24 @@ from payments.telegram import TelegramPaymentHandler
 
 
 class Wish(enum.StrEnum):
-    """What a button asks for."""
+    """The wish of a subscriber who presses a button."""
 
     CANCEL = "cancel"
-    """The question comes first."""
+    """Asks the question first."""
     CANCEL_NOW = "cancel_now"
     KEEP = "keep"
     TAKE_UP = "take_up"
 
 
 class SubscriptionButton(CallbackData, prefix="sub"):
-    """Callback data of the buttons below subscriptions; `subscription_id` is `subscriptions.id`."""
+    """The data of the buttons below subscriptions; `subscription_id` is `subscriptions.id`."""
 
     wish: Wish
     subscription_id: str
 
 
 class SubscriptionDesk:
-    """The subscriptions of those who look at them: their words and buttons, and what a button asks for."""
+    """The subscriptions of a chat's user: their texts and buttons, and the effect of a pressed button."""
 
     def __init__(self, payments: TelegramPaymentHandler, catalog: Catalog) -> None:
         self._payments = payments
@@ -80,12 +80,12 @@ class SubscriptionDesk:
                 return words.say("take_up.begun", title=title), None
 
     def title(self, row: Subscription) -> str:
-        """Return the plan's title, or its code when it has left the catalog."""
+        """Return the title of the subscription's plan, or the plan's code when it has left the catalog."""
         plan = self._catalog.get(row.plan)
         return plan.title if plan else row.plan
 
     def line(self, words: Words, row: Subscription) -> Markup:
-        """Return what /status says of one that has not ended."""
+        """Return the line of /status for a subscription that has not ended."""
         until = row.paid_until or row.current_period_end
         key = SubscriptionState(row.state).value
         if is_ending(row):
@@ -101,16 +101,16 @@ class SubscriptionDesk:
         )
 
     def until(self, holding: Holding, rows: Sequence[Subscription]) -> datetime | None:
-        """Return until when access is said to last: without the slack behind a subscription, which is not sold."""
+        """Return the end of access to show: without the slack behind a subscription, which is not sold."""
         grace = self._payments.grace
         ends = {row.paid_until + more for row in rows if row.paid_until is not None for more in (timedelta(), grace)}
         without_slack = holding.expires_at - SLACK if holding.expires_at is not None else None
         return without_slack if without_slack in ends else holding.expires_at
 
     def button(self, words: Words, row: Subscription, for_life: AbstractSet[str]) -> InlineKeyboardButton | None:
-        """Return the button for what can be done about it: cancel, take up again, buy anew.
+        """Return a subscription's button: cancel it, resume it, or buy it again.
 
-        None while it is ending, and when all that it opens is held `for_life` anyway.
+        None while it is ending, and when the user holds all that it opens `for_life`.
         """
         title = self.title(row)
         plan = self._catalog.get(row.plan)
@@ -124,7 +124,7 @@ class SubscriptionDesk:
         return _button(words.plain("button.cancel", title=title), Wish.CANCEL, row)
 
     def question(self, words: Words, row: Subscription) -> tuple[Markup, InlineKeyboardMarkup]:
-        """Return the question before cancelling, and its two answers."""
+        """Return the question before a subscription is cancelled, and its two buttons."""
         title = self.title(row)
         if row.paid_until is None:
             text = words.say("cancel.question.unpaid", title=title)
@@ -138,7 +138,7 @@ class SubscriptionDesk:
 
 
 def is_ending(row: Subscription) -> bool:
-    """Tell whether Telegram is being told not to renew it."""
+    """Tell whether the desk is telling Telegram not to renew a subscription."""
     return row.renewal_wanted == Renewal.CANCELED and row.due_at is not None
 
 

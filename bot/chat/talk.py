@@ -1,6 +1,6 @@
-"""How something is said in a chat: in the topic that it belongs to, and in place of what a button stands below.
+"""Messages into a chat: into the topic where they belong, or in place of the message with the pressed button.
 
-A topic that is closed or gone is no reason to say nothing: the chat itself, its General, takes what the topic does not.
+A closed or deleted topic is no reason to stay silent: the chat itself, its General, takes the message then.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ Said = TypeVar("Said")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A chat, a topic in it (None: the chat itself), and the message below which a button was pressed, if there is one.
+    """A place for a message: a chat, a topic in it (None: the chat itself), and the message with the pressed button.
 
     The ids are Telegram's (Bot API, Message: message_thread_id).
     """
@@ -29,7 +29,7 @@ class Place:
 
 
 def topic_of(message: Message) -> int | None:
-    """Return the topic that a message is in; None: the chat itself.
+    """Return the topic of a message; None: the chat itself.
 
     A thread of replies outside of a forum has an id as well, and Telegram takes no message by it.
     """
@@ -37,12 +37,12 @@ def topic_of(message: Message) -> int | None:
 
 
 def place_of(message: Message) -> Place:
-    """Return where a message is answered."""
+    """Return the place where a message is answered."""
     return Place(message.chat.id, topic_of(message))
 
 
 def place_of_button(query: CallbackQuery) -> Place:
-    """Return where a button was pressed; without a message to go by, that is the presser's own chat with the bot.
+    """Return the place of a pressed button; without its message, the presser's own chat with the bot.
 
     Of a message that is too old, Telegram sends the ids alone (Bot API, InaccessibleMessage).
     """
@@ -54,7 +54,7 @@ def place_of_button(query: CallbackQuery) -> Place:
 
 
 def is_topic_gone(error: TelegramAPIError) -> bool:
-    """Tell whether Telegram refuses the topic of a message: it is deleted or closed, or there never was one.
+    """Tell whether Telegram refuses the topic of a message: it is deleted or closed, or never existed.
 
     Its words for it are "message thread not found", TOPIC_CLOSED, TOPIC_DELETED and TOPIC_ID_INVALID (Telegram API,
     messages.sendMessage).
@@ -64,16 +64,18 @@ def is_topic_gone(error: TelegramAPIError) -> bool:
 
 
 async def in_topic(topic_id: int | None, send: Callable[[int | None], Awaitable[Said]]) -> Said:
-    """Call `send` with the topic, and with None when Telegram refuses the topic; return what it returns.
+    """Send into a topic, and into the chat itself when Telegram refuses the topic; return the result of `send`.
 
-    Raises what `send` raises for any other reason.
+    Raises the errors of `send` for any other reason.
     """
     try:
         return await send(topic_id)
     except TelegramBadRequest as error:
         if topic_id is None or not is_topic_gone(error):
             raise
-        logger.warning("the topic {} takes no message, so the chat itself does: {}", topic_id, error.message)
+        logger.warning(
+            "Telegram refuses the topic {}, so the message goes into the chat itself: {}", topic_id, error.message
+        )
     return await send(None)
 
 
@@ -83,20 +85,20 @@ async def say(bot: Bot, place: Place, text: str, keyboard: InlineKeyboardMarkup 
 
 
 async def answer(message: Message, text: str, keyboard: InlineKeyboardMarkup | None = None) -> None:
-    """Answer a message where it was written. Raises aiogram's errors."""
+    """Answer a message in its chat and topic. Raises aiogram's errors."""
     await _send(_bot_of(message), message.answer(text, reply_markup=keyboard), place_of(message))
 
 
 async def answer_with(message: Message, photo: SendPhoto) -> None:
-    """Answer a message with a picture where it was written. Raises aiogram's errors."""
+    """Answer a message with a picture in its chat and topic. Raises aiogram's errors."""
     await _send(_bot_of(message), photo, place_of(message))
 
 
 async def edit(bot: Bot, place: Place, text: str, keyboard: InlineKeyboardMarkup | None = None) -> None:
-    """Say something in place of the message below which a button was pressed, or below it when it cannot be edited.
+    """Edit the message with the pressed button, or send a new message below it when it cannot be edited.
 
-    A second tap changes nothing, and a message may be deleted or too old to be edited: neither undoes what the button
-    has done. Raises aiogram's errors when it cannot be said in either way.
+    A second tap changes nothing, and a message may be deleted or too old for an edit: neither undoes what the button
+    has done. Raises aiogram's errors when both ways fail.
     """
     if place.message_id is not None:
         try:
@@ -104,7 +106,7 @@ async def edit(bot: Bot, place: Place, text: str, keyboard: InlineKeyboardMarkup
         except TelegramBadRequest as error:
             if "message is not modified" in error.message:
                 return
-            logger.info("a message is sent anew, since it cannot be edited: {}", error.message)
+            logger.info("Telegram cannot edit a message, so the desk sends a new one: {}", error.message)
         except TelegramMigrateToChat as error:
             place = replace(place, chat_id=error.migrate_to_chat_id, topic_id=None)
         else:

@@ -1,8 +1,8 @@
-"""The words for chats, in the reader's language, English where a language has none.
+"""The texts of the chats by key, in the reader's language, in English where a language has none.
 
-The texts are in locales/LANGUAGE/LC_MESSAGES/starledger.po, by short keys, each with the values that it takes in
-braces. They are HTML (Bot API, HTML style), and `Words.say` escapes every value, so that no name of a user becomes
-markup. The keys under `PLAIN` are shown by Telegram as they are: `Words.plain`.
+The texts are in locales/LANGUAGE/LC_MESSAGES/starledger.po, by short keys, with their values in braces. They are HTML
+(Bot API, HTML style), and `Words.say` escapes every value, so that no name of a user becomes markup. Telegram shows the
+keys under `PLAIN` as they are: `Words.plain`.
 """
 
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ from payments.audit.shown import bounded, cut
 from payments.settlement.judgement import GIVEN_BACK_FOR, ChargeProblem
 
 _EXPLAINED: Final = frozenset({*ChargeProblem, *GIVEN_BACK_FOR})
-"""The reasons that have words of their own, under `why.`."""
+"""The reasons with texts of their own, under `why.`."""
 
 PLAIN: Final = ("button.", "chart.", "command.", "decline.", "format.", "toast.")
-"""Buttons, pictures, the menu of commands, refusals in the payment window, pop-ups: shown without markup."""
+"""Prefixes of texts without markup: buttons, pictures, menus, refusals in the payment window, pop-ups."""
 
 VALUE_LENGTH_MAX: Final = 1024
-"""Of a value in a text: the longest charge id has so many characters (payments/recording/fields.py)."""
+"""The limit of a value in a text: the length of the longest charge id (payments/recording/fields.py)."""
 CURRENCY_LENGTH_MAX: Final = 8
 
 _FALLBACK: Final = "en"
@@ -36,7 +36,7 @@ _LOCALES: Final = Path(__file__).parents[1] / "locales"
 
 
 def load_locales(directory: Path = _LOCALES) -> I18n:
-    """Read the compiled languages; whatever a language has not translated is English.
+    """Load the compiled texts of all languages; a text that a language lacks is English.
 
     Ends the program with one line in a checkout where nobody has compiled them: make and the wheel do.
     """
@@ -52,13 +52,13 @@ def load_locales(directory: Path = _LOCALES) -> I18n:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The words of one language."""
+    """The texts of the chats in one language."""
 
     locale: str
     i18n: I18n
 
     def say(self, key: str, /, *, count: int | None = None, **values: object) -> Markup:
-        """Return a text for a message, as HTML; every value is escaped unless it is itself Markup.
+        """Return the text of a key for a message, as HTML; it escapes every value that is not itself Markup.
 
         `count` picks the plural form of the keys that have one, and is a value too.
         """
@@ -66,11 +66,11 @@ class Words:
         return Markup(self._template(key, count)).format(count=count, **shown)  # noqa: S704 - our own text
 
     def _shown(self, value: object) -> object:
-        """Cut what nobody would read to its end; Markup is text of our own, made of values that were cut."""
+        """Cut a value of a text that nobody would read to its end; Markup consists of values that were cut before."""
         return cut(value, VALUE_LENGTH_MAX) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     def plain(self, key: str, /, *, count: int | None = None, **values: object) -> str:
-        """Return a text that Telegram shows as it is: of the keys under `PLAIN`."""
+        """Return the text of a key under `PLAIN`, which Telegram shows as it is."""
         return self._template(key, count).format(count=count, **values)
 
     def date(self, moment: datetime) -> str:
@@ -79,18 +79,18 @@ class Words:
         return format_datetime(moment.astimezone(UTC), pattern, tzinfo=UTC, locale=self.locale)
 
     def money(self, amount: int, currency: str) -> str:
-        """Return an amount in the currency's minor unit (Stars have none: Stars): 200 ⭐, 4.99 USD."""
+        """Return an amount of the currency's minor unit (Stars have none: Stars) as text: 200 ⭐, 4.99 USD."""
         if currency == STARS_CURRENCY:
             return self.plain("format.stars", amount=format_decimal(bounded(amount), locale=self.locale))
         code = cut(currency, CURRENCY_LENGTH_MAX)
         return format_currency(in_major(amount, code), code, "#,##0.00 ¤¤", locale=self.locale)
 
     def left(self, until: datetime, now: datetime) -> Markup:
-        """Return how long it is until then in days, a begun one counted whole: 30 days left."""
+        """Return the time until a moment in days, a begun one counted whole: 30 days left."""
         return self.say("left", count=-(-(until - now) // timedelta(days=1)))
 
     def access(self, entitlement: str, until: datetime | None, now: datetime) -> Markup:
-        """Return the line that says what is open and until when; None: for ever."""
+        """Return the line about an entitlement and its end; `until` None: for life."""
         if until is None:
             return self.say("access.for_ever", entitlement=entitlement)
         if until <= now:
@@ -98,7 +98,7 @@ class Words:
         return self.say("access.until", entitlement=entitlement, until=self.date(until), left=self.left(until, now))
 
     def why(self, reason: str) -> Markup:
-        """Return why something waits: one of our reasons in words, anything else (what a provider said) as it is."""
+        """Return the text for a reason: a text of ours for our own reasons, any other (a provider's words) as it is."""
         return self.say(f"why.{reason}") if reason in _EXPLAINED else escape(reason)
 
     def _template(self, key: str, count: int | None) -> str:
@@ -111,7 +111,7 @@ _I18N: Final = load_locales()
 
 
 def for_language(code: str | None, i18n: I18n = _I18N) -> Words:
-    """Return the words for an IETF language tag (Bot API, User: language_code), the nearest that there is."""
+    """Return the words for an IETF language tag (Bot API, User: language_code), in the nearest language."""
     tag = (code or "").replace("-", "_")
     nearest = Locale.negotiate([tag], i18n.available_locales)
     return Words(str(nearest) if nearest else _FALLBACK, i18n)

@@ -69,5 +69,5 @@ async def test_beside_the_poll_it_is_tried_again_and_given_up_in_the_end(server:
         await server.client.add_fault(FaultKind.SERVER_ERROR, "setMyCommands", count=ATTEMPTS_MAX + 1)
         with logged("ERROR") as records:
             await register_patiently(bot, [], None)
-    assert [record["message"] for record in records] == ["the menus of commands are given up until the next start"]
+    assert [record["message"] for record in records] == ["the desk gives up the menus of commands until the next start"]
     assert len(await server.client.calls("setMyCommands")) == 2 + ATTEMPTS_MAX
