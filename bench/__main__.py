@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bench import commands, ledger, money, reports
 from bench.engines import ENGINES, fresh_database
-from bench.figures import Figure, print_figures
+from bench.measurements import Figure, print_figures
 
 WIDTH: Final = 140
 

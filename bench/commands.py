@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.engines import BOT_ID
-from bench.figures import Figure
+from bench.measurements import Figure
 
 START_SECONDS: Final = 1.0
 RUNS: Final = 5

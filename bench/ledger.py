@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiogram import Bot
 
-from bench.figures import Figure
+from bench.measurements import Figure
 from db.clock import utc_now
 from db.engine import Database
 from payments.audit.facts import Person
@@ -23,9 +23,9 @@ from payments.ledger.scan import OVERLAP_ROWS, Step
 from payments.subscriptions.chain import Terms
 from sandbox.client import SandboxClient
 from tests.support.bots import talking_bot
+from tests.support.browser import running
 from tests.support.ledger import Row, row
 from tests.support.money import ADMINS, CATALOG, SIGNER, TOKEN, charge, refund
-from tests.support.pages import running
 
 FIRST_DAY: Final = datetime(2025, 1, 1, tzinfo=UTC)
 BUYERS: Final = 20_000

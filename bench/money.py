@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Final
 
-from bench.figures import Figure
+from bench.measurements import Figure
 from db.clock import utc_now
 from db.engine import Database
 from payments.audit import events

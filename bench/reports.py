@@ -3,8 +3,8 @@
 from datetime import timedelta
 from time import perf_counter
 
-from bench.figures import Figure
 from bench.ledger import FIRST_DAY
+from bench.measurements import Figure
 from db.engine import Database
 from payments.reports.reader import read_report
 from payments.reports.spans import Span, Step

@@ -13,7 +13,7 @@ In tests/support, by what a test wants:
     an operator's command                       commands.py, in this process
     charges, refunds, updates                   money.py, cards.py, subscription_facts.py
     a database that refuses, breaks off, waits  obstacles.py
-    the page in a browser                       pages.py, with the fixtures in tests/sandbox/page
+    the page in a browser                       browser.py, with the fixtures in tests/sandbox/page
 
 A sandbox is `running_sandbox()` of the package itself. No test waits for a time: waiting.py.
 """

@@ -8,7 +8,7 @@ import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
 from aiohttp import ClientSession
 
-from tests.support.pages import running
+from tests.support.browser import running
 
 
 def left_in(folder: Path) -> set[str]:

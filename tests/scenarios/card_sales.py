@@ -20,7 +20,7 @@ from tests.scenarios.books import Books
 from tests.support.money import plan
 
 if TYPE_CHECKING:
-    from tests.scenarios.shop import Shop
+    from tests.scenarios.faulty_shop import Shop
 
 PART: Final = 100
 """What Stripe's dashboard gives back at once, in cents."""

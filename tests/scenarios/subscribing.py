@@ -19,7 +19,7 @@ from tests.scenarios.books import Books
 from tests.support.money import plan
 
 if TYPE_CHECKING:
-    from tests.scenarios.shop import Shop
+    from tests.scenarios.faulty_shop import Shop
 
 LINKS_MAX: Final = 6
 

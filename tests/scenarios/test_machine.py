@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.conftest import Databases
-from tests.scenarios.machine import ShopMachine
+from tests.scenarios.state_machine import ShopMachine
 
 pytestmark = pytest.mark.engines("sqlite", "postgresql")
 

@@ -16,7 +16,7 @@ from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, as
 from sandbox.client import SandboxClient
 from sandbox.settings import TOKEN
 from tests.support.bots import talking_bot
-from tests.support.pages import WAIT_MS, Program, running
+from tests.support.browser import WAIT_MS, Program, running
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHROMIUM_FLAGS = [

@@ -14,7 +14,7 @@ from playwright.async_api import Page, expect
 from sandbox.client import SandboxClient
 from sandbox.people import Person
 from sandbox.settings import PROVIDER_TOKEN, STRIPE_KEY
-from tests.support.pages import copied
+from tests.support.browser import copied
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

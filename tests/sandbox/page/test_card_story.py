@@ -20,9 +20,9 @@ from payments.stripe.watch import StripeWatch
 from sandbox.client import SandboxClient
 from sandbox.settings import STRIPE_KEY, TOKEN
 from tests.support.bots import talking_bot
+from tests.support.browser import Chat
 from tests.support.chats import Chats, people_of
 from tests.support.money import CATALOG
-from tests.support.pages import Chat
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

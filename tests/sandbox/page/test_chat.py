@@ -23,7 +23,7 @@ from sandbox.client import SandboxClient
 from sandbox.page.elements import day
 from sandbox.people import Person
 from sandbox.settings import PROVIDER_TOKEN
-from tests.support.pages import Chat, copied
+from tests.support.browser import Chat, copied
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 from sandbox.client import SandboxClient
 from sandbox.people import Group, Person
 from sandbox.shapes import ANONYMOUS_ADMIN
-from tests.support.pages import Chat
+from tests.support.browser import Chat
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

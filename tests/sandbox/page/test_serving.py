@@ -6,7 +6,7 @@ import pytest
 from aiohttp import ClientSession
 
 from sandbox.page.serving import listening_socket
-from tests.support.pages import Program
+from tests.support.browser import Program
 
 
 async def test_a_foreign_name_for_this_machine_is_refused(sandbox_program: Program) -> None:

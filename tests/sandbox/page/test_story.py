@@ -8,7 +8,7 @@ from playwright.async_api import Page, ViewportSize, expect
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from tests.sandbox.page.conftest import SIZES, Shoot
-from tests.support.pages import Chat, Program, copied
+from tests.support.browser import Chat, Program, copied
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -1,4 +1,4 @@
-"""Any order of payments, refunds, faults and deaths: a hypothesis state machine over a shop (shop.py)."""
+"""Any order of payments, refunds, faults and deaths: a hypothesis state machine over a shop (faulty_shop.py)."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -14,7 +14,7 @@ from sandbox.faults import FaultKind
 from sandbox.shapes import Json
 from tests.conftest import Databases
 from tests.scenarios.card_sales import PART
-from tests.scenarios.shop import HOUR_SECONDS, Shop, running_shop
+from tests.scenarios.faulty_shop import HOUR_SECONDS, Shop, running_shop
 
 T = TypeVar("T")
 
