@@ -8,4 +8,4 @@ fi
 rm -f /etc/systemd/system/starledger.service /usr/local/bin/starledger
 if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 rm -rf /opt/starledger
-echo "The program is gone. What stays: /etc/starledger, /var/lib/starledger (every payment is in it), the user starledger."
+echo "The program is gone. These stay: /etc/starledger, /var/lib/starledger (every payment is in it), the user starledger."
