@@ -1,6 +1,7 @@
-"""A channel: the live end of a way to pay (payments/methods.py), over which money goes back, and what is heard of it.
+"""Channel, the interface to a payment provider: refund orders go out, and refunds made there are listed.
 
-docs/channels.md says how to add one. What every channel promises, tests/payments/test_channels.py asks of each.
+A channel is the live end of a payment method (payments/methods.py). docs/channels.md says how to add one, and
+tests/payments/test_channels.py tests the promises of every channel. The conditions for due and claimed rows are here.
 """
 
 from collections.abc import Mapping
@@ -16,11 +17,11 @@ from payments.methods import Method
 
 @dataclass(frozen=True, slots=True)
 class RefundOrder:
-    """A refund that is on record and now to be brought about: `amount` in the currency's minor unit (Stars: Stars).
+    """A refund on record for the provider to make: `amount` in the currency's minor unit (Stars: Stars).
 
-    `event_id` is its row's, `charge_id` the provider's. `attempt_key` is the same as long as it is not known what came
-    of the attempt, however often and by whatever process it is repeated, and another one after a refusal.
-    `may_be_made`: it was tried under this key before.
+    `event_id` is the id of its row, `charge_id` the provider's. `attempt_key` is the idempotency key: it stays while
+    the result of an attempt is unknown, in whatever process, and a refusal ends it. `may_be_made`: an earlier attempt
+    had this key.
     """
 
     event_id: str
@@ -34,10 +35,10 @@ class RefundOrder:
 
 @dataclass(frozen=True, slots=True)
 class MadeRefund:
-    """A refund as its provider has it, whoever made it: `id` is the provider's, `amount` in the minor unit.
+    """A refund in its provider's list, made by anybody: `id` is the provider's, `amount` in the minor unit.
 
-    `row` is the `event_id` that was given with it when it was ordered; None: it was made elsewhere. `is_through`: the
-    money has left for the buyer. `failure`: it came back to the seller, and why in the provider's word.
+    `row` is the `event_id` that its order carried; None: it was made elsewhere. `is_through`: the money has left for
+    the buyer. `failure`: the provider's word for why it returned to the seller.
     """
 
     id: str
@@ -50,27 +51,27 @@ class MadeRefund:
 
 
 class Channel(Protocol):
-    """What the desk asks of a way to pay. No transaction is open during a call."""
+    """The interface of a payment provider. No transaction is open during a call."""
 
     method: Method
 
     async def refund(self, order: RefundOrder) -> None:
-        """Return when the provider has the refund, now or from an attempt before.
+        """Have the provider make a refund; return once it has it, from this attempt or an earlier one.
 
-        Raises ChannelAwayError when that is not known, ChannelPauseError, and RefusedByChannelError when it will not:
-        of a method that gives back parts, with the refunds of the charge that the provider has.
+        Raises ChannelAwayError when nobody knows whether it has, ChannelPauseError when it asks for a pause, and
+        RefusedByChannelError when it refuses: of a method with partial refunds, with its refunds of the charge.
         """
 
 
 class Watch(Protocol):
-    """The loop over what a channel's provider tells by itself: refunds that were made there, or charges."""
+    """The loop over a provider's own news: refunds that were made there, or charges."""
 
     @property
     def trouble(self) -> str | None:
-        """What keeps it from hearing, in words without secrets; None: nothing."""
+        """The trouble that keeps the loop from reading, in words without secrets; None: there is none."""
 
     async def run(self) -> None:
-        """Hear until cancelled. What passes is outlived and shown as `trouble`; a bug ends it, and the desk with it."""
+        """Read until cancelled. The loop outlives an outage, and shows it as `trouble`; a bug ends it and the desk."""
 
 
 Channels = Mapping[str, Channel]
@@ -83,24 +84,24 @@ def by_name(*channels: Channel) -> Channels:
 
 
 CALL_SECONDS: Final = 30
-"""How long one call that gives money back, or changes a renewal, may take."""
+"""How long one call may take that makes a refund or changes a renewal."""
 LEASE_SECONDS: Final = 60
-"""How long a refund or a renewal is left alone while its call is under way; longer than the time-outs of its calls."""
+"""How long one process claims a refund or a renewal for its call; longer than the time-outs of its calls."""
 LEASE_SECONDS_MAX: Final = 180
-"""The longest lease, of what takes several calls: no claim lies further ahead, unless the clock was set back."""
+"""The longest claim, for several calls. A claim that ends later was made by a clock that has been set back."""
 AHEAD_MAX: Final = timedelta(hours=2)
-"""No attempt is put off for longer: the longest pause is an hour, and up to a half more (payments/audit/events.py)."""
+"""The longest wait for an attempt: a backoff of an hour, and up to a half more (payments/audit/transitions.py)."""
 
 _BEFORE_ALL: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _Moment = InstrumentedAttribute[datetime | None]
 
 
 def is_free(claimed_until: _Moment, now: datetime) -> ColumnElement[bool]:
-    """Tell what no process has claimed: never, not any more, or by a clock that was ahead of `now`."""
+    """Return the condition of rows that no process claims: never, no more, or by a clock that was ahead of `now`."""
     is_ahead = claimed_until > now + timedelta(seconds=LEASE_SECONDS_MAX)
     return or_(claimed_until.is_(None), claimed_until <= now, is_ahead)
 
 
 def is_due(due_at: _Moment, now: datetime) -> ColumnElement[bool]:
-    """Tell what is due by `now`, or was put off by a clock that was ahead of it; an index on `due_at` finds it."""
+    """Return the condition of rows due by `now`, or put off by a clock that was ahead; an index serves it."""
     return and_(due_at > _BEFORE_ALL, or_(due_at <= now, due_at > now + AHEAD_MAX))

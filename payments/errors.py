@@ -1,22 +1,22 @@
-"""What can go wrong with money, by its fate.
+"""The errors of payments, as a tree by what becomes of each.
 
 PaymentError
-├── BusinessError             told to the user in words, no alert
-│   └── RefundRefusedError    why a refund is not asked for
+├── BusinessError             told to the person in words, no alert
+│   └── RefundRefusedError    a refund that cannot be requested, and why
 ├── UnrecordableError         an update that bears money and cannot be recorded: kept raw in quarantine, an alert
 │   ├── UnreadableMoneyError
 │   ├── AnotherServicesRowError
 │   └── ContradictionError
-├── ChannelError              a call to a channel's provider did not bring about what it was for
-│   ├── ChannelAwayError      operational: tried again after a pause that grows
+├── ChannelError              a call to a channel's provider failed
+│   ├── ChannelAwayError      operational: retried after a growing backoff
 │   ├── ChannelPauseError     operational: the provider names the pause
 │   └── RefusedByChannelError final: a person decides
-├── LedgerError               Telegram's ledger is not the one that was read before: a person decides
+├── LedgerError               Telegram's ledger is another one than before: a person decides
 ├── CatalogError              no catalog to sell from: the process ends with its text, for the seller (catalog.py)
 └── PayloadError              an order that no payload can carry: a bug, or a wrong setting (payload.py)
 
-Operational failures (the database or Telegram is away) are SQLAlchemy's and aiogram's own: counted and retried.
-Anything else is a bug: logged with its context, and the row waits.
+SQLAlchemy and aiogram raise the operational failures (the database or Telegram is away): counted and retried.
+Any other error is a bug: logged with its context, and the row waits.
 """
 
 import enum
@@ -26,33 +26,33 @@ from payments.channel import MadeRefund
 
 
 class PaymentError(Exception):
-    """Base of what this package raises on purpose."""
+    """The base of the errors that payments raise on purpose."""
 
     ends_attempt = False
-    """Whether the provider has refused the attempt at a refund, whatever failed after that: nothing comes of it."""
+    """Whether the provider has refused the attempt at a refund, so that its idempotency key is spent."""
 
 
 class BusinessError(PaymentError):
-    """Bad input from a person; the text for them is the caller's, by the class."""
+    """Bad input from a person; the caller has the words for each class."""
 
 
 class RefundRefusal(enum.StrEnum):
-    """Why a refund is not asked for."""
+    """The reasons why a refund cannot be requested."""
 
     UNKNOWN = "unknown"
     """No charge has this id."""
     ALREADY_REFUNDED = "already_refunded"
     UNDER_WAY = "under_way"
-    """Asked for before, and not yet confirmed by its provider."""
+    """A refund was requested before, and its provider has not confirmed it."""
     NOT_OURS = "not_ours"
-    """Another service wrote the row: its channel refunds it."""
+    """Another service wrote the row, and refunds it."""
 
 
 class RefundRefusedError(BusinessError):
-    """A refund that is not asked for, with the reason why.
+    """A refund cannot be requested; `refusal` says why.
 
-    `asked_by` and `asked_why` are of the refund that stands instead, if another person asked for that or for another
-    reason; None: there is none such.
+    `asked_by` and `asked_why` name the request that stands instead, if another person made it or for another reason;
+    None: no such request stands.
     """
 
     def __init__(self, refusal: RefundRefusal, asked_by: str | None = None, asked_why: str | None = None) -> None:
@@ -63,7 +63,7 @@ class RefundRefusedError(BusinessError):
 
 
 class UnrecordableError(PaymentError):
-    """An update bears money, but what it says cannot be recorded; the text says why."""
+    """An update bears money and cannot be recorded; the text says why."""
 
 
 class UnreadableMoneyError(UnrecordableError):
@@ -71,7 +71,7 @@ class UnreadableMoneyError(UnrecordableError):
 
 
 class AnotherServicesRowError(UnrecordableError):
-    """The `event_id` is taken by a row of another service."""
+    """A row of another service has the `event_id`."""
 
 
 class ContradictionError(UnrecordableError):
@@ -79,11 +79,11 @@ class ContradictionError(UnrecordableError):
 
 
 class ChannelError(PaymentError):
-    """A call to a channel's provider did not do what it was for; the text holds no secret."""
+    """A call to a channel's provider failed; the text holds no secret."""
 
 
 class ChannelAwayError(ChannelError):
-    """The provider could not be reached, or failed; whether it did what it was asked is not known."""
+    """The provider does not answer, or fails; nobody knows whether it made the refund."""
 
 
 class ChannelPauseError(ChannelError):
@@ -95,9 +95,9 @@ class ChannelPauseError(ChannelError):
 
 
 class RefusedByChannelError(ChannelError):
-    """The provider will not do it; `code` is its own name for why.
+    """The provider refuses; `code` is its own name for the reason.
 
-    `made` are the refunds that it has of the charge; None: it has not said.
+    `made` are its refunds of the charge; None: it does not say.
     """
 
     ends_attempt = True
@@ -109,4 +109,4 @@ class RefusedByChannelError(ChannelError):
 
 
 class LedgerError(PaymentError):
-    """Telegram's ledger is not the one that was read before; the text says so to a person."""
+    """Telegram's ledger is another one than before; the text tells a person how."""

@@ -1,6 +1,6 @@
-"""The loop behind worker, outbox and subscriptions, with its pulse, its gate, and what it leaves alone for a while.
+"""DueLoop, the loop of worker, outbox and subscriptions, with its Pulse, its Gate and its Cooldown.
 
-It does what is due, sleeps until woken, and outlives a lost database.
+The loop does what is due, sleeps until woken, and outlives a lost database.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ SILENT_SECONDS: Final = 120
 """How long one item may take: its transactions, each within the database's time-outs, and a call to Telegram."""
 COOLDOWN_SECONDS: Final = 60
 COOLDOWNS_MAX: Final = 1_000
-"""How many are left alone at a time; what is more fails again at once."""
+"""Keys that one loop keeps in cooldown; a failure beyond them is tried again at once."""
 
 
 class Pulse:
-    """The beat of one loop. Before its first beat, and after `rest`, a loop is not expected to beat.
+    """The heartbeat of one loop; nobody expects a beat before the first one, and after `rest`.
 
     `seconds` is a clock that only goes forward, in seconds.
     """
@@ -40,21 +40,21 @@ class Pulse:
         self._silent_until: float | None = None
 
     def beat(self, silent_seconds: float) -> None:
-        """Show that the loop goes on, and say how long it may be silent from now."""
+        """Show that the loop is alive, and set how long it may be silent from now."""
         self._silent_until = self._seconds() + silent_seconds
 
     def rest(self) -> None:
-        """Say that the loop has come to its end."""
+        """Show that the loop has ended, so that nobody expects a beat."""
         self._silent_until = None
 
     @property
     def is_alive(self) -> bool:
-        """Whether the loop beats as it said."""
+        """Whether the loop beats in the time that it set itself."""
         return self._silent_until is None or self._seconds() <= self._silent_until
 
 
 class Cooldown:
-    """The keys that one loop of this process leaves alone; one row must not hold up the others, nor end the loop."""
+    """The keys of rows that failed and that one loop leaves out for 60 s, so that one row holds up no others."""
 
     def __init__(self, clock: Clock, keys_max: int = COOLDOWNS_MAX) -> None:
         self._clock = clock
@@ -62,14 +62,14 @@ class Cooldown:
         self._until: dict[str, datetime] = {}
 
     def current(self) -> Collection[str]:
-        """Return what is to be left alone now, and forget what is over or was held before the clock was set back."""
+        """Return the keys in cooldown; forget those that are over, and those from before the clock was set back."""
         now = self._clock()
         latest = now + timedelta(seconds=COOLDOWN_SECONDS)
         self._until = {key: until for key, until in self._until.items() if now < until <= latest}
         return self._until.keys()
 
     def add(self, key: str, what: str, error: Exception, log: "Logger") -> None:
-        """Leave something alone for 60 s from now, and log why; `what` is its kind in words."""
+        """Put a key into cooldown for 60 s from now, and log why; `what` is its kind in words."""
         log.opt(exception=None if is_held_up(error) else error).error(
             "{} is left alone for {} s: {}", what, COOLDOWN_SECONDS, type(error).__name__
         )
@@ -78,16 +78,16 @@ class Cooldown:
 
 
 class Gate:
-    """Closed while a whole pass over the ledger is wanted: until then nobody else settles or sends.
+    """The gate before settling and sending: closed while a whole pass over the ledger is wanted.
 
-    Once open it stays open: a pass begins before the desk that it is of, under the same lock.
+    An open gate stays open, because a pass begins before its desk, under the same lock.
     """
 
     def __init__(self) -> None:
         self._is_open = False
 
     async def is_open(self, session: AsyncSession) -> bool:
-        """Ask the database, until it has said yes."""
+        """Tell whether no pass is wanted; the database is asked until it says so once."""
         if not self._is_open:
             wanted = select(LedgerReading.id).where(LedgerReading.pass_wanted_at.is_not(None))
             self._is_open = await session.scalar(wanted) is None
@@ -97,14 +97,14 @@ class Gate:
 class DueLoop:
     """Repeats `work_once`, which does a bounded piece of what is due and returns how much it found.
 
-    `is_stopping` tells it to leave the rest of its piece. It calls `beat` before each item. `trouble` says what keeps
-    the loop from its work, None: nothing.
+    `work_once` calls `beat` before each item, and leaves the rest of its piece when `is_stopping` is set. `trouble`
+    says why the loop cannot work; None: it can.
     """
 
     def __init__(
         self, name: str, work_once: Callable[[], Awaitable[int]], idle_seconds: float = PRODUCTION.loop_idle_seconds
     ) -> None:
-        """Prepare; without being woken it looks again after `idle_seconds`."""
+        """Prepare; a loop that nobody wakes looks again after `idle_seconds`."""
         self._name = name
         self._work_once = work_once
         self._wakened = asyncio.Event()
@@ -114,26 +114,26 @@ class DueLoop:
         self.trouble: str | None = None
 
     def wake(self) -> None:
-        """Say that something has become due in this process."""
+        """End the loop's sleep, because something has become due in this process."""
         self._wakened.set()
 
     def rest_at_most(self, seconds: float) -> None:
-        """Let the sleep after this piece end sooner than it would: something is going to be due by then."""
+        """Shorten the sleep after this piece to `seconds`, because something becomes due by then."""
         self._rest_seconds = min(self._rest_seconds, seconds)
 
     def stop(self) -> None:
-        """Let `run` end after the piece that is under way."""
+        """End `run` after the piece that is under way."""
         self.is_stopping = True
         self._wakened.set()
 
     def beat(self) -> None:
-        """Show that the loop goes on."""
+        """Show that the loop is alive."""
         self.pulse.beat(SILENT_SECONDS)
 
     async def run(self) -> None:
-        """Work until stopped. An outage is logged once, and once when it is over; a bug ends the loop."""
+        """Work until stopped. The log tells of an outage once, and once of its end; a bug ends the loop."""
         while not self.is_stopping:
-            # Cleared before the look, so that what becomes due during it wakes the next one.
+            # Cleared before the look, so that a row which becomes due meanwhile wakes the next one.
             self._wakened.clear()
             self._rest_seconds = self._idle_seconds
             if await self._work() or self.is_stopping:

@@ -1,6 +1,6 @@
-"""The ways to pay, as the audit table names them: pure facts of each, for whoever writes or reads a row.
+"""Payment methods, Stars and cards: how the audit table names each, its charges, its refunds and its grants.
 
-`payments/channel.py` is the live end of a method: what is asked of its provider over the wire.
+`payments/channel.py` is the live end of a method, which calls its provider.
 """
 
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from typing import Final
 from db.tables import STARS_CURRENCY, STRIPE, TELEGRAM_STARS
 
 REFUND_ENDINGS: Final = ("refunded", "dispute_lost")
-"""Of `event_type`: by them other services tell of refunds, too."""
+"""Ends of `event_type` that mark a refund, in rows of other services too."""
 RETURN_ENDING: Final = "refund_failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to pay. Two methods never make the same `event_id` or the same source out of any two charges."""
+    """One payment method. No two methods make the same `event_id` or the same source of any two charges."""
 
     name: str
     """`stripe_events.payment_method`."""
@@ -24,11 +24,11 @@ class Method:
     source_prefix: str
     """Before the `event_id` in the source of the grants that the charge pays for."""
     currency: str | None
-    """The one currency that is paid by it; None: every other one."""
+    """The one currency of the method; None: every other one."""
     outside: str
-    """`requested_by` of a refund that the desk was not asked for."""
+    """`requested_by` of a refund that nobody requested from the desk."""
     gives_back_parts: bool
-    """Whether a charge may go back in parts; otherwise a refund is of the whole charge."""
+    """Whether partial refunds are possible; otherwise a refund is of the whole charge."""
 
     @property
     def charge_type(self) -> str:
@@ -42,12 +42,12 @@ class Method:
 
     @property
     def dispute_type(self) -> str:
-        """`stripe_events.event_type` of a charge that the buyer's bank took back."""
+        """`stripe_events.event_type` of a lost dispute, in which the buyer's bank took the money back."""
         return f"{self.name}.dispute_lost"
 
     @property
     def refund_failed_type(self) -> str:
-        """`stripe_events.event_type` of a refund that came back to the seller; its amount counts the other way."""
+        """`stripe_events.event_type` of a refund that returned to the seller; its amount counts the other way."""
         return f"{self.name}.refund_failed"
 
     def event_id(self, provider_charge_id: str) -> str:
@@ -55,7 +55,7 @@ class Method:
         return self.event_id_prefix + provider_charge_id
 
     def provider_charge_id(self, event_id: str) -> str:
-        """Return what the provider calls the charge of an audit row."""
+        """Return the provider's id of the charge of an audit row."""
         return event_id.removeprefix(self.event_id_prefix)
 
     def source(self, event_id: str) -> str:
@@ -71,23 +71,23 @@ STARS: Final = Method(
     outside="telegram",
     gives_back_parts=False,
 )
-"""Telegram Stars: Telegram gives back whole charges only (Bot API, refundStarPayment)."""
+"""Telegram Stars: Telegram refunds whole charges only (Bot API, refundStarPayment)."""
 CARDS: Final = Method(
     STRIPE, event_id_prefix="stripe:", source_prefix="", currency=None, outside="stripe", gives_back_parts=True
 )
-"""Cards over Telegram's own payment, charged by Stripe."""
+"""Cards over Telegram's own payments, charged by Stripe."""
 
 METHODS: Final = {method.name: method for method in (STARS, CARDS)}
-"""All of them, by their names."""
+"""All payment methods, by their names."""
 
 
 def method_of(currency: str) -> Method:
-    """Return by which way a currency is paid: by the method that it is the one of, by card otherwise."""
+    """Return the payment method of a currency: the one that has it as its own, else cards."""
     return next((method for method in METHODS.values() if method.currency == currency), CARDS)
 
 
 def charge_of(source: str) -> str | None:
-    """Return the `event_id` of the charge that a source is of, None if it is of none."""
+    """Return the `event_id` of the charge that paid for a grant's source; None: no charge did."""
     for method in METHODS.values():
         if source.startswith(method.source(method.event_id(""))):
             return source.removeprefix(method.source_prefix)
@@ -95,10 +95,10 @@ def charge_of(source: str) -> str | None:
 
 
 def delay_source(charge_id: str) -> str:
-    """Return the source of the grants that give back the time which a late settlement took."""
+    """Return the source of the grants that give back the time lost by a late settlement."""
     return f"delay:{charge_id}"
 
 
 def grace_source(charge_id: str) -> str:
-    """Return the source of the grants that follow the last paid charge of a subscription whose renewal has failed."""
+    """Return the source of the grace grants after the last paid charge of a subscription whose renewal failed."""
     return f"grace:{charge_id}"

@@ -1,6 +1,6 @@
-"""What is counted and timed of money, for Prometheus: one registry for the process, which bot/monitoring serves.
+"""Prometheus counters and histograms of invoices, pre-checkouts, charges and refunds; bot/monitoring serves them.
 
-No label ever holds a user or a charge: their values are channels, verdicts and outcomes, a handful each.
+No label holds a user or a charge. The labels are channels, verdicts and outcomes, a handful each.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ from prometheus_client import Counter, Histogram
 from db.tables import Outcome, StripeEvent
 
 GIVING_BACK: Final = "giving_back"
-"""The outcome of a charge that goes back by itself, until its refund is through."""
+"""The outcome of a charge that the desk gives back, until its refund is through."""
 
 INVOICES_SENT: Final = Counter(
     "starledger_invoices_sent", "Invoices that Telegram took, and links to them.", ["channel"]
@@ -41,7 +41,7 @@ FAILED_ATTEMPTS: Final = Counter(
 
 
 def count_processed(event: StripeEvent) -> None:
-    """Count an event that was brought as far as it goes, and how long that took."""
+    """Count a settled event by its outcome, and observe the time that it took."""
     is_refund = event.refund_of is not None
     counter, seconds = (REFUNDS, REFUND_SECONDS) if is_refund else (PAYMENTS, PAYMENT_SECONDS)
     counter.labels(event.payment_method, event.outcome or GIVING_BACK).inc()
@@ -53,5 +53,5 @@ def count_processed(event: StripeEvent) -> None:
 
 
 def count_failed_attempt(event: StripeEvent) -> None:
-    """Count an attempt that failed, whether another one follows or not."""
+    """Count a failed attempt at an event, the last one or not."""
     FAILED_ATTEMPTS.labels("charge" if event.refund_of is None else "refund").inc()

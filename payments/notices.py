@@ -1,7 +1,7 @@
-"""What somebody must be told: written in the transaction that makes it true, delivered by bot/sending/outbox.py.
+"""Notices to buyers and admins: rows of the outbox, written in the transaction that makes them true.
 
-A notice is unique by event, kind and chat, so that settling twice tells once. Its facts are JSON; the words are made
-when it is delivered, in the reader's language.
+bot/sending/outbox.py delivers them. A notice is unique by event, kind and chat, so that settling twice tells once. Its
+facts are JSON; the words are made at delivery, in the reader's language.
 """
 
 import enum
@@ -19,39 +19,39 @@ from db.insert import insert_into
 from db.tables import OutboxMessage, StripeEvent
 
 TOLD_DAYS_MAX: Final = 7
-"""What the ledger brings later than that, or a subscription that ended longer ago, is old news: not told."""
+"""Old news is not told: a ledger row that came later than that, or a subscription that ended longer ago."""
 
 
 _ONE_WORD: Final = re.compile(r"(?!-)[!-~]+")
 
 
 def is_typable(event_id: str) -> bool:
-    """Tell an id that a person can type, or copy without losing something of it."""
+    """Tell whether a person can type an id, or copy it whole."""
     return _ONE_WORD.fullmatch(event_id) is not None
 
 
 def handle(event: StripeEvent) -> str:
-    """Return what names an event in a command."""
+    """Return the name of an event in a command: its id, or its row's UUID where nobody can type the id."""
     return event.event_id if is_typable(event.event_id) else event.id
 
 
 def is_old_news(event: StripeEvent) -> bool:
-    """Tell a charge or a refund that Telegram's ledger has brought more than TOLD_DAYS_MAX after it happened.
+    """Tell whether Telegram's ledger brought a charge or a refund more than TOLD_DAYS_MAX after it happened.
 
-    Whoever had this desk before has told of it. Nothing else brings what is so old, but for what an admin takes out of
-    quarantine: an update is a day old at most (Bot API, getUpdates).
+    Nobody is told of it, because whoever had this desk before did so. Only the ledger brings anything so old, except
+    for a retry out of quarantine: an update is a day old at most (Bot API, getUpdates).
     """
     recorded_at, happened_at = event.created_at, event.webhook_timestamp
-    # What was seen in the ledger as it was recorded came from there.
+    # A row recorded at the moment when the ledger showed it came from there.
     if recorded_at is None or happened_at is None or event.ledger_seen_at != recorded_at:
         return False
     return recorded_at - happened_at > timedelta(days=TOLD_DAYS_MAX)
 
 
 class Notice(enum.StrEnum):
-    """The kinds of notices, with who gets them and their facts beside `charge_id`, `amount` and `currency`.
+    """The kinds of notices: who reads each, and its facts beside `charge_id`, `amount` and `currency`.
 
-    Those about a subscription as such have no amount.
+    Notices about a subscription as such have no amount.
     """
 
     GRANTED = "granted"
@@ -63,64 +63,64 @@ class Notice(enum.StrEnum):
     REFUNDED = "refunded"
     """Buyer: the money is back; `was_granted` (then the access is gone), `reason` (None: not given).
 
-    `is_rest`, if there: other parts of it went back before. `is_again`, if there: all of it had been back before.
+    `is_rest`, if there: partial refunds went before. `is_again`, if there: all of it had been refunded before.
     """
     SUBSCRIPTION_CANCELED = "subscription_canceled"
     """Subscriber: cancelled at Telegram. This and the next six: `title` and code of the `plan`, `price_stars`,
     `renews_at` and `access_until` (ISO 8601; None: nothing is paid)."""
     SUBSCRIPTION_ACTIVE = "subscription_active"
-    """Subscriber: taken up again at Telegram; no money has moved."""
+    """Subscriber: resumed at Telegram; no money has moved."""
     SUBSCRIPTION_FAILED = "subscription_failed"
     """Subscriber: the renewal could not be paid; `access_until` has the grace in it."""
     SUBSCRIPTION_ENDED = "subscription_ended"
-    """Subscriber: its time is over."""
+    """Subscriber: the time of the subscription is over."""
     RENEWAL_SOON = "renewal_soon"
     """Subscriber: some days before Telegram takes the next price."""
     RENEWAL_DONE = "renewal_done"
-    """Subscriber: what was wanted of the renewal is brought about; `renewal`, `because` (subscriptions/wanted.py)."""
+    """Subscriber: Telegram has changed the renewal as wanted; `renewal`, `because` (payments/renewals.py)."""
     RENEWAL_REFUSED = "renewal_refused"
-    """Subscriber: Telegram has refused it; `renewal`, `reason`."""
+    """Subscriber: Telegram refuses the change of the renewal; `renewal`, `reason`."""
     RENEWED_ANYWAY = "renewed_anyway"
-    """Subscriber: renewed although it is to renew no more, and ended again; the facts of a subscription, `because`."""
+    """Subscriber: a cancelled subscription renewed, and is ended again; the facts of a subscription, `because`."""
     ACCESS_ENDS_SOON = "access_ends_soon"
     """Buyer of a plan for some days: `title` and code of the `plan`, `until`."""
     PARTLY_REFUNDED = "partly_refunded"
-    """Buyer: a part of the money is back, the access stays."""
+    """Buyer: a partial refund is through, and the access stays."""
     CHARGED_BACK = "charged_back"
     """Buyer: the bank took the money back, and the access is gone."""
     REFUND_DONE = "refund_done"
-    """The admin who asked: `buyer` (Telegram id)."""
+    """The admin who requested a refund: `buyer` (Telegram id)."""
     PART_DONE = "part_done"
-    """The admin who asked: `buyer`; done, and some of the charge is left: a refund of it came back meanwhile."""
+    """The admin who requested a refund: `buyer`; it is through, and an earlier refund of it returned meanwhile."""
     NOTHING_LEFT = "nothing_left"
-    """The admin who asked: `buyer`; all of the charge had gone back by other refunds."""
+    """The admin who requested a refund: `buyer`; other refunds had given back all of the charge."""
     PARKED = "parked"
-    """Admins: `reason`, `buyer`; a charge or a refund that waits for them, and `retry_id`, which takes it up again.
+    """Admins: `reason`, `buyer`; a charge or a refund that waits for them, and `retry_id`, which retries it.
 
-    `is_settled`, if there: it has come to its end, and what was learned of it later waits. `is_over`, if there: a
-    refund that contradicts its charge, of which nothing waits.
+    `is_settled`, if there: the event is settled, and later news about it waits. `is_over`, if there: the refund
+    contradicts its charge, and nothing waits.
     """
     NOTHING_OPENED = "nothing_opened"
-    """Admins: `buyer`; a charge that was parked is granted, and all of the time that it paid for is over."""
+    """Admins: `buyer`; a parked charge is granted, and all of the time that it paid for is over."""
     FOREIGN = "foreign"
     """Admins: `buyer`; a charge of another program on the same token."""
     REFUNDED_OUTSIDE = "refunded_outside"
-    """Admins: `buyer`; a refund that the desk was not asked for."""
+    """Admins: `buyer`; a refund that nobody requested from the desk."""
     RENEWAL_STUCK = "renewal_stuck"
-    """Admins: what is wanted of a renewal is not to be had; `title`, `buyer`, `renewal`, `because`, `reason`, and
-    `retry_id`, which takes it up again."""
+    """Admins: Telegram does not change a renewal as wanted; `title`, `buyer`, `renewal`, `because`, `reason`, and
+    `retry_id`, which retries it."""
     RENEWED_UNWANTED = "renewed_unwanted"
-    """Admins: renewed although it is to end, or beside another one, which is ended; as RENEWED_ANYWAY, and `buyer`."""
+    """Admins: a subscription renewed that is to end, or beside another one; as RENEWED_ANYWAY, and `buyer`."""
     PARTLY_REFUNDED_OUTSIDE = "partly_refunded_outside"
-    """Admins: `buyer`; the same of a part, the access stays."""
+    """Admins: `buyer`; a partial refund that nobody requested from the desk; the access stays."""
     DISPUTED = "disputed"
     """Admins: `reason` (the bank's word), `buyer`; the buyer's bank asks for the money."""
     DISPUTE_CLOSED = "dispute_closed"
     """Admins: `reason` (how it ended), `buyer`."""
     REFUND_FAILED = "refund_failed"
-    """Admins: `reason` (the provider's word), `buyer`; a refund came back to the seller.
+    """Admins: `reason` (the provider's word), `buyer`; a refund returned to the seller.
 
-    `stays`: `closed`, if all of the charge had gone back once and closed what it opened; else `open`.
+    `stays`: `closed`, if the charge was refunded in full once and its access ended; else `open`.
     """
     LOST_PAYMENT = "lost_payment"
     """Admins: `stripe_id`, `paid_at`; a charge at Stripe that is not on record and most likely should be.
@@ -129,13 +129,13 @@ class Notice(enum.StrEnum):
     `others`: the ids of charges that fit as well.
     """
     UNRECORDED = "unrecorded"
-    """Admins: `reason`, `buyer`; what Stripe tells of a charge and the audit table would not take."""
+    """Admins: `reason`, `buyer`; news of Stripe about a charge that the audit table refuses."""
     QUARANTINED = "quarantined"
-    """Admins: `reason`, `retry_id`; an update that bears money and could not be recorded (no `charge_id`)."""
+    """Admins: `reason`, `retry_id`; an unrecordable update that bears money (no `charge_id`)."""
     LEDGER = "ledger"
     """Admins: `finding`, `about`, `detail`, `here`, `there` (payments/ledger/findings.py); no money beside them."""
     UNDELIVERED = "undelivered"
-    """Admins: `reader` (chat id), `about`, `why`; somebody cannot be told of what `about` names."""
+    """Admins: `reader` (chat id), `about`, `why`; Telegram does not deliver the notice that `about` names."""
     ADMIN_CHAT_MOVED = "admin_chat_moved"
     """Admins: `old_chat_id`, `new_chat_id`; their group became a supergroup, and the setting names its old id."""
     INVOICE_REFUSED = "invoice_refused"
@@ -147,11 +147,11 @@ class Notice(enum.StrEnum):
     WEBHOOK = "webhook"
     """Admins: `why`; a webhook is set, and no poll gets anything until it is removed."""
     STRIPE_TROUBLE = "stripe_trouble"
-    """Admins: `trouble` (payments/stripe/trouble.py), `why`, `read_at`; what happens at Stripe has no effect here."""
+    """Admins: `trouble` (payments/stripe/trouble.py), `why`, `read_at`; refunds made at Stripe have no effect here."""
 
 
 REPLIES: Final = frozenset({Notice.REFUND_DONE, Notice.PART_DONE, Notice.NOTHING_LEFT})
-"""What answers an admin's order, in the chat and the topic where it was given."""
+"""Notices that answer an admin's /refund, in the chat and the topic of the command."""
 
 
 async def owe(  # noqa: PLR0913 - all that a row of the outbox has
@@ -166,9 +166,9 @@ async def owe(  # noqa: PLR0913 - all that a row of the outbox has
     again: bool = False,
     topic_id: int | None = None,
 ) -> None:
-    """Put a notice on record for a chat, or a topic in it, due at once; a `held` one waits for `release`.
+    """Record a notice to a chat, or to a topic in it, due at once; a `held` one waits for `release`.
 
-    Known already: nothing, or with `again` it is due once more, with these facts.
+    A notice on record stays as it is; with `again` it becomes due once more, with these facts.
     """
     key = ["event_id", "kind", "chat_id"]
     insert = insert_into(session, OutboxMessage)
@@ -191,7 +191,7 @@ async def owe(  # noqa: PLR0913 - all that a row of the outbox has
 
 @dataclass(frozen=True, slots=True)
 class Admins:
-    """The admins, and the chats where they are told: made once from the settings."""
+    """The admins and the chats where they read notices, made once from the settings."""
 
     ids: tuple[int, ...] = ()
     """Their Telegram ids."""
@@ -230,7 +230,7 @@ async def release(
 
 
 async def pass_on(session: AsyncSession, notice: Notice, event_id: str, heir: StripeEvent) -> None:
-    """Let the held notices of an event be those of another one, with its facts about money."""
+    """Move the held notices of an event to another one, with that one's facts about money."""
     for message in await _unsent(session, notice, event_id):
         message.event_id = heir.event_id
         message.facts = json.dumps(json.loads(message.facts) | money_facts(heir))
@@ -249,5 +249,5 @@ def money_facts(event: StripeEvent) -> dict[str, Any]:
     """Return the facts that every notice about money has: the charge's id, and its amount in minor units."""
     charge_id = event.refund_of or event.event_id
     facts = {"charge_id": charge_id, "amount": event.amount_cents, "currency": event.currency}
-    # The row's UUID stands for an id that cannot be typed; a refund's names its charge as well.
+    # The row's UUID stands for an id that nobody can type; the UUID of a refund names its charge as well.
     return facts if is_typable(charge_id) else facts | {"handle": event.id, "is_refund": event.refund_of is not None}

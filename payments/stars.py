@@ -1,4 +1,4 @@
-"""The channel of Telegram Stars."""
+"""The Telegram Stars channel: refunds over the Bot API."""
 
 from aiogram import Bot
 from aiogram.exceptions import TelegramRetryAfter
@@ -10,7 +10,7 @@ from payments.telegram_errors import TELEGRAM_ERRORS, in_words, is_refusal
 
 
 class StarsChannel:
-    """Gives Stars back over the Bot API."""
+    """Refunds charges in Stars over the Bot API."""
 
     method: Method = STARS
 
@@ -18,9 +18,9 @@ class StarsChannel:
         self._bot = bot
 
     async def refund(self, order: RefundOrder) -> None:
-        """Call refundStarPayment, which gives back whole charges only, and each once.
+        """Call refundStarPayment, which refunds whole charges only, and each once.
 
-        `CHARGE_ALREADY_REFUNDED` is success: an answer may have been lost. Raises ChannelError.
+        `CHARGE_ALREADY_REFUNDED` is success, because the answer to an earlier call may be lost. Raises ChannelError.
         """
         try:
             await self._bot.refund_star_payment(

@@ -39,14 +39,14 @@ __all__ = [
 ]
 
 START_BUY: Final = "buy_"
-"""`/start buy_CODE` is `/buy CODE`: what a forwarded copy opens (Bot API, sendInvoice: start_parameter)."""
+"""`/start buy_CODE` is `/buy CODE`: a forwarded invoice's button sends it (Bot API, sendInvoice: start_parameter)."""
 
 UNTRIED_MAX: Final = 10
 """Charges of one buyer that one answer waits for."""
 
 
 def order_of(plan: Plan, buyer_telegram_id: int, currency: str = STARS_CURRENCY) -> Order:
-    """Return the order of a plan by this buyer; raises ValueError when it has no price in the currency."""
+    """Return a buyer's order of a plan. Raises ValueError when the plan has no price in the currency."""
     amount = plan.price(currency)
     if amount is None:
         raise ValueError(f"the plan {plan.code} has no price in {currency}")
@@ -61,7 +61,7 @@ def order_of(plan: Plan, buyer_telegram_id: int, currency: str = STARS_CURRENCY)
 
 
 def invoice_of(plan: Plan, chat_id: int, order: Order, signer: PayloadSigner, provider_token: str = "") -> SendInvoice:
-    """Return the call that sends a plan's invoice to a chat; the token is empty for Stars (Bot API, sendInvoice)."""
+    """Return the call that sends a plan's invoice to a chat; Stars need an empty token (Bot API, sendInvoice)."""
     return SendInvoice(
         chat_id=chat_id,
         title=plan.title,
@@ -109,7 +109,7 @@ class TelegramPaymentHandler(PaymentDesk):
         return self._keeper.terms.grace
 
     def card_prices(self, plan: Plan) -> Mapping[str, int]:
-        """Return the prices that a plan can be paid by card for now, by currency, in minor units."""
+        """Return the prices of a plan for cards, by currency, in minor units; none while cards are off."""
         return {} if self._provider_token is None else plan.prices
 
     async def send_invoice(
@@ -124,10 +124,8 @@ class TelegramPaymentHandler(PaymentDesk):
     ) -> Message:
         """Send a plan's invoice, into a topic of the chat if one is given.
 
-        Its signed payload says all that was sold, so nothing is written here.
-
-        A forwarded copy opens the bot instead of being paid by somebody else. Raises aiogram's errors, and
-        ValueError when the plan has no price in the currency.
+        Nothing is written here, because the signed payload says all that is sold. Nobody else can pay a forwarded copy:
+        its button opens the bot. Raises aiogram's errors, and ValueError when the plan has no price in the currency.
         """
         method = method_of(currency)
         provider_token = "" if method is STARS else self._provider_token or ""
@@ -138,7 +136,7 @@ class TelegramPaymentHandler(PaymentDesk):
         return sent
 
     async def create_invoice_link(self, buyer_telegram_id: int, plan: Plan) -> str:
-        """Return a link that opens the payment window of a subscription, to be paid by this buyer.
+        """Return a link that opens the payment window of a subscription for this buyer.
 
         Telegram sells subscriptions by links only (Bot API, createInvoiceLink: subscription_period). Raises aiogram's
         errors.
@@ -164,20 +162,20 @@ class TelegramPaymentHandler(PaymentDesk):
             return await find_obstacle_on_record(session, sale, self._clock())
 
     async def validate_pre_checkout(self, query: CheckoutQuery) -> CheckoutAnswer:
-        """Decide a pre-checkout query within the deadline of payments/checkout.py."""
+        """Decide a pre-checkout query within the deadline of payments/checkout.py, and count the verdict."""
         answer = await self._desk.decide(query)
         PRE_CHECKOUTS.labels(answer.value).inc()
         return answer
 
     async def handle_successful_payment(self, charge: ChargeFact) -> StripeEvent | None:
-        """Settle a charge, recorded before or not; return its event, None when another process is at it.
+        """Settle a charge, recorded before or not; return its event, None while another process settles it.
 
         Raises SQLAlchemy's errors when the database is away, and UnrecordableError when the charge contradicts its row.
         """
         return await self._handle(charge)
 
     async def handle_refund(self, refund: RefundFact) -> StripeEvent | None:
-        """Settle a refund that Telegram tells of, whoever made it; as handle_successful_payment."""
+        """Settle a refund that Telegram tells of, made by anybody; as handle_successful_payment."""
         return await self._handle(refund)
 
     async def handle_subscription(self, change: SubscriptionFact) -> None:
@@ -201,7 +199,7 @@ class TelegramPaymentHandler(PaymentDesk):
     async def _handle(self, fact: MoneyFact) -> StripeEvent | None:
         async with self._database.reading() as session:
             known = await events.find_fact_row(session, fact)
-        # A refund that was asked for here is on record before Telegram has told of it.
+        # A refund requested here is on record before Telegram tells of it.
         if known is None or known.webhook_timestamp is None:
             async with self._database.transaction(Priority.WORKER) as session:
                 await events.record(session, [fact], self._clock())

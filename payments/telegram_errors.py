@@ -1,6 +1,6 @@
-"""What a call to Telegram raises that is no fault of ours: what it says of the call, and how it is said in a line.
+"""Telegram's errors, sorted by what each says of its call: done, refused, to be paused, or unknown.
 
-Everybody who calls Telegram asks `fate_of` what an error says, and does what stands here:
+Every caller of Telegram asks `fate_of` for the fate of an error, and does what this table says:
 
 | answer | fate | what it says of the call | what callers do |
 | --- | --- | --- | --- |
@@ -8,7 +8,7 @@ Everybody who calls Telegram asks `fate_of` what an error says, and does what st
 | 5xx | AWAY | Telegram has trouble of its own | try again |
 | no JSON of Telegram's (a gateway, a page) | AWAY | something else answers in Telegram's place | try again |
 | a code or a class that nobody knows, or no description | AWAY | nothing | try again |
-| 429, `retry_after` | PAUSE | not done; all who send rest | try again after the pause, which is no failed try |
+| 429, `retry_after` | PAUSE | not done; all who send rest | try again after the pause, which is no failed attempt |
 | 400 `Logged out`, `AUTH_KEY_...`, `SESSION_...` | LOGGED_OUT | nothing: the bot moves between servers | try again |
 | 401; 404 `Not Found` and no more | TOKEN | nothing: a token not known | try again; at the start end with 78 |
 | 409 that names a webhook | WEBHOOK | nothing: it gets all updates | poll on, tell the admins the mend |
@@ -39,16 +39,16 @@ from aiogram.exceptions import (
 )
 
 TELEGRAM_ERRORS: Final = (TelegramAPIError, ClientDecodeError)
-"""The second when a proxy answers in Telegram's place, in HTML: then it is not known whether Telegram has done it."""
+"""The second is of a proxy that answers for Telegram, in HTML: then nobody knows whether Telegram has done it."""
 
 REFUSALS: Final = (TelegramBadRequest, TelegramForbiddenError, TelegramNotFound, TelegramEntityTooLarge)
-"""The classes that refusals are of. Not each of their errors is one: `is_refusal` tells."""
+"""The classes of refusals. Not every error of these classes is one: `is_refusal` tells."""
 
 TelegramError = TelegramAPIError | ClientDecodeError
 
 
 class Fate(enum.StrEnum):
-    """What an error says of the call that raised it; the table above."""
+    """The fate of a call that raised an error; the table above."""
 
     AWAY = "away"
     PAUSE = "pause"
@@ -70,7 +70,7 @@ _NOT_FOUND: Final = re.compile(r"(?:not found)?[\s.]*", re.IGNORECASE)
 
 
 def fate_of(error: TelegramError) -> Fate:
-    """Return what an error says of its call. Never raises, whatever the error holds."""
+    """Return the fate of the call that raised an error. Never raises, whatever the error holds."""
     said = str(error.message)
     match error:
         case ClientDecodeError():
@@ -91,21 +91,21 @@ def fate_of(error: TelegramError) -> Fate:
 
 
 def names_webhook(said: str) -> bool:
-    """Tell whether a conflict (409), in Telegram's words, is with a webhook, and not with another poller."""
+    """Tell whether Telegram's words for a conflict (409) name a webhook, and not another poller."""
     return "webhook" in said.lower()
 
 
 def is_refusal(error: TelegramError) -> bool:
-    """Tell whether Telegram has understood what it is asked for, and will not do it."""
+    """Tell whether Telegram has understood a call and refuses it."""
     return fate_of(error) is Fate.REFUSED
 
 
 def is_outage(error: TelegramError) -> bool:
-    """Tell whether an error says nothing of its call: the same call may succeed later. A pause (429) is none."""
+    """Tell whether an error says nothing of its call, so that it may succeed later. A pause (429) is none."""
     return fate_of(error) in _OUTAGES
 
 
 def in_words(error: TelegramError) -> str:
-    """Say what was raised; an answer that cannot be read is not quoted: it may hold what people wrote."""
+    """Return an error in one line; an unreadable answer is not quoted, because it may hold people's messages."""
     said = type(error.original).__name__ if isinstance(error, ClientDecodeError) else error.message
     return f"{type(error).__name__}: {said}"
