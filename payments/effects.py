@@ -36,15 +36,15 @@ _NEWS: Final = frozenset(
 
 
 class Effects:
-    """Silent effects: nobody is told, nothing is refunded, no renewal is ended. `OutwardEffects` does each of them.
+    """Silent effects: they tell nobody, refund nothing and end no renewal. `OutwardEffects` does each of these.
 
     The caller holds the user's lock.
     """
 
     gives_time_back = False
-    """Whether a buyer gets back the time that a late settlement took."""
+    """True: a buyer gets back the time that a late settlement took."""
     goes_by_date = True
-    """Whether charges are settled in the order of their dates: then nothing counts that was granted later."""
+    """True: charges are settled in the order of their dates, so that nothing counts that was granted later."""
 
     async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
         """Tell the buyer what a charge has opened, and until when."""

@@ -1,4 +1,4 @@
-"""The plans on sale, read whole from a TOML file and checked whole before anything starts."""
+"""Catalog of the plans on sale, read from a TOML file and checked whole before the desk starts."""
 
 import tomllib
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from payments.sale.payload import Order
 
 
 class CatalogError(PaymentError):
-    """A catalog that cannot be used; its text lists every mistake, one a line, for the seller to read."""
+    """The catalog cannot be used; the text lists every mistake, one a line, for the seller to read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One thing on sale.
+    """A plan: one thing that the shop sells, or has sold.
 
     `days` is the length of access, None for ever; a subscription has none, Telegram counts its 30 days (Bot API,
     createInvoiceLink). `prices` holds the card channel's prices by currency, in minor units.
@@ -35,7 +35,7 @@ class Plan:
     subscription: bool = False
 
     def price(self, currency: str) -> int | None:
-        """Return the price in a currency's minor unit (Stars: Stars), None if the plan has none in it."""
+        """Return the plan's price in a currency's minor unit (Stars: Stars); None: it has no price in that currency."""
         return self.price_stars if currency == STARS_CURRENCY else self.prices.get(currency)
 
     def offers(self, order: Order) -> bool:
@@ -46,22 +46,22 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All plans by code, in the order of the file, those no longer sold among them."""
+    """All plans by code, in the order of the file, retired plans among them."""
 
     plans: Mapping[str, Plan] = field(hash=False)
 
     @property
     def on_sale(self) -> tuple[Plan, ...]:
-        """The plans to offer, in the order of the file."""
+        """The plans that are not retired, in the order of the file."""
         return tuple(plan for plan in self.plans.values() if not plan.retired)
 
     def get(self, code: str) -> Plan | None:
-        """Find a plan, retired or not; None if the catalog has no such code."""
+        """Return the plan of a code, retired or not; None: the catalog has no such code."""
         return self.plans.get(code)
 
 
 def load_catalog(path: Path) -> Catalog:
-    """Read the catalog file; raises CatalogError with all that is wrong with it."""
+    """Read the catalog file; raises CatalogError with every mistake in it."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError as error:
@@ -79,7 +79,7 @@ def load_catalog(path: Path) -> Catalog:
 
 
 def parse_catalog(text: str, name: str) -> Catalog:
-    """Read a catalog's text; raises one CatalogError with all its mistakes, which calls the file `name`."""
+    """Read the text of a catalog file called `name`; raises one CatalogError with every mistake in it."""
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # beside bad syntax: endless digits, endless nesting

@@ -1,7 +1,7 @@
-"""The shape of the catalog's file, and what is said to the seller about each mistake in it.
+"""Checks the shape of the catalog file, and explains each mistake in it to the seller.
 
-The one who reads the sentences keeps a shop and need not be a programmer: each names the key as the file has it and
-says what must stand there.
+The sentences are for a shopkeeper, who need not be a programmer: each names the key as the file has it, and says what
+must stand there.
 """
 
 import json
@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from payments.sale.payload import AMOUNT_MAX, CODE_PATTERN, DAYS_MAX
 
 PRICE_STARS_MAX: Final = 100_000
-"""The most that Telegram takes for a one-time invoice: measured by others, the Bot API names no figure."""
+"""Highest price of a one-time invoice at Telegram: measured by others, the Bot API names no figure."""
 SUBSCRIPTION_PRICE_STARS_MAX: Final = 10_000
 """Bot API, createInvoiceLink, subscription_period."""
 TITLE_LENGTH_MAX: Final = 32
@@ -92,7 +92,7 @@ class _Table(BaseModel):
 
 
 class PlanTable(_Table):
-    """A plan as the file has it; the description of a field is what is said to who got it wrong."""
+    """A plan as the file has it; the description of a field explains a mistake in it to the seller."""
 
     # It stands first because the checks of the fields below it ask for it.
     subscription: bool = Field(default=False, description="must be true or false")
@@ -121,7 +121,7 @@ class _Document(_Table):
 
 
 def check_document(document: dict[str, Any]) -> tuple[dict[str, PlanTable], list[str]]:
-    """Give the plans of parsed TOML by code, in order, and a sentence for each mistake: usable only without any."""
+    """Return the plans of parsed TOML by code, in order, and a sentence for each mistake; usable without any only."""
     crowd = _explain_crowd(document)
     try:
         return _Document.model_validate(document).plans, crowd
@@ -140,7 +140,7 @@ def _explain_crowd(document: dict[str, Any]) -> list[str]:
 
 
 def _explain(error: ErrorDetails) -> str:
-    """Put one finding of pydantic's in words for the seller."""
+    """Explain one validation error of pydantic in words for the seller."""
     where = [str(part) for part in error["loc"]]
     match error["type"], where:
         case "extra_forbidden", [_]:
@@ -165,5 +165,5 @@ def _explain(error: ErrorDetails) -> str:
 
 
 def _key(parts: list[str]) -> str:
-    """Write a key as TOML does; one that TOML would have in quotes comes escaped, whatever it holds."""
+    """Write a key as TOML does; a key that TOML would put in quotes is escaped, whatever it holds."""
     return ".".join(part if re.fullmatch("[A-Za-z0-9_-]+", part) else json.dumps(part) for part in parts)

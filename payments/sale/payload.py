@@ -1,4 +1,4 @@
-"""The signed invoice payload: what was sold to whom, readable from Telegram's ledger alone.
+"""Signs and reads invoice payloads, which say what was sold to whom: Telegram's ledger alone is enough to read it.
 
 A payload is one line of ASCII, its fields joined by colons::
 
@@ -58,7 +58,7 @@ class PayloadError(PaymentError):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What one invoice sells: to whom, for how much, for how long.
+    """An order: the plan that one invoice sells, its buyer, its price and the length of access.
 
     `days` is the length of access, None for ever; a subscription has none, Telegram counts its 30 days (Bot API,
     createInvoiceLink). `amount` is in the currency's minor unit. Raises PayloadError when a field is out of its range.
@@ -84,7 +84,7 @@ class Order:
 
     @property
     def body(self) -> str:
-        """The payload but for its signature; one order has exactly one."""
+        """The payload without its signature; an order has exactly one."""
         term = term_of(self.days, subscription=self.subscription)
         fields = ("sl1", self.plan, term, self.amount, self.currency, self.buyer_telegram_id, self.nonce)
         return ":".join(map(str, fields))
@@ -96,12 +96,12 @@ def term_of(days: int | None, *, subscription: bool) -> str:
 
 
 class PayloadVerdict(Enum):
-    """What a payload proves to be."""
+    """Kind that a payload proves to be of, by its form and its signature."""
 
     VALID = "valid"
     """Signed under the token in use."""
     OLD = "old"
-    """Signed under a token it replaced: a charge is settled, a pre-checkout is declined with "send /buy again"."""
+    """Signed under a former token: a charge is settled, a pre-checkout is declined with "send /buy again"."""
     DAMAGED = "damaged"
     """Of our form, but not signed under any token we know: a charge is parked."""
     FOREIGN = "foreign"
@@ -110,7 +110,7 @@ class PayloadVerdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ReadPayload:
-    """A payload's verdict, with the order that it proves or merely claims.
+    """A payload that was read: its verdict, and the order that it proves or merely claims.
 
     `order` is there if and only if the verdict is VALID or OLD. `claimed` is what a DAMAGED payload says, where it can
     be read at all: anybody can have written it, so nothing may be granted on it without other proof (an equal payload
@@ -125,7 +125,7 @@ class ReadPayload:
 
 
 class PayloadSigner:
-    """Signs orders under the bot's token, and reads payloads under that one and those it replaced.
+    """Signs orders under the bot's token, and reads payloads under that token and former ones.
 
     The key is HMAC-SHA256 of the whole token, bot id included, under a label of its own: it never equals a key that
     something else derives from the token, and whoever revokes a leaked token revokes the invoices with it. Raises
@@ -140,7 +140,7 @@ class PayloadSigner:
         self._old_keys = tuple(map(_derive_key, old_tokens))
 
     def trusting(self) -> Self:
-        """Give a signer that takes the word of a payload of our form for what it says: OLD, though no token proves it.
+        """Return a signer that believes any payload of our form: it reads as OLD, though no token proves it.
 
         For an operator who has lost the token that it was signed under, and never for a pre-checkout.
         """
@@ -149,11 +149,11 @@ class PayloadSigner:
         return trusting
 
     def sign(self, order: Order) -> str:
-        """Give the payload for an invoice: at most 120 bytes of ASCII, the same for the same order."""
+        """Return the signed payload of an order: at most 120 bytes of ASCII, the same for the same order."""
         return _sign(self._key, order)
 
     def read(self, text: str) -> ReadPayload:
-        """Say what a payload proves. Takes any text and never raises; compares in constant time."""
+        """Read a payload and check its signature. Takes any text and never raises; compares in constant time."""
         if len(text) > PAYLOAD_BYTES_MAX or _OUR_FORM.fullmatch(text) is None:
             return ReadPayload(PayloadVerdict.FOREIGN)
         order = _parse(text)
@@ -179,7 +179,7 @@ def _sign(key: bytes, order: Order) -> str:
 
 
 def _parse(text: str) -> Order | None:
-    """Read the order out of a payload; its signature is not looked at."""
+    """Parse the order out of a payload, without a look at its signature; None: there is no order in it."""
     found = _BODY.fullmatch(text.rpartition(":")[0])
     if found is None:
         return None

@@ -42,7 +42,7 @@ from payments.subscriptions.chain import PERIOD
 
 @dataclass(frozen=True, slots=True)
 class ChargeRules:
-    """The rules that charges are settled by: the plans, the payload's key, and the time.
+    """Rules for settling charges: the plans, the payload's key, and the time.
 
     `telegram_now` is Telegram's present as far as it is known, by which lateness is reckoned.
     """
@@ -142,7 +142,7 @@ class ChargeSettlement:
         return judge(payment, payer, reading, self._rules.catalog, is_offered=is_offered)
 
     async def _was_offered(self, session: AsyncSession, event: StripeEvent, reading: ReadPayload) -> bool:
-        """Tell whether the catalog has offered a charge's terms once, or the charge renews what was granted on them."""
+        """Tell whether the catalog once offered the terms of a charge, or the charge renews a grant on these terms."""
         order = reading.order
         if order is not None and await was_offered(session, order):
             return True
@@ -164,7 +164,7 @@ class ChargeSettlement:
     async def _grant(
         self, session: AsyncSession, event: StripeEvent, user: User, granted: Granted, refund: StripeEvent | None
     ) -> bool:
-        """Grant what was sold; False: another grant stands in its place, so that nothing is granted."""
+        """Grant what a charge paid for; False: another grant stands in its place, so that nothing is granted."""
         now = self._rules.clock()
         service = EntitlementService(session)
         source = METHODS[event.payment_method].source(event.event_id)
@@ -235,7 +235,7 @@ class ChargeSettlement:
             await self._book.end_lifetime_renewals(session, user)
 
     async def _give_back_starts(self, session: AsyncSession, charge: StripeEvent, user: User) -> bool:
-        """Give back granted starts that, as this charge lets know, began under a running subscription; True: any.
+        """Give back granted charges that started under a running subscription, as a charge reveals; True: any.
 
         The order of settling does not decide, because a charge that is told of first may have been paid last. Each
         turn of the loop gives one charge back, or looks at it for the last time.

@@ -25,7 +25,7 @@ _TERMS: Final = Terms()
 
 
 class Settlement:
-    """Settles audit rows of every kind. What goes out is left to the `effects`."""
+    """Settles audit rows of every kind, and leaves notices, refunds and renewals to the `effects`."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Settlement:
         self._charges = ChargeSettlement(rules, effects, self.parking, self._refunds, subscription, self.subscriptions)
 
     async def settle(self, session: AsyncSession, event_id: str, *, confirmed: bool = False) -> StripeEvent | None:
-        """Bring an audit row to its end, or leave it where it ended before; None: there is no such row of ours.
+        """Settle an audit row, or leave it where it ended before; None: there is no such row of ours.
 
         1. The payers of the row, and of the refunds that stand in for it, are locked, then each row.
         2. Each row that is open and ours is settled by its kind (`settle_open`).

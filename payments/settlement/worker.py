@@ -1,4 +1,4 @@
-"""Processes due audit rows: settles charges, sends and settles refunds; a row that fails waits, and parks at last."""
+"""Processes due audit rows: settles charges, sends and settles refunds. A row that fails is retried, then parked."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -69,7 +69,7 @@ class Worker:
         await self._process_all([each for each in await self._due() if not each.startswith(REFUND_PREFIX)])
 
     async def work_once(self) -> int:
-        """Process at most 50 due rows; return how many were brought further.
+        """Process at most 50 due audit rows; return how many were brought further.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -82,7 +82,7 @@ class Worker:
             return await events.due(session, self._clock(), BATCH_MAX, but=self._cooldown.current())
 
     async def _process_all(self, event_ids: Sequence[str]) -> int:
-        """Process rows; return how many were brought further, because the loop sleeps when all rows are stuck."""
+        """Process audit rows; return how many were brought further, because the loop sleeps when all rows are stuck."""
         moved = 0
         for event_id in event_ids:
             if self.loop.is_stopping:
