@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from loguru import logger
@@ -20,6 +21,21 @@ from payments.recording.updates import read_money
 
 RawUpdate = Mapping[str, Any]
 RecordedFacts = dict[int, Fact | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadUpdate:
+    """An update as its narrow model has read it, once for every try to record it."""
+
+    update: RawUpdate
+    fact: Fact | None
+    """None: the update is unreadable."""
+    why_unreadable: str = ""
+
+    @property
+    def payer_id(self) -> int:
+        """The Telegram id whose row the recording locks; 0: the update is unreadable and locks none."""
+        return 0 if self.fact is None else self.fact.person.telegram_id
 
 
 class Recorder:
@@ -60,7 +76,7 @@ class Recorder:
         """
         deadline = asyncio.get_running_loop().time() + self._record_seconds
         await self._wait_for_write(deadline)
-        rest = [update for update in money if update["update_id"] not in self._taken]
+        rest = [_read_update(update) for update in money if update["update_id"] not in self._taken]
         if rest and self._writing is None:
             self._writing = asyncio.create_task(self._write_batch(rest))
             await self._wait_for_write(deadline)
@@ -103,7 +119,7 @@ class Recorder:
             self.trouble = None
             logger.info("the database is back: payments are recorded and confirmed again")
 
-    async def _write_batch(self, money: Sequence[RawUpdate]) -> RecordedFacts:
+    async def _write_batch(self, money: Sequence[_ReadUpdate]) -> RecordedFacts:
         """Write a batch of updates in one transaction; if the database refuses or holds up one, each in its own."""
         if self._ensure_active is not None:
             await self._ensure_active()
@@ -116,34 +132,34 @@ class Recorder:
                     raise
         taken: RecordedFacts = {}
         held_up: set[int] = set()
-        for update in money:
-            payer_id = _payer_id(update)
-            if payer_id in held_up:
+        for read in money:
+            if read.payer_id in held_up:
                 continue
             try:
-                taken |= await self._write_transaction([update])
+                taken |= await self._write_transaction([read])
             except Exception as error:
                 if is_held_up(error):
                     self._note_outage("somebody holds a lock")
-                    held_up.add(payer_id)
+                    held_up.add(read.payer_id)
                 elif is_away(error):
                     raise
                 else:
                     words = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
-                    await self._quarantine(update, words[: transitions.ERROR_LENGTH_MAX], error)
-                    taken[update["update_id"]] = None
+                    await self._quarantine(read.update, words[: transitions.ERROR_LENGTH_MAX], error)
+                    taken[read.update["update_id"]] = None
         return taken
 
-    async def _write_transaction(self, money: Sequence[RawUpdate]) -> RecordedFacts:
-        """Read updates by their narrow models, and record them in one transaction; quarantine unreadable ones."""
+    async def _write_transaction(self, money: Sequence[_ReadUpdate]) -> RecordedFacts:
+        """Record the facts of updates in one transaction; quarantine unreadable updates."""
         facts: dict[int, Fact] = {}
         unreadable: RecordedFacts = {}
-        for update in money:
-            try:
-                facts[update["update_id"]] = read_money(update)
-            except UnreadableMoneyError as error:
-                await self._quarantine(update, str(error))
-                unreadable[update["update_id"]] = None
+        for read in money:
+            update_id: int = read.update["update_id"]
+            if read.fact is None:
+                await self._quarantine(read.update, read.why_unreadable)
+                unreadable[update_id] = None
+            else:
+                facts[update_id] = read.fact
         user_ids: dict[int, str] = {}
         if facts:
             user_ids = await self._record_facts(list(facts.values()))
@@ -180,9 +196,9 @@ class Recorder:
             await quarantine_update(session, update, reason, self._admins, self._clock())
 
 
-def _payer_id(update: RawUpdate) -> int:
-    """Return the Telegram id whose row the recording of an update locks; 0: it is unreadable and locks none."""
+def _read_update(update: RawUpdate) -> _ReadUpdate:
+    """Read an update that bears money by its narrow model."""
     try:
-        return read_money(update).person.telegram_id
-    except UnreadableMoneyError:
-        return 0
+        return _ReadUpdate(update, read_money(update))
+    except UnreadableMoneyError as error:
+        return _ReadUpdate(update, None, str(error))
