@@ -86,7 +86,7 @@ class CheckoutDesk:
         clock: Clock,
         deadline_seconds: float = PRODUCTION.checkout_seconds,
         *,
-        sells_by_card: bool = False,
+        sells_by_card: bool,
     ) -> None:
         self._database = database
         self._catalog = catalog

@@ -60,7 +60,7 @@ def order_of(plan: Plan, buyer_telegram_id: int, currency: str = STARS_CURRENCY)
     )
 
 
-def invoice_of(plan: Plan, chat_id: int, order: Order, signer: PayloadSigner, provider_token: str = "") -> SendInvoice:
+def invoice_of(plan: Plan, chat_id: int, order: Order, signer: PayloadSigner, provider_token: str) -> SendInvoice:
     """Return the call that sends a plan's invoice to a chat; Stars need an empty token (Bot API, sendInvoice)."""
     return SendInvoice(
         chat_id=chat_id,
@@ -117,10 +117,10 @@ class TelegramPaymentHandler(PaymentDesk):
         chat_id: int,
         buyer_telegram_id: int,
         plan: Plan,
-        currency: str = STARS_CURRENCY,
-        keyboard: InlineKeyboardMarkup | None = None,
+        currency: str,
+        keyboard: InlineKeyboardMarkup | None,
         *,
-        topic_id: int | None = None,
+        topic_id: int | None,
     ) -> Message:
         """Send a plan's invoice, into a topic of the chat if one is given.
 

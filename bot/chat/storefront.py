@@ -76,7 +76,8 @@ class Storefront:
         code: str,
         words: Words,
         currency: str = STARS_CURRENCY,
-        topic_id: int | None = None,
+        *,
+        topic_id: int | None,
     ) -> PurchaseObstacle | None:
         """Send the buyer a plan's invoice, or a subscription's button; return the obstacle if they may not buy it.
 

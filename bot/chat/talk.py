@@ -94,7 +94,7 @@ async def answer_with(message: Message, photo: SendPhoto) -> None:
     await _send(_bot_of(message), photo, place_of(message))
 
 
-async def edit(bot: Bot, place: Place, text: str, keyboard: InlineKeyboardMarkup | None = None) -> None:
+async def edit(bot: Bot, place: Place, text: str, keyboard: InlineKeyboardMarkup | None) -> None:
     """Edit the message with the pressed button, or send a new message below it when it cannot be edited.
 
     A second tap changes nothing, and a message may be deleted or too old for an edit: neither undoes what the button

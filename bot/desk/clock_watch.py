@@ -32,14 +32,12 @@ async def measure(bot: Bot, telegram_time: TelegramTime) -> None:
         await bot.get_me()
 
 
-async def check_at_start(bot: Bot, telegram_time: TelegramTime | None) -> None:
+async def check_at_start(bot: Bot, telegram_time: TelegramTime) -> None:
     """Make sure of the time before anything is done by it.
 
     Raises SettingsError when the machine's clock is more than a day off, and aiogram's errors.
     """
     # The calls before this one have told it, roughly: where that fits the machine's clock nothing more is asked.
-    if telegram_time is None:
-        return
     if telegram_time.is_doubted:
         await measure(bot, telegram_time)
     skew = telegram_time.skew

@@ -29,7 +29,7 @@ async def prepare(
     bot: Bot,
     clock: Clock,
     health: Health,
-    telegram_time: TelegramTime | None = None,
+    telegram_time: TelegramTime,
     timings: Timings = PRODUCTION,
 ) -> None:
     """Become the active desk, bring the database up to date, prove the token, see whether the database was lost.

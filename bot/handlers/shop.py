@@ -69,7 +69,7 @@ async def on_card_button(
     """Bring the invoice by card beside the one in Stars; whoever presses it, it is made for them."""
     wanted = callback_data
     buyer_id, topic_id = query.from_user.id, _topic_of(query)
-    obstacle = await storefront.offer(bot, buyer_id, wanted.code, words, wanted.currency, topic_id)
+    obstacle = await storefront.offer(bot, buyer_id, wanted.code, words, wanted.currency, topic_id=topic_id)
     _answer(callback_answer, words, obstacle)
 
 

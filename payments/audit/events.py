@@ -287,7 +287,7 @@ async def refunds_of(session: AsyncSession, charge_event_id: str) -> Sequence[St
     return (await session.scalars(query, execution_options={"populate_existing": True})).all()
 
 
-async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[str] = ()) -> Sequence[str]:
+async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[str]) -> Sequence[str]:
     """List the ids of our audit rows that are due, the longest due first; leave out those in `but`."""
     query = (
         select(StripeEvent.event_id)

@@ -65,7 +65,7 @@ async def read(session: AsyncSession, user_id: str, payloads: Collection[str]) -
     return found
 
 
-async def unsettled(session: AsyncSession, limit: int, but: Collection[str] = ()) -> Sequence[tuple[str, str]]:
+async def unsettled(session: AsyncSession, limit: int, but: Collection[str]) -> Sequence[tuple[str, str]]:
     """List user and payload of unsettled subscription changes, the oldest first, without those in `but`.
 
     A key in `but` is a user and a payload with a space between.

@@ -64,7 +64,7 @@ async def record_page(
     rows: Sequence[LedgerRow],
     now: datetime,
     *,
-    counted: Iterable[str] = (),
+    counted: Iterable[str],
     is_due: bool = True,
     is_dry: bool = False,
 ) -> Page:

@@ -3,8 +3,6 @@
 Any order and any repetition of a charge and its refund ends in the same state.
 """
 
-from typing import Final
-
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
@@ -21,8 +19,6 @@ from payments.settlement.refund_settlement import RefundSettlement
 from payments.subscriptions.book import SubscriptionBook
 from payments.subscriptions.chain import Terms
 
-_TERMS: Final = Terms()
-
 
 class Settlement:
     """Settles audit rows of every kind, and leaves notices, refunds and renewals to the `effects`."""
@@ -33,7 +29,7 @@ class Settlement:
         signer: PayloadSigner,
         clock: Clock,
         effects: Effects,
-        terms: Terms = _TERMS,
+        terms: Terms,
         telegram_now: Clock | None = None,
     ) -> None:
         """Wire the settlement of charges and of refunds.

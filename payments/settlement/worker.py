@@ -40,7 +40,7 @@ class Worker:
         sender: RefundSender,
         clock: Clock,
         on_progress: Callable[[], None],
-        pause: Pause | None = None,
+        pause: Pause,
         idle_seconds: float = PRODUCTION.loop_idle_seconds,
     ) -> None:
         """Prepare the loop; the worker calls `on_progress` whenever notices may have become due.
@@ -55,7 +55,7 @@ class Worker:
         self.loop = DueLoop("worker", self.work_once, idle_seconds)
         self._cooldown = Cooldown(clock)
         # One for each provider; Telegram's is shared.
-        self._pauses = {TELEGRAM_STARS: pause or Pause(clock)}
+        self._pauses = {TELEGRAM_STARS: pause}
         self._gate = Gate()
 
     async def catch_up(self) -> None:

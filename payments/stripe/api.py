@@ -152,7 +152,7 @@ class Event(Narrow):
 class StripeApi:
     """The API of one Stripe account. Close it when done."""
 
-    def __init__(self, secret_key: str, api_url: str, session: aiohttp.ClientSession | None = None) -> None:
+    def __init__(self, secret_key: str, api_url: str, session: aiohttp.ClientSession | None) -> None:
         """Prepare; a `session` carries the calls and is closed with this (None: the package's own)."""
         self.page_size = PAGE_SIZE
         self.refund_pages_max = REFUND_PAGES_MAX

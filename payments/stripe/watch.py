@@ -48,7 +48,7 @@ class StripeWatch:
         clock: Clock,
         admins: Admins,
         on_recorded: Callable[[], None],
-        lost: LostPayments | None = None,
+        lost: LostPayments | None,
         poll_seconds: float = PRODUCTION.stripe_poll_seconds,
     ) -> None:
         """Prepare; `on_recorded` is called when a row was recorded that is to be settled or told.

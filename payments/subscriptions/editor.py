@@ -72,10 +72,10 @@ class RenewalEditor:
         book: SubscriptionBook,
         effects: Effects,
         clock: Clock,
-        pause: Pause | None = None,
+        pause: Pause,
     ) -> None:
         """Prepare; `pause` is shared by all who send to Telegram."""
-        self._pause = pause or Pause(clock)
+        self._pause = pause
         self._database = database
         self._bot = bot
         self._book = book

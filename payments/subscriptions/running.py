@@ -33,7 +33,7 @@ async def opened(
     return frozenset().union(*(each.opens for each in found if runs(each, at)))
 
 
-async def beside(session: AsyncSession, event: StripeEvent, *, by_what_is_paid: bool = False) -> frozenset[str]:
+async def beside(session: AsyncSession, event: StripeEvent, *, by_what_is_paid: bool) -> frozenset[str]:
     """Return the entitlement types that other subscriptions of the payer open beside a first charge; a renewal: none.
 
     Only facts from before the charge count, not the present state, so that the order of settling does not decide.

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 import db.lock.advisory_lock
 import db.migrate
+from bot.calls.telegram_time import TelegramTime
 from bot.desk.start import prepare
 from bot.monitoring.health import Health
 from bot.settings import Settings
@@ -152,7 +153,8 @@ async def test_a_desk_that_stands_by_waits_for_its_password(
     async with running_sandbox(SandboxSettings(token=TOKEN)) as server, talking_bot(server.url, TOKEN) as bot:
         settings = Settings(telegram_bot_token=TOKEN, telegram_api_url=server.url, database_url=url)
         health = Health(clock)
-        waiting = asyncio.create_task(prepare(settings, open_database(url), second, bot, clock, health, None, hasty))
+        start = prepare(settings, open_database(url), second, bot, clock, health, TelegramTime(clock), hasty)
+        waiting = asyncio.create_task(start)
 
         async def stands_by() -> bool:
             return second.is_standing_by

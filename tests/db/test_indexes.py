@@ -144,7 +144,7 @@ def _since(moment: datetime) -> Ask:
 
 # What is asked, and the indexes that its plan must name.
 QUERIES: dict[str, tuple[Ask, set[str]]] = {
-    "what is due": (lambda _, session: events.due(session, NOON, 50), {"ix_stripe_events_due_at"}),
+    "what is due": (lambda _, session: events.due(session, NOON, 50, but=()), {"ix_stripe_events_due_at"}),
     "what waits": (
         lambda _, session: waiting.list_pending(session),
         {"ix_stripe_events_status", "ix_subscriptions_given_up"},
@@ -190,7 +190,7 @@ QUERIES: dict[str, tuple[Ask, set[str]]] = {
         {"ix_subscriptions_due_at"},
     ),
     "what is told and not settled": (
-        lambda _, session: subscription_changes.unsettled(session, 50),
+        lambda _, session: subscription_changes.unsettled(session, 50, but=()),
         {"ix_subscription_changes_unsettled"},
     ),
     "access that ends soon": (

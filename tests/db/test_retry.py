@@ -12,6 +12,7 @@ from db.retry import TRIES_MAX, retry_transaction
 from db.tables import Checkout, StripeEvent, User
 from payments.checkout import CheckoutDesk, CheckoutVerdict
 from payments.notices import Admins
+from payments.pause import Pause
 from payments.payment_desk import PaymentDesk
 from payments.recording.recorder import Recorder
 from payments.refunds.sending import RefundSender
@@ -87,7 +88,7 @@ async def _count(database: Database, table: type[Any]) -> int:
 
 async def test_a_buyer_is_not_declined_for_it(postgresql_database: Database, clock: FakeClock) -> None:
     await _fail_first(postgresql_database, "INSERT", "checkouts")
-    checkouts = CheckoutDesk(postgresql_database, CATALOG, SIGNER, clock)
+    checkouts = CheckoutDesk(postgresql_database, CATALOG, SIGNER, clock, sells_by_card=False)
     assert await checkouts.decide(query()) is CheckoutVerdict.ACCEPTED
     assert await _count(postgresql_database, Checkout) == 1
 
@@ -105,7 +106,9 @@ async def test_a_payment_is_settled_in_the_same_pass(postgresql_database: Databa
     await desk.record(charge("c1"))
     await _fail_first(postgresql_database, "INSERT", "entitlement_grants")
     sender = RefundSender(postgresql_database, {}, clock)
-    event = await Worker(postgresql_database, desk.settlement, sender, clock, on_progress=lambda: None).process("c1")
+    event = await Worker(
+        postgresql_database, desk.settlement, sender, clock, on_progress=lambda: None, pause=Pause(clock)
+    ).process("c1")
     assert event is not None
     assert event.outcome == "granted"
     assert event.attempts == 0

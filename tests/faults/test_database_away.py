@@ -131,7 +131,7 @@ async def _write_checkouts(database: Database, size: int, now: datetime) -> None
 async def test_sqlite_is_full(sqlite_database: Database, clock: FakeClock) -> None:
     desk = Desk(sqlite_database, clock)
     recorder = Recorder(sqlite_database, clock, Admins())
-    checkouts = CheckoutDesk(sqlite_database, CATALOG, SIGNER, clock, WAIT_SECONDS)
+    checkouts = CheckoutDesk(sqlite_database, CATALOG, SIGNER, clock, WAIT_SECONDS, sells_by_card=False)
     updates = [charge_update(charge(f"charge-{number}"), number) for number in range(1, 51)]
     await _fill(sqlite_database, clock)
     with logged("ERROR") as records:

@@ -61,7 +61,9 @@ class Story:
         """Send the buyer an invoice as /buy does; return its message id."""
         plan = load_catalog(CATALOG).on_sale[0]
         async with talking_bot(self.server.url, TOKEN) as bot:
-            message = await bot(invoice_of(plan, BUYER_ID, order_of(plan, BUYER_ID), PayloadSigner(TOKEN)))
+            message = await bot(
+                invoice_of(plan, BUYER_ID, order_of(plan, BUYER_ID), PayloadSigner(TOKEN), provider_token="")
+            )
         return message.message_id
 
     async def told(self, chat_id: int, words: str) -> int:

@@ -10,6 +10,7 @@ from payments.channel import by_name
 from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.errors import UnreadableMoneyError
 from payments.notices import Notice
+from payments.pause import Pause
 from payments.recording.updates import read_money
 from payments.refunds.sending import RefundSender
 from payments.sale.eligibility import PurchaseObstacle
@@ -93,6 +94,7 @@ async def test_without_a_key_a_refund_by_card_waits_for_an_admin_and_goes_on_wit
         RefundSender(desk.database, by_name(), desk.clock),
         desk.clock,
         on_progress=lambda: None,
+        pause=Pause(desk.clock),
     )
     await worker.work_once()
     refund = await desk.event("refund:stripe:ch_1")

@@ -86,7 +86,7 @@ async def _cards(intent_id: str | None = None) -> AsyncIterator[Provider]:
         async def spoil(how: Spoilt) -> None:
             account.faults.append(kinds[how])
 
-        api = StripeApi(KEY, account.url)
+        api = StripeApi(KEY, account.url, session=None)
         named = intent_id or charge_id
         order = RefundOrder(f"refund:stripe:{named}", "first", False, named, 200, "USD", 5001)
         yield Provider(CardChannel(api), order, refunded, spoil)

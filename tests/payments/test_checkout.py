@@ -31,7 +31,7 @@ SHORT_SECONDS: Final = 0.2
 
 def _checkouts(desk: Desk, catalog: Catalog = CATALOG, *, deadline_seconds: float = WAIT_SECONDS) -> CheckoutDesk:
     signer = PayloadSigner(TOKEN, [LEAKED_TOKEN])
-    return CheckoutDesk(desk.database, catalog, signer, desk.clock, deadline_seconds)
+    return CheckoutDesk(desk.database, catalog, signer, desk.clock, deadline_seconds, sells_by_card=False)
 
 
 async def _rows(database: Database) -> list[Checkout]:

@@ -9,6 +9,7 @@ from payments.effects import SILENT, Effects, OutwardEffects
 from payments.notices import Notice
 from payments.sale.eligibility import PurchaseObstacle
 from payments.settlement.settlement import Settlement
+from payments.subscriptions.chain import Terms
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import BUYER, CATALOG, SIGNER, STRANGER, charge, order, refund
@@ -19,7 +20,7 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def silent(desk: Desk) -> Desk:
     """Give the desk as the rebuild has it."""
-    return Desk(desk.database, desk.clock, Settlement(CATALOG, SIGNER, desk.clock, SILENT))
+    return Desk(desk.database, desk.clock, Settlement(CATALOG, SIGNER, desk.clock, SILENT, terms=Terms()))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import pytest
 
+from db.tables import STARS_CURRENCY
 from payments.settlement.worker import Worker
 from payments.telegram import TelegramPaymentHandler
 from sandbox.client import SandboxClient
@@ -64,7 +65,9 @@ async def test_a_failed_attempt_is_counted(desk: Desk, worker: Worker) -> None:
 async def test_invoices_and_pre_checkouts_are_counted(handler: TelegramPaymentHandler, telegram: SandboxClient) -> None:
     await telegram.add_person("Ann", id=BUYER.telegram_id, started=True)
     with added() as grown:
-        await handler.send_invoice(BUYER.telegram_id, BUYER.telegram_id, plan("month"))
+        await handler.send_invoice(
+            BUYER.telegram_id, BUYER.telegram_id, plan("month"), currency=STARS_CURRENCY, keyboard=None, topic_id=None
+        )
         await handler.validate_pre_checkout(query())
         await handler.validate_pre_checkout(query("old"))
     assert grown == {

@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 from aiogram import Bot
 
-from db.tables import Outcome
+from db.tables import STARS_CURRENCY, Outcome
 from payments.audit.facts import ChargeFact, RefundFact
 from payments.checkout import CheckoutQuery, CheckoutVerdict
 from payments.errors import AnotherServicesRowError
@@ -37,7 +37,9 @@ async def test_an_invoice_says_what_is_sold_and_its_payload_proves_it(
     handler: TelegramPaymentHandler, telegram: SandboxClient
 ) -> None:
     await telegram.add_person("Buyer", id=BUYER_ID, started=True)
-    sent = await handler.send_invoice(BUYER_ID, BUYER_ID, plan("month"))
+    sent = await handler.send_invoice(
+        BUYER_ID, BUYER_ID, plan("month"), currency=STARS_CURRENCY, keyboard=None, topic_id=None
+    )
     assert sent.invoice is not None
     assert (sent.invoice.title, sent.invoice.currency, sent.invoice.total_amount) == ("Premium, 30 days", "XTR", 200)
     (call,) = await telegram.calls("sendInvoice")
@@ -56,7 +58,9 @@ async def test_an_invoice_is_paid_granted_and_refunded(
     desk: Desk, handler: TelegramPaymentHandler, bot: Bot, telegram: SandboxClient
 ) -> None:
     await telegram.add_person("Buyer", id=BUYER_ID, balance_stars=200, started=True)
-    sent = await handler.send_invoice(BUYER_ID, BUYER_ID, plan("month"))
+    sent = await handler.send_invoice(
+        BUYER_ID, BUYER_ID, plan("month"), currency=STARS_CURRENCY, keyboard=None, topic_id=None
+    )
     payment = await telegram.start_payment(BUYER_ID, message_id=sent.message_id)
     asked = (await _update(bot, telegram, "pre_checkout_query"))["pre_checkout_query"]
     query = CheckoutQuery(

@@ -48,7 +48,7 @@ class _Life(Chats):
     def __init__(self, server: SandboxServer, bot: Bot, database: Database, people: People, stripe: StripeApi) -> None:
         super().__init__(server.client, server.world.clock.now, bot, database, CATALOG, people, stripe=stripe)
         self.dies_in = 0
-        self.watch = StripeWatch(database, stripe, self.clock, self.admins, on_recorded=lambda: None)
+        self.watch = StripeWatch(database, stripe, self.clock, self.admins, on_recorded=lambda: None, lost=None)
         for engine in {each.sync_engine for each in (database._writer, database._reader, database._urgent)}:
             event.listen(engine, "before_cursor_execute", self._step)
             event.listen(engine, "commit", self._step)
@@ -107,7 +107,7 @@ class Shop:
         database = Database(self._database_url)
         self._stack.push_async_callback(database.dispose)
         bot = await self._stack.enter_async_context(talking_bot(self._server.url, self._server.token))
-        stripe = StripeApi(STRIPE_KEY, self._server.url)
+        stripe = StripeApi(STRIPE_KEY, self._server.url, session=None)
         self._stack.push_async_callback(stripe.close)
         self.life = _Life(self._server, bot, database, self._people, stripe)
         await self.life.worker.catch_up()
@@ -136,7 +136,9 @@ class Shop:
     async def pay(self, buyer: int, code: str) -> None:
         """Let a buyer pay an invoice; the pre-checkout is answered, and the payment's update waits."""
         person = self.buyers[buyer]
-        sent = await self.steady(invoice_of(plan(code), person.id, order_of(plan(code), person.id), self.life.signer))
+        sent = await self.steady(
+            invoice_of(plan(code), person.id, order_of(plan(code), person.id), self.life.signer, provider_token="")
+        )
         payment = await self.client.start_payment(person.id, message_id=sent.message_id)
         while (await self.client.payment(payment.id)).state is PaymentState.ASKING:
             await self.take(lambda _: None, is_handled=False)

@@ -46,7 +46,7 @@ class Shop:
 async def shop(database: Database) -> AsyncIterator[Shop]:
     async with running_stripe_account(lambda: datetime.now(UTC)) as account:
         account.key = STRIPE_KEY
-        api = StripeApi(STRIPE_KEY, account.url)
+        api = StripeApi(STRIPE_KEY, account.url, session=None)
         async with running_chats(database, stripe=api, settings=Settings(stripe_url=account.url)) as chats:
             account.clock = chats.clock
             lost = LostPayments(database, api, CATALOG, chats.signer, chats.clock, chats.admins, on_owed=lambda: None)
@@ -240,7 +240,7 @@ async def local(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Local
 
 
 async def test_localstripe_takes_the_money_and_gives_it_back(local: LocalStripe, sqlite_database: Database) -> None:
-    api = StripeApi(STRIPE_KEY, local.url)
+    api = StripeApi(STRIPE_KEY, local.url, session=None)
     async with running_chats(sqlite_database, stripe=api, settings=Settings(stripe_url=local.url)) as chats:
         buyer = chats.people.buyer
         shown = await chats.answer(buyer, "/buy month")

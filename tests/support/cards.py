@@ -52,4 +52,4 @@ async def hear_all_again(desk: Desk, account: StripeAccount, watch: StripeWatch,
     """Have Stripe tell of everything once more, to a process that has heard nothing of it; then work it off."""
     for each in list(account.events):
         account.tell(each["type"], each["data"]["object"])
-    await read(StripeWatch(desk.database, watch._api, desk.clock, ADMINS, lambda: None), worker)
+    await read(StripeWatch(desk.database, watch._api, desk.clock, ADMINS, lambda: None, lost=None), worker)

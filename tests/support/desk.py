@@ -39,7 +39,7 @@ class Desk:
     def __init__(self, database: Database, clock: FakeClock, settlement: Settlement | None = None) -> None:
         self.database = database
         self.clock = clock
-        self.settlement = settlement or Settlement(CATALOG, SIGNER, clock, OutwardEffects(clock, ADMINS))
+        self.settlement = settlement or Settlement(CATALOG, SIGNER, clock, OutwardEffects(clock, ADMINS), terms=Terms())
 
     async def record(self, *facts: Fact) -> None:
         async with self.database.transaction() as session:

@@ -7,6 +7,7 @@ from aiogram.exceptions import TelegramBadRequest
 from aiogram.methods import EditUserStarSubscription
 
 from payments.effects import OutwardEffects
+from payments.pause import Pause
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import SubscriptionKeeper
 from payments.subscriptions.reminders import Reminders
@@ -50,7 +51,14 @@ def editor(desk: Desk, telegram: Answering | str | None = None) -> RenewalEditor
     """Return what changes renewals at a Telegram that answers so."""
     answering = telegram if isinstance(telegram, Answering) else Answering(telegram)
     effects = OutwardEffects(desk.clock, ADMINS)
-    return RenewalEditor(desk.database, cast("Bot", answering), desk.settlement.subscriptions, effects, desk.clock)
+    return RenewalEditor(
+        desk.database,
+        cast("Bot", answering),
+        desk.settlement.subscriptions,
+        effects,
+        desk.clock,
+        pause=Pause(desk.clock),
+    )
 
 
 def keeper(desk: Desk, telegram: Answering | str | None = None, remind_days: int = 0) -> SubscriptionKeeper:

@@ -34,9 +34,7 @@ Ask = Callable[[str], bool]
 """Asks the person a question; True: yes."""
 
 
-async def look_at_telegram(
-    settings: Settings, clock: Clock, ask: Ask, catalog: Catalog | None = None
-) -> AsyncIterator[Check]:
+async def look_at_telegram(settings: Settings, clock: Clock, ask: Ask, catalog: Catalog | None) -> AsyncIterator[Check]:
     """Look at the bot from Telegram's side, and at the prices of a catalog. Nothing is changed unless `ask` says so."""
     bot = make_bot(settings)
     try:

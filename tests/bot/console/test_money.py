@@ -11,6 +11,7 @@ from payments.refunds.asking import REASON_LENGTH_MAX
 from payments.sale.catalog import load_catalog
 from payments.sale.payload import Order, PayloadSigner
 from payments.settlement.settlement import Settlement
+from payments.subscriptions.chain import Terms
 from sandbox.history import PastPayment
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings
@@ -30,7 +31,11 @@ async def _buy(server: SandboxServer, database: Database, clock: FakeClock, *, a
     [charge_id] = await server.client.add_past_payments(
         [PastPayment(user_id=BUYER.telegram_id, payload=payload, stars=amount, at=clock())]
     )
-    desk = Desk(database, clock, Settlement(load_catalog(CATALOG_FILE), signer, clock, OutwardEffects(clock, Admins())))
+    desk = Desk(
+        database,
+        clock,
+        Settlement(load_catalog(CATALOG_FILE), signer, clock, OutwardEffects(clock, Admins()), terms=Terms()),
+    )
     await desk.take(ChargeFact(charge_id, BUYER, amount, "XTR", payload, clock()))
     return desk, charge_id
 

@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
+from bot.calls.telegram_time import TelegramTime
 from bot.desk.start import prepare
 from bot.monitoring.health import Health
 from bot.settings import Settings
@@ -58,7 +59,9 @@ async def test_a_pause_of_a_day_is_cut_said_and_told_to_whoever_watches(
     health, lock = Notes(clock), desk_lock(sqlite_url)
     with logged() as records:
         async with asyncio.timeout(WAIT_SECONDS), talking_bot(server.url, TOKEN) as bot:
-            await prepare(settings, sqlite_database, lock, bot, clock, health, timings=timings)
+            await prepare(
+                settings, sqlite_database, lock, bot, clock, health, timings=timings, telegram_time=TelegramTime(clock)
+            )
     await lock.release()
     said = [record["message"] for record in records]
     assert f"Telegram asks for a pause of {A_DAY} s ({method}): trying again in 0.01 s" in said

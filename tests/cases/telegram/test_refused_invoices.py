@@ -70,7 +70,7 @@ async def test_slow_the_seller_hears_of_it(tmp_path: Path, sqlite_url: str) -> N
 @pytest_asyncio.fixture
 async def with_cards(sqlite_database: Database) -> AsyncIterator[Chats]:
     # Nobody pays, so Stripe is not called.
-    api = StripeApi(STRIPE_KEY, "http://127.0.0.1:9")
+    api = StripeApi(STRIPE_KEY, "http://127.0.0.1:9", session=None)
     async with running_chats(sqlite_database, stripe=api) as chats:
         yield chats
     await api.close()

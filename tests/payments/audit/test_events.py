@@ -149,11 +149,11 @@ async def test_what_is_due_comes_in_order_and_bounded(desk: Desk) -> None:
         claimed = (await session.scalars(select(StripeEvent).where(StripeEvent.event_id == "at 1"))).one()
         claimed.claimed_until = START + 3 * MINUTE + timedelta(microseconds=1)
     async with desk.database.reading() as session:
-        assert await events.due(session, START + 2 * MINUTE - timedelta(microseconds=1), 9) == []
-        assert await events.due(session, START + 2 * MINUTE, 9) == ["at 2"]
-        assert await events.due(session, START + 3 * MINUTE, 9) == ["at 2", "at 0", "at 3"]
-        assert await events.due(session, START + 3 * MINUTE, 2) == ["at 2", "at 0"]
-        assert await events.due(session, START + 4 * MINUTE, 9) == ["at 1", "at 2", "at 0", "at 3"]
+        assert await events.due(session, START + 2 * MINUTE - timedelta(microseconds=1), 9, but=()) == []
+        assert await events.due(session, START + 2 * MINUTE, 9, but=()) == ["at 2"]
+        assert await events.due(session, START + 3 * MINUTE, 9, but=()) == ["at 2", "at 0", "at 3"]
+        assert await events.due(session, START + 3 * MINUTE, 2, but=()) == ["at 2", "at 0"]
+        assert await events.due(session, START + 4 * MINUTE, 9, but=()) == ["at 1", "at 2", "at 0", "at 3"]
 
 
 @pytest.mark.parametrize(

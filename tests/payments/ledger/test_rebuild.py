@@ -23,6 +23,7 @@ from payments.sale.payload import PayloadSigner
 from payments.settlement.judgement import ChargeProblem
 from payments.settlement.settlement import Settlement
 from payments.settlement.worker import Worker
+from payments.subscriptions.chain import Terms
 from sandbox.client import SandboxClient
 from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer
@@ -371,7 +372,7 @@ async def test_standings_written_at_the_end_are_those_written_one_by_one(databas
             await service.grant_entitlement(user_id, "archive", "manual:1", granted_at=START)
     assert await desk.expires_at() == START + 50 * DAY
     assert await desk.expires_at("archive") is None
-    settlement = Settlement(CATALOG, SIGNER, desk.clock, OutwardEffects(desk.clock, ADMINS))
+    settlement = Settlement(CATALOG, SIGNER, desk.clock, OutwardEffects(desk.clock, ADMINS), terms=Terms())
     await Desk(database, desk.clock, settlement).take(charge("2"))
     assert await desk.expires_at() == START + 80 * DAY
 

@@ -17,6 +17,7 @@ from payments.audit.transitions import AWAY_ATTEMPTS_MAX
 from payments.channel import LEASE_SECONDS, by_name
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.notices import Notice
+from payments.pause import Pause
 from payments.refunds import asking
 from payments.refunds.sending import RefundSender
 from payments.settlement.worker import Worker
@@ -237,6 +238,7 @@ async def second(desk: Desk, database_url: str, bot: Bot) -> AsyncIterator[Worke
         RefundSender(database, by_name(StarsChannel(bot)), desk.clock),
         desk.clock,
         on_progress=lambda: None,
+        pause=Pause(desk.clock),
     )
     await database.dispose()
 

@@ -138,7 +138,7 @@ async def test_charge_that_was_paid_all_the_same_goes_back_for_the_reason_of_its
     if before is not None:
         await desk.take(before)
     desk.clock.advance(days=1)
-    assert await CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock).decide(asked) is answer
+    assert await CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock, sells_by_card=False).decide(asked) is answer
     event = await desk.take(paid)
     if answer is CheckoutVerdict.ACCEPTED:
         assert (event.outcome, event.error) == (Outcome.GRANTED, None)
@@ -148,6 +148,6 @@ async def test_charge_that_was_paid_all_the_same_goes_back_for_the_reason_of_its
 
 async def test_retired_plan_is_declined_and_delivered_to_whoever_has_paid(desk: Desk) -> None:
     asked = replace(query("old"), payload=SIGNER.sign(order("old")))
-    checkouts = CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock)
+    checkouts = CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock, sells_by_card=False)
     assert await checkouts.decide(asked) is PurchaseObstacle.NOT_ON_SALE
     assert (await desk.take(charge("paid", "old"))).outcome == Outcome.GRANTED

@@ -15,6 +15,7 @@ from payments.sale.offered_terms import record_offered_terms, was_offered
 from payments.sale.payload import DAYS_MAX, Order, PayloadSigner
 from payments.settlement.judgement import ChargeProblem
 from payments.settlement.settlement import Settlement
+from payments.subscriptions.chain import Terms
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, ADMINS, BUYER, CATALOG, STRANGER, TOKEN, charge, order, plan
@@ -40,7 +41,7 @@ THIEFS = {
 def _desk(desk: Desk, catalog: Catalog = CATALOG) -> Desk:
     """Return the desk after the token was replaced."""
     effects = OutwardEffects(desk.clock, ADMINS)
-    return Desk(desk.database, desk.clock, Settlement(catalog, SIGNER, desk.clock, effects))
+    return Desk(desk.database, desk.clock, Settlement(catalog, SIGNER, desk.clock, effects, terms=Terms()))
 
 
 def _dearer() -> Catalog:
@@ -84,7 +85,7 @@ async def test_terms_that_a_catalog_has_had_are_honoured(desk: Desk) -> None:
 async def test_a_renewal_of_what_was_granted_is_honoured_at_its_own_price(desk: Desk) -> None:
     made = replace(order("auto"), amount=99)
     payload = LEAKED.sign(made)
-    before = Settlement(CATALOG, LEAKED, desk.clock, OutwardEffects(desk.clock, ADMINS))
+    before = Settlement(CATALOG, LEAKED, desk.clock, OutwardEffects(desk.clock, ADMINS), terms=Terms())
     first = replace(paid(1, payload=payload), amount=99)
     assert (await Desk(desk.database, desk.clock, before).take(first)).outcome == Outcome.GRANTED
     desk.clock.now = START + MONTH
@@ -112,7 +113,7 @@ async def test_a_pass_over_the_ledger_parks_them_too(desk: Desk) -> None:
 
 async def test_the_word_of_an_operator_is_taken(desk: Desk) -> None:
     made = replace(order("month"), amount=1)
-    trusting = Settlement(CATALOG, SIGNER.trusting(), desk.clock, SILENT)
+    trusting = Settlement(CATALOG, SIGNER.trusting(), desk.clock, SILENT, terms=Terms())
     charged = replace(charge("X", payload=LEAKED.sign(made)), amount=1)
     assert (await Desk(desk.database, desk.clock, trusting).take(charged)).outcome == Outcome.GRANTED
 

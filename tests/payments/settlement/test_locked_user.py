@@ -14,6 +14,7 @@ from payments.audit.facts import Person
 from payments.checkout import CheckoutDesk, CheckoutVerdict
 from payments.loop import COOLDOWN_SECONDS
 from payments.notices import Notice
+from payments.pause import Pause
 from payments.recording.recorder import Recorder
 from payments.settlement.worker import Worker
 from payments.subscriptions import listing
@@ -55,7 +56,9 @@ async def test_the_worker_does_what_is_due_for_all_others_and_for_the_locked_one
     impatient_desk: Desk, worker: Worker, database_url: str
 ) -> None:
     desk = impatient_desk
-    worker = Worker(desk.database, desk.settlement, worker._sender, desk.clock, on_progress=lambda: None)
+    worker = Worker(
+        desk.database, desk.settlement, worker._sender, desk.clock, on_progress=lambda: None, pause=Pause(desk.clock)
+    )
     given_back = charge("given back", payer=OTHER)
     await desk.take(given_back)
     await desk.record(charge("1"), charge("2"))
@@ -125,7 +128,9 @@ async def test_buyers_do_not_wait_for_connections_that_wait_for_a_locked_user(
     # So that they wait for as long as the lock is held, whatever the machine does meanwhile.
     timings = Timings(lock_wait_seconds=3 * WAIT_SECONDS, statement_seconds=3 * WAIT_SECONDS)
     database = open_database(database_url, timings)
-    worker = Worker(database, desk.settlement, worker._sender, desk.clock, on_progress=lambda: None)
+    worker = Worker(
+        database, desk.settlement, worker._sender, desk.clock, on_progress=lambda: None, pause=Pause(desk.clock)
+    )
     charged = [charge(str(number)) for number in range(POOL_SIZE)]
     await desk.record(*charged)
     new = charge("new", payer=STRANGER)
@@ -140,7 +145,7 @@ async def test_buyers_do_not_wait_for_connections_that_wait_for_a_locked_user(
     async with locked_user(database_url, BUYER.telegram_id):
         working = [asyncio.create_task(worker.process(each.event_id)) for each in charged]
         await until(all_wait)
-        checkouts = CheckoutDesk(database, CATALOG, SIGNER, desk.clock, WAIT_SECONDS)
+        checkouts = CheckoutDesk(database, CATALOG, SIGNER, desk.clock, WAIT_SECONDS, sells_by_card=False)
         assert await checkouts.decide(query(buyer=STRANGER)) is CheckoutVerdict.ACCEPTED
         recorder = Recorder(database, desk.clock, ADMINS, WAIT_SECONDS)
         assert await recorder.record([charge_update(new, 1)]) == {1: new}

@@ -12,6 +12,7 @@ from payments.notices import Notice
 from payments.sale.catalog import Catalog
 from payments.settlement.settlement import Settlement
 from payments.settlement.worker import Worker
+from payments.subscriptions.chain import Terms
 from payments.waiting import RetryResult
 from tests.support.cards import card_charge
 from tests.support.clock import START
@@ -27,7 +28,7 @@ OPENED_NOTHING = (Notice.NOTHING_OPENED, ADMIN_CHAT_ID)
 def _without_plans(desk: Desk) -> Desk:
     """Return the desk with a catalog that lacks every plan."""
     effects = OutwardEffects(desk.clock, ADMINS)
-    return Desk(desk.database, desk.clock, Settlement(Catalog({}), SIGNER, desk.clock, effects))
+    return Desk(desk.database, desk.clock, Settlement(Catalog({}), SIGNER, desk.clock, effects, terms=Terms()))
 
 
 async def _take_up(desk: Desk, charge_id: str) -> StripeEvent:
@@ -100,7 +101,7 @@ async def test_a_rebuild_gives_no_time_back(desk: Desk) -> None:
     await _without_plans(desk).take(charge("X", "old"))
     desk.clock.now += 20 * DAY
     await desk.retry("X")
-    in_silence = Desk(desk.database, desk.clock, Settlement(CATALOG, SIGNER, desk.clock, SILENT))
+    in_silence = Desk(desk.database, desk.clock, Settlement(CATALOG, SIGNER, desk.clock, SILENT, terms=Terms()))
     await in_silence.settle("X")
     assert await desk.expires_at() == START + 7 * DAY
 
@@ -136,7 +137,7 @@ async def test_a_clock_that_is_ahead_gives_no_day_away(desk: Desk, ahead: timede
     telegram_now = desk.clock.now
     desk.clock.now += ahead
     effects = OutwardEffects(desk.clock, ADMINS)
-    settlement = Settlement(CATALOG, SIGNER, desk.clock, effects, telegram_now=lambda: telegram_now)
+    settlement = Settlement(CATALOG, SIGNER, desk.clock, effects, telegram_now=lambda: telegram_now, terms=Terms())
     desk = Desk(desk.database, desk.clock, settlement)
     await desk.take(charge("X"))
     assert await desk.expires_at() == START + MONTH

@@ -14,6 +14,7 @@ from payments.notices import Admins, Notice
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
 from payments.settlement.settlement import Settlement
+from payments.subscriptions.chain import Terms
 from tests.support.clock import START
 from tests.support.desk import Desk, dump
 from tests.support.money import ADMINS, BUYER, CATALOG, SIGNER, STRANGER, charge, order, plan, refund
@@ -174,7 +175,11 @@ async def test_a_retired_plan_is_still_honoured(desk: Desk) -> None:
 @pytest.mark.criterion("C4")
 async def test_what_was_signed_is_delivered_after_the_plan_has_changed(desk: Desk) -> None:
     changed = Catalog({"month": replace(plan("month"), price_stars=999, days=1)})
-    desk = Desk(desk.database, desk.clock, Settlement(changed, SIGNER, desk.clock, OutwardEffects(desk.clock, ADMINS)))
+    desk = Desk(
+        desk.database,
+        desk.clock,
+        Settlement(changed, SIGNER, desk.clock, OutwardEffects(desk.clock, ADMINS), terms=Terms()),
+    )
     event = await desk.take(charge())
     assert event.outcome == Outcome.GRANTED
     assert await desk.expires_at() == START + 30 * DAY
@@ -188,7 +193,9 @@ def _renewal(number: int) -> ChargeFact:
 
 async def test_a_renewal_under_a_lost_key_is_known_by_an_equal_settled_charge(desk: Desk) -> None:
     await Desk(
-        desk.database, desk.clock, Settlement(CATALOG, LOST_SIGNER, desk.clock, OutwardEffects(desk.clock, Admins()))
+        desk.database,
+        desk.clock,
+        Settlement(CATALOG, LOST_SIGNER, desk.clock, OutwardEffects(desk.clock, Admins()), terms=Terms()),
     ).take(_renewal(0))
     desk.clock.advance(days=30)
     assert (await desk.take(_renewal(1))).outcome == Outcome.GRANTED

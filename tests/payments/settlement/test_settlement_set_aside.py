@@ -13,6 +13,7 @@ from payments.notices import Notice
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
 from payments.settlement.settlement import Settlement
+from payments.subscriptions.chain import Terms
 from tests.support.clock import START
 from tests.support.desk import Desk, dump
 from tests.support.money import ADMIN_CHAT_ID, ADMINS, BUYER, CATALOG, SIGNER, STRANGER, charge, order, refund
@@ -25,7 +26,11 @@ FORGED = PayloadSigner("1000001:not-the-token").sign(order("life"))
 def _without(desk: Desk, code: str) -> Desk:
     """Return the desk with a catalog that lacks a plan."""
     catalog = Catalog({key: sold for key, sold in CATALOG.plans.items() if key != code})
-    return Desk(desk.database, desk.clock, Settlement(catalog, SIGNER, desk.clock, OutwardEffects(desk.clock, ADMINS)))
+    return Desk(
+        desk.database,
+        desk.clock,
+        Settlement(catalog, SIGNER, desk.clock, OutwardEffects(desk.clock, ADMINS), terms=Terms()),
+    )
 
 
 @pytest.mark.criterion("S12", "C4", "C5", "S1")

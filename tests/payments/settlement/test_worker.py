@@ -12,9 +12,11 @@ from payments.audit.facts import Person
 from payments.effects import OutwardEffects
 from payments.loop import COOLDOWN_SECONDS, Cooldown
 from payments.notices import Notice
+from payments.pause import Pause
 from payments.sale.catalog import Catalog
 from payments.settlement.settlement import Settlement
 from payments.settlement.worker import BATCH_MAX, Worker
+from payments.subscriptions.chain import Terms
 from tests.support.desk import Desk, dump
 from tests.support.logs import logged
 from tests.support.money import ADMIN_CHAT_ID, ADMINS, BUYER, SIGNER, STRANGER, TOKEN, charge, plan, refund
@@ -88,8 +90,10 @@ async def test_what_keeps_failing_is_parked_and_goes_on_when_it_is_taken_up(desk
 @pytest.mark.criterion("E5")
 async def test_one_that_fails_does_not_hold_up_the_next(desk: Desk, worker: Worker) -> None:
     absurd = Catalog({"month": plan("month"), "bundle": replace(plan("bundle"), entitlements=("premium", "No Type"))})
-    settlement = Settlement(absurd, SIGNER, desk.clock, OutwardEffects(desk.clock, ADMINS))
-    worker = Worker(desk.database, settlement, worker._sender, desk.clock, on_progress=lambda: None)
+    settlement = Settlement(absurd, SIGNER, desk.clock, OutwardEffects(desk.clock, ADMINS), terms=Terms())
+    worker = Worker(
+        desk.database, settlement, worker._sender, desk.clock, on_progress=lambda: None, pause=Pause(desk.clock)
+    )
     await desk.record(charge("a", "bundle"), charge("b", "month", payer=STRANGER))
     assert await worker.work_once() == 2
     event = await desk.event("a")
@@ -117,7 +121,9 @@ async def test_a_failure_that_cannot_even_be_noted_holds_up_neither_the_others_n
     event = await desk.event("a")
     assert (event.status, event.attempts, event.error) == (EventStatus.PENDING, 0, None)
     desk.clock.advance(seconds=COOLDOWN_SECONDS)
-    worker = Worker(desk.database, desk.settlement, worker._sender, desk.clock, on_progress=lambda: None)
+    worker = Worker(
+        desk.database, desk.settlement, worker._sender, desk.clock, on_progress=lambda: None, pause=Pause(desk.clock)
+    )
     assert await worker.work_once() == 1
     assert await desk.holds()
 
@@ -150,7 +156,9 @@ async def test_an_idle_minute_costs_six_statements(desk: Desk, worker: Worker, m
 
 async def test_a_stop_leaves_the_rest_of_a_batch_to_the_next_start(desk: Desk, worker: Worker) -> None:
     await desk.record(*(charge(str(number)) for number in range(3)))
-    next_worker = Worker(desk.database, desk.settlement, worker._sender, desk.clock, on_progress=lambda: None)
+    next_worker = Worker(
+        desk.database, desk.settlement, worker._sender, desk.clock, on_progress=lambda: None, pause=Pause(desk.clock)
+    )
     worker._on_progress = worker.loop.stop
     await worker.loop.run()
     assert [await _is_settled(desk, str(number)) for number in range(3)] == [True, False, False]

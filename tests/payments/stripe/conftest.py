@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from payments.channel import by_name
+from payments.pause import Pause
 from payments.refunds.sending import RefundSender
 from payments.settlement.worker import Worker
 from payments.stripe.api import StripeApi
@@ -27,7 +28,7 @@ async def account(clock: FakeClock) -> AsyncIterator[StripeAccount]:
 
 @pytest.fixture
 async def api(account: StripeAccount) -> AsyncIterator[StripeApi]:
-    api = StripeApi(KEY, account.url)
+    api = StripeApi(KEY, account.url, session=None)
     yield api
     await api.close()
 
@@ -35,12 +36,12 @@ async def api(account: StripeAccount) -> AsyncIterator[StripeApi]:
 @pytest.fixture
 def worker(desk: Desk, api: StripeApi) -> Worker:
     sender = RefundSender(desk.database, by_name(CardChannel(api)), desk.clock)
-    return Worker(desk.database, desk.settlement, sender, desk.clock, on_progress=lambda: None)
+    return Worker(desk.database, desk.settlement, sender, desk.clock, on_progress=lambda: None, pause=Pause(desk.clock))
 
 
 @pytest.fixture
 def watch(desk: Desk, api: StripeApi) -> StripeWatch:
-    return StripeWatch(desk.database, api, desk.clock, ADMINS, on_recorded=lambda: None)
+    return StripeWatch(desk.database, api, desk.clock, ADMINS, on_recorded=lambda: None, lost=None)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ async def test_a_stripe_that_fails_is_away(account: StripeAccount, api: StripeAp
 
 
 async def test_a_stripe_that_cannot_be_reached_is_away(unused_tcp_port: int) -> None:
-    api = StripeApi(KEY, f"http://127.0.0.1:{unused_tcp_port}")
+    api = StripeApi(KEY, f"http://127.0.0.1:{unused_tcp_port}", session=None)
     with pytest.raises(ChannelAwayError):
         await api.list_refunds("ch_1")
     await api.close()
@@ -70,7 +70,7 @@ async def test_what_is_refused_has_stripes_code(account: StripeAccount, api: Str
 
 @pytest.mark.criterion("S7")
 async def test_a_wrong_key_is_named_by_its_setting_and_not_shown(account: StripeAccount) -> None:
-    api = StripeApi("sk_test_secretsecret", account.url)
+    api = StripeApi("sk_test_secretsecret", account.url, session=None)
     with pytest.raises(RefusedByChannelError, match="STRIPE_SECRET_KEY") as caught:
         await api.list_refunds("ch_1")
     await api.close()
@@ -114,7 +114,7 @@ async def test_a_refund_that_cannot_be_read_is_named_by_its_fields(account: Stri
 
 
 async def test_localstripe_answers_the_same_calls(localstripe: LocalStripe) -> None:
-    api = StripeApi(KEY, localstripe.url)
+    api = StripeApi(KEY, localstripe.url, session=None)
     charge_id = await localstripe.charge(499, "usd")
     refund = await api.refund(charge_id, 499, row=ROW, idempotency_key="k")
     assert (refund.amount, refund.row, refund.is_through) == (499, ROW, True)
@@ -150,7 +150,7 @@ async def _answering(status: int, body: dict[str, object]) -> AsyncIterator[Stri
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    api = StripeApi(KEY, f"http://127.0.0.1:{runner.addresses[0][1]}")
+    api = StripeApi(KEY, f"http://127.0.0.1:{runner.addresses[0][1]}", session=None)
     yield api
     await api.close()
     await runner.cleanup()

@@ -64,7 +64,7 @@ async def test_disputes_of_before_are_told_and_a_lost_one_ends_the_access(
     desk.clock.advance(hours=32)
     for charge_id in (lost, opened, won):
         await record_late(desk, charge_id)
-    for each in (watch, StripeWatch(desk.database, api, desk.clock, ADMINS, lambda: None)):
+    for each in (watch, StripeWatch(desk.database, api, desk.clock, ADMINS, lambda: None, lost=None)):
         await round_of(each, worker)
     told = [facts["reason"] for notice, _, facts in await desk.notices() if notice is Notice.DISPUTED]
     assert told == [account.objects[dispute_id]["reason"]]
@@ -96,10 +96,10 @@ async def test_each_is_asked_about_once_in_a_process_and_what_is_not_late_or_not
         return list(dict.fromkeys(query["charge"] for query in account.queries if "charge" in query))
 
     assert [await asked(watch) for _ in range(3)] == [[first], ["ch_of_another_account", second], []]
-    again = StripeWatch(desk.database, api, desk.clock, ADMINS, lambda: None)
+    again = StripeWatch(desk.database, api, desk.clock, ADMINS, lambda: None, lost=None)
     assert await asked(again) == [first]
     desk.clock.advance(days=LOOKED_DAYS)
-    assert await asked(StripeWatch(desk.database, api, desk.clock, ADMINS, lambda: None)) == []
+    assert await asked(StripeWatch(desk.database, api, desk.clock, ADMINS, lambda: None, lost=None)) == []
 
 
 async def test_one_that_could_not_be_asked_about_is_asked_again_and_holds_up_no_other(

@@ -15,6 +15,7 @@ from payments.audit import events, transitions
 from payments.audit.facts import Person
 from payments.channel import by_name
 from payments.errors import ChannelError, RefundRefusedError
+from payments.pause import Pause
 from payments.refunds.asking import find_waiting
 from payments.refunds.sending import RefundSender
 from payments.settlement.worker import Worker
@@ -48,11 +49,13 @@ class Play:
         self.api = api
         self.charge_id = charge_id
         self.sender = RefundSender(desk.database, by_name(CardChannel(api)), desk.clock)
-        self.worker = Worker(desk.database, desk.settlement, self.sender, desk.clock, on_progress=lambda: None)
+        self.worker = Worker(
+            desk.database, desk.settlement, self.sender, desk.clock, on_progress=lambda: None, pause=Pause(desk.clock)
+        )
         self.watch = self._new_watch()
 
     def _new_watch(self) -> StripeWatch:
-        return StripeWatch(self.desk.database, self.api, self.desk.clock, ADMINS, on_recorded=lambda: None)
+        return StripeWatch(self.desk.database, self.api, self.desk.clock, ADMINS, on_recorded=lambda: None, lost=None)
 
     async def step(self, step: str) -> None:
         """Let something happen; what cannot happen as things stand does not."""

@@ -4,6 +4,7 @@ import pytest
 
 from db.tables import EventStatus, Outcome
 from payments.channel import by_name
+from payments.pause import Pause
 from payments.refunds.sending import RefundSender
 from payments.settlement.worker import Worker
 from payments.stripe.api import StripeApi
@@ -69,10 +70,12 @@ async def test_what_may_have_been_made_keeps_its_key_when_stripe_cannot_be_asked
     account.faults.append(Fault.CUT_AFTER)
     await worker.work_once()
     desk.clock.advance(minutes=1)
-    stranger = StripeApi("sk_test_51AnotherAccount", account.url)
+    stranger = StripeApi("sk_test_51AnotherAccount", account.url, session=None)
     channels = {} if is_closed else by_name(CardChannel(stranger))
     sender = RefundSender(desk.database, channels, desk.clock)
-    await Worker(desk.database, desk.settlement, sender, desk.clock, on_progress=lambda: None).work_once()
+    await Worker(
+        desk.database, desk.settlement, sender, desk.clock, on_progress=lambda: None, pause=Pause(desk.clock)
+    ).work_once()
     await stranger.close()
     parked = await desk.event(asked.event_id)
     assert (parked.outcome, parked.attempt_key is None) == (Outcome.PARKED, False)

@@ -22,7 +22,7 @@ from tests.support.stripe_account import KEY, Fault, StripeAccount
 
 def watching(desk: Desk, api: StripeApi) -> StripeWatch:
     """Return a watch, as each start makes it anew."""
-    return StripeWatch(desk.database, api, desk.clock, ADMINS, on_recorded=lambda: None)
+    return StripeWatch(desk.database, api, desk.clock, ADMINS, on_recorded=lambda: None, lost=None)
 
 
 async def told(desk: Desk) -> list[str]:

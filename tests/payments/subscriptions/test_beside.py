@@ -38,7 +38,7 @@ def renewal(number: int, at: datetime, update_id: int) -> ChargeFact:
 
 
 async def checkout(desk: Desk) -> CheckoutAnswer:
-    checkouts = CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock, 10)
+    checkouts = CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock, 10, sells_by_card=False)
     return await checkouts.decide(CheckoutQuery("q1", BUYER.telegram_id, 150, "XTR", OTHER))
 
 

@@ -287,7 +287,7 @@ async def test_what_is_never_heard_of_again_ends_and_a_late_charge_takes_it_up(d
 
 @pytest.mark.criterion("N3")
 async def test_a_pass_over_the_past_tells_and_edits_nothing(desk: Desk) -> None:
-    silent = Desk(desk.database, desk.clock, Settlement(CATALOG, SIGNER, desk.clock, SILENT))
+    silent = Desk(desk.database, desk.clock, Settlement(CATALOG, SIGNER, desk.clock, SILENT, terms=Terms()))
     desk.clock.now = START + 3 * MONTH
     for number in (1, 2, 3):
         await silent.take(in_ledger(paid(number)))

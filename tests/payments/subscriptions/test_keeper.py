@@ -13,6 +13,7 @@ from payments.audit.facts import Person
 from payments.effects import SILENT
 from payments.loop import Pulse
 from payments.notices import Notice
+from payments.pause import Pause
 from payments.renewals import RenewalReason, record_wanted_renewal
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.keeper import BATCH_MAX, SubscriptionKeeper
@@ -35,7 +36,7 @@ def keeper(desk: Desk, bot: Bot) -> SubscriptionKeeper:
 
 def _keeper(desk: Desk, bot: Bot, batch_max: int = BATCH_MAX) -> SubscriptionKeeper:
     book = desk.settlement.subscriptions
-    editor = RenewalEditor(desk.database, bot, book, SILENT, desk.clock)
+    editor = RenewalEditor(desk.database, bot, book, SILENT, desk.clock, pause=Pause(desk.clock))
     reminders = Reminders(desk.database, CATALOG, SIGNER, desk.clock, 3)
     return SubscriptionKeeper(
         desk.database, book, editor, reminders, desk.clock, on_progress=lambda: None, batch_max=batch_max

@@ -13,6 +13,7 @@ from payments.notices import Notice
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
 from payments.settlement.settlement import Settlement
+from payments.subscriptions.chain import Terms
 from tests.support.clock import START
 from tests.support.desk import Desk
 from tests.support.money import ADMINS, BUYER, CATALOG, SIGNER, STRANGER, charge, order
@@ -118,7 +119,7 @@ async def test_a_price_that_changes_leaves_running_subscriptions_at_theirs(desk:
     dearer = replace(CATALOG.plans["auto"], price_stars=999, retired=True)
     catalog = Catalog({**CATALOG.plans, "auto": dearer})
     effects = OutwardEffects(desk.clock, ADMINS)
-    later = Desk(desk.database, desk.clock, Settlement(catalog, SIGNER, desk.clock, effects))
+    later = Desk(desk.database, desk.clock, Settlement(catalog, SIGNER, desk.clock, effects, terms=Terms()))
     assert (await later.take(paid(2))).outcome == Outcome.GRANTED
     assert (await row(desk)).price_stars == 150
 
@@ -128,7 +129,7 @@ async def test_renewals_go_on_under_a_token_that_is_lost(desk: Desk) -> None:
     await desk.take(paid(1))
     effects = OutwardEffects(desk.clock, ADMINS)
     other_token = PayloadSigner("1000001:another-token")
-    later = Desk(desk.database, desk.clock, Settlement(CATALOG, other_token, desk.clock, effects))
+    later = Desk(desk.database, desk.clock, Settlement(CATALOG, other_token, desk.clock, effects, terms=Terms()))
     assert (await later.take(paid(2))).outcome == Outcome.GRANTED
     kept = await row(desk)
     assert (kept.first_charge_id, kept.last_charge_id, kept.price_stars) == ("sub-1", "sub-2", 150)

@@ -82,12 +82,12 @@ async def served(chats: Chats, watch: StripeWatch) -> AsyncIterator[None]:
 async def desk(client: SandboxClient, engine_name: str, database_url: str) -> AsyncIterator[tuple[Chats, StripeWatch]]:
     """Give a desk and its people, on each engine."""
     database = Database(database_url)
-    stripe = StripeApi(STRIPE_KEY, client.url)
+    stripe = StripeApi(STRIPE_KEY, client.url, session=None)
     html = DefaultBotProperties(parse_mode=ParseMode.HTML)
     async with talking_bot(client.url, TOKEN, html) as bot:
         people = await people_of(client, f" on {engine_name}")
         chats = Chats(client, utc_now, bot, database, CATALOG, people, stripe=stripe)
-        yield chats, StripeWatch(database, stripe, utc_now, chats.admins, on_recorded=lambda: None)
+        yield chats, StripeWatch(database, stripe, utc_now, chats.admins, on_recorded=lambda: None, lost=None)
     await stripe.close()
     await database.dispose()
 
