@@ -1,6 +1,6 @@
 """The operator's command line: `python -m bot [COMMAND]`.
 
-aiogram, whose import takes seconds, is left to the commands that speak to Telegram.
+Only the commands that call Telegram import aiogram, because the import takes seconds.
 """
 
 import asyncio
@@ -44,13 +44,15 @@ EXIT_WRONG_SETTING: Final = 78
 
 _DATE: Final = ["%Y-%m-%d"]
 _DATE_SHOWN: Final = "YYYY-MM-DD"
-_TelegramId = Annotated[int, typer.Argument(metavar="TELEGRAM_ID", min=1, max=TELEGRAM_ID_MAX, help="Whose.")]
-_Entitlement = Annotated[str, typer.Argument(metavar="ENTITLEMENT", help="What a plan of the catalog opens.")]
+_TelegramId = Annotated[
+    int, typer.Argument(metavar="TELEGRAM_ID", min=1, max=TELEGRAM_ID_MAX, help="The person's Telegram id.")
+]
+_Entitlement = Annotated[str, typer.Argument(metavar="ENTITLEMENT", help="An entitlement of a plan in the catalog.")]
 _Since = Annotated[datetime | None, typer.Option(formats=_DATE, metavar=_DATE_SHOWN, help="The first day, UTC.")]
 _Until = Annotated[
-    datetime | None, typer.Option(formats=_DATE, metavar=_DATE_SHOWN, help="The last day, UTC; by itself today.")
+    datetime | None, typer.Option(formats=_DATE, metavar=_DATE_SHOWN, help="The last day, UTC; the default is today.")
 ]
-_Reason = Annotated[str, typer.Option(help="Why; it stays on record.")]
+_Reason = Annotated[str, typer.Option(help="The reason; it stays on record.")]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
@@ -68,11 +70,10 @@ def main(
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    """Run the payment desk of a Telegram bot, or see to it from the outside.
+    """Run the payment desk of a Telegram bot, or manage it from the outside.
 
-    Without a command it runs. The settings come from the environment and from the file .env, which .env.example
-    explains. Exit status 78: a setting, the catalog or the database is a wrong one, and one line says which and what to
-    do.
+    Without a command the desk runs. The settings come from the environment and from the file .env, which .env.example
+    explains. Exit status 78: a setting, the catalog or the database is wrong, and one line names the mend.
     """
     if context.invoked_subcommand is None:
         run(context)
@@ -80,9 +81,9 @@ def main(
 
 @app.command()
 def run(context: typer.Context) -> None:
-    """Run the desk: sell, record, grant, refund, until it is told to stop.
+    """Run the desk: sell, record, grant, refund, until a signal stops it.
 
-    The database is brought up to date first. On SIGTERM or Ctrl-C the desk ends what it has begun, within 10 seconds.
+    The desk brings the database up to date first. On SIGTERM or Ctrl-C it finishes its work, within 10 seconds.
     """
     with _errors_in_words():
         settings = _load_settings()
@@ -97,7 +98,7 @@ def run(context: typer.Context) -> None:
 def migrate() -> None:
     """Bring the database up to date. The daemon does so by itself at every start.
 
-    A database that holds tables of other services keeps them, with all their rows.
+    Tables of other services in the database stay, with all their rows.
     """
     with _errors_in_words():
         asyncio.run(_migrate(_load_settings()))
@@ -106,16 +107,16 @@ def migrate() -> None:
 
 @app.command()
 def pending() -> None:
-    """List the payments and refunds that wait for their next attempt or for you, the oldest first."""
+    """List the payments, refunds and renewals that wait for their next attempt or for you, the oldest first."""
     with _errors_in_words():
         asyncio.run(print_pending(_load_settings(), CONSOLE))
 
 
 @app.command()
-def retry(waiting_id: Annotated[str, typer.Argument(metavar="ID", help="As `pending` shows it.")]) -> None:
-    """Take up again what waits; the running desk does it within seconds, else the next start.
+def retry(waiting_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `pending` shows.")]) -> None:
+    """Retry a payment, a refund or a renewal that waits; the running desk does it within seconds, else the next start.
 
-    Exit status 1: there was nothing to take up.
+    Exit status 1: nothing waits under that id.
     """
     with _errors_in_words():
         begun = asyncio.run(retry_one(_load_settings(), waiting_id, CONSOLE))
@@ -124,12 +125,12 @@ def retry(waiting_id: Annotated[str, typer.Argument(metavar="ID", help="As `pend
 
 @app.command()
 def refund(
-    charge_id: Annotated[str, typer.Argument(metavar="CHARGE_ID", help="As `/history` shows it.")],
-    reason: Annotated[str | None, typer.Option(help="Why; the buyer reads it.")] = None,
+    charge_id: Annotated[str, typer.Argument(metavar="CHARGE_ID", help="The charge id that `history` shows.")],
+    reason: Annotated[str | None, typer.Option(help="The reason; the buyer reads it.")] = None,
 ) -> None:
-    """Give a payment back and end the access that it paid for, beside the running desk or without it.
+    """Refund a payment and end the access that it paid for, beside the running desk or without it.
 
-    Exit status 1: it was refused, or is not done yet; `pending` shows what waits.
+    Exit status 1: the refund was refused, or is not through yet; `pending` lists it then.
     """
     with _errors_in_words():
         done = asyncio.run(refund_one(_load_settings(), charge_id, reason, CONSOLE))
@@ -141,12 +142,12 @@ def grant(
     telegram_id: _TelegramId,
     entitlement: _Entitlement,
     reason: _Reason,
-    days: Annotated[int | None, typer.Option(min=1, max=DAYS_MAX, help="For so many days from now.")] = None,
-    for_life: Annotated[bool, typer.Option("--for-life", help="For ever.")] = False,  # noqa: FBT002 - typer's way
+    days: Annotated[int | None, typer.Option(min=1, max=DAYS_MAX, help="Days of access, from now on.")] = None,
+    for_life: Annotated[bool, typer.Option("--for-life", help="Lifetime access.")] = False,  # noqa: FBT002 - typer's way
 ) -> None:
-    """Give a person access by hand; who did it and why is on record. The person is not told, /status shows it.
+    """Give a person access by hand, with the actor and the reason on record. Only /status tells the person.
 
-    Exit status 1: it was refused.
+    Exit status 1: the grant was refused.
     """
     if (days is None) != for_life:
         raise typer.BadParameter("say either --days or --for-life")
@@ -160,11 +161,11 @@ def revoke(
     telegram_id: _TelegramId,
     entitlement: _Entitlement,
     reason: _Reason,
-    source: Annotated[str | None, typer.Option(help="Only what this source gave; `history` shows it.")] = None,
+    source: Annotated[str | None, typer.Option(help="End only the grant of this source; `history` shows it.")] = None,
 ) -> None:
-    """Take a person's access away, whatever gave it; who did it and why is on record. The money is not given back.
+    """End a person's access, whatever gave it, with the actor and the reason on record. The command refunds nothing.
 
-    A subscription goes on being renewed: the refund of its last charge ends it. Exit status 1: nothing was revoked.
+    A subscription goes on renewing: the refund of its last charge ends it. Exit status 1: nothing was revoked.
     """
     with _errors_in_words():
         done = asyncio.run(revoke_access(_load_settings(), telegram_id, entitlement, source, reason, CONSOLE))
@@ -173,11 +174,11 @@ def revoke(
 
 @app.command()
 def history(
-    who: Annotated[str, typer.Argument(metavar="TELEGRAM_ID|@USERNAME", help="Whose.")],
+    who: Annotated[str, typer.Argument(metavar="TELEGRAM_ID|@USERNAME", help="The person.")],
 ) -> None:
-    """Print what somebody paid, got back, was granted, and has now.
+    """Print a person's payments, refunds, grants and access.
 
-    Exit status 1: nobody is known by that.
+    Exit status 1: the desk knows no such person.
     """
     with _errors_in_words():
         found = asyncio.run(print_history(_load_settings(), who, CONSOLE))
@@ -186,8 +187,8 @@ def history(
 
 @app.command()
 def export(
-    file: Annotated[Path | None, typer.Argument(help="Where to; left out: to stdout.")] = None,
-    style: Annotated[Format, typer.Option("--format", help="For a spreadsheet, or for a program.")] = Format.CSV,
+    file: Annotated[Path | None, typer.Argument(help="The file to write; left out: stdout.")] = None,
+    style: Annotated[Format, typer.Option("--format", help="csv for a spreadsheet, jsonl for a program.")] = Format.CSV,
 ) -> None:
     """Write every row of the audit table, beside the running desk or without it. Amounts are in minor units."""
     with _errors_in_words():
@@ -197,20 +198,20 @@ def export(
 
 @app.command()
 def report(
-    step: Annotated[Step, typer.Option("--by", help="How the days are put together.")] = Step.MONTH,
+    step: Annotated[Step, typer.Option("--by", help="The step of the table.")] = Step.MONTH,
     since: _Since = None,
     until: _Until = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write it as CSV; - is stdout.")] = None,
-    chart_file: Annotated[Path | None, typer.Option("--chart", help="Draw it, as .svg or .png.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the report as CSV; - is stdout.")] = None,
+    chart_file: Annotated[Path | None, typer.Option("--chart", help="Draw the report, as .svg or .png.")] = None,
     *,
     close: Annotated[
         str | None, typer.Option("--close", metavar="YYYY-MM", help="Close that month of Telegram's ledger instead.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="With --close: as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the month as JSON, with --close.")] = False,
 ) -> None:
-    """Print revenue, renewals and what was given back over time, in each currency by itself, of all channels.
+    """Print revenue, renewals and refunds over time, in each currency by itself, of all channels.
 
-    By itself it is of the latest 12 months or weeks, or of 30 days. With --close it is every row of a month of
+    The default is the latest 12 months or weeks, or 30 days. With --close the report is every row of a month of
     Telegram's ledger, commissions and withdrawals too, to the nanostar: exit status 1 says that it does not close.
     """
     if close is not None or as_json:
@@ -227,10 +228,10 @@ def report(
 
 
 @app.command()
-def backup(file: Annotated[Path, typer.Argument(help="A new file.")]) -> None:
-    """Copy the database while it is in use; of PostgreSQL, print the pg_dump line that does so.
+def backup(file: Annotated[Path, typer.Argument(help="A new file to write.")]) -> None:
+    """Copy the database while it is in use; for PostgreSQL, print the pg_dump line that does so.
 
-    A copy that is restored reads Telegram's ledger first, and so fills the gap. Exit status 1: no backup was made.
+    A desk on a restored copy reads Telegram's ledger first, and so fills the gap. Exit status 1: no backup was made.
     """
     with _errors_in_words():
         done = make_backup(_load_settings(), file, CONSOLE)
@@ -241,7 +242,7 @@ def backup(file: Annotated[Path, typer.Argument(help="A new file.")]) -> None:
 def erase(telegram_id: _TelegramId) -> None:
     """Erase a person on request: the name and every text go, the payments and the Telegram id stay.
 
-    Exit status 1: nobody is known by that id.
+    Exit status 1: the desk knows no such person.
     """
     with _errors_in_words():
         done = asyncio.run(erase_person(_load_settings(), telegram_id, CONSOLE))
@@ -251,15 +252,15 @@ def erase(telegram_id: _TelegramId) -> None:
 @app.command()
 def reconcile(
     *,
-    full: Annotated[bool, typer.Option("--full", help="From the ledger's first row on.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Compare from the ledger's first row on.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing, and do not look for what the ledger lacks.")
+        bool, typer.Option("--dry-run", help="Write nothing, and skip the search for rows that the ledger lacks.")
     ] = False,
 ) -> None:
-    """Compare Telegram's ledger of Stars with the desk's rows now, beside the running desk or without it.
+    """Compare Telegram's ledger of Stars with the desk's rows, beside the running desk or without it.
 
-    A payment that is missing is recorded and settled, a refund that is missing takes the access away. Exit status 1:
-    something is unexplained, or the ledger could not be read.
+    The command records and settles a missing payment, and a missing refund ends its access. Exit status 1: a difference
+    is unexplained, or the ledger could not be read.
     """
     with _errors_in_words():
         settings = _load_settings()
@@ -272,21 +273,19 @@ def reconcile(
 @app.command()
 def rebuild(
     *,
-    fill: Annotated[
-        bool, typer.Option("--fill", help="Bring a database that was restored from a backup up to the ledger.")
-    ] = False,
+    fill: Annotated[bool, typer.Option("--fill", help="Bring a database from a backup up to the ledger.")] = False,
     trust_unsigned: Annotated[
         bool,
         typer.Option(
             "--trust-unsigned",
-            help="The token that invoices were signed under is lost: take their word where buyer and amount agree.",
+            help="Believe invoices that a lost token signed, where buyer and amount agree.",
         ),
     ] = False,
 ) -> None:
-    """Make the database anew from Telegram's ledger of Stars, in silence: nobody is told, nothing is sent.
+    """Make the database anew from Telegram's ledger of Stars, in silence: no message, no refund.
 
-    The desk must not run. It rebuilds by itself when it starts on an empty database. What breaks off goes on with the
-    next start. Exit status 1: refused, broken off, or something is unexplained.
+    The desk must not run. It rebuilds by itself when it starts on an empty database. A rebuild that breaks off goes on
+    with the next start. Exit status 1: refused, broken off, or a difference is unexplained.
     """
     with _errors_in_words():
         settings = _load_settings()
@@ -300,12 +299,12 @@ def rebuild(
 def doctor(
     *,
     remove_webhook: Annotated[
-        bool, typer.Option("--remove-webhook", help="Remove one that is left over, without asking.")
+        bool, typer.Option("--remove-webhook", help="Remove a webhook that is left over, without asking.")
     ] = False,
 ) -> None:
-    """Look at everything that the desk needs, and say of each what is wrong and how it is mended.
+    """Examine everything that the desk needs, and print each fault and its mend.
 
-    Beside the running desk or without it; changes nothing unless told to. Exit status 1: something has to be mended.
+    The command runs beside the desk or without it, and changes nothing unasked. Exit status 1: a fault is there.
     """
     with _errors_in_words():
         from bot.console.doctor.examination import examine  # noqa: PLC0415 - imports aiohttp
@@ -328,12 +327,12 @@ def _load_settings() -> Settings:
 
 @contextmanager
 def _errors_in_words() -> Iterator[None]:
-    """End a command with 78 and one line for what a person has to mend, else with 1 and the log."""
+    """End a command with 78 and one line about a fault that a person has to mend, else with 1 and the log."""
     logs.configure("INFO", "text")
     try:
         yield
     except (typer.BadParameter, BrokenPipeError):
-        # What was typed is wrong, or who read has read enough: the command line's own affairs.
+        # A wrong argument, or a reader of the output that has ended: the command line's own affairs.
         raise
     except (SettingsError, WrongDatabaseError, UnfitServerError) as error:
         _complain(str(error))

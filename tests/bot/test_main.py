@@ -72,27 +72,27 @@ def test_a_database_that_is_away_is_told_in_one_line_without_its_password(monkey
 
 
 SENTENCES: Final = {
-    "run": "Run the desk: sell, record, grant, refund, until it is told to stop.",
-    "migrate": "Bring the database up to date.",
-    "pending": "List the payments and refunds that wait for their next attempt or for you, the oldest first.",
-    "retry": "Take up again what waits; the running desk does it within seconds, else the next start.",
-    "refund": "Give a payment back and end the access that it paid for, beside the running desk or without it.",
-    "grant": "Give a person access by hand; who did it and why is on record.",
-    "revoke": "Take a person's access away, whatever gave it; who did it and why is on record.",
-    "history": "Print what somebody paid, got back, was granted, and has now.",
-    "export": "Write every row of the audit table, beside the running desk or without it.",
-    "report": "Print revenue, renewals and what was given back over time, in each currency by itself, of all channels.",
-    "backup": "Copy the database while it is in use; of PostgreSQL, print the pg_dump line that does so.",
-    "doctor": "Look at everything that the desk needs, and say of each what is wrong and how it is mended.",
+    "run": "Run the desk: sell, record, grant, refund, until a signal stops it.",
+    "migrate": "Bring the database up to date. The daemon does so by itself at every start.",
+    "pending": "List the payments, refunds and renewals that wait for their next attempt or for you, the oldest first.",
+    "retry": "Retry a payment, a refund or a renewal that waits; the running desk does it within seconds",
+    "refund": "Refund a payment and end the access that it paid for, beside the running desk or without it.",
+    "grant": "Give a person access by hand, with the actor and the reason on record. Only /status tells the person.",
+    "revoke": "End a person's access, whatever gave it, with the actor and the reason on record.",
+    "history": "Print a person's payments, refunds, grants and access.",
+    "export": "Write every row of the audit table, beside the running desk or without it. Amounts are in minor units.",
+    "report": "Print revenue, renewals and refunds over time, in each currency by itself, of all channels.",
+    "backup": "Copy the database while it is in use; for PostgreSQL, print the pg_dump line that does so.",
+    "doctor": "Examine everything that the desk needs, and print each fault and its mend.",
     "erase": "Erase a person on request: the name and every text go, the payments and the Telegram id stay.",
-    "reconcile": "Compare Telegram's ledger of Stars with the desk's rows now, beside the running desk or without it.",
-    "rebuild": "Make the database anew from Telegram's ledger of Stars, in silence: nobody is told, nothing is sent.",
+    "reconcile": "Compare Telegram's ledger of Stars with the desk's rows, beside the running desk or without it.",
+    "rebuild": "Make the database anew from Telegram's ledger of Stars, in silence: no message, no refund.",
 }
 
 
 def test_every_command_explains_itself() -> None:
     result = RUNNER.invoke(app, ["--help"])
-    assert "Run the payment desk of a Telegram bot, or see to it from the outside." in " ".join(result.stdout.split())
+    assert "Run the payment desk of a Telegram bot, or manage it from the outside." in " ".join(result.stdout.split())
     assert {command.callback.__name__ for command in app.registered_commands if command.callback} == SENTENCES.keys()
     for command, sentence in SENTENCES.items():
         result = RUNNER.invoke(app, [command, "--help"])
