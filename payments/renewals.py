@@ -36,9 +36,12 @@ class RenewalReason(enum.StrEnum):
 def record_wanted_renewal(row: Subscription, renewal: Renewal, because: RenewalReason, now: datetime) -> None:
     """Record what is wanted of a renewal, due at once, unless it is under way. The caller holds the user's lock.
 
-    An ended subscription is no exception, because Telegram may have renewed it and not told us yet.
+    An ended subscription is no exception, because Telegram may have renewed it and not told us yet. Any other reason
+    takes the place of REPLACED, because that one is withdrawn when the replacement goes back.
     """
     if row.due_at is not None and row.renewal_wanted == renewal:
+        if row.wanted_because == RenewalReason.REPLACED:
+            row.wanted_because = because
         return
     row.renewal_wanted = renewal
     row.wanted_because = because

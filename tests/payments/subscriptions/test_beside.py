@@ -228,6 +228,26 @@ async def test_a_start_goes_back_when_it_is_learned_that_the_other_had_been_rene
     assert await told(desk, Notice.RENEWED_UNWANTED) == {ADMIN_CHAT_ID}
 
 
+@pytest.mark.criterion("N3", "N2", "R1")
+@pytest.mark.parametrize("by", [RenewalReason.REFUND, RenewalReason.BUYER])
+async def test_a_renewal_that_was_to_end_for_two_reasons_ends_when_one_of_them_is_gone(
+    desk: Desk, by: RenewalReason
+) -> None:
+    await fail_and_end(desk)
+    await desk.take(start(desk.clock(), 21))
+    assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, RenewalReason.REPLACED)
+    if by is RenewalReason.REFUND:
+        await desk.ask_refund("sub-1")
+        await desk.settle("refund:sub-1", confirmed=True)
+    else:
+        kept = {each.first_charge_id: each for each in await rows(desk)}["sub-1"]
+        assert await _ask(desk, kept.id, Renewal.CANCELED) is True
+    await desk.take(in_ledger(renewal(2, START + MONTH + DAY, 20)))
+    assert await given_back(desk, "new-1", "sub-2") == ["new-1"]
+    assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, by)
+    assert await renewing(desk) == []
+
+
 @pytest.mark.criterion("N3", "N2", "C3")
 @pytest.mark.parametrize("is_later_first", [False, True])
 @pytest.mark.parametrize("known", [lambda fact: fact, in_ledger], ids=["update", "ledger"])
