@@ -43,7 +43,7 @@ _FILLED_IN_COLUMNS: Final = (
 async def lock_people(session: AsyncSession, people: Iterable[Person], now: datetime) -> dict[int, User]:
     """Lock the users of the people in audit facts, make the new ones, and return them by Telegram id.
 
-    A changed name or language is taken over, unless the person was erased (payments/audit/erasure.py).
+    A changed name or language replaces the old one, unless the person was erased (payments/audit/erasure.py).
     """
     by_id = {person.telegram_id: person for person in people}
     users = await _lock_known_people(session, by_id)

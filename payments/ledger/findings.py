@@ -41,7 +41,7 @@ class Finding(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unexplained:
-    """One difference found. `about` (an event's id or a ledger row's key) identifies it, so that it is told once."""
+    """One difference found. `about` (an event's id or a ledger row's key) identifies it: one alert each."""
 
     finding: Finding
     about: str

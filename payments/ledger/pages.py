@@ -134,7 +134,7 @@ def _audit_id(
     """
     if not isinstance(fact, RefundFact):
         is_taken = isinstance(missing.get(row.event_id or ""), RefundFact) and fact is not None
-        # No id has a NUL: recording this one fails and is told, so that it does not pass for the refund with its id.
+        # No id has a NUL: recording this one fails with an alert, and nothing takes it for the refund with its id.
         return f"\0{row.event_id}" if is_taken else row.event_id or ""
     standing = known.get(fact.event_id) or missing.get(fact.event_id)
     if fact.apart.event_id in known or (
