@@ -1,4 +1,4 @@
-"""`python -m bench [--rows N] [--history N]`: measure, print the table, exit 1 when a floor is missed."""
+"""`python -m bench [--rows N] [--history N]`: measure all bench figures, print the table, exit 1 at a missed floor."""
 
 import asyncio
 import sys
@@ -20,10 +20,10 @@ def main(
     rows: Annotated[int, typer.Option(help="Payments in the ledger that is rebuilt.")] = 100_000,
     history: Annotated[int, typer.Option(help="Rows that were read before, in the comparison.")] = 1_000_000,
 ) -> None:
-    """Measure the desk on both engines."""
+    """Measure the desk on both engines, and print the bench figures."""
     logger.remove()
     logger.add(sys.stderr, level="ERROR")
-    # Wide enough for a line a figure, also where no terminal says how wide it is.
+    # Wide enough for one line for each figure, also without a terminal.
     console = Console(width=WIDTH)
     is_met = print_figures(console, asyncio.run(_measure(console, rows, history)))
     raise typer.Exit(0 if is_met else 1)

@@ -1,4 +1,4 @@
-"""How long an operator waits for a command that needs no Telegram, from the shell and back."""
+"""Bench figure of an operator's wait for a command that needs no Telegram, from the shell and back."""
 
 import asyncio
 import os
@@ -17,8 +17,11 @@ ROOT: Final = Path(__file__).parents[1]
 
 
 async def measure() -> list[Figure]:
-    """Measure `pending` on an empty SQLite desk: the best of five, for the machine has other things to do as well."""
-    # What the environment says of another desk does not count; the database is made below the temporary folder.
+    """Measure the bench figure of `pending` on an empty SQLite desk.
+
+    It is the best of five, because the machine has other things to do as well.
+    """
+    # Without the environment's settings of another desk; the database is below the temporary folder.
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TELEGRAM_BOT_TOKEN": f"{BOT_ID}:{'bench' * 7}"}
     taken = []
     with tempfile.TemporaryDirectory(prefix="starledger-bench-") as directory:

@@ -1,4 +1,4 @@
-"""A rebuild of 100,000 transactions, and a comparison whose cost grows with what is new alone."""
+"""Bench figures of the ledger: a rebuild of 100,000 transactions, and a comparison that costs by new rows alone."""
 
 import json
 import resource
@@ -32,13 +32,13 @@ BUYERS: Final = 20_000
 CHUNK_ROWS: Final = 5_000
 NEW_ROWS: Final = 50
 CALL_MS: Final = 100.0
-"""What a page takes from Telegram's servers at the least: our own work for it must not be more."""
+"""The least time in which Telegram's servers return a page: our own work for it must not take longer."""
 GROWTH_MIB_MAX: Final = 64.0
 _STARS: Final = 5
 
 
 class TimedLedger(TelegramLedger):
-    """A ledger that counts its calls and their seconds."""
+    """A ledger for the bench that counts its calls and their seconds."""
 
     def __init__(self, bot: Bot) -> None:
         super().__init__(bot)
@@ -46,7 +46,7 @@ class TimedLedger(TelegramLedger):
         self.seconds = 0.0
 
     async def page(self, offset: int) -> list[Any]:
-        """Fetch a page, timed."""
+        """Fetch a ledger page, and time it."""
         began = perf_counter()
         rows = await super().page(offset)
         self.seconds += perf_counter() - began
@@ -55,7 +55,7 @@ class TimedLedger(TelegramLedger):
 
 
 async def measure_rebuild(engine: str, database: Database, row_count: int) -> list[Figure]:
-    """Measure a rebuild of so many transactions, one in twenty of them a refund."""
+    """Measure the bench figures of a rebuild of so many transactions, one in twenty of them a refund."""
     async with _sandbox() as (client, ledger):
         for chunk in _chunks(row_count):
             await client.add_rows(chunk)
@@ -86,7 +86,7 @@ async def measure_rebuild(engine: str, database: Database, row_count: int) -> li
 
 
 async def measure_comparison(engine: str, database: Database, row_count: int) -> list[Figure]:
-    """Measure a comparison of 50 new rows behind so many that were read before."""
+    """Measure the bench figures of a comparison of 50 new ledger rows behind so many that were read before."""
     old, new = _other("old"), _other("new")
     async with _sandbox() as (client, ledger):
         await client.add_copies(old, row_count)
@@ -97,7 +97,7 @@ async def measure_comparison(engine: str, database: Database, row_count: int) ->
         report = await comparison.run()
         seconds = perf_counter() - began
     if report.counts.unexplained or report.counts.seen != OVERLAP_ROWS + NEW_ROWS:
-        raise ValueError(f"the comparison went astray: {report}")
+        raise ValueError(f"the comparison found a difference: {report}")
     what = f"a comparison, {NEW_ROWS} new behind {row_count:,}"
     return [
         Figure(f"{what}: pages asked for", engine, ledger.calls, "", floor=2),
@@ -106,7 +106,7 @@ async def measure_comparison(engine: str, database: Database, row_count: int) ->
 
 
 async def _have_read(database: Database, old: Row, row_count: int) -> None:
-    """Let the reading stand where it stands after so many rows; to read them takes a call for each hundred."""
+    """Set the ledger's reading position behind so many rows, because reading them takes a call for each hundred."""
     last = range(row_count - OVERLAP_ROWS, row_count)
     async with database.transaction() as session:
         stand = await progress.lock(session)
@@ -135,7 +135,7 @@ def _chunks(row_count: int) -> Iterator[list[Row]]:
 
 @asynccontextmanager
 async def _sandbox() -> AsyncIterator[tuple[SandboxClient, TimedLedger]]:
-    """Run a sandbox in a process of its own, so that its work and its memory are not ours."""
+    """Run a sandbox for the bench in a process of its own, so that its work and memory are not counted."""
     options = ["--port", "0", "--page-port", "-1", "--token", TOKEN]
     with running("sandbox", options, until="Control API") as program:
         url = program.address("Bot API")

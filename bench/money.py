@@ -1,4 +1,4 @@
-"""The targets: a payment and a refund below 100 ms, a repeated one below 10 ms, 25 at once."""
+"""Bench figures of money: a payment and a refund below 100 ms, a repeated one below 10 ms, 25 at once."""
 
 import asyncio
 import statistics
@@ -30,7 +30,7 @@ BUYER: Final = Person(7001)
 
 
 async def measure(engine: str, database: Database) -> list[Figure]:
-    """Measure on one database."""
+    """Measure the bench figures of payments and refunds on one database."""
     async with _desk(database) as (worker, server):
         charges = [await _paid(server) for _ in range(ROUNDS)]
         payments = [await _timed(_settle(database, worker, each)) for each in charges]
@@ -65,7 +65,7 @@ async def _desk(database: Database) -> AsyncIterator[tuple[Worker, SandboxServer
 
 
 async def _paid(server: SandboxServer) -> ChargeFact:
-    """Let a payment be at Telegram, so that it can be given back."""
+    """Add a payment to the bench's Telegram, so that it can be refunded."""
     fact = charge(payer=BUYER, at=utc_now())
     past = PastPayment(user_id=BUYER.telegram_id, payload=fact.payload, stars=fact.amount, at=fact.happened_at)
     [charge_id] = await server.client.add_past_payments([past])
@@ -87,7 +87,7 @@ async def _refund(database: Database, worker: Worker, fact: ChargeFact) -> None:
 
 
 async def _timed(work: Awaitable[None]) -> float:
-    """Return how many milliseconds it takes."""
+    """Return the milliseconds that a step of the bench takes."""
     began = perf_counter()
     await work
     return (perf_counter() - began) * 1000

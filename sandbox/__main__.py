@@ -1,4 +1,4 @@
-"""`python -m sandbox`: Telegram with Stars on this machine."""
+"""`python -m sandbox`: run a sandbox, a Telegram with Stars on this machine."""
 
 import asyncio
 import ipaddress
@@ -57,7 +57,7 @@ def main(  # noqa: PLR0913 - the command's options
         typer.Option(min=NO_PAGE, help="Port of the chat page, or the next free one; 0 takes any, -1 leaves it out."),
     ] = 8080,
 ) -> None:
-    """Run a Bot API server with Stars in it, for any bot, until Ctrl-C."""
+    """Run a sandbox: a Bot API server with Stars in it, for any bot, until Ctrl-C."""
     if not _is_loopback(host) and not expose_to_network:
         raise typer.BadParameter(
             f"{host} can be reached from other machines, and whoever reaches the sandbox controls it. "
@@ -99,7 +99,7 @@ async def _serve(settings: Settings, host: str, port: int, state: Path | None, p
 
 @asynccontextmanager
 async def _page(sandbox_url: str, host: str, port: int) -> AsyncIterator[None]:
-    """Serve the chat page while the block runs; without NiceGUI, which is optional, say how to get it."""
+    """Serve the sandbox's chat page while the block runs; without the optional NiceGUI say how to install it."""
     if port == NO_PAGE:
         yield
     elif find_spec("nicegui") is None:

@@ -1,4 +1,4 @@
-"""What a person does in the app: write, press, forward, block."""
+"""Actions of a person in the sandbox's app: write, press, pay, forward, block."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ from sandbox.updates import MESSAGE_LIFE, UpdateQueue
 
 @dataclass(frozen=True, slots=True)
 class ForwardedInvoice:
-    """A copy of an invoice with somebody else: a Pay button (`offer_id`), or a link to the bot (`url`)."""
+    """A forwarded copy of an invoice: with a Pay button (`offer_id`), or with a link to the bot (`url`)."""
 
     offer_id: str | None
     url: str | None
 
 
 class Actions:
-    """The hands of all persons."""
+    """All actions of persons in the sandbox's app."""
 
     def __init__(
         self,
@@ -56,9 +56,9 @@ class Actions:
         topic_id: int | None = None,
         via_bot: Json | None = None,
     ) -> ChatMessage:
-        """Write a text to the bot, or to a group; `anonymous`: as a group's anonymous administrator.
+        """Write a person's text to the bot or a group; `anonymous`: as a group's anonymous administrator.
 
-        It goes into a topic of the chat, if one is named, which is not asked for. `via_bot` is the inline bot whose
+        It goes into the named topic of the chat, whether or not the chat has it. `via_bot` is the inline bot whose
         result the person has picked.
         """
         person = self._people.person(user_id)
@@ -93,7 +93,7 @@ class Actions:
         data: str | None = None,
         text: str | None = None,
     ) -> Press:
-        """Press a callback button, named by its data or by its text. Raises ControlError when there is none."""
+        """Press a callback button for a person, by its data or its text. Raises ControlError when there is none."""
         person = self._people.person(user_id)
         found = self._messages.for_person(chat_id or user_id, message_id)
         if chat_id is not None and chat_id != user_id:
@@ -105,7 +105,7 @@ class Actions:
         raise ControlError(f"message {message_id} has no such button; it has {found.buttons()}")
 
     def press_stale(self, *, user_id: int, message_id: int, data: str) -> Press:
-        """Press a button that is no longer there, or that an altered app has made up: the bot gets any data."""
+        """Press a button for a person that is gone, or that an altered app made up: the bot gets any data."""
         found = self._messages.for_person(user_id, message_id)
         return self._callbacks.press(self._people.person(user_id), found, data)
 
@@ -118,7 +118,7 @@ class Actions:
         offer_id: str | None = None,
         card: str | None = None,
     ) -> Payment:
-        """Press Pay and Confirm on an invoice message, or on an offer known by its id or link; `card`: its number."""
+        """Press Pay and Confirm for a person, on an invoice message or an offer's id or link; `card`: its number."""
         if chat_id is not None and chat_id < 0:
             self._group_of(self._people.person(user_id), chat_id)
         if offer_id is None and message_id is not None:
@@ -128,7 +128,7 @@ class Actions:
         return self._checkout.start(user_id=user_id, offer_id=offer_id, card=card)
 
     def forward_invoice(self, *, chat_id: int, message_id: int) -> ForwardedInvoice:
-        """Forward an invoice to somebody else; tells what its copy has for a button (Bot API, sendInvoice)."""
+        """Forward an invoice to somebody else; return the kind of button on its copy (Bot API, sendInvoice)."""
         found = self._messages.for_person(chat_id, message_id)
         if found.offer_id is None:
             raise ControlError(f"message {message_id} is no invoice")
@@ -138,7 +138,7 @@ class Actions:
         return ForwardedInvoice(found.offer_id, None)
 
     def set_reach(self, *, user_id: int, reach: Reach) -> Person:
-        """Block the bot, open it again, or delete the account; the bot is told of blocking by my_chat_member."""
+        """Let a person block the bot, unblock it, or delete the account; the bot learns of it by my_chat_member."""
         person = self._people.person(user_id)
         before, person.reach = person.reach, reach
         if Reach.BLOCKED in (before, reach) and before is not reach:

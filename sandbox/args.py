@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,40}")
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that came with a call."""
+    """A file that was uploaded with a Bot API call."""
 
     name: str
     mime_type: str
@@ -22,33 +22,33 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Args:
-    """The named texts and files of one call."""
+    """The arguments of one Bot API call: named texts and files."""
 
     values: dict[str, str] = field(default_factory=dict)
     files: dict[str, Upload] = field(default_factory=dict)
 
     def text(self, name: str) -> str:
-        """Give an argument, or an empty text."""
+        """Return an argument of the Bot API call, or an empty text."""
         return self.values.get(name, "")
 
     def required(self, name: str) -> str:
-        """Give an argument that must be there; raises ApiError."""
+        """Return a required argument of the Bot API call; raises ApiError without it."""
         value = self.text(name)
         if not value:
             raise bad_request(f'Parameter "{name}" is required')
         return value
 
     def integer(self, name: str, default: int = 0, low: int = -_INT32_MAX - 1, high: int = _INT32_MAX) -> int:
-        """Give a number, clamped into its range without a word; what is no number counts as 0."""
+        """Return an argument of the Bot API call as a number, clamped into its range; other text counts as 0."""
         value = self.text(name)
         return min(max(leading_integer(value), low), high) if value else default
 
     def boolean(self, name: str) -> bool:
-        """Tell whether an argument is `true`, `yes` or `1`, in any case."""
+        """Tell whether an argument of the Bot API call is `true`, `yes` or `1`, in any case."""
         return self.text(name).strip().lower() in ("true", "yes", "1")
 
     def json(self, name: str, refusal: str) -> Any:
-        """Give an argument parsed as JSON, None when absent; raises ApiError with `refusal`."""
+        """Parse an argument of the Bot API call as JSON, None when absent; raises ApiError with `refusal`."""
         value = self.text(name)
         if not value:
             return None
@@ -58,18 +58,18 @@ class Args:
             raise bad_request(refusal) from None
 
     def user_id(self) -> int:
-        """Give user_id; raises ApiError when it is missing, no number, zero or negative."""
+        """Return the argument user_id; raises ApiError when it is missing, no number, zero or negative."""
         number = leading_integer(self.text("user_id"))
         if number <= 0:
             raise bad_request("Invalid user_id specified")
         return number
 
     def message_id(self, name: str = "message_id") -> int:
-        """Give a message id, 0 when absent or negative."""
+        """Return a message id from an argument, 0 when absent or negative."""
         return self.integer(name, 0, 0)
 
 
 def leading_integer(text: str) -> int:
-    """Give the number that a text begins with, else 0, as TDLib's to_integer does."""
+    """Return the number at the start of an argument's text, else 0, as TDLib's to_integer does."""
     found = _NUMBER.match(text)
     return int(found.group()) if found else 0

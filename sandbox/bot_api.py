@@ -1,4 +1,4 @@
-"""The Bot API over HTTP: arguments in, faults, the method, the answer in Telegram's form."""
+"""The Bot API over HTTP: arguments come in, then faults, the method, and the answer in Telegram's form."""
 
 import asyncio
 import json
@@ -22,14 +22,17 @@ _TOKEN = re.compile(r"[0-9]+:[A-Za-z0-9_-]+")
 
 
 class BotApi:
-    """Answers /bot<token>/<method> and /file/bot<token>/<path>."""
+    """The HTTP handlers of the Bot API: /bot<token>/<method> and /file/bot<token>/<path>."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._running: set[asyncio.Task[web.StreamResponse]] = set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one call. A poll ends with its connection; anything else happens though nobody may hear of it."""
+        """Answer one Bot API call.
+
+        A poll ends with its connection; any other call happens even if nobody reads the answer.
+        """
         if request.match_info["method"].lower() == "getupdates":
             return await self._answer(request)
         task = asyncio.create_task(self._answer(request))
@@ -78,7 +81,7 @@ class BotApi:
         return web.Response(body=found.upload.content, content_type="application/octet-stream")
 
     async def not_found(self, _: web.Request) -> web.StreamResponse:
-        """Answer what is no call at all."""
+        """Answer a request that is no Bot API call."""
         return _response(ApiError(404, "Not Found").body(), 404)
 
     def _check_token(self, token: str) -> None:
@@ -97,7 +100,7 @@ class BotApi:
             return METHODS[method](self._world, args)
 
     async def _suffer(self, fault: Fault | None) -> None:
-        """Let a fault that comes before the effect do its harm; raises ApiError for 429, 400 and 5xx."""
+        """Apply a fault that comes before a Bot API call's effect; raises ApiError for 429, 400 and 5xx."""
         if fault is None:
             return
         match fault.kind:
@@ -125,7 +128,7 @@ class BotApi:
             faults.held -= 1
 
     def _cut(self, request: web.Request, method: str, args: Args, came_at: float) -> web.Response:
-        """Cut the connection: aiohttp's attempt to send this response then comes to nothing."""
+        """Cut the connection of a Bot API call, so that aiohttp cannot send the response."""
         self._world.calls.add(method, args.values, 0, {}, _ms_since(came_at))
         if request.transport is not None:
             request.transport.abort()
@@ -141,7 +144,7 @@ def _response(answer: Json, status: int, headers: dict[str, str] | None = None) 
 
 
 async def _read_args(request: web.Request) -> Args:
-    """Read the arguments of a call from its query and its body: a form, multipart or JSON."""
+    """Read the arguments of a Bot API call from its query and its body: a form, multipart or JSON."""
     values = dict(request.query)
     files: dict[str, Upload] = {}
     if request.content_type == "application/json":
@@ -155,7 +158,7 @@ async def _read_args(request: web.Request) -> Args:
     else:
         try:
             form = await request.post()
-        except (ValueError, LookupError):  # LookupError: a charset that nobody knows
+        except (ValueError, LookupError):  # LookupError: an unknown charset
             raise bad_request("can't parse the form") from None
         for name, field in form.items():
             if isinstance(field, web.FileField):

@@ -1,4 +1,4 @@
-"""A bot as a child process: started, killed like a power cut, stopped in good order; its last words are kept."""
+"""A bot as a child process of the sandbox: started, killed like a power cut, or stopped, with its last output."""
 
 import asyncio
 import contextlib
@@ -13,10 +13,10 @@ STOP_SECONDS = 12.0
 
 
 class BotProcess:
-    """One command, run at most once at a time.
+    """The child process of a bot: one command, run at most once at a time.
 
-    `lines` are its last 500 lines of output; `status` is the exit status of the last run (negative: the signal),
-    None before the first has ended, and `ended_by_itself` tells that nobody here asked for that end. Whoever is in
+    `lines` are its last 500 lines of output; `status` is the exit status of the last run (negative: the signal), None
+    before the first has ended, and `ended_by_itself` tells that nobody here asked for that end. Each function in
     `watchers` is called after each change.
     """
 
@@ -42,15 +42,15 @@ class BotProcess:
 
     @property
     def pid(self) -> int | None:
-        """Give the process id, None while it does not run."""
+        """Return the bot's process id, None while it does not run."""
         return self._process.pid if self._process is not None else None
 
     async def start(self) -> None:
-        """Start it, unless it runs."""
+        """Start the bot's process, unless it runs."""
         if self._process is not None:
             return
         self._asked_to_end = False
-        # In a session of its own it gets no Ctrl-C from the terminal: stop() ends it in order.
+        # A session of its own keeps the terminal's Ctrl-C away from it: stop() ends it in order.
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdout=PIPE,
@@ -64,14 +64,14 @@ class BotProcess:
         self._changed()
 
     def kill(self) -> None:
-        """End it at once, as a power cut would: SIGKILL."""
+        """End the bot's process at once by SIGKILL, as a power cut would."""
         self._asked_to_end = True
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
     async def stop(self) -> None:
-        """End it with SIGTERM, and wait; after `stop_seconds` it is killed."""
+        """End the bot's process by SIGTERM, and wait; after `stop_seconds` kill it."""
         if self._process is None or self._reading is None:
             return
         self._asked_to_end = True
@@ -84,7 +84,7 @@ class BotProcess:
             await self._reading
 
     async def ended(self) -> None:
-        """Wait for the end of the present run."""
+        """Wait for the end of the bot's present run."""
         if self._reading is not None:
             await asyncio.shield(self._reading)
 

@@ -1,4 +1,4 @@
-"""Buttons pressed, and what the bot answered to each."""
+"""Pressed buttons (callback queries), and the bot's answer to each."""
 
 from dataclasses import dataclass
 from random import Random
@@ -30,7 +30,7 @@ class Press:
 
 
 class Callbacks:
-    """All presses by query id."""
+    """All pressed buttons by callback query id."""
 
     def __init__(self, clock: VirtualClock, queue: UpdateQueue, feed: Feed, random: Random) -> None:
         self.by_id: dict[str, Press] = {}
@@ -41,7 +41,7 @@ class Callbacks:
         self._timers: dict[str, Timer] = {}
 
     def press(self, person: Person, found: ChatMessage, data: str) -> Press:
-        """Press a button with callback_data; the query lives 150 seconds."""
+        """Record a pressed button with callback_data; its callback query lives 150 seconds."""
         query_id = str(self._random.randrange(1 << 62, 1 << 63))
         press = Press(query_id, person.id, found.chat_id, found.message_id, data)
         self.by_id[query_id] = press
@@ -58,15 +58,15 @@ class Callbacks:
         return press
 
     def find(self, *, query_id: str) -> Press:
-        """Find a press; raises ControlError."""
+        """Find a pressed button by its callback query; raises ControlError."""
         if query_id not in self.by_id:
             raise ControlError(f"there is no callback query {query_id}")
         return self.by_id[query_id]
 
     def answer(self, query_id: str, text: str, url: str, *, show_alert: bool) -> None:
-        """Take the bot's answer; raises ApiError for an unknown or expired query.
+        """Take the bot's answer to a callback query; raises ApiError for an unknown or expired query.
 
-        A second answer is taken and changes nothing that the person sees: a guess.
+        A second answer succeeds and changes nothing that the person sees: a guess.
         """
         press = self.by_id.get(query_id)
         if press is None or press.expired:

@@ -1,7 +1,7 @@
-"""Telegram's payment with a provider: a card sheet's number becomes a charge at Stripe, or is declined.
+"""Card payments in the sandbox's Telegram: the number on a card sheet becomes a charge at Stripe, or is declined.
 
-The charge is made in the sandbox's own account, or at another Stripe (localstripe, or whatever speaks its API). A
-refund made there is Stripe's affair: Telegram tells a bot of none (Bot API, RefundedPayment: "currently, always
+The charge is made in the sandbox's own account, or at another Stripe (localstripe, or any server that speaks its API).
+A refund made there is Stripe's affair: Telegram tells a bot of none (Bot API, RefundedPayment: "currently, always
 XTR"). No Star moves, and getStarTransactions knows nothing of it.
 """
 
@@ -49,7 +49,7 @@ class CardCharge:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a card was not charged, in words for who holds it."""
+    """The reason why a card was not charged, in words for its holder."""
 
     words: str
 
@@ -81,11 +81,11 @@ class Cards:
         self._under_way: set[asyncio.Task[None]] = set()
 
     def listing(self, *, user_id: int | None = None) -> list[CardCharge]:
-        """Give all charges by card in order, or those of a person."""
+        """Return all charges by card in order, or those of a person."""
         return [found for found in self.charges if user_id in (None, found.user_id)]
 
     def charge(self, person: Person, invoice: Invoice, number: str, on_end: OnEnd) -> None:
-        """Charge a card, and say by `on_end` what became of it: at once, or when Stripe has answered."""
+        """Charge a card and call `on_end` with the result, at once or when Stripe has answered."""
         if self._settings.stripe_url is None:
             on_end(self._charge_here(person, invoice, number))
         else:
@@ -94,7 +94,7 @@ class Cards:
             task.add_done_callback(self._under_way.discard)
 
     async def close(self) -> None:
-        """Leave what is under way at Stripe."""
+        """Abandon the card charges that are under way at Stripe."""
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
@@ -153,7 +153,7 @@ class Cards:
 
 
 class _RefusedError(Exception):
-    """Stripe's own words for why not."""
+    """The error with Stripe's own words for a refused card."""
 
 
 async def _post(stripe: aiohttp.ClientSession, path: str, form: Mapping[str, str]) -> dict[str, Any]:
@@ -165,7 +165,7 @@ async def _post(stripe: aiohttp.ClientSession, path: str, form: Mapping[str, str
 
 
 def read_card(number: str | None) -> str:
-    """Give a card's number without spaces, the one that is paid if there is none; raises ControlError."""
+    """Return a card's number without spaces, by default one that is paid; raises ControlError."""
     bare = (number or PAID_CARD).replace(" ", "")
     if not _CARD.fullmatch(bare):
         raise ControlError("a card has a number of 16 digits")

@@ -1,4 +1,4 @@
-"""Charges: Stars that moved from a person to the bot, and back."""
+"""Charges in Stars: Stars that moved from a person to the bot, and back."""
 
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _AFFILIATE: Json = {"id": 4242, "is_bot": False, "first_name": "Affiliate"}
 
 @dataclass(slots=True)
 class Charge:
-    """A payment that went through. `subscription_id` is the id of its subscription's first charge."""
+    """A payment in Stars that went through. `subscription_id` is the id of its subscription's first charge."""
 
     id: str
     provider_id: str
@@ -31,20 +31,20 @@ class Charge:
     subscription_id: str | None = None
     refunded_at: datetime | None = None
     commission_nanostars: int = 0
-    """What an affiliate had of it."""
+    """The affiliate's commission."""
     commission_per_mille: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """What a subscription's charge pays for: until when, and whose (`first_charge_id` None: it is the first)."""
+    """The period that a subscription's charge pays for: its end, and its first charge (None: it is the first)."""
 
     ends_at: datetime
     first_charge_id: str | None
 
 
 class Charges:
-    """All charges by id; the only place where Stars change hands."""
+    """All charges in Stars by id; the only place where Stars change hands."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Charges:
         self._random = random
 
     def take(self, person: Person, invoice: Invoice, period: Period | None = None) -> Charge:
-        """Move the price from person to bot: balance, ledger row, and the successful_payment message.
+        """Move the price in Stars from person to bot: balance, ledger row, and the successful_payment message.
 
         The caller has seen that the balance is high enough.
         """
@@ -85,7 +85,7 @@ class Charges:
         return charge
 
     def refund(self, user_id: int, charge_id: str) -> Charge:
-        """Give a charge back for refundStarPayment; raises ApiError with Telegram's CHARGE_ texts.
+        """Refund a charge in Stars for refundStarPayment; raises ApiError with Telegram's CHARGE_ texts.
 
         That a wrong user gets CHARGE_NOT_FOUND is a guess: Telegram's text is not known.
         """
@@ -100,7 +100,7 @@ class Charges:
         return charge
 
     def refund_elsewhere(self, *, charge_id: str) -> Charge:
-        """Give a charge back as Telegram's support does, without the bot."""
+        """Refund a charge in Stars as Telegram's support does, without the bot."""
         charge = self.by_id.get(charge_id)
         if charge is None or charge.refunded_at is not None:
             raise ControlError(f"there is no charge {charge_id} to refund")
@@ -120,14 +120,14 @@ class Charges:
         self._feed.publish("refund", charge_id=charge.id, user_id=person.id)
 
     def _amount(self, charge: Charge) -> Json:
-        """Give the amount of a charge's row, where a switch takes the commission off."""
+        """Return the amount of a charge's ledger row, from which a switch takes the commission off."""
         if not charge.commission_nanostars or not self._settings.switches.affiliate_amounts_net:
             return {}
         stars, nanostars = divmod(charge.stars * NANO - charge.commission_nanostars, NANO)
         return without_none(amount=stars, nanostar_amount=nanostars or None)
 
     def new(self, user_id: int, payload: str, stars: int, at: datetime) -> Charge:
-        """Make a charge with a new id; no Star moves yet."""
+        """Make a charge in Stars with a new id; no Star moves yet."""
         length = self._settings.charge_id_length
         charge_id = "stx" + urlsafe_b64encode(self._random.randbytes(length)).decode()[: length - len("stx")]
         charge = Charge(charge_id, f"{user_id}_{len(self.by_id) + 1}", user_id, stars, payload, at)
@@ -136,7 +136,7 @@ class Charges:
 
 
 def _affiliate(charge: Charge, *, is_back: bool = False) -> Json | None:
-    """Give the AffiliateInfo of a charge's row: what is given back with a refund is negative (Bot API)."""
+    """Return the AffiliateInfo of a charge's ledger row, negative for a refund (Bot API)."""
     if not charge.commission_per_mille:
         return None
     sign = -1 if is_back else 1
@@ -150,13 +150,13 @@ def _affiliate(charge: Charge, *, is_back: bool = False) -> Json | None:
 
 
 def charge_row(charge: Charge, at: datetime, *, source: Json | None = None, receiver: Json | None = None) -> Json:
-    """Give the StarTransaction of a charge (`source`) or of its refund (`receiver`): the id is the same."""
+    """Return the StarTransaction of a charge (`source`) or of its refund (`receiver`), with the same id."""
     date = int(at.timestamp())
     return without_none(id=charge.id, amount=charge.stars, date=date, source=source, receiver=receiver)
 
 
 def _successful_payment(charge: Charge, period: Period | None) -> Json:
-    """Give the Bot API's SuccessfulPayment; false flags are absent, the first charge has both (TDLib)."""
+    """Return the Bot API's SuccessfulPayment; false flags are absent, the first charge has both (TDLib)."""
     return without_none(
         currency=STARS,
         total_amount=charge.stars,
@@ -180,5 +180,5 @@ def _refunded_payment(charge: Charge) -> Json:
 
 
 def period_after(moment: datetime) -> datetime:
-    """Give the end of the 30 days that begin at `moment`."""
+    """Return the end of the 30 days of a subscription that begin at `moment`."""
     return moment + timedelta(seconds=SUBSCRIPTION_PERIOD_SECONDS)

@@ -1,4 +1,4 @@
-"""Paying: from the Confirm button over the bot's answer to the charge."""
+"""The checkout in the sandbox's Telegram: from the Confirm button over the bot's answer to the charge."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,23 +19,23 @@ ANSWER_WITHIN = timedelta(seconds=10)
 
 
 class PaymentState(StrEnum):
-    """How an attempt to pay stands."""
+    """The state of an attempt to pay."""
 
     ASKING = "asking"
-    """The bot has been asked by a pre_checkout_query, or its yes is followed by the charge of a card."""
+    """The bot has not answered the pre_checkout_query, or has said yes and the card's charge is under way."""
     PAID = "paid"
     DECLINED = "declined"
-    """The bot said no; `error_message` is what the payer sees."""
+    """The bot said no; the payer sees `error_message`."""
     TIMED_OUT = "timed_out"
     BALANCE_TOO_LOW = "balance_too_low"
     ALREADY_PAID = "already_paid"
     CARD_DECLINED = "card_declined"
-    """The bot said yes, the provider no; `error_message` is what the payer sees."""
+    """The bot said yes, the provider no; the payer sees `error_message`."""
 
 
 @dataclass(slots=True)
 class Payment:
-    """One attempt of a person to pay an offer. `query_id` is None when the bot was not asked."""
+    """One attempt of a person to pay an offer. `query_id` is None when no pre_checkout_query went to the bot."""
 
     id: int
     user_id: int
@@ -49,7 +49,7 @@ class Payment:
 class Checkout:
     """All attempts to pay."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - all that a payment touches, wired in one place
+    def __init__(  # noqa: PLR0913, PLR0917 - all parts that a payment touches, wired in one place
         self,
         clock: VirtualClock,
         queue: UpdateQueue,
@@ -75,9 +75,9 @@ class Checkout:
         self._card_numbers: dict[int, str] = {}
 
     def start(self, *, user_id: int, offer_id: str, card: str | None = None) -> Payment:
-        """Press Confirm on an offer (its id, or a link). Raises ControlError when there is no Pay button for them.
+        """Start an attempt to pay an offer, by its id or link. Raises ControlError without a Pay button for the person.
 
-        `card` is the number on the sheet of an offer that is not in Stars; None is the one that is paid.
+        `card` is the number on the sheet of an offer that is not in Stars; None is one that is paid.
         """
         person = self._people.person(user_id)
         offer = self._offers.find(offer_id)
@@ -96,20 +96,23 @@ class Checkout:
         return payment
 
     def restore(self, payments: list[Payment]) -> None:
-        """Take over the attempts of an earlier run; who was just asking the bot has waited in vain."""
+        """Restore the attempts to pay of an earlier run; one that waited for the bot has timed out."""
         for payment in payments:
             self.payments[payment.id] = payment
             if payment.state is PaymentState.ASKING:
                 payment.state = PaymentState.TIMED_OUT
 
     def payment(self, *, payment_id: int) -> Payment:
-        """Find an attempt; raises ControlError."""
+        """Find an attempt to pay; raises ControlError."""
         if payment_id not in self.payments:
             raise ControlError(f"there is no payment {payment_id}")
         return self.payments[payment_id]
 
     def answer(self, query_id: str, error_message: str | None) -> None:
-        """Take the bot's answer: None is yes. Raises ApiError when the query waits no longer."""
+        """Take the bot's answer to a pre_checkout_query: None is yes.
+
+        Raises ApiError when the query waits no longer.
+        """
         if query_id not in self._asking:
             raise bad_request("QUERY_ID_INVALID")
         payment, timer = self._asking.pop(query_id)
@@ -175,7 +178,7 @@ class Checkout:
 
 
 def _obstacle(person: Person, offer: Offer) -> PaymentState | None:
-    """Say what keeps Telegram from charging, before the bot is asked and again after it said yes."""
+    """Return the obstacle to a charge, before the bot gets its pre_checkout_query and again after its yes."""
     if offer.once and offer.paid:
         return PaymentState.ALREADY_PAID
     if offer.invoice.currency == STARS and person.balance_stars < offer.invoice.total_amount:

@@ -1,4 +1,4 @@
-"""The sandbox's time: real time plus an offset that only grows, and what is due at a moment of it."""
+"""The sandbox's clock: real time plus an offset that only grows, with timers."""
 
 import heapq
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ MOVE_MAX = timedelta(days=3660)
 
 @dataclass(order=True, slots=True)
 class Timer:
-    """Something that happens at a moment of virtual time, unless it is cancelled before."""
+    """A callback at a moment of the sandbox's virtual time, unless it is cancelled before."""
 
     when: datetime
     number: int
@@ -20,17 +20,17 @@ class Timer:
     cancelled: bool = field(default=False, compare=False)
 
     def cancel(self) -> None:
-        """Make it not happen."""
+        """Cancel the timer."""
         self.cancelled = True
 
 
 def real_now() -> datetime:
-    """Give the machine's time, UTC."""
+    """Return the machine's real time, UTC."""
     return datetime.now(UTC)
 
 
 class VirtualClock:
-    """Runs with real time, and can be moved forward; timers fire in order, each at its own moment."""
+    """The sandbox's clock: it runs with real time, and can be moved forward; timers fire in order, at their moments."""
 
     def __init__(self, real: Callable[[], datetime] = real_now) -> None:
         self.offset = timedelta()
@@ -41,16 +41,16 @@ class VirtualClock:
         self._numbers = count()
 
     def now(self) -> datetime:
-        """Give the virtual time, UTC: while a timer fires the moment it was set for, in one moment that one."""
+        """Return the virtual time, UTC; inside a timer its own moment, inside of `one_moment` that moment."""
         return self._moment or self._real() + self.offset
 
     def unix(self) -> int:
-        """Give the virtual time as Telegram dates things: whole seconds since 1970."""
+        """Return the virtual time as Telegram's dates: whole seconds since 1970."""
         return int(self.now().timestamp())
 
     @contextmanager
     def one_moment(self) -> Iterator[None]:
-        """Let no time pass inside: whatever an operation dates bears the same date."""
+        """Stop the virtual time inside of a block, so that all dates of an operation are the same."""
         self._moment = self.now()
         try:
             yield
@@ -58,14 +58,14 @@ class VirtualClock:
             self._moment = None
 
     def call_at(self, when: datetime, callback: Callable[[], None]) -> Timer:
-        """Have `callback` called at `when`; at once, on the next look, if that has passed."""
+        """Set a timer: call `callback` at `when`, or on the next look if that has passed."""
         timer = Timer(when, next(self._numbers), callback)
         heapq.heappush(self._timers, timer)
         self.on_schedule()
         return timer
 
     def move(self, by: timedelta) -> None:
-        """Go forward; everything due on the way happens, in order, at its own moment.
+        """Move the virtual clock forward; timers on the way fire in order, each at its own moment.
 
         Raises ValueError for a negative step or one over ten years.
         """
@@ -77,7 +77,7 @@ class VirtualClock:
         self.on_schedule()
 
     def run_due(self) -> None:
-        """Let everything happen that is due by now."""
+        """Fire all timers that are due."""
         until = self._real() + self.offset
         while self._timers and self._timers[0].when <= until:
             timer = heapq.heappop(self._timers)
@@ -90,7 +90,7 @@ class VirtualClock:
                 self._moment = None
 
     def next_due(self) -> datetime | None:
-        """Tell when the next timer is due, None if none is set."""
+        """Return the moment of the next timer, None without one."""
         while self._timers and self._timers[0].cancelled:
             heapq.heappop(self._timers)
         return self._timers[0].when if self._timers else None

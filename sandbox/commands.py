@@ -1,4 +1,4 @@
-"""The bot's list of commands, per scope and language, and what a person sees of it."""
+"""The bot's lists of commands in the sandbox, by scope and language, and the list that a person sees."""
 
 from typing import Any
 
@@ -17,14 +17,14 @@ _CHAT_SCOPES = ("chat", "chat_administrators", "chat_member")
 
 
 class Commands:
-    """Commands by (scope, language); a scope is its type, chat id and user id, 0 where it has none."""
+    """The bot's commands by (scope, language); a scope is its type, chat id and user id, 0 where it has none."""
 
     def __init__(self, people: People) -> None:
         self.lists: dict[tuple[Scope, str], list[Json]] = {}
         self._people = people
 
     def set(self, args: Args) -> None:
-        """Take over a list (setMyCommands); raises ApiError."""
+        """Store a list of commands (setMyCommands); raises ApiError."""
         commands = args.json("commands", "Can't parse commands JSON object") or []
         if not isinstance(commands, list):
             raise bad_request("Expected an Array of BotCommand")
@@ -34,15 +34,15 @@ class Commands:
         self.lists[self._key(args)] = checked
 
     def get(self, args: Args) -> list[Json]:
-        """Give the list of exactly this scope and language (getMyCommands)."""
+        """Return the list of commands of exactly this scope and language (getMyCommands)."""
         return self.lists.get(self._key(args), [])
 
     def delete(self, args: Args) -> None:
-        """Forget the list of a scope and language."""
+        """Delete the list of commands of a scope and language."""
         self.lists.pop(self._key(args), None)
 
     def seen_by(self, *, user_id: int, chat_id: int | None = None) -> list[Json]:
-        """Give the commands that a person is offered in a chat (by default the private one), narrowest first."""
+        """Return the commands that a person sees in a chat (by default the private one), of the narrowest scope."""
         language = self._people.person(user_id).language_code or ""
         for scope in self._scopes(user_id, chat_id or user_id):
             for code in (language, ""):
@@ -51,7 +51,7 @@ class Commands:
         return []
 
     def _scopes(self, user_id: int, chat_id: int) -> list[Scope]:
-        """Order the scopes as Telegram looks them up (Bot API, BotCommandScope)."""
+        """Return the scopes of commands in the order in which Telegram looks them up (Bot API, BotCommandScope)."""
         if chat_id > 0:
             return [("chat", chat_id, 0), ("all_private_chats", 0, 0), ("default", 0, 0)]
         is_admin = user_id in self._people.group(chat_id).admin_ids

@@ -1,7 +1,7 @@
 """The control API over HTTP: /control/<operation>, JSON in, JSON out.
 
-Reads answer GET and POST; actions only POST with a JSON body, which a foreign web page in a browser cannot
-send unasked. An operation's arguments are the keyword arguments of the method that it stands for.
+Reads answer GET and POST; actions only POST with a JSON body, which a foreign web page in a browser cannot send
+unasked. An operation's arguments are the keyword arguments of its method.
 """
 
 import json
@@ -23,7 +23,7 @@ Operation = Callable[..., Any]
 
 
 class ControlApi:
-    """Answers /control/..."""
+    """The HTTP handlers of the control API, /control/..."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -31,7 +31,7 @@ class ControlApi:
         self._actions = _actions(world)
 
     def routes(self) -> list[web.RouteDef]:
-        """Give the routes."""
+        """Return the HTTP routes of the control API."""
         return [
             web.get("/control/events", self.events),
             web.get("/control/files/{file_id}", self.file),
@@ -40,7 +40,7 @@ class ControlApi:
         ]
 
     async def events(self, request: web.Request) -> web.Response:
-        """Give what has changed after event number `after`; wait for it up to `timeout` real seconds."""
+        """Answer with the control API's events after number `after`; wait for one up to `timeout` real seconds."""
         try:
             after = int(request.query.get("after", self._world.feed.last))
             timeout_seconds = float(request.query.get("timeout", 0))
@@ -50,7 +50,7 @@ class ControlApi:
         return _answer({"last": self._world.feed.last, "events": events})
 
     async def file(self, request: web.Request) -> web.Response:
-        """Give the bytes of a file that the bot has sent."""
+        """Answer with the bytes of a file that the bot has sent."""
         try:
             upload = self._world.files.find(request.match_info["file_id"]).upload
         except ControlError as refusal:
@@ -58,11 +58,11 @@ class ControlApi:
         return web.Response(body=upload.content, content_type=upload.mime_type)
 
     async def read(self, request: web.Request) -> web.Response:
-        """Answer a read with its arguments in the query."""
+        """Answer a read of the control API with its arguments in the query."""
         return self._perform(self._reads.get(request.match_info["operation"]), dict(request.query))
 
     async def act(self, request: web.Request) -> web.Response:
-        """Perform an action, or a read, with its arguments in a JSON object."""
+        """Answer an action or a read of the control API with its arguments in a JSON object."""
         if request.content_type != "application/json":
             return _answer({"error": "Content-Type must be application/json"}, 415)
         try:

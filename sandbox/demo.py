@@ -1,6 +1,7 @@
-"""`python -m sandbox.demo`: a whole shop on this machine, without a Telegram account.
+"""`python -m sandbox.demo`: a whole shop in a sandbox on this machine, without a Telegram account.
 
-A sandbox, the bot of this checkout on a fresh SQLite file in a temporary folder, three people, and the chat page.
+It runs a sandbox, the bot of this checkout on a fresh SQLite file in a temporary folder, three people, and the chat
+page.
 """
 
 import asyncio
@@ -81,7 +82,7 @@ async def _run(listening: socket) -> None:
 
 
 async def _first(*waits: Coroutine[Any, Any, object]) -> None:
-    """Wait until one of them is over, and leave the others."""
+    """Wait until the first of the demo's tasks is over, and leave the others."""
     tasks = [asyncio.create_task(each) for each in waits]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
@@ -90,7 +91,7 @@ async def _first(*waits: Coroutine[Any, Any, object]) -> None:
 
 
 async def _add_people(sandbox: SandboxServer) -> int:
-    """Make two buyers and the admin; gives the admin's id."""
+    """Add the demo's two buyers and its admin; return the admin's id."""
     await sandbox.client.add_person("Ann", balance_stars=BUYER_STARS, username="ann_reads")
     await sandbox.client.add_person("Ben", balance_stars=BUYER_STARS, username="ben_listens")
     return (await sandbox.client.add_person("Olga", last_name="(admin)", username="olga_sells")).id
@@ -118,7 +119,7 @@ def _bot_process(folder: Path, sandbox: SandboxServer, admin_id: int) -> BotProc
 
 
 class _EndTeller:
-    """Says on the terminal when the bot has ended by itself, with its last words."""
+    """Prints the end of the demo's bot, and its last output, on the terminal."""
 
     def __init__(self, bot: BotProcess) -> None:
         self._bot = bot
@@ -126,7 +127,7 @@ class _EndTeller:
         self()
 
     def __call__(self) -> None:
-        """Look at the bot after a change."""
+        """Print the end of the demo's bot, if it has ended by itself."""
         runs = self._bot.pid is not None
         if self._ran and not runs and self._bot.ended_by_itself:
             words = "\n  ".join(list(self._bot.lines)[-WORDS_SHOWN:])

@@ -1,9 +1,9 @@
-"""What the sandbox answers when it refuses, in Telegram's own words and form.
+"""Refusals of the sandbox, in Telegram's own words and form.
 
-ApiError            a Bot API call is refused: becomes an HTTP answer
+ApiError            the Bot API refuses a call: becomes an HTTP answer
 +-- RetryAfterError      429 with the seconds to wait
 +-- MigratedError        400 with the new id of a group
-ControlError        the control API is asked for what cannot be (an unknown user, a button that is not there)
+ControlError        the control API refuses an impossible request (an unknown user, a button that does not exist)
 
 The wording rules are those of telegram-bot-api, Client.cpp, fail_query_with_error.
 """
@@ -29,14 +29,14 @@ _REWRITTEN = {
 
 
 class ControlError(Exception):
-    """The control API cannot do what it was asked; the message says why."""
+    """A refusal of the control API; the message says why."""
 
 
 class ApiError(Exception):
-    """A refused Bot API call: an error code and a text, as TDLib or Telegram's servers raise them.
+    """A refusal of the Bot API: an error code and a text, as TDLib or Telegram's servers raise them.
 
-    `description` is the text as the Bot API words it: prefix, and the first letter in lower case unless
-    the second one is upper case or an underscore.
+    `description` is the text as the Bot API words it: prefix, and the first letter in lower case unless the second one
+    is upper case or an underscore.
     """
 
     def __init__(self, code: int, text: str) -> None:
@@ -50,34 +50,34 @@ class ApiError(Exception):
         super().__init__(text)
 
     def body(self) -> dict[str, Any]:
-        """Give the JSON body of the answer."""
+        """Return the JSON body of the Bot API's refusal."""
         return {"ok": False, "error_code": self.code, "description": self.description}
 
 
 class RetryAfterError(ApiError):
-    """429: the caller has to wait `retry_after_seconds`."""
+    """The refusal 429 of the Bot API: the caller has to wait `retry_after_seconds`."""
 
     def __init__(self, retry_after_seconds: int) -> None:
         super().__init__(429, f"Too Many Requests: retry after {retry_after_seconds}")
         self.retry_after_seconds = retry_after_seconds
 
     def body(self) -> dict[str, Any]:
-        """Give the JSON body, with the seconds as a number beside the text."""
+        """Return the JSON body of the refusal 429, with the seconds as a number beside the text."""
         return {**super().body(), "parameters": {"retry_after": self.retry_after_seconds}}
 
 
 class MigratedError(ApiError):
-    """400: the group has become a supergroup, with an id of its own (Bot API, ResponseParameters)."""
+    """The refusal 400 for a group that has become a supergroup, with its new id (Bot API, ResponseParameters)."""
 
     def __init__(self, chat_id: int) -> None:
         super().__init__(400, "group chat was upgraded to a supergroup chat")
         self.chat_id = chat_id
 
     def body(self) -> dict[str, Any]:
-        """Give the JSON body, with the new id as a number beside the text."""
+        """Return the JSON body of the refusal, with the group's new id as a number beside the text."""
         return {**super().body(), "parameters": {"migrate_to_chat_id": self.chat_id}}
 
 
 def bad_request(text: str) -> ApiError:
-    """Make the 400 that nearly every refusal is."""
+    """Return the Bot API's refusal 400, the most frequent one."""
     return ApiError(400, text)

@@ -1,4 +1,4 @@
-"""Faults on demand: what can go wrong between a bot and Telegram, each for so many calls."""
+"""Faults on demand between a bot and the sandbox's Telegram, each for a number of calls or updates."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,27 +14,27 @@ FAULTS_MAX = 1_000
 
 
 class FaultKind(StrEnum):
-    """What goes wrong with a call."""
+    """A kind of fault of a Bot API call."""
 
     CUT_BEFORE = "cut_before"
-    """The connection is cut before anything has happened."""
+    """The connection is cut before the call has an effect."""
     ANSWER_LOST = "answer_lost"
-    """It happens, then the connection is cut instead of an answer."""
+    """The call has its effect, then the connection is cut instead of an answer."""
     RETRY_AFTER = "retry_after"
-    """429, nothing happens; `retry_after_seconds`."""
+    """429 without an effect; `retry_after_seconds`."""
     MIGRATED = "migrated"
-    """400, nothing happens: the group is now the supergroup `migrate_to_chat_id`."""
+    """400 without an effect: the group is now the supergroup `migrate_to_chat_id`."""
     SERVER_ERROR = "server_error"
-    """5xx, nothing happens; `status`."""
+    """5xx without an effect; `status`."""
     DELAY = "delay"
-    """`delay_seconds` of real time before anything happens."""
+    """`delay_seconds` of real time before the call has its effect."""
     HOLD = "hold"
-    """Nothing happens until the faults are released."""
+    """The call waits until the faults are released."""
 
 
 @dataclass(slots=True)
 class Fault:
-    """One fault of a method ("*" is any); `count` calls are left to it."""
+    """One fault of a Bot API method ("*" is any); `count` calls are left to it."""
 
     kind: FaultKind
     method: str
@@ -47,7 +47,7 @@ class Fault:
 
 @dataclass(slots=True)
 class UpdateFault:
-    """The next `count` updates of a kind are lost, or come twice under two update ids.
+    """A fault of updates: the next `count` of a kind are lost, or come twice under two update ids.
 
     A kind is a field of Update, or of its message (`successful_payment`); "*" is any.
     """
@@ -58,7 +58,7 @@ class UpdateFault:
 
 
 class Faults:
-    """What is set to go wrong; an order of faults is worked off first to last."""
+    """All faults that are set; faults of one method apply first to last."""
 
     def __init__(self, feed: Feed) -> None:
         self.calls: list[Fault] = []
@@ -80,7 +80,7 @@ class Faults:
         delay_seconds: float = 0.0,
         migrate_to_chat_id: int = 0,
     ) -> list[Fault]:
-        """Set a fault for the next `count` calls of a method, behind those already set."""
+        """Set a fault for the next `count` calls of a method, behind the faults that are already set."""
         if len(self.calls) >= FAULTS_MAX:
             raise ControlError(f"{FAULTS_MAX} faults are set already")
         self.calls.append(Fault(kind, method, count, retry_after_seconds, status, delay_seconds, migrate_to_chat_id))
@@ -88,38 +88,38 @@ class Faults:
         return self.calls
 
     def lose_updates(self, *, count: int = 1, kind: str = "*") -> None:
-        """Drop the next updates of a kind, as Telegram does with what is older than a day."""
+        """Set a fault that drops the next updates of a kind, as Telegram drops updates older than a day."""
         self.updates.append(UpdateFault(dropped=True, kind=kind, count=count))
         self._feed.publish("faults")
 
     def double_updates(self, *, count: int = 1, kind: str = "*") -> None:
-        """Deliver the next updates of a kind twice."""
+        """Set a fault that delivers the next updates of a kind twice."""
         self.updates.append(UpdateFault(dropped=False, kind=kind, count=count))
         self._feed.publish("faults")
 
     def remove(self, *, kind: FaultKind, method: str = "*") -> None:
-        """Take the faults of a kind and a method back."""
+        """Remove the faults of a kind and a method."""
         self.calls = [fault for fault in self.calls if (fault.kind, fault.method) != (kind, method)]
         self._feed.publish("faults")
 
     def spare_updates(self, *, dropped: bool, kind: str = "*") -> None:
-        """Take back what was to be dropped (`dropped`), or to come twice."""
+        """Remove the faults that drop updates (`dropped`), or that deliver them twice."""
         self.updates = [fault for fault in self.updates if (fault.dropped, fault.kind) != (dropped, kind)]
         self._feed.publish("faults")
 
     def set_away(self, *, away: bool) -> None:
-        """Make Telegram unreachable for the bot, or reachable again."""
+        """Make the sandbox's Telegram unreachable for the bot, or reachable again."""
         self.away = away
         self.on_away()
         self._feed.publish("faults", away=away)
 
     def release_holds(self) -> None:
-        """Let the calls that are held go on."""
+        """Release the calls that a fault holds."""
         self.releases += 1
         self._feed.publish("faults")
 
     def clear(self) -> None:
-        """Set everything right again, and let held calls go on."""
+        """Remove all faults, and release held calls."""
         self.calls.clear()
         self.updates.clear()
         self.away = False

@@ -1,4 +1,4 @@
-"""A numbered feed of what has changed, so that a page or a test waits for a condition without asking in a loop."""
+"""The feed of events: a numbered log of the sandbox's changes, which a page or a test waits for without polling."""
 
 import asyncio
 from collections import deque
@@ -8,7 +8,7 @@ EVENTS_KEPT = 10_000
 
 
 class Feed:
-    """The last 10,000 changes, and those who wait for the next one."""
+    """The feed of the last 10,000 events, and the callers that wait for the next one."""
 
     def __init__(self) -> None:
         self.last = 0
@@ -16,25 +16,25 @@ class Feed:
         self._waiting: set[asyncio.Future[None]] = set()
 
     def publish(self, topic: str, **facts: object) -> None:
-        """Give a change its number, keep it, and wake all who wait."""
+        """Add a change to the feed under the next number, and wake all callers that wait."""
         self.last += 1
         self._events.append({"n": self.last, "topic": topic, **facts})
         self.wake()
 
     def wake(self) -> None:
-        """Let all who wait look again."""
+        """Wake all callers that wait for the feed."""
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
         self._waiting.clear()
 
     def after(self, number: int) -> list[dict[str, Any]]:
-        """Give the kept changes with a higher number, oldest first."""
+        """Return the feed's events with a higher number, oldest first."""
         fresh = min(self.last - number, len(self._events))
         return [self._events[-position] for position in range(fresh, 0, -1)]
 
     async def wait(self, after: int, timeout_seconds: float) -> list[dict[str, Any]]:
-        """Give the changes after a number; wait for the first one up to `timeout_seconds` of real time."""
+        """Return the feed's events after a number; wait for the first one up to `timeout_seconds` of real time."""
         if self.last <= after:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.add(future)

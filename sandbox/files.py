@@ -1,4 +1,4 @@
-"""Files that the bot has sent: kept whole, so that a page can show them and a test can read them."""
+"""Files that the bot has sent, kept whole, so that the page can show them and a test can read them."""
 
 import struct
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ _SIZE_UNKNOWN = (800, 600)
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file with what Telegram says of it."""
+    """A file that the bot has sent, with Telegram's facts about it."""
 
     file_id: str
     upload: Upload
 
     def document(self) -> Json:
-        """Give the Bot API's Document."""
+        """Return the file as the Bot API's Document."""
         return {"file_name": self.upload.name, "mime_type": self.upload.mime_type, **self._file()}
 
     def photo(self) -> list[Json]:
-        """Give the Bot API's photo: one PhotoSize; raises ApiError when it is no picture."""
+        """Return the file as the Bot API's photo: one PhotoSize; raises ApiError when it is no picture."""
         content = self.upload.content
         if content.startswith(_PNG):
             width, height = struct.unpack(">II", content[16:24])
@@ -38,11 +38,11 @@ class StoredFile:
 
     @property
     def path(self) -> str:
-        """Give the place under which the bot can fetch it; its name is the sandbox's, not the sender's."""
+        """Return the file's path for the bot, which has a name of the sandbox and not of the sender."""
         return f"files/{self.file_id}{PurePosixPath(self.upload.name).suffix}"
 
     def file(self) -> Json:
-        """Give the Bot API's File, of getFile."""
+        """Return the file as the Bot API's File, of getFile."""
         return {**self._file(), "file_path": self.path}
 
     def _file(self) -> Json:
@@ -51,14 +51,14 @@ class StoredFile:
 
 
 class Files:
-    """All files by file_id."""
+    """All files that the bot has sent, by file_id."""
 
     def __init__(self, random: Random) -> None:
         self.by_id: dict[str, StoredFile] = {}
         self._random = random
 
     def receive(self, args: Args, field: str) -> StoredFile:
-        """Take the file that a call brings or names; raises ApiError when there is none."""
+        """Store the file that a Bot API call uploads or names; raises ApiError without one."""
         value = args.text(field)
         if not value and field not in args.files:
             raise bad_request(f"There is no {field} in the request")
@@ -82,7 +82,7 @@ class Files:
         return self.by_id[file_id]
 
     def at(self, path: str) -> StoredFile | None:
-        """Find a file by the path that getFile gave."""
+        """Find a file by the path that getFile returned."""
         found = self.by_id.get(PurePosixPath(path).stem)
         return found if found is not None and found.path == path else None
 

@@ -1,4 +1,4 @@
-"""Payments of some time ago, written straight into the ledger: a past to rebuild from."""
+"""Past payments, written straight into the sandbox's ledger: a history for a rebuild."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from sandbox.subscriptions import Subscriptions
 
 @dataclass(frozen=True, slots=True)
 class Affiliate:
-    """Who brought a buyer, and what it cost: `stars` of commission, negative in a refund."""
+    """The affiliate of a past payment, and the commission in `stars`, negative in a refund."""
 
     user_id: int
     commission_per_mille: int
@@ -22,10 +22,10 @@ class Affiliate:
 
 @dataclass(frozen=True, slots=True)
 class PastPayment:
-    """A payment of some time ago: row and charge, but no update and no message, and no balance changes.
+    """A past payment: ledger row and charge, without an update, a message, or a change of a balance.
 
-    `subscription`: it opened one, which runs on if its 30 days are not over. `subscription_id`: it renewed
-    that one. `as_paid_media`: the row has the odd form of `payment_partner`.
+    `subscription`: it opened one, which runs on if its 30 days are not over. `subscription_id`: it renewed that one.
+    `as_paid_media`: the row has the odd form of `payment_partner`.
     """
 
     user_id: int
@@ -40,7 +40,7 @@ class PastPayment:
 
 
 class History:
-    """Writes the past."""
+    """Writes past payments."""
 
     def __init__(self, people: People, charges: Charges, ledger: Ledger, subscriptions: Subscriptions) -> None:
         self._people = people
@@ -49,7 +49,10 @@ class History:
         self._subscriptions = subscriptions
 
     def add_past_payments(self, *, payments: list[PastPayment]) -> list[str]:
-        """Write payments down in the order given; gives their charge ids. Raises ControlError for an unknown person."""
+        """Write past payments into the ledger in the order given; return their charge ids.
+
+        Raises ControlError for an unknown person.
+        """
         return [self._add(payment).id for payment in payments]
 
     def _add(self, payment: PastPayment) -> Charge:

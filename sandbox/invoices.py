@@ -1,4 +1,4 @@
-"""Invoices: reading one out of a call, Telegram's checks in Telegram's order, and what can be paid."""
+"""Invoices in the sandbox: read from a call, checked as Telegram checks them and in its order, and offered."""
 
 import re
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ _FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
-    """What is offered for how much, in the currency's minor unit (Stars: Stars).
+    """An invoice: its goods and its price in the currency's minor unit (Stars: Stars).
 
     `subscription_period_seconds` is 0 for a one-time sale.
     """
@@ -49,7 +49,7 @@ class Invoice:
     subscription_period_seconds: int = 0
 
     def shown(self) -> Json:
-        """Give the Bot API's Invoice: the payload is never shown again."""
+        """Return the Bot API's Invoice, which never shows the payload again."""
         return {
             "title": self.title,
             "description": self.description,
@@ -61,10 +61,10 @@ class Invoice:
 
 @dataclass(slots=True)
 class Offer:
-    """Something that can be paid: an invoice message (`chat_id` set) or a link.
+    """A payable invoice: an invoice message (`chat_id` set) or a link.
 
-    With a start_parameter, a message is for its private chat alone and payable once; without one, copies
-    keep a Pay button, and like a link it is payable by anyone, many times (Bot API, sendInvoice).
+    With a start_parameter, a message is for its private chat alone and payable once; without one, copies keep a Pay
+    button, and like a link it is payable by anyone, many times (Bot API, sendInvoice).
     """
 
     id: str
@@ -74,18 +74,18 @@ class Offer:
 
     @property
     def once(self) -> bool:
-        """Tell whether it is payable once, by one person."""
+        """Tell whether an invoice is payable once, by one person."""
         return bool(self.chat_id and self.chat_id > 0 and self.invoice.start_parameter)
 
     @property
     def link(self) -> str:
-        """Give the address under which createInvoiceLink hands it out."""
+        """Return the invoice's link, as createInvoiceLink returns it."""
         return LINK_PREFIX + self.id
 
 
 @dataclass(slots=True)
 class Offers:
-    """All that has been offered."""
+    """All payable invoices."""
 
     random: Random
     by_id: dict[str, Offer] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Offers:
         return offer
 
     def find(self, offer_id: str) -> Offer:
-        """Find an offer by its id or its link; raises ControlError."""
+        """Find a payable invoice by its id or its link; raises ControlError."""
         offer = self.by_id.get(offer_id.removeprefix(LINK_PREFIX))
         if offer is None:
             raise ControlError(f"nothing is offered under {offer_id}")
@@ -140,7 +140,7 @@ def read_invoice(args: Args) -> InvoiceRequest:
 
 
 def check_amounts(request: InvoiceRequest) -> None:
-    """Make TDLib's checks of the sums (LabeledPricePart.cpp)."""
+    """Check the sums of an invoice as TDLib does (LabeledPricePart.cpp)."""
     if any(abs(amount) > AMOUNT_MAX for amount in request.amounts):
         raise bad_request("Too big amount of the currency specified")
     if request.invoice.total_amount <= 0:
@@ -150,10 +150,10 @@ def check_amounts(request: InvoiceRequest) -> None:
 
 
 def check_on_server(request: InvoiceRequest, settings: Settings, *, link: bool) -> None:
-    """Make the checks of Telegram's servers.
+    """Check an invoice as Telegram's servers do.
 
-    The texts are on the official lists; which answers what is observed or, for title and description, a
-    guess; the order is ours.
+    The texts are on the official lists; which answers what is observed or, for title and description, a guess; the
+    order is ours.
     """
     invoice = request.invoice
     if len(invoice.payload.encode()) > PAYLOAD_BYTES_MAX:
@@ -182,7 +182,7 @@ def _check_start_parameter(start_parameter: str) -> None:
 
 
 def _check_provider(request: InvoiceRequest, settings: Settings) -> None:
-    """Check an invoice to be paid by card; Telegram's least and greatest amounts of each currency are not here."""
+    """Check an invoice to be paid by card; the sandbox leaves out Telegram's limits of each currency."""
     is_currency = request.invoice.currency in list_currencies()
     if request.provider_token != settings.provider_token or not is_currency:
         raise bad_request("PAYMENT_PROVIDER_INVALID")
@@ -224,7 +224,7 @@ def _read_price(price: Any) -> int:
 
 
 def _read_tips(args: Args) -> bool:
-    """Read the tips, which Stars do not have; tell whether there are any."""
+    """Read the tips of an invoice, which Stars do not have; tell whether there are any."""
     most = args.text("max_tip_amount")
     if most and not _WHOLE_NUMBER.fullmatch(most):
         raise bad_request('Can\'t parse "max_tip_amount" as Number')

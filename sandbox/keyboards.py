@@ -1,4 +1,4 @@
-"""reply_markup: read and checked as Client.cpp and Telegram's servers do."""
+"""Inline keyboards (reply_markup) of a Bot API call, read and checked as Client.cpp and Telegram's servers do."""
 
 import re
 from typing import Any
@@ -22,7 +22,7 @@ _OTHER_KINDS = (
 
 
 def read_inline_keyboard(args: Args) -> Json | None:
-    """Give the InlineKeyboardMarkup of a call, None when there is none or it is another kind of keyboard.
+    """Return the InlineKeyboardMarkup of a call, None when there is none or it is another kind of keyboard.
 
     Raises ApiError: markup that does not parse, a button without a kind, callback_data over 64 bytes.
     """
@@ -73,7 +73,7 @@ def _text_field(button: Json, name: str) -> str | None:
 
 
 def check_pay_button(markup: Json | None, *, invoice: bool) -> None:
-    """Raise ApiError for Pay anywhere but first in an invoice; which text answers which case is a guess."""
+    """Raise ApiError for a Pay button anywhere but first in an invoice; which text answers which case is a guess."""
     buttons = [button for row in (markup or {}).get("inline_keyboard", []) for button in row]
     if invoice and buttons and not buttons[0].get("pay"):
         raise bad_request("REPLY_MARKUP_BUY_EMPTY")

@@ -1,4 +1,4 @@
-"""The bot's Star ledger: every movement oldest first, as getStarTransactions tells it, and the balance."""
+"""The bot's Star ledger in the sandbox: every transaction, oldest first, as getStarTransactions returns it."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -24,7 +24,7 @@ _GIFT_STICKER: Json = {
 
 
 class OtherRow(StrEnum):
-    """Movements that no invoice of the bot made."""
+    """The kind of a ledger row that no invoice of the bot made."""
 
     GIFT = "gift"
     PAID_MEDIA = "paid_media"
@@ -38,7 +38,7 @@ class OtherRow(StrEnum):
 
 
 class Ledger:
-    """Rows in the Bot API's shape, append-only, and their sum."""
+    """The bot's Star ledger: rows in the Bot API's shape, append-only, and their sum."""
 
     def __init__(self, clock: VirtualClock, people: People, feed: Feed, random: Random) -> None:
         self.rows: list[Json] = []
@@ -49,34 +49,34 @@ class Ledger:
         self._random = random
 
     def page(self, offset: int, limit: int) -> list[Json]:
-        """Give up to `limit` rows after the first `offset`, oldest first."""
+        """Return up to `limit` ledger rows after the first `offset`, oldest first."""
         return self.rows[offset : offset + limit]
 
     def balance(self) -> Json:
-        """Give the Bot API's StarAmount; both parts have the sign of the balance."""
+        """Return the bot's balance as the Bot API's StarAmount; both parts have the sign of the balance."""
         sign = -1 if self._balance_nanostars < 0 else 1
         stars, nanostars = divmod(abs(self._balance_nanostars), NANO)
         return without_none(amount=sign * stars, nanostar_amount=sign * nanostars or None)
 
     def balance_stars(self) -> int:
-        """Give the balance in whole Stars, rounded down."""
+        """Return the bot's balance in whole Stars, rounded down."""
         return self._balance_nanostars // NANO
 
     def append(self, row: Json) -> None:
-        """Write a row down and count it in."""
+        """Append a row to the ledger and its balance."""
         self.rows.append(row)
         amount_nanostars = row.get("amount", 0) * NANO + row.get("nanostar_amount", 0)
         self._balance_nanostars += amount_nanostars if "source" in row else -amount_nanostars
         self._feed.publish("ledger", id=row.get("id"))
 
     def add_rows(self, *, rows: list[Json]) -> int:
-        """Write down any rows as they are, also odd ones; gives the number of rows there are now."""
+        """Append any rows to the ledger as they are, also odd ones; return its number of rows."""
         for row in rows:
             self.append(row)
         return len(self.rows)
 
     def add_copies(self, *, row: Json, count: int) -> int:
-        """Write a row down so many times, each under an id of its own; gives the number of rows there are now."""
+        """Append copies of a row to the ledger, each under an id of its own; return its number of rows."""
         for number in range(count):
             self.append(row | {"id": f"{row['id']}-{number}"})
         return len(self.rows)
@@ -109,7 +109,7 @@ class Ledger:
         nanostars: int = 0,
         at: datetime | None = None,
     ) -> Json:
-        """Write down a movement of another kind, in the direction that is its own. `stars` is positive."""
+        """Append a ledger row of another kind, in that kind's direction. `stars` is positive."""
         outgoing = kind in (OtherRow.GIFT, OtherRow.WITHDRAWAL, OtherRow.ADS, OtherRow.PAID_BROADCAST)
         user = self._people.person(user_id).user() if user_id else None
         row = without_none(
@@ -131,7 +131,7 @@ def payment_partner(
     as_paid_media: bool = False,
     affiliate: Json | None = None,
 ) -> Json:
-    """Give the TransactionPartnerUser of an invoice payment.
+    """Return the TransactionPartnerUser of an invoice payment's ledger row.
 
     `as_paid_media` is the odd form in which telegram-bot-api shows some payments (Client.cpp,
     JsonStarTransactionPartner): another type, and the payload under another name.

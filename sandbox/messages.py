@@ -1,4 +1,4 @@
-"""Chats: every message in order, with what it said before it was edited."""
+"""Messages in the sandbox's chats, in order, with their content before each edit."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,9 +15,9 @@ DELETABLE_FOR = timedelta(hours=48)
 
 @dataclass(slots=True)
 class ChatMessage:
-    """A message as the Bot API shows it, and its story.
+    """A message as the Bot API shows it, and its edits.
 
-    `earlier` holds what it was before each edit, oldest first; `offer_id` names the invoice that it carries.
+    `earlier` holds its content before each edit, oldest first; `offer_id` names the invoice that it carries.
     """
 
     chat_id: int
@@ -29,18 +29,18 @@ class ChatMessage:
     offer_id: str | None = None
 
     def text(self) -> str:
-        """Give the text or the caption, empty when it has none."""
+        """Return the message's text or caption, empty when it has none."""
         text: str = self.message.get("text") or self.message.get("caption") or ""
         return text
 
     def buttons(self) -> list[Json]:
-        """Give the buttons of the inline keyboard in reading order."""
+        """Return the buttons of the message's inline keyboard in reading order."""
         rows = self.message.get("reply_markup", {}).get("inline_keyboard", [])
         return [button for row in rows for button in row]
 
 
 class Messages:
-    """All chats of the bot. Private chats share one count of message ids, as in a real account."""
+    """The messages of all chats. Private chats share one count of message ids, as in a real account."""
 
     def __init__(self, clock: VirtualClock, queue: UpdateQueue, people: People, feed: Feed, bot: Json) -> None:
         self.chats: dict[int, dict[int, ChatMessage]] = {}
@@ -52,35 +52,35 @@ class Messages:
         self._last_ids: dict[int, int] = {}
 
     def transcript(self, *, chat_id: int) -> list[ChatMessage]:
-        """Give a chat's messages in order, deleted ones too."""
+        """Return a chat's messages in order, deleted ones too."""
         return list(self.chats.get(chat_id, {}).values())
 
     def restore(self, messages: list[ChatMessage]) -> None:
-        """Take over the messages of an earlier run."""
+        """Restore the messages of an earlier run."""
         for found in messages:
             self.chats.setdefault(found.chat_id, {})[found.message_id] = found
             counter = min(found.chat_id, 0)
             self._last_ids[counter] = max(self._last_ids.get(counter, 0), found.message_id)
 
     def post_by_bot(self, chat: Person | Group, content: Json, offer_id: str | None = None) -> Json:
-        """Add a message of the bot; raises ApiError when the chat does not take it."""
+        """Post a message of the bot; raises ApiError when the chat does not take it."""
         self._people.check_reachable(chat)
         return self._post(chat, self._bot, content, by_bot=True, offer_id=offer_id).message
 
     def post_by_person(self, sender: Person, chat: Person | Group, content: Json) -> ChatMessage:
-        """Add a message of a person, and queue its update."""
+        """Post a message of a person, and queue its update."""
         posted = self._post(chat, sender.user(), content, by_bot=False)
         self._queue.push("message", posted.message, MESSAGE_LIFE)
         return posted
 
     def post_anonymously(self, group: Group, content: Json) -> ChatMessage:
-        """Add a message of an anonymous administrator: from GroupAnonymousBot, in the group's name."""
+        """Post a message of an anonymous administrator: from GroupAnonymousBot, in the group's name."""
         posted = self._post(group, ANONYMOUS_ADMIN, {"sender_chat": group.chat(), **content}, by_bot=False)
         self._queue.push("message", posted.message, MESSAGE_LIFE)
         return posted
 
     def post_service_by_bot(self, person: Person, content: Json) -> ChatMessage:
-        """Add a service message that the bot itself gets as an update (a refund)."""
+        """Post a service message that the bot itself gets as an update (a refund)."""
         posted = self._post(person, self._bot, content, by_bot=True)
         self._queue.push("message", posted.message, MESSAGE_LIFE)
         return posted
@@ -100,7 +100,7 @@ class Messages:
         return found
 
     def edit(self, found: ChatMessage, changes: Json) -> Json:
-        """Replace fields of a message (None takes one away); raises ApiError when nothing changes."""
+        """Edit fields of a message (None removes one); raises ApiError when nothing changes."""
         edited = {name: value for name, value in {**found.message, **changes}.items() if value is not None}
         if edited == found.message:
             raise bad_request("MESSAGE_NOT_MODIFIED")
@@ -110,7 +110,7 @@ class Messages:
         return found.message
 
     def delete(self, found: ChatMessage) -> None:
-        """Take a message away; raises ApiError when it is over 48 hours old (Bot API, deleteMessage)."""
+        """Delete a message; raises ApiError when it is over 48 hours old (Bot API, deleteMessage)."""
         age = self._clock.now() - datetime.fromtimestamp(found.message["date"], self._clock.now().tzinfo)
         if age > DELETABLE_FOR:
             raise bad_request("Message can't be deleted for everyone")

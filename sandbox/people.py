@@ -1,4 +1,4 @@
-"""Who is there: the bot, people with their Stars, and groups."""
+"""The people of the sandbox's Telegram: the bot, persons with their Stars, and groups."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,7 +14,7 @@ PERSON_ID_FIRST = 5_000_000_001  # above 32 bits, as new accounts are
 
 
 class Reach(StrEnum):
-    """Whether the bot may write to a person."""
+    """The reach of the bot: whether it may write to a person."""
 
     NOT_STARTED = "not_started"
     OPEN = "open"
@@ -31,7 +31,7 @@ _REFUSALS = {
 
 @dataclass(slots=True)
 class Person:
-    """An account with a Star balance."""
+    """A person's account with a Star balance."""
 
     id: int
     first_name: str
@@ -42,7 +42,7 @@ class Person:
     reach: Reach = Reach.NOT_STARTED
 
     def user(self) -> Json:
-        """Give the Bot API's User."""
+        """Return the person as the Bot API's User."""
         return without_none(
             id=self.id,
             is_bot=False,
@@ -53,7 +53,7 @@ class Person:
         )
 
     def chat(self) -> Json:
-        """Give the Bot API's private Chat with this person."""
+        """Return the Bot API's private Chat with this person."""
         return without_none(
             id=self.id,
             first_name=self.first_name,
@@ -65,7 +65,7 @@ class Person:
 
 @dataclass(slots=True)
 class Group:
-    """A group that the bot is an administrator of, so that it sees every message."""
+    """A group with the bot as an administrator, so that it sees every message."""
 
     id: int
     title: str
@@ -75,12 +75,12 @@ class Group:
     bot_removed: bool = False
 
     def chat(self) -> Json:
-        """Give the Bot API's Chat."""
+        """Return the group as the Bot API's Chat."""
         return {"id": self.id, "title": self.title, "type": self.kind}
 
 
 class People:
-    """Everybody whom this Telegram knows, by id."""
+    """All persons and groups by id."""
 
     def __init__(self, feed: Feed) -> None:
         self.persons: dict[int, Person] = {}
@@ -98,7 +98,7 @@ class People:
         language_code: str | None = "en",
         started: bool = False,
     ) -> Person:
-        """Make an account; `started` if it has opened the bot's chat before, so that the bot may write.
+        """Add a person; `started` if the person has opened the bot's chat before, so that the bot may write.
 
         Raises ControlError for an id that is taken.
         """
@@ -119,7 +119,7 @@ class People:
         admin_ids: list[int] | None = None,
         kind: Literal["group", "supergroup"] = "supergroup",
     ) -> Group:
-        """Make a group with the bot in it; administrators are members too."""
+        """Add a group with the bot in it; administrators are members too."""
         admins = admin_ids or []
         members = list(dict.fromkeys([*(member_ids or []), *admins]))
         for user_id in members:
@@ -130,14 +130,14 @@ class People:
         return group
 
     def remove_bot(self, *, chat_id: int) -> Group:
-        """Throw the bot out of a group."""
+        """Remove the bot from a group."""
         group = self.group(chat_id)
         group.bot_removed = True
         self._feed.publish("group", chat_id=chat_id)
         return group
 
     def set_balance(self, *, user_id: int, balance_stars: int) -> Person:
-        """Give a person so many Stars."""
+        """Set a person's balance in Stars."""
         person = self.person(user_id)
         person.balance_stars = balance_stars
         self._feed.publish("person", user_id=user_id)
@@ -152,7 +152,7 @@ class People:
         username: str | None = None,
         language_code: str | None = None,
     ) -> Person:
-        """Change what a person is called; messages sent before keep the old name."""
+        """Rename a person; messages sent before keep the old name."""
         person = self.person(user_id)
         person.first_name, person.last_name = first_name, last_name
         person.username, person.language_code = username, language_code
@@ -172,13 +172,13 @@ class People:
         return self.groups[chat_id]
 
     def chat_for_bot(self, chat_id: str) -> Person | Group:
-        """Find the chat that a Bot API call names, by id or @username.
+        """Find the person or group that a Bot API call names as its chat, by id or @username.
 
         Raises ApiError as Client.cpp's check_chat does: an empty id, an unknown chat, a group without us.
         """
         if not chat_id:
             raise bad_request("chat_id is empty")
-        # Only groups and channels are found by @username, and the sandbox's have none.
+        # Telegram finds only groups and channels by @username, and the sandbox's have none.
         number = leading_integer(chat_id)
         if number in self.groups:
             group = self.groups[number]
@@ -192,6 +192,6 @@ class People:
 
     @staticmethod
     def check_reachable(chat: Person | Group) -> None:
-        """Raise the ApiError with which Telegram's servers refuse to deliver, if they do."""
+        """Raise the ApiError with which Telegram's servers refuse to deliver to a person or group, if they do."""
         if isinstance(chat, Person) and chat.reach in _REFUSALS:
             raise ApiError(403, _REFUSALS[chat.reach])

@@ -1,7 +1,7 @@
-"""getUpdates: long polls, the throttle of busy loops, and 409 for the older of two pollers.
+"""getUpdates in the sandbox: long polls, the throttle of busy loops, and 409 for the older of two pollers.
 
-The rules are those of Client.cpp: process_get_updates_query, do_get_updates, abort_long_poll. A poll is a
-matter of the connection, so its seconds are real ones, not the virtual clock's.
+The rules are those of Client.cpp: process_get_updates_query, do_get_updates, abort_long_poll. A poll is a matter of the
+connection, so its seconds are real ones, not the virtual clock's.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ CONFLICT = "Conflict: terminated by other getUpdates request; make sure that onl
 
 
 class Poller:
-    """The one place where updates leave; at most one call is held."""
+    """The poller of getUpdates, the one place where updates leave; it holds at most one call."""
 
     def __init__(self, queue: UpdateQueue, feed: Feed) -> None:
         self._queue = queue
@@ -32,7 +32,7 @@ class Poller:
         self._next_conflict_at = 0.0
 
     async def get_updates(self, args: Args) -> list[Json]:
-        """Answer a getUpdates call; raises ApiError 409 when a newer long poll takes its place."""
+        """Answer a getUpdates call; raises ApiError 409 when a newer long poll replaces it."""
         offset = args.integer("offset")
         limit = args.integer("limit", 100, 1, 100)
         timeout_seconds = args.integer("timeout", 0, 0, TIMEOUT_SECONDS_MAX)
@@ -58,11 +58,11 @@ class Poller:
 
     @property
     def holding(self) -> bool:
-        """Tell whether a call is held: the bot waits for updates."""
+        """Tell whether a getUpdates call is held: the bot waits for updates."""
         return self._held is not None
 
     def wake(self) -> None:
-        """Let the held call answer with what there is."""
+        """Answer the held getUpdates call with the updates that wait."""
         self._settle(replaced=False)
 
     def _settle(self, *, replaced: bool) -> None:

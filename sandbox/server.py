@@ -1,4 +1,4 @@
-"""Starting and stopping a sandbox in the running event loop; any number of them in one process."""
+"""The sandbox server: start and stop a sandbox in the running event loop; one process may have several."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ BODY_BYTES_MAX = 256 * 1024 * 1024  # a ledger of 100,000 rows comes in one requ
 
 @dataclass(frozen=True, slots=True)
 class SandboxServer:
-    """A running sandbox: `url` is the base address of all its APIs, `world` what is behind them."""
+    """A running sandbox: `url` is the base address of all its APIs, `world` the Telegram behind them."""
 
     url: str
     world: World
@@ -32,7 +32,7 @@ class SandboxServer:
 
     @property
     def token(self) -> str:
-        """Give the token that opens the Bot API now."""
+        """Return the present token of the Bot API."""
         return self.world.token
 
 
@@ -44,7 +44,7 @@ async def running_sandbox(
     port: int = 0,
     state_file: Path | None = None,
 ) -> AsyncIterator[SandboxServer]:
-    """Run a sandbox; port 0 takes a free one. With `state_file` it goes on where the last run with that file ended.
+    """Run a sandbox server; port 0 takes a free one. With `state_file` it resumes the last run with that file.
 
     Raises OSError when the port is taken, StateError for a file that cannot be read or written.
     """
@@ -83,12 +83,12 @@ async def running_sandbox(
 
 
 async def _date(clock: VirtualClock, _: web.Request, response: web.StreamResponse) -> None:
-    """Date an answer by the sandbox's own clock, as a server does by its own."""
+    """Date an HTTP answer by the sandbox's clock, as a server does by its own."""
     response.headers["Date"] = format_datetime(clock.now(), usegmt=True)
 
 
 async def _drive(clock: VirtualClock) -> None:
-    """Let due things happen as real time goes by."""
+    """Fire the sandbox's timers as real time goes by."""
     changed = asyncio.Event()
     clock.on_schedule = changed.set
     while True:

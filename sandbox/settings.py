@@ -1,4 +1,4 @@
-"""What a sandbox is started with, and the switches that can be turned while it runs."""
+"""Settings of a sandbox at its start, and switches that can be turned while it runs."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ TOKEN = "100200300:SandboxTokenSandboxTokenSandboxToken"  # noqa: S105 - opens n
 
 @dataclass(slots=True)
 class Switches:
-    """Where Telegram's behaviour is not documented, or changes: the first value is our guess."""
+    """Switches for behaviour of Telegram that is undocumented or changes: the default is our guess."""
 
     refuse_refund_below_balance: bool = False
     """refundStarPayment answers BALANCE_TOO_LOW instead of letting the balance go negative."""
@@ -21,14 +21,14 @@ class Switches:
     server_before_9: bool = False
     """The Bot API server is older than 9.0: no `transaction_type`, no getMyStarBalance, no `subscription` updates."""
     affiliate_per_mille: int = 0
-    """Whoever buys was brought by an affiliate, whose commission is this share."""
+    """An affiliate brought each buyer, and gets this share as commission."""
     affiliate_amounts_net: bool = False
-    """The amount of a row with an affiliate is what is left of the price, not the price."""
+    """The amount of a row with an affiliate is the price without the commission."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a sandbox starts. The same seed gives the same identifiers in the same order."""
+    """The settings of a sandbox at its start. The same seed gives the same identifiers in the same order."""
 
     token: str = TOKEN
     seed: int | None = None
@@ -37,7 +37,7 @@ class Settings:
     bot_name: str = "Sandbox Bot"
     bot_username: str = "sandbox_bot"
     provider_token: str = PROVIDER_TOKEN
-    """What sendInvoice needs for a card payment."""
+    """The provider token that sendInvoice needs for a card payment."""
     stripe_key: str = STRIPE_KEY
     """The secret key of the account at Stripe where cards are charged."""
     stripe_url: str | None = None

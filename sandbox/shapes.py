@@ -1,4 +1,4 @@
-"""Small pieces of Telegram's JSON that everything else is made of."""
+"""Small pieces of Telegram's JSON that the other modules share."""
 
 from typing import Any
 
@@ -13,5 +13,5 @@ ANONYMOUS_ADMIN: Json = {
 
 
 def without_none(**fields: object) -> Json:
-    """Make an object of the fields that have a value: Telegram leaves absent ones out."""
+    """Return a JSON object without the fields that are None, because Telegram leaves absent ones out."""
     return {name: value for name, value in fields.items() if value is not None}

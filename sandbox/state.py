@@ -1,9 +1,9 @@
-"""A sandbox kept in a file: read at the start, written after changes and at the end.
+"""The state of a sandbox in a file: read at the start, written after changes and at the end.
 
-Kept is what Telegram would still have after a night: people, chats, Stars, offers, subscriptions, files, commands,
-and the updates that wait; and what is in the account at Stripe. Not kept are the log of calls, updates of the past,
-pressed buttons, faults, and the answers under Stripe's idempotency keys. A payment that the bot was just asked about
-has timed out at the next start.
+The file has everything that Telegram would still have after a night: people, chats, Stars, offers, subscriptions,
+files, commands, and the updates that wait; and the account at Stripe. It leaves out the log of calls, updates of the
+past, pressed buttons, faults, and the answers under Stripe's idempotency keys. A payment that waits for the bot's
+answer has timed out at the next start.
 """
 
 import asyncio
@@ -36,11 +36,11 @@ from sandbox.world import World
 FORMAT = 2
 IDLE_SECONDS = 3_600.0
 PAUSE_SECONDS = 1.0
-"""Between two writings, however much happens: what a kill of the sandbox itself can lose."""
+"""The shortest time between two writes: a kill of the sandbox itself can lose that much."""
 
 
 class StateError(Exception):
-    """The file cannot be used, or is no state of this bot's sandbox; the message says why, in one line."""
+    """The error of a state file that cannot be used, or is no state of this bot's sandbox, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ _STATE = TypeAdapter(_State)
 
 
 def read_state(path: Path, world: World) -> None:
-    """Fill a new world with what a file holds; a missing file leaves it empty. Raises StateError."""
+    """Fill a new world from a state file; a missing file leaves it empty. Raises StateError."""
     try:
         state = _STATE.validate_python(json.loads(path.read_bytes()))
     except FileNotFoundError:
@@ -97,7 +97,7 @@ def read_state(path: Path, world: World) -> None:
 
 
 async def keep_state(path: Path, world: World) -> None:
-    """Write the file after each change, once a second at most, until cancelled."""
+    """Write the state file after each change, once a second at most, until cancelled."""
     seen = -1
     while True:
         await world.feed.wait(seen, IDLE_SECONDS)
@@ -110,7 +110,7 @@ async def keep_state(path: Path, world: World) -> None:
 
 
 def write_state(path: Path, world: World) -> None:
-    """Write the file as a whole: whoever reads it finds the old state or the new one. Raises StateError."""
+    """Write the state file as a whole, so that a reader finds the old state or the new one. Raises StateError."""
     beside = path.with_name(f".{path.name}.new")
     try:
         beside.write_text(to_json(_state_of(world)))
@@ -175,7 +175,7 @@ def _restore(state: _State, world: World) -> None:
 
 
 def _adopt_token(path: Path, token: str, world: World) -> None:
-    """Go on with the token of the file, unless another one of the same bot was asked for."""
+    """Use the token of the state file, unless the settings name another one of the same bot."""
     bot_id = int(token.partition(":")[0])
     if world.token == TOKEN:
         world.token = token

@@ -1,4 +1,4 @@
-"""Star subscriptions: 30 days each, renewed by Telegram without asking the bot."""
+"""Star subscriptions in the sandbox: 30 days each, renewed by Telegram without asking the bot."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,19 +15,19 @@ from sandbox.updates import MESSAGE_LIFE, UpdateQueue
 
 
 class SubscriptionState(StrEnum):
-    """How a subscription stands."""
+    """The state of a subscription."""
 
     ACTIVE = "active"
     CANCELED = "canceled"
-    """It will not renew; access lasts to the end of the period."""
+    """It will not renew; it lasts to the end of the period."""
     FAILED = "failed"
-    """The renewal could not be paid; it can still be, by `renew`."""
+    """The renewal could not be paid; `renew` can still pay it."""
     ENDED = "ended"
 
 
 @dataclass(slots=True)
 class Subscription:
-    """A subscription, known by its first charge. `canceled_by_bot`: the person cannot take it up again."""
+    """A subscription, known by its first charge. `canceled_by_bot`: the person cannot resume it."""
 
     id: str
     user_id: int
@@ -60,13 +60,13 @@ class Subscriptions:
         self._timers: dict[str, Timer] = {}
 
     def begin(self, charge: Charge, invoice: Invoice, ends_at: datetime) -> None:
-        """Open the subscription that a first charge has paid for."""
+        """Begin the subscription that a first charge has paid for."""
         subscription = self.by_id[charge.id] = Subscription(charge.id, charge.user_id, invoice, ends_at)
         self._schedule(subscription)
         self._changed(subscription)
 
     def adopt(self, charge: Charge, invoice: Invoice, ends_at: datetime) -> None:
-        """Take over a charge of the past: the first of a subscription, or one that renewed it."""
+        """Adopt a past charge of a subscription: its first one, or one that renewed it."""
         found = self.by_id.get(charge.subscription_id or "")
         if found is None:
             self.begin(charge, invoice, ends_at)
@@ -78,24 +78,24 @@ class Subscriptions:
         found.state = SubscriptionState.ENDED if over else SubscriptionState.ACTIVE
 
     def restore(self, subscriptions: list[Subscription]) -> None:
-        """Take over the subscriptions of an earlier run; what fell due meanwhile happens now."""
+        """Restore the subscriptions of an earlier run; renewals that fell due meanwhile happen now."""
         for subscription in subscriptions:
             self.by_id[subscription.id] = subscription
             self._schedule(subscription)
 
     def listing(self, *, user_id: int | None = None) -> list[Subscription]:
-        """Give all subscriptions, or those of a person."""
+        """Return all subscriptions, or those of a person."""
         return [found for found in self.by_id.values() if user_id in (None, found.user_id)]
 
     def fail_renewals(self, *, subscription_id: str, count: int = 1) -> Subscription:
-        """Let the next renewals fail, whatever the payer's balance."""
+        """Make the next renewals fail, whatever the payer's balance."""
         subscription = self._find(subscription_id)
         subscription.renewals_to_fail = count
         self._changed(subscription)
         return subscription
 
     def renew(self, *, subscription_id: str) -> Subscription:
-        """Try the renewal now: early, or again after it failed. Raises ControlError when it does not renew."""
+        """Renew a subscription now: early, or again after it failed. Raises ControlError when it does not renew."""
         subscription = self._find(subscription_id)
         if subscription.state in (SubscriptionState.CANCELED, SubscriptionState.ENDED):
             raise ControlError(f"the subscription is {subscription.state}: it does not renew")
@@ -103,7 +103,7 @@ class Subscriptions:
         return subscription
 
     def cancel(self, *, subscription_id: str) -> Subscription:
-        """Cancel as its owner; it lasts to the end of the period."""
+        """Cancel a subscription as its owner; it lasts to the end of the period."""
         subscription = self._find(subscription_id)
         if subscription.state is not SubscriptionState.ACTIVE:
             raise ControlError(f"the subscription is {subscription.state}: there is nothing to cancel")
@@ -112,10 +112,10 @@ class Subscriptions:
         return subscription
 
     def take_up_again(self, *, subscription_id: str) -> Subscription:
-        """Take up again as its owner what the owner had cancelled; no money moves."""
+        """Resume a subscription as its owner, who had cancelled it; no money moves."""
         subscription = self._find(subscription_id)
         if subscription.state is not SubscriptionState.CANCELED:
-            raise ControlError(f"the subscription is {subscription.state}: it cannot be taken up again")
+            raise ControlError(f"the subscription is {subscription.state}: it cannot be resumed")
         if subscription.canceled_by_bot:
             raise ControlError("the bot has cancelled the subscription: only the bot can allow it again")
         subscription.state = SubscriptionState.ACTIVE
@@ -123,10 +123,10 @@ class Subscriptions:
         return subscription
 
     def edit_by_bot(self, user_id: int, charge_id: str, *, canceled: bool) -> None:
-        """Do what editUserStarSubscription does: end the renewal, or allow the person to take it up again.
+        """Cancel a subscription's renewal, or allow its person to resume it, as editUserStarSubscription does.
 
-        Raises ApiError. The first charge's id is asked for (MTProto,
-        payments.botCancelStarsSubscription); whether a renewal's would do is not known.
+        Raises ApiError. The first charge's id is needed (MTProto, payments.botCancelStarsSubscription); whether a
+        renewal's would do is not known.
         """
         subscription = self.by_id.get(charge_id)
         if subscription is None:

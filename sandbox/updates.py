@@ -1,4 +1,4 @@
-"""The queue of updates, as TDLib's TQueue and Client.cpp keep it for getUpdates."""
+"""The queue of the bot's updates, as TDLib's TQueue and Client.cpp keep it for getUpdates."""
 
 import json
 from collections import deque
@@ -61,7 +61,7 @@ DEFAULT_KINDS = KINDS - NOT_BY_DEFAULT
 
 
 class Fate(StrEnum):
-    """What became of an update."""
+    """The fate of an update."""
 
     WAITING = "waiting"
     CONFIRMED = "confirmed"
@@ -75,7 +75,7 @@ class Fate(StrEnum):
 
 @dataclass(slots=True)
 class UpdateRecord:
-    """An update with its life: `id` is 0 when it never got into the queue."""
+    """An update with its fate: `id` is 0 when it never got into the queue."""
 
     id: int
     kind: str
@@ -87,9 +87,9 @@ class UpdateRecord:
 
 
 class UpdateQueue:
-    """What waits for the bot, and the last 10,000 updates that no longer do.
+    """The updates that wait for the bot, and the last 10,000 that no longer do.
 
-    `next_id` is the update id to be given next, `last_push` when one was last given.
+    `next_id` is the id of the next update, `last_push` the moment of the latest one.
     """
 
     def __init__(self, clock: VirtualClock, feed: Feed, faults: Faults, random: Random) -> None:
@@ -118,15 +118,15 @@ class UpdateQueue:
                 self._append({kind: body}, kind, life)
 
     def push_raw(self, *, update: Json) -> UpdateRecord:
-        """Queue any object as an update, whatever allowed_updates says; its update_id is given here."""
+        """Queue any object as an update with an update_id, whatever allowed_updates says."""
         kind = next((name for name in update if name != "update_id"), "")
         return self._append({name: value for name, value in update.items() if name != "update_id"}, kind, MESSAGE_LIFE)
 
     def allow(self, text: str) -> None:
-        """Take over an allowed_updates argument, as Client.cpp's get_allowed_update_types reads it.
+        """Apply an allowed_updates argument, as Client.cpp's get_allowed_update_types reads it.
 
-        Absent, no JSON, no array or an element that is no string: nothing changes. An empty array or only
-        unknown names: the default. Otherwise it holds until the next one, also for other processes.
+        Absent, no JSON, no array or an element that is no string: nothing changes. An empty array or only unknown
+        names: the default. Otherwise it holds until the next one, also for other processes.
         """
         try:
             names = json.loads(text)
@@ -137,28 +137,31 @@ class UpdateQueue:
         self.allowed = self._known.intersection(name.lower() for name in names) or DEFAULT_KINDS & self._known
 
     def know_subscriptions(self, are_known: bool) -> None:  # noqa: FBT001 - one thing that a server knows or does not
-        """Know the kind of Bot API 10.2, or be a server that is older: it asks nobody, and forgets what was asked."""
+        """Set whether the queue knows the `subscription` updates of Bot API 10.2.
+
+        A server without them forgets that the bot allowed them.
+        """
         self._known = KINDS if are_known else KINDS - {"subscription"}
         self.allowed &= self._known
 
     def restore(self, waiting: list[UpdateRecord], next_id: int, last_push: datetime) -> None:
-        """Take over the queue of an earlier run."""
+        """Restore the queue of updates of an earlier run."""
         self._waiting = {record.id: record for record in waiting}
         self._first_expiry = min((record.expires_at for record in waiting), default=None)
         self.next_id, self.last_push = next_id, last_push
 
     def waiting(self) -> list[UpdateRecord]:
-        """Give the updates that the bot has not confirmed, oldest first."""
+        """Return the updates that the bot has not confirmed, oldest first."""
         self._expire()
         return list(self._waiting.values())
 
     def head(self) -> int:
-        """Give the id of the oldest waiting update, or the next id to be given."""
+        """Return the id of the oldest waiting update, or of the next one."""
         self._expire()
         return next(iter(self._waiting), self.next_id)
 
     def take(self, offset: int, limit: int) -> list[Json]:
-        """Confirm all before `offset` and give up to `limit` from there (TQueue.get).
+        """Confirm all updates before `offset` and return up to `limit` from there (TQueue.get).
 
         An offset more than 10 above the next id is answered from the head.
         """
@@ -177,7 +180,7 @@ class UpdateQueue:
         return taken
 
     def keep_last(self, count: int) -> None:
-        """Forget all waiting updates but the last `count` (a negative offset)."""
+        """Drop all waiting updates but the last `count` (a negative offset)."""
         waiting = self.waiting()
         self._remove([record.id for record in waiting[: max(len(waiting) - count, 0)]], Fate.FORGOTTEN)
 

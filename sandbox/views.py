@@ -1,4 +1,4 @@
-"""What can be read of the world, for a page or a test."""
+"""Views of the sandbox's world: reads of the control API, for the page or a test."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from sandbox.world import World
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """How to reach the bot, what it is called, and what it needs for payments by card.
+    """The bot's token and name, and the values that payments by card need.
 
     `stripe_url`: another Stripe where cards are charged, None: it is the sandbox's own account.
     """
@@ -31,7 +31,7 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class FaultsView:
-    """What is set to go wrong; `held` calls wait to be released."""
+    """The faults that are set; `held` calls wait to be released."""
 
     calls: list[Fault]
     updates: list[UpdateFault]
@@ -40,80 +40,80 @@ class FaultsView:
 
 
 class Views:
-    """Reads without effect."""
+    """Reads of the control API, without an effect."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def about(self) -> About:
-        """Tell the token and the bot's user, and what cards need."""
+        """View the token and the bot's user, and the values that cards need."""
         settings = self._world.settings
         return About(
             self._world.token, self._world.bot, settings.provider_token, settings.stripe_key, settings.stripe_url
         )
 
     def persons(self) -> list[Person]:
-        """Give all persons."""
+        """View all persons."""
         return list(self._world.people.persons.values())
 
     def person(self, *, user_id: int) -> Person:
-        """Give a person."""
+        """View a person."""
         return self._world.people.person(user_id)
 
     def groups(self) -> list[Group]:
-        """Give all groups."""
+        """View all groups."""
         return list(self._world.people.groups.values())
 
     def chat(self, *, chat_id: int) -> list[ChatMessage]:
-        """Give a chat's messages in order, deleted ones too."""
+        """View a chat's messages in order, deleted ones too."""
         return self._world.messages.transcript(chat_id=chat_id)
 
     def updates_waiting(self) -> list[UpdateRecord]:
-        """Give the updates that the bot has not confirmed."""
+        """View the updates that the bot has not confirmed."""
         return self._world.queue.waiting()
 
     def updates_past(self) -> list[UpdateRecord]:
-        """Give the last updates that no longer wait, with what became of each."""
+        """View the last updates that no longer wait, with the fate of each."""
         self._world.queue.waiting()  # lets what has expired go first
         return list(self._world.queue.past)
 
     def polling(self) -> bool:
-        """Tell whether a getUpdates call is held: the bot is there and waits."""
+        """View whether a getUpdates call is held: the bot waits."""
         return self._world.poller.holding
 
     def ledger(self, *, offset: int = 0, limit: int = 1_000) -> list[Json]:
-        """Give rows of the ledger, oldest first."""
+        """View rows of the Star ledger, oldest first."""
         return self._world.ledger.page(offset, limit)
 
     def ledger_length(self) -> int:
-        """Give the number of rows."""
+        """View the number of the Star ledger's rows."""
         return len(self._world.ledger.rows)
 
     def balance(self) -> Json:
-        """Give the bot's StarAmount."""
+        """View the bot's StarAmount."""
         return self._world.ledger.balance()
 
     def charges(self, *, user_id: int | None = None) -> list[Charge]:
-        """Give all charges in order, or those of a person."""
+        """View all charges in order, or those of a person."""
         return [found for found in self._world.charges.by_id.values() if user_id in (None, found.user_id)]
 
     def payments(self) -> list[Payment]:
-        """Give all attempts to pay, in order."""
+        """View all attempts to pay, in order."""
         return list(self._world.checkout.payments.values())
 
     def offer(self, *, offer_id: str) -> Offer:
-        """Give what is offered by an invoice message or a link. Raises ControlError."""
+        """View a payable invoice by its message or link. Raises ControlError."""
         return self._world.offers.find(offer_id)
 
     def calls(self, *, method: str | None = None, after: int = 0) -> list[Call]:
-        """Give the bot's calls after a number."""
+        """View the bot's calls after a number."""
         return self._world.calls.listing(method=method, after=after)
 
     def faults(self) -> FaultsView:
-        """Give what is set to go wrong."""
+        """View the faults that are set."""
         faults = self._world.faults
         return FaultsView(faults.calls, faults.updates, faults.away, faults.held)
 
     def switches(self) -> Switches:
-        """Give the switches as they stand."""
+        """View the switches."""
         return self._world.settings.switches

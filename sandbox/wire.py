@@ -1,4 +1,4 @@
-"""JSON for both APIs: escaped to ASCII as Telegram's is, so that odd text, lone surrogates too, gets through."""
+"""JSON of the sandbox's APIs: escaped to ASCII as Telegram's is, so that odd text and lone surrogates get through."""
 
 import json
 from dataclasses import fields, is_dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def to_json(value: Any) -> str:
-    """Write plain values, dataclasses and times."""
+    """Write values, dataclasses and moments as JSON."""
     return json.dumps(value, default=_plain, separators=(",", ":"))
 
 

@@ -1,4 +1,4 @@
-"""One Telegram with one bot in it. Knows no HTTP; everything that changes it is a plain method call."""
+"""The sandbox's world: one Telegram with one bot. Knows no HTTP; a plain method call makes each change."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
-    """The virtual time, and by how much it is ahead of the real one."""
+    """The virtual time, and its offset from the real one."""
 
     now: datetime
     offset_seconds: float
 
 
 class World:
-    """All of it, wired; `token` opens the Bot API and can be replaced, as BotFather does."""
+    """The world, wired from all its parts; `token` opens the Bot API and can be replaced, as BotFather does."""
 
     def __init__(self, settings: Settings) -> None:
         random = self.random = Random(settings.seed)  # noqa: S311 - reproducible identifiers, no secrets
@@ -101,11 +101,11 @@ class World:
         )
 
     def read_clock(self) -> ClockReading:
-        """Give the virtual time."""
+        """Read the world's virtual clock."""
         return ClockReading(self.clock.now(), self.clock.offset.total_seconds())
 
     def move_clock(self, *, seconds: float) -> ClockReading:
-        """Move the clock forward; what is due on the way happens in order. Raises ControlError for a step back."""
+        """Move the world's clock forward; timers on the way fire in order. Raises ControlError for a step back."""
         try:
             self.clock.move(timedelta(seconds=seconds))
         except (ValueError, OverflowError) as refusal:
@@ -114,7 +114,7 @@ class World:
         return self.read_clock()
 
     def replace_token(self, *, token: str) -> None:
-        """Give the same bot another token; the old one is revoked. Raises ControlError for another bot's."""
+        """Replace the bot's token, and revoke the old one. Raises ControlError for another bot's."""
         if token.partition(":")[0] != str(self.bot["id"]):
             raise ControlError(f"a token of this bot begins with {self.bot['id']}:")
         self.token = token
@@ -130,7 +130,7 @@ class World:
         affiliate_per_mille: int | None = None,
         affiliate_amounts_net: bool | None = None,
     ) -> Switches:
-        """Turn the switches that are given."""
+        """Turn the given switches of the world."""
         switches = self.settings.switches
         if refuse_refund_below_balance is not None:
             switches.refuse_refund_below_balance = refuse_refund_below_balance

@@ -1,4 +1,7 @@
-"""The Bot API's methods, each a function of the world and the call's arguments."""
+"""The Bot API's methods, each a function of the sandbox's world and the call's arguments.
+
+account.py is about the bot itself, chat.py about messages that exist, sending.py about new ones, money.py about Stars.
+"""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The bot itself: who it is, its webhook that is none, its commands."""
+"""Bot API methods about the bot itself: getMe, webhook, commands, profile."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from sandbox.world import World
 
 
 def get_me(world: World, _: Args) -> Json:
-    """GetMe."""
+    """GetMe: return the bot's User."""
     return {
         **world.bot,
         "can_join_groups": True,
@@ -37,7 +37,7 @@ def delete_webhook(world: World, args: Args) -> bool:
 
 
 def get_webhook_info(world: World, _: Args) -> Json:
-    """GetWebhookInfo: without a webhook it still tells what waits, and allowed_updates when not the default."""
+    """GetWebhookInfo: return the number of waiting updates, and allowed_updates when not the default."""
     info: Json = {
         "url": "",
         "has_custom_certificate": False,
@@ -49,23 +49,23 @@ def get_webhook_info(world: World, _: Args) -> Json:
 
 
 def accept(_: World, __: Args) -> bool:
-    """Take a setting of the bot's profile that nothing here depends on."""
+    """Accept a setting of the bot's profile that nothing in the sandbox depends on."""
     return True
 
 
 def set_my_commands(world: World, args: Args) -> bool:
-    """SetMyCommands."""
+    """SetMyCommands: store a list of commands."""
     world.commands.set(args)
     return True
 
 
 def get_my_commands(world: World, args: Args) -> list[Json]:
-    """GetMyCommands."""
+    """GetMyCommands: return a list of commands."""
     return world.commands.get(args)
 
 
 def delete_my_commands(world: World, args: Args) -> bool:
-    """DeleteMyCommands."""
+    """DeleteMyCommands: delete a list of commands."""
     world.commands.delete(args)
     return True
 

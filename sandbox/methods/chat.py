@@ -1,4 +1,4 @@
-"""What the bot does with what stands in a chat."""
+"""Bot API methods about messages in a chat that exist: edits, deletion, callback answers, files."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ _GIFTS = ("unlimited_gifts", "limited_gifts", "unique_gifts", "premium_subscript
 
 
 def edit_message_text(world: World, args: Args) -> Json:
-    """EditMessageText; without reply_markup the keyboard goes away."""
+    """EditMessageText: edit a message; without reply_markup the keyboard goes away."""
     if not args.text("text"):
         raise bad_request("Message text is empty")
     text, entities = read_formatted(args, "text", TEXT_LENGTH_MAX)
@@ -30,7 +30,7 @@ def edit_message_text(world: World, args: Args) -> Json:
 
 
 def edit_message_caption(world: World, args: Args) -> Json:
-    """EditMessageCaption; without reply_markup the keyboard goes away."""
+    """EditMessageCaption: edit a caption; without reply_markup the keyboard goes away."""
     caption, entities = read_formatted(args, "caption", CAPTION_LENGTH_MAX)
     markup = read_inline_keyboard(args)
     found = _to_edit(world, args)
@@ -41,7 +41,7 @@ def edit_message_caption(world: World, args: Args) -> Json:
 
 
 def edit_message_reply_markup(world: World, args: Args) -> Json:
-    """EditMessageReplyMarkup."""
+    """EditMessageReplyMarkup: edit a keyboard."""
     markup = read_inline_keyboard(args)
     found = _to_edit(world, args)
     check_pay_button(markup, invoice=found.offer_id is not None)
@@ -49,7 +49,7 @@ def edit_message_reply_markup(world: World, args: Args) -> Json:
 
 
 def delete_message(world: World, args: Args) -> bool:
-    """DeleteMessage."""
+    """DeleteMessage: delete a message in a chat."""
     if not args.text("chat_id"):
         raise bad_request("Chat identifier is not specified")
     if not args.message_id():
@@ -60,7 +60,7 @@ def delete_message(world: World, args: Args) -> bool:
 
 
 def answer_callback_query(world: World, args: Args) -> bool:
-    """AnswerCallbackQuery."""
+    """AnswerCallbackQuery: answer a pressed button."""
     show_alert = args.boolean("show_alert")
     query_id = args.text("callback_query_id")
     world.callbacks.answer(query_id, args.text("text"), args.text("url"), show_alert=show_alert)
@@ -68,14 +68,14 @@ def answer_callback_query(world: World, args: Args) -> bool:
 
 
 def get_chat(world: World, args: Args) -> Json:
-    """GetChat."""
+    """GetChat: return a chat."""
     chat = world.people.chat_for_bot(args.text("chat_id")).chat()
     gifts = dict.fromkeys(_GIFTS, False)
     return {**chat, "accent_color_id": 0, "max_reaction_count": 11, "accepted_gift_types": gifts}
 
 
 def get_file(world: World, args: Args) -> Json:
-    """GetFile: any file of the bot's chats, to be fetched for as long as the sandbox runs."""
+    """GetFile: return any file of the bot's chats, to be fetched for as long as the sandbox runs."""
     return world.files.for_bot(args.text("file_id")).file()
 
 

@@ -1,4 +1,4 @@
-"""Messages that the bot sends."""
+"""Bot API methods that send messages and invoices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +30,7 @@ _ACTIONS = frozenset(
 
 
 def send_message(world: World, args: Args) -> Json:
-    """SendMessage."""
+    """SendMessage: send a text."""
     if not args.text("text"):
         raise bad_request("Message text is empty")
     text, entities = read_formatted(args, "text", TEXT_LENGTH_MAX)
@@ -42,19 +42,19 @@ def send_message(world: World, args: Args) -> Json:
 
 
 def send_photo(world: World, args: Args) -> Json:
-    """SendPhoto: uploaded, or by a known file_id."""
+    """SendPhoto: send a photo, uploaded or by a known file_id."""
     photo = world.files.receive(args, "photo").photo()
     return _send_file(world, args, {"photo": photo})
 
 
 def send_document(world: World, args: Args) -> Json:
-    """SendDocument: uploaded, or by a known file_id."""
+    """SendDocument: send a document, uploaded or by a known file_id."""
     document = world.files.receive(args, "document").document()
     return _send_file(world, args, {"document": document})
 
 
 def send_invoice(world: World, args: Args) -> Json:
-    """SendInvoice: an offer in a chat."""
+    """SendInvoice: send an invoice into a chat."""
     request = read_invoice(args)
     markup = read_inline_keyboard(args)
     chat = world.people.chat_for_bot(args.text("chat_id"))
@@ -66,7 +66,7 @@ def send_invoice(world: World, args: Args) -> Json:
 
 
 def create_invoice_link(world: World, args: Args) -> str:
-    """CreateInvoiceLink: an offer for whoever opens it."""
+    """CreateInvoiceLink: return an invoice link for anybody who opens it."""
     request = read_invoice(args)
     check_amounts(request)
     check_on_server(request, world.settings, link=True)
@@ -74,7 +74,7 @@ def create_invoice_link(world: World, args: Args) -> str:
 
 
 def send_chat_action(world: World, args: Args) -> bool:
-    """SendChatAction: checked, and forgotten."""
+    """SendChatAction: check the action, and forget it."""
     if args.text("action") not in _ACTIONS:
         raise bad_request("Wrong parameter action in request")
     world.people.check_reachable(world.people.chat_for_bot(args.text("chat_id")))
@@ -105,7 +105,7 @@ def _post(world: World, args: Args, chat: Person | Group, content: Json, offer_i
 
 
 def _replied(world: World, args: Args, chat: Person | Group) -> Json | None:
-    """Give the message that is replied to; raises ApiError when it is gone, unless the call allows that."""
+    """Return the message that a sent one replies to; raises ApiError when it is gone, unless the call allows that."""
     parameters = args.json("reply_parameters", "Can't parse reply parameters JSON object") or {}
     if not isinstance(parameters, dict):
         raise bad_request("Object expected as reply parameters")

@@ -1,4 +1,4 @@
-"""One message as the person sees it: bubble, service line, invoice card, picture or file, and its buttons."""
+"""Messages on the page as the person sees them: bubble, service line, invoice card, picture or file, and buttons."""
 
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -19,7 +19,7 @@ _SERVICE = ("successful_payment", "refunded_payment")
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """The name above a group's message, and the number of its colour."""
+    """The sender's name above a group's message, and the number of its colour."""
 
     name: str
     colour: int
@@ -27,10 +27,10 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A message with what else its look depends on.
+    """A message on the page, with all that its look depends on.
 
-    `opens_day`: a day's first message has the date above it. `charge`: the payment of its invoice that is
-    payable once, or that it reports. `is_mine`: whoever looks at the chat wrote it; `sender`: who else did, in a group.
+    `opens_day`: a day's first message has the date above it. `charge`: the payment of its invoice that is payable once,
+    or that it reports. `is_mine`: the person of this pane wrote it; `sender`: another member of the group wrote it.
     """
 
     found: ChatMessage
@@ -41,7 +41,7 @@ class Shown:
 
 
 def show_message(shown: Shown, bot_name: str, hands: Hands) -> None:
-    """Build a message in the present container."""
+    """Show a message in the present container of the page."""
     message = shown.found.message
     if shown.opens_day:
         line(day(moment(message["date"])), "pill")

@@ -1,4 +1,4 @@
-"""The card sheet of an invoice that is not in Stars: a number, and what the bot and the provider say to it."""
+"""The card sheet on the page, for an invoice that is not in Stars: the number, and the bot's and provider's answer."""
 
 from nicegui import ui
 
@@ -9,13 +9,13 @@ from sandbox.stripe.account import DECLINED_CARD, PAID_CARD
 
 
 class CardSheet:
-    """Asks for a card on the sheet of whoever pays in a pane."""
+    """Asks for a card's number over a pane."""
 
     def __init__(self, sheet: PaymentSheet) -> None:
         self._sheet = sheet
 
     def ask(self, invoice: Json, *, message_id: int | None = None, offer: str | None = None) -> None:
-        """Open on an invoice, in a message or offered by link, and let the person pay."""
+        """Open the card sheet for an invoice, in a message or by link, and let the person pay."""
         price = money(invoice["total_amount"], invoice["currency"])
 
         async def confirm() -> None:

@@ -1,4 +1,4 @@
-"""All chats: beside each other where there is room, one at a time on a phone."""
+"""All chats of the page: beside each other where there is room, one at a time on a phone."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Chats:
-    """The panes of people and of groups by chat id, and the row to choose one of them by."""
+    """The page's panes of people and groups by chat id, and the row of tabs."""
 
     def __init__(self, client: SandboxClient, bot: Json) -> None:
         self._client = client
@@ -28,7 +28,7 @@ class Chats:
             self._floor = box("panes")
 
     async def refresh(self) -> None:
-        """Read everything anew."""
+        """Refresh all panes."""
         for person in await self._client.persons():
             if person.id not in self._panes:
                 with self._floor:
@@ -41,7 +41,7 @@ class Chats:
             await pane.refresh()
 
     async def update(self, events: list[Json]) -> None:
-        """Read anew what the events touch; somebody new, or a new group, gets a pane."""
+        """Update the panes that the events touch; add a pane for a new person or group."""
         came = {event.get("user_id") for event in events if event["topic"] == "person"}
         came |= {event["chat_id"] for event in events if event["topic"] == "group"}
         if came - self._panes.keys():
@@ -51,7 +51,7 @@ class Chats:
             self._names[chat_id].set_text(pane.name)
 
     def choose(self, chat_id: int) -> None:
-        """Bring a chat into sight, at once or when it is there."""
+        """Show a chat on the page, at once or as soon as it exists."""
         self._awaited_id = chat_id
         if chat_id in self._panes:
             self._choose(chat_id)

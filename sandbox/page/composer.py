@@ -1,4 +1,4 @@
-"""Where a person writes: the field, the commands that the bot has registered, and Start."""
+"""The composer of a pane: the field to write in, the bot's registered commands, and Start."""
 
 import json
 
@@ -21,7 +21,7 @@ _TAKE = """(event) => {
     field.value = "";
     field.dispatchEvent(new Event("input"));
 }"""
-"""Hands over what is written and empties the field at once, so that what is typed next is not lost to a late answer."""
+"""Sends the text and empties the field in the browser, because a late answer would overwrite further typing."""
 
 _COMPLETE = """(event) => {
     const field = event.currentTarget.closest(".pane").querySelector(".composer input");
@@ -29,11 +29,11 @@ _COMPLETE = """(event) => {
     field.dispatchEvent(new Event("input"));
     field.focus();
 }"""
-"""Writes a command into the field at once: an answer of the server would come over what is typed next."""
+"""Writes a command into the field in the browser, because a late answer would overwrite further typing."""
 
 
 class Composer:
-    """The bottom of a pane."""
+    """The composer at the bottom of a pane."""
 
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
@@ -56,7 +56,7 @@ class Composer:
             self._start_text = line("")
 
     def show(self, reach: Reach) -> None:
-        """Offer the field, or Start while the bot may not write to the person."""
+        """Show the composer's field, or Start while the bot may not write to the person."""
         is_open = reach is Reach.OPEN
         self._writing.set_visibility(is_open)
         self._starting.set_visibility(not is_open)

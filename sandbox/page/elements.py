@@ -1,4 +1,4 @@
-"""The few building blocks of the page. Text goes in as text: nothing here takes markup."""
+"""Elements of the page: boxes, lines, buttons, amounts. Text goes in as text: nothing here takes markup."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,24 +14,24 @@ _COPY = "(event) => navigator.clipboard.writeText(event.currentTarget.innerText)
 
 
 def box(classes: str, tag: str = "div") -> ui.element:
-    """Make an element with classes of style.css."""
+    """Add an element to the page with classes of style.css."""
     return ui.element(tag).classes(classes)
 
 
 def line(text: str, classes: str = "") -> ui.label:
-    """Make a line of text."""
+    """Add a line of text to the page."""
     return ui.label(text).classes(classes)
 
 
 def button(text: str, on_click: Callable[..., Any], classes: str = "button") -> ui.element:
-    """Make a button with a text."""
+    """Add a button with a text to the page."""
     with box(classes, "button").props("type=button").on("click", on_click, args=[]) as made:
         ui.label(text)
     return made
 
 
 def icon_button(icon: str, told: str, on_click: Callable[..., Any], classes: str = "") -> ui.element:
-    """Make a round button with an icon; `told` is its name for who cannot see it, and its tooltip."""
+    """Add a round button with an icon to the page; `told` is its tooltip and its name for screen readers."""
     made = box(f"icon-button {classes}", "button").on("click", on_click, args=[])
     made.props["type"], made.props["aria-label"], made.props["title"] = "button", told, told
     with made:
@@ -40,7 +40,7 @@ def icon_button(icon: str, told: str, on_click: Callable[..., Any], classes: str
 
 
 def stars(amount: int, classes: str = "") -> ui.element:
-    """Show an amount of Stars."""
+    """Show an amount of Stars on the page."""
     with box(f"stars {classes}", "span") as made:
         ui.icon("star")
         ui.label(f"{amount:,}")
@@ -48,41 +48,41 @@ def stars(amount: int, classes: str = "") -> ui.element:
 
 
 def money(amount: int, currency: str) -> str:
-    """Write an amount in a currency's minor unit as its currency has it: $4.99."""
+    """Write an amount in a currency's minor unit as the page shows it: $4.99."""
     return format_currency(major_units(amount, currency), currency, locale="en_US")
 
 
 def major_units(amount: int, currency: str) -> Decimal:
-    """Give an amount in a currency's minor unit in its major one: 499 cents are 4.99 dollars."""
+    """Convert an amount to its currency's major unit: 499 cents are 4.99 dollars."""
     return Decimal(amount).scaleb(-get_currency_precision(currency))
 
 
 def minor_units(amount: float, currency: str) -> int:
-    """Give an amount as somebody writes it in a currency's minor unit, rounded: 4.99 dollars are 499 cents."""
+    """Convert a typed amount to its currency's minor unit, rounded: 4.99 dollars are 499 cents."""
     return round(Decimal(str(amount)).scaleb(get_currency_precision(currency)))
 
 
 def price(amount: int, currency: str) -> ui.element:
-    """Show an amount of Stars, or of money."""
+    """Show an amount of Stars, or of money, on the page."""
     return stars(amount) if currency == STARS else line(money(amount, currency))
 
 
 def copies_on_click(element: ui.element, on_copied: Callable[[], None]) -> None:
-    """Let a click copy an element's text."""
+    """Copy an element's text to the clipboard on a click."""
     element.classes("copies").on("click", on_copied, args=[], js_handler=_COPY)
     element.props["title"] = "Click to copy"
 
 
 def moment(unix_seconds: int) -> datetime:
-    """Give Telegram's date as an aware time, UTC."""
+    """Convert Telegram's date to an aware time, UTC."""
     return datetime.fromtimestamp(unix_seconds, UTC)
 
 
 def clock_time(when: datetime) -> str:
-    """Write the time of day, UTC."""
+    """Write the time of day for the page, UTC."""
     return f"{when:%H:%M}"
 
 
 def day(when: datetime) -> str:
-    """Write the day."""
+    """Write the day for the page."""
     return f"{when.day} {when:%B %Y}"

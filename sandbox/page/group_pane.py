@@ -1,4 +1,4 @@
-"""A group with the bot in it: all members write in one pane, each when chosen."""
+"""The pane of a group with the bot in it: all members write in one pane, each when chosen."""
 
 from nicegui import ui
 
@@ -25,11 +25,11 @@ class GroupPane(Pane):
 
     @property
     def name(self) -> str:
-        """Give the group's title."""
+        """Return the group's title for its pane."""
         return self.group.title
 
     async def refresh_head(self) -> None:
-        """Read the group anew, and who is in it."""
+        """Refresh the group's pane: its title and its members."""
         self.group = next(group for group in await self.client.groups() if group.id == self.group.id)
         members = [person for person in await self.client.persons() if person.id in self.group.member_ids]
         self.head.clear()
@@ -41,12 +41,12 @@ class GroupPane(Pane):
             self._show_choice(members)
 
     def sender(self, message: Json) -> Sender | None:
-        """Give who wrote a message; an anonymous administrator writes in the group's name."""
+        """Return the sender of a group's message; an anonymous administrator writes in the group's name."""
         sender = message.get("sender_chat") or message["from"]
         return Sender(sender.get("title") or sender["first_name"], abs(sender["id"]) % COLOURS)
 
     def is_mine(self, found: ChatMessage) -> bool:
-        """Tell whether the member who writes now wrote a message."""
+        """Tell whether the member who writes in the group's pane now wrote a message."""
         sender_id: int = found.message["from"]["id"]
         return sender_id == self.speaker.user_id
 

@@ -1,4 +1,4 @@
-"""What a person can do in a chat; each answer shows in that person's own pane."""
+"""The hands of a person on the page: write, press, pay, follow a link; each answer shows in that person's pane."""
 
 import re
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ class Hands:
         )
 
     async def send(self, text: str) -> None:
-        """Write into the chat."""
+        """Send a text into the pane's chat."""
         speaker = self.speaker
         try:
             await self.client.send_text(speaker.user_id, text, chat_id=speaker.chat_id, anonymous=speaker.anonymous)
@@ -51,11 +51,11 @@ class Hands:
             self.toast(str(refusal))
 
     async def set_reach(self, reach: Reach) -> None:
-        """Block the bot, or take it back."""
+        """Block or unblock the bot for the pane's person."""
         await self.client.set_reach(self.speaker.user_id, reach)
 
     async def press(self, message_id: int, data: str) -> None:
-        """Press a button with callback_data and show what the bot answers to it."""
+        """Press a button with callback_data in a pane, and show the bot's answer."""
         try:
             press = await self.client.press(self.speaker.user_id, message_id, data=data, chat_id=self.speaker.chat_id)
             self._show_answer(await self.client.press_answer(press.id, timeout_seconds=ANSWER_SECONDS))
@@ -65,7 +65,7 @@ class Hands:
             self.toast(str(refusal))
 
     async def pay(self, found: ChatMessage) -> None:
-        """Open the payment sheet of an invoice message."""
+        """Open the payment sheet of an invoice message in a pane."""
         invoice: Json = found.message["invoice"]
         if invoice["currency"] != STARS:
             self.card_sheet.ask(invoice, message_id=found.message_id)
@@ -75,7 +75,7 @@ class Hands:
         )
 
     def is_within(self, address: str) -> bool:
-        """Tell whether an address leads to this bot or to one of its invoices: it is followed here."""
+        """Tell whether an address leads to this bot or to one of its invoices, so that the page follows it."""
         return bool(_LINK.fullmatch(address) or self._start_link.fullmatch(address))
 
     async def open_address(self, address: str) -> None:
@@ -98,11 +98,11 @@ class Hands:
             ui.navigate.to(address, new_tab=True)
 
     def copied(self) -> None:
-        """Say that something is in the clipboard now."""
+        """Show that a text is in the clipboard now."""
         self.toast("Copied to clipboard")
 
     def toast(self, text: str) -> None:
-        """Show a short text over the chat for some seconds."""
+        """Show a short text over the pane for some seconds."""
         with self._cover:
             shown = box("toast").props("role=status")
             with shown:

@@ -1,4 +1,4 @@
-"""A list on the page that changes row by row: what has not changed is left alone."""
+"""A list on the page with keyed rows: only rows that changed are built again."""
 
 from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, TypeVar
@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 
 class KeyedRows(Generic[Key, Value]):
-    """Rows of a container, known by their keys; `build` makes a row's content in the present container."""
+    """The keyed rows of a container; `build` fills a row in the present container."""
 
     def __init__(self, container: ui.element, build: Callable[[Value], None]) -> None:
         self._container = container
@@ -20,7 +20,7 @@ class KeyedRows(Generic[Key, Value]):
         self._rows: dict[Key, tuple[Value, ui.element]] = {}
 
     def show(self, wanted: Mapping[Key, Value]) -> None:
-        """Bring the rows in line with `wanted`; new keys come at the end."""
+        """Make the rows equal to `wanted`; new keys come at the end."""
         for key in self._rows.keys() - wanted.keys():
             self._rows.pop(key)[1].delete()
         for key, value in wanted.items():

@@ -1,4 +1,4 @@
-"""The page as a whole: its head, the people's chats, Telegram's other side, and keeping all of it up to date."""
+"""The layout of the page: its head, the people's chats, Telegram's other side, and their updates."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A person's own Stars: the balance, and the subscriptions with what their owner can do to each."""
+"""The sheet of a person's own Stars: the balance, and the subscriptions with their buttons."""
 
 from collections.abc import Awaitable, Callable
 
@@ -32,7 +32,7 @@ class MyStars(Veil):
         self._toast = toast
 
     async def show(self) -> None:
-        """Open, or show anew."""
+        """Open the sheet of a person's Stars, or refresh it."""
         person = await self._client.person(self._speaker.user_id)
         subscriptions = await self._client.subscriptions(person.id)
 

@@ -1,4 +1,4 @@
-"""Somebody new, or a new group."""
+"""The dialogs on the page that add a person or a group."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ STARS_MAX = 1_000_000_000
 
 
 class Newcomers:
-    """The button that adds a person or a group, with a dialog for each; `choose` brings a new chat into sight."""
+    """The button that adds a person or a group, with a dialog for each; `choose` shows the new chat."""
 
     def __init__(self, client: SandboxClient, choose: Callable[[int], None]) -> None:
         self._client = client

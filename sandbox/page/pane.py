@@ -1,4 +1,4 @@
-"""A chat on the page: its head, its messages, the field to write in."""
+"""A pane: one chat on the page, with its head, its messages, and its composer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -21,9 +21,9 @@ CHAT_TOPICS = frozenset({"message", "edited", "deleted"})
 
 
 class Pane(ABC):
-    """One chat; `update` brings it up to date with the sandbox.
+    """One chat on the page; `update` brings it up to date with the sandbox.
 
-    A kind of chat says in `HEAD_TOPICS` which events change its head: a menu that is open there closes with it.
+    A kind of chat names in `HEAD_TOPICS` the events that change its head: a menu that is open there closes with it.
     """
 
     HEAD_TOPICS: frozenset[str]
@@ -44,15 +44,15 @@ class Pane(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """Give what the chat is called on the page."""
+        """Return the pane's name on the page."""
 
     async def refresh(self) -> None:
-        """Read everything anew."""
+        """Refresh the pane."""
         await self.refresh_head()
         await self.refresh_messages()
 
     async def update(self, events: list[Json]) -> None:
-        """Read anew what the events touch."""
+        """Update the parts of the pane that the events touch."""
         chat_id = self.speaker.chat_id
         mine = {event["topic"] for event in events if chat_id in (event.get("chat_id"), event.get("user_id"))}
         if mine & (CHAT_TOPICS | {"charge", "refund"}):
@@ -62,27 +62,27 @@ class Pane(ABC):
 
     @abstractmethod
     async def refresh_head(self) -> None:
-        """Read anew who is there."""
+        """Refresh the pane's head."""
 
     async def refresh_messages(self) -> None:
-        """Read the chat anew."""
+        """Refresh the pane's messages."""
         wanted = self._with_context(await self.client.chat(self.speaker.chat_id), await self.charges())
         self._rows.show(wanted)
-        # Who writes sees the end of the chat; who reads further up is left there.
+        # A person who writes sees the end of the chat; one who reads further up stays there.
         if any(message_id > self._last_id and not shown.found.by_bot for message_id, shown in wanted.items()):
             self._scroll.run_method("scrollTo", 0, 0)
         self._last_id = max(wanted, default=0)
 
     async def charges(self) -> dict[str, Charge | CardCharge]:
-        """Give the charges that messages report, by Telegram's id, and by the offer that each of them paid."""
+        """Return the charges in the pane's messages, by Telegram's id, and by the offer that each of them paid."""
         return {}
 
     def sender(self, message: Json) -> Sender | None:  # noqa: ARG002 - which kinds of chat need
-        """Give the name above a message, None where it goes without saying."""
+        """Return the name above a pane's message, None where it is obvious."""
         return None
 
     def is_mine(self, found: ChatMessage) -> bool:
-        """Tell whether the speaker wrote a message."""
+        """Tell whether the pane's speaker wrote a message."""
         return not found.by_bot
 
     def _build_message(self, shown: Shown) -> None:

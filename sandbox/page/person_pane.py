@@ -1,4 +1,4 @@
-"""One person's Telegram: the private chat with the bot, and the person's Stars."""
+"""The pane of one person: the private chat with the bot, and the person's Stars."""
 
 from nicegui import ui
 
@@ -25,17 +25,17 @@ class PersonPane(Pane):
 
     @property
     def name(self) -> str:
-        """Give the person's name as Telegram shows it."""
+        """Return the person's name for the pane, as Telegram shows it."""
         return f"{self.person.first_name} {self.person.last_name or ''}".strip()
 
     async def update(self, events: list[Json]) -> None:
-        """Read anew what the events touch, an open sheet of Stars too."""
+        """Update the parts of the person's pane that the events touch, an open sheet of Stars too."""
         await super().update(events)
         if self.hands.my_stars.is_open and any(event["topic"] == "subscription" for event in events):
             await self.hands.my_stars.show()
 
     async def refresh_head(self) -> None:
-        """Read the person anew."""
+        """Refresh the head of the person's pane."""
         person = await self.client.person(self.person.id)
         if person == self.person and list(self.head):
             return
@@ -59,7 +59,7 @@ class PersonPane(Pane):
             self._show_menu(person)
 
     async def charges(self) -> dict[str, Charge | CardCharge]:
-        """Give the person's charges by Telegram's id, and by the offer that each of them paid."""
+        """Return the person's charges by Telegram's id, and by the offer that each of them paid."""
         person_id = self.person.id
         by_id: dict[str, Charge | CardCharge] = {}
         by_id.update({charge.id: charge for charge in await self.client.charges(person_id)})

@@ -1,4 +1,4 @@
-"""A message's text with its entities (Bot API, MessageEntity), built from elements, never from markup."""
+"""A message's text on the page with its entities (Bot API, MessageEntity), built from elements, never from markup."""
 
 import re
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ _LONG = 30
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of text under the same entities."""
+    """A piece of a message's text under the same entities."""
 
     text: str
     entities: tuple[Json, ...]
 
 
 def pieces(text: str, entities: Sequence[Json]) -> list[Piece]:
-    """Cut a text where an entity begins or ends; their offsets and lengths count UTF-16 units.
+    """Split a message's text where an entity begins or ends; their offsets and lengths count UTF-16 units.
 
     A lone surrogate becomes U+FFFD, which a browser can be sent.
     """
@@ -45,7 +45,10 @@ def pieces(text: str, entities: Sequence[Json]) -> list[Piece]:
 
 
 def show_text(text: str, entities: Sequence[Json], hands: Hands) -> None:
-    """Show a text; commands and links into the bot act, code copies on a click, other links open in a tab."""
+    """Show a message's text on the page with its links.
+
+    Commands and links into the bot act, code copies on a click, other links open in a tab.
+    """
     after_block = False
     for piece in pieces(text, entities):
         # A block ends its line by itself.
@@ -79,7 +82,7 @@ def _show(piece: Piece, hands: Hands) -> None:
 
 
 def _address(entity: Json, text: str) -> str | None:
-    """Give the address that an entity links to; only kinds of address that run no script."""
+    """Return the address that an entity links to, if its scheme runs no script."""
     match entity["type"]:
         case "text_link":
             address = str(entity["url"])

@@ -1,4 +1,4 @@
-"""Serving the page in the running event loop, beside a sandbox or far from it; once in a process."""
+"""The page's web server in the running event loop, beside a sandbox or far from it; once in a process."""
 
 import asyncio
 import contextlib
@@ -27,25 +27,25 @@ _FAVICON = (
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that tells when it is ready, and leaves the signals to the program that it runs in."""
+    """A uvicorn that tells when it is ready, and leaves the signals to the program that it runs in."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
+        """Start to listen, and tell it."""
         await super().startup(sockets)
         self.ready.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Capture no signals."""
         yield
 
 
 def listening_socket(host: str, port: int, *, tries: int = 1) -> socket.socket:
-    """Bind to a port (0: any), or to the next free one among `tries`. Raises OSError when there is none."""
+    """Bind the page's port (0: any), or the next free one among `tries`. Raises OSError when there is none."""
     for candidate in range(port, port + tries):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         bound = socket.socket(family, socket.SOCK_STREAM)
@@ -66,7 +66,7 @@ def listening_socket(host: str, port: int, *, tries: int = 1) -> socket.socket:
 async def serving_page(
     sandbox_url: str, listening: socket.socket, *, bot: BotProcess | None = None
 ) -> AsyncIterator[str]:
-    """Serve the page of the sandbox at `sandbox_url` on a socket; gives its address.
+    """Serve the page of the sandbox at `sandbox_url` on a socket; yield its address.
 
     With `bot`, the page can kill and start that process.
     """
@@ -117,7 +117,7 @@ def _register(client: SandboxClient, bot: BotProcess | None) -> None:
 
 
 async def _file(client: SandboxClient, file_id: str, media_type: str, disposition: str) -> Response:
-    """Give a file of the bot so that no browser runs what is in it."""
+    """Serve a file of the bot so that no browser runs its content."""
     try:
         content = await client.file(file_id)
     except SandboxError as refusal:

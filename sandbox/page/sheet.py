@@ -1,4 +1,4 @@
-"""The payment sheet: what is sold, for how much, from which balance; then the bot's yes or no."""
+"""The payment sheet on the page: goods, price and balance, then the bot's yes or no."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ _REFUSED = {PaymentState.DECLINED, PaymentState.CARD_DECLINED}
 
 
 class PaymentSheet(Veil):
-    """The sheet of whoever pays in a pane. Closing it does not stop a payment that was confirmed."""
+    """The payment sheet over a pane. Closing it does not stop a payment that was confirmed."""
 
     def __init__(
         self, client: SandboxClient, speaker: Speaker, cover: ui.element, toast: Callable[[str], None]
@@ -55,7 +55,7 @@ class PaymentSheet(Veil):
         offer: str | None = None,
         renews: bool = False,
     ) -> None:
-        """Open on an invoice message, or on an offer by link, and let the person confirm."""
+        """Open the payment sheet for an invoice message, or an offer by link, and let the person confirm."""
         person = await self._client.person(self._speaker.user_id)
 
         async def confirm() -> None:
@@ -81,9 +81,9 @@ class PaymentSheet(Veil):
                 button("Get more Stars", top_up, "button wide")
 
     def show_receipt(self, charge: Charge | CardCharge, title: str) -> None:
-        """Open on a charge: what, when, how, and its id to copy, for a card the provider's.
+        """Open the receipt of a charge: goods, date, method, and the id to copy, for a card the provider's.
 
-        That a payment by card was given back is Stripe's affair: Telegram knows nothing of it.
+        It shows no refund of a payment by card, because that is Stripe's affair and Telegram knows nothing of it.
         """
         with self.opened("Receipt"):
             line(title, "sheet-title")
@@ -102,7 +102,7 @@ class PaymentSheet(Veil):
             button("Close", self.close, "button wide")
 
     async def pay(self, message_id: int | None, offer: str | None, card: str | None = None) -> None:
-        """Pay an invoice message, or an offer, and show what came of it; `card` is the number of one."""
+        """Pay an invoice message or an offer from the payment sheet, and show the result; `card` is a card's number."""
         with self.opened("Paying") as body:
             ui.spinner(size="48px")
             line("Asking the bot…", "sheet-text")

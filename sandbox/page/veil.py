@@ -1,4 +1,4 @@
-"""What comes up from below and covers a chat until it is closed."""
+"""The veil of a pane: a sheet comes up from below and covers the chat until it is closed."""
 
 from nicegui import ui
 
@@ -14,11 +14,14 @@ class Veil:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether a sheet is there."""
+        """Tell whether a sheet covers the pane."""
         return self._veil is not None
 
     def opened(self, told: str) -> ui.element:
-        """Put a new sheet in place of what is there; gives its body. `told` is its name for who cannot see it."""
+        """Open a new sheet over the pane in place of the present one; yield its body.
+
+        `told` is its name for screen readers.
+        """
         self.close()
         with self._cover:
             self._veil = box("veil")
@@ -30,7 +33,7 @@ class Veil:
         return body
 
     def close(self) -> None:
-        """Take the sheet away."""
+        """Close the sheet over the pane."""
         if self._veil is not None:
             self._veil.delete()
             self._veil = None

@@ -1,4 +1,4 @@
-"""What every part of the page that follows the sandbox has in common."""
+"""The base of all parts of the page that follow the sandbox."""
 
 from typing import Protocol
 
@@ -9,7 +9,7 @@ class View(Protocol):
     """A part of the page that follows the sandbox."""
 
     async def refresh(self) -> None:
-        """Read everything anew."""
+        """Refresh this part of the page."""
 
     async def update(self, events: list[Json]) -> None:
-        """Read anew what the events touch."""
+        """Update this part of the page as far as the events touch it."""

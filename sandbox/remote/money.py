@@ -1,4 +1,4 @@
-"""Stars: payments, refunds, the ledger, subscriptions."""
+"""The sandbox client's calls about Stars: payments, refunds, the ledger, subscriptions."""
 
 from datetime import datetime
 
@@ -28,10 +28,10 @@ _SUBSCRIPTIONS = TypeAdapter(list[Subscription])
 
 
 class MoneyCalls(Transport):
-    """What concerns Stars."""
+    """The part of SandboxClient about Stars."""
 
     async def offer(self, offer: str) -> Offer:
-        """Give what a link or an offer's id offers."""
+        """Ask the sandbox for the invoice behind a link or an offer's id."""
         return await self.call(_OFFER, "offer", offer_id=offer)
 
     async def start_payment(
@@ -43,7 +43,7 @@ class MoneyCalls(Transport):
         offer: str | None = None,
         card: str | None = None,
     ) -> Payment:
-        """Press Pay and Confirm, without waiting: on an invoice message, or on an offer (a link, or a copy's id).
+        """Have the sandbox press Pay and Confirm, without waiting: on an invoice message or an offer (a link or an id).
 
         `card` is the number on the sheet of an invoice that is not in Stars; None is one that is paid.
         """
@@ -58,15 +58,15 @@ class MoneyCalls(Transport):
         )
 
     async def payment(self, payment_id: int) -> Payment:
-        """Give an attempt to pay as it stands."""
+        """Ask the sandbox for the state of an attempt to pay."""
         return await self.call(_PAYMENT, "payment", payment_id=payment_id)
 
     async def payments(self) -> list[Payment]:
-        """Give all attempts to pay."""
+        """Ask the sandbox for all attempts to pay."""
         return await self.call(_PAYMENTS, "payments")
 
     async def payment_end(self, payment_id: int, *, timeout_seconds: float = 15.0) -> Payment:
-        """Wait until an attempt is no longer `asking`."""
+        """Wait until an attempt to pay is no longer `asking`."""
 
         async def ended() -> Payment | None:
             payment = await self.payment(payment_id)
@@ -84,40 +84,40 @@ class MoneyCalls(Transport):
         card: str | None = None,
         timeout_seconds: float = 15.0,
     ) -> Payment:
-        """Press Pay and Confirm, and wait for the end."""
+        """Have the sandbox press Pay and Confirm, and wait for the end of the payment."""
         payment = await self.start_payment(user_id, message_id=message_id, chat_id=chat_id, offer=offer, card=card)
         return await self.payment_end(payment.id, timeout_seconds=timeout_seconds)
 
     async def forward_invoice(self, chat_id: int, message_id: int) -> ForwardedInvoice:
-        """Forward an invoice to somebody: its copy has a Pay button (`offer_id`) or leads to the bot (`url`)."""
+        """Have the sandbox forward an invoice: its copy has a Pay button (`offer_id`) or leads to the bot (`url`)."""
         return await self.call(_FORWARDED, "forward_invoice", chat_id=chat_id, message_id=message_id)
 
     async def charges(self, user_id: int | None = None) -> list[Charge]:
-        """Give all charges in order, or those of a person."""
+        """Ask the sandbox for all charges in order, or those of a person."""
         return await self.call(_CHARGES, "charges", user_id=user_id)
 
     async def card_charges(self, user_id: int | None = None) -> list[CardCharge]:
-        """Give all charges by card in order, or those of a person."""
+        """Ask the sandbox for all charges by card in order, or those of a person."""
         return await self.call(_CARD_CHARGES, "card_charges", user_id=user_id)
 
     async def refund_elsewhere(self, charge_id: str) -> Charge:
-        """Refund as Telegram's support does."""
+        """Have the sandbox refund a charge as Telegram's support does."""
         return await self.call(_CHARGE, "refund_elsewhere", charge_id=charge_id)
 
     async def balance(self) -> Json:
-        """Give the bot's StarAmount."""
+        """Ask the sandbox for the bot's StarAmount."""
         return await self.call(ROW, "balance")
 
     async def ledger(self, offset: int = 0, limit: int = 1_000) -> list[Json]:
-        """Give rows of the ledger, oldest first, as getStarTransactions has them."""
+        """Ask the sandbox for ledger rows, oldest first, as getStarTransactions returns them."""
         return await self.call(ROWS, "ledger", offset=offset, limit=limit)
 
     async def ledger_length(self) -> int:
-        """Give the number of rows."""
+        """Ask the sandbox for the number of ledger rows."""
         return await self.call(NUMBER, "ledger_length")
 
     async def add_past_payments(self, payments: list[PastPayment]) -> list[str]:
-        """Write payments of some time ago into the ledger, without updates; gives their charge ids."""
+        """Have the sandbox write past payments into the ledger, without updates; return their charge ids."""
         return await self.call(_IDS, "add_past_payments", payments=payments)
 
     async def add_other(
@@ -130,7 +130,7 @@ class MoneyCalls(Transport):
         nanostars: int = 0,
         at: datetime | None = None,
     ) -> Json:
-        """Write a movement of another kind into the ledger; `at` None is now."""
+        """Have the sandbox write a ledger row of another kind; `at` None is now."""
         return await self.call(
             ROW,
             "add_other",
@@ -143,33 +143,33 @@ class MoneyCalls(Transport):
         )
 
     async def end_withdrawal(self, row_id: str, *, succeeded: bool) -> Json:
-        """End a pending withdrawal: its state changes in place, and one that failed comes back."""
+        """Have the sandbox end a pending withdrawal: its state changes in place, and one that failed comes back."""
         return await self.call(ROW, "end_withdrawal", row_id=row_id, succeeded=succeeded)
 
     async def add_rows(self, rows: list[Json]) -> int:
-        """Write any rows into the ledger as they are; gives the number of rows."""
+        """Have the sandbox write any ledger rows as they are; return the number of rows."""
         return await self.call(NUMBER, "add_rows", rows=rows)
 
     async def add_copies(self, row: Json, count: int) -> int:
-        """Write a row into the ledger so many times, each under an id of its own; gives the number of rows."""
+        """Have the sandbox write copies of a ledger row, each under an id of its own; return the number of rows."""
         return await self.call(NUMBER, "add_copies", row=row, count=count)
 
     async def subscriptions(self, user_id: int | None = None) -> list[Subscription]:
-        """Give all subscriptions, or those of a person; each is known by its first charge's id."""
+        """Ask the sandbox for all subscriptions, or those of a person; each is known by its first charge's id."""
         return await self.call(_SUBSCRIPTIONS, "subscriptions", user_id=user_id)
 
     async def cancel_subscription(self, subscription_id: str) -> Subscription:
-        """Cancel as its owner."""
+        """Have the sandbox cancel a subscription as its owner."""
         return await self.call(_SUBSCRIPTION, "cancel_subscription", subscription_id=subscription_id)
 
     async def take_up_again(self, subscription_id: str) -> Subscription:
-        """Take up again as its owner."""
+        """Have the sandbox resume a subscription as its owner."""
         return await self.call(_SUBSCRIPTION, "take_up_again", subscription_id=subscription_id)
 
     async def renew(self, subscription_id: str) -> Subscription:
-        """Let Telegram try the renewal now."""
+        """Have the sandbox renew a subscription now."""
         return await self.call(_SUBSCRIPTION, "renew", subscription_id=subscription_id)
 
     async def fail_renewals(self, subscription_id: str, count: int = 1) -> Subscription:
-        """Let the next renewals fail."""
+        """Have the sandbox make the next renewals of a subscription fail."""
         return await self.call(_SUBSCRIPTION, "fail_renewals", subscription_id=subscription_id, count=count)

@@ -1,4 +1,4 @@
-"""Persons, groups and chats."""
+"""The sandbox client's calls about persons, groups and chats."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -21,30 +21,30 @@ _PRESS = TypeAdapter(Press)
 
 
 class PeopleCalls(Transport):
-    """What concerns persons and their chats."""
+    """The part of SandboxClient about persons and their chats."""
 
     async def add_person(self, first_name: str, *, balance_stars: int = 0, **more: Any) -> Person:
-        """Make an account; more: id, last_name, username, language_code ("en"), started (False)."""
+        """Have the sandbox add a person; more: id, last_name, username, language_code ("en"), started (False)."""
         return await self.call(_PERSON, "add_person", first_name=first_name, balance_stars=balance_stars, **more)
 
     async def person(self, user_id: int) -> Person:
-        """Give a person as it is now."""
+        """Ask the sandbox for a person."""
         return await self.call(_PERSON, "person", user_id=user_id)
 
     async def persons(self) -> list[Person]:
-        """Give all persons."""
+        """Ask the sandbox for all persons."""
         return await self.call(_PERSONS, "persons")
 
     async def set_balance(self, user_id: int, balance_stars: int) -> Person:
-        """Give a person so many Stars."""
+        """Have the sandbox set a person's balance in Stars."""
         return await self.call(_PERSON, "set_balance", user_id=user_id, balance_stars=balance_stars)
 
     async def rename(self, user_id: int, first_name: str, **more: str) -> Person:
-        """Change what a person is called; last_name, username and language_code are those given, or none."""
+        """Have the sandbox rename a person; last_name, username and language_code are those given, or none."""
         return await self.call(_PERSON, "rename", user_id=user_id, first_name=first_name, **more)
 
     async def set_reach(self, user_id: int, reach: Reach) -> Person:
-        """Let a person block the bot, open it again, or delete the account."""
+        """Have a person in the sandbox block the bot, unblock it, or delete the account."""
         return await self.call(_PERSON, "set_reach", user_id=user_id, reach=reach)
 
     async def add_group(
@@ -55,15 +55,15 @@ class PeopleCalls(Transport):
         admin_ids: list[int] | None = None,
         kind: Literal["group", "supergroup"] = "supergroup",
     ) -> Group:
-        """Make a group that the bot is an administrator of."""
+        """Have the sandbox add a group with the bot as an administrator."""
         return await self.call(_GROUP, "add_group", title=title, member_ids=member_ids, admin_ids=admin_ids, kind=kind)
 
     async def groups(self) -> list[Group]:
-        """Give all groups."""
+        """Ask the sandbox for all groups."""
         return await self.call(_GROUPS, "groups")
 
     async def remove_bot(self, chat_id: int) -> Group:
-        """Throw the bot out of a group."""
+        """Have the sandbox remove the bot from a group."""
         return await self.call(_GROUP, "remove_bot", chat_id=chat_id)
 
     async def send_text(
@@ -77,7 +77,7 @@ class PeopleCalls(Transport):
         topic_id: int | None = None,
         via_bot: Json | None = None,
     ) -> ChatMessage:
-        """Write to the bot, or to a group; `anonymous`: as a group's anonymous administrator.
+        """Have a person in the sandbox write to the bot or a group; `anonymous`: as an anonymous administrator.
 
         `topic_id`: in a topic; `via_bot`: a User, the inline bot whose result it is.
         """
@@ -94,7 +94,7 @@ class PeopleCalls(Transport):
         )
 
     async def start(self, user_id: int, parameter: str = "") -> ChatMessage:
-        """Press Start, or follow the deep link t.me/<bot>?start=<parameter>."""
+        """Have a person in the sandbox press Start, or follow the deep link t.me/<bot>?start=<parameter>."""
         return await self.send_text(user_id, f"/start {parameter}".strip())
 
     async def press(
@@ -106,17 +106,20 @@ class PeopleCalls(Transport):
         text: str | None = None,
         chat_id: int | None = None,
     ) -> Press:
-        """Press the callback button that has this data or this text. Raises SandboxError when there is none."""
+        """Have a person in the sandbox press the callback button with this data or text.
+
+        Raises SandboxError when there is none.
+        """
         return await self.call(
             _PRESS, "press", user_id=user_id, message_id=message_id, data=data, text=text, chat_id=chat_id
         )
 
     async def press_stale(self, user_id: int, message_id: int, data: str) -> Press:
-        """Send the bot a callback query with any data, from a button that is gone or was altered."""
+        """Have the sandbox send a callback query with any data, from a button that is gone or was altered."""
         return await self.call(_PRESS, "press_stale", user_id=user_id, message_id=message_id, data=data)
 
     async def press_answer(self, query_id: str, *, timeout_seconds: float = 10.0) -> Press:
-        """Wait for the bot's answer to a pressed button."""
+        """Wait in the sandbox for the bot's answer to a pressed button."""
 
         async def answered() -> Press | None:
             press = await self.call(_PRESS, "callback", query_id=query_id)
@@ -125,11 +128,11 @@ class PeopleCalls(Transport):
         return await self.wait_until(answered, timeout_seconds=timeout_seconds, what="the answer to the button")
 
     async def chat(self, chat_id: int) -> list[ChatMessage]:
-        """Give a chat's messages in order, deleted ones too."""
+        """Ask the sandbox for a chat's messages in order, deleted ones too."""
         return await self.call(_MESSAGES, "chat", chat_id=chat_id)
 
     async def commands(self, user_id: int, chat_id: int | None = None) -> list[Json]:
-        """Give the commands that a person is offered, in the private chat or in a group."""
+        """Ask the sandbox for the commands that a person sees, in the private chat or in a group."""
         return await self.call(ROWS, "commands", user_id=user_id, chat_id=chat_id)
 
     async def wait_for(
@@ -140,10 +143,10 @@ class PeopleCalls(Transport):
         after_message_id: int = 0,
         timeout_seconds: float = 10.0,
     ) -> ChatMessage:
-        """Wait until a chat has a message that matches, and give the first one.
+        """Wait until a chat in the sandbox has a message that matches; return the first one.
 
-        Only messages with a higher id than `after_message_id` count, deleted ones do not. Raises
-        SandboxTimeoutError with the whole chat in it.
+        Only messages with a higher id than `after_message_id` count, deleted ones do not. Raises SandboxTimeoutError
+        with the whole chat in it.
         """
 
         async def first() -> ChatMessage | None:
@@ -159,12 +162,12 @@ class PeopleCalls(Transport):
         )
 
     async def wait_for_text(self, chat_id: int, part: str, **options: Any) -> ChatMessage:
-        """Wait for a message of the bot whose text contains `part`; options as in `wait_for`."""
+        """Wait for a message of the bot in the sandbox whose text contains `part`; options as in `wait_for`."""
         return await self.wait_for(chat_id, lambda one: one.by_bot and part in one.text(), **options)
 
 
 def line(found: ChatMessage) -> str:
-    """Tell a message in one line, for a person who reads a failed test."""
+    """Write a message in one line, for a person who reads a failed test."""
     other = [name for name in ("invoice", "successful_payment", "refunded_payment") if name in found.message]
     content = found.text() or " ".join(f"[{name}: {found.message[name]}]" for name in other) or "[file]"
     buttons = " ".join(f"[{button['text']}]" for button in found.buttons())

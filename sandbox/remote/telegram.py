@@ -1,4 +1,4 @@
-"""Telegram's other side: updates, calls, the clock, faults."""
+"""The sandbox client's calls about Telegram itself: updates, Bot API calls, the clock, faults."""
 
 from typing import Any
 
@@ -24,42 +24,42 @@ _UPDATES = TypeAdapter(list[UpdateRecord])
 
 
 class TelegramCalls(Transport):
-    """What concerns Telegram itself."""
+    """The part of SandboxClient about Telegram itself."""
 
     async def about(self) -> About:
-        """Tell the token and the bot's user, and what cards need."""
+        """Ask the sandbox for the token and the bot's user, and the values that cards need."""
         return await self.call(_ABOUT, "about")
 
     async def replace_token(self, token: str) -> None:
-        """Give the bot another token; the old one is revoked."""
+        """Have the sandbox replace the bot's token, and revoke the old one."""
         await self.call(NOTHING, "replace_token", token=token)
 
     async def clock(self) -> ClockReading:
-        """Read the virtual clock."""
+        """Ask the sandbox for its virtual time."""
         return await self.call(_CLOCK, "clock")
 
     async def move_clock(self, seconds: float) -> ClockReading:
-        """Move the clock forward; all that is due on the way happens, in order."""
+        """Move the sandbox's clock forward; timers on the way fire in order."""
         return await self.call(_CLOCK, "move_clock", seconds=seconds)
 
     async def updates_waiting(self) -> list[UpdateRecord]:
-        """Give the updates that the bot has not confirmed."""
+        """Ask the sandbox for the updates that the bot has not confirmed."""
         return await self.call(_UPDATES, "updates_waiting")
 
     async def updates_past(self) -> list[UpdateRecord]:
-        """Give the last 10,000 updates that no longer wait, with their fate."""
+        """Ask the sandbox for the last 10,000 updates that no longer wait, with their fate."""
         return await self.call(_UPDATES, "updates_past")
 
     async def push_raw(self, update: Json) -> UpdateRecord:
-        """Queue any object as an update; its update_id is given by the sandbox."""
+        """Have the sandbox queue any object as an update, with an update_id of its own."""
         return await self.call(_UPDATE, "push_raw", update=update)
 
     async def calls(self, method: str | None = None, *, after: int = 0) -> list[Call]:
-        """Give the bot's last 10,000 calls, of one method or of all, after a number."""
+        """Ask the sandbox for the bot's last 10,000 calls, of one method or of all, after a number."""
         return await self.call(_CALLS, "calls", method=method, after=after)
 
     async def wait_for_call(self, method: str, *, after: int = 0, timeout_seconds: float = 10.0) -> Call:
-        """Wait until the bot has called a method, and give the first such call after a number."""
+        """Wait until the bot has called a method of the sandbox; return the first such call after a number."""
 
         async def called() -> Call | None:
             return next(iter(await self.calls(method, after=after)), None)
@@ -67,7 +67,7 @@ class TelegramCalls(Transport):
         return await self.wait_until(called, timeout_seconds=timeout_seconds, what=f"a call of {method}")
 
     async def wait_until_confirmed(self, *, timeout_seconds: float = 10.0) -> None:
-        """Wait until the bot has confirmed all updates."""
+        """Wait until the bot has confirmed all updates of the sandbox."""
 
         async def none_waits() -> bool:
             return not await self.updates_waiting()
@@ -75,47 +75,47 @@ class TelegramCalls(Transport):
         await self.wait_until(none_waits, timeout_seconds=timeout_seconds, what="the confirmation of all updates")
 
     async def polling(self) -> bool:
-        """Tell whether a getUpdates call is held: the bot is there, and has nothing to do."""
+        """Ask the sandbox whether a getUpdates call is held: the bot is idle."""
         return await self.call(_FLAG, "polling")
 
     async def wait_until_polling(self, *, timeout_seconds: float = 10.0) -> None:
-        """Wait until a getUpdates call of the bot is held."""
+        """Wait until the sandbox holds a getUpdates call of the bot."""
         await self.wait_until(self.polling, timeout_seconds=timeout_seconds, what="a long poll of the bot")
 
     async def faults(self) -> FaultsView:
-        """Give what is set to go wrong."""
+        """Ask the sandbox for the faults that are set."""
         return await self.call(_FAULTS, "faults")
 
     async def add_fault(self, kind: FaultKind, method: str = "*", *, count: int = 1, **more: Any) -> None:
-        """Set a fault for the next `count` calls; more: what the kind names (sandbox.faults)."""
+        """Set a fault of the sandbox for the next `count` calls; more: the options of the kind (sandbox.faults)."""
         await self.call(TypeAdapter(Any), "add_fault", kind=kind, method=method, count=count, **more)
 
     async def remove_fault(self, kind: FaultKind, method: str = "*") -> None:
-        """Take the faults of a kind and a method back."""
+        """Remove the sandbox's faults of a kind and a method."""
         await self.call(NOTHING, "remove_fault", kind=kind, method=method)
 
     async def lose_updates(self, count: int = 1, *, kind: str = "*") -> None:
-        """Drop the next updates of a kind (a field of Update, or of its message)."""
+        """Have the sandbox drop the next updates of a kind (a field of Update, or of its message)."""
         await self.call(NOTHING, "lose_updates", count=count, kind=kind)
 
     async def double_updates(self, count: int = 1, *, kind: str = "*") -> None:
-        """Deliver the next updates of a kind twice."""
+        """Have the sandbox deliver the next updates of a kind twice."""
         await self.call(NOTHING, "double_updates", count=count, kind=kind)
 
     async def spare_updates(self, *, dropped: bool, kind: str = "*") -> None:
-        """Take back what was to be dropped (`dropped`), or to come twice."""
+        """Remove the sandbox's faults that drop updates (`dropped`), or that deliver them twice."""
         await self.call(NOTHING, "spare_updates", dropped=dropped, kind=kind)
 
     async def set_away(self, *, away: bool) -> None:
-        """Make Telegram unreachable for the bot, or reachable again."""
+        """Make the sandbox's Telegram unreachable for the bot, or reachable again."""
         await self.call(NOTHING, "set_away", away=away)
 
     async def release_holds(self) -> None:
-        """Let the held calls go on."""
+        """Have the sandbox release the held calls."""
         await self.call(NOTHING, "release_holds")
 
     async def wait_until_held(self, *, timeout_seconds: float = 10.0) -> None:
-        """Wait until a call has run into a HOLD fault."""
+        """Wait until the sandbox holds a call by a HOLD fault."""
 
         async def held() -> bool:
             return (await self.faults()).held > 0
@@ -123,13 +123,13 @@ class TelegramCalls(Transport):
         await self.wait_until(held, timeout_seconds=timeout_seconds, what="a held call")
 
     async def clear_faults(self) -> None:
-        """Set everything right again."""
+        """Remove all faults of the sandbox."""
         await self.call(NOTHING, "clear_faults")
 
     async def switches(self) -> Switches:
-        """Give the switches."""
+        """Ask the sandbox for its switches."""
         return await self.call(_SWITCHES, "switches")
 
     async def set_switches(self, **switches: bool | int) -> Switches:
-        """Turn switches, named as in `Switches`."""
+        """Turn switches of the sandbox, named as in `Switches`."""
         return await self.call(_SWITCHES, "set_switches", **switches)

@@ -1,4 +1,4 @@
-"""How the client speaks to a sandbox, and waits for it."""
+"""The sandbox client's transport: HTTP calls of the control API, and waiting for events."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -22,11 +22,11 @@ ROWS: TypeAdapter[list[Json]] = TypeAdapter(list[Json])
 
 
 class SandboxError(Exception):
-    """The sandbox would not do what it was asked; the message says why."""
+    """The error of a request that the sandbox refuses; the message says why."""
 
 
 class SandboxTimeoutError(AssertionError):
-    """What was waited for has not come; the message says what there was instead."""
+    """The error of a wait in vain; the message says what the sandbox had instead."""
 
 
 class Transport:
@@ -49,12 +49,12 @@ class Transport:
         await self.close()
 
     async def close(self) -> None:
-        """Close the session."""
+        """Close the HTTP session with the sandbox."""
         if self._session is not None:
             await self._session.close()
 
     async def call(self, answer: TypeAdapter[T], operation: str, **arguments: object) -> T:
-        """Perform an operation of the control API; arguments that are None are left out. Raises SandboxError."""
+        """Call an operation of the control API; it leaves out arguments that are None. Raises SandboxError."""
         body = to_json(without_none(**arguments)).encode()
         headers = {"Content-Type": "application/json"}
         async with self._http.post(f"{self.url}/control/{operation}", data=body, headers=headers) as response:
@@ -64,9 +64,9 @@ class Transport:
         return answer.validate_python(parsed["result"])
 
     async def events(self, *, after: int | None = None, timeout_seconds: float = 0.0) -> tuple[int, list[Json]]:
-        """Give the number of the last event, and the events after a number.
+        """Return the number of the sandbox's last event, and the events after a number.
 
-        Waits up to `timeout_seconds` for one. Without `after`, only events that are still to come count.
+        Waits up to `timeout_seconds` for one. Without `after`, only future events count.
         """
         query = without_none(after=after, timeout=timeout_seconds)
         async with self._http.get(f"{self.url}/control/events", params=query) as response:
@@ -74,7 +74,7 @@ class Transport:
         return body["last"], body["events"]
 
     async def file(self, file_id: str) -> bytes:
-        """Give the content of a file that the bot has sent. Raises SandboxError."""
+        """Return the content of a file that the bot has sent to the sandbox. Raises SandboxError."""
         async with self._http.get(f"{self.url}/control/files/{file_id}") as response:
             content = await response.read()
             if response.status != 200:  # noqa: PLR2004 - HTTP's own number
@@ -89,9 +89,9 @@ class Transport:
         what: str = "the condition",
         otherwise: Callable[[], Awaitable[str]] | None = None,
     ) -> T:
-        """Look again after each change until there is something true to give.
+        """Call `look` after each event of the sandbox until it returns something true; return that.
 
-        Raises SandboxTimeoutError after `timeout_seconds` of real time, with what `otherwise` tells.
+        Raises SandboxTimeoutError after `timeout_seconds` of real time, with the text of `otherwise`.
         """
         until = monotonic() + timeout_seconds
         last, _ = await self.events()

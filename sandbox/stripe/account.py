@@ -1,7 +1,7 @@
-"""What is in an account at Stripe: payment methods, charges, refunds, disputes, and the events that tell of them.
+"""The account at the sandbox's Stripe: payment methods, charges, refunds, disputes, and their events.
 
 Amounts are in a currency's minor unit, currencies in lower case, times in seconds since 1970, as Stripe's API has them.
-It knows no HTTP (sandbox.stripe.api). What somebody does in the dashboard, or a buyer's bank, are plain methods.
+The account knows no HTTP (sandbox.stripe.api). Acts in the dashboard, or of a buyer's bank, are plain methods.
 """
 
 from collections.abc import Callable
@@ -19,17 +19,17 @@ PAID_CARD = "4242424242424242"
 DECLINED_CARD = "4000000000000002"
 """Stripe's well-known test numbers (Stripe documentation, testing)."""
 EVENTS_KEPT = timedelta(days=30)
-"""How long Stripe lists an event (Stripe API, list all events)."""
+"""The time for which Stripe lists an event (Stripe API, list all events)."""
 RETURNED = "failed"
 """The status of a refund whose money came back to the account."""
 
 _PREFIXES = {"payment_method": "pm", "charge": "ch", "refund": "re", "dispute": "dp"}
 _NOT_LOST = {"won", "warning_closed"}
-"""How a dispute ends that leaves the money with the seller."""
+"""The ends of a dispute that leave the money with the seller."""
 
 
 class Account:
-    """One account, opened by its secret `key`; `clock` gives the time, UTC. `on_change` is called after each change."""
+    """One account at Stripe, opened by its secret `key`; `clock` is its time, UTC. Each change calls `on_change`."""
 
     def __init__(self, clock: Callable[[], datetime], random: Random, key: str = STRIPE_KEY) -> None:
         self.clock = clock
@@ -40,12 +40,12 @@ class Account:
         self._random = random
 
     def add_payment_method(self, number: str) -> str:
-        """Take a card's number down; gives the payment method's id."""
+        """Add a card as a payment method at Stripe; return its id."""
         card = {"brand": "visa", "last4": number[-4:], "fingerprint": _fingerprint(number)}
         return self._add("payment_method", type="card", card=card)
 
     def pay(self, payment_method_id: str, amount: int, currency: str) -> str:
-        """Charge a card; gives the charge's id.
+        """Charge a card at Stripe; return the charge's id.
 
         Raises StripeRefusalError when the card is declined: that, too, leaves a charge, which has failed.
         """
@@ -65,7 +65,7 @@ class Account:
         return charge_id
 
     def charge(self, amount: int, currency: str, **odd: Any) -> str:
-        """Take money, here or on the seller's own site; gives the charge's id. `odd` are facts as they are."""
+        """Make a charge at Stripe, here or on the seller's own site; return its id. `odd` replaces facts of it."""
         facts = {"amount": amount, "currency": currency, "amount_refunded": 0, "status": "succeeded"}
         charge_id = self._add("charge", **(facts | {"refunded": False, "disputed": False} | odd))
         charge = self.objects[charge_id]
@@ -74,10 +74,10 @@ class Account:
         return charge_id
 
     def give_back(self, charge_id: str, amount: int | None = None, **odd: Any) -> str:
-        """Refund what is left of a charge, or a part; gives the refund's id. `odd` are facts as they are.
+        """Refund the remainder of a charge at Stripe, or a part; return the refund's id. `odd` replaces facts of it.
 
         Raises StripeRefusalError for a charge that has failed or has a dispute that is open or lost, for nothing, and
-        for more than is left.
+        for more than the remainder.
         """
         charge = self.find("charge", charge_id)
         if not charge["paid"]:
@@ -98,7 +98,10 @@ class Account:
         return refund_id
 
     def fail_refund(self, refund_id: str) -> None:
-        """Have the buyer's bank send a refund back; raises StripeRefusalError for one that has come back before."""
+        """Have the buyer's bank send a refund back to Stripe.
+
+        Raises StripeRefusalError for one that came back before.
+        """
         refund = self.find("refund", refund_id)
         if refund["status"] == RETURNED:
             raise StripeRefusalError(400, f"Refund {refund_id} has come back already.")
@@ -107,7 +110,7 @@ class Account:
         self.tell("refund.failed", refund)
 
     def open_dispute(self, charge_id: str, amount: int | None = None) -> str:
-        """Have the buyer's bank ask for the money; gives the dispute's id.
+        """Open a dispute at Stripe: the buyer's bank demands the money; return its id.
 
         Raises StripeRefusalError for a charge that was disputed before, or was never paid.
         """
@@ -126,7 +129,7 @@ class Account:
         return dispute_id
 
     def close_dispute(self, dispute_id: str, status: str) -> None:
-        """Have the bank decide: `lost`, `won`, `warning_closed`. Raises StripeRefusalError when it has already."""
+        """Close a dispute at Stripe: `lost`, `won`, `warning_closed`. Raises StripeRefusalError for a closed one."""
         dispute = self.find("dispute", dispute_id)
         if dispute["status"] in _NOT_LOST | {"lost"}:
             raise StripeRefusalError(400, f"Dispute {dispute_id} is {dispute['status']} already.")
@@ -134,35 +137,35 @@ class Account:
         self.tell("charge.dispute.closed", dispute)
 
     def tell(self, event_type: str, about: Json) -> None:
-        """Write an event, which shows the object as it is now."""
+        """Write an event of the account, with its object's present content."""
         event = self._object("event", f"evt_{self._new_id()}", type=event_type, data={"object": deepcopy(about)})
         self.events.append(event)
         self.on_change()
 
     def find(self, kind: str, object_id: str) -> Json:
-        """Find an object of a kind by its id; raises StripeRefusalError."""
+        """Find an object of the account at Stripe by its kind and id; raises StripeRefusalError."""
         found = self.objects.get(object_id)
         if found is None or found["object"] != kind:
             raise missing(kind, object_id)
         return found
 
     def listing(self, kind: str) -> list[Json]:
-        """Give all objects of a kind, or the events of the last 30 days, newest first."""
+        """Return all objects of a kind in the account, or the events of the last 30 days, newest first."""
         if kind != "event":
             return [each for each in reversed(self.objects.values()) if each["object"] == kind]
         since = int((self.clock() - EVENTS_KEPT).timestamp())
         return [each for each in reversed(self.events) if each["created"] >= since]
 
     def refunds(self, charge_id: str) -> list[Json]:
-        """Give the refunds of a charge, oldest first."""
+        """Return the refunds of a charge at Stripe, oldest first."""
         return self._of_charge("refund", charge_id)
 
     def disputes(self, charge_id: str) -> list[Json]:
-        """Give the disputes about a charge, oldest first."""
+        """Return the disputes about a charge at Stripe, oldest first."""
         return self._of_charge("dispute", charge_id)
 
     def refunded(self, charge_id: str) -> int:
-        """Give how much of a charge went back and stayed there."""
+        """Return the amount of a charge at Stripe that was refunded and did not come back."""
         return sum(each["amount"] for each in self.refunds(charge_id) if each["status"] != RETURNED)
 
     def _of_charge(self, kind: str, charge_id: str) -> list[Json]:
@@ -186,7 +189,7 @@ class Account:
 
 
 def _fingerprint(number: str) -> str:
-    """Tell a card from others without its number, which an object of Stripe's does not show."""
+    """Return a card's fingerprint, which tells cards apart without the number that Stripe does not show."""
     return sha256(number.encode()).hexdigest()[:16]
 
 
@@ -196,5 +199,5 @@ def _check_positive(amount: int) -> None:
 
 
 def _of(charge: Json) -> Json:
-    """Give what an object says that belongs to a charge."""
+    """Return the fields of an object at Stripe that name its charge."""
     return {"charge": charge["id"], "payment_intent": charge.get("payment_intent"), "currency": charge["currency"]}

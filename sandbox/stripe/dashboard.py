@@ -1,4 +1,4 @@
-"""What the seller sees and does in Stripe's dashboard, and what a buyer's bank does: for a page, for tests."""
+"""Stripe's dashboard in the sandbox, for the seller, and the acts of a buyer's bank: for a page, for tests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +14,9 @@ from sandbox.stripe.errors import StripeRefusalError
 
 @dataclass(frozen=True, slots=True)
 class StripeCharge:
-    """A charge with its refunds and disputes, oldest first, each as Stripe's API has it.
+    """A charge in Stripe's dashboard with its refunds and disputes, oldest first, each as Stripe's API has it.
 
-    `user_id`: who paid it here; None for a card that was declined, and for what was sold elsewhere.
+    `user_id`: the person who paid it in the sandbox; None for a declined card, and for a sale elsewhere.
     """
 
     charge: Json
@@ -26,36 +26,36 @@ class StripeCharge:
 
 
 class Dashboard:
-    """The account's charges, and the buttons beside them; each raises ControlError when Stripe refuses."""
+    """The charges in Stripe's dashboard, and the buttons beside them; each raises ControlError when Stripe refuses."""
 
     def __init__(self, account: Account, cards: Cards) -> None:
         self._account = account
         self._cards = cards
 
     def charges(self, *, limit: int = 100) -> list[StripeCharge]:
-        """Give the newest charges, oldest first."""
+        """Return the newest charges of Stripe's dashboard, oldest first."""
         payers = {paid.provider_id: paid.user_id for paid in self._cards.charges}
         newest = self._account.listing("charge")[:limit]
         return [self._shown(charge, payers.get(charge["id"])) for charge in reversed(newest)]
 
     def give_back(self, *, charge_id: str, amount: int | None = None) -> Json:
-        """Refund what is left of a charge, or `amount` in its minor unit; gives the refund."""
+        """Refund the remainder of a charge in Stripe's dashboard, or `amount` in its minor unit; return the refund."""
         with _refusals_told():
             return self._account.objects[self._account.give_back(charge_id, amount)]
 
     def fail_refund(self, *, refund_id: str) -> Json:
-        """Have the buyer's bank send a refund back; gives the refund."""
+        """Have the buyer's bank send a refund back to Stripe; return the refund."""
         with _refusals_told():
             self._account.fail_refund(refund_id)
             return self._account.objects[refund_id]
 
     def open_dispute(self, *, charge_id: str) -> Json:
-        """Have the buyer's bank ask for the whole of a charge; gives the dispute."""
+        """Have the buyer's bank demand a whole charge from Stripe; return the dispute."""
         with _refusals_told():
             return self._account.objects[self._account.open_dispute(charge_id)]
 
     def close_dispute(self, *, dispute_id: str, status: Literal["won", "lost"]) -> Json:
-        """Have the bank decide for the seller or for the buyer; gives the dispute."""
+        """Have the bank decide a dispute at Stripe for the seller or for the buyer; return the dispute."""
         with _refusals_told():
             self._account.close_dispute(dispute_id, status)
             return self._account.objects[dispute_id]

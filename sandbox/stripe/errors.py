@@ -1,4 +1,4 @@
-"""What the account answers when it refuses, in Stripe's own form (Stripe API reference, errors)."""
+"""Refusals of the sandbox's Stripe, in Stripe's own form (Stripe API reference, errors)."""
 
 from sandbox.shapes import Json, without_none
 
@@ -8,7 +8,7 @@ IDEMPOTENCY = "idempotency_error"
 
 
 class StripeRefusalError(Exception):
-    """A refused call: an HTTP status, Stripe's words, the kind of the error, and its code where it has one."""
+    """A refusal of Stripe: an HTTP status, Stripe's words, the kind of the error, and its code where it has one."""
 
     def __init__(self, status: int, words: str, code: str | None = None, kind: str = INVALID_REQUEST) -> None:
         super().__init__(words)
@@ -18,10 +18,10 @@ class StripeRefusalError(Exception):
         self.kind = kind
 
     def body(self) -> Json:
-        """Give the JSON body of the answer."""
+        """Return the JSON body of Stripe's refusal."""
         return {"error": without_none(type=self.kind, code=self.code, message=self.words)}
 
 
 def missing(kind: str, object_id: str) -> StripeRefusalError:
-    """Make the 404 for an id that the account does not have."""
+    """Return Stripe's refusal 404 for an id that the account does not have."""
     return StripeRefusalError(404, f"No such {kind}: '{object_id}'", "resource_missing")

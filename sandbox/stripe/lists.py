@@ -1,4 +1,4 @@
-"""Lists of Stripe's API: filtered, newest first, a page at a time (Stripe API reference, pagination)."""
+"""Lists of Stripe's API in the sandbox: filtered, newest first, in pages (Stripe API reference, pagination)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -9,11 +9,11 @@ from sandbox.stripe.errors import StripeRefusalError, missing
 LIMIT: Final = 10
 LIMIT_MAX: Final = 100
 _FACTS: Final = ("charge", "payment_intent", "type")
-"""By which facts of an object a list can be narrowed, where its objects have them."""
+"""The facts of an object by which a list can be filtered, where its objects have them."""
 
 
 def page_of(newest_first: Sequence[Json], path: str, query: Mapping[str, str]) -> Json:
-    """Give the page of a list that a query asks for; raises StripeRefusalError."""
+    """Return the page of a list of Stripe's API that a query names; raises StripeRefusalError."""
     found = [each for each in newest_first if _is_wanted(each, query)]
     limit = _number(query, "limit", LIMIT)
     if not 1 <= limit <= LIMIT_MAX:

@@ -1,4 +1,4 @@
-"""What Telegram finds in a text by itself: commands, mentions, links; and reading a text argument."""
+"""Entities of a message's text: commands, mentions and links that Telegram finds, and the text argument of a call."""
 
 import json
 import re
@@ -26,7 +26,7 @@ _UNSEARCHED = frozenset({"code", "pre", "text_link", "text_mention"})
 
 
 def find_entities(text: str) -> list[Json]:
-    """Give the MessageEntity objects that need no markup."""
+    """Return the MessageEntity objects that Telegram finds in a text without markup."""
     return [
         {
             "type": found.lastgroup,
@@ -40,8 +40,8 @@ def find_entities(text: str) -> list[Json]:
 def read_formatted(args: Args, name: str, length_max: int) -> tuple[str, list[Json]]:
     """Read a text argument with its parse_mode and entities (Client.cpp, get_formatted_text).
 
-    Gives the plain text, trimmed, and all entities by offset. Raises ApiError for markup that does not
-    parse, an unknown parse mode, an empty or a too long text.
+    Returns the plain text, trimmed, and all entities by offset. Raises ApiError for markup that does not parse, an
+    unknown parse mode, an empty or a too long text.
     """
     text = args.text(name)
     mode = args.text("parse_mode").lower()
@@ -70,7 +70,7 @@ def _is_utf8(text: str) -> bool:
 
 
 def _read_entities(args: Args, name: str) -> list[Json]:
-    """Read MessageEntity objects; what is no JSON array counts as none (Client.cpp, get_input_entities)."""
+    """Read MessageEntity objects; anything but a JSON array counts as none (Client.cpp, get_input_entities)."""
     try:
         entities = json.loads(args.text(name))
     except ValueError:
@@ -87,7 +87,7 @@ def _read_entities(args: Args, name: str) -> list[Json]:
 
 
 def merge_found(text: str, entities: list[Json]) -> list[Json]:
-    """Add what is found in the text, where no code and no link is."""
+    """Add the entities that Telegram finds in the text, outside of code and links."""
     closed = [
         range(entity["offset"], entity["offset"] + entity["length"])
         for entity in entities
@@ -98,7 +98,7 @@ def merge_found(text: str, entities: list[Json]) -> list[Json]:
 
 
 def _trim(text: str, entities: list[Json]) -> tuple[str, list[Json]]:
-    """Cut white space off both ends, and the entities with it."""
+    """Trim white space off both ends of the text, and off the entities."""
     kept = text.strip()
     shift = utf16_length(text[: len(text) - len(text.lstrip())])
     end = utf16_length(kept)

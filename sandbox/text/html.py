@@ -1,7 +1,7 @@
-"""HTML in messages: text and entities out of it, or Telegram's own complaint.
+"""HTML in messages: parsed into text and entities, or refused with Telegram's own words.
 
-Follows TDLib's parse_html (MessageEntity.cpp), byte offsets included, so that a bot which forgets to escape
-somebody's name is caught here and not by a customer.
+Follows TDLib's parse_html (MessageEntity.cpp), byte offsets included, so that the sandbox, and not a customer, catches
+a bot which forgets to escape somebody's name.
 """
 
 import re
@@ -36,9 +36,9 @@ class _Open:
 
 
 def parse_html(source: str) -> tuple[str, list[Json]]:
-    """Turn HTML into plain text and its MessageEntity objects, outermost first.
+    """Parse HTML into plain text and its MessageEntity objects, outermost first.
 
-    Raises ApiError `can't parse entities: ...` for what Telegram refuses.
+    Raises ApiError `can't parse entities: ...` for HTML that Telegram refuses.
     """
     return _Parser(source).parse()
 
@@ -67,7 +67,7 @@ class _Parser:
         return self.draft.finished()
 
     def _reference(self) -> str:
-        """Read a character reference, or the ampersand alone when it is none."""
+        """Read an HTML character reference, or the ampersand alone when it is none."""
         found = _REFERENCE.match(self.source, self.at)
         character = None if found is None else _referred(found)
         self.at = self.at + 1 if found is None or character is None else found.end()
@@ -97,7 +97,7 @@ class _Parser:
         self.open.append(_Open(tag, argument, self.draft.offset, len(self.draft.text)))
 
     def _attribute(self, tag: str, begin: int) -> str:
-        """Read one attribute; give what it says about the entity, or nothing."""
+        """Read one HTML attribute; return its value for the entity, or nothing."""
         name = self._read(_ATTRIBUTE_NAME, self.at)
         if not name:
             raise refusal(f'Empty attribute name in the tag "{tag}" at byte offset {self._bytes(begin)}')
@@ -186,7 +186,7 @@ class _Parser:
 
 
 def _referred(found: re.Match[str]) -> str | None:
-    """Give the character that a reference stands for, None for one that Telegram does not know."""
+    """Return the character of an HTML reference, None for one that Telegram does not know."""
     hexadecimal, decimal, name = found.groups()
     if name is not None:
         return _NAMED.get(name)
@@ -197,7 +197,7 @@ def _referred(found: re.Match[str]) -> str | None:
 
 
 def _entity(opened: _Open, inner_text: str) -> Json | None:
-    """Describe a closed tag, None for a link that leads nowhere."""
+    """Return the entity of a closed HTML tag, None for a link that leads nowhere."""
     match opened.tag:
         case "a":
             return link_to(opened.argument or inner_text)

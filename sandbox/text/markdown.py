@@ -1,4 +1,4 @@
-"""The older Markdown in messages, which does not nest. Follows TDLib's parse_markdown (MessageEntity.cpp)."""
+"""The older Markdown in messages, which does not nest, parsed as TDLib's parse_markdown does (MessageEntity.cpp)."""
 
 import re
 
@@ -10,13 +10,13 @@ _PLAIN = re.compile(r"[^\\_*`\[]+|\\")
 _URL = re.compile(r"\(([^)]*)\)?")
 FENCE = "```"
 FENCE_BEGIN = re.compile(r"```(?:([^\s`]+)(?=\s))?(?:\r\n|\n\r|\r|\n)?")
-"""A block of code begins: its language, and the one line break that is not part of it."""
+"""The begin of a code block: its language, and the one line break that is not part of it."""
 
 
 def parse_markdown(source: str) -> tuple[str, list[Json]]:
-    """Turn Markdown into plain text and its MessageEntity objects.
+    """Parse Markdown into plain text and its MessageEntity objects.
 
-    Raises ApiError `can't parse entities: ...` for what is not closed.
+    Raises ApiError `can't parse entities: ...` for an entity that is not closed.
     """
     draft = Draft()
     at = 0
@@ -33,7 +33,7 @@ def parse_markdown(source: str) -> tuple[str, list[Json]]:
 
 
 def _read_marked(source: str, at: int, draft: Draft) -> int:
-    """Read what a special character opens, to behind its end."""
+    """Read a Markdown entity from its special character to behind its end."""
     mark = source[at]
     entity: Json | None
     match mark:
@@ -61,5 +61,5 @@ def _read_marked(source: str, at: int, draft: Draft) -> int:
 
 
 def code_block(language: str | None) -> Json:
-    """Describe a block of code."""
+    """Return the entity of a code block."""
     return {"type": "pre", "language": language} if language else {"type": "pre"}

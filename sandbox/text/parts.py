@@ -1,4 +1,4 @@
-"""What the three markups have in common: lengths, the text and entities that are built, links, refusals."""
+"""Parts of the three markup parsers: lengths, the draft of text and entities, links, refusals."""
 
 import re
 from dataclasses import dataclass, field
@@ -19,32 +19,32 @@ class Draft:
     entities: list[Json] = field(default_factory=list)
 
     def add(self, text: str) -> None:
-        """Go on with a text."""
+        """Append text to the draft."""
         self.text += text
         self.offset += utf16_length(text)
 
     def mark(self, entity: Json, begin: int) -> None:
-        """Lay an entity over all from `begin` on."""
+        """Add an entity over the draft from `begin` on."""
         shape = {"type": entity["type"], "offset": begin, "length": self.offset - begin}
         self.entities.append(shape | entity)
 
     def finished(self) -> tuple[str, list[Json]]:
-        """Give the text and its MessageEntity objects, outermost first."""
+        """Return the draft's text and its MessageEntity objects, outermost first."""
         return self.text, sorted(self.entities, key=lambda entity: (entity["offset"], -entity["length"]))
 
 
 def utf16_length(text: str) -> int:
-    """Count as Telegram counts offsets and lengths: UTF-16 code units."""
+    """Return the length of a text in UTF-16 code units, as Telegram counts offsets and lengths."""
     return len(text) + sum(character > "\uffff" for character in text)
 
 
 def byte_offset(source: str, position: int) -> int:
-    """Give the place that a refusal names."""
+    """Return the byte offset in a markup text that a refusal names."""
     return len(source[:position].encode(errors="surrogatepass"))
 
 
 def link_to(url: str) -> Json | None:
-    """Describe a link, None for one that leads nowhere."""
+    """Return the entity of a link, None for one that leads nowhere."""
     user = _USER_LINK.match(url)
     if user is not None:
         return {"type": "text_mention", "user": {"id": int(user.group(1)), "is_bot": False, "first_name": ""}}
@@ -52,12 +52,12 @@ def link_to(url: str) -> Json | None:
 
 
 def custom_emoji(number: str) -> Json:
-    """Describe a custom emoji; raises ApiError for what is no number of one."""
+    """Return the entity of a custom emoji; raises ApiError for a false identifier."""
     if not number.isdigit() or not int(number):
         raise refusal("Invalid custom emoji identifier specified")
     return {"type": "custom_emoji", "custom_emoji_id": number}
 
 
 def refusal(text: str) -> Exception:
-    """Make the ApiError with which a text is refused."""
+    """Return the ApiError for a text that Telegram refuses."""
     return bad_request(f"Can't parse entities: {text}")

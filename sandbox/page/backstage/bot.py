@@ -1,4 +1,4 @@
-"""The bot: a process that can be killed and started again, or somebody's own, and what that needs."""
+"""The page's card of the bot: a process that can be killed and started again, or the token for a bot of one's own."""
 
 from nicegui import ui
 
@@ -12,7 +12,7 @@ LINES_SHOWN = 60
 
 
 class OwnBotCard:
-    """Tells whoever has a bot of their own what to give it, and whether it is there."""
+    """The card with the values for a bot of one's own, and whether that bot polls."""
 
     def __init__(self, client: SandboxClient) -> None:
         self._client = client
@@ -29,7 +29,7 @@ class OwnBotCard:
             self._stripe_key = _copied_line("")
 
     async def refresh(self) -> None:
-        """Read the token, what cards need, and whether somebody polls."""
+        """Refresh the bot's card: the token, the values for cards, and whether a bot polls."""
         about = await self._client.about()
         self._token.set_text(about.token)
         self._provider_token.set_text(about.provider_token)
@@ -38,7 +38,7 @@ class OwnBotCard:
         self._state.set_text("polls" if await self._client.polling() else "does not poll")
 
     async def update(self, events: list[Json]) -> None:
-        """Read again when a poll came or went, or the token was replaced."""
+        """Update the bot's card when a poll came or went, or the token was replaced."""
         if any(event["topic"] in {"poll", "token"} for event in events):
             await self.refresh()
 
@@ -50,7 +50,7 @@ def _copied_line(text: str) -> ui.label:
 
 
 class BotCard:
-    """Follows a bot's process until its tab is closed."""
+    """The card of a bot's process, until its tab is closed."""
 
     def __init__(self, bot: BotProcess) -> None:
         self._bot = bot

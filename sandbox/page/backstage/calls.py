@@ -1,4 +1,4 @@
-"""What the bot asked of the Bot API, when, and what it was answered; the newest on top."""
+"""The page's card of the bot's calls to the Bot API, with their answers; the newest on top."""
 
 from collections import deque
 
@@ -14,7 +14,7 @@ _OK = 200
 
 
 class CallsCard:
-    """Shows the last hundred calls; of its polls only those that failed."""
+    """The card of the last hundred calls; of polls it shows only those that failed."""
 
     def __init__(self, client: SandboxClient) -> None:
         self._client = client
@@ -26,7 +26,7 @@ class CallsCard:
             self._rows = KeyedRows[int, Call](list_of_newest(), _build)
 
     async def refresh(self) -> None:
-        """Read the calls since the last look."""
+        """Add new calls to the calls' card."""
         for call in await self._client.calls(after=self._last):
             self._last = call.number
             if call.method.lower() != _POLL or call.status != _OK:
@@ -34,7 +34,7 @@ class CallsCard:
         self._rows.show({call.number: call for call in self._calls})
 
     async def update(self, events: list[Json]) -> None:
-        """Read again after a call."""
+        """Update the calls' card after a call."""
         if any(event["topic"] == "call" for event in events):
             await self.refresh()
 

@@ -1,4 +1,4 @@
-"""The clock: what time it is in the sandbox, and the buttons that move it."""
+"""The page's card of the clock: the sandbox's time, and the buttons that move it."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ _STEPS = {"+1 hour": timedelta(hours=1), "+1 day": timedelta(days=1), "+30 days"
 
 
 class ClockCard:
-    """Shows the virtual time each second."""
+    """The card of the virtual time, which ticks each second."""
 
     def __init__(self, client: SandboxClient) -> None:
         self._client = client
@@ -29,12 +29,12 @@ class ClockCard:
         ui.timer(1.0, self._show)
 
     async def refresh(self) -> None:
-        """Read the offset."""
+        """Read the offset for the clock's card."""
         self._offset = timedelta(seconds=(await self._client.clock()).offset_seconds)
         self._show()
 
     async def update(self, events: list[Json]) -> None:
-        """Read the offset when the clock was moved."""
+        """Update the clock's card when the clock was moved."""
         if any(event["topic"] == "clock" for event in events):
             await self.refresh()
 

@@ -1,4 +1,4 @@
-"""What can go wrong, as switches: a fault that has happened switches itself off."""
+"""The page's card of faults, as switches: a fault that has happened switches itself off."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class _State:
 
 
 class FaultsCard:
-    """Shows what is set to go wrong. The switches stay in place, so that a click is never lost to a refresh."""
+    """The card of the faults that are set. Its switches stay in place, so that a click is never lost to a refresh."""
 
     def __init__(self, client: SandboxClient) -> None:
         self._client = client
@@ -60,13 +60,13 @@ class FaultsCard:
             button("Set everything right", refusals_told(client.clear_faults), "button soft")
 
     async def refresh(self) -> None:
-        """Read what is set."""
+        """Refresh the faults' card."""
         state = await self._state()
         for switch in self._switches:
             switch.show(state)
 
     async def update(self, events: list[Json]) -> None:
-        """Read again when a fault was set, or may have happened."""
+        """Update the faults' card when a fault was set, or may have happened."""
         if any(event["topic"] in _TOPICS for event in events):
             await self.refresh()
 
@@ -127,7 +127,7 @@ def _is_same(fault: AnyFault, other: AnyFault) -> bool:
 
 
 class _Switch:
-    """A switch that shows what the sandbox says."""
+    """A switch of the faults' card that shows the sandbox's state."""
 
     def __init__(self, told: str, is_on: Callable[[_State], bool], toggle: Callable[[], Awaitable[object]]) -> None:
         self._is_on = is_on
@@ -138,5 +138,5 @@ class _Switch:
             line(told)
 
     def show(self, state: _State) -> None:
-        """Stand as the state says."""
+        """Set a switch of the faults' card by the state."""
         self._made.props["aria-checked"] = "true" if self._is_on(state) else "false"

@@ -1,4 +1,4 @@
-"""The bot's Star ledger with its balance, as getStarTransactions tells it, the newest on top."""
+"""The page's card of the bot's Star ledger with its balance, as getStarTransactions returns it, newest on top."""
 
 from sandbox.client import SandboxClient
 from sandbox.page.backstage.cards import ROWS_SHOWN, as_json, card, entry, list_of_newest, object_in, refusals_told
@@ -8,7 +8,7 @@ from sandbox.shapes import Json
 
 
 class LedgerCard:
-    """Shows the last hundred rows."""
+    """The card of the last hundred ledger rows."""
 
     def __init__(self, client: SandboxClient) -> None:
         self._client = client
@@ -18,7 +18,7 @@ class LedgerCard:
             self._rows = KeyedRows[int, Json](list_of_newest(), self._build)
 
     async def refresh(self) -> None:
-        """Read the balance and the newest rows."""
+        """Refresh the ledger's card: the balance and the newest rows."""
         length = await self._client.ledger_length()
         first = max(length - ROWS_SHOWN, 0)
         rows = await self._client.ledger(first, ROWS_SHOWN)
@@ -29,7 +29,7 @@ class LedgerCard:
         self._rows.show(dict(enumerate(rows, start=first)))
 
     async def update(self, events: list[Json]) -> None:
-        """Read again when a row was added."""
+        """Update the ledger's card when a row was added."""
         if any(event["topic"] == "ledger" for event in events):
             await self.refresh()
 

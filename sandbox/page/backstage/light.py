@@ -1,4 +1,4 @@
-"""In the page's head: whether the bot runs, and how far the clock was moved."""
+"""The status light in the page's head: whether the bot runs, and how far the clock was moved."""
 
 from datetime import timedelta
 
@@ -11,14 +11,14 @@ from sandbox.shapes import Json
 
 
 def ahead(offset: timedelta) -> str:
-    """Write how far the clock was moved, in days and hours; empty when it was not."""
+    """Write the clock's offset in days and hours; empty without one."""
     hours = offset.seconds // 3600
     parts = [f"{offset.days} d" if offset.days else "", f"{hours} h" if hours else ""]
     return " ".join(part for part in parts if part)
 
 
 class StatusLight:
-    """Two small words that are there only when something is unusual."""
+    """The status light: two small words that appear only when something is unusual."""
 
     def __init__(self, client: SandboxClient, bot: BotProcess | None) -> None:
         self._client = client
@@ -30,13 +30,13 @@ class StatusLight:
             self._follow(bot)
 
     async def refresh(self) -> None:
-        """Read the clock's offset."""
+        """Read the clock's offset for the status light."""
         told = ahead(timedelta(seconds=(await self._client.clock()).offset_seconds))
         self._clock.set_text(f"clock +{told}")
         self._clock.set_visibility(bool(told))
 
     async def update(self, events: list[Json]) -> None:
-        """Read again when the clock was moved."""
+        """Update the status light when the clock was moved."""
         if any(event["topic"] == "clock" for event in events):
             await self.refresh()
 

@@ -1,4 +1,4 @@
-"""The second tab as a whole."""
+"""The tab of Telegram's other side as a whole."""
 
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Backstage:
-    """All cards; they follow the sandbox while the tab is in sight, and catch up when it comes back."""
+    """All cards; they follow the sandbox while the tab is visible, and catch up when it comes back."""
 
     def __init__(self, client: SandboxClient, bot: BotProcess | None) -> None:
         own_bot = None
@@ -45,18 +45,18 @@ class Backstage:
         self.root.set_visibility(False)
 
     async def show(self, *, visible: bool) -> None:
-        """Come into sight, or leave it."""
+        """Show the tab of Telegram's other side, or hide it."""
         self.root.set_visibility(visible)
         await self.refresh()
 
     async def refresh(self) -> None:
-        """Read everything anew."""
+        """Refresh all cards."""
         if self.root.visible:
             for card in self._cards:
                 await card.refresh()
 
     async def update(self, events: list[Json]) -> None:
-        """Read anew what the events touch."""
+        """Update the cards that the events touch."""
         if self.root.visible:
             for card in self._cards:
                 await card.update(events)

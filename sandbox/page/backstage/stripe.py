@@ -1,4 +1,4 @@
-"""The account at Stripe: its charges, and what the seller and the buyers' banks can do to each; the newest on top."""
+"""The page's card of the account at Stripe: charges, and the seller's and banks' buttons for each; newest on top."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class _Row:
 
 
 class StripeCard:
-    """Shows the newest charges."""
+    """The card of the newest charges at Stripe."""
 
     def __init__(self, client: SandboxClient) -> None:
         self._client = client
@@ -57,7 +57,7 @@ class StripeCard:
             self._rows = KeyedRows[str, _Row](list_of_newest(), self._build)
 
     async def refresh(self) -> None:
-        """Read the charges, if they are made here."""
+        """Refresh Stripe's card, if the sandbox has the account."""
         url = (await self._client.about()).stripe_url
         self._elsewhere.set_text(f"Cards are charged at {url}.")
         self._elsewhere.set_visibility(url is not None)
@@ -68,7 +68,7 @@ class StripeCard:
         self._rows.show({each.charge["id"]: _Row(each, _payer(each, names)) for each in charges})
 
     async def update(self, events: list[Json]) -> None:
-        """Read again when something has happened in the account."""
+        """Update Stripe's card when the account has changed."""
         if any(event["topic"] == "stripe" for event in events):
             await self.refresh()
 
@@ -125,7 +125,7 @@ class StripeCard:
 
 
 class _PartDialog:
-    """Asks how much of a charge goes back."""
+    """The dialog that asks for the amount of a partial refund."""
 
     def __init__(self, client: SandboxClient) -> None:
         self._client = client
@@ -138,7 +138,7 @@ class _PartDialog:
                 button("Cancel", self._dialog.close, "button soft")
 
     def ask(self, charge: Json) -> None:
-        """Open on a charge, with half of what is left in the field."""
+        """Open the dialog of a partial refund for a charge, with half of the remainder in the field."""
         self._charge = charge
         left = charge["amount"] - charge["amount_refunded"]
         currency = _currency(charge)
@@ -153,7 +153,7 @@ class _PartDialog:
 
 
 def _state(shown: StripeCharge) -> str:
-    """Say in a word or two how a charge stands."""
+    """Write the state of a charge at Stripe in a word or two."""
     charge = shown.charge
     if not charge["paid"]:
         return "declined"
@@ -178,5 +178,5 @@ def _payer(shown: StripeCharge, names: dict[int, str]) -> str:
 
 
 def _currency(found: Json) -> str:
-    """Give the currency of a charge, refund or dispute in Telegram's capitals."""
+    """Return the currency of a charge, refund or dispute at Stripe in Telegram's capitals."""
     return str(found["currency"]).upper()

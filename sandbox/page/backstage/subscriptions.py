@@ -1,4 +1,4 @@
-"""The subscriptions, and what can happen to each: renewal, failure, the owner's change of mind."""
+"""The page's card of subscriptions, with buttons for renewal, failure, cancelling and resuming."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class _Row:
 
 
 class SubscriptionsCard:
-    """Shows all subscriptions."""
+    """The card of all subscriptions."""
 
     def __init__(self, client: SandboxClient) -> None:
         self._client = client
@@ -26,14 +26,14 @@ class SubscriptionsCard:
             self._rows = KeyedRows[str, _Row](list_of_newest(), self._build)
 
     async def refresh(self) -> None:
-        """Read all."""
+        """Refresh the subscriptions' card."""
         names = {person.id: person.first_name for person in await self._client.persons()}
         found = await self._client.subscriptions()
         self._nobody.set_visibility(not found)
         self._rows.show({one.id: _Row(one, names[one.user_id]) for one in found})
 
     async def update(self, events: list[Json]) -> None:
-        """Read again when one has changed."""
+        """Update the subscriptions' card when one has changed."""
         if any(event["topic"] == "subscription" for event in events):
             await self.refresh()
 

@@ -1,4 +1,4 @@
-"""The bot's updates: what waits for it, and what became of the others."""
+"""The page's card of the bot's updates: those that wait, and the fate of the others."""
 
 from datetime import datetime
 from itertools import islice
@@ -14,7 +14,7 @@ _TOPICS = {"update"} | {fate.value for fate in Fate}
 
 
 class UpdatesCard:
-    """Shows the newest hundred."""
+    """The card of the newest hundred updates."""
 
     def __init__(self, client: SandboxClient) -> None:
         self._client = client
@@ -24,7 +24,7 @@ class UpdatesCard:
             self._rows = KeyedRows[tuple[int, datetime], UpdateRecord](list_of_newest(), _build)
 
     async def refresh(self) -> None:
-        """Read all."""
+        """Refresh the updates' card."""
         waiting = await self._client.updates_waiting()
         past = await self._client.updates_past()
         self._waiting.set_text(f"{len(waiting)} waiting")
@@ -32,7 +32,7 @@ class UpdatesCard:
         self._rows.show({(record.id, record.created_at): record for record in reversed(newest)})
 
     async def update(self, events: list[Json]) -> None:
-        """Read again when an update came, or met its fate."""
+        """Update the updates' card when an update came, or met its fate."""
         if any(event["topic"] in _TOPICS for event in events):
             await self.refresh()
 
@@ -41,14 +41,14 @@ def _build(record: UpdateRecord) -> None:
     with entry() as summary:
         with summary:
             line(second(record.created_at), "muted when")
-            line(_told(record))
+            line(_update_name(record))
             line(str(object_in(record.update, record.kind).get("text", "")), "grow muted")
             line(record.fate.value.replace("_", " "), f"badge state-{record.fate}")
         as_json(record.update)
 
 
-def _told(record: UpdateRecord) -> str:
-    """Name an update by its kind, a message that reports money by what it reports."""
+def _update_name(record: UpdateRecord) -> str:
+    """Name an update by its kind, or by the payment in its message."""
     body = object_in(record.update, record.kind)
     money = next((name for name in ("successful_payment", "refunded_payment") if name in body), None)
     return money or record.kind
