@@ -1,1 +1,1 @@
-"""Calls to Telegram: how they leave this machine, how long they are repeated, and what their answers tell of time."""
+"""Calls to Telegram: their sessions, proxies and certificates, their retries, and Telegram's time in their answers."""

@@ -1,4 +1,4 @@
-"""Calls to Telegram whose answers are bounded, and come from the address that was asked.
+"""aiogram's session with a bound on each answer, a time-out for the connection, and no redirects.
 
 A gateway between the desk and Telegram may answer anything: a page without an end, a few kilobytes that unpack to
 gigabytes, a redirect. aiohttp follows a redirect and makes a GET of the POST, and its body is lost on the way.
@@ -22,27 +22,27 @@ from aiogram.methods.base import TelegramType
 from aiohttp import ClientError, ClientResponse, ClientTimeout
 
 CONNECT_SECONDS: Final = 5.0
-"""An address that does not answer by then is tried anew: a whole call has more time than a buyer."""
+"""After so long without a connection a call is tried anew, because a whole call has more time than a buyer."""
 ANSWER_BYTES_MAX: Final = 4 * 2**20
-"""A page of a hundred rows of the ledger, the longest answer by far, takes a tenth of it."""
+"""A page of a hundred ledger rows, the longest answer by far, has a tenth of these bytes."""
 UPDATES_BYTES_MAX: Final = 32 * 2**20
-"""A hundred updates; the longest one that Telegram is known to send takes some hundred kilobytes."""
+"""The answer to a poll: a hundred updates, of which the longest known has some hundred kilobytes."""
 PAUSE_SECONDS_MIN: Final = 1
-"""A pause of none, or of less, would let a loop run without any."""
+"""A pause of zero or less would let a loop run without a pause."""
 PAUSE_SECONDS_MAX: Final = 7 * 86_400
-"""A longer one is told again when this one is over."""
+"""Telegram asks again for the rest of a longer pause."""
 HEAD_BYTES: Final = 4_096
-"""So much of an answer that is too large is kept, to tell what it is about."""
+"""So much of a too large answer is kept, to name its update."""
 
 _CHUNK_BYTES: Final = 2**16
 
 
 class AnswerTooLargeError(ValueError):
-    """An answer has more bytes than any of Telegram's, unpacked."""
+    """An answer has more unpacked bytes than any of Telegram's."""
 
 
 class BoundedSession(AiohttpSession):
-    """aiogram's session, with a bound on each answer, on the time to connect, and without redirects."""
+    """aiogram's session with a bound on each answer and on the time to connect, and without redirects."""
 
     updates_bytes_max = UPDATES_BYTES_MAX
     """The bound on the answer to a poll."""
@@ -53,9 +53,9 @@ class BoundedSession(AiohttpSession):
         method: TelegramMethod[TelegramType],
         timeout: int | None = None,  # noqa: ASYNC109 - aiogram's signature
     ) -> TelegramType:
-        """Make one call. Raises aiogram's errors.
+        """Make one call to Telegram. Raises aiogram's errors.
 
-        An answer that is too large is a ClientDecodeError, with its beginning as `data`; a redirect is a
+        A too large answer raises a ClientDecodeError with the beginning of the answer as `data`; a redirect raises a
         TelegramNetworkError.
         """
         session = await self.create_session()
@@ -84,10 +84,10 @@ class BoundedSession(AiohttpSession):
     def check_response(
         self, bot: Bot, method: TelegramMethod[TelegramType], status_code: int, content: str
     ) -> Response[TelegramType]:
-        """Read an answer. Raises aiogram's errors, each with words, and a pause of a second to a week.
+        """Read an answer of Telegram. Raises aiogram's errors, each with words, and with a pause of a second to a week.
 
-        Success without a result is a ClientDecodeError: no method returns nothing. An error without a description is a
-        TelegramServerError: Telegram gives one with each (Bot API, Making requests), a gateway may not.
+        Success without a result raises a ClientDecodeError, because every method returns something. An error without a
+        description raises a TelegramServerError: Telegram describes each (Bot API, Making requests), a gateway may not.
         """
         no_words = f"{status_code}, and no word of Telegram's"
         try:
@@ -108,12 +108,12 @@ class BoundedSession(AiohttpSession):
 
 
 async def _read(response: ClientResponse, bytes_max: int) -> str:
-    """Return an answer's text. aiohttp unpacks a compressed one a piece at a time, as it is read."""
+    """Read the text of an answer; aiohttp unpacks a compressed one piece by piece, as it is read."""
     pieces = bytearray()
     async for piece in response.content.iter_chunked(_CHUNK_BYTES):
         pieces += piece
         if len(pieces) > bytes_max:
-            # The rest is not waited for: the connection is of no more use.
+            # The connection is of no more use: the rest of the answer is still on it.
             response.close()
             head = pieces[:HEAD_BYTES].decode(errors="replace")
             raise ClientDecodeError("Too large", AnswerTooLargeError(f"more than {bytes_max} bytes"), head)
@@ -122,7 +122,7 @@ async def _read(response: ClientResponse, bytes_max: int) -> str:
 
 def _refuse_redirect(method: TelegramMethod[TelegramType], response: ClientResponse) -> None:
     if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
-        # The path of the place holds the token.
+        # The path of the address holds the token.
         place = _host(response.headers.get("Location", "")) or "another path"
         words = f"a redirect ({response.status}) to {place} is not followed: is TELEGRAM_API_URL right?"
         raise TelegramNetworkError(method=method, message=words)

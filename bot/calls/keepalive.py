@@ -1,4 +1,4 @@
-"""Connections that notice when nobody is at their other end any more.
+"""TCP keepalives: a connection to Telegram or Stripe notices that its other end is gone.
 
 A NAT or a load balancer that forgets a quiet connection tells neither end of it: a poll would wait out its whole time
 for an answer that cannot come, and a pre-checkout behind it with it.
@@ -8,24 +8,24 @@ import socket
 from typing import Any, Final
 
 IDLE_SECONDS: Final = 10
-"""So long a connection is quiet before its other end is asked; few forget one that was used so lately."""
+"""How long a connection is quiet before the first probe; few gateways forget one that was used so lately."""
 INTERVAL_SECONDS: Final = 5
 COUNT: Final = 2
-"""After so many questions without an answer the connection is over: twenty seconds, half of what a poll may take."""
+"""After so many probes without an answer the connection ends: twenty seconds, half of the time of a poll."""
 
 _OPTIONS: Final = (
     ("TCP_KEEPIDLE", IDLE_SECONDS),
     ("TCP_KEEPALIVE", IDLE_SECONDS),
     ("TCP_KEEPINTVL", INTERVAL_SECONDS),
     ("TCP_KEEPCNT", COUNT),
-    # Of what was sent and never taken, in milliseconds; otherwise it is sent again for a quarter of an hour.
+    # For unacknowledged data, in milliseconds; without it the kernel resends for a quarter of an hour.
     ("TCP_USER_TIMEOUT", 1_000 * (IDLE_SECONDS + COUNT * INTERVAL_SECONDS)),
 )
-"""By the names that systems have for them (tcp(7)); none has all."""
+"""The options by their names on all systems (tcp(7)); no system has all of them."""
 
 
 def keep_alive(connection: Any) -> None:
-    """Have a TCP socket ask whether its other end is there while it is quiet."""
+    """Set keepalives on a TCP socket."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _OPTIONS:
         option = getattr(socket, name, None)
@@ -34,7 +34,7 @@ def keep_alive(connection: Any) -> None:
 
 
 def make_socket(address: Any) -> socket.socket:
-    """Make a socket for an address as getaddrinfo gives it: aiohttp's socket_factory."""
+    """Make a socket with keepalives for an address of getaddrinfo: aiohttp's socket_factory."""
     family, kind, protocol, _, _ = address
     made = socket.socket(family, kind, protocol)
     keep_alive(made)

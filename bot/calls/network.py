@@ -1,4 +1,4 @@
-"""How calls leave this machine: through which proxy, and which certificate authorities are trusted."""
+"""The network of the calls: the proxy to an address, the trusted certificate authorities, and aiohttp sessions."""
 
 import ipaddress
 import os
@@ -17,11 +17,11 @@ from bot.settings.proxies import Proxy, is_loopback, proxy_of_environment, read_
 _CERT_FILE: Final = "SSL_CERT_FILE"
 _CERT_DIRECTORY: Final = "SSL_CERT_DIR"
 _PRIVATE_ENDINGS: Final = (".local", ".internal", ".lan", ".home.arpa", ".localdomain")
-"""Names that no public server answers to (RFC 6762, RFC 8375, and what ICANN has set aside)."""
+"""Endings of names that no public server has (RFC 6762, RFC 8375, and names that ICANN reserves)."""
 
 
 def proxy_to_telegram(settings: Settings) -> Proxy | None:
-    """Return the proxy of the calls to Telegram: TELEGRAM_PROXY, else the environment's; None: they go straight.
+    """Return the proxy to Telegram: TELEGRAM_PROXY, else the environment's; None: there is no proxy.
 
     Raises SettingsError for a wrong one.
     """
@@ -31,7 +31,7 @@ def proxy_to_telegram(settings: Settings) -> Proxy | None:
 
 
 def proxy_to(url: str) -> Proxy | None:
-    """Return the environment's proxy of the calls to an address; None: they go straight. Raises SettingsError."""
+    """Return the environment's proxy to an address; None: there is no proxy. Raises SettingsError."""
     try:
         return proxy_of_environment(url)
     except ValueError as error:
@@ -39,7 +39,7 @@ def proxy_to(url: str) -> Proxy | None:
 
 
 def is_exposed(url: str) -> bool:
-    """Tell whether what is said to an address crosses other people's networks in the clear, the token with it."""
+    """Tell whether calls to an address cross other people's networks without TLS, and the token with them."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme != "http" or is_loopback(host):
@@ -47,20 +47,20 @@ def is_exposed(url: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        # A name of one word is one of a private network, such as a container's.
+        # A name of one word is of a private network, such as a container's.
         return "." in host and not host.endswith(_PRIVATE_ENDINGS)
     return not (address.is_private or address.is_link_local)
 
 
 def in_the_clear(settings: Settings) -> str | None:
-    """Say that the token can be read on its way to Telegram; None: it cannot, or on networks of the seller's alone."""
+    """Return a warning that others can read the token on its way to Telegram; None: they cannot."""
     if not is_exposed(settings.telegram_api_url):
         return None
     return f"everybody on the way can read the token: TELEGRAM_API_URL is {settings.telegram_api_url}, without TLS"
 
 
 def say_way(settings: Settings) -> None:
-    """Log through which proxy the calls to Telegram go, and that the token can be read on the way."""
+    """Log the proxy to Telegram, and a warning if others can read the token on the way."""
     proxy = proxy_to_telegram(settings)
     if proxy is not None:
         logger.info("calls to Telegram go through {}", proxy)
@@ -70,9 +70,9 @@ def say_way(settings: Settings) -> None:
 
 
 def trusted() -> ssl.SSLContext:
-    """Make a context of TLS that trusts whom OpenSSL trusts: SSL_CERT_FILE and SSL_CERT_DIR name them, where set.
+    """Make the TLS context with OpenSSL's authorities: those of SSL_CERT_FILE and SSL_CERT_DIR, where set.
 
-    Without either, Mozilla's list is trusted beside the machine's own, which may be missing. Raises SettingsError for a
+    Without either it trusts Mozilla's list beside the machine's own, which may be missing. Raises SettingsError for a
     file without a certificate.
     """
     context = ssl.create_default_context()
@@ -80,7 +80,7 @@ def trusted() -> ssl.SSLContext:
     if not file and not os.environ.get(_CERT_DIRECTORY):
         context.load_verify_locations(cafile=certifi.where())
     elif file:
-        # OpenSSL passes a file over in silence that it cannot read.
+        # OpenSSL skips an unreadable file in silence.
         try:
             context.load_verify_locations(cafile=file)
         except (OSError, ssl.SSLError):
@@ -89,16 +89,16 @@ def trusted() -> ssl.SSLContext:
 
 
 def open_session(proxy: Proxy | None, *, limit: int = 100, **more: Any) -> aiohttp.ClientSession:
-    """Open a session of calls through a proxy, or (None) straight; whoever opens it closes it.
+    """Open an aiohttp session through a proxy, or (None) without one; the caller closes it.
 
-    Raises SettingsError for authorities that cannot be read.
+    Raises SettingsError for unreadable authorities.
     """
-    # A server's address may change while the process lives, and to ask for it at each call would be slow.
+    # A server's address may change while the process lives, and a look-up at each call would be slow.
     of_connector: dict[str, Any] = {"ssl": trusted(), "limit": limit, "ttl_dns_cache": 3600}
     if proxy is None or proxy.scheme != "socks5":
         plain = aiohttp.TCPConnector(**of_connector, socket_factory=make_socket)
         return aiohttp.ClientSession(connector=plain, proxy=None if proxy is None else proxy.address, **more)
-    # Its import is of no use to those without a proxy.
+    # Loaded for SOCKS alone, because the import takes time.
     from aiohttp_socks import ProxyType  # noqa: PLC0415
 
     from bot.calls.socks import KeptConnector  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Connections through a SOCKS proxy. Loaded where one is in use, because the import takes time."""
+"""Connections through a SOCKS proxy, with keepalives; loaded only for such a proxy, because the import takes time."""
 
 import asyncio
 from ssl import SSLContext
@@ -10,7 +10,7 @@ from bot.calls.keepalive import keep_alive
 
 
 class KeptConnector(ProxyConnector):
-    """The connector of aiohttp-socks, which takes no socket_factory, with what bot/calls/keepalive.py asks for."""
+    """aiohttp-socks' connector, which has no socket_factory, with the options of bot/calls/keepalive.py."""
 
     async def _connect_via_proxy(
         self,

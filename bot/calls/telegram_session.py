@@ -1,4 +1,4 @@
-"""The calls to Telegram as they leave this machine: through a proxy where there is one, over TLS that is checked."""
+"""Production's session of calls to Telegram: bounded, with proxy and authorities, without secrets in its errors."""
 
 import sys
 from typing import Any
@@ -18,17 +18,17 @@ from bot.settings.proxies import Proxy
 
 
 class TelegramSession(BoundedSession):
-    """The bounded session, with a proxy and authorities of our own; `hide` takes secrets out of what went wrong."""
+    """The bounded session with a proxy and authorities of our own; `hide` takes secrets out of errors."""
 
     def __init__(self, way: Proxy | None, hide: Hide, **kwargs: Any) -> None:
-        """Prepare; `way` is the proxy, and `kwargs` are aiogram's."""
+        """Prepare; `way` is the proxy, and `kwargs` go to aiogram."""
         super().__init__(**kwargs)
         self._way = way
         self._hide = hide
         self.traces: list[TraceConfig] = []
 
     async def create_session(self) -> ClientSession:
-        """Return the session of the calls, opened when there is none."""
+        """Return the open aiohttp session; open one if there is none."""
         if self._session is None or self._session.closed:
             self._session = open_session(
                 self._way,
@@ -44,12 +44,12 @@ class TelegramSession(BoundedSession):
         method: TelegramMethod[TelegramType],
         timeout: int | None = None,  # noqa: ASYNC109 - aiogram's own signature
     ) -> TelegramType:
-        """Make one call. Raises aiogram's errors, and no other; no secret stands in them."""
+        """Make one call to Telegram. Raises aiogram's errors alone, without secrets in them."""
         try:
             return await super().make_request(bot, method, timeout)
         except TelegramNetworkError as error:
-            # aiohttp quotes the address of what it asked, with the token, and that of a proxy with its password.
-            # What is too large (413) has a class of its own among them.
+            # aiohttp quotes the address with the token, and the proxy's with its password.
+            # The error of a too large request (413) has a class of its own.
             raise type(error)(method=method, message=self._hide(error.message)) from None
         except Exception as error:
             if not _is_of_the_way(error):
@@ -59,7 +59,7 @@ class TelegramSession(BoundedSession):
 
 
 def _is_of_the_way(error: Exception) -> bool:
-    """Tell what a SOCKS proxy's connector raises beside aiohttp's errors: its own, and those of the socket."""
-    # Loaded when such a proxy is in use; its import takes time that nobody else has to spend.
+    """Tell an error of a SOCKS proxy's connector, or of its socket, which are not aiohttp's."""
+    # Loaded only when such a proxy is in use, because the import takes time.
     socks = sys.modules.get("aiohttp_socks")
     return isinstance(error, OSError) or (socks is not None and isinstance(error, socks.ProxyError))

@@ -1,4 +1,4 @@
-"""Telegram's time, as its answers and updates tell it: the machine's own clock may be wrong.
+"""The clock of Telegram's time, learned from answers and updates, because the machine's own clock may be wrong.
 
 An answer bears a `Date` of whole seconds (RFC 9110), which lies between the call and the answer; a message that ends a
 long poll bears Telegram's own. Each is a span in which Telegram's time lies, and the span that most of them share is
@@ -18,25 +18,25 @@ from bot.monitoring.call_meter import CLOCK_OFFSET_SECONDS
 from db.clock import Clock
 
 SKEW_MAX: Final = timedelta(minutes=1)
-"""Beyond it the machine's clock is wrong, and the admins hear of it."""
+"""With a larger skew the machine's clock is wrong, and the admins hear of it."""
 SKEW_AT_START_MAX: Final = timedelta(days=1)
-"""Beyond it the desk does not start."""
+"""With a larger skew the desk does not start."""
 SLOW_SECONDS: Final = 5.0
-"""An answer that took longer tells the time too roughly to be counted."""
+"""An answer that took longer does not count, because it tells the time too roughly."""
 HELD_SECONDS: Final = 0.5
-"""A poll that was held for so long ended with its update, which is of this moment."""
+"""A poll that Telegram held for so long ended with its update, which is of this moment."""
 DELIVERY_SECONDS: Final = 3.0
 """How long a message may be on its way before it ends a poll."""
 SPANS_KEPT: Final = 5
 SPANS_NEEDED: Final = 3
-"""So many have to agree before anything is believed."""
+"""So many spans have to agree before one is believed."""
 TOLERANCE_SECONDS: Final = 5.0
-"""So far two may be apart without contradiction."""
+"""So far apart two readings do not contradict each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where Telegram's time lies, in seconds since 1970, when the steady reading is zero."""
+    """The span in which Telegram's time lies when the steady reading is zero, in seconds since 1970."""
 
     low: float
     high: float
@@ -56,7 +56,7 @@ class TelegramTime:
         self._updates: deque[Span] = deque(maxlen=SPANS_KEPT)
         self._believed: float | None = None
         self.is_doubted = False
-        """Whether something was told that contradicts what is believed: to be measured anew."""
+        """Whether an answer contradicts the believed time, so that it is to be measured again."""
 
     def __call__(self) -> datetime:
         """Return Telegram's present, aware, in UTC."""
@@ -66,17 +66,17 @@ class TelegramTime:
 
     @property
     def skew(self) -> timedelta:
-        """How far the machine's clock is ahead of Telegram's; nothing while that is not known."""
+        """How far the machine's clock is ahead of Telegram's; zero while that is unknown."""
         return self._clock() - self()
 
     @property
     def trouble(self) -> str | None:
-        """Say that the machine's clock is wrong, and the mend; None: it is right, or nobody knows."""
+        """How far the machine's clock is off, and the mend, in words; None: it is right, or its error is unknown."""
         skew = self.skew
         return f"{in_words(skew)}: let it keep its time (timedatectl set-ntp true)" if abs(skew) > SKEW_MAX else None
 
     def note_answer(self, sent: float, received: float, said_at: datetime) -> None:
-        """Take down the `Date` of an answer, with the steady readings before and after the call."""
+        """Note the `Date` of an answer, with the steady readings before and after the call."""
         span = Span(said_at.timestamp() - received, said_at.timestamp() + 1 - sent)
         self._doubt(span)
         if received - sent <= SLOW_SECONDS:
@@ -84,7 +84,7 @@ class TelegramTime:
             self._judge()
 
     def note_update(self, sent: float, received: float, said_at: datetime) -> None:
-        """Take down the date of a message that came with a poll: Telegram's own, whatever stands in between."""
+        """Note the date of a message that came with a poll: it is Telegram's own, and no gateway's."""
         if received - sent < HELD_SECONDS:
             return
         span = Span(said_at.timestamp() - received, said_at.timestamp() + 1 + DELIVERY_SECONDS - sent)
@@ -101,7 +101,7 @@ class TelegramTime:
         machine = self._clock().timestamp() - self.steady()
         answers, updates = _shared(self._answers), _shared(self._updates)
         if answers is not None:
-            # As near to the machine's clock as what was told allows: a second's rounding is no skew.
+            # As near to the machine's clock as the answers allow, because a second's rounding is no skew.
             self._believed = min(max(machine, answers.low), answers.high)
             if updates is not None and _fits(machine, updates) and not _fits(self._believed, updates):
                 self._believed = machine
@@ -109,7 +109,7 @@ class TelegramTime:
 
 
 def in_words(skew: timedelta) -> str:
-    """Say how far the machine's clock is off."""
+    """Return in words how far the machine's clock is off."""
     seconds = round(abs(skew).total_seconds())
     units = ((seconds // 86_400, "d"), (seconds // 3_600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s"))
     length = " ".join([f"{count} {unit}" for count, unit in units if count][:2]) or "0 s"
@@ -117,7 +117,7 @@ def in_words(skew: timedelta) -> str:
 
 
 def _shared(spans: Iterable[Span]) -> Span | None:
-    """Return the span that most of them share (Marzullo's algorithm); None: too few do, or no more than half."""
+    """Return the span that most spans share (Marzullo's algorithm); None: too few do, or no more than half."""
     edges = sorted([(span.low, 0) for span in spans] + [(span.high, 1) for span in spans])
     count = best = 0
     found: Span | None = None

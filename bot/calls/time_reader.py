@@ -1,4 +1,4 @@
-"""Reads Telegram's time out of the calls: the `Date` of each answer, and the dates of what a poll brings."""
+"""The middleware that reads Telegram's time: the `Date` of each answer, and the dates of the updates of a poll."""
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -17,11 +17,11 @@ _POLL: Final = "getUpdates"
 _YEAR_MIN: Final = 2025
 _YEAR_MAX: Final = 3000
 _SECONDS_MAX: Final = 2**34
-"""In the year 2514. What lies beyond is no date, and neither is what lies before this program."""
+"""In the year 2514. A number beyond is no date, and neither is one before this program."""
 
 
 class TimeReader(BaseRequestMiddleware):
-    """Goes around the calls, and looks at the updates that a poll brings; `trace` looks at the answers' heads."""
+    """Reads the dates of the updates of a poll; its `trace` reads the `Date` of each answer."""
 
     def __init__(self, telegram_time: TelegramTime) -> None:
         self._time = telegram_time
@@ -32,7 +32,7 @@ class TimeReader(BaseRequestMiddleware):
     async def __call__(
         self, make_request: NextRequestMiddlewareType[TelegramType], bot: Bot, method: TelegramMethod[TelegramType]
     ) -> Response[TelegramType]:
-        """Pass a call on."""
+        """Pass a call on, and note the newest date among the updates of a poll."""
         if method.__api_method__ != _POLL:
             return await make_request(bot, method)
         sent = self._time.steady()
@@ -46,12 +46,12 @@ class TimeReader(BaseRequestMiddleware):
         context.sent = self._time.steady()
 
     async def _on_end(self, _: ClientSession, context: SimpleNamespace, ended: TraceRequestEndParams) -> None:
-        # What a gateway says by itself is a page, and bears the gateway's own date.
+        # A gateway's own answer is a page, with the gateway's date.
         if "json" not in ended.response.headers.get("Content-Type", ""):
             return
         try:
             said_at = parsedate_to_datetime(ended.response.headers["Date"])
-            # A date without a zone means UTC here; one outside of what a clock shows is none.
+            # A date without a zone means UTC here.
             said_at = said_at.replace(tzinfo=said_at.tzinfo or UTC).astimezone(UTC)
         except (KeyError, ValueError, OverflowError):
             return

@@ -1,1 +1,1 @@
-"""The composition root of the daemon, and its life from start to stop."""
+"""The composition root: it wires the desk from the settings, starts it, runs it and stops it."""

@@ -1,4 +1,4 @@
-"""The composition root: settings in, everything wired, run until told to stop."""
+"""The daemon: makes the database, the lock, the bot and the desk from the settings, and runs them until a signal."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Daemon:
-    """The life of one desk in its process: its parts wired, polling, and the loops beside it."""
+    """One running desk: the poll, the loops, and the tasks beside them."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - all that a desk is made of
         self,
@@ -59,7 +59,7 @@ class Daemon:
         telegram_time: TelegramTime,
         timings: Timings,
     ) -> None:
-        """Wire it; `telegram_time` gives Telegram's present."""
+        """Wire the desk; `telegram_time` gives Telegram's present."""
         admins, signer, token = make_admins(settings), make_signer(settings), settings.payment_token
         desk = make_desk(
             bot=bot,
@@ -108,7 +108,16 @@ class Daemon:
         self.pulses = {"worker": desk.worker.loop.pulse, "subscriptions": desk.keeper.loop.pulse}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work off what is due, then poll and work until `stop` is set; then finish what was begun."""
+        """Run the desk until `stop` is set.
+
+        1. Note the terms on offer, and process the events that are due.
+        2. Start the lanes, the loops (worker, outbox, subscriptions), the tasks beside them, and the poll.
+        3. Wait for `stop`, or for a task that ends by itself: that is a bug, or another desk.
+        4. Cancel the poll, so that nothing new is taken.
+        5. Finish the updates and the items that were begun, and confirm the last updates to Telegram.
+
+        Raises what ended a task.
+        """
         if not await first(asyncio.create_task(self._catch_up()), stop):
             return
         self._lanes.start()
@@ -136,10 +145,10 @@ class Daemon:
         except Exception as error:
             if not is_away(error):
                 raise
-            logger.warning("what is due is worked off when the database is back")
+            logger.warning("the database is away: due events are processed when it is back")
 
     async def _finish(self, loops: list[asyncio.Task[None]]) -> None:
-        """End what was begun, as far as it goes in the time; the rest is on record, and the next start goes on."""
+        """Finish the begun updates and items, within `finish_seconds`; the next start goes on with the rest."""
         try:
             async with asyncio.timeout(self._timings.finish_seconds):
                 await self._lanes.close(self._timings.lanes_seconds)
@@ -156,7 +165,7 @@ class Daemon:
             )
 
     async def _open_admin_chat(self) -> None:
-        """Find the admins' group under the id that it has now, and tell Telegram the menus."""
+        """Find the present id of the admins' group, and register the menus of commands at Telegram."""
         chat_id = self._desk.admin_chat.setting
         try:
             await self._desk.admin_chat.look(self._bot)
@@ -168,7 +177,7 @@ class Daemon:
         await register_patiently(self._bot, self._admins.ids, chat_id)
 
     async def _watch_lock(self) -> None:
-        """End, and the desk with it, when another one has taken over."""
+        """Check the desk's lock again and again. Raises AnotherDeskError, which ends this desk, when it is lost."""
         while True:
             await asyncio.sleep(self._timings.lock_check_seconds)
             try:

@@ -1,6 +1,6 @@
-"""The channels that the settings open, each with the loop that hears its provider.
+"""The payment channels that the settings open, each with the loop that watches its provider.
 
-A provider's package is imported with its setting alone: who sells for Stars only does not pay for it at each start.
+A provider's package is imported only if its setting is there, because the import makes every start slower.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -23,7 +23,7 @@ from payments.stars import StarsChannel
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a desk gives the loop of a channel; `wake` is to be called when something is on record to settle or tell."""
+    """The parts of a desk for a channel's loop, which calls `wake` when it has recorded something to settle or tell."""
 
     database: Database
     catalog: Catalog
@@ -35,39 +35,39 @@ class Surroundings:
 
 
 MakeWatch = Callable[[Surroundings], Watch]
-"""Makes the loop that hears a provider."""
+"""Makes the loop that watches a provider."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenChannel:
-    """A channel, and what makes the loop that hears its provider; None: what it tells comes in another way."""
+    """A channel, and the maker of the loop that watches its provider; None: the provider's news come by updates."""
 
     channel: Channel
     watch: MakeWatch | None = None
 
 
 class OpenChannels:
-    """All channels that are open."""
+    """The open payment channels."""
 
     def __init__(self, channels: Sequence[OpenChannel]) -> None:
         self._channels = channels
 
     @property
     def by_name(self) -> Channels:
-        """Those over which money goes back, by the names of their methods."""
+        """The channels that send refunds, by the names of their methods."""
         return by_name(*(each.channel for each in self._channels))
 
     def watches(self, desk: Surroundings) -> dict[str, Watch]:
-        """Make the loops that a desk runs, by the names of their methods."""
+        """Make the loops that watch the providers, by the names of their methods."""
         made = {each.channel.method.name: each.watch for each in self._channels}
         return {name: watch(desk) for name, watch in made.items() if watch is not None}
 
 
 @asynccontextmanager
 async def open_channels(settings: Settings, bot: Bot) -> AsyncIterator[OpenChannels]:
-    """Open the channels for as long as the block runs. Raises SettingsError for a wrong proxy."""
+    """Open the payment channels of the settings for the block. Raises SettingsError for a wrong proxy."""
     async with AsyncExitStack() as stack:
-        # What Telegram tells of Stars comes by its updates and its ledger.
+        # News of Stars come by Telegram's updates and its ledger.
         channels = [OpenChannel(StarsChannel(bot))]
         if settings.stripe_secret_key is not None:
             channels.append(_open_cards(settings, settings.stripe_secret_key.get_secret_value(), stack))

@@ -1,4 +1,4 @@
-"""Keeps measuring the machine's clock against Telegram's, and tells the admins once a day that it is wrong."""
+"""The watch over the machine's clock: measures it against Telegram's, and tells the admins daily if it is wrong."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS: Final = 1.0
 MEASURE_SECONDS: Final = 600.0
-"""From one measurement to the next, while nothing contradicts what is known."""
+"""From one measurement to the next, while nothing contradicts the believed time."""
 DOUBT_SECONDS: Final = 30.0
-"""From one measurement to the next, however much is contradicted."""
+"""From one measurement to the next, even if answers contradict the believed time."""
 
 
 async def measure(bot: Bot, telegram_time: TelegramTime) -> None:
-    """Ask Telegram as often as it takes to be sure of its time. Raises aiogram's errors."""
+    """Call Telegram as often as it takes to be sure of its time. Raises aiogram's errors."""
     telegram_time.is_doubted = False
     for _ in range(SPANS_NEEDED):
         await bot.get_me()
 
 
 async def check_at_start(bot: Bot, telegram_time: TelegramTime) -> None:
-    """Make sure of the time before anything is done by it.
+    """Check the machine's clock against Telegram's time at the start.
 
     Raises SettingsError when the machine's clock is more than a day off, and aiogram's errors.
     """
-    # The calls before this one have told it, roughly: where that fits the machine's clock nothing more is asked.
+    # Earlier calls have shown the time roughly: while that fits the machine's clock no call is made.
     if telegram_time.is_doubted:
         await measure(bot, telegram_time)
     skew = telegram_time.skew
@@ -48,7 +48,7 @@ async def check_at_start(bot: Bot, telegram_time: TelegramTime) -> None:
 
 
 class ClockWatch:
-    """A part of the desk: measures again and again. `trouble` says that the machine's clock is wrong."""
+    """A part of the desk: measures the machine's clock again and again. `trouble` says that it is wrong."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class ClockWatch:
         admins: Admins,
         on_owed: Callable[[], None],
     ) -> None:
-        """Prepare; `on_owed` is called when a notice has become due."""
+        """Prepare; `on_owed` is called when a notice is due."""
         self._bot = bot
         self._time = telegram_time
         self._database = database
@@ -70,11 +70,11 @@ class ClockWatch:
 
     @property
     def trouble(self) -> str | None:
-        """Say that the machine's clock is wrong, and the mend."""
+        """How far the machine's clock is off, and the mend, in words; None: it is right, or its error is unknown."""
         return self._time.trouble
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Measure the clock and tell the admins, until cancelled."""
         loop = asyncio.get_running_loop()
         measured_at = loop.time() - DOUBT_SECONDS
         while True:
@@ -92,7 +92,7 @@ class ClockWatch:
             logger.debug("Telegram's time cannot be asked for: {}", type(error).__name__)
 
     async def _tell(self) -> None:
-        """Owe the admins word of it, once a day of Telegram's. Without its database it tells with the next look."""
+        """Owe the admins the notice of a wrong clock, once a day of Telegram's; while the database is away, later."""
         why, now = self.trouble, self._time()
         if why is None or self._told_on == now.date():
             return
@@ -103,7 +103,7 @@ class ClockWatch:
         except Exception as error:
             if not is_away(error):
                 raise
-            logger.error("the admins cannot be told of the clock yet: {}", type(error).__name__)
+            logger.error("the notice of the wrong clock cannot be recorded yet: {}", type(error).__name__)
         else:
             logger.warning(why)
             self._told_on = now.date()

@@ -1,6 +1,6 @@
-"""Keeps the desk in step with Telegram's ledger, beside intake and buyers: a whole pass if one is wanted, comparisons.
+"""The loop over Telegram's ledger: first the whole pass if one is wanted, then one reconciliation after another.
 
-Nothing here ends the desk: what goes wrong is logged, and tried again.
+No error here ends the desk: the loop logs it and tries again.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from payments.ledger.scan import CrossedError
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 PAGES_MAX: Final = 100
-"""How much of a long ledger is read in one go; the next one follows after a breath."""
+"""How many pages of a long ledger one reconciliation reads; the next one follows after a breath."""
 
 _LATER: Final = (*TELEGRAM_ERRORS, LedgerError, CrossedError, PassUnfinishedError)
 
 
 async def open_ledger(database: Database, ledger: TelegramLedger, clock: Clock, timings: Timings = PRODUCTION) -> None:
-    """Ask for a whole pass if the database was lost; let one that is wanted begin. The caller holds the desk's lock.
+    """Mark a lost database for a whole pass, and begin the pass that is wanted. The caller holds the desk's lock.
 
-    Before anything is recorded: what is recorded after it is no past that is settled in silence. It waits for a
+    It comes before the first recording, because only events of before it are settled in silence. It waits for a
     database that is away. Raises aiogram's errors.
     """
     while True:
@@ -52,9 +52,9 @@ async def _begin_if_wanted(database: Database, clock: Clock) -> None:
 
 
 async def mark_if_lost(database: Database, ledger: TelegramLedger, clock: Clock) -> None:
-    """Ask for a whole pass when the database is empty and the ledger is not.
+    """Mark the database for a whole pass when it is empty and the ledger is not.
 
-    Before anything is written: a payment on record would make the database look as if it had never been lost. Raises
+    It comes before the first write, because one recorded payment would make a lost database look whole. Raises
     aiogram's errors.
     """
     async with database.reading() as session:
@@ -63,14 +63,14 @@ async def mark_if_lost(database: Database, ledger: TelegramLedger, clock: Clock)
     is_lost = bool(await ledger.page(0))
     async with database.transaction() as session:
         stand = await progress.lock(session)
-        # Another process may have looked, and marked it, while Telegram was asked.
+        # Another process may have marked it during the call.
         if is_lost and stand.pass_wanted_at is None and not await progress.has_events(session):
-            logger.warning("the database is empty and Telegram's ledger is not: it is rebuilt from there")
+            logger.warning("the database is empty and Telegram's ledger is not: it is rebuilt from the ledger")
             await progress.mark_unfinished(session, clock())
 
 
 class LedgerWatch:
-    """The loop; `on_complete` is called when a pass is complete and everybody may settle again."""
+    """The loop over the ledger; it calls `on_complete` when a whole pass is complete, and others may settle again."""
 
     def __init__(
         self,
@@ -90,10 +90,10 @@ class LedgerWatch:
         self._timings = timings
         self._pages_max = pages_max
         self.trouble: str | None = None
-        """What keeps the ledger from being read; None: nothing."""
+        """Why the ledger cannot be read, in words; None: it can."""
 
     async def run(self) -> None:
-        """Complete the pass that is wanted, then compare at once and after each pause, until cancelled."""
+        """Complete the whole pass if one is wanted, then compare at once and after each pause, until cancelled."""
         while True:
             if await self._tried(self._pass_if_wanted):
                 break

@@ -1,4 +1,4 @@
-"""What the desk and the commands make alike of the settings: the caller at Telegram, the signer, the clock."""
+"""The parts that the settings alone make: the bot, the signer of payloads, the admins, and the clocks."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -25,13 +25,13 @@ from payments.notices import Admins
 from payments.sale.payload import PayloadSigner
 
 CALL_SECONDS: Final = 20
-"""How long one call to Telegram may take, unless it says so itself (payments/channel.py)."""
+"""How long one call to Telegram may take, unless the call has a time of its own (payments/channel.py)."""
 
 
 def make_bot(settings: Settings, telegram_time: TelegramTime | None = None) -> Bot:
-    """Make the caller at Telegram that the settings name; whoever made it closes its session.
+    """Make the bot that calls Telegram; the caller of this function closes its session.
 
-    `telegram_time` learns of every answer. Raises SettingsError.
+    `telegram_time` learns Telegram's time from every answer. Raises SettingsError.
     """
     known = {TELEGRAM_API_URL: PRODUCTION, TELEGRAM_TEST_URL: TEST}
     server = known.get(settings.telegram_api_url) or TelegramAPIServer.from_base(settings.telegram_api_url)
@@ -49,24 +49,24 @@ def make_bot(settings: Settings, telegram_time: TelegramTime | None = None) -> B
 
 
 def make_signer(settings: Settings) -> PayloadSigner:
-    """Make the signer of payloads; it reads those of former tokens too."""
+    """Make the signer of payloads, which also reads payloads signed under former tokens."""
     old_tokens = [token.get_secret_value() for token in settings.telegram_bot_tokens_old]
     return PayloadSigner(settings.telegram_bot_token.get_secret_value(), old_tokens)
 
 
 def make_admins(settings: Settings) -> Admins:
-    """Make the admins whom the settings name."""
+    """Make the admins of the settings."""
     return Admins(settings.admin_ids, settings.admin_chat_id, settings.admin_topic_id)
 
 
 def make_telegram_time(settings: Settings, clock: Clock) -> TelegramTime:
-    """Make the clock that gives Telegram's present; a sandbox's clock is moved, and moves it."""
+    """Make the clock of Telegram's time; with a sandbox it follows the sandbox's clock, which tests move."""
     steady = None if settings.sandbox_clock_url is None else lambda: clock().timestamp()
     return TelegramTime(clock, steady)
 
 
 async def open_clock(settings: Settings, stack: AsyncExitStack, timings: Timings) -> Clock:
-    """Return the clock: the machine's, or the sandbox's, which is followed until the stack is closed."""
+    """Open the desk's clock: the machine's, or the sandbox's, which is followed until the stack is closed."""
     if settings.sandbox_clock_url is None:
         return utc_now
     clock = FollowedClock(settings.sandbox_clock_url, timings)
@@ -76,7 +76,7 @@ async def open_clock(settings: Settings, stack: AsyncExitStack, timings: Timings
 
 
 class FollowedClock:
-    """The machine's clock plus the sandbox's offset, which is asked for twice a second."""
+    """The sandbox's clock: the machine's plus an offset, which it reads from the sandbox again and again."""
 
     def __init__(self, url: str, timings: Timings) -> None:
         self._url = url
@@ -85,16 +85,16 @@ class FollowedClock:
         self._offset = timedelta()
 
     def __call__(self) -> datetime:
-        """Return the sandbox's present, aware, in UTC."""
+        """Return the sandbox's time, aware, in UTC."""
         return utc_now() + self._offset
 
     async def begin(self) -> None:
-        """Ask once, before anything asks for the time; a sandbox that is away is asked again later."""
+        """Read the sandbox's offset once; a sandbox that is away is asked again later."""
         async with aiohttp.ClientSession(timeout=self._timeout) as session:
             await self._ask_patiently(session)
 
     async def follow(self) -> None:
-        """Ask for the offset until cancelled; a sandbox that is away leaves it as it was."""
+        """Read the sandbox's offset until cancelled; while the sandbox is away the offset stays."""
         async with aiohttp.ClientSession(timeout=self._timeout) as session:
             while True:
                 await self._ask_patiently(session)
@@ -107,7 +107,7 @@ class FollowedClock:
             logger.debug("the sandbox's clock does not answer: {}", type(error).__name__)
 
     async def ask(self, session: aiohttp.ClientSession) -> None:
-        """Ask once, the sandbox's control operation `clock`. Raises aiohttp.ClientError, and TimeoutError."""
+        """Read the offset by the sandbox's control operation `clock`. Raises aiohttp.ClientError, and TimeoutError."""
         async with session.get(self._url, raise_for_status=True) as answer:
             said = await answer.json()
         self._offset = timedelta(seconds=said["result"]["offset_seconds"])

@@ -1,4 +1,4 @@
-"""What comes before the desk runs: its lock, its database, its token, and whether the database was lost."""
+"""The start of a desk: takes the lock, migrates the database, checks token and clock, and marks a lost database."""
 
 import asyncio
 import time
@@ -32,11 +32,16 @@ async def prepare(
     telegram_time: TelegramTime,
     timings: Timings = PRODUCTION,
 ) -> None:
-    """Become the active desk, bring the database up to date, prove the token, see whether the database was lost.
+    """Prepare the desk to run.
 
-    As long as it takes for an answer. Raises WrongDatabaseError and UnfitServerError when only another setting
-    brings one, and SettingsError for a token that Telegram does not know, and for a clock that is more than a day off
-    `telegram_time`.
+    1. Take the desk's lock, or stand by until it is free; migrate the database.
+    2. Ask Telegram whose the token is.
+    3. Check the machine's clock against `telegram_time`.
+    4. Mark a lost database for a whole pass over the ledger, and begin the pass that is wanted.
+
+    It waits without limit for a database or a Telegram that is away. Raises WrongDatabaseError and UnfitServerError
+    when only another setting mends it, and SettingsError for a token that Telegram does not know, and for a clock that
+    is more than a day off.
     """
     await _become_active(settings, database, lock, health, timings)
     outage = Outage(timings)
@@ -48,7 +53,7 @@ async def prepare(
             await open_ledger(database, TelegramLedger(bot), clock, timings)
         except TELEGRAM_ERRORS as error:
             refused_at = _refused_at(error, refused_at, timings.token_patience_seconds)
-            # A desk that is known to wait is up for systemd, which would end one that starts for too long.
+            # systemd ends a start that takes too long; a desk that notes its wait counts as up.
             health.note("start", f"it waits for Telegram: {in_words(error)}")
             await outage.wait(error)
         else:
@@ -59,9 +64,9 @@ async def prepare(
 
 
 def _refused_at(error: TelegramError, since: float | None, patience_seconds: float) -> float | None:
-    """Return since when the token is refused, by time.monotonic; None: it is not. Raises SettingsError in the end.
+    """Return since when Telegram refuses the token, by time.monotonic; None: it does not.
 
-    One that has not the form of a token will never be known.
+    Raises SettingsError after `patience_seconds`, and at once for a token of a wrong form.
     """
     if fate_of(error) is not Fate.TOKEN:
         return None
@@ -84,7 +89,7 @@ async def _become_active(
             await migrate(database, settings.bot_id)
             break
         except Exception as error:
-            # Who has stood by was let in once: what is wrong since then, somebody may be at.
+            # A desk that stood by was let in once, so a wrong password may be a change under way.
             is_setting = isinstance(error, UnfitServerError) and lock.holder is None
             if is_setting or not is_away(error):
                 raise

@@ -1,4 +1,4 @@
-"""How the desk is told to stop, and that it ends in time."""
+"""The stop of a desk: SIGTERM and SIGINT set an event, and end the process if the stop takes too long."""
 
 import asyncio
 import os
@@ -8,11 +8,11 @@ from loguru import logger
 
 
 def stop_signal(end_seconds: float) -> asyncio.Event:
-    """Return what SIGTERM or SIGINT sets; a second one, or `end_seconds` after the first, ends the process."""
+    """Return an event that SIGTERM or SIGINT sets; a second signal, or `end_seconds`, ends the process."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    # What is not finished is on record, and the next start goes on with it.
+    # Unfinished work is on record, and the next start goes on with it.
     def on_signal() -> None:
         if stop.is_set():
             os._exit(1)

@@ -1,4 +1,4 @@
-"""Work beside other work, ended with it."""
+"""Tasks beside a block of code: run with it, cancelled at its end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -7,7 +7,7 @@ from typing import Any
 
 
 async def first(work: asyncio.Task[None], stop: asyncio.Event) -> bool:
-    """Wait for the work or for the stop; True when the work was done first."""
+    """Wait for the task or for the stop; True: the task was done first. Raises what the task raised."""
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -21,7 +21,7 @@ async def first(work: asyncio.Task[None], stop: asyncio.Event) -> bool:
 
 @asynccontextmanager
 async def background(work: list[Coroutine[Any, Any, None]]) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Run beside the block, and cancel what is left when it ends."""
+    """Run coroutines as tasks beside the block, and cancel the tasks at its end."""
     tasks = [asyncio.create_task(each) for each in work]
     try:
         yield tasks

@@ -1,4 +1,4 @@
-"""What an operator's command does with Telegram and Stripe, beside a running desk or without one."""
+"""The tools of an operator's command that calls Telegram or Stripe, beside a running desk or without one."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,7 +23,7 @@ from payments.settlement.worker import Worker
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What an operator's command needs of a desk that it runs beside, or without."""
+    """The parts of a desk for an operator's command."""
 
     bot: Bot
     catalog: Catalog
@@ -46,13 +46,13 @@ class Tools:
         )
 
     def worker(self, settings: Settings, database: Database) -> Worker:
-        """Make what processes events; notices that come of it are delivered by the running desk, or the next start."""
+        """Make a worker for events; the running desk, or the next start, sends the notices that it owes."""
         return self.desk(settings, database).worker
 
 
 @asynccontextmanager
 async def tools(settings: Settings) -> AsyncIterator[Tools]:
-    """Make the tools of a command, with a Telegram to call. Raises CatalogError."""
+    """Open the tools of a command. Raises CatalogError."""
     async with AsyncExitStack() as stack:
         bot = make_bot(settings)
         stack.push_async_callback(bot.session.close)
@@ -63,14 +63,14 @@ async def tools(settings: Settings) -> AsyncIterator[Tools]:
 
 
 async def refund_once(settings: Settings, database: Database, refund: StripeEvent) -> StripeEvent | None:
-    """Bring about a refund beside a running desk or without one, or what has replaced it, and return that.
+    """Process a refund and the refunds of the remainder that replace it; return the last of them.
 
     None: another process is at it.
     """
     async with tools(settings) as having:
         worker = having.worker(settings, database)
         done = await worker.process(refund.event_id)
-        # Each is of less than the one before.
+        # Each is of a smaller remainder than the one before.
         while done is not None and done.outcome == Outcome.REPLACED:
             async with database.reading() as session:
                 rest = await find_waiting(session, done.refund_of or "")

@@ -7,7 +7,7 @@ from aiogram import Dispatcher
 from aiogram.types import TelegramObject, User
 from aiogram.utils.callback_answer import CallbackAnswerMiddleware
 
-from bot.calls.patience import be_patient
+from bot.calls.retry_calls import retry_for_sender
 from bot.chat.bot_name import BotName
 from bot.chat.history_pages import HistoryPages
 from bot.chat.moved_chats import AdminChat
@@ -63,7 +63,7 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
         names=names,
         support_contact=support_contact,
     )
-    dispatcher.update.outer_middleware(be_patient)
+    dispatcher.update.outer_middleware(retry_for_sender)
     dispatcher.update.outer_middleware(_speak)
     dispatcher.update.outer_middleware(Here(admin_chat, bot_name, clock))
     dispatcher.update.outer_middleware(names)

@@ -40,7 +40,7 @@ async def on_pre_checkout(query: PreCheckoutQuery, words: Words, payments: Teleg
 
 
 async def _answer(query: PreCheckoutQuery, why_not: str | None) -> bool:
-    """Give the one answer to a query, yes without `why_not`, for as long as Telegram waits (bot/calls/patience.py).
+    """Give the one answer to a query, yes without `why_not`, for as long as Telegram waits (bot/calls/retry_calls.py).
 
     Return False when it was not taken. Nothing is raised: an apology would be a second answer, and another one.
     """

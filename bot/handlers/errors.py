@@ -8,7 +8,7 @@ from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError
 from aiogram.types import ErrorEvent, Update
 from loguru import logger
 
-from bot.calls.patience import ANSWER, somebody_waits
+from bot.calls.retry_calls import ANSWER, somebody_waits
 from bot.chat.talk import Place, answer, place_of_button, say
 from bot.chat.words import Words
 from bot.handlers.places import is_own_chat

@@ -1,1 +1,1 @@
-"""What the desk shows of itself to a monitor and to systemd; nothing that sells depends on it."""
+"""Monitoring: health, metrics, logs and systemd's watchdog; no sale depends on it."""

@@ -1,4 +1,4 @@
-"""Counts and times the calls to Telegram, and sees from them whether Telegram answers and the poll goes on."""
+"""The middleware that counts and times calls to Telegram, and knows whether Telegram answers and the poll goes on."""
 
 import time
 from typing import Any, Final
@@ -39,7 +39,9 @@ CLOCK_OFFSET_SECONDS: Final = Gauge(
     "starledger_clock_offset_seconds", "How far this machine's clock is ahead of Telegram's."
 )
 ANSWERS_SAID_AGAIN: Final = Counter(
-    "starledger_answers_said_again", "Tries to say again what a person waits for (bot/calls/patience.py).", ["method"]
+    "starledger_answers_said_again",
+    "Tries to say again what a person waits for (bot/calls/retry_calls.py).",
+    ["method"],
 )
 ANSWERS_LOST: Final = Counter(
     "starledger_answers_lost", "What a person waited for, and Telegram did not take in time.", ["method"]
@@ -47,7 +49,7 @@ ANSWERS_LOST: Final = Counter(
 
 _POLL: Final = "getUpdates"
 _ASKS_WHETHER_TELEGRAM_IS_THERE: Final = frozenset({_POLL, "getMe"})
-"""The calls whose failure says something about Telegram, and not about what was asked of it."""
+"""The calls whose failure tells of Telegram itself, and not of the request."""
 _OUTCOMES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (TelegramRetryAfter, "retry_after"),
     (TelegramNetworkError, "network"),
@@ -68,7 +70,7 @@ _TROUBLES: Final = {
 }
 _WEBHOOK: Final = "a webhook is set, and no poll gets anything: doctor --remove-webhook removes it"
 _SILENT_SECONDS: Final = 120
-"""How long the poll may be between two calls, or in one: a long poll, or the longest pause and a batch to record."""
+"""The longest time between two beats of the poll: a long poll, or the longest pause and a batch to record."""
 
 
 class CallMeter(BaseRequestMiddleware):
@@ -84,7 +86,7 @@ class CallMeter(BaseRequestMiddleware):
     async def __call__(
         self, make_request: NextRequestMiddlewareType[TelegramType], bot: Bot, method: TelegramMethod[TelegramType]
     ) -> Response[TelegramType]:
-        """Pass a call on, and note how it ended."""
+        """Pass a call on, and note its outcome."""
         name = method.__api_method__
         if name == _POLL:
             self.pulse.beat(_SILENT_SECONDS)

@@ -1,4 +1,4 @@
-"""What is measured at the moment somebody asks: the backlog in the database, the pool, the poll's age."""
+"""The gauges, measured at each scrape: the backlog in the database, the drift, the pools, the age of the last poll."""
 
 import asyncio
 import platform
@@ -26,7 +26,7 @@ _Read = tuple[Backlog, Drift | None]
 
 
 class DeskGauges(Collector):
-    """The gauges of one desk: `read` first, then they are collected."""
+    """The gauges of one desk: `read` measures, `collect` gives them to prometheus-client."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class DeskGauges(Collector):
         self._read_last: _Read | None = None
 
     async def read(self) -> None:
-        """Read what waits from the database, within `read_seconds`; one reading is under way at most."""
+        """Read the backlog and the drift from the database, within `read_seconds`; at most one reading is under way."""
         reading = self._reading = self._reading or asyncio.create_task(self._read())
         # asyncio.wait_for would cancel the reading and wait for the database to hear of it.
         done, _ = await asyncio.wait({reading}, timeout=self._read_seconds)
@@ -57,14 +57,14 @@ class DeskGauges(Collector):
         error = reading.exception()
         self._read_last = reading.result() if error is None else None
         if error is not None and not is_away(error):
-            logger.opt(exception=error).error("what waits could not be measured")
+            logger.opt(exception=error).error("the backlog cannot be measured")
 
     async def _read(self) -> _Read:
         async with self._database.reading() as session:
             return await read_backlog(session), await read_drift(session)
 
     def collect(self) -> Iterator[Metric]:
-        """Give the gauges as they were read, or are now."""
+        """Yield the gauges: those of the database as read, the others as they are now."""
         yield _gauge("starledger_up", "1 while nothing is wrong with the desk, or it stands by.", self._is_well())
         build = GaugeMetricFamily("starledger_build_info", "Always 1.", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)

@@ -1,4 +1,4 @@
-"""How the desk is: starting, standing by, healthy, or degraded, and then which part, since when and why."""
+"""The health of the desk: starting, standing by, healthy or degraded, with each part's trouble and since when."""
 
 import enum
 from collections.abc import Callable
@@ -9,35 +9,35 @@ from typing import Any, Final
 from db.clock import Clock
 
 Probe = Callable[[], str | None]
-"""Asks one part of the desk what keeps it from its work, in words without secrets; None: nothing."""
+"""Returns the trouble of one part of the desk, in words without secrets; None: it has none."""
 
 
 class HealthState(enum.StrEnum):
-    """How the desk is as a whole."""
+    """The health of the desk as a whole."""
 
     STARTING = "starting"
     STANDING_BY = "standing_by"
-    """Another desk is the active one; this one takes over when that ends."""
+    """Another desk is active; this one takes over when that ends."""
     HEALTHY = "healthy"
     DEGRADED = "degraded"
 
 
 LOCK: Final = "lock"
-"""The part that keeps the desk from being the active one: somebody is to do something, also before it runs."""
+"""The part that takes the desk's lock: its trouble needs a person, also before the desk runs."""
 WELL: Final = frozenset({HealthState.HEALTHY, HealthState.STANDING_BY})
-"""The states in which nobody has to do anything."""
+"""The states that need no person."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartTrouble:
-    """What is wrong with a part, and since when it was seen to be so."""
+    """The trouble of a part, and the time when it was first seen."""
 
     why: str
     since: datetime
 
 
 class Health:
-    """Asks the parts of the desk, and remembers since when something is wrong."""
+    """Asks the parts of the desk for their troubles, and remembers since when each lasts."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -45,19 +45,19 @@ class Health:
         self._is_running = False
         self.is_standing_by: Callable[[], bool] = lambda: False
         self.about_database: Callable[[], dict[str, str]] = dict
-        """Tells where the database is and who has the desk's lock; nothing of a file."""
+        """Returns the server of the database and the holder of the desk's lock; for a file nothing."""
         self.troubles: dict[str, PartTrouble] = {}
 
     def watch(self, part: str, probe: Probe) -> None:
-        """Ask this part from now on."""
+        """Ask this part from now on, by its name."""
         self._probes[part] = probe
 
     def begin(self) -> None:
-        """Say that the start is over: the desk polls and works."""
+        """Note that the start is over: the desk polls and works."""
         self._is_running = True
 
     def note(self, part: str, why: str | None) -> None:
-        """Take down what is wrong with a part, since when it first was; None: nothing is."""
+        """Note the trouble of a part; None: it has none any more."""
         known = self.troubles.get(part)
         if why is None:
             self.troubles.pop(part, None)
@@ -65,7 +65,7 @@ class Health:
             self.troubles[part] = PartTrouble(why, known.since if known else self._clock())
 
     def look(self) -> HealthState:
-        """Ask every part, and return how the desk is."""
+        """Ask every part, and return the health of the desk."""
         for part, probe in self._probes.items():
             self.note(part, probe())
         if not self._is_running:
@@ -75,9 +75,9 @@ class Health:
         return HealthState.DEGRADED if self.troubles else HealthState.HEALTHY
 
     def report(self) -> dict[str, Any]:
-        """Return the state as JSON: `state`, and in `troubles` of each part `since` (ISO 8601, UTC) and `why`.
+        """Return the health as JSON: `state`, and in `troubles` of each part `since` (ISO 8601, UTC) and `why`.
 
-        On PostgreSQL `database` has the `server` in use and who has the `lock` of this database's desk.
+        On PostgreSQL `database` has the `server` in use and the holder of the desk's `lock`.
         """
         state = self.look()
         troubles = {

@@ -1,4 +1,4 @@
-"""`/healthz` and `/metrics`, on this machine alone."""
+"""The HTTP server of `/healthz` and `/metrics`, open to this machine alone."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +18,7 @@ HOST: Final = "127.0.0.1"
 
 
 class _OfTheProcess(Collector):
-    """What is counted in the whole process, memory and processor time included."""
+    """The metrics of the whole process, with memory and processor time."""
 
     def collect(self) -> list[Metric]:
         return list(prometheus_client.REGISTRY.collect())
@@ -26,10 +26,10 @@ class _OfTheProcess(Collector):
 
 @asynccontextmanager
 async def monitoring_server(port: int, health: Health, gauges: DeskGauges) -> AsyncIterator[None]:
-    """Serve beside the block. Raises SettingsError when the port is taken."""
-    # A counter's time of birth would be a second series beside each.
+    """Serve health and metrics beside the block. Raises SettingsError when the port is taken."""
+    # The time when a counter was made would be a second series beside each.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no type for it
-    # Of each desk its own, so that two in one process do not collide in the gauges.
+    # Each desk has a registry, so that the gauges of two in one process do not collide.
     registry = CollectorRegistry()
     registry.register(_OfTheProcess())
     registry.register(gauges)

@@ -1,8 +1,8 @@
-"""The log: one place where lines are made, and where secrets are taken out of them.
+"""The log: renders every line as text or JSON, and takes the secrets out of it.
 
-Our code logs with loguru: `logger.bind(user_id=..., charge_id=...).info("...")`; what is bound stands in the line, in
+Our code logs with loguru: `logger.bind(user_id=..., charge_id=...).info("...")`; the bound values stand in the line, in
 either format. A `user_id` is one of `users.id`, a `telegram_id` is Telegram's. The libraries' own `logging`, and
-warnings, come the same way.
+warnings, take the same way.
 """
 
 import json
@@ -23,9 +23,9 @@ import os
 
 HIDDEN: Final = "***"
 _AFTER_COLON: Final = r"(?<=\d:)[A-Za-z0-9_-]{30,}"
-"""Whatever looks like a bot token past its colon: one that is in no setting of ours is a secret too."""
+"""The form of a bot token past its colon, because a token outside of our settings is a secret too."""
 _BREAKS_A_LINE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode's categories of controls, of what changes the direction of letters, of halves of a character, of breaks."""
+"""Unicode's categories of controls, direction marks, surrogates, and breaks of lines and paragraphs."""
 _NEEDS_QUOTES: Final = re.compile(r"[\s\"=]|^$")
 _STANDARD_LEVELS: Final = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
 
@@ -38,8 +38,8 @@ def configure(
 ) -> None:
     """Send every line from `level` up to `stream` (None: stderr), as text for people or as one flat JSON object a line.
 
-    No line holds one of `secrets`, however it came in: in a message, a bound value, or a traceback. Libraries are
-    heard from WARNING up, and at the level DEBUG from INFO up.
+    No line holds one of `secrets`: not in its message, a bound value, or a traceback. Libraries log from WARNING up,
+    and at the level DEBUG from INFO up.
     """
     render = _as_json if style == "json" else _as_text
     hide = hider(secrets)
@@ -47,7 +47,7 @@ def configure(
     in_journal = is_journal(target)
 
     def write(message: "Message") -> None:
-        # The format below leaves nothing but the traceback in the message itself.
+        # The format below leaves only the traceback in the message.
         line = render(message.record, hide(message.strip()), hide)
         target.write((prioritised(line, message.record["level"].no) if in_journal else line) + "\n")
         target.flush()
@@ -57,13 +57,13 @@ def configure(
     logger.add(write, level=level, format=lambda _: "{exception}", diagnose=False, backtrace=False)
     library_level = logging.INFO if level == "DEBUG" else max(logging.WARNING, logger.level(level).no)
     logging.basicConfig(handlers=[_ToLoguru()], level=library_level, force=True)
-    # It would say at each retry that there is one, and not of what: who retries says that once.
+    # stamina logs each retry without its subject; our own line names it once.
     logging.getLogger("stamina").setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
 
 
 class _ToLoguru(logging.Handler):
-    """Hands the libraries' records to loguru, under the name of whoever logged."""
+    """Hands the libraries' records to loguru, under the name of their logger."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelname if record.levelname in _STANDARD_LEVELS else record.levelno
@@ -72,9 +72,9 @@ class _ToLoguru(logging.Handler):
 
 
 def hider(secrets: Iterable[str]) -> Hide:
-    """Return what takes `secrets` out of a text, in any form they have in one, and whatever looks like a token."""
+    """Make the function that takes `secrets`, in each of their forms, and anything like a token out of a text."""
     forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), repr(secret)[1:-1])}
-    # The longest first: of two secrets, one may begin with the other.
+    # The longest first, because one secret may begin with another.
     longest_first = sorted(forms, key=lambda form: (-len(form), form))
     pattern = re.compile("|".join([*map(re.escape, longest_first), _AFTER_COLON]))
     return lambda text: pattern.sub(HIDDEN, text)
@@ -86,12 +86,12 @@ def _as_text(record: "Record", traceback: str, hide: Hide) -> str:
         f"  {key}={_quoted(hide(str(value)))}" for key, value in record["extra"].items() if value is not None
     )
     line = escaped(f"{time}Z {record['level'].name:<8} {record['name']}: {hide(record['message'])}{bound}")
-    # Its lines are indented, because what an error quotes may look like a line of the log.
+    # The lines of a traceback are indented, because an error may quote a text like a line of the log.
     return "\n".join([line, *(f"    {escaped(each)}" for each in traceback.split("\n"))]) if traceback else line
 
 
 def escaped(text: str) -> str:
-    """Return a text as one line that shows what it is made of: no line break, no order to a terminal."""
+    """Escape a text into one line without line breaks and without orders to a terminal."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escape(each) if unicodedata.category(each) in _BREAKS_A_LINE else each for each in text)
@@ -128,7 +128,7 @@ _BY_LEVEL: Final = ((50, 2), (40, 3), (30, 4), (20, 6), (0, 7))
 
 
 def is_journal(stream: TextIO) -> bool:
-    """Tell whether systemd's journal is at the other end (systemd.exec(5), JOURNAL_STREAM)."""
+    """Tell whether a stream leads to systemd's journal (systemd.exec(5), JOURNAL_STREAM)."""
     named = os.environ.get("JOURNAL_STREAM", "")
     if not named:
         return False
@@ -140,6 +140,6 @@ def is_journal(stream: TextIO) -> bool:
 
 
 def prioritised(text: str, level_number: int) -> str:
-    """Put a level's priority before each line: each is an entry of its own in the journal."""
+    """Put a level's priority before each line, because each line is an entry of its own in the journal."""
     priority = next(priority for level, priority in _BY_LEVEL if level_number >= level)
     return "\n".join(f"<{priority}>{line}" for line in text.splitlines())

@@ -1,4 +1,4 @@
-"""Everything that watches one desk, wired."""
+"""The monitor of one desk: wires its health, call meter, HTTP server and watchdog."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -22,15 +22,15 @@ from payments.loop import Pulse
 
 
 class Part(Protocol):
-    """A part of the desk that can tell what keeps it from its work."""
+    """A part of the desk that knows its trouble."""
 
     @property
     def trouble(self) -> str | None:
-        """In words without secrets; None: nothing."""
+        """The obstacle to its work, in words without secrets; None: there is none."""
 
 
 class Monitor:
-    """The desk's health, and who is told of it. `meter` goes around the calls to Telegram."""
+    """The desk's health, with the HTTP server and the watchdog that show it. `meter` counts the calls to Telegram."""
 
     def __init__(self, clock: Clock, lock: DeskLock, timings: Timings = PRODUCTION) -> None:
         self._timings = timings
@@ -44,7 +44,7 @@ class Monitor:
         self._pulses = {"poll": self.meter.pulse}
 
     def watch_desk(self, parts: Mapping[str, Part], pulses: Mapping[str, Pulse]) -> None:
-        """Say that the start is over, and watch from now on the parts that run, and the loops that have to beat."""
+        """Note that the start is over, and watch the running parts and the pulses of the loops from now on."""
         for name, part in parts.items():
             self._watch(name, part)
         self._pulses |= pulses
@@ -55,7 +55,7 @@ class Monitor:
 
     @asynccontextmanager
     async def running(self, port: int, database: Database) -> AsyncIterator[None]:
-        """Watch beside the block, and answer on `port` unless it is 0. Raises SettingsError when the port is taken."""
+        """Watch the desk beside the block; serve `port` unless it is 0. Raises SettingsError when the port is taken."""
         notifier = Notifier()
         async with AsyncExitStack() as stack:
             if port:
@@ -81,4 +81,4 @@ def _about(lock: DeskLock) -> dict[str, str]:
 
 def _log_bug(watching: asyncio.Task[None]) -> None:
     if not watching.cancelled():
-        logger.opt(exception=watching.exception()).error("nobody watches the desk any more")
+        logger.opt(exception=watching.exception()).error("the watch over the desk has ended by a bug")

@@ -1,6 +1,6 @@
-"""What systemd is told over its socket (sd_notify(3)); without systemd: nothing.
+"""Messages to systemd over its socket (sd_notify(3)); without systemd they go nowhere.
 
-The variable that it sets is no setting of ours, so it is read here.
+systemd's variable NOTIFY_SOCKET is no setting of ours, so this module reads it.
 """
 
 import os
@@ -13,15 +13,15 @@ _SOCKET: Final = "NOTIFY_SOCKET"
 
 
 class Notifier:
-    """The way to the service manager that started this process, if one did."""
+    """The socket of the service manager that started this process, if one did."""
 
     def __init__(self) -> None:
         address = os.environ.get(_SOCKET, "")
-        # A name that begins with @ is of the abstract kind, which the kernel writes with a NUL.
+        # A name with @ in front is abstract; the kernel writes a NUL there.
         self._address = "\0" + address[1:] if address.startswith("@") else address
 
     def tell(self, *assignments: str) -> None:
-        """Send such as `READY=1`, `STATUS=...`, `WATCHDOG=1`; a service manager that is gone is no error."""
+        """Send assignments such as `READY=1`, `STATUS=...`, `WATCHDOG=1`; ignore a service manager that is gone."""
         if not self._address:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as channel:

@@ -1,7 +1,7 @@
-"""Looks once a second at how the desk is, and tells systemd: ready, how it is, and that it lives.
+"""The watchdog: reads the desk's health once a second, and tells systemd its readiness, its state and its sign of life.
 
-A sign of life is given only while every loop beats that has to (the poll, the worker, the subscriptions): a desk that
-hangs is started anew.
+The sign of life goes out only while each watched loop beats (the poll, the worker, the subscriptions), so that systemd
+restarts a desk that hangs.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from payments.loop import Pulse
 
 
 async def watch(health: Health, pulses: Mapping[str, Pulse], notifier: Notifier, look_seconds: float) -> None:
-    """Look until cancelled; `pulses`, by the names of their loops, may grow meanwhile."""
+    """Tell systemd of the desk until cancelled; `pulses`, by the names of their loops, may grow meanwhile."""
     is_ready = False
     was_alive = True
     told = ""
     while True:
         state = health.look()
-        # One that waits knowingly, for Telegram, a database or another desk, is up: it goes on by itself.
+        # A desk that notes its wait, for Telegram, a database or another desk, is up: it goes on by itself.
         if not is_ready and (state is not HealthState.STARTING or health.troubles):
             notifier.tell("READY=1")
             is_ready = True
@@ -33,7 +33,7 @@ async def watch(health: Health, pulses: Mapping[str, Pulse], notifier: Notifier,
         if not hanging:
             notifier.tell("WATCHDOG=1")
         elif was_alive:
-            logger.error("it hangs, so that systemd's watchdog ends this process: {}", ", ".join(hanging))
+            logger.error("loops hang, so that systemd's watchdog ends this process: {}", ", ".join(hanging))
         was_alive = not hanging
         await asyncio.sleep(look_seconds)
 

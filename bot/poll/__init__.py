@@ -1,1 +1,1 @@
-"""The poll: updates fetched, recorded, confirmed to Telegram, and handed to the handlers."""
+"""The poll: fetches updates, records money, confirms updates to Telegram, and hands them to the handlers."""

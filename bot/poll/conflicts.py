@@ -1,4 +1,4 @@
-"""Tells the admins of what takes the bot's updates away (409): another poller, or a webhook. A person has to end it."""
+"""The alert to the admins that another poller, or a webhook, takes the bot's updates (409): a person has to end it."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from payments.notices import Admins, Notice
 from payments.telegram_errors import names_webhook
 
 QUIET_MINUTES: Final = 60
-"""So long without a conflict ends an episode: between two of them each poller has its turns."""
+"""An episode ends after so long without a conflict: within one, the two pollers take turns."""
 OWE_SECONDS: Final = 2.0
 
 
@@ -25,7 +25,7 @@ class ConflictAlert:
     """
 
     def __init__(self, database: Database, clock: Clock, admins: Admins, on_owed: Callable[[], None]) -> None:
-        """Prepare; `on_owed` is called when a notice has become due."""
+        """Prepare; `on_owed` is called when a notice is due."""
         self._database = database
         self._clock = clock
         self._admins = admins
@@ -36,7 +36,7 @@ class ConflictAlert:
         self._owing: asyncio.Task[None] | None = None
 
     async def note(self, why: str) -> None:
-        """Take note of a conflict, `why` in Telegram's words. Without its database it tries again at the next one."""
+        """Note a conflict, `why` in Telegram's words, and owe its notice; while the database is away, later."""
         now = self._clock()
         notice, event_id = (Notice.WEBHOOK, f"webhook:{now:%Y-%m-%d}") if names_webhook(why) else self._episode(now)
         if self._owed.get(notice) == event_id:
@@ -59,7 +59,7 @@ class ConflictAlert:
                 await self._admins.tell(session, notice, event_id, {"why": why}, now)
         except Exception as error:  # noqa: BLE001 - what cannot be told is no reason to end the poll
             bug = None if is_away(error) else error
-            logger.opt(exception=bug).error("the admins cannot be told of a conflict yet: {}", type(error).__name__)
+            logger.opt(exception=bug).error("the notice of a conflict cannot be recorded yet: {}", type(error).__name__)
         else:
             self._owed[notice] = event_id
             self._on_owed()

@@ -1,8 +1,8 @@
-"""The poll: fetch, record, confirm, dispatch.
+"""The intake of updates: fetches a batch, records its money, confirms it to Telegram, and dispatches its updates.
 
-Telegram is told that an update arrived by the offset of the next getUpdates (Bot API, getUpdates), and the offset moves
-past money only after its audit row is committed. Updates are fetched raw and validated one by one, so that one that
-aiogram refuses does not hold up the others.
+The offset of the next getUpdates confirms an update (Bot API, getUpdates), and the offset passes money only after the
+audit row is committed. Updates are fetched raw and validated one by one, so that one which aiogram refuses does not
+hold up the others.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from payments.recording.updates import bears_money
 from payments.telegram_errors import TELEGRAM_ERRORS, TelegramError
 
 ALLOWED_UPDATES: Final = ("message", "callback_query", "pre_checkout_query", "subscription")
-"""Asked for at every poll: Telegram would keep the list of an older run (Bot API, getUpdates)."""
+"""Sent with every poll, because Telegram keeps the list of an older run (Bot API, getUpdates)."""
 
 BATCH_MAX: Final = 100
 POLL_SECONDS: Final = 30
@@ -50,7 +50,7 @@ _BARE: Final = {
 
 
 class GetRawUpdates(TelegramMethod[list[RawUpdate]]):
-    """getUpdates whose result is left as it came: nothing odd in one update is an error of the whole batch."""
+    """getUpdates with a raw result, so that an odd update is no error of the whole batch."""
 
     __returning__ = list[Any]
     __api_method__ = "getUpdates"
@@ -62,7 +62,7 @@ class GetRawUpdates(TelegramMethod[list[RawUpdate]]):
 
 
 class Intake:
-    """Takes updates from Telegram, a batch at a time; bot/poll/polling.py repeats it."""
+    """Takes updates from Telegram, one batch at a call; bot/poll/polling.py repeats it."""
 
     def __init__(self, bot: Bot, recorder: Recorder, lanes: Lanes, timings: Timings = PRODUCTION) -> None:
         self._bot = bot
@@ -103,22 +103,22 @@ class Intake:
         return batch
 
     async def _pass_over(self, error: TelegramError) -> bool:
-        """Go on behind a batch of Telegram's that cannot be read; False: it is not Telegram's, or is tried again first.
+        """Skip an update that makes Telegram's answer unreadable; False: it is not Telegram's, or is tried again.
 
-        An update is passed over when it alone was fetched three times, and what is known of it is in quarantine.
+        The intake skips an update after it alone was fetched three times and its readable rest is in quarantine.
         """
         update_id = first_update_id(error) if isinstance(error, ClientDecodeError) else None
         if update_id is None or update_id < (self._offset or 0) or not isinstance(error, ClientDecodeError):
             return False
         if self._limit > 1:
-            logger.warning("a batch of updates cannot be read: they are fetched one by one")
+            logger.warning("a batch of updates is unreadable: the updates are fetched one by one")
             self._limit = 1
             return True
         known_id, tries = self._unreadable or (update_id, 0)
         self._unreadable = update_id, tries + 1 if known_id == update_id else 1
         if self._unreadable[1] < TRIES or update_id not in await self._recorder.record([remains(update_id, error)]):
             return False
-        logger.bind(update_id=update_id).error("an update cannot be read and is passed over")
+        logger.bind(update_id=update_id).error("an update is unreadable and is skipped")
         self._taken.add(update_id)
         self._offset = update_id + 1
         self._unreadable = None
@@ -130,18 +130,26 @@ class Intake:
             await asyncio.sleep(left_seconds)
 
     async def confirm(self) -> None:
-        """Tell Telegram what was taken and take no more: for the end of a run.
+        """Confirm the taken updates to Telegram, at the end of a run.
 
-        Not said twice: Telegram holds a second poll at one offset for three seconds.
+        An offset that Telegram knows is not sent again: Telegram holds a second poll at one offset for three seconds.
         """
         if self._offset != self._told:
             last = GetRawUpdates(offset=self._offset, limit=1, timeout=0)
             await self._bot(last, request_timeout=CONFIRM_SECONDS)
 
     async def take(self, batch: Sequence[RawUpdate]) -> None:
-        """Take a batch as Telegram orders it: pre-checkouts first, money on record before the offset passes it.
+        """Take a batch of updates.
 
-        While the database is away the offset stands before the first payment. What comes again is served once.
+        1. Drop updates without a usable id; money among them gets an id of its own.
+        2. Dispatch the pre-checkouts, because a buyer waits.
+        3. Record the updates that bear money, within the recorder's deadline.
+        4. Move the offset past the batch, or to the first update with money that is not on record: the database is
+           away.
+        5. Dispatch the other updates, and the recorded money with its facts.
+        6. While money waits, pause before the next poll at the same offset.
+
+        An update that comes again is dispatched once.
         """
         updates = self._taken.usable(batch)
         is_known = all(raw["update_id"] in self._taken for raw in updates)
@@ -155,7 +163,7 @@ class Intake:
         if not is_known or self._offset is None:
             self._offset = offset
         elif offset is not None:
-            # Nothing is new: an answer out of a cache must not bring back what was confirmed.
+            # No update is new: a cached answer must not move the offset back.
             self._offset = max(offset, self._offset)
         for raw in updates:
             if not bears_money(raw):
@@ -166,7 +174,7 @@ class Intake:
             await self._sleep_since_poll(self._timings.same_offset_pause_seconds)
 
     def _behind(self, updates: Sequence[RawUpdate], waiting: Collection[int]) -> int | None:
-        """Return the offset behind what is taken of a batch: before the first update that waits for the database."""
+        """Return the offset behind the taken updates of a batch: before the first one that waits for the database."""
         offset = self._offset
         for raw in updates:
             update_id: int = raw["update_id"]
@@ -198,29 +206,29 @@ class Intake:
             return
         sender = update.message or update.callback_query
         user = sender.from_user if sender else None
-        # All anonymous admins of all groups have one user between them.
+        # All anonymous admins of all groups share one user, so the group counts as the sender.
         behind = (update.message.sender_chat if update.message else None) or user
         if user is not None and behind is not None and not self._lanes.chatter(behind.id, update):
-            logger.bind(telegram_id=user.id).debug("an update was dropped: the lane is full")
+            logger.bind(telegram_id=user.id).debug("an update is dropped: the lane is full")
 
     def _validated(self, raw: RawUpdate) -> Update | None:
         try:
             return Update.model_validate(raw, context={"bot": self._bot})
         except ValidationError as error:
-            # The values stay out of the log: they are somebody's message.
+            # The values are a person's message, and stay out of the log.
             fields = sorted({".".join(map(str, each["loc"])) for each in error.errors()})
-            logger.bind(update_id=raw["update_id"]).warning("an update cannot be read and is passed over: {}", fields)
+            logger.bind(update_id=raw["update_id"]).warning("an update is unreadable and is skipped: {}", fields)
             return None
 
 
 def _check(batch: object) -> None:
-    """Raise ClientDecodeError for what Telegram never answers a poll."""
+    """Raise ClientDecodeError for an answer to a poll that is no list: it is not Telegram's."""
     if not isinstance(batch, list):
         raise ClientDecodeError("no list of updates", TypeError(type(batch).__name__), None)
 
 
 def _bare(raw: RawUpdate) -> RawUpdate:
-    """Leave of an update that bears money what names it: the handler has the fact, and nothing odd can hide it."""
+    """Cut an update that bears money down to the fields that route it, because the handler gets the fact beside it."""
     if "subscription" in raw:
         told = raw["subscription"]
         user = {"id": told["user"]["id"], "is_bot": False, "first_name": ""}

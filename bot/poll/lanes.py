@@ -1,7 +1,7 @@
-"""Who is served first: pre-checkouts at once, payments next, chatter fairly between users and never in the way.
+"""The lanes of updates: pre-checkouts run at once, money has a queue, and users take turns with their chatter.
 
-Every lane is bounded. A payment that finds its lane full is on record already, and the worker settles it; chatter that
-finds its lane full is dropped.
+Every lane is bounded. A payment that finds its lane full is on record already, and the worker settles it; the lanes
+drop chatter that finds its lane full.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from payments.audit.facts import Fact
 
 PRE_CHECKOUTS_MAX: Final = 300
 PRE_CHECKOUTS_PER_ACCOUNT_MAX: Final = 30
-"""Three are decided at once (payments/checkout.py) and the others declined; the lane is for every account."""
+"""payments/checkout.py decides three of one account at once and declines the others; the lane is for every account."""
 MONEY_MAX: Final = 500
 MONEY_HANDLERS: Final = 4
 CHATTER_MAX: Final = 1_000
@@ -27,7 +27,7 @@ Feed = Callable[[Update, Fact | None], Awaitable[None]]
 
 
 class _FairQueue:
-    """Items by user: users take turns, one item of a user is under way at a time, and both bounds are kept."""
+    """A bounded queue of updates in which users take turns; one update of a user is under way at a time."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[int, deque[Update]] = OrderedDict()
@@ -68,7 +68,7 @@ class _FairQueue:
 
 
 class Lanes:
-    """Runs `feed` for each update, in the lane where it belongs. Start with `start`, end with `close`."""
+    """Runs `feed` for each update, in its lane, from `start` to `close`."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
@@ -105,7 +105,7 @@ class Lanes:
             del self._by_account[account]
 
     def money(self, update: Update, fact: Fact) -> None:
-        """Serve an update whose money is on record."""
+        """Queue an update whose money is on record, with its fact."""
         try:
             self._money.put_nowait((update, fact))
         except asyncio.QueueFull:
@@ -113,11 +113,11 @@ class Lanes:
             bound.info("the payments' lane is full: the worker settles this one")
 
     def chatter(self, user_id: int, update: Update) -> bool:
-        """Serve anything else of a user; False when it was dropped."""
+        """Queue any other update of a user; False: it was dropped."""
         return self._chatter.put(user_id, update)
 
     async def close(self, seconds: float) -> None:
-        """Finish what was taken within so many seconds; what is not done by then is given up."""
+        """Finish the taken updates within so many seconds, and cancel the rest."""
         try:
             async with asyncio.timeout(seconds):
                 await self._money.join()

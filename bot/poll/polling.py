@@ -1,4 +1,4 @@
-"""Repeats the poll for as long as the process lives, whatever Telegram does meanwhile."""
+"""The poll loop: repeats the poll for as long as the process lives, and waits out Telegram's outages."""
 
 import asyncio
 import time
@@ -21,11 +21,11 @@ from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of, in_words
 
 _FACTOR: Final = 1.5
 _JITTER_SHARE: Final = 0.2
-"""Of the first pause."""
+"""The jitter of a pause, as a share of the first pause."""
 
 
 class Outage:
-    """Says that Telegram cannot be reached, once a minute while it lasts, and once when it is over."""
+    """An outage of Telegram: logs it once a minute and once at its end, and waits between the tries."""
 
     def __init__(self, timings: Timings = PRODUCTION, answered_at: float | None = None) -> None:
         """Prepare; `answered_at` is when Telegram has answered anything, by time.monotonic; None: never yet."""
@@ -44,7 +44,7 @@ class Outage:
         self._backoff.reset()
 
     async def wait(self, error: TelegramAPIError | ClientDecodeError) -> None:
-        """Log the error if it is time to, and wait for the next try."""
+        """Log the error if the last log line is old, and wait for the next try."""
         now = time.monotonic()
         if self._said_at is None or now - self._said_at >= self._timings.outage_log_seconds:
             logger.error(_trouble(error, self._timings.retry_after_seconds_max))
@@ -80,11 +80,11 @@ def _trouble(error: TelegramAPIError | ClientDecodeError, pause_seconds_max: flo
 
 
 async def poll_forever(intake: Intake, conflicts: ConflictAlert, timings: Timings = PRODUCTION) -> None:
-    """Poll until cancelled. What a poll raises is logged and waited out: even a bug is no reason to stop selling.
+    """Poll until cancelled; log every error and wait, because even a bug is no reason to stop selling.
 
     Raises AnotherDeskError when another desk has taken over.
     """
-    # Nobody polls before Telegram has said whose the token is (bot/desk/start.py).
+    # Telegram has answered: the start asks it whose the token is (bot/desk/start.py).
     outage = Outage(timings, answered_at=time.monotonic())
     while True:
         try:

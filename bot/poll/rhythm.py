@@ -1,7 +1,7 @@
-"""How long a poll waits at Telegram, and whether one that was cut short was an outage or only idle.
+"""The length of a long poll: shorter ones follow when a gateway ends idle polls, which is no outage.
 
 A gateway between the desk and Telegram may end a call that is silent for long: with a 504, a page of its own, or a
-closed connection. Nothing is wrong then but the length of the poll.
+closed connection. Then only the length of the poll is wrong.
 """
 
 import time
@@ -15,22 +15,22 @@ from payments.telegram_errors import Fate, TelegramError, fate_of
 
 SECONDS_MIN: Final = 1
 CUTS_MAX: Final = 3
-"""More in a row, with no answer between them, are an outage, however long each has waited."""
+"""More cut polls in a row, without an answer between them, are an outage, however long each has waited."""
 IDLE_SECONDS_MIN: Final = 0.5
-"""What fails sooner has not waited."""
+"""A poll that fails sooner has not waited."""
 SHORT_SECONDS: Final = 600
-"""So long polls are short; then it is seen whether the gateway lets longer ones through."""
+"""How long polls stay short; then a long one tries whether the gateway lets it through."""
 
 _HELD_SECONDS: Final = 3
-"""So long Telegram may hold a shorter poll, at an offset that it was just asked for."""
+"""How long Telegram may hold a shorter poll, at an offset that it was just asked for."""
 _GRACE_SECONDS: Final = 1
 _SHARE: Final = 0.8
 _CLOSED: Final = ("ServerDisconnectedError", "ClientOSError", "ClientPayloadError", "ConnectionResetError")
-"""How aiohttp calls a connection that ends while an answer is waited for; one that never came about has other names."""
+"""aiohttp's errors for a connection that ends before its answer; a connection that never opened has other names."""
 
 
 def was_cut_while_idle(error: TelegramError, waited_seconds: float, asked_seconds: int) -> bool:
-    """Tell whether a poll that failed so was ended for its silence, by something between the desk and Telegram."""
+    """Tell whether a gateway between the desk and Telegram ended a poll because it was silent."""
     if not IDLE_SECONDS_MIN <= waited_seconds <= max(asked_seconds, _HELD_SECONDS) + _GRACE_SECONDS:
         return False
     if isinstance(error, TelegramNetworkError):
@@ -59,7 +59,7 @@ class PollRhythm:
         self._cuts = 0
 
     def is_idle(self, error: TelegramError, waited_seconds: float, asked_seconds: int) -> bool:
-        """Tell whether a failed poll was only idle; the next ones are shorter then than what this one was let wait."""
+        """Tell whether a failed poll was only idle; if so, make the next polls shorter than it was."""
         if not was_cut_while_idle(error, waited_seconds, asked_seconds):
             return False
         self._cuts += 1
@@ -68,6 +68,6 @@ class PollRhythm:
         seconds = max(SECONDS_MIN, int(min(waited_seconds, self.seconds) * _SHARE))
         self._short = seconds, self._clock() + SHORT_SECONDS
         logger.info(
-            "something before Telegram ended a poll after {:.1f} s: the next ones take {} s", waited_seconds, seconds
+            "a gateway before Telegram ended a poll after {:.1f} s: the next ones take {} s", waited_seconds, seconds
         )
         return True

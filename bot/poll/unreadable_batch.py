@@ -1,6 +1,6 @@
-"""A batch of updates that cannot be read, though it comes from Telegram: too large, or no JSON.
+"""Batches of updates that are Telegram's and unreadable: too large, or no JSON.
 
-It would come again for ever, so it is fetched one update at a time, and the one that is at fault is passed over.
+Such a batch would come again for ever, so the intake fetches it one update at a time and skips the unreadable one.
 """
 
 import re
@@ -13,7 +13,7 @@ from payments.recording.updates import UNREAD
 from payments.telegram_errors import in_words
 
 TRIES: Final = 3
-"""So often the same update is fetched before it is passed over: a gateway may have spoilt it on the way."""
+"""How often the intake fetches an update before it skips it: a gateway may have spoilt it on the way."""
 
 _OF_TELEGRAM: Final = re.compile(
     r'\s*\{\s*"ok"\s*:\s*true\s*,\s*"result"\s*:\s*\[\s*\{\s*"update_id"\s*:\s*(\d{1,10})\b'
@@ -24,14 +24,14 @@ _HEAD: Final = 4_096
 
 
 def first_update_id(error: ClientDecodeError) -> int | None:
-    """Return the id of the first update in an answer of Telegram's that cannot be read; None: it is not Telegram's."""
+    """Return the id of the first update in an unreadable answer; None: the answer is not Telegram's."""
     found = _OF_TELEGRAM.match(_head(error))
     update_id = int(found[1]) if found else None
     return update_id if is_usable(update_id) else None
 
 
 def remains(update_id: int, error: ClientDecodeError) -> dict[str, Any]:
-    """Return what can be known of such an update, in the form that goes into quarantine; no text of anybody's."""
+    """Return the readable rest of an unreadable update, in the form for quarantine; it has no text of a person."""
     head = _head(error)
     known: dict[str, Any] = {"update_id": update_id, UNREAD: f"the update cannot be read: {in_words(error)}"}
     charge, sender = _CHARGE_ID.search(head), _SENDER_ID.search(head)

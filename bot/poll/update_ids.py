@@ -1,4 +1,4 @@
-"""By which id an update is known, and which updates were taken already."""
+"""The ids of updates: usable ones, stand-ins for missing ones, and the updates that were taken already."""
 
 import zlib
 from collections import OrderedDict
@@ -12,12 +12,12 @@ from payments.recording.updates import bears_money
 RawUpdate = dict[str, Any]
 
 UPDATE_ID_MAX: Final = 2**31 - 2
-"""A larger offset than 32 bits hold is cut down by Telegram's server, and would confirm what was never fetched."""
+"""Telegram's server cuts a larger offset down to 32 bits, and would confirm updates that were never fetched."""
 TAKEN_MAX: Final = 10_000
 
 
 class TakenIds:
-    """The ids of the latest updates that were taken. Not a highest one: ids restart after a quiet week (Bot API)."""
+    """The ids of the latest taken updates: the highest is not enough, as ids restart after a quiet week (Bot API)."""
 
     def __init__(self) -> None:
         self._ids: OrderedDict[int, None] = OrderedDict()
@@ -32,10 +32,10 @@ class TakenIds:
             self._ids.popitem(last=False)
 
     def usable(self, batch: Iterable[Any]) -> list[RawUpdate]:
-        """Return the updates of a batch that can be taken, each with an id that is an int.
+        """Return the usable updates of a batch, each with an id that is an int.
 
-        What has none is passed over, and said once. Money without one is recorded all the same: its charge has an id of
-        its own. It goes by a negative number that is made of it, so that it is the same one when it comes again.
+        An update without an id is skipped, and logged once. Money without one stays, because its charge has an id of
+        its own; it gets a negative number made of its content, the same one when it comes again.
         """
         return [raw for each in batch if (raw := self._with_id(each)) is not None]
 
@@ -46,7 +46,7 @@ class TakenIds:
         is_money = isinstance(raw, dict) and bears_money(raw)
         if stand_in not in self:
             what = type(raw.get("update_id")).__name__ if isinstance(raw, dict) else f"an update that is {type(raw)}"
-            fate = "its money is recorded all the same" if is_money else "it is passed over"
+            fate = "its money is recorded all the same" if is_money else "it is skipped"
             logger.warning("an update has no id that Telegram gives ({}): {}", what, fate)
         if is_money:
             return {**raw, "update_id": stand_in}

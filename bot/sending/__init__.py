@@ -1,1 +1,1 @@
-"""Messages that are on record, delivered at the pace that Telegram allows."""
+"""Sending: the outbox delivers recorded notices, at the pace that Telegram allows."""

@@ -1,4 +1,4 @@
-"""The words of what is on record to be told (payments/notices.py), in the reader's language."""
+"""The words and buttons of notices (payments/notices.py), in the reader's language."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -33,20 +33,20 @@ _VARIANTS: Final = {
     Notice.LEDGER: "finding",
     Notice.STRIPE_TROUBLE: "trouble",
 }
-"""The fact by which the words of a notice differ."""
+"""The fact that chooses among the words of a notice."""
 _NOT_LOST: Final = frozenset({"won", "warning_closed"})
-"""How a dispute ends that takes nothing (Stripe API, the dispute object)."""
+"""The ends of a dispute that take no money (Stripe API, the dispute object)."""
 _BUY_AGAIN: Final = frozenset({Notice.SUBSCRIPTION_FAILED, Notice.SUBSCRIPTION_ENDED, Notice.ACCESS_ENDS_SOON})
 
 
 class NoticeRenderer:
-    """Makes the HTML of a notice from its facts. Every value in it is escaped."""
+    """Renders a notice from its facts as HTML with every value escaped."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
     def render(self, notice: Notice, facts: Facts, language_code: str | None) -> str:
-        """Return a notice's words for a reader of this language (an IETF tag; None: English)."""
+        """Render the words of a notice in a language (an IETF tag; None: English)."""
         words = for_language(language_code)
         text = words.say(f"notice.{self._kind(notice, facts)}", **self._values(notice, facts, words))
         if notice is Notice.REFUNDED and facts["reason"]:
@@ -54,7 +54,7 @@ class NoticeRenderer:
         return str(text)
 
     def keyboard(self, notice: Notice, facts: Facts, language_code: str | None) -> InlineKeyboardMarkup | None:
-        """Return the button that buys again what ends, or None; the handlers know it as a plan's (handlers/shop.py)."""
+        """Return the button that buys an ending plan again, or None; its press reaches handlers/shop.py."""
         if notice not in _BUY_AGAIN:
             return None
         text = for_language(language_code).plain("button.again", title=facts["title"])
@@ -79,7 +79,7 @@ class NoticeRenderer:
         return values | self._of_its_own(notice, facts, words)
 
     def _of_its_own(self, notice: Notice, facts: Facts, words: Words) -> Facts:
-        """Return the values that only this notice has."""
+        """Return the values of this kind of notice alone."""
         values: Facts = {}
         match notice:
             case Notice.GRANTED:
@@ -136,7 +136,7 @@ class NoticeRenderer:
         return f"{notice}.{variant}" if variant else notice.value
 
     def _is_open(self, facts: Facts) -> bool:
-        """Tell whether what is paid of a subscription is still open."""
+        """Tell whether the paid access of a subscription is still open."""
         until = facts["access_until"]
         return until is not None and datetime.fromisoformat(until) > self._clock()
 
@@ -150,7 +150,7 @@ def _what_is_parked(facts: Facts) -> str:
 
 
 def _fit(fit: Facts, stripe_id: str, words: Words) -> Markup:
-    """Return what a lost payment may be of, with the command that gives it by hand."""
+    """Render one purchase that a lost payment may belong to, with the commands that grant it by hand."""
     who = words.say("person", telegram_id=fit["buyer"])
     lines = [words.say("lost.fit", who=who, title=fit["title"])]
     if fit["entitlements"]:

@@ -1,4 +1,4 @@
-"""Delivers what is on record to be told: at least once, in order per chat, within Telegram's limits.
+"""The outbox: sends recorded notices at least once, in order per chat, within Telegram's limits.
 
 A message may come twice only when a crash falls between Telegram's answer and our commit.
 """
@@ -40,10 +40,10 @@ MESSAGES_PER_SECOND: Final = 25
 UNMADE_MAX: Final = 1_000
 
 Render = Callable[[Notice, dict[str, Any], str | None], str]
-"""Makes the words of a notice from its facts, in a language (an IETF tag, or None)."""
+"""Renders the words of a notice from its facts, in a language (an IETF tag, or None)."""
 
 Keyboard = Callable[[Notice, dict[str, Any], str | None], InlineKeyboardMarkup | None]
-"""Makes the buttons below a notice, as its words are made."""
+"""Renders the buttons below a notice, from the same facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,11 @@ class _Due:
     attempts: int
     event_type: str | None
     user_id: str | None
-    """Whom it is about, by `users.id`; None: no payment."""
+    """The user of its event, by `users.id`; None: it is about no payment."""
 
 
 class Outbox:
-    """The messages that are due, and the loop over them."""
+    """The due messages, and the loop that sends them."""
 
     def __init__(
         self,
@@ -76,25 +76,31 @@ class Outbox:
         pace: Pace,
         idle_seconds: float = PRODUCTION.loop_idle_seconds,
     ) -> None:
-        """Prepare the loop. What cannot be told is told to the admins."""
+        """Prepare the loop; the admins hear of messages that cannot be delivered."""
         self._bot = bot
         self._database = database
         self._render = render
         self._clock = clock
         self._keyboard = keyboard
         self._admins = admins
-        # The new ids of groups that became supergroups, of those that something is owed to.
+        # The new ids of groups that became supergroups and have messages due.
         self._moved: dict[int, int] = {}
         self._pace = pace
         self._limiter = AsyncLimiter(MESSAGES_PER_SECOND, 1)
-        # What Telegram has taken while the database was too far away to note it: not sent again by this process.
+        # Messages that Telegram took while the database could not note it: this process does not send them again.
         self._unnoted: set[tuple[int, datetime | None]] = set()
-        # What a bug kept from being made: it is tried again, and what is newer in its chat does not wait for it.
+        # Messages that a bug kept from being rendered: they are retried, and newer ones of their chats do not wait.
         self._unmade: set[int] = set()
         self.loop = DueLoop("outbox", self.deliver_once, idle_seconds)
 
     async def deliver_once(self) -> int:
-        """Try the oldest due message of each chat that is not at rest, at most 50; return how many were tried.
+        """Send the oldest due message of each chat, at most 50; return how many were tried.
+
+        1. Read the due messages that have no older one before them in their chat.
+        2. Skip chats that rest after a message, or that Telegram asks to leave alone.
+        3. Pass a message on to the new id of a group that became a supergroup.
+        4. Render and send the message; note that it was sent, or retry it later with a growing backoff.
+        5. Give a message up when Telegram refuses it, and tell the admins.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -151,7 +157,7 @@ class Outbox:
                 try:
                     await self._bot(call)
                 except ClientDecodeError as error:
-                    # What Telegram took is told, whatever it answers.
+                    # Telegram took the message, whatever its answer looks like.
                     if fate_of(error) is not Fate.DONE:
                         raise
 
@@ -180,7 +186,7 @@ class Outbox:
             self._pace.pause.ask(error.retry_after)
         except TelegramMigrateToChat as error:
             if error.migrate_to_chat_id == message.chat_id:
-                # A move that is none would close the message, and every one behind it, unsent.
+                # A move to the same id would close the message, and every one behind it, unsent.
                 await self._postpone(message, in_words(error))
             else:
                 log_moved(error.migrate_to_chat_id)
@@ -192,14 +198,14 @@ class Outbox:
             else:
                 await self._postpone(message, in_words(error))
         except Exception as error:  # noqa: BLE001 - one notice's bug must not hold up the others
-            bound.opt(exception=error).error("a message could not be made")
+            bound.opt(exception=error).error("a message cannot be rendered")
             if len(self._unmade) < UNMADE_MAX:
                 self._unmade.add(message.id)
             await self._postpone(message, f"{type(error).__name__}: {error}")
         else:
             self._unnoted.add((message.id, message.due_at))
             await self._close(message, None, is_sent=True)
-            bound.info("told: {}", message.kind)
+            bound.info("sent: {}", message.kind)
 
     async def _close(self, message: _Due, error: str | None, *, is_sent: bool) -> None:
         await self._note(message, due_at=None, sent_at=self._clock() if is_sent else None, error=error)
@@ -207,10 +213,10 @@ class Outbox:
 
     @retry_transaction
     async def _give_up(self, message: _Due, error: str, *, is_wanted: bool) -> None:
-        """Note that a message will never come, and owe the admins word of it, once a day for each chat.
+        """Close a message that cannot be delivered, and owe the admins a notice of it, once a day for each chat.
 
-        A buyer who blocked the bot does not want it, and is no news; an admin who cannot be reached is. Of an alert
-        about an undelivered message nobody is told: it would breed.
+        A buyer who blocked the bot is no news; an admin who cannot be reached is. An undeliverable alert of this kind
+        owes no other, because such alerts would breed.
         """
         self._unmade.discard(message.id)
         async with self._database.transaction() as session:
@@ -246,7 +252,7 @@ class Outbox:
 
     @retry_transaction
     async def _move(self, message: _Due, chat_id: int) -> None:
-        """Owe a message to another chat; one that is on record for that chat as well is closed here."""
+        """Move a message to another chat; close it if that chat has the same message."""
         there = aliased(OutboxMessage)
         is_there = select(there.id).where(
             there.event_id == OutboxMessage.event_id, there.kind == OutboxMessage.kind, there.chat_id == chat_id
@@ -260,14 +266,14 @@ class Outbox:
             if message.chat_id in self._admins.chat_ids:
                 await owe_moved(session, message.chat_id, chat_id, self._clock)
         self._moved[message.chat_id] = chat_id
-        # It is there: what was said of its own move is over.
+        # The group is there, so an older move away from this id is over.
         self._moved.pop(chat_id, None)
         if moved is None:
             await self._close(message, f"the chat is now {chat_id}, which has this message of its own", is_sent=False)
 
     @retry_transaction
     async def _note(self, message: _Due, **values: object) -> None:
-        """Write what came of a message, unless it was owed anew meanwhile and is due with other facts."""
+        """Write the result of a message, unless it was owed again meanwhile and is due with other facts."""
         async with self._database.transaction() as session:
             await session.execute(_same(message).values(values))
 

@@ -1,4 +1,4 @@
-"""Keeps every call of the bot to the pauses that Telegram asks for (payments/pause.py)."""
+"""The middleware of the bot's calls that keeps the pauses which Telegram asks for (payments/pause.py)."""
 
 import asyncio
 from typing import Final
@@ -13,7 +13,7 @@ from bot.poll.intake import GetRawUpdates
 from payments.pause import Pause
 
 WAIT_SECONDS_MAX: Final = 5.0
-"""A shorter rest of a pause is waited out by an answer in a chat; shorter than what a stop gives the lanes."""
+"""An answer in a chat waits out a shorter rest of a pause; the time is shorter than a stop gives the lanes."""
 
 _NEVER_HELD: Final = (AnswerPreCheckoutQuery, GetRawUpdates)
 _HOLD_NOBODY: Final = (GetRawUpdates, SetMyCommands)
@@ -23,9 +23,9 @@ class PauseKeeper(BaseRequestMiddleware):
     """Holds calls in a pause, and begins one when Telegram asks for it: of the call's chat, if it has one, else of all.
 
     Telegram counts by chat and in all, and does not say which it was (core.telegram.org/bots/faq).
-    A call waits for what is nearly over, else it raises TelegramRetryAfter as if Telegram had said so again.
-    Pre-checkouts have ten seconds and are never held. The poll and the menus of commands send nothing: a pause that
-    they are asked for is theirs alone, and the poll has no other.
+    A call waits for a pause that is nearly over; else it raises TelegramRetryAfter as if Telegram had asked again.
+    Pre-checkouts have ten seconds and are never held. The poll and the menus of commands send nothing: a pause for
+    them is theirs alone, and the poll keeps no other.
     """
 
     def __init__(self, pause: Pause) -> None:
@@ -37,7 +37,7 @@ class PauseKeeper(BaseRequestMiddleware):
         bot: Bot,
         method: TelegramMethod[TelegramType],
     ) -> Response[TelegramType]:
-        """Be the middleware of a session of aiogram."""
+        """Pass a call on when its pause is over; begin the pause that Telegram asks for."""
         if not isinstance(method, _NEVER_HELD):
             await self._wait(method)
         try:

@@ -3,7 +3,7 @@ from aiogram.types import LabeledPrice
 from loguru import logger
 from sqlalchemy import select
 
-from bot.calls.patience import ANSWER
+from bot.calls.retry_calls import ANSWER
 from db.tables import STARS_CURRENCY, EventStatus, StripeEvent
 from payments.audit import events
 from payments.audit.facts import ChargeFact, Person

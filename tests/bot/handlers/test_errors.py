@@ -6,7 +6,7 @@ from aiogram.methods import SendInvoice, TelegramMethod
 from loguru import logger
 from sqlalchemy import text
 
-from bot.calls.patience import ANSWER
+from bot.calls.retry_calls import ANSWER
 from sandbox.checkout import PaymentState
 from sandbox.faults import FaultKind
 from sandbox.people import Reach

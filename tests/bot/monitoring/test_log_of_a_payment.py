@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from bot.calls.patience import ANSWER
+from bot.calls.retry_calls import ANSWER
 from sandbox.checkout import PaymentState
 from sandbox.faults import FaultKind
 from sandbox.server import running_sandbox
@@ -73,7 +73,7 @@ async def test_every_line_of_a_payment_names_it_and_no_line_has_a_secret(tmp_pat
     assert {line["message"] for line in of_payment} >= {
         "telegram_stars.successful_payment: granted",
         "telegram_stars.refunded: refunded",
-        "told: granted",
+        "sent: granted",
     }
     assert [line for line in of_payment if not (line.get("user_id") and line.get("event_type"))] == []
     assert len({line["charge_id"] for line in of_payment}) == 1, "one charge id can be followed"

@@ -82,7 +82,7 @@ async def test_a_sign_of_life_is_given_only_while_the_loops_beat(systemd: System
             await _looks(3)
             assert "WATCHDOG=1" in systemd.listen()
     assert [record["message"] for record in records] == [
-        "it hangs, so that systemd's watchdog ends this process: subscriptions"
+        "loops hang, so that systemd's watchdog ends this process: subscriptions"
     ]
 
 

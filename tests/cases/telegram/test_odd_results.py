@@ -13,7 +13,7 @@ from aiogram.methods import (
     TelegramMethod,
 )
 
-from bot.calls.patience import ANSWER
+from bot.calls.retry_calls import ANSWER
 from sandbox.checkout import PaymentState
 from tests.support.chats import Chats
 from tests.support.subscribers import Subscriber

@@ -12,7 +12,7 @@ from aiogram.exceptions import TelegramBadRequest, TelegramNetworkError
 from aiogram.methods import AnswerPreCheckoutQuery, SendMessage, TelegramMethod
 from aiogram.types import Update
 
-from bot.calls.patience import ANSWER, PRE_CHECKOUT, Patience, somebody_waits
+from bot.calls.retry_calls import ANSWER, PRE_CHECKOUT, CallRetries, somebody_waits
 from bot.monitoring.call_meter import ANSWERS_LOST, ANSWERS_SAID_AGAIN
 from bot.poll.intake import GetRawUpdates
 from bot.poll.lanes import Lanes
@@ -172,7 +172,7 @@ async def test_a_query_that_is_too_old_ends_it(chats: Chats, log: list[str]) -> 
 async def test_a_try_without_an_answer_is_given_up_in_time_for_the_next(
     chats: Chats,
 ) -> None:
-    chats.bot.session.middleware(Patience({"answerPreCheckoutQuery": replace(PRE_CHECKOUT, call_seconds=0.5)}))
+    chats.bot.session.middleware(CallRetries({"answerPreCheckoutQuery": replace(PRE_CHECKOUT, call_seconds=0.5)}))
     payment = await _asking(chats, chats.people.buyer)
     await chats.client.add_fault(FaultKind.HOLD, "answerPreCheckoutQuery")
     await chats.serve()
@@ -235,7 +235,7 @@ async def test_an_answer_that_is_said_again_stands_in_nobody_elses_way(chats: Ch
 
 
 async def test_nothing_is_said_again_to_nobody(chats: Chats) -> None:
-    chats.bot.session.middleware(Patience())
+    chats.bot.session.middleware(CallRetries())
     await chats.client.add_fault(FaultKind.CUT_BEFORE, "sendMessage", count=2)
     call = SendMessage(chat_id=chats.people.buyer.id, text="x")
     with pytest.raises(TelegramNetworkError):
@@ -246,7 +246,7 @@ async def test_nothing_is_said_again_to_nobody(chats: Chats) -> None:
 
 
 async def test_a_refusal_is_not_said_again(chats: Chats) -> None:
-    chats.bot.session.middleware(Patience())
+    chats.bot.session.middleware(CallRetries())
     with somebody_waits(), pytest.raises(TelegramBadRequest):
         await chats.bot(SendMessage(chat_id=1, text="x"))
     assert await _times(chats, "sendMessage") == 1

@@ -1,12 +1,13 @@
-"""Repeats an answer that Telegram did not take, while a person waits for it.
+"""Retries of calls to Telegram while a person waits for the answer.
 
-A cut connection, a 5xx, a gateway's page, a pause of a second or two: the answer was not taken, or nobody knows. It is
-the same call that is repeated, so nobody is ever told two different things. A call that was done, and whose answer was
-lost, is done twice: an invoice, a message or a picture may then stand in the chat two times, which costs nobody money;
-an edit, or the answer to a button or to a pre-checkout, is known to be done by what Telegram says the second time.
+After a cut connection, a 5xx, a gateway's page or a pause of a second or two, Telegram did not take the call, or nobody
+knows. The same call is retried, so a person never hears two different things. If Telegram took the call and only its
+answer was lost, Telegram takes it twice: an invoice, a message or a picture may stand in the chat two times, which
+costs nobody money; for an edit, or the answer to a button or a pre-checkout, Telegram's second answer tells that the
+first call was done.
 
-Not said again is what moves money (refundStarPayment, editUserStarSubscription): that stands on record and has tries
-of its own, as has what the outbox sends.
+Calls that move money (refundStarPayment, editUserStarSubscription) are not retried here, because they are on record and
+have retries of their own, as the outbox has.
 """
 
 import asyncio
@@ -35,13 +36,13 @@ PAUSE_SECONDS_MAX: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How long, and how often, a call is made: from the moment when the person began to wait."""
+    """How long and how often a call is retried, from the moment when the person began to wait."""
 
     seconds: float
-    """After so many no further try begins."""
+    """After so many seconds no retry begins."""
     attempts: int
     call_seconds: float | None
-    """How long one try may take; None: what the session allows."""
+    """How long one try may take; None: the time of the session."""
 
 
 PRE_CHECKOUT: Final = Bounds(seconds=9.0, attempts=15, call_seconds=2.5)
@@ -64,23 +65,23 @@ SAID_AGAIN: Final = {
     "sendMessage": ANSWER,
     "sendPhoto": UPLOAD,
 }
-"""The calls that may be repeated, by their names in the Bot API; every other one is made once."""
+"""The retried calls, by their names in the Bot API; every other one is made once."""
 
 _ASKED: Final = frozenset({"createInvoiceLink", "getChat", "getMe"})
-"""Of these the answer is all that they do: one that cannot be read is none."""
+"""Calls that only ask: without a readable answer nothing was done."""
 
 _DONE_BEFORE: Final = ("query is too old", "message is not modified")
-"""What Telegram says of a repeated call that it did the first time; and the time for the answer is over."""
+"""Telegram's words for a retried call that it had done the first time, or whose time is over."""
 
 _TRUE: Final = True
-"""What all of these methods return, or may (Bot API)."""
+"""The result of these methods (Bot API)."""
 
 _waiting_since: ContextVar[float | None] = ContextVar("waiting_since", default=None)
 
 
 @contextmanager
 def somebody_waits(seconds_gone: float = 0.0) -> Iterator[None]:
-    """Have calls within the block said again to a person who has waited for `seconds_gone` already."""
+    """Retry the calls within the block for a person who has waited for `seconds_gone` already."""
     token = _waiting_since.set(asyncio.get_running_loop().time() - seconds_gone)
     try:
         yield
@@ -88,17 +89,17 @@ def somebody_waits(seconds_gone: float = 0.0) -> Iterator[None]:
         _waiting_since.reset(token)
 
 
-class Patience(BaseRequestMiddleware):
-    """The middleware of the session's calls, around all others: each try is held, counted and timed by those."""
+class CallRetries(BaseRequestMiddleware):
+    """The middleware that retries calls, around all others of a session, which hold, count and time each try."""
 
     def __init__(self, said_again: Mapping[str, Bounds] = SAID_AGAIN) -> None:
-        """Prepare; `said_again` bounds the calls that may be repeated, by their names in the Bot API."""
+        """Prepare; `said_again` bounds the retried calls, by their names in the Bot API."""
         self._said_again = said_again
 
     async def __call__(
         self, make_request: NextRequestMiddlewareType[TelegramType], bot: Bot, method: TelegramMethod[TelegramType]
     ) -> Response[TelegramType]:
-        """Make a call, and make it again while a person waits for it. Raises what the last try raised."""
+        """Make a call, and retry it while a person waits. Raises what the last try raised."""
         name = method.__api_method__
         since, bounds = _waiting_since.get(), self._said_again.get(name)
         if since is None or bounds is None:
@@ -115,14 +116,14 @@ class Patience(BaseRequestMiddleware):
             ANSWERS_LOST.labels(name).inc()
             if not isinstance(method, AnswerCallbackQuery) or method.text:
                 raise
-            # A button that goes on turning is no reason to say that what it did has failed.
+            # The button did its work; that it goes on turning must not look like a failure.
             logger.warning("the press of a button was not answered: {}", in_words(error))
             return cast("Response[TelegramType]", _TRUE)
         raise AssertionError("a try returns or raises")
 
 
 def _tries(bounds: Bounds, since: float) -> AsyncIterator[stamina.Attempt]:
-    """Return the tries of one call, with the pauses between them."""
+    """Return the tries of one call, with pauses between them."""
     now = asyncio.get_running_loop().time
 
     def pause(error: Exception) -> bool | float:
@@ -171,10 +172,10 @@ async def _try(
         raise
 
 
-async def be_patient(
+async def retry_for_sender(
     handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]], event: TelegramObject, data: dict[str, Any]
 ) -> Any:
-    """Be the dispatcher's middleware: from here on the sender of the update waits."""
+    """Handle an update as the dispatcher's middleware: from here on the sender of the update waits."""
     bot: Bot = data["bot"]
     _stand_first(bot.session)
     with somebody_waits():
@@ -182,10 +183,10 @@ async def be_patient(
 
 
 def _stand_first(session: BaseSession) -> None:
-    """Put a Patience around all other middlewares of a session, unless it has one."""
+    """Put CallRetries around all other middlewares of a session, unless the session has one."""
     others = list(session.middleware)
-    if not any(isinstance(each, Patience) for each in others):
+    if not any(isinstance(each, CallRetries) for each in others):
         for each in others:
             session.middleware.unregister(each)
-        for each in (Patience(), *others):
+        for each in (CallRetries(), *others):
             session.middleware.register(each)
