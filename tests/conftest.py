@@ -1,4 +1,4 @@
-"""What every test may ask for, and where the rest comes from.
+"""Fixtures of all tests, and the plugins that bring the others.
 
 Here: a migrated database on each engine (`database`), on one (`sqlite_database`, `postgresql_database`), its address
 alone (`database_url`), an empty one (`empty_database_url`), a maker of many (`databases`), and a clock (`clock`). A

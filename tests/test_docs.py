@@ -1,4 +1,4 @@
-"""What a document says and the code does not have fails here, and so does what docs/operating.md leaves out."""
+"""Documents against the code: a name that the code lacks fails here, and so does a gap in docs/operating.md."""
 
 import re
 from pathlib import Path

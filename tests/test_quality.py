@@ -1,4 +1,4 @@
-"""What the project asks of itself, read from its own files."""
+"""The project's demands on itself, read from its own files."""
 
 import ast
 import re

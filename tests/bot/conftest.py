@@ -1,4 +1,4 @@
-"""No test sees the settings of the machine that it runs on, and none leaves its logging to the next."""
+"""Settings and logging for the tests of bot/: no test sees the machine's settings or leaves its logging behind."""
 
 import logging
 from collections.abc import Iterator

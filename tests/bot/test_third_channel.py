@@ -1,4 +1,4 @@
-"""A third way to pay, made up: one method, one entry among the open channels, and the running desk does the rest."""
+"""A made-up third channel: one method, one entry among the open channels, and the running desk does the rest."""
 
 import asyncio
 from collections.abc import AsyncIterator

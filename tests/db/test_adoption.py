@@ -1,4 +1,4 @@
-"""A database that other services have used before us keeps its rows, and goes on serving them."""
+"""The migration of a database of other services keeps its rows, and those services go on."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Connections to real servers: TLS, several of them, a way that forgets, and a pooler."""
+"""Connections to real PostgreSQL servers: TLS, several of them, a NAT that forgets, and a pooler."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""What a server that is up says of who knocks: certain at the start, and waited out by a desk that runs."""
+"""A PostgreSQL server that refuses the client: the start ends, and a desk that runs waits it out."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""What the two engines really raise, and what we take it for."""
+"""The real errors of both database engines, as outage or refused value."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""An empty database, one of ours, and those that we must not use."""
+"""Migrations of an empty database and one of ours, and the refusal of others."""
 
 import asyncio
 import re

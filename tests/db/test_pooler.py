@@ -1,4 +1,4 @@
-"""The desk behind a real PgBouncer: as good as the server in session mode, told of in each other one."""
+"""The desk behind a real PgBouncer: sound in session mode, refused in words in every other mode."""
 
 import asyncio
 from collections.abc import Callable

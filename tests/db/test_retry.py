@@ -1,4 +1,4 @@
-"""What PostgreSQL ends for the sake of another transaction is done again at once."""
+"""A transaction that PostgreSQL aborts for another one is retried at once."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""The rules of db/rules.py, attacked by SQL: what the database refuses of our rows, and leaves free of others'."""
+"""The rules of db/rules.py, attacked by SQL: the database refuses it for our rows, and allows it for others'."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""The dashboard and the alert rules, against the metrics that there are."""
+"""The dashboard and the alert rules, compared with the exported metrics."""
 
 import json
 import re

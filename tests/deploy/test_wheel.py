@@ -1,4 +1,4 @@
-"""The desk's wheel and the sandbox's, installed as a user would install them, beside the libraries that are here."""
+"""The desk's wheel and the sandbox's, installed as a user installs them, beside this machine's libraries."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Why the caller locks the user's row, on the engine where two write at once."""
+"""The lock of a user's row before grants, on the engine where two write at once."""
 
 import asyncio
 from datetime import datetime, timedelta

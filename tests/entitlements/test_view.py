@@ -1,4 +1,4 @@
-"""`active_entitlements`, which other services ask, says what `has_entitlement` says."""
+"""The view `active_entitlements`, which other services read, agrees with `has_entitlement`."""
 
 import time
 from collections.abc import Iterator

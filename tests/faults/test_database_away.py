@@ -1,4 +1,4 @@
-"""The database is stopped and started, hung, or full, while people pay: nobody pays in vain, nothing is lost."""
+"""The database is stopped, hung, or full while people pay: no one pays in vain, and no payment is lost."""
 
 import itertools
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""The daemon is killed at every step of a payment and of a refund, and started again: nothing is lost or doubled.
+"""The daemon is killed at every step of a payment and of a refund: no payment is lost or counted twice.
 
 Each run is compared with the one that lived. What a step is: victim.py.
 """

@@ -1,4 +1,4 @@
-"""What payments leave in the database: the tests that the desk was ordered with, by the names that they were given."""
+"""Payments in the database: the tests that came with the order for the desk, by their given names."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Payments in Stars: the tests that the desk was ordered with, by the names that they were given."""
+"""Payments in Stars: the tests that came with the order for the desk, by their given names."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Payments by card as Telegram tells of them, before any Stripe is asked."""
+"""Payments by card as Telegram's updates bring them, before any call to Stripe."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""What every channel promises: one test for each promise, run against all of them."""
+"""The promises of every channel: one test for each promise, run against all of them."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""What the channel of Stars makes of answers that are not Telegram's, and of those that only Telegram gives."""
+"""The channel of Stars, given answers that are not Telegram's, and answers that only Telegram gives."""
 
 import pytest
 

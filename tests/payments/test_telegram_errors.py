@@ -1,4 +1,4 @@
-"""What an error says of its call, by code and words, as Telegram and what stands before it say them."""
+"""The meaning of an error of a call, by code and words, from Telegram or a gateway."""
 
 import json
 from typing import Any, Final, cast

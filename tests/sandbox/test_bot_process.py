@@ -1,4 +1,4 @@
-"""A child process that is started, killed and stopped."""
+"""A bot's process that the sandbox starts, kills and stops."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The story that the sandbox is for: an invoice, the question, the charge, the refund."""
+"""A purchase in the sandbox: invoice, pre-checkout, charge, refund."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Virtual time: it runs, it is moved, and what is due happens in order at its own moment."""
+"""The sandbox's virtual time: it runs, can be moved, and fires timers in order."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The control API over HTTP, its client, and waiting for what has not happened yet."""
+"""The control API over HTTP, its client, and waiting for future events."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""`make demo` as a user has it: where it is, what it leaves behind, and what it says when the bot ends."""
+"""`make demo` as a user runs it: its addresses, its traces, and its words when the bot ends."""
 
 import signal
 import socket

@@ -1,4 +1,4 @@
-"""docs/sandbox.md is whole: what it leaves out fails here."""
+"""docs/sandbox.md is complete: an operation that it leaves out fails here."""
 
 import inspect
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What goes wrong on demand, and what has happened all the same."""
+"""The sandbox's faults on demand, and the effects that happen all the same."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Invoices: every check of sendInvoice and createInvoiceLink, and who can pay what how often."""
+"""Invoices in the sandbox: every check of sendInvoice and createInvoiceLink, and the payers of each."""
 
 import json
 from collections.abc import Awaitable, Callable

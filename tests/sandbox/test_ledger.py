@@ -1,4 +1,4 @@
-"""The Star ledger, refunds, the balance, and a past to rebuild from."""
+"""The sandbox's Star ledger, refunds, the balance, and past payments for a rebuild."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

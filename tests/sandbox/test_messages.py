@@ -1,4 +1,4 @@
-"""What the bot sends, edits and deletes, and what a person does with it."""
+"""Messages that the bot sends, edits and deletes in the sandbox, and a person's acts on them."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""Long polls: held while nothing waits, woken, throttled, and 409 for the older of two."""
+"""Long polls of the sandbox: held, woken, throttled, and 409 for the older of two."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

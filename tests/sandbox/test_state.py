@@ -1,4 +1,4 @@
-"""A sandbox kept in a file goes on where it ended."""
+"""A sandbox kept in a file resumes at its last state."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The sandbox's account at Stripe, over HTTP as a shop's program asks it: strict where Stripe is."""
+"""The sandbox's account at Stripe, called over HTTP by a shop's program: as strict as Stripe."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The queue of updates: offsets, limits, allowed_updates, how long an update lives."""
+"""The sandbox's queue of updates: offsets, limits, allowed_updates, and the life of an update."""
 
 import json
 from collections.abc import Awaitable, Callable

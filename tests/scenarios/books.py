@@ -1,4 +1,4 @@
-"""What must hold of a shop's books: of the rows as they are, at every moment and at the end."""
+"""The invariants of a shop's books: of its rows at every moment, and at the end."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A shop under faults: people pay and are refunded, and its desk dies at any statement and is made anew.
+"""A shop under faults: people pay and get refunds, and its desk dies at any statement and starts again.
 
 Everything is in one process and waits for nothing, so that what happens is a function of the steps alone. The desk's
 objects are the real ones, on a real database, before the sandbox over real HTTP.

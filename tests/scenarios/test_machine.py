@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, it settles: a short run in each run of the tests, a long one by `make soak`."""
+"""The state machine over a shop settles every order of events: short in the tests, long by `make soak`."""
 
 import os
 import random

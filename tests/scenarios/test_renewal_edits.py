@@ -1,4 +1,4 @@
-"""What is wanted of a renewal is brought about at Telegram, whatever Telegram does meanwhile, or told."""
+"""The wanted renewal reaches Telegram through all its errors, or the admins hear of it."""
 
 import asyncio
 from datetime import timedelta

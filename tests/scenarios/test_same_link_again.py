@@ -1,4 +1,4 @@
-"""A link paid again after its subscription was over; the database is rebuilt; the buyer cancels, or is refunded."""
+"""A subscription's link paid again after its end: rebuild, cancelling, and a refund."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Months of subscriptions, told over the sandbox's clock: what is charged, what is open, what the subscriber reads."""
+"""Months of subscriptions over the sandbox's clock: charges, access, and messages to the subscriber."""
 
 from collections.abc import Callable
 from datetime import timedelta

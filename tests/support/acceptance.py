@@ -1,4 +1,4 @@
-"""The mission's list, line by line, with the tests of each and how they ended: a plugin of pytest.
+"""The mission's list, line by line, with the tests of each and their results: a plugin of pytest.
 
     python -m pytest -p tests.support.acceptance                   runs the tests that the list names, and prints it
     python -m pytest -p tests.support.acceptance --collect-only    prints the lines that no test names, and runs none

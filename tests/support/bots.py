@@ -1,4 +1,4 @@
-"""A real aiogram Bot, before whatever Bot API server a test has."""
+"""A real aiogram Bot, before any Bot API server of a test."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Payments by card: as facts, as the raw updates by which Telegram tells of them, and as sold over a Stripe account."""
+"""Payments by card: as facts, as Telegram's raw updates, and as sold over a Stripe account."""
 
 from dataclasses import replace
 from datetime import datetime

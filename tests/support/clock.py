@@ -1,4 +1,4 @@
-"""A clock that stands until it is moved."""
+"""A clock that stands still until a test moves it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final

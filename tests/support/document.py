@@ -1,4 +1,4 @@
-"""The shared database as it may be found: the tables of an older service, with rows in them."""
+"""A shared database with an older service's tables and rows."""
 
 from typing import Final
 

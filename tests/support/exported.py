@@ -1,4 +1,4 @@
-"""The metrics that a desk exports, whether anything was counted yet or not."""
+"""The metrics that a desk exports, counted or not."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Charges on record, for the pages of a history."""
+"""Recorded charges, for the pages of a history."""
 
 from payments.audit import events
 from payments.audit.facts import ChargeFact, Person

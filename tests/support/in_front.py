@@ -1,4 +1,4 @@
-"""What stands between the desk and its PostgreSQL: a way that forgets connections, and a door with TLS."""
+"""Programs between the desk and its PostgreSQL: a NAT that forgets connections, and a proxy with TLS."""
 
 import asyncio
 import shutil

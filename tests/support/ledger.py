@@ -1,4 +1,4 @@
-"""Rows of Telegram's ledger, and what reads them in the tests."""
+"""Rows of Telegram's ledger, and their readers in the tests."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""localstripe, a stateful Stripe over HTTP, as a process of its own: it has nothing to start it within another."""
+"""localstripe, a stateful Stripe over HTTP, in a process of its own, because it cannot start within another."""
 
 import asyncio
 import socket

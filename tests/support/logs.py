@@ -1,4 +1,4 @@
-"""What is logged, as records."""
+"""Log lines as records, for the tests."""
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING

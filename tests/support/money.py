@@ -1,4 +1,4 @@
-"""What is sold in the tests, and the payments and refunds that Telegram tells of: as facts, and as raw updates."""
+"""Plans, payments and refunds of the tests: as facts, and as Telegram's raw updates."""
 
 from datetime import datetime
 from typing import Any, Final

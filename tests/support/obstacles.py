@@ -1,4 +1,4 @@
-"""What makes a database refuse, break off or hang, by its own means."""
+"""Obstacles that make a database refuse, break off or hang, by its own means."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

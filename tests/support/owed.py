@@ -1,4 +1,4 @@
-"""Messages that are owed, and their delivery before a sandbox."""
+"""Owed messages of the outbox, and their delivery before a sandbox."""
 
 from typing import Any, Final
 

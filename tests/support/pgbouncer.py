@@ -1,4 +1,4 @@
-"""A real PgBouncer in front of the run's PostgreSQL, where the machine has one."""
+"""A real PgBouncer in front of the run's PostgreSQL, on a machine that has one."""
 
 import asyncio
 import os

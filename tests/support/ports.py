@@ -1,4 +1,4 @@
-"""A port that nobody has, for a server that is told its port."""
+"""A free port for a server that is told its port."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""What stands between us and Telegram."""
+"""Proxies between the desk and Telegram."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Calls of the bot that Telegram refuses in words of our choice, or that meet a bug of ours."""
+"""Calls of the bot that Telegram refuses in a test's words, or that meet a bug of ours."""
 
 from collections.abc import Callable
 from typing import Any

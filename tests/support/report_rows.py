@@ -1,4 +1,4 @@
-"""Rows of the audit table, every one that a report has to judge, and what they come to by a plain loop."""
+"""Rows of the audit table, one of each kind that a report judges, and their sums by a plain loop."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping

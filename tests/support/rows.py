@@ -1,4 +1,4 @@
-"""Rows that many tests need."""
+"""Rows that many tests insert."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What the process has counted: the counters are its own, so a test looks at what is added."""
+"""Samples of the process's counters: a test looks at the increase, because the counters are shared."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What Telegram and its ledger tell of a subscription in the tests, as facts, and what is kept of it."""
+"""Facts of a subscription from Telegram and its ledger, and the rows kept of it."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta

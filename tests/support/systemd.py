@@ -1,4 +1,4 @@
-"""The service manager, as far as a service speaks to it."""
+"""The service manager's side of systemd's protocol with a service."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""An answer is bounded, packed or not, and comes from the address that was asked."""
+"""Bounded answers of Telegram, packed or not, each from the address that was asked."""
 
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Every connection that leaves asks whether its other end is there: straight, and through each kind of proxy."""
+"""Keepalives on every outgoing connection: a direct one, and one through each kind of proxy."""
 
 import socket
 

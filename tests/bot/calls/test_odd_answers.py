@@ -1,4 +1,4 @@
-"""What a gateway may answer in Telegram's place: an error without words, a pause of no time, and whatever else."""
+"""Odd answers of a gateway in Telegram's place: an error without words, a pause of no time, and more."""
 
 import json
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Telegram's time, measured against a machine whose clock is wrong, or is set while the desk runs."""
+"""Telegram's time, measured on a machine whose clock is wrong, or is set while the desk runs."""
 
 from datetime import UTC, datetime, timedelta
 

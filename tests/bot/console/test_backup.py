@@ -1,4 +1,4 @@
-"""A backup, restored, and the gap since then filled from Telegram's ledger."""
+"""`backup`: a restored copy, and the gap since then filled from Telegram's ledger."""
 
 import sqlite3
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the doctor finds, on desks that lack something."""
+"""`doctor` on desks that lack something."""
 
 import json
 import re

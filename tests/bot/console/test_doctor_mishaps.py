@@ -1,4 +1,4 @@
-"""A check that fails itself is a line of the doctor's, and the others are looked at all the same."""
+"""`doctor` reports a check that itself fails in one line, and goes on with the others."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final

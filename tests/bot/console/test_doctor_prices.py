@@ -1,4 +1,4 @@
-"""What the doctor says of prices that Telegram refuses, and of the admins' group that has moved."""
+"""`doctor` on prices that Telegram refuses, and on the admins' group that has moved."""
 
 import pytest
 from aiogram.methods import CreateInvoiceLink

@@ -1,4 +1,4 @@
-"""What the doctor finds of files and rows that others have touched, and what it never prints."""
+"""`doctor` on files and rows that others have touched; its output shows no secret."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`reconcile` and `rebuild` as an operator has them."""
+"""`reconcile` and `rebuild` as an operator runs them."""
 
 import io
 from collections.abc import AsyncIterator

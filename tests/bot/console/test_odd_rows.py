@@ -1,4 +1,4 @@
-"""Rows that another service wrote, as odd as a column takes them: whatever is shown or exported stays whole."""
+"""Odd rows of another service: a command that shows or exports them stays whole."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The daemon itself, as a process: how it starts, what stops it, and what it does not stop for."""
+"""The daemon as a process: its start, its reasons to stop, and faults that do not stop it."""
 
 import signal
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The sandbox's clock, followed."""
+"""The desk's clock that follows the sandbox's."""
 
 import asyncio
 

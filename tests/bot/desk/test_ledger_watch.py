@@ -1,4 +1,4 @@
-"""The daemon beside Telegram's ledger: a lost database, comparisons, and whatever goes wrong with them."""
+"""The daemon beside Telegram's ledger: a lost database, comparisons, and errors on the way."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""What the start waits for, and that whoever watches it knows."""
+"""The start of the desk: its waits, and the health that reports them."""
 
 import asyncio
 from collections.abc import AsyncIterator

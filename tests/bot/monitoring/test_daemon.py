@@ -1,4 +1,4 @@
-"""A whole desk, as a monitor and systemd see it."""
+"""A running desk, as a monitor and systemd see it."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What a whole desk writes while it sells, gives back and meets every kind of error."""
+"""The log of a running desk that sells, refunds and meets every kind of error."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One line of the text log is one event, whatever somebody has written into what is logged."""
+"""One line of the text log is one event, whatever a user wrote into a logged value."""
 
 import io
 import re

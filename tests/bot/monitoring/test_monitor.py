@@ -1,4 +1,4 @@
-"""Everything that watches one desk, wired as the desk wires it."""
+"""The monitor of one desk, wired as the desk wires it."""
 
 from pathlib import Path
 

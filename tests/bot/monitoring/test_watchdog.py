@@ -1,4 +1,4 @@
-"""What systemd is told, over a socket as it has one."""
+"""Messages to systemd's watchdog, over a socket as systemd has one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

@@ -1,4 +1,4 @@
-"""Fetch, record, confirm, dispatch: against a sandbox, with the real recorder and the real lanes."""
+"""The intake fetches, records, confirms and dispatches: before a sandbox, with the real recorder and lanes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

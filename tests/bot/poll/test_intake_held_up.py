@@ -1,4 +1,4 @@
-"""A payment that cannot be recorded now, or never, holds up itself at most: the offset, and what is served."""
+"""A payment that cannot be recorded now, or never, holds up the offset at most, and no other user."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who is served when: the lanes alone, with handlers that a test holds and lets go."""
+"""The order of the lanes, with handlers that a test holds and releases."""
 
 import asyncio
 from collections import Counter

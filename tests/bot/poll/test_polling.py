@@ -1,4 +1,4 @@
-"""The poll goes on, whatever Telegram does meanwhile, and says so once."""
+"""The poll goes on after every error of Telegram's, and logs it once."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

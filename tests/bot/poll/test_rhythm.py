@@ -1,4 +1,4 @@
-"""How long a poll waits behind a gateway that cuts silent calls."""
+"""The length of a poll behind a gateway that cuts silent calls."""
 
 from typing import Final
 

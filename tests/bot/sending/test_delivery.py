@@ -1,4 +1,4 @@
-"""What is owed goes out: at least once, in order, whatever Telegram and the database do meanwhile."""
+"""The outbox delivers each message at least once, in order, through outages of Telegram and the database."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The words of every notice, sent through Telegram's own reading of HTML."""
+"""The text of every notice, sent through the sandbox's parser of HTML."""
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""One pause for all who send; a pre-checkout is answered through it."""
+"""One pause of Telegram's for all senders; the desk answers a pre-checkout through it."""
 
 from collections.abc import AsyncIterator
 from typing import Final

@@ -1,4 +1,4 @@
-"""When: within Telegram's limits, and after pauses that grow."""
+"""The moments of sending: within Telegram's limits, and with growing backoff."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What never comes: it is noted, and whoever has to know hears of it."""
+"""Messages that Telegram refuses for good: the outbox notes them, and the admins hear of them."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Which proxy a call leaves through, and what of it may be said."""
+"""The proxy of each call, and the part of its address that a log may show."""
 
 import string
 

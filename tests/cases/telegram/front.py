@@ -1,4 +1,4 @@
-"""A server in front of the sandbox: passes calls on, or answers by rules; for faults that the sandbox does not have."""
+"""A server in front of the sandbox that passes calls on or answers by rules: faults that the sandbox lacks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""Buttons that are tapped twice, or stand below what is gone: done is told as done."""
+"""Buttons that are tapped twice, or whose message is gone: the answer says that the work is done."""
 
 import pytest
 from aiogram.methods import EditMessageText

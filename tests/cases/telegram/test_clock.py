@@ -1,4 +1,4 @@
-"""The machine's clock is wrong: what Telegram says of the time counts, and the admins hear of it."""
+"""A machine with a wrong clock: Telegram's time counts, and the admins hear of it."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime

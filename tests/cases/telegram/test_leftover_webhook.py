@@ -1,4 +1,4 @@
-"""A webhook is set (a bot builder that was given the token sets one): no poll gets anything until it is removed."""
+"""A leftover webhook, as a bot builder sets it: no poll gets an update until it is removed."""
 
 from pathlib import Path
 from typing import Final

@@ -1,4 +1,4 @@
-"""400 "Logged out": what every call is answered while a bot moves between the cloud and a local Bot API server."""
+"""400 "Logged out": Telegram's answer to every call while a bot moves between Bot API servers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

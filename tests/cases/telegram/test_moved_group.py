@@ -1,4 +1,4 @@
-"""The admins' group becomes a supergroup, with a new id, behind the seller's back."""
+"""The admins' group becomes a supergroup, with a new id, while the seller does not notice."""
 
 from typing import Final
 

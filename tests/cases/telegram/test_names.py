@@ -1,4 +1,4 @@
-"""Names change hands: the buyers' and the bot's own."""
+"""@usernames that pass to others: the buyers' and the bot's own."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""`"ok": true` beside what no method returns: what was done is not done again, and what was asked is asked again."""
+"""`"ok": true` with a result that no method returns: the desk repeats questions, and no act on money."""
 
 import json
 from typing import Any, Final

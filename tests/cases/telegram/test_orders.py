@@ -1,4 +1,4 @@
-"""What is an admin's order, and what only looks like one; whose allowance counts; groups of others."""
+"""Admins' commands and their look-alikes; rate limits in groups; groups of others."""
 
 import asyncio
 from collections.abc import Mapping

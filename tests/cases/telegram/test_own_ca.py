@@ -1,4 +1,4 @@
-"""TLS is opened on the way (a company's gateway): Python's and OpenSSL's own SSL_CERT_FILE names the authority."""
+"""A gateway that opens TLS: SSL_CERT_FILE of Python and OpenSSL names its authority."""
 
 import ssl
 import subprocess

@@ -1,4 +1,4 @@
-"""The poll behind gateways: cut while idle, answered at once for nothing, fed with what is no update."""
+"""The poll behind gateways: cut while idle, answered at once with nothing, or with JSON that is no update."""
 
 import asyncio
 import json

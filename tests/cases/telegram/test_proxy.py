@@ -1,4 +1,4 @@
-"""Where api.telegram.org is blocked: the way out is a proxy that the settings or the environment name."""
+"""A network that blocks api.telegram.org: the settings or the environment name a proxy."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a person waits for meets a cut connection, a 429 of a second, a 502: it is said again while they wait."""
+"""Answers that a person waits for meet a cut connection, a short 429, a 502: the desk repeats them meanwhile."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Telegram answers the first calls 401 or 404, as it does now and then: status 78 is one that systemd leaves alone."""
+"""Telegram answers the first calls 401 or 404, as it does now and then: the desk keeps off status 78."""
 
 from pathlib import Path
 

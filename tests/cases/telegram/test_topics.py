@@ -1,4 +1,4 @@
-"""Topics: of the admins' forum, and of a private chat (Bot API 9.3)."""
+"""Topics of the admins' forum, and of a private chat (Bot API 9.3)."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One parser of DATABASE_URL: what providers print is taken, the rest refused in words that quote nothing of it."""
+"""DATABASE_URL as providers print it is parsed; an error about any other quotes nothing of it."""
 
 import string
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One active desk for a database."""
+"""The desk's lock on both engines: one active desk for a database."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The desk's lock is ours alone: beside other bots' desks, against a stranger."""
+"""The proof that the desk's lock is ours alone: beside other bots' desks, against a stranger."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

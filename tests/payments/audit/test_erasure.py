@@ -1,4 +1,4 @@
-"""Erasing a person: what goes, what stays, and what does not come back."""
+"""Erasure of a person: the data that goes, the data that stays, and names that do not come back."""
 
 import json
 from typing import Any

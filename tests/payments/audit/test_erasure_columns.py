@@ -1,4 +1,4 @@
-"""What `erase` does with every column of every table: a new one fails here until somebody has decided."""
+"""`erase` and every column of every table: a new column fails here until somebody has decided."""
 
 import json
 import sqlite3

@@ -1,4 +1,4 @@
-"""Whatever an id is made of: its money is on record, and a command that can be typed continues it."""
+"""Event ids of any characters: their money is on record, and a typable command continues it."""
 
 from dataclasses import replace
 from typing import Final

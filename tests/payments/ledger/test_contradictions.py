@@ -1,4 +1,4 @@
-"""The ledger brings the true refund of a charge, though a row that is none has its key."""
+"""The ledger brings the true refund of a charge, although another row has its key."""
 
 from dataclasses import replace
 from typing import Final

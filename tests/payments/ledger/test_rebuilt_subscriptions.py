@@ -1,4 +1,4 @@
-"""Two subscriptions that open the same, of which one went back: a rebuild honours the one that was kept."""
+"""Two subscriptions that open the same, one refunded: a rebuild honours the one that was kept."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Which row a refund is that its provider tells of: the same whenever it is asked."""
+"""The refund row that matches a refund at the provider: the same at every call."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Refunds of one charge that contradict each other: the true one is taken up, and the others wait for nobody."""
+"""Contradicting refunds of one charge: the desk settles the true one, and the others wait for nobody."""
 
 from dataclasses import replace
 from typing import Final

@@ -1,4 +1,4 @@
-"""A refund that contradicts its charge, or what else has its key, never stands in the way of the true refund."""
+"""A refund that contradicts its charge never blocks the true refund of that charge."""
 
 from collections.abc import Sequence
 from dataclasses import replace

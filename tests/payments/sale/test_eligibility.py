@@ -1,4 +1,4 @@
-"""The rule who may buy what, as a table of every combination; a payment that is declined is one that goes back."""
+"""The rule of purchase, as a table of every combination: a declined payment is one that goes back."""
 
 from dataclasses import replace
 from datetime import timedelta

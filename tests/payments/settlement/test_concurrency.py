@@ -1,4 +1,4 @@
-"""Payments and refunds at once, from processes with connections of their own: the database settles it."""
+"""Payments and refunds at once, from processes with connections of their own: the database orders them."""
 
 import asyncio
 from collections.abc import AsyncIterator

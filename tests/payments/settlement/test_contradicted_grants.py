@@ -1,4 +1,4 @@
-"""A row of `entitlement_grants` under a source of ours that says something else than the desk does."""
+"""A row of `entitlement_grants` under a source of ours that contradicts the desk's grant."""
 
 from datetime import datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The decision on a charge, written as a table and compared with the code for every combination there is."""
+"""The judgement of a charge, as a table that is compared with the code for every combination."""
 
 from dataclasses import replace
 from itertools import product

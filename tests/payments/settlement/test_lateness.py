@@ -1,4 +1,4 @@
-"""What of the time that was paid for is given back: the pure rule."""
+"""The pure rule of late settlement: the part of the paid time that is given back."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What Telegram's ledger brings long after it happened takes effect, and nobody is told that it has happened."""
+"""Old facts from Telegram's ledger take effect, and nobody gets a message about them."""
 
 from dataclasses import replace
 from datetime import timedelta

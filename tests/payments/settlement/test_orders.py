@@ -1,4 +1,4 @@
-"""Any order and any repetition of a charge and its refunds ends in the same state: every order there is, enumerated."""
+"""Every order and repetition of a charge and its refunds, enumerated, ends in the same state."""
 
 import contextlib
 import re

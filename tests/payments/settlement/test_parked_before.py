@@ -1,4 +1,4 @@
-"""A charge that a desk has parked which did not note since when: after the upgrade its whole time opens."""
+"""A charge that a former version parked without the moment: after the migration its whole time opens."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""A charge that was parked and is taken up again: its whole time opens, and an admin hears if nothing does."""
+"""A parked charge after /retry: its whole time opens, and an admin hears if nothing does."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Every order of six things that happen, up to five of them, on the pure core: judgement and fold."""
+"""Every order of up to five of six events, on the pure core: judgement and fold."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace

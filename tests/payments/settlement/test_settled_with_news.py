@@ -1,4 +1,4 @@
-"""A settled charge of which something is learned later, and a bug that keeps that from being taken in."""
+"""A settled charge with a later fact, and a bug that keeps the fact from being applied."""
 
 from datetime import timedelta
 

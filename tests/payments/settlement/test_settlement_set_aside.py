@@ -1,4 +1,4 @@
-"""Charges that are not granted, and refunds that contradict their charge: who is told, and how it goes on."""
+"""Charges without a grant, and refunds that contradict their charge: notices, and the way on."""
 
 from dataclasses import replace
 from datetime import timedelta

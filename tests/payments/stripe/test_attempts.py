@@ -1,4 +1,4 @@
-"""A refund is made once, also when there would be room for it twice: other parts of the charge came back meanwhile."""
+"""A refund at Stripe is made once, even when other partial refunds came back and left room for a second."""
 
 import pytest
 

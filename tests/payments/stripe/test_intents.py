@@ -1,4 +1,4 @@
-"""Payments that Telegram names by their payment intent: what happens at Stripe to their charges is theirs."""
+"""Payments that Telegram names by their payment intent: Stripe's events about their charges are theirs."""
 
 from typing import Final
 

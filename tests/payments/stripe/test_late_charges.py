@@ -1,4 +1,4 @@
-"""A charge that is put on record late learns what happened to it at Stripe before."""
+"""A charge by card that is recorded late learns its earlier history at Stripe."""
 
 from datetime import timedelta
 from typing import Final

@@ -1,4 +1,4 @@
-"""A refund of more than is left of its charge: Stripe refuses it for ever, and the desk makes one of what is left."""
+"""A refund above the remainder of its charge: Stripe refuses it, and the desk refunds the remainder."""
 
 import pytest
 

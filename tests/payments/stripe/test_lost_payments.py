@@ -1,4 +1,4 @@
-"""Card payments whose update was lost are found at Stripe and told to the admins, each once; nothing else is."""
+"""Lost card payments: the desk finds them at Stripe, and tells the admins of each once."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Whatever happens to the refunds of a charge, here and at Stripe, in whatever order: the books end as Stripe's do."""
+"""Refunds of a charge, here and at Stripe, in any order: the books end as Stripe's do."""
 
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence

@@ -1,4 +1,4 @@
-"""Refunds that are asked for here and made at Stripe: once, whatever happens on the way."""
+"""Refunds by card, requested here and made at Stripe: once, whatever happens on the way."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""A refund that the buyer's bank sends back: the books say that the money is here again, and it can go back anew."""
+"""A refund that the buyer's bank returns: the books count the money again, and a new refund is possible."""
 
 from datetime import timedelta
 

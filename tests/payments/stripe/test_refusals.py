@@ -1,4 +1,4 @@
-"""Stripe refuses a refund: the attempt is over, and the next one has a key of its own, unless one may still be made."""
+"""Stripe refuses a refund: the next attempt has a key of its own, unless the first may still be made."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Trouble at Stripe that a person must mend is told in the chat once a day as long as it lasts, restarts or not."""
+"""Trouble at Stripe that a person must mend comes to the admins once a day while it lasts, restarts or not."""
 
 from datetime import timedelta
 

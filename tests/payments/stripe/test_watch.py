@@ -1,4 +1,4 @@
-"""What happens at Stripe takes effect here: refunds, parts of them, disputes; in any order, and however often told."""
+"""Stripe's events take effect here: refunds, partial refunds, disputes; in any order and repetition."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Access of users who hold only subscriptions, whatever the order in which things become known, on both engines."""
+"""Access of users with subscriptions alone, for any order of their facts, on both engines."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta

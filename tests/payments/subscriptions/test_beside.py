@@ -1,4 +1,4 @@
-"""Two subscriptions that open the same are never both left to renew, in whatever order they become known."""
+"""Two subscriptions that open the same: one renews at most, for any order of their facts."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Two subscriptions that open the same, in any order of what becomes known: the same end, one left to renew at most.
+"""Two subscriptions that open the same, in every order of their facts: one end, one renewal at most.
 
 What Telegram tells of their states is on record from the start, as of when it was told: updates are recorded in their
 order. So is what the ledger tells, which is read from its first row on. Payments are told by update, by the ledger or

@@ -1,4 +1,4 @@
-"""What the charges and changes of a subscription make of its row, of access and of what is told, on both engines."""
+"""A subscription's row, access and notices by its charges and changes, on both engines."""
 
 from dataclasses import replace
 from datetime import timedelta

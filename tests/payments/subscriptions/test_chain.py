@@ -1,4 +1,4 @@
-"""The pure rules of a subscription: which charges are whose, until when each pays, how it stands."""
+"""The pure rules of a subscription: its charges, their paid periods, and its status."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""A clock that jumps ahead and comes back: what it has ended runs again, and nothing waits for too long."""
+"""A clock that jumps ahead and comes back: subscriptions that it ended run again, and none waits for long."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What is wanted of a renewal and what Telegram answers: success only where our own rows agree that it is so."""
+"""The wanted renewal and Telegram's answers: success only where our own rows agree."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The loop over subscriptions: what it finds by itself, and that nothing odd in one holds up the others."""
+"""The loop over subscriptions finds its work by itself, and an odd one holds up no other."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Which charges of subscriptions are kept and which go back: beside others, paid twice, by a stranger."""
+"""Subscription charges that are kept, and those that go back: beside others, paid twice, by a stranger."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""A word before bought days end: once for a purchase, to the right people, and taken back when it is no longer so."""
+"""The reminder before bought days end: once for a purchase, to the right people, withdrawn when untrue."""
 
 from datetime import timedelta
 from typing import Final

@@ -1,4 +1,4 @@
-"""What no chain claims any more comes to rest, and a round of the loop that changed nothing counts as nothing."""
+"""Changes that no subscription claims come to rest, and an idle round of the loop counts as nothing."""
 
 from dataclasses import replace
 from datetime import timedelta

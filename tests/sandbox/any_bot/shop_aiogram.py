@@ -1,4 +1,4 @@
-"""A shop as anybody writes it with aiogram: a Dispatcher that polls, handlers, nothing of Starledger's."""
+"""A shop written with aiogram as anybody writes it: a Dispatcher that polls, nothing of Starledger's."""
 
 from aiogram import Bot, Dispatcher, F
 from aiogram.client.session.aiohttp import AiohttpSession

@@ -1,4 +1,4 @@
-"""A shop as anybody writes it with python-telegram-bot: an Application that polls, nothing of Starledger's."""
+"""A shop written with python-telegram-bot as anybody writes it, with nothing of Starledger's."""
 
 import asyncio
 from typing import Any

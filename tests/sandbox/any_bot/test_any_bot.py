@@ -1,4 +1,4 @@
-"""Bots that know nothing of Starledger, unchanged, each with its own library: they sell, refund and read the ledger."""
+"""Bots without Starledger, each with its own library, before the sandbox: they sell, refund, read the ledger."""
 
 import asyncio
 import os

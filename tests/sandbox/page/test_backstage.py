@@ -1,4 +1,4 @@
-"""Telegram's other side: the ledger, faults as switches, what the bot asked and got."""
+"""Telegram's other side on the page: the ledger, faults as switches, the bot's calls and answers."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""What a person sees and does in a chat; the test is the bot."""
+"""A person's chat on the page; the test is the bot."""
 
 import base64
 import re

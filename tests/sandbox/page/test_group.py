@@ -1,4 +1,4 @@
-"""A group on the page: whoever is chosen writes, presses and pays in it."""
+"""A group on the page: the chosen member writes, presses and pays in it."""
 
 import pytest
 import pytest_asyncio

@@ -1,4 +1,4 @@
-"""The page over plain HTTP: whom it answers, and where it listens."""
+"""The page over plain HTTP: its visitors, and its ports."""
 
 import socket
 

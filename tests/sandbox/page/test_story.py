@@ -1,4 +1,4 @@
-"""The whole story on the demo's page, by clicks: buy, pay, have it, give it back; subscriptions, a kill, the clock."""
+"""The whole story on the demo's page, by clicks: buying, access, a refund; subscriptions, a kill, the clock."""
 
 import re
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What a pass settles in bulk comes to what settlement makes of it one by one."""
+"""A pass that settles in bulk ends as settlement one by one does."""
 
 import random
 
