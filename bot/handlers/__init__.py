@@ -1,4 +1,4 @@
-"""The handlers of updates, one router for each subject; they hold no state and write no SQL."""
+"""The handlers of Telegram's updates, one router for each subject; they hold no state and write no SQL."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -70,7 +70,7 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
     dispatcher.update.outer_middleware(RateLimit(clock))
     dispatcher.callback_query.middleware(CallbackAnswerMiddleware())
     dispatcher.errors.register(on_error)
-    # An admin's /history has a name behind it, and the last router takes whatever is left.
+    # An admin's /history USER goes before a user's own /history, and the last router takes the rest.
     dispatcher.include_routers(
         *(
             each.make_router()
@@ -83,7 +83,7 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
 async def _speak(
     handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]], event: TelegramObject, data: dict[str, Any]
 ) -> Any:
-    """Hand in the words of the sender's language."""
+    """Hand in the words of the sender's language, as `words`."""
     sender: User | None = data.get("event_from_user")
     data["words"] = for_language(sender.language_code if sender else None)
     return await handler(event, data)

@@ -1,4 +1,4 @@
-"""What is mine: /status and /history."""
+"""A user's own account: /status with access and subscriptions, and /history with payments and refunds."""
 
 from typing import Final
 
@@ -19,11 +19,11 @@ from payments.notices import Admins
 from payments.telegram import TelegramPaymentHandler
 
 SUBSCRIPTIONS_MAX: Final = 10
-"""In one message; who has more of them sees those whose date comes next."""
+"""Subscriptions in one message: those whose date comes next."""
 
 
 def make_router() -> Router:
-    """Return the router of a user's own affairs, and of the buttons under any history."""
+    """Return the router of /status and /history, and of the buttons under any history."""
     router = Router(name="account")
     router.message.filter(IN_PRIVATE)
     router.message.register(on_status, Order("status", ignore_case=True))
@@ -35,9 +35,9 @@ def make_router() -> Router:
 async def on_status(
     message: Message, words: Words, clock: Clock, payments: TelegramPaymentHandler, subscriptions: SubscriptionDesk
 ) -> None:
-    """Tell what is open now, and until when; the subscriptions with a button each.
+    """Answer /status with the open access and its ends, and with the subscriptions and a button for each.
 
-    A payment that came with the command, or just before, is settled first: it is what the answer is wanted for.
+    A payment made just before the command is settled first, because the person asks about it.
     """
     await payments.settle_untried(message.chat.id)
     now = clock()
@@ -59,7 +59,7 @@ async def on_status(
 
 
 async def on_history(message: Message, words: Words, history: HistoryPages) -> None:
-    """Show the newest page of one's own payments and refunds."""
+    """Answer /history with the newest page of the user's own payments and refunds."""
     page = await history.show(words, HistoryButton(telegram_id=message.chat.id))
     if page is None:
         await answer(message, words.say("history.nothing"))
@@ -77,9 +77,9 @@ async def on_page_button(
     admin_chat: AdminChat,
     callback_answer: CallbackAnswer,
 ) -> None:
-    """Turn the message to another page; a page that is not one's own, or not there, is refused by an alert.
+    """Turn a history to another page; an alert refuses a page that is not the presser's own, or not there.
 
-    So is one that strangers would read: an admin's page is turned where an admin may ask for it, and nowhere else.
+    An admin's page is turned only where an admin may ask for it, because strangers would read it elsewhere.
     """
     sender_id, place = query.from_user.id, place_of_button(query)
     may_see = is_own_chat(place, sender_id) and sender_id == callback_data.telegram_id

@@ -1,4 +1,4 @@
-"""The admins' commands /refund and /history of any user, for admins known by the sender's id."""
+"""The admins' commands /refund and /history USER; an admin is known by the sender's id."""
 
 import re
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def make_router() -> Router:
 
 
 async def on_anonymous(message: Message, words: Words) -> None:
-    """Tell an admin who writes in the name of the group how to be known."""
+    """Tell an anonymous admin, who writes in the name of the group, how to be recognised."""
     await answer(message, words.say("anonymous_admin"))
 
 
@@ -50,7 +50,7 @@ async def on_help(message: Message, words: Words) -> None:
 
 
 async def on_refund(message: Message, command: CommandObject, words: Words, payments: TelegramPaymentHandler) -> None:
-    """Put a refund on record, and say so at once: Telegram may be slow, and what came of it is told by the outbox."""
+    """Request a refund and confirm that at once; the outbox tells of the result, because Telegram may be slow."""
     charge_id, reason = _split(command.args or "")
     if not charge_id.isprintable() or not 0 < len(charge_id) <= CHARGE_ID_LENGTH_MAX:
         await answer(message, words.say("refund.usage"))
@@ -92,9 +92,9 @@ async def on_history_of(
     history: HistoryPages,
     names: Names,
 ) -> None:
-    """Show the newest page of the payments of the user whom an admin names by Telegram id or @username.
+    """Answer /history USER with the newest page of the user whom an admin names by Telegram id or @username.
 
-    Telegram is asked for the user's name before the page is seen: a name passes from one account to another.
+    Telegram is asked for the user's name first, because a name passes from one account to another.
     """
     named = _USER.fullmatch((command.args or "").strip())
     if named is None or int(named["id"] or 0) > TELEGRAM_ID_MAX:
@@ -122,7 +122,7 @@ def _ids(words: Words, users: Sequence[User]) -> Markup:
 
 
 async def on_history_of_nobody(message: Message, words: Words) -> None:
-    """Tell an admin in the group to say whose history is wanted."""
+    """Answer /history without a user in the group, where it is nobody's own."""
     await answer(message, words.say("history.usage"))
 
 
@@ -138,7 +138,7 @@ def _refused(words: Words, error: RefundRefusedError, charge_id: str) -> Markup:
 
 
 def _split(args: str) -> tuple[str, str | None]:
-    """Part a charge's id from the reason, which becomes one line."""
+    """Split the arguments of /refund into the charge's id and the reason, which becomes one line."""
     charge_id, *rest = args.split(maxsplit=1) or [""]
     return charge_id, " ".join(rest[0].replace("\0", "").split()) or None if rest else None
 

@@ -1,4 +1,4 @@
-"""The payment itself: the question before it, the charge, the refund."""
+"""The updates that bear money: pre-checkout queries, charges and refunds."""
 
 from aiogram import F, Router
 from aiogram.types import PreCheckoutQuery
@@ -13,7 +13,7 @@ from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 
 def make_router() -> Router:
-    """Return the router of what bears money."""
+    """Return the router of pre-checkout queries, charges and refunds."""
     router = Router(name="checkout")
     router.pre_checkout_query.register(on_pre_checkout)
     router.message.register(on_charge, F.successful_payment)
@@ -40,9 +40,9 @@ async def on_pre_checkout(query: PreCheckoutQuery, words: Words, payments: Teleg
 
 
 async def _answer(query: PreCheckoutQuery, why_not: str | None) -> bool:
-    """Give the one answer to a query, yes without `why_not`, for as long as Telegram waits (bot/calls/retry_calls.py).
+    """Send the one answer to a query, yes without `why_not`, for as long as Telegram waits (bot/calls/retry_calls.py).
 
-    Return False when it was not taken. Nothing is raised: an apology would be a second answer, and another one.
+    Return False when Telegram did not take it. Nothing is raised, because an apology would be a second answer.
     """
     bound = logger.bind(telegram_id=query.from_user.id, query_id=query.id)
     try:
@@ -60,10 +60,10 @@ async def _answer(query: PreCheckoutQuery, why_not: str | None) -> bool:
 
 
 async def on_charge(_: object, fact: ChargeFact, payments: TelegramPaymentHandler) -> None:
-    """Settle a charge that is on record; what the buyer is told of it is owed in the outbox."""
+    """Settle a recorded charge; its notice to the buyer goes through the outbox."""
     await payments.handle_successful_payment(fact)
 
 
 async def on_refund(_: object, fact: RefundFact, payments: TelegramPaymentHandler) -> None:
-    """Settle a refund that is on record, whoever made it."""
+    """Settle a recorded refund, made by anybody."""
     await payments.handle_refund(fact)

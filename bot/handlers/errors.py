@@ -1,4 +1,4 @@
-"""What a handler raised: by its kind into the log, with one sentence for the person, and never any further."""
+"""The end of every error that a handler raises: a log line by its kind, and one sentence for the person."""
 
 from typing import Final
 
@@ -22,13 +22,15 @@ _NOT_NOW: Final = frozenset({Fate.PAUSE, Fate.DONE})
 async def on_error(
     event: ErrorEvent, bot: Bot, words: Words, fact: Fact | None = None, *, in_admin_chat: bool = False
 ) -> None:
-    """Log an error and tell the person that something went wrong; of a payment nothing, for the worker goes on with it.
+    """Log an error, and tell the person that something went wrong.
 
-    What the error says is for the log alone.
+    Nobody is told of an error at a payment, because the worker goes on with it.
+
+    The words of the error are for the log alone.
     """
     error = event.exception
     if came_too_late(error):
-        # The answer to a button is given while what its handler raised passes by: that one is the error.
+        # The answer to a button is given while the error of its handler passes by; that error is the one that counts.
         logger.info("an answer came too late: {}", error)
         if not isinstance(error.__context__, Exception):
             return
@@ -37,18 +39,18 @@ async def on_error(
     untaken = _not_taken(error)
     was_told = untaken is not None and fate_of(untaken) is Fate.DONE
     if fact is None and not was_told and not isinstance(error, TelegramForbiddenError):
-        # The time in which an answer is said again is over when it was not taken: then the apology has one try.
+        # An answer that Telegram did not take has used up the time to repeat it, so the apology has one try.
         with somebody_waits(seconds_gone=0 if untaken is None else ANSWER.seconds):
             await _apologise(event.update, bot, words, in_admin_chat=in_admin_chat)
 
 
 def came_too_late(error: Exception) -> bool:
-    """Tell whether an error is Telegram's word that nobody waits for an answer any more."""
+    """Tell whether Telegram says that an answer came too late for anybody to wait for it."""
     return isinstance(error, TelegramBadRequest) and "query is too old" in error.message
 
 
 def _not_taken(error: Exception) -> TelegramError | None:
-    """Return an error that says that Telegram did not take an answer, through no fault of the answer's; else None."""
+    """Return the error if Telegram did not take an answer, through no fault of the answer; else None."""
     if isinstance(error, TELEGRAM_ERRORS) and (is_outage(error) or fate_of(error) in _NOT_NOW):
         return error
     return None

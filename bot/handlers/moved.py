@@ -1,4 +1,4 @@
-"""Telegram's own word that a group became a supergroup, under both of its ids (Bot API, Message)."""
+"""Telegram's messages that a group became a supergroup, under the old id and the new one (Bot API, Message)."""
 
 from aiogram import Bot, F, Router
 from aiogram.types import Message
@@ -8,14 +8,14 @@ from bot.chat.moved_chats import AdminChat
 
 
 def make_router() -> Router:
-    """Return the router of groups that have moved."""
+    """Return the router of groups that became supergroups."""
     router = Router(name="moved")
     router.message.register(on_moved, F.migrate_to_chat_id | F.migrate_from_chat_id)
     return router
 
 
 async def on_moved(message: Message, bot: Bot, admin_chat: AdminChat) -> None:
-    """Take note of the admins' group under its new id, and give it the menu there; another group's is no matter."""
+    """Record the new id of the admins' group, and set its menu there; other groups are ignored."""
     if message.migrate_to_chat_id is not None:
         chat_id, moved_to = message.chat.id, message.migrate_to_chat_id
     else:

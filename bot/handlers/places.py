@@ -1,4 +1,4 @@
-"""Who may say what where: everybody in private chats, an admin there and in the admins' group."""
+"""Filters by sender and chat: everybody in private chats, admins there and in the admins' group."""
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -25,23 +25,22 @@ IN_PRIVATE: Final = F.chat.type == ChatType.PRIVATE
 WRITTEN_HERE: Final = (
     F.text & ~F.forward_origin & ~F.via_bot & ~F.sender_chat & ~F.sender_business_bot & ~F.guest_bot_caller_user
 )
-"""A text that an admin wrote with their own hands, in their own name.
+"""The filter of a text that the sender wrote by hand and in the own name.
 
-An admin who forwards somebody's "/refund ..." to the others shows it to them, and does not give the order. What an
-inline bot has put into a message that an admin picked is that bot's word (Bot API, Message: via_bot), and what stands
-below a picture is told of the picture.
+An admin who forwards somebody's "/refund ..." to the others shows the order, and does not give it. A text that an
+inline bot made is that bot's word (Bot API, Message: via_bot), and a caption is about its picture.
 """
 
 STRANGERS_MAX: Final = 10_000
-"""Groups of others that are remembered as told; beyond them the bot says nothing in a new one."""
+"""Foreign groups remembered as told; beyond them the bot says nothing in a new one."""
 STRANGERS_PAUSE: Final = timedelta(days=1)
 
 
 class Here:
-    """Lets pass what was written in a private chat or the admins' group, and hands in which: `in_admin_chat`.
+    """The middleware that passes updates from private chats and the admins' group, and hands in `in_admin_chat`.
 
-    In any other group the bot does nothing and counts nothing. Who calls it there by its name is told once a day for
-    each group where it is to be found.
+    In any other group the bot does nothing and counts nothing. A command there that names the bot is answered, once a
+    day for each group, with where the bot is to be found.
     """
 
     def __init__(self, admin_chat: AdminChat, name: BotName, clock: Clock) -> None:
@@ -57,7 +56,7 @@ class Here:
         event: TelegramObject,
         data: dict[str, Any],
     ) -> Any:
-        """Be a middleware of all updates, within the one that hands in the words."""
+        """Handle an update or drop it; the middleware that hands in the words has run before."""
         data["in_admin_chat"] = False
         message = event.message if isinstance(event, Update) else None
         if message is None or message.chat.type == ChatType.PRIVATE or data.get("fact"):
@@ -78,7 +77,7 @@ class Here:
         return None
 
     async def _is_admin_chat(self, message: Message) -> bool:
-        # Nothing but a command is answered in a group, so the database is asked about nothing else.
+        # Only a command is answered in a group, so the database is asked only about commands.
         return message.chat.id == self._admin_chat.setting or (
             _is_command(message) and await self._admin_chat.is_it(message.chat.id)
         )
@@ -88,7 +87,7 @@ class Here:
         try:
             if not mention or not self._may_tell(message.chat.id) or not await self._name.is_ours(bot, mention):
                 return
-            # Somebody else in the group may have been told while the name was asked for.
+            # Another update of the group may have been answered while Telegram was asked for the name.
             if not self._may_tell(message.chat.id):
                 return
             self._told[message.chat.id] = self._clock()
@@ -112,7 +111,7 @@ def _is_command(message: Message) -> bool:
 
 
 class InPrivateOrAdminChat(Filter):
-    """A private chat, or the admins' group."""
+    """Passes messages in a private chat or the admins' group."""
 
     async def __call__(self, message: Message, *, in_admin_chat: bool) -> bool:
         """Tell whether an admin's command counts in this chat."""
@@ -120,7 +119,7 @@ class InPrivateOrAdminChat(Filter):
 
 
 class ByAdmin(Filter):
-    """An admin sent it, known by the sender's id: never by the chat, in which others may write too."""
+    """Passes what an admin sent, known by the sender's id and never by the chat, because others may write there too."""
 
     async def __call__(self, event: Message | CallbackQuery, admins: Admins) -> bool:
         """Tell whether the sender is an admin."""
@@ -128,7 +127,7 @@ class ByAdmin(Filter):
 
 
 class InNameOfAdminChat(Filter):
-    """An anonymous admin of the admins' group: the sender is the group itself (Bot API, Message: sender_chat)."""
+    """Passes messages of anonymous admins, whose sender is the admins' group itself (Bot API, Message: sender_chat)."""
 
     async def __call__(self, message: Message, *, in_admin_chat: bool) -> bool:
         """Tell whether the admins' group is the sender."""
@@ -136,12 +135,12 @@ class InNameOfAdminChat(Filter):
 
 
 def is_own_chat(place: Place, user_id: int) -> bool:
-    """Tell whether a place is the chat that this user has with the bot: its id is the user's."""
+    """Tell whether a place is a user's private chat with the bot, which has the user's id."""
     return place.chat_id == user_id
 
 
 def sender_id(message: Message) -> int:
-    """Return the Telegram id of a message's sender, whom a filter has found to be there."""
+    """Return the Telegram id of a message's sender, which a filter has checked. Raises ValueError without a sender."""
     if message.from_user is None:
         raise ValueError("a message without a sender passed a filter that asks for one")
     return message.from_user.id

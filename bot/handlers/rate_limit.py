@@ -1,4 +1,4 @@
-"""How much one person may ask: a polite word once, then silence. Money and pre-checkouts are never counted."""
+"""The rate limit of one person's messages: a polite word once, then silence. Money and pre-checkouts never count."""
 
 import enum
 from collections import OrderedDict
@@ -14,15 +14,15 @@ from bot.chat.words import Words
 from db.clock import Clock
 
 BURST: Final = 20
-"""How many messages and button presses at once are answered."""
+"""Messages and button presses in a row that the bot answers."""
 PER_SECOND: Final = 0.5
-"""How many more each second of rest allows."""
+"""Further messages that each second of rest allows."""
 USERS_MAX: Final = 10_000
-"""How many users are remembered, the latest ones."""
+"""Users whose allowance is kept, the latest ones."""
 
 
 class Admission(enum.Enum):
-    """What becomes of one more message."""
+    """The fate of one more message."""
 
     ANSWER = enum.auto()
     WARN = enum.auto()
@@ -37,14 +37,14 @@ class _Allowance:
 
 
 class RateLimit:
-    """Counts what each user asks, by the clock that is handed in."""
+    """Counts the messages of each user, by the clock handed in."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._users: OrderedDict[int, _Allowance] = OrderedDict()
 
     def admit(self, user_id: int) -> Admission:
-        """Count one message of a user. Who has rested until half of the burst is there again is warned anew."""
+        """Count one message of a user. Users who rest until half of the burst is back are warned anew."""
         now = self._clock()
         allowance = self._users.pop(user_id, None) or _Allowance(BURST, now)
         self._users[user_id] = allowance
@@ -70,7 +70,7 @@ class RateLimit:
         event: TelegramObject,
         data: dict[str, Any],
     ) -> Any:
-        """Be the middleware of all updates, within the one that hands in the words."""
+        """Handle an update, warn its sender, or drop it; the middleware that hands in the words has run before."""
         sender: User | None = data.get("event_from_user")
         if not isinstance(event, Update) or sender is None or event.pre_checkout_query or data.get("fact"):
             return await handler(event, data)
@@ -83,10 +83,10 @@ class RateLimit:
 
 
 def _who(update: Update, sender: User) -> int:
-    """Return whose allowance an update counts against.
+    """Return the id whose allowance an update counts against.
 
-    All anonymous admins of all groups have one sender between them: there it is the group's (Bot API, Message:
-    sender_chat).
+    It is the group's for an anonymous admin, because all anonymous admins of all groups share one sender (Bot API,
+    Message: sender_chat).
     """
     behind = update.message.sender_chat if update.message is not None else None
     return sender.id if behind is None else behind.id

@@ -1,4 +1,4 @@
-"""/report for admins: revenue and what was given back, in words, or as a picture with the same words below."""
+"""The admins' command /report: revenue and refunds, in words, or as a picture with the same words below."""
 
 import asyncio
 import re
@@ -25,9 +25,9 @@ from payments.reports.reader import read_report
 from payments.reports.spans import USUAL_COUNT, Step, latest
 
 STEPS_MAX: Final = 90
-"""In one picture; the command line draws more."""
+"""Days, weeks or months in one picture; the command line draws more."""
 SHOWN_MAX: Final = 4
-"""Currencies that one message tells of: below a picture stand at most 1,024 characters (Bot API, sendPhoto)."""
+"""Currencies in one message: a caption has at most 1,024 characters (Bot API, sendPhoto)."""
 
 _WANTED: Final = re.compile(r"(?P<step>day|week|month)(?:\s+(?P<count>[1-9][0-9]{0,2}))?", re.IGNORECASE)
 
@@ -41,7 +41,7 @@ def make_router() -> Router:
 
 
 async def on_report(message: Message, command: CommandObject, words: Words, database: Database, clock: Clock) -> None:
-    """Tell of this month and the one before; or draw the latest days, weeks or months that are asked for."""
+    """Answer /report with this month and the one before, or with a picture of the latest days, weeks or months."""
     args = (command.args or "").strip()
     logger.bind(admin_id=sender_id(message), chat_id=message.chat.id).info("/report {}", args)
     today = clock().date()
@@ -112,7 +112,7 @@ def _lines(words: Words, reading: ReportData) -> Iterator[Markup]:
 
 
 def _net(words: Words, figures: Figures, currency: str) -> Markup | str:
-    """Write what is left: of Stars that had costs, to the nanostar."""
+    """Return the net amount in words; net of costs, Stars are written to the nanostar."""
     if figures.has_costs:
         return words.plain("format.stars", amount=stars(figures.left_nanostars))
     return words.money(figures.net, currency)

@@ -1,4 +1,4 @@
-"""What is on sale, and the invoices: /buy, /buy CODE, /start buy_CODE and the buttons under the plans."""
+"""The shop: /buy, /buy CODE, /start buy_CODE and the buttons under the plans, answered with plans and invoices."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -20,11 +20,11 @@ from payments.sale.payload import CODE_PATTERN
 from payments.telegram import START_BUY
 
 _PLAN_BUTTON: Final = F.data.regexp(rf"{CODE_PATTERN}\Z")
-"""A plan's button holds its code and nothing else; what other buttons hold has a colon in it."""
+"""The data of a plan's button is its code and no more; the data of all other buttons has a colon."""
 
 
 def make_router() -> Router:
-    """Return the router of what is on sale."""
+    """Return the router of the shop."""
     router = Router(name="shop")
     router.message.filter(IN_PRIVATE)
     router.message.register(on_buy, Order("buy", ignore_case=True))
@@ -52,7 +52,7 @@ async def on_buy_link(message: Message, command: CommandObject, bot: Bot, words:
 async def on_plan_button(
     query: CallbackQuery, bot: Bot, words: Words, storefront: Storefront, callback_answer: CallbackAnswer
 ) -> None:
-    """Offer the plan that was chosen; a button that no longer sells anything says so."""
+    """Send the invoice of the chosen plan; an alert tells that a button sells nothing any more."""
     code, topic_id = query.data or "", _topic_of(query)
     obstacle = await storefront.offer(bot, query.from_user.id, code, words, topic_id=topic_id)
     _answer(callback_answer, words, obstacle)
@@ -66,7 +66,7 @@ async def on_card_button(
     storefront: Storefront,
     callback_answer: CallbackAnswer,
 ) -> None:
-    """Bring the invoice by card beside the one in Stars; whoever presses it, it is made for them."""
+    """Send the invoice by card beside the one in Stars, made out to the presser of the button."""
     wanted = callback_data
     buyer_id, topic_id = query.from_user.id, _topic_of(query)
     obstacle = await storefront.offer(bot, buyer_id, wanted.code, words, wanted.currency, topic_id=topic_id)
@@ -80,13 +80,13 @@ def _answer(callback_answer: CallbackAnswer, words: Words, obstacle: PurchaseObs
 
 
 def _topic_of(query: CallbackQuery) -> int | None:
-    """Return the topic of the presser's own chat in which a button was pressed: an invoice goes nowhere else."""
+    """Return the topic of a pressed button in the presser's own chat; None elsewhere, where no invoice may go."""
     place = place_of_button(query)
     return place.topic_id if is_own_chat(place, query.from_user.id) else None
 
 
 async def _sell(message: Message, code: str, bot: Bot, words: Words, storefront: Storefront) -> None:
-    # The chat is private: its id is the buyer's.
+    # The chat is private, so its id is the buyer's.
     obstacle = await storefront.offer(bot, message.chat.id, code.strip().lower(), words, topic_id=topic_of(message))
     if obstacle is PurchaseObstacle.HELD_FOR_LIFE:
         await answer(message, words.say("buy.for_life"))

@@ -1,4 +1,4 @@
-"""What Telegram tells of subscriptions, and the buttons below them: cancel, after a question, and take up again."""
+"""Telegram's updates about subscriptions, and the buttons to cancel one, after a question, or to resume it."""
 
 from aiogram import Bot, Router
 from aiogram.types import CallbackQuery
@@ -21,7 +21,7 @@ def make_router() -> Router:
 
 
 async def on_change(_: object, fact: SubscriptionFact, payments: TelegramPaymentHandler) -> None:
-    """Settle a change of state that is on record."""
+    """Settle a recorded change of a subscription's state."""
     await payments.handle_subscription(fact)
 
 
@@ -33,9 +33,9 @@ async def on_button(
     subscriptions: SubscriptionDesk,
     callback_answer: CallbackAnswer,
 ) -> None:
-    """Do what a button says; one of another's subscription, or one that is out of date, is refused by an alert.
+    """Do what a button says; an alert refuses a button of somebody else's subscription, or one that is out of date.
 
-    A second tap on what is done already is told that it is done.
+    A second tap is answered with what the first one has done.
     """
     wish, place = callback_data.wish, place_of_button(query)
     sender_id, subscription_id = query.from_user.id, callback_data.subscription_id

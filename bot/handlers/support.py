@@ -1,4 +1,4 @@
-"""What Telegram requires of a bot that sells (/start, /help, /terms, /privacy, /paysupport), and all the rest."""
+"""The commands that Telegram requires of a selling bot (/terms, /paysupport), /start, /help, /privacy, and the rest."""
 
 from typing import Final
 
@@ -35,11 +35,11 @@ _WRITTEN: Final = F.content_type.in_(
         ContentType.VOICE,
     }
 )
-"""What a person sends on purpose, and may wait for an answer to. Of what the app itself reports nobody does."""
+"""Messages that a person sends on purpose and may expect an answer to, unlike those that the app sends by itself."""
 
 
 def make_router() -> Router:
-    """Return the router that comes last: it takes whatever no other one knew."""
+    """Return the last router, which takes every message and button that no other router knows."""
     router = Router(name="support")
     router.message.filter(IN_PRIVATE)
     router.message.register(on_start, Order("start", ignore_case=True))
@@ -54,14 +54,14 @@ def make_router() -> Router:
 
 
 async def on_start(message: Message, words: Words, bot: Bot, admins: Admins) -> None:
-    """Welcome somebody. An admin's menu can be set only from now on: Telegram did not know the chat before."""
+    """Welcome a person. An admin's menu is set here, because Telegram knows the chat only from now on."""
     await answer(message, words.say("start"))
     if message.chat.id in admins.ids:
         await register_admin(bot, message.chat.id)
 
 
 async def on_help(message: Message, words: Words, admins: Admins) -> None:
-    """List the commands, the admins' own for admins only."""
+    """List the commands; only admins read the admins' own."""
     parts = [words.say("help")]
     if message.chat.id in admins.ids:
         parts.append(words.say("help.admin"))
@@ -69,18 +69,18 @@ async def on_help(message: Message, words: Words, admins: Admins) -> None:
 
 
 async def on_terms(message: Message, words: Words, support_contact: str | None) -> None:
-    """Tell the terms of sale."""
+    """Answer /terms with the terms of sale."""
     await answer(message, Markup("\n\n").join([words.say("terms"), *_contact(words, support_contact)]))
 
 
 async def on_privacy(message: Message, words: Words, support_contact: str | None) -> None:
-    """Tell what is kept about whoever asks, why, and how to be erased."""
+    """Answer /privacy with the data kept about a person, the reasons, and the way to be erased."""
     parts = [words.say("privacy", telegram_id=message.chat.id), *_contact(words, support_contact)]
     await answer(message, Markup("\n\n").join(parts))
 
 
 async def on_paysupport(message: Message, words: Words, history: HistoryPages, support_contact: str | None) -> None:
-    """Tell how to get help with a payment, and what the seller will want to know: the latest charge ids."""
+    """Answer /paysupport with the way to get help, and the latest charge ids, which the seller asks for."""
     latest = await history.latest(words, message.chat.id)
     parts = [words.say("paysupport"), *_contact(words, support_contact)]
     parts.append(words.say("paysupport.your_id", telegram_id=message.chat.id))
@@ -93,12 +93,12 @@ def _contact(words: Words, support_contact: str | None) -> list[Markup]:
 
 
 async def on_unknown_command(message: Message, words: Words) -> None:
-    """Answer what is no command, and an admin's command by anybody else, alike."""
+    """Answer an unknown command, and a command for admins from anybody else in the same words."""
     await answer(message, words.say("unknown.command"))
 
 
 async def on_other(message: Message, words: Words) -> None:
-    """Answer whatever else a person sends."""
+    """Answer any other message of a person."""
     await answer(message, words.say("unknown.text"))
 
 
