@@ -1,4 +1,4 @@
-"""What the operator's commands do and print, a file for each subject.
+"""The operator's commands: what each does and prints, a file for each subject.
 
-None of it imports aiogram but what speaks to Telegram: its import alone takes seconds.
+Only commands that speak to Telegram import aiogram, because its import takes seconds.
 """

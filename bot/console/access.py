@@ -1,4 +1,4 @@
-"""`grant` and `revoke`: access given and taken by hand, with the reason and the actor on record."""
+"""The commands `grant` and `revoke`: access by hand, with the reason and the actor on record."""
 
 from rich.console import Console
 
@@ -24,7 +24,7 @@ from payments.subscriptions.listing import renewed_by
 async def grant_access(
     settings: Settings, telegram_id: int, entitlement: str, days: int | None, reason: str, console: Console
 ) -> bool:
-    """Grant so many days, or (None) for ever, and print until when that is; False when it was refused."""
+    """Grant an entitlement for `days`, or (None) for life, and print its end; False: the grant is refused."""
     opened = {each for plan in load_catalog(settings.catalog_file).plans.values() for each in plan.entitlements}
     if entitlement not in opened:
         console.print(f"Nothing is granted: no plan of the catalog opens {entitlement}; there are {_listed(opened)}.")
@@ -47,9 +47,9 @@ async def grant_access(
 async def revoke_access(
     settings: Settings, telegram_id: int, entitlement: str, source: str | None, reason: str, console: Console
 ) -> bool:
-    """Revoke what opens an entitlement, all or one source of it, and print what that was; False: there was nothing.
+    """Revoke the grants of an entitlement, all or those of one source, and print them; False: there are none.
 
-    A subscription goes on, since the money does: what it will open again is printed too.
+    A subscription goes on, because its money does: the renewals that will open the access again are printed too.
     """
     if not _is_reason(reason, console):
         return False

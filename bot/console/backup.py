@@ -1,4 +1,4 @@
-"""`backup`: a copy of the database that, once restored, reads Telegram's ledger before anything else."""
+"""The command `backup`: a copy of the database that reads Telegram's ledger first, once it is restored."""
 
 import asyncio
 import shlex
@@ -19,9 +19,9 @@ from payments.ledger.progress import mark_unfinished
 
 
 def make_backup(settings: Settings, file: Path, console: Console) -> bool:
-    """Copy a SQLite database to a new file, or print how PostgreSQL's is copied; False when it was refused.
+    """Copy a SQLite database to a new file, or print how to copy PostgreSQL; False: no backup is made.
 
-    The copy is marked: what was paid between it and its restoration is read from Telegram's ledger first. Raises
+    The copy is marked, so that payments made before its restoration are read from Telegram's ledger first. Raises
     WrongDatabaseError when the database is another bot's.
     """
     address = parse_database_url(settings.database_url.get_secret_value())
@@ -33,7 +33,7 @@ def make_backup(settings: Settings, file: Path, console: Console) -> bool:
         console.print(f"No backup is made: {file} is there already, and nothing is written over.")
         return False
     try:
-        # Beside its place, and then moved there: what has the name is whole and marked.
+        # Made beside its place and then moved there, so that a file of this name is whole and marked.
         with TemporaryDirectory(dir=file.parent, prefix=".starledger-") as directory:
             copy = Path(directory) / file.name
             copy_sqlite(source, copy)
@@ -63,7 +63,7 @@ async def _mark(url: URL, bot_id: int) -> None:
 
 
 def _print_postgresql(address: PostgresAddress, file: Path, console: Console) -> None:
-    """Print the line; the password is asked for, or stands in ~/.pgpass."""
+    """Print the pg_dump line; pg_dump asks for the password, or reads it from ~/.pgpass."""
     console.print(
         "PostgreSQL makes its own backups:",
         f"    pg_dump --format=custom --file={file} {shlex.quote(address.without_password)}",

@@ -1,4 +1,4 @@
-"""`report --close MONTH`: what a month of Telegram's ledger comes to, to the nanostar, and whether it is so."""
+"""The command `report --close MONTH`: a month of Telegram's ledger to the nanostar, and whether it is closed."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ from payments.reports.closing import Closing, Doubt, Movement, read_closing
 from payments.reports.spans import Span, SpanError, Step
 
 CLOSING_FIELDS: Final = ("month", "line", "direction", "kind", "count", "stars")
-"""Of the CSV; documented in docs/operating.md."""
+"""Columns of the CSV; documented in docs/operating.md."""
 
 _MONTH: Final = re.compile(r"(?P<year>[0-9]{4})-(?P<month>0[1-9]|1[0-2])")
 _WORDS: Final = {
@@ -59,7 +59,7 @@ _WORDS: Final = {
 
 
 def asked_month(text: str) -> Span:
-    """Return the days of a month that is written as YYYY-MM. Raises typer.BadParameter when it is none."""
+    """Return the days of a month written as YYYY-MM. Raises typer.BadParameter when it is no month."""
     found = _MONTH.fullmatch(text)
     if found is None or int(found["year"]) == 0:
         raise typer.BadParameter(f"{text} is no month: write it as 2026-10", param_hint="--close")
@@ -73,10 +73,9 @@ def asked_month(text: str) -> Span:
 async def close_month(
     settings: Settings, span: Span, csv_file: Path | None, console: Console, *, as_json: bool
 ) -> bool:
-    """Print a month and write it as CSV where that is wanted; False: it is not closed, and the words say why.
+    """Print a month, and write it as CSV on demand; False: it is not closed, and the printed words say why.
 
-    CSV to stdout, and JSON, come alone; the words then go to stderr. Raises typer.BadParameter when a file cannot be
-    written.
+    CSV to stdout, and JSON, come alone; the words then go to stderr. Raises typer.BadParameter for an unwritable file.
     """
     async with open_database(settings) as database:
         closing = await read_closing(database, span)
@@ -140,7 +139,7 @@ def _notes(closing: Closing) -> Iterator[str]:
 
 
 def _reasons(closing: Closing) -> list[str]:
-    """Say why a month is not closed, a sentence for each doubt and the mend; or that it is."""
+    """Return a sentence for each doubt about a month, with its mend; or the one that it is closed."""
     doubts = closing.doubts
     month = f"{closing.span.first:%Y-%m}"
     if not doubts:
@@ -162,7 +161,7 @@ def _reasons(closing: Closing) -> list[str]:
 
 
 def _named(movement: Movement) -> str:
-    """Return what a movement is: in our words, and by Telegram's where there are none."""
+    """Return the name of a movement: in our words, or by Telegram's kind where we have none."""
     return _WORDS.get((Direction(movement.direction), movement.kind), movement.kind)
 
 

@@ -1,4 +1,4 @@
-"""The database as the operator's commands open it: beside a running desk, or without one."""
+"""The database connection of the operator's commands, beside a running desk or without one."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from db.migrate import migrate
 
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Database]:
-    """Open the desk's database, brought up to date and known to be this bot's. Raises as db.migrate.migrate."""
+    """Open the desk's database, migrated and checked to be this bot's. Raises as db.migrate.migrate."""
     database = Database(settings.database_url.get_secret_value())
     try:
         await migrate(database, settings.bot_id)

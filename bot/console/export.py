@@ -1,4 +1,4 @@
-"""`export`: the audit table as CSV for a spreadsheet, or as JSON Lines for a program."""
+"""The command `export`: the audit table as CSV for a spreadsheet, or as JSON Lines for a program."""
 
 import csv
 import enum
@@ -20,7 +20,7 @@ from payments.audit.export import FIELDS, Row, count_rows, read_rows
 
 
 class Format(enum.StrEnum):
-    """How the rows are written."""
+    """The form in which the rows are written."""
 
     CSV = "csv"
     JSONL = "jsonl"
@@ -60,7 +60,7 @@ def _csv_writer(target: TextIO) -> Callable[[Row], object]:
 
 
 def _cell(value: Any) -> Any:
-    """Return a value as a cell: whoever wrote the row, no text of it is a formula, and a number stays one."""
+    """Return a value as a cell of CSV: no text is a formula, in rows of other services too, and a number stays one."""
     if isinstance(value, datetime):
         return _iso(value)
     return no_formula(value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""`history`: what one user paid, got back, and has."""
+"""The command `history`: one user's payments, refunds, grants and present access."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,11 +19,11 @@ from payments.sale.payload import TELEGRAM_ID_MAX
 _BY_NAME: Final = "A @username may have changed hands since: it is whose it was when the bot last saw it. The id stays."
 
 PAGES_MAX: Final = 200
-"""The latest 1,000 payments and refunds; `export` has all."""
+"""Pages of one user that are printed: the latest 1,000 payments and refunds; `export` has all."""
 
 
 async def print_history(settings: Settings, who: str, console: Console) -> bool:
-    """Print the history of a Telegram id or a @username, the newest first; False when nobody is known by it."""
+    """Print the history of a Telegram id or a @username, newest first; False: nobody is known by it."""
     async with open_database(settings) as database:
         records = await _read(PaymentDesk(database, utc_now), who)
     # Reading in a pager takes long, and holds up no transaction.
@@ -71,7 +71,7 @@ def _of_entry(entry: Entry) -> list[str]:
 
 
 def _name_of(event: StripeEvent) -> str:
-    """Return an event's id, in one line, with what names it in a command where the id does not."""
+    """Return an event's id in one line, with its name in commands where nobody can type the id."""
     if is_typable(event.event_id):
         return shown(event.event_id)
     return f"{shown(event.event_id)!a} (in commands: {event.id})"

@@ -1,6 +1,6 @@
-"""`reconcile` and `rebuild`: Telegram's ledger compared with the desk's rows, and the rows made from it.
+"""The commands `reconcile` and `rebuild`: Telegram's ledger compared with the desk's rows, or the rows rebuilt from it.
 
-Imports aiogram: both speak to Telegram.
+They import aiogram, because both speak to Telegram.
 """
 
 from collections.abc import Awaitable, Iterator
@@ -40,7 +40,7 @@ UNKNOWN_TO_THE_LEDGER: Final = (
     ("days given back for a late settlement", "the days that were bought count, from when they were paid"),
     ("languages of the buyers", "known again with their next payment"),
 )
-"""What a rebuild cannot bring back, and what stands in its place."""
+"""Facts that a rebuild cannot bring back, each with what stands in its place."""
 
 _OUTCOMES: Final = {
     Outcome.GRANTED: "granted",
@@ -56,11 +56,11 @@ T = TypeVar("T")
 
 
 async def compare(settings: Settings, console: Console, *, from_start: bool, is_dry: bool) -> bool:
-    """Compare the ledger with our rows, settle what was missing, and print a table; False: something is unexplained.
+    """Compare the ledger with our rows, settle the missing ones, and print a table; False: a difference is unexplained.
 
-    Beside a running desk or without one; what has to be called or told is left to that, or to the next start.
-    `from_start` reads the ledger from its first row, `is_dry` writes nothing. A database that was lost is marked, and
-    nothing is settled: it is rebuilt first, in silence.
+    It works beside a running desk or without one; calls and notices are left to that desk, or to the next start.
+    `from_start` reads the ledger from its first row, `is_dry` writes nothing. A lost database is marked and nothing is
+    settled, because it is rebuilt first, in silence.
     """
     async with open_database(settings) as database, tools(settings) as having:
         desk, ledger = having.desk(settings, database), TelegramLedger(having.bot)
@@ -87,10 +87,10 @@ async def compare(settings: Settings, console: Console, *, from_start: bool, is_
 
 
 async def rebuild(settings: Settings, console: Console, *, fill: bool, trusts_unsigned: bool) -> bool:
-    """Make the database from the ledger, or bring a restored one up to it, and print what came of it.
+    """Rebuild the database from the ledger, or bring a restored one up to it, and print the outcomes.
 
-    False: it was refused, broke off, or something is unexplained. Holds the desk's lock, so no desk may run. Raises
-    AnotherDeskError.
+    False: the rebuild is refused or broke off, or a difference is unexplained. It holds the desk's
+    lock, so no desk may run. Raises AnotherDeskError.
     """
     lock = desk_lock(settings.database_url.get_secret_value(), settings.bot_id)
     try:
@@ -117,7 +117,7 @@ async def rebuild(settings: Settings, console: Console, *, fill: bool, trusts_un
 
 
 async def _take(lock: DeskLock) -> None:
-    """Take the lock at once: a desk that runs is not waited for."""
+    """Take the lock at once, without waiting for a desk that runs."""
     try:
         await lock.ensure()
         await lock.acquire()
@@ -139,7 +139,7 @@ async def _may_begin(database: Database, console: Console, *, fill: bool) -> boo
 
 
 async def _mark(database: Database, now: datetime, *, trusts_unsigned: bool) -> None:
-    """Mark the database, unless a pass that broke off is to go on."""
+    """Mark the database as unfinished, unless a pass that broke off is to go on."""
     async with database.transaction() as session:
         stand = await progress.lock(session)
         if stand.pass_wanted_at is None:
@@ -149,14 +149,14 @@ async def _mark(database: Database, now: datetime, *, trusts_unsigned: bool) -> 
 
 
 async def _rows_known(database: Database, *, from_start: bool) -> int | None:
-    """Return how many rows there are at least: Telegram does not say (Bot API, getStarTransactions)."""
+    """Return the least number of rows in the ledger; Telegram does not tell it (Bot API, getStarTransactions)."""
     async with database.reading() as session:
         stand = await progress.find(session)
     return stand.row_count if stand is not None and from_start and stand.row_count else None
 
 
 async def _in_words(run: Awaitable[T], console: Console) -> T | None:
-    """Wait for a run; None when it could not be finished, which is said in a sentence."""
+    """Wait for a run; None: it could not be finished, and a printed sentence says why."""
     again = "What was read is kept: run this again."
     try:
         return await run

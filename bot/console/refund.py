@@ -1,4 +1,4 @@
-"""`refund`: giving a payment back from the command line."""
+"""The command `refund`: a refund requested and sent at once, beside a running desk or without one."""
 
 from typing import Final
 
@@ -22,9 +22,9 @@ _REFUSALS: Final = {
 
 
 async def refund_one(settings: Settings, charge_id: str, reason: str | None, console: Console) -> bool:
-    """Ask for a refund and send it, beside a running desk or without one; False when it was refused or has to wait.
+    """Request a refund, send it and print the result; False: it cannot be requested, or has to wait.
 
-    The buyer is told by the running desk, else by the next start.
+    The running desk tells the buyer, else the next start does.
     """
     if reason is not None and len(reason) > REASON_LENGTH_MAX:
         console.print(f"{charge_id} is not refunded: a reason has at most {REASON_LENGTH_MAX} characters.")

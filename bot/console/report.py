@@ -1,4 +1,4 @@
-"""`report`: what the payments add up to over time, to be read, or as CSV for a spreadsheet."""
+"""The command `report`: revenue and refunds over time, as tables, as a picture, or as CSV for a spreadsheet."""
 
 import csv
 import sys
@@ -28,7 +28,7 @@ _PNG: Final = ".png"
 STDOUT: Final = Path("-")
 _AMOUNTS: Final = ("revenue", "of which renewals", "given back")
 _COSTS: Final = ("commission", "other costs")
-"""Shown of a currency that has any."""
+"""Columns of a currency that had costs."""
 _HEADS: Final = (
     "net",
     "purchases",
@@ -62,9 +62,9 @@ Row = Sequence[str]
 
 
 def asked_span(step: Step, since: date | None, until: date | None, today: date) -> Span:
-    """Return the days that are asked for, both included; by themselves the latest steps up to `today`, a day of UTC.
+    """Return the days of a report, both included; without `since` the latest steps up to `until` or `today`, in UTC.
 
-    Raises typer.BadParameter when there are none.
+    Raises typer.BadParameter when there are no such days.
     """
     last = until or today
     try:
@@ -78,7 +78,7 @@ def asked_span(step: Step, since: date | None, until: date | None, today: date) 
 async def make_report(
     settings: Settings, span: Span, step: Step, csv_file: Path | None, chart_file: Path | None, console: Console
 ) -> None:
-    """Print a report, and write it as CSV and as a picture where that is wanted; CSV to stdout comes alone.
+    """Print a report, and write it as CSV and as a picture on demand; CSV to stdout comes alone.
 
     Raises typer.BadParameter when there are too many steps, or a file cannot be written.
     """
@@ -128,7 +128,7 @@ def _tables(report: Report, step: Step) -> Iterator[str]:
 
 
 class _Cells:
-    """How figures of a currency are written; with costs, if it has any, what is net is net of them."""
+    """Writes the figures of one currency; if it had costs, the net amount is net of them."""
 
     def __init__(self, currency: str, *, has_costs: bool) -> None:
         self._currency = currency
@@ -150,7 +150,7 @@ class _Cells:
 
 
 def _aligned(rows: Sequence[Row], *, names: int) -> Iterator[str]:
-    """Yield the rows as lines: the first columns hold names, all others numbers."""
+    """Yield the rows as aligned lines: the first `names` columns hold names, the others numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = zip(row, widths, strict=True)

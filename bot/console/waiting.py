@@ -1,4 +1,4 @@
-"""`pending` and `retry`: what waits, and taking it up again."""
+"""The commands `pending` and `retry`: waiting events, renewals and updates listed, and one of them retried."""
 
 from shlex import quote
 from typing import Final
@@ -12,7 +12,7 @@ from db.clock import utc_now
 from db.tables import STARS_CURRENCY, EventStatus, Outcome
 from payments.payment_desk import LISTED_MAX, PaymentDesk, RetryResult, retry_id
 
-_RETRIES: Final = {
+_RESULTS: Final = {
     RetryResult.BEGUN: "taken up again: the running desk does it within seconds, else the next start",
     RetryResult.NOT_WAITING: "does not wait: it has come to its end",
     RetryResult.UNKNOWN: "is not known here: `pending` lists what waits",
@@ -21,7 +21,7 @@ _RETRIES: Final = {
 
 
 async def print_pending(settings: Settings, console: Console) -> None:
-    """Print what waits for its next attempt or for an admin, the oldest first."""
+    """Print the events, renewals and updates that wait for their next attempt or for an admin, oldest first."""
     async with open_database(settings) as database:
         found = await PaymentDesk(database, utc_now).list_pending()
     if not found.count:
@@ -49,8 +49,8 @@ async def print_pending(settings: Settings, console: Console) -> None:
 
 
 async def retry_one(settings: Settings, waiting_id: str, console: Console) -> bool:
-    """Take up again what waits, and print what came of it; False when there was nothing to take up."""
+    """Retry one waiting entry, and print the result; False: there is nothing to retry."""
     async with open_database(settings) as database:
-        came = await PaymentDesk(database, utc_now).retry(waiting_id)
-    console.print(f"{waiting_id} {_RETRIES[came]}")
-    return came is RetryResult.BEGUN
+        result = await PaymentDesk(database, utc_now).retry(waiting_id)
+    console.print(f"{waiting_id} {_RESULTS[result]}")
+    return result is RetryResult.BEGUN

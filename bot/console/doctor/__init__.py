@@ -1,1 +1,1 @@
-"""`doctor`: looks at everything that a desk needs, and says of each what is wrong and how it is mended."""
+"""The command `doctor`: checks everything that a desk needs, and says what is wrong and how to mend it."""

@@ -1,11 +1,11 @@
-"""What is said of each thing that is looked at."""
+"""The result of one check of `doctor`: ok, a warning or a failure, in words and with the mend."""
 
 import enum
 from dataclasses import dataclass
 
 
 class Level(enum.StrEnum):
-    """How it is with one thing."""
+    """The level of a result."""
 
     OK = "ok"
     WARNING = "warning"
@@ -14,7 +14,7 @@ class Level(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line: how it is with a subject, in words, and the mend of what is not as it should be."""
+    """The result for one subject, in words, with the mend of a warning or a failure."""
 
     level: Level
     subject: str
@@ -23,15 +23,15 @@ class Check:
 
 
 def ok(subject: str, words: str) -> Check:
-    """Say that something is as it should be."""
+    """Return the result of a subject that is well."""
     return Check(Level.OK, subject, words)
 
 
 def warning(subject: str, words: str, mend: str) -> Check:
-    """Say that something deserves a look."""
+    """Return the result of a subject that deserves a look."""
     return Check(Level.WARNING, subject, words, mend)
 
 
 def failure(subject: str, words: str, mend: str) -> Check:
-    """Say that something has to be mended."""
+    """Return the result of a subject that has to be mended."""
     return Check(Level.FAILURE, subject, words, mend)

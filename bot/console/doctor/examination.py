@@ -1,4 +1,4 @@
-"""The whole examination, from the settings to Telegram, printed line by line."""
+"""The examination of `doctor`, from the settings to Telegram and Stripe, printed line by line."""
 
 import re
 from collections import Counter
@@ -34,23 +34,23 @@ _NETWORK: Final = "network"
 _COULD_BE_A_SECRET: Final = re.compile(
     r"\b\d{1,16}:(?:(?:TEST|LIVE):\S+|[A-Za-z0-9_-]{20,})|\b[sr]k_(?:test|live)_\w+", re.ASCII
 )
-"""Whatever has the form of a bot's token, of a payment provider's, or of a key of Stripe's."""
+"""The form of a bot's token, of a payment provider's token, or of a key of Stripe's."""
 
 _Plans = Catalog | None
 _Look = Callable[[], Iterable[Check] | AsyncIterator[Check] | Awaitable[Check]]
 
 
 async def examine(console: Console, env_file: Path, *, removes_webhook: bool, can_ask: bool) -> bool:
-    """Print a line for each thing that was looked at, with the mend below it; False when there was a failure.
+    """Print a line for each check, with the mend below it; False: there was a failure.
 
-    A webhook is removed with `removes_webhook`, or when `can_ask` and the person says so.
+    A webhook is removed with `removes_webhook`, or if the person says so where `can_ask`.
     """
     counts: Counter[Level] = Counter()
     hide = hider(())
     async for check in _checks(env_file, removes_webhook=removes_webhook, can_ask=can_ask):
         counts[check.level] += 1
         if check.subject == SETTINGS:
-            # A look at them that fails itself leaves them to be hidden all the same.
+            # Even a failed check of the settings leaves their secrets to be hidden.
             with suppress(SettingsError):
                 hide = hider(Settings.load(env_file).secrets())
         console.print(_safe(f"{check.level:{_WIDTH}} {check.subject}: {check.words}", hide))
@@ -61,7 +61,7 @@ async def examine(console: Console, env_file: Path, *, removes_webhook: bool, ca
 
 
 def _safe(line: str, hide: Hide) -> str:
-    """Take out of a line whatever is a secret or could be one: a value may stand in the wrong setting."""
+    """Hide every secret in a line, and what looks like one, because a value may stand in the wrong setting."""
     return escaped(_COULD_BE_A_SECRET.sub(HIDDEN, hide(line)))
 
 
@@ -87,7 +87,7 @@ async def _checks(env_file: Path, *, removes_webhook: bool, can_ask: bool) -> As
 
 
 def _sections(settings: Settings, ask: Callable[[str], bool]) -> Iterator[tuple[str, _Look]]:
-    """Give what is looked at, in order, by the subject under which its own mishap is told."""
+    """Yield the checks in order, each with the subject under which its own error is told."""
     catalog: _Plans = None
 
     def look_at_plans() -> Iterator[Check]:
@@ -121,7 +121,7 @@ def _look_at_stripe(settings: Settings, key: str) -> Awaitable[Check]:
 
 
 async def _looked(subject: str, look: _Look, hide: Callable[[str], str]) -> AsyncIterator[Check]:
-    """Give what a look finds; one that fails itself is a finding as well, and the others are looked at all the same."""
+    """Yield the results of a check; a check that raises gives a failure, and the next ones run all the same."""
     try:
         found = look()
         if isinstance(found, AsyncIterator):

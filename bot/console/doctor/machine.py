@@ -1,4 +1,4 @@
-"""What is on this machine: the file of the settings, the catalog, the disk, the running desk."""
+"""Checks of this machine: settings file, catalog, disk, network, database files, running desk."""
 
 import shutil
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ FREE_BYTES_MIN: Final = 100_000_000
 ANSWER_SECONDS: Final = 3
 
 SETTINGS: Final = "settings"
-"""The subject of the line that says whether the settings can be used."""
+"""The subject of the check of the settings."""
 
 _OTHERS: Final = 0o007
 _NOT_OWNER: Final = 0o077
@@ -27,7 +27,7 @@ _GROUP_WRITES: Final = 0o020
 
 
 def look_at_env_file(file: Path) -> Check:
-    """Look at who can read the settings."""
+    """Check who can read the settings file."""
     subject = str(file)
     if not file.exists():
         return ok(subject, "there is none: every setting comes from the environment")
@@ -40,7 +40,7 @@ def look_at_env_file(file: Path) -> Check:
 
 
 def look_at_settings(settings: Settings) -> Iterator[Check]:
-    """Look at what is allowed, and is probably not meant."""
+    """Check the settings for gaps that are allowed, and probably not meant."""
     yield ok(SETTINGS, "every one can be used")
     if not settings.admin_ids:
         mend = "send /paysupport to the bot, and put the id that it tells into ADMIN_IDS"
@@ -51,7 +51,7 @@ def look_at_settings(settings: Settings) -> Iterator[Check]:
 
 
 def look_at_catalog(settings: Settings) -> tuple[Catalog | None, Check]:
-    """Look at the catalog by itself; return it too, None when it cannot be used."""
+    """Check the catalog; return it too, None: it cannot be used."""
     try:
         catalog = load_catalog(settings.catalog_file)
     except CatalogError as error:
@@ -63,7 +63,7 @@ def look_at_catalog(settings: Settings) -> tuple[Catalog | None, Check]:
 
 
 def look_at_disk(settings: Settings) -> Iterator[Check]:
-    """Look at the room for a database that is a file here."""
+    """Check the room on the disk for a database that is a file here."""
     address = parse_database_url(settings.database_url.get_secret_value())
     if not isinstance(address, SqliteAddress):
         return
@@ -81,7 +81,7 @@ def look_at_disk(settings: Settings) -> Iterator[Check]:
 
 
 def look_at_network(settings: Settings) -> Iterator[Check]:
-    """Look at the way to Telegram: the proxy, the authorities that are trusted, and who can read on the way."""
+    """Check the way to Telegram: the proxy, the trusted authorities, and who can read on the way."""
     try:
         proxy = proxy_to_telegram(settings)
         trusted()
@@ -96,12 +96,12 @@ def look_at_network(settings: Settings) -> Iterator[Check]:
 
 
 def look_at_files(settings: Settings) -> Iterator[Check]:
-    """Look at who can read a database that is a file here, and what is beside it."""
+    """Check who can read a database that is a file here, and the files beside it."""
     address = parse_database_url(settings.database_url.get_secret_value())
     if not isinstance(address, SqliteAddress):
         return
     file = address.path.absolute()
-    # Behind a directory that nobody else may enter their own modes do not matter.
+    # In a directory that nobody else may enter, the modes of the files do not matter.
     if not file.parent.exists() or not file.parent.stat().st_mode & _NOT_OWNER:
         return
     beside = [file, *(file.with_name(file.name + ending) for ending in ("-wal", "-shm", ".lock"))]
@@ -112,7 +112,7 @@ def look_at_files(settings: Settings) -> Iterator[Check]:
 
 
 async def look_at_desk(settings: Settings) -> Check:
-    """Ask the running desk how it is."""
+    """Ask the running desk for its health."""
     if not settings.http_port:
         return ok("desk", "not asked: HTTP_PORT is 0")
     address = f"http://127.0.0.1:{settings.http_port}/healthz"

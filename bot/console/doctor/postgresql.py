@@ -1,4 +1,4 @@
-"""Looks at a PostgreSQL itself: where it is, how it is reached, and who has the desk's lock."""
+"""Checks of a PostgreSQL: the server in use, its TLS, and the holder of the desk's lock."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ async def ask_for_lock(settings: Settings) -> LockReport | None:
 
 
 def words_of_lock(report: LockReport | None) -> str:
-    """Return what is added to the line of a database that is well."""
+    """Return the words about the lock for the line of a database that is well."""
     if report is None:
         return ""
     over = "TLS" if report.is_tls else "no TLS"
@@ -29,7 +29,7 @@ def words_of_lock(report: LockReport | None) -> str:
 
 
 def look_at_lock(settings: Settings, report: LockReport | None) -> Iterator[Check]:
-    """Look at what is allowed of a connection, and is probably not meant."""
+    """Check the connection for weaknesses that are allowed, and probably not meant."""
     address = parse_database_url(settings.database_url.get_secret_value())
     if report is None or not isinstance(address, PostgresAddress):
         return

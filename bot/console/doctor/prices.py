@@ -1,4 +1,4 @@
-"""What Telegram says of the prices: an invoice of each, that nobody sees. Imports aiogram."""
+"""The check of prices: Telegram makes an invoice link for each, which nobody sees. Imports aiogram."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
@@ -14,13 +14,13 @@ from payments.sale.catalog import Catalog, Plan
 from payments.subscriptions.chain import PERIOD
 
 PAYLOAD: Final = "doctor"
-"""Of no form of ours: should anybody ever pay by such a link, the desk declines it."""
+"""A payload of no form of ours: the desk declines whoever pays by such a link."""
 
 
 async def look_at_prices(bot: Bot, catalog: Catalog, provider_token: str | None) -> AsyncIterator[Check]:
-    """Have Telegram make a link for each price on sale, those by card with the token; tell those that it refuses.
+    """Have Telegram make a link for each price on sale, for cards with the token; yield the prices that it refuses.
 
-    A link needs no chat and is told to nobody (Bot API, createInvoiceLink). Raises aiogram's errors for an outage.
+    A link needs no chat, and nobody is told of it (Bot API, createInvoiceLink). Raises aiogram's errors for an outage.
     """
     for plan in catalog.on_sale:
         ways: Mapping[str, int] = {STARS_CURRENCY: plan.price_stars}
@@ -33,7 +33,7 @@ async def look_at_prices(bot: Bot, catalog: Catalog, provider_token: str | None)
                 yield warning("prices", f"Telegram asks for a pause of {error.retry_after} s", "try again later")
                 return
             except ClientDecodeError:
-                # The call went through, so it is no refusal; nothing else is known of the price.
+                # The call went through, so Telegram did not refuse; nothing else is known of the price.
                 mend = "does TELEGRAM_API_URL lead to a Bot API server? Buy something for one Star to be sure"
                 yield warning("prices", "were not tried: what came back is no link of an invoice", mend)
                 return

@@ -1,4 +1,4 @@
-"""What is in the database: its schema, the plans that were sold, what waits, the ledger's drift."""
+"""Checks of the database: its schema, the plans sold, the backlog, the access, the ledger's drift, Stripe's events."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ TYPE_LENGTH_SHOWN: Final = 40
 
 
 async def look_at_database(settings: Settings, catalog: Catalog | None) -> AsyncIterator[Check]:
-    """Look at the database without changing anything in it; without a catalog, not at what was sold of it."""
+    """Check the database without changing it; without a catalog, the plans sold are not checked."""
     missing = _missing_file(settings)
     if missing is not None:
         yield warning("database", f"{missing} is not there yet", "the first start makes it")
@@ -49,13 +49,13 @@ async def look_at_database(settings: Settings, catalog: Catalog | None) -> Async
 
 
 def _missing_file(settings: Settings) -> Path | None:
-    """Return the file that a look at the database would make."""
+    """Return the database file that is missing, and that a connection would make; None: none is missing."""
     address = parse_database_url(settings.database_url.get_secret_value())
     return address.path if isinstance(address, SqliteAddress) and not address.path.exists() else None
 
 
 async def _look_at_records(settings: Settings, database: Database, catalog: Catalog | None) -> AsyncIterator[Check]:
-    # First of all, because behind a pooler that mixes connections every other question fails in words of its own.
+    # The lock comes first, because behind a pooler that mixes connections every other question fails in its own words.
     lock = await ask_for_lock(settings)
     schema = await _look_at_schema(settings, database)
     if schema.level is not Level.OK:
@@ -101,7 +101,7 @@ async def _look_at_sold(database: Database, catalog: Catalog, signer: PayloadSig
 
 
 async def _look_at_admin_chat(settings: Settings, database: Database) -> AsyncIterator[Check]:
-    """Say what to change when the admins' group became a supergroup."""
+    """Warn of an admins' group that became a supergroup, with the new id."""
     chat_id = settings.admin_chat_id
     if chat_id is None:
         return
@@ -170,9 +170,9 @@ BATCH: Final = 5_000
 
 
 async def plans_sold(database: Database, signer: PayloadSigner) -> Counter[str]:
-    """Count the charges that were granted by the code of their plan, in short reads."""
+    """Count the granted charges by the code of their plan, in short reads."""
     sold: Counter[str] = Counter()
-    # What was granted was proved once; the token that it was signed under may be gone.
+    # A granted charge was proved once; the token of its signature may be gone.
     trusting = signer.trusting()
     last = ""
     while True:

@@ -1,4 +1,4 @@
-"""What Stripe says, if cards are taken: whether it answers, and knows the key. Imports stripe."""
+"""The check of Stripe: whether it answers, and what the key may do. Imports stripe."""
 
 from bot.calls.network import open_session, proxy_to
 from bot.console.doctor.checks import Check, failure, ok
@@ -9,7 +9,7 @@ from payments.stripe.charge_updates import EVENT_TYPES
 
 
 async def look_at_stripe(settings: Settings, key: str, since: int) -> Check:
-    """Read the events since a moment, and its charges (seconds since 1970), as the desk does. Nothing is changed."""
+    """Check the key by reading events and charges since a moment (seconds since 1970), as the desk does."""
     api = StripeApi(key, settings.stripe_api_url, open_session(proxy_to(settings.stripe_api_url)))
     try:
         for event_type in EVENT_TYPES:

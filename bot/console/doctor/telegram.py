@@ -1,4 +1,4 @@
-"""What Telegram says: token, webhook left over, updates asked for, clock, balance. Imports aiogram."""
+"""Checks at Telegram: token, webhook left over, kinds of updates, clock, balance, server. Imports aiogram."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
@@ -31,11 +31,13 @@ _NEWEST_UPDATE: Final = "subscription"
 _NEWER_SERVER: Final = "bring the Bot API server at TELEGRAM_API_URL up to date, or leave the setting out"
 
 Ask = Callable[[str], bool]
-"""Asks the person a question; True: yes."""
+"""A question to the person; True: yes."""
 
 
-async def look_at_telegram(settings: Settings, clock: Clock, ask: Ask, catalog: Catalog | None) -> AsyncIterator[Check]:
-    """Look at the bot from Telegram's side, and at the prices of a catalog. Nothing is changed unless `ask` says so."""
+async def look_at_telegram(
+    settings: Settings, clock: Clock, ask: Ask, catalog: Catalog | None = None
+) -> AsyncIterator[Check]:
+    """Check the bot at Telegram, and the prices of a catalog. Nothing is changed unless the person agrees."""
     bot = make_bot(settings)
     try:
         me = await bot.get_me()
@@ -69,7 +71,7 @@ def _look_at_trouble(error: TelegramError, address: str) -> Check:
 
 
 async def _look_at_stars(bot: Bot) -> AsyncIterator[Check]:
-    """Look at the balance, and at the oldest rows of the ledger: they tell a server that is too old."""
+    """Check the balance and the oldest rows of the ledger, which show a server that is too old."""
     balance_nanostars = await TelegramLedger(bot).balance_nanostars()
     if balance_nanostars is not None:
         yield ok("balance", f"{stars(balance_nanostars)} Stars")
@@ -80,11 +82,11 @@ async def _look_at_stars(bot: Bot) -> AsyncIterator[Check]:
 
 
 async def _lacks_types(bot: Bot) -> bool:
-    """Tell whether a user's row has no `transaction_type`; without a row, or a ledger to read, nothing tells it."""
+    """Tell whether a user's row has no `transaction_type`; False without a row, or without a readable ledger."""
     try:
         answer = await bot(GetRawStarTransactions(offset=0))
     except TELEGRAM_ERRORS:
-        # The comparison tells of a ledger that cannot be read.
+        # The comparison reports an unreadable ledger.
         return False
     rows = answer.get("transactions")
     return isinstance(rows, list) and any(map(lacks_transaction_type, rows))
@@ -94,7 +96,7 @@ async def _look_at_webhook(bot: Bot, info: WebhookInfo, ask: Ask) -> Check:
     if not info.url:
         return ok("webhook", "there is none: updates can be polled")
     words = "one is set, and Telegram gives no update to a poll"
-    # What waits at Telegram may be payments: it is not dropped.
+    # Waiting updates are kept, because payments may be among them.
     if ask(f"{words}. Remove it?"):
         await bot.delete_webhook(drop_pending_updates=False)
         return ok("webhook", "one was set, and is removed")
