@@ -13,9 +13,9 @@ from db.tables import STARS_CURRENCY, EventStatus, Outcome
 from payments.payment_desk import LISTED_MAX, PaymentDesk, RetryResult, retry_id
 
 _RESULTS: Final = {
-    RetryResult.BEGUN: "taken up again: the running desk does it within seconds, else the next start",
-    RetryResult.NOT_WAITING: "does not wait: it has come to its end",
-    RetryResult.UNKNOWN: "is not known here: `pending` lists what waits",
+    RetryResult.BEGUN: "due again: the running desk does it within seconds, else the next start",
+    RetryResult.NOT_WAITING: "does not wait: it is settled",
+    RetryResult.UNKNOWN: "is unknown here: `pending` lists the ids",
     RetryResult.STILL_UNRECORDABLE: "still cannot be recorded: it stays in the table quarantine",
 }
 
