@@ -34,9 +34,7 @@ Ask = Callable[[str], bool]
 """A question to the person; True: yes."""
 
 
-async def look_at_telegram(
-    settings: Settings, clock: Clock, ask: Ask, catalog: Catalog | None = None
-) -> AsyncIterator[Check]:
+async def look_at_telegram(settings: Settings, clock: Clock, ask: Ask, catalog: Catalog | None) -> AsyncIterator[Check]:
     """Check the bot at Telegram, and the prices of a catalog. Nothing is changed unless the person agrees."""
     bot = make_bot(settings)
     try:
