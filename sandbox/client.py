@@ -7,7 +7,7 @@
         offer = await server.client.wait_for(ann.id, lambda one: "invoice" in one.message)
         payment = await server.client.pay(ann.id, message_id=offer.message_id)
 
-A private chat's id is its person's id. What comes back are the world's own dataclasses (Person, ChatMessage,
+A private chat's id is its person's id. Calls return the world's own dataclasses (Person, ChatMessage,
 Payment, Charge, Subscription, ...). Refusals raise SandboxError, waiting in vain SandboxTimeoutError.
 
 People and chats (sandbox.remote.people)

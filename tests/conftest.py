@@ -208,7 +208,7 @@ def opened() -> list[Database]:
 def databases(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path, opened: list[Database]) -> Databases:
     """Give a maker of migrated databases, for a test that needs many of them, on the engine `engine_name`.
 
-    What `open_database` has opened is closed before one is taken away.
+    A database that `open_database` has opened is closed before it is dropped.
     """
     template: Any = request.getfixturevalue(f"{engine_name}_template")
     if engine_name == "postgresql":

@@ -57,7 +57,7 @@ class PostgresAddress:
 
     @property
     def needs_writable(self) -> bool:
-        """Whether the desk passes over a PostgreSQL server that takes no writes."""
+        """True if the desk passes over a PostgreSQL server that takes no writes."""
         return self.parameters.needs_writable or len(self.servers) > 1
 
     @property

@@ -63,7 +63,7 @@ class Tls:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the PostgreSQL address insists on TLS."""
+        """True if the PostgreSQL address insists on TLS."""
         return MODES.index(self.mode) >= MODES.index("require")
 
 
@@ -80,7 +80,7 @@ class Parameters:
     """Settings of the database session, such as search_path."""
     passfile: str | None = None
     is_bound_to_channel: bool = False
-    """Whether the address asks for channel binding. asyncpg does not have it, so the desk insists on TLS at least."""
+    """True if the address asks for channel binding. asyncpg does not have it, so the desk insists on TLS at least."""
 
     @classmethod
     def from_pairs(cls, said: Sequence[tuple[str, str]]) -> Self:

@@ -31,7 +31,7 @@ class Server:
 
     @property
     def is_socket(self) -> bool:
-        """Whether the PostgreSQL server listens on a Unix socket of this machine, where there is no TLS."""
+        """True if the PostgreSQL server listens on a Unix socket of this machine, where there is no TLS."""
         return self.host.startswith("/")
 
     @property

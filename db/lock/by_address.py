@@ -24,7 +24,7 @@ class DeskLock(Protocol):
     """The desk's lock on a database: the right to poll Telegram."""
 
     is_standing_by: bool
-    """Whether `acquire` waits for the desk that holds the lock."""
+    """True while `acquire` waits for the desk that holds the lock."""
     holder: Holder | None
     """The session that holds the lock while we do not, as far as it is known."""
     trouble: str | None

@@ -62,7 +62,7 @@ class BeachWatch:
 
     @property
     def trouble(self) -> str | None:
-        """What keeps it from hearing."""
+        """The trouble that keeps it from hearing."""
         return self._beach.trouble
 
     async def run(self) -> None:

@@ -142,7 +142,7 @@ def _since(moment: datetime) -> Ask:
     return lambda _, session: session.execute(select(StripeEvent).where(StripeEvent.created_at >= moment))
 
 
-# What is asked, and the indexes that its plan must name.
+# Each query, and the indexes that its plan must name.
 QUERIES: dict[str, tuple[Ask, set[str]]] = {
     "what is due": (lambda _, session: events.due(session, NOON, 50, but=()), {"ix_stripe_events_due_at"}),
     "what waits": (
@@ -224,8 +224,8 @@ async def test_the_plans_use_the_indexes_and_read_no_whole_table(database: Datab
         plans = await _plans(database, ask)
         missing = {index for index in indexes if index not in plans}
         assert not missing, (name, plans)
-        # What could not be recorded is a handful of rows, and so is what an index on the unsettled holds; what a report
-        # counts has been read by then.
+        # The quarantine is a handful of rows, and so is the index on unsettled events; a report has read its rows by
+        # then.
         read_whole = set(re.findall(r"(?:SCAN|Seq Scan on) ([a-z_]+)", plans)) - {
             "quarantine",
             "subscription_changes",

@@ -48,7 +48,7 @@ async def test_a_pool_in_which_no_lock_holds_is_refused_and_keeps_none(empty_pos
         await lock.release()
         with pytest.raises(WrongDatabaseError, match=OF_THE_LOCK):
             await read_lock_report(url, BOT_ID)
-        # What the pooler's own connections took is given back, or no desk would ever get it again.
+        # The locks of the pooler's own connections are given back, or no desk would ever get one again.
         direct = desk_lock(empty_postgresql_url)
         await asyncio.wait_for(direct.acquire(), 10)
         await direct.release()

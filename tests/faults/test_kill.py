@@ -1,6 +1,6 @@
 """The daemon is killed at every step of a payment and of a refund: no payment is lost or counted twice.
 
-Each run is compared with the one that lived. What a step is: victim.py.
+Each run is compared with the one that lived. victim.py says which moments are steps.
 """
 
 import asyncio

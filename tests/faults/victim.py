@@ -109,7 +109,7 @@ def brings_refund_command(answer: Any) -> bool:
 class _Life(ForkServerProcess):
     """A process that coverage does not watch, though it watches the one that it is forked from.
 
-    What a life runs through others have covered; to trace it takes twice as long as to live it.
+    Other tests cover the code of a life, and tracing it takes twice as long as living it.
     """
 
     _bootstrap = original_bootstrap

@@ -28,7 +28,7 @@ REFUND_CALL: Final = "refundStarPayment"
 
 
 class Spoilt(Enum):
-    """What goes wrong with the next call, at any provider."""
+    """The fault of the next call, at any provider."""
 
     NOT_REACHED = auto()
     FAILED = auto()

@@ -105,7 +105,7 @@ async def test_a_query_that_comes_twice_is_one_row(desk: Desk) -> None:
 
 
 async def test_an_accepted_query_takes_two_statements(desk: Desk) -> None:
-    # What the buyer holds, and the query's own row: a buyer waits for them.
+    # The buyer's holdings, and the query's own row: a buyer waits for them.
     with statements(desk.database) as said:
         await _checkouts(desk).decide(query())
     assert len(said) == 2

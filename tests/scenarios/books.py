@@ -53,7 +53,7 @@ class Books:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing is due, now or later."""
+        """True if nothing is due, now or later."""
         events = [each.due_at for each in self.events]
         told = [each.due_at for each in self.outbox]
         renewals = [each.due_at for each in self.subscriptions]

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from tests.scenarios.faulty_shop import Shop
 
 PART: Final = 100
-"""What Stripe's dashboard gives back at once, in cents."""
+"""The amounts that Stripe's dashboard refunds at once, in cents."""
 
 
 class CardSales:
-    """What buyers by card, the seller at Stripe and the bank do, and what must hold of it."""
+    """The acts of buyers by card, the seller at Stripe and the bank, and the invariants that follow."""
 
     def __init__(self, shop: "Shop", account: Account) -> None:
         self._shop = shop
@@ -39,7 +39,7 @@ class CardSales:
         order = order_of(sold, person.id, "USD")
         invoice = invoice_of(sold, person.id, order, self._shop.life.signer, PROVIDER_TOKEN)
         sent = await self._shop.steady(invoice)
-        # What is to be dropped next is a payment in Stars: no ledger tells of a lost payment by card.
+        # The next update to be dropped is a payment in Stars: no ledger tells of a lost payment by card.
         await self._shop.client.spare_updates(dropped=True, kind="successful_payment")
         payment = await self._shop.client.start_payment(person.id, message_id=sent.message_id)
         while (await self._shop.client.payment(payment.id)).state is PaymentState.ASKING:

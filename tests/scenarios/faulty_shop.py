@@ -131,7 +131,7 @@ class Shop:
             await self.crash()
         self.life.dies_in = 0
 
-    # What people, Telegram and time do.
+    # Acts of people, Telegram and time.
 
     async def pay(self, buyer: int, code: str) -> None:
         """Let a buyer pay an invoice; the pre-checkout is answered, and the payment's update waits."""
@@ -188,7 +188,7 @@ class Shop:
         """Read what happened at Stripe."""
         await self.life.watch.try_once()
 
-    # What must hold.
+    # Invariants.
 
     async def check(self) -> None:
         """Assert what holds at every moment."""

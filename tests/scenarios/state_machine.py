@@ -139,7 +139,7 @@ class ShopMachine(RuleBasedStateMachine):
 
     @rule(hours=st.integers(1, 5))
     def pass_time(self, hours: int) -> None:
-        # What waits at Telegram for a day is dropped (Bot API, getUpdates), and without a ledger none may be.
+        # Telegram drops an update after a day (Bot API, getUpdates), and without a ledger none may be lost.
         self.take(0, is_handled=False, dies_in=0)
         self._do(self.shop.client.move_clock(hours * HOUR_SECONDS))
 

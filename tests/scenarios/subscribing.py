@@ -25,7 +25,7 @@ LINKS_MAX: Final = 6
 
 
 class Subscribing:
-    """What subscribers and Telegram do, and what must hold of it."""
+    """The acts of subscribers and Telegram, and the invariants that follow."""
 
     def __init__(self, shop: "Shop") -> None:
         self._shop = shop

@@ -1,4 +1,4 @@
-"""What aiogram makes anew for each session and for each answer, made once a process: import it for that.
+"""Objects that aiogram makes anew for each session and answer, made once a process: import it for that.
 
 It reads all certificates for each session, and no test's Telegram has one. pydantic forgets a generic type that nobody
 holds on to, and aiogram asks for the type of each answer.

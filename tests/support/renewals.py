@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Answering:
     """The part of a Bot that changes renewals. `words` refuse a charge by its id, "" any other; None: it is done.
 
-    `during` happens while a call is under way. What was asked is kept in `asked`.
+    `during` happens while a call is under way. `asked` keeps the calls.
     """
 
     def __init__(

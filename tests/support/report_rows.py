@@ -122,7 +122,7 @@ def _told_apart(rows: Iterable[Drawn]) -> list[Drawn]:
 
 
 EVERY_ROW: Final = _told_apart([*_CHARGES, *_SETTLED, *_REFUNDS, *_THEIRS, *_UNDATED])
-"""Whatever can decide how a row counts, in every combination that matters."""
+"""Every fact that decides how a row counts, in every combination that matters."""
 
 
 @st.composite

@@ -7,7 +7,7 @@ import prometheus_client
 
 
 class Added(dict[str, float]):
-    """What was added in the block, by `name{label=value,...}`, once it has ended."""
+    """The increase within the block, by `name{label=value,...}`, once it has ended."""
 
 
 @contextmanager

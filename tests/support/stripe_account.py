@@ -20,7 +20,7 @@ RETRY_AFTER: Final = "7"
 
 
 class Fault(Enum):
-    """What becomes of a call."""
+    """The fate of a call."""
 
     CUT_BEFORE = auto()
     """The connection is cut before anything is done."""

@@ -50,7 +50,7 @@ def test_bars_are_as_long_as_their_amounts() -> None:
     tall = zero - taken[0][0]
     assert [(zero - top) / tall for top, _ in taken] == pytest.approx([1, 0.5], abs=0.01)
     assert [(zero - top) / tall for top, _ in renewed] == pytest.approx([0.25], abs=0.01)
-    # What was given back hangs below the line; what came back stands above it.
+    # A refund's bar hangs below the line; a returned refund's bar is above it.
     assert [(top - zero, bottom - zero) for top, bottom in given_back] == [
         pytest.approx((0, tall / 2), abs=0.2),
         pytest.approx((-tall / 4, 0), abs=0.2),

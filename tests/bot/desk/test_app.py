@@ -76,7 +76,7 @@ async def _ended_with_one_line(daemon: Daemon) -> tuple[int | None, str]:
     return status, said
 
 
-# What it cannot run with.
+# Settings that the daemon cannot run with.
 
 
 @pytest.mark.criterion("S7")
@@ -130,7 +130,7 @@ async def test_a_second_desk_on_sqlite_says_so_and_ends(server: SandboxServer, t
     assert len(await server.client.calls("getMe")) == 1
 
 
-# What it waits for.
+# The daemon's waits.
 
 
 @pytest.mark.criterion("E1")
@@ -218,7 +218,7 @@ async def test_a_desk_that_was_suspended_ends_at_once_when_another_has_taken_ove
     assert daemon.said().endswith("starledger: another desk has taken over this database\n")
 
 
-# What it begins with.
+# The daemon's start.
 
 
 @pytest.mark.criterion("C3", "E2")
@@ -263,7 +263,7 @@ async def test_the_poll_does_not_wait_for_the_menus_of_commands(
         assert await daemon.stop() == 0
 
 
-# What it goes on through.
+# Faults that the daemon survives.
 
 
 @pytest.mark.criterion("E2", "C1", "L2")
@@ -295,7 +295,7 @@ async def test_while_its_database_is_away_nobody_pays_and_no_payment_is_lost(
     assert daemon.said().count("payments are recorded and confirmed again") == 1
 
 
-# What it ends with.
+# The daemon's end.
 
 
 @pytest.mark.criterion("C7", "C9", "S8")

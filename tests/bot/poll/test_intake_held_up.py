@@ -83,7 +83,7 @@ async def test_a_locked_users_payment_waits_at_telegram_and_all_others_are_serve
         assert await taking.take(before, held, other, behind) == 7
         assert await taking.on_record() == {"other"}
         assert sorted(taking.served) == ["before", "behind", "other"]
-        # What Telegram gives again is not served again, and what is new is.
+        # The lanes do not serve a repeated update again, and they serve a new one.
         new = charge_update(charge("new", payer=STRANGER), 10)
         assert await taking.take(held, other, behind, new) == 7
         assert await taking.on_record() == {"other", "new"}

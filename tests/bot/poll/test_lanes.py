@@ -99,7 +99,7 @@ async def test_one_update_of_a_user_is_under_way_at_a_time(handlers: Handlers) -
     handlers.lanes.chatter(2, _update(100))
     await handlers.until_begun(2)
     assert sorted(handlers.begun) == [0, 100]
-    # What is under way no longer waits: there is room for one more, and not for two.
+    # An update under way no longer waits: there is room for one more, and not for two.
     assert handlers.lanes.chatter(1, _update(10))
     assert not handlers.lanes.chatter(1, _update(11))
 

@@ -81,7 +81,7 @@ async def test_a_chat_that_is_written_to_too_often_rests_alone(
             await call
     await bot.send_message(BOB, "x")
     assert pause.until is None
-    # What is on record to be told waits for that chat, and for no other.
+    # A recorded message waits for that chat, and for no other.
     pace = Pace(clock, pause)
     assert (pace.left_seconds(ANN), pace.left_seconds(BOB)) == (30, 0)
     clock.advance(seconds=30)

@@ -22,7 +22,7 @@ _BODY_BYTES_MAX: Final = 2**26
 class Front:
     """Passes on what no rule answers; `rules` go by the method in lower case, or `*`.
 
-    What takes longer than `cut_after` seconds is answered 504, as a gateway does.
+    A call of more than `cut_after` seconds is answered 504, as a gateway does.
     """
 
     def __init__(self, target: str) -> None:

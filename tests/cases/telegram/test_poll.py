@@ -161,7 +161,7 @@ async def test_a_refusal_is_an_answer_too(monkeypatch: pytest.MonkeyPatch) -> No
     assert await _longest(outage, AWAY, slept) <= 2
 
 
-# What it is cut short by.
+# Gateways that cut the poll short.
 
 
 async def test_slow_a_gateway_that_cuts_idle_polls_is_no_outage(poll: Poll) -> None:
@@ -175,7 +175,7 @@ async def test_slow_a_gateway_that_cuts_idle_polls_is_no_outage(poll: Poll) -> N
     assert any("the next ones take 3 s" in words for words in said)
 
 
-# What it is answered at once.
+# Polls that are answered at once.
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ async def test_an_answer_that_is_no_list_is_waited_out(poll: Poll, result: objec
     assert [record["exception"] for record in records] == [None]
 
 
-# What is no update.
+# JSON that is no update.
 
 
 @pytest.mark.parametrize("update_id", ABSURD, ids=map(str, ABSURD))
@@ -247,7 +247,7 @@ async def test_money_without_an_id_to_go_by_is_kept_and_not_confirmed_before(pol
     assert poll.intake._offset == 7
 
 
-# What cannot be read.
+# Answers that cannot be read.
 
 
 def _too_large(head: str) -> str:

@@ -50,7 +50,7 @@ async def test_the_proxy_of_the_settings_is_telegrams_alone_and_gets_its_passwor
         proxy = await _serving(noted)
         try:
             address = f"http://desk:to%3Athe%2Fproxy%40alone@127.0.0.1:{proxy.addresses[0][1]}"
-            # What every program obeys leads nowhere: the setting wins.
+            # The environment's proxy leads nowhere: the setting wins.
             nowhere = _all("http://127.0.0.1:1")
             with running_daemon(tmp_path, BLOCKED, sqlite_url, TELEGRAM_PROXY=address, **nowhere) as daemon:
                 await daemon.until_said("ready")

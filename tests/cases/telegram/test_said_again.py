@@ -66,7 +66,7 @@ async def test_the_answer_to_a_pre_checkout(chats: Chats, kind: FaultKind) -> No
 async def test_an_answer_in_a_chat(chats: Chats, kind: FaultKind, words: str, method: str, shown: str) -> None:
     await chats.client.add_fault(kind, method)
     said = await chats.say(chats.people.buyer, words)
-    # What was sent, and whose answer was lost, may stand there twice.
+    # A message whose answer was lost may be there twice.
     assert len(said) == (2 if kind is FaultKind.ANSWER_LOST and method.startswith("send") else 1)
     assert all(shown in each.message for each in said)
     assert await _times(chats, method) == 2

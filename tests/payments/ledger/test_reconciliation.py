@@ -279,7 +279,7 @@ async def test_another_ledger_of_the_same_length_is_told_from_the_one_that_was_r
 async def test_it_is_compared_as_of_the_last_page_however_long_the_rest_takes(
     books: Books, telegram: SandboxClient, bot: Bot
 ) -> None:
-    """What comes in while the balance is asked for, or while Telegram is away, was not read."""
+    """A row that comes in during the question for the balance, or while Telegram is away, was not read."""
 
     class SlowLedger(TelegramLedger):
         async def balance_nanostars(self) -> int | None:

@@ -218,7 +218,7 @@ async def test_no_transaction_is_open_while_telegram_is_asked(
     await telegram.add_fault(FaultKind.HOLD, METHOD)
     sending = asyncio.create_task(worker.process(f"refund:{charge_id}"))
     await telegram.wait_until_held()
-    # Whoever else needs this buyer's lock, or SQLite's only one, has it.
+    # Another transaction has this buyer's lock, or SQLite's only one.
     await desk.take(charge("another"))
     if not desk.database.is_sqlite:
         query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state ~ 'transaction'"

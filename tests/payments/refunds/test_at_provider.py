@@ -42,7 +42,7 @@ def row(event_id: str = WHOLE, amount: int = 499, **state: object) -> StripeEven
         (replace(MADE, row=WHOLE), [row(status=EventStatus.PROCESSED)], None),
         (replace(MADE, row=f"{WHOLE}:a-b"), [row(status=EventStatus.PROCESSED), row(f"{WHOLE}:a-b")], "a-b"),
         (replace(MADE, row=f"{WHOLE}:a-b"), [row(webhook_timestamp=LATER)], "re_1"),
-        # What has a row by its own id keeps it, whatever was opened since.
+        # A refund with a row by its own id keeps that row, whatever was opened since.
         (MADE, [row(), row(f"{WHOLE}:re_1")], "re_1"),
         (replace(MADE, row=WHOLE), [row(), row(f"{WHOLE}:re_1")], "re_1"),
     ],

@@ -133,7 +133,7 @@ async def test_a_charge_whose_id_is_a_refunds_does_not_swallow_it(desk: Desk) ->
     await desk.settle("refund:X")
     [apart] = await _rows(desk)
     assert (apart.outcome, (await desk.event("refund:X")).outcome) == (Outcome.REFUNDED, Outcome.GRANTED)
-    # What is refunded of the odd one is its own.
+    # The odd charge has a refund of its own.
     await desk.take(refund(charge("refund:X")))
     assert (await desk.event("refund:refund:X")).outcome == Outcome.REFUNDED
     assert not await desk.holds()

@@ -32,7 +32,7 @@ def _within(reading: ReportData, counts: list[Counted], first: datetime) -> list
 async def test_a_report_says_what_a_plain_loop_over_the_rows_finds(
     database: Database, drawn: list[Drawn], step: Step, cut_days: int
 ) -> None:
-    # What is recorded stays: each example has its own days.
+    # Recorded rows stay, so each example has its own days.
     number = next(_EXAMPLES)
     first = datetime(2020, 1, 1, tzinfo=UTC) + number * timedelta(days=DAYS)
     async with database.transaction() as session:

@@ -22,7 +22,7 @@ DAYS: Final = 30
 
 @dataclass
 class _Book:
-    """What is on record of one buyer on a day: one grant for each charge, by the charge's number."""
+    """The record of one buyer on a day: one grant for each charge, by the charge's number."""
 
     day: int = 0
     grants: dict[int, fold.Grant] = field(default_factory=dict)

@@ -200,7 +200,7 @@ async def test_a_renewal_under_a_lost_key_is_known_by_an_equal_settled_charge(de
     desk.clock.advance(days=30)
     assert (await desk.take(_renewal(1))).outcome == Outcome.GRANTED
     assert await desk.expires_at() == START + 60 * DAY + SLACK
-    # Whoever got hold of the payload is not its subscriber.
+    # A person who got hold of the payload is not its subscriber.
     assert (await desk.take(replace(_renewal(2), person=STRANGER))).outcome == Outcome.PARKED
 
 

@@ -48,7 +48,7 @@ async def test_a_part_that_went_back_before_the_whole_is_sent_leaves_the_rest_to
     assert rest.event_id == f"refund:stripe:{charge_id}:{rest.id}"
     assert (rest.requested_by, rest.reason) == (whole.requested_by, whole.reason)
     assert [each["metadata"] for each in account.refunds(charge_id)][1] == {"starledger_refund": rest.event_id}
-    # Whoever asked for the whole hears of the rest, once.
+    # The admin who asked for the whole hears of the remainder, once.
     assert await desk.told(whole.event_id) == []
     [(facts, due)] = [(facts, chat) for kind, chat, facts in await desk.notices() if kind is Notice.REFUND_DONE]
     assert (facts["amount"], due) == (399, ADMIN_ID)

@@ -191,5 +191,5 @@ async def test_the_books_end_as_stripes_do(desk: Desk, account: StripeAccount, a
     if await desk.holds(person=buyer):
         assert at_stripe < PAID
     else:
-        # What came back before may have been heard of only when all seemed to be gone.
+        # The desk may hear of an earlier return only when the whole charge seems to be refunded.
         assert PAID in (at_stripe, _peak(done, lambda row: row.processed_at))

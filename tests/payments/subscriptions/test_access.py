@@ -52,7 +52,7 @@ _months: Final = st.lists(
 
 @dataclass(frozen=True)
 class Story:
-    """What has happened at Telegram, in order, and what a subscriber has a right to."""
+    """The events at Telegram, in order, and the access that a subscriber has a right to."""
 
     charges: list[ChargeFact]
     changes: list[SubscriptionFact]

@@ -1,6 +1,6 @@
 """Two subscriptions that open the same, in every order of their facts: one end, one renewal at most.
 
-What Telegram tells of their states is on record from the start, as of when it was told: updates are recorded in their
+Telegram's updates of their states are on record from the start, as of when it was told: updates are recorded in their
 order. So is what the ledger tells, which is read from its first row on. Payments are told by update, by the ledger or
 by both, and settled in any order.
 """
@@ -35,10 +35,10 @@ State = dict[str, object]
 
 @dataclass(frozen=True)
 class Story:
-    """What happens at Telegram: when each of two subscriptions takes Stars, and what becomes of the first one."""
+    """The events at Telegram: the charges of two subscriptions, and the fate of the first one."""
 
     said: str | None
-    """What is told of the first one's state at its end, if anything."""
+    """The state that Telegram tells at the end of the first one, if any."""
     renewed_after: timedelta | None
     """How long after its end the first one is renewed."""
     begun_after: timedelta
@@ -51,7 +51,7 @@ class Story:
 def _can_happen(story: Story) -> bool:
     """Tell whether Telegram says such a thing: a failure is told before the renewal that makes it good.
 
-    What is paid after a cancellation and its end is another subscription (tests/scenarios/test_same_link_again.py).
+    A payment after a cancellation and its end is another subscription (tests/scenarios/test_same_link_again.py).
     """
     if story.said == "canceled":
         return story.renewed_after is NEVER

@@ -38,7 +38,7 @@ PICTURES = {
     "kill-desktop-dark",
     "behind-phone-light",
 }
-"""What the README shows, and what shows each view on both screens, light and dark."""
+"""The pictures of the README, and of each view on both screens, light and dark."""
 
 Shoot = Callable[[str], Awaitable[None]]
 
