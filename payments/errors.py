@@ -29,7 +29,7 @@ class PaymentError(Exception):
     """The base of the errors that payments raise on purpose."""
 
     ends_attempt = False
-    """Whether the provider has refused the attempt at a refund, so that its idempotency key is spent."""
+    """True if the provider has refused the attempt at a refund, so that its idempotency key is spent."""
 
 
 class BusinessError(PaymentError):

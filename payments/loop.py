@@ -49,7 +49,7 @@ class Pulse:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the loop beats in the time that it set itself."""
+        """True if the loop beats in the time that it set itself."""
         return self._silent_until is None or self._seconds() <= self._silent_until
 
 

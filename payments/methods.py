@@ -28,7 +28,7 @@ class Method:
     outside: str
     """`requested_by` of a refund that nobody requested from the desk."""
     gives_back_parts: bool
-    """Whether partial refunds are possible; otherwise a refund is of the whole charge."""
+    """True if partial refunds are possible; otherwise a refund is of the whole charge."""
 
     @property
     def charge_type(self) -> str:

@@ -126,7 +126,7 @@ async def read_backlog(session: AsyncSession) -> Backlog:
 
 
 class RetryResult(enum.StrEnum):
-    """What a retry came to."""
+    """The result of a retry."""
 
     BEGUN = "begun"
     """Due at once, or a quarantined update on record at last."""

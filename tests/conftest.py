@@ -42,7 +42,7 @@ from tests.support.postgresql import Cluster, cluster_directory, remove_cluster
 from tests.support.tracing import follow_greenlets, is_repeat
 
 BOT_ID: Final = 1000001
-"""Whose the migrated databases are: the number before the colon of the tests' bot token."""
+"""The bot that owns the migrated databases: the number before the colon of the tests' bot token."""
 
 LOCALES: Final = Path(__file__).parents[1] / "bot" / "locales"
 

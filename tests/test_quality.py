@@ -8,8 +8,26 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.prose import prose_of, without_subject
+
 ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = ("bot", "payments", "entitlements", "db", "sandbox")
+DOCUMENTS: Final = (
+    "*.md",
+    "docs/**/*.md",
+    ".env.example",
+    "*.example.toml",
+    "Makefile",
+    "deploy/*",
+    "tests/mutants/*.toml",
+    "tests/support/*.toml",
+    "tests/mutants/*.toml",
+    "tests/support/*.toml",
+    "tests/mutants/*.toml",
+    "tests/support/*.toml",
+    ".ci/*",
+    "pyproject.toml",
+)
 OURS: Final = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
 TESTS: Final = sorted((ROOT / "tests").rglob("*.py"))
 MODULES: Final = {
@@ -135,3 +153,35 @@ def test_no_test_sets_a_constant_of_ours_by_its_name() -> None:
         assert len(patched_constants(line)) == 1, "what it looks for is what it finds"
     found = {file.relative_to(ROOT): patched_constants(file.read_text("utf-8")) for file in TESTS}
     assert {file: names for file, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Who has something for ever is not sold it again.", True),
+        ("Gives back a charge. What is left stays.", True),
+        ("| setting | Whether it is on |", True),
+        ("## What a ledger cannot know", True),
+        ("Lifetime owners cannot buy it again, whatever they have.", False),
+        ("The desk says who asked, and what was left: which one counts is in the row.", False),
+        ("WHATEVER and Whatsoever are no such words", False),
+    ],
+)
+def test_a_sentence_without_a_subject_in_front_is_found(text: str, found: bool) -> None:  # noqa: FBT001 - a table
+    assert bool(without_subject(text)) is found
+
+
+def test_no_sentence_begins_with_who_what_whether_or_which() -> None:
+    """The first rule of docs/code.md, "How we write": the subject comes first."""
+    # Documents quote texts of the chats, which this rule does not reach.
+    chat = (ROOT / "bot" / "locales" / "en" / "LC_MESSAGES" / "starledger.po").read_text(encoding="utf-8")
+    files = [ROOT / name for folder in (*PACKAGES, "bench", "tests") for name in (ROOT / folder).rglob("*.py")]
+    files += [ROOT / "hatch_build.py", *(file for pattern in DOCUMENTS for file in ROOT.glob(pattern))]
+    found = [
+        f"{file.relative_to(ROOT)}: {beginning}"
+        for file in files
+        for text in prose_of(file)
+        for beginning in without_subject(text)
+        if beginning.strip("| ").partition(" | ")[0] not in chat
+    ]
+    assert found == []

@@ -56,7 +56,7 @@ class TelegramTime:
         self._updates: deque[Span] = deque(maxlen=SPANS_KEPT)
         self._believed: float | None = None
         self.is_doubted = False
-        """Whether an answer contradicts the believed time, so that it is to be measured again."""
+        """True if an answer contradicts the believed time, so that it is to be measured again."""
 
     def __call__(self) -> datetime:
         """Return Telegram's present, aware, in UTC."""

@@ -157,7 +157,7 @@ async def _rows_known(database: Database, *, from_start: bool) -> int | None:
 
 async def _in_words(run: Awaitable[T], console: Console) -> T | None:
     """Wait for a run; None: it could not be finished, and a printed sentence says why."""
-    again = "What was read is kept: run this again."
+    again = "The rows that were read are kept: run this again."
     try:
         return await run
     except PassUnfinishedError:
@@ -209,7 +209,7 @@ def _print_pass(console: Console, report: PassReport) -> None:
     for outcome, words in _OUTCOMES.items():
         if report.outcomes[outcome]:
             console.print(f"{report.outcomes[outcome]} {words}")
-    table = Table("What a ledger cannot know", "What stands in its place", title_justify="left")
+    table = Table("Facts that a ledger lacks", "In their place", title_justify="left")
     for row in UNKNOWN_TO_THE_LEDGER:
         table.add_row(*row)
     console.print(table)

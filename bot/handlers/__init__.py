@@ -45,7 +45,7 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
     """Return the dispatcher that `feed_update` is called on.
 
     `support_contact` is what the seller has put in. An update that bears money is fed with its `fact`, which is on
-    record. What a handler raises ends here. `on_owed` is called when a notice has become due.
+    record. Every error of a handler ends here. `on_owed` is called when a notice has become due.
     """
     refused = RefusedInvoices(database, clock, admins, on_owed)
     bot_name, names = BotName(clock), Names(database, clock)

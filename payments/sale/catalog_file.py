@@ -33,8 +33,8 @@ _LINE_RULE: Final = "must be one line of 1 to {} characters (an emoji counts as 
 
 
 def _check_line(value: str, info: ValidationInfo) -> str:
-    # Whether Telegram counts characters or UTF-16 units is written nowhere. UTF-16 is never the smaller count, so what
-    # passes here can be sold, instead of being refused when somebody wants to buy.
+    # Telegram does not document its count, characters or UTF-16 units. UTF-16 is never the smaller count, so a text
+    # that passes here can be sold, instead of being refused when somebody wants to buy.
     length = len(value.encode("utf-16-le")) // 2
     length_max = TITLE_LENGTH_MAX if info.field_name == "title" else DESCRIPTION_LENGTH_MAX
     breaks_line = any(unicodedata.category(char) in {"Cc", "Zl", "Zp"} for char in value)

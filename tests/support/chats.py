@@ -46,7 +46,7 @@ _TERMS: Final = Terms()
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Who is there: two buyers, an admin, the admins' group with all of them in it, and a group that is nobody's."""
+    """The people of the chats: two buyers, an admin, the admins' group with all of them in it, and a stranger group."""
 
     buyer: Person
     other: Person

@@ -34,7 +34,7 @@ Rows = dict[str, list[tuple[Any, ...]]]
 
 
 class Desk:
-    """What the tests of money do to a database, each step in a transaction of its own as the daemon does it."""
+    """The steps of tests of money on a database, each in a transaction of its own as in the daemon."""
 
     def __init__(self, database: Database, clock: FakeClock, settlement: Settlement | None = None) -> None:
         self.database = database

@@ -205,4 +205,4 @@ def test_telegram_away_is_a_sentence_and_exit_1(command: str, monkeypatch: pytes
         result = CliRunner().invoke(app, [command])
     assert result.exit_code == 1
     assert "Telegram does not answer: TelegramNetworkError" in result.stdout
-    assert "What was read is kept: run this again." in result.stdout
+    assert "The rows that were read are kept: run this again." in result.stdout

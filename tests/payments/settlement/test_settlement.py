@@ -228,10 +228,10 @@ async def test_rows_of_another_service_are_never_touched(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("fact", "count"),
     [
-        # Whose it is; lock the user; lock the event; the buyer; a refund that came first; what is held for life; the
+        # The owner; lock the user; lock the event; the buyer; a refund that came first; what is held for life; the
         # grant, the user's grants, what stands; the access to tell of; the event; the notice.
         (charge(), 12),
-        # Whose it is; lock the user; lock the event; its charge; the charge's grants; the user's grants, what stands;
+        # The owner; lock the user; lock the event; its charge; the charge's grants; the user's grants, what stands;
         # grants that gave time back; the event; who waits to hear; the buyer; the buyer's notice; the admins'.
         (refund(charge()), 13),
     ],
