@@ -49,7 +49,7 @@ class History:
         self._subscriptions = subscriptions
 
     def add_past_payments(self, *, payments: list[PastPayment]) -> list[str]:
-        """Write past payments into the ledger in the order given; return their charge ids.
+        """Write past payments into the sandbox's ledger in the order given; return their charge ids.
 
         Raises ControlError for an unknown person.
         """

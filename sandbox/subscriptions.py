@@ -84,7 +84,7 @@ class Subscriptions:
             self._schedule(subscription)
 
     def listing(self, *, user_id: int | None = None) -> list[Subscription]:
-        """Return all subscriptions, or those of a person."""
+        """Return all subscriptions in the sandbox, or those of a person."""
         return [found for found in self.by_id.values() if user_id in (None, found.user_id)]
 
     def fail_renewals(self, *, subscription_id: str, count: int = 1) -> Subscription:
@@ -95,7 +95,10 @@ class Subscriptions:
         return subscription
 
     def renew(self, *, subscription_id: str) -> Subscription:
-        """Renew a subscription now: early, or again after it failed. Raises ControlError when it does not renew."""
+        """Renew a person's subscription in the sandbox now: early, or again after it failed.
+
+        Raises ControlError when it does not renew.
+        """
         subscription = self._find(subscription_id)
         if subscription.state in (SubscriptionState.CANCELED, SubscriptionState.ENDED):
             raise ControlError(f"the subscription is {subscription.state}: it does not renew")
@@ -103,7 +106,7 @@ class Subscriptions:
         return subscription
 
     def cancel(self, *, subscription_id: str) -> Subscription:
-        """Cancel a subscription as its owner; it lasts to the end of the period."""
+        """Cancel a person's subscription in the sandbox as its owner; it lasts to the end of the period."""
         subscription = self._find(subscription_id)
         if subscription.state is not SubscriptionState.ACTIVE:
             raise ControlError(f"the subscription is {subscription.state}: there is nothing to cancel")
@@ -112,7 +115,7 @@ class Subscriptions:
         return subscription
 
     def take_up_again(self, *, subscription_id: str) -> Subscription:
-        """Resume a subscription as its owner, who had cancelled it; no money moves."""
+        """Resume a person's subscription in the sandbox as its owner, who had cancelled it; no money moves."""
         subscription = self._find(subscription_id)
         if subscription.state is not SubscriptionState.CANCELED:
             raise ControlError(f"the subscription is {subscription.state}: it cannot be resumed")
@@ -123,10 +126,10 @@ class Subscriptions:
         return subscription
 
     def edit_by_bot(self, user_id: int, charge_id: str, *, canceled: bool) -> None:
-        """Cancel a subscription's renewal, or allow its person to resume it, as editUserStarSubscription does.
+        """Cancel a sandbox subscription's renewal, or allow its person to resume it.
 
-        Raises ApiError. The first charge's id is needed (MTProto, payments.botCancelStarsSubscription); whether a
-        renewal's would do is not known.
+        It does the work of editUserStarSubscription. Raises ApiError. The first charge's id is needed (MTProto,
+        payments.botCancelStarsSubscription); whether a renewal's would do is not known.
         """
         subscription = self.by_id.get(charge_id)
         if subscription is None:

@@ -29,7 +29,10 @@ _NOT_LOST = {"won", "warning_closed"}
 
 
 class Account:
-    """One account at Stripe, opened by its secret `key`; `clock` is its time, UTC. Each change calls `on_change`."""
+    """One account at the sandbox's Stripe, opened by its secret `key`.
+
+    `clock` is its time, UTC. Each change calls `on_change`.
+    """
 
     def __init__(self, clock: Callable[[], datetime], random: Random, key: str = STRIPE_KEY) -> None:
         self.clock = clock
@@ -40,12 +43,12 @@ class Account:
         self._random = random
 
     def add_payment_method(self, number: str) -> str:
-        """Add a card as a payment method at Stripe; return its id."""
+        """Add a card as a payment method at the sandbox's Stripe; return its id."""
         card = {"brand": "visa", "last4": number[-4:], "fingerprint": _fingerprint(number)}
         return self._add("payment_method", type="card", card=card)
 
     def pay(self, payment_method_id: str, amount: int, currency: str) -> str:
-        """Charge a card at Stripe; return the charge's id.
+        """Charge a card at the sandbox's Stripe; return the charge's id.
 
         Raises StripeRefusalError when the card is declined: that, too, leaves a charge, which has failed.
         """
@@ -65,7 +68,10 @@ class Account:
         return charge_id
 
     def charge(self, amount: int, currency: str, **odd: Any) -> str:
-        """Make a charge at Stripe, here or on the seller's own site; return its id. `odd` replaces facts of it."""
+        """Make a charge at the sandbox's Stripe; return its id.
+
+        It belongs to a sale here or on the seller's own site. `odd` replaces facts of it.
+        """
         facts = {"amount": amount, "currency": currency, "amount_refunded": 0, "status": "succeeded"}
         charge_id = self._add("charge", **(facts | {"refunded": False, "disputed": False} | odd))
         charge = self.objects[charge_id]
@@ -74,10 +80,10 @@ class Account:
         return charge_id
 
     def give_back(self, charge_id: str, amount: int | None = None, **odd: Any) -> str:
-        """Refund the remainder of a charge at Stripe, or a part; return the refund's id. `odd` replaces facts of it.
+        """Refund the remainder of a charge at the sandbox's Stripe, or a part; return the refund's id.
 
-        Raises StripeRefusalError for a charge that has failed or has a dispute that is open or lost, for nothing, and
-        for more than the remainder.
+        `odd` replaces facts of the refund. Raises StripeRefusalError for a charge that has failed or has a dispute that
+        is open or lost, for nothing, and for more than the remainder.
         """
         charge = self.find("charge", charge_id)
         if not charge["paid"]:
@@ -110,7 +116,7 @@ class Account:
         self.tell("refund.failed", refund)
 
     def open_dispute(self, charge_id: str, amount: int | None = None) -> str:
-        """Open a dispute at Stripe: the buyer's bank demands the money; return its id.
+        """Open a dispute at the sandbox's Stripe: the buyer's bank demands the money; return its id.
 
         Raises StripeRefusalError for a charge that was disputed before, or was never paid.
         """
@@ -129,7 +135,10 @@ class Account:
         return dispute_id
 
     def close_dispute(self, dispute_id: str, status: str) -> None:
-        """Close a dispute at Stripe: `lost`, `won`, `warning_closed`. Raises StripeRefusalError for a closed one."""
+        """Close a dispute at the sandbox's Stripe: `lost`, `won`, `warning_closed`.
+
+        Raises StripeRefusalError for a closed one.
+        """
         dispute = self.find("dispute", dispute_id)
         if dispute["status"] in _NOT_LOST | {"lost"}:
             raise StripeRefusalError(400, f"Dispute {dispute_id} is {dispute['status']} already.")
@@ -157,11 +166,11 @@ class Account:
         return [each for each in reversed(self.events) if each["created"] >= since]
 
     def refunds(self, charge_id: str) -> list[Json]:
-        """Return the refunds of a charge at Stripe, oldest first."""
+        """Return the refunds of a charge at the sandbox's Stripe, oldest first."""
         return self._of_charge("refund", charge_id)
 
     def disputes(self, charge_id: str) -> list[Json]:
-        """Return the disputes about a charge at Stripe, oldest first."""
+        """Return the disputes about a charge at the sandbox's Stripe, oldest first."""
         return self._of_charge("dispute", charge_id)
 
     def refunded(self, charge_id: str) -> int:
