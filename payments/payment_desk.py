@@ -85,7 +85,7 @@ class PaymentDesk:
             return await asking.read_requested(session, refund)
 
     async def was_fully_refunded(self, charge_id: str) -> bool:
-        """Tell whether all of a charge has gone back, which ends the access that it paid for."""
+        """Tell whether a charge was ever refunded in full, which ended the access that it paid for."""
         async with self._database.reading() as session:
             return await asking.was_fully_refunded(session, charge_id)
 

@@ -25,7 +25,7 @@ class Wish(enum.StrEnum):
     """Asks the question first."""
     CANCEL_NOW = "cancel_now"
     KEEP = "keep"
-    TAKE_UP = "take_up"
+    RESUME = "take_up"
 
 
 class SubscriptionButton(CallbackData, prefix="sub"):
@@ -62,7 +62,7 @@ class SubscriptionDesk:
         row = await self._payments.find_subscription(subscription_id, telegram_id)
         if row is None:
             return False
-        if wish is Wish.TAKE_UP:
+        if wish is Wish.RESUME:
             return row.state == SubscriptionState.ACTIVE and row.renewal_wanted == Renewal.ALLOWED
         return is_over(row)
 
@@ -76,7 +76,7 @@ class SubscriptionDesk:
                 return words.say("cancel.kept", title=title), None
             case Wish.CANCEL_NOW:
                 return words.say("cancel.begun", title=title), None
-            case Wish.TAKE_UP:
+            case Wish.RESUME:
                 return words.say("take_up.begun", title=title), None
 
     def title(self, row: Subscription) -> str:
@@ -120,7 +120,7 @@ class SubscriptionDesk:
         if row.state == SubscriptionState.FAILED:
             return InlineKeyboardButton(text=words.plain("button.again", title=title), callback_data=row.plan)
         if row.state == SubscriptionState.CANCELED:
-            return _button(words.plain("button.take_up", title=title), Wish.TAKE_UP, row)
+            return _button(words.plain("button.take_up", title=title), Wish.RESUME, row)
         return _button(words.plain("button.cancel", title=title), Wish.CANCEL, row)
 
     def question(self, words: Words, row: Subscription) -> tuple[Markup, InlineKeyboardMarkup]:

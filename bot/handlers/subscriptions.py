@@ -44,7 +44,7 @@ async def on_button(
         text, keyboard = subscriptions.answer(words, wish, row)
         await (edit if wish in {Wish.CANCEL_NOW, Wish.KEEP} else say)(bot, place, text, keyboard)
     elif is_own_chat(place, sender_id) and await subscriptions.is_done(wish, subscription_id, sender_id):
-        callback_answer.text = words.plain("toast.taken_up" if wish is Wish.TAKE_UP else "toast.cancelled")
+        callback_answer.text = words.plain("toast.taken_up" if wish is Wish.RESUME else "toast.cancelled")
     else:
         callback_answer.text = words.plain("toast.stale")
         callback_answer.show_alert = True
