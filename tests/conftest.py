@@ -1,21 +1,11 @@
 """Fixtures of all tests, and the plugins that bring the others.
 
-Here: a migrated database on each engine (`database`), on one (`sqlite_database`, `postgresql_database`), its address
+Here: a migrated database (`database`), on one engine (`sqlite_database`, `postgresql_database`), its address
 alone (`database_url`), an empty one (`empty_database_url`), a maker of many (`databases`), and a clock (`clock`). A
 database is a copy of one that was migrated once a worker. PostgreSQL starts at the first test that needs it, once for
 all xdist workers, in memory where there is room, and ends with the run.
 
-In tests/support, by what a test wants:
-    the money side of the desk on a database    desk.py; desk_fixtures.py has it, a sandbox and a bot as fixtures
-    the handlers, and people who write to them  chats.py, and subscribers.py for months of a subscription
-    a desk that lives through days              life.py
-    the daemon in a process of its own          daemon.py, forked from one that is warm (forkserver.py, rehearsal.py)
-    an operator's command                       commands.py, in this process
-    charges, refunds, updates                   money.py, cards.py, subscription_facts.py
-    a database that refuses, breaks off, waits  obstacles.py
-    the page in a browser                       browser.py, with the fixtures in tests/sandbox/page
-
-A sandbox is `running_sandbox()` of the package itself. No test waits for a time: waiting.py.
+The folder's README lists what there is for a test, fixtures and helpers, and when to take which.
 """
 
 import shutil

@@ -108,3 +108,9 @@ def test_every_target_of_make_that_is_told_of_exists() -> None:
     for document in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
         told = set(re.findall(r"(?:`|^)make ([a-z-]+)", document.read_text(encoding="utf-8"), re.MULTILINE))
         assert told <= there_is, document
+
+
+def test_the_tests_readme_names_each_helper() -> None:
+    readme = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    modules = {path.stem for path in (ROOT / "tests" / "support").glob("*.py")} - {"__init__"}
+    assert not {module for module in modules if not re.search(rf"`(?:\w+/)*{module}\b", readme)}

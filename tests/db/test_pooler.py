@@ -14,9 +14,9 @@ from db.migrate import migrate
 from sandbox.server import running_sandbox
 from sandbox.settings import Settings
 from tests.conftest import BOT_ID
+from tests.db.pgbouncer import needs_pgbouncer, pooled
 from tests.support.commands import Commands
 from tests.support.daemon import TOKEN, running_daemon
-from tests.support.pgbouncer import needs_pgbouncer, pooled
 
 Open = Callable[[str], Database]
 

@@ -12,9 +12,9 @@ import pytest
 from sandbox.faults import FaultKind
 from sandbox.server import running_sandbox
 from sandbox.settings import Settings
+from tests.bot.monitoring.systemd import listening_systemd
 from tests.support.daemon import TOKEN, running_daemon
 from tests.support.ports import free_port
-from tests.support.systemd import listening_systemd
 from tests.support.timings import QUICK
 from tests.support.waiting import until
 

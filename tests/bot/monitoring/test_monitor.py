@@ -10,8 +10,8 @@ from db.engine import Database
 from db.lock import desk_lock
 from db.timings import Timings
 from payments.loop import DueLoop, Pulse
+from tests.bot.monitoring.systemd import listening_systemd
 from tests.support.clock import FakeClock
-from tests.support.systemd import listening_systemd
 
 
 async def _nothing() -> int:

@@ -11,9 +11,9 @@ from bot.monitoring.health import Health
 from bot.monitoring.systemd import Notifier
 from bot.monitoring.watchdog import watch
 from payments.loop import Pulse
+from tests.bot.monitoring.systemd import Systemd, listening_systemd
 from tests.support.clock import FakeClock
 from tests.support.logs import logged
-from tests.support.systemd import Systemd, listening_systemd
 
 
 @pytest.fixture

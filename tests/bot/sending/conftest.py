@@ -4,9 +4,9 @@ import pytest_asyncio
 
 from db.engine import Database
 from sandbox.server import running_sandbox
+from tests.bot.sending.owed import ADMIN, ANN, BOB, Owed
 from tests.support.bots import talking_bot
 from tests.support.clock import FakeClock
-from tests.support.owed import ADMIN, ANN, BOB, Owed
 
 
 @pytest_asyncio.fixture

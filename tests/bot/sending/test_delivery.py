@@ -9,11 +9,11 @@ from bot.sending.outbox import BATCH_MAX
 from db.errors import is_away
 from db.tables import OutboxMessage, User
 from sandbox.faults import FaultKind
+from tests.bot.sending.owed import ANN, BOB, NOBODY, Owed
 from tests.support.bots import talking_bot
 from tests.support.logs import logged
 from tests.support.money import TOKEN
 from tests.support.obstacles import breaking_off, locked
-from tests.support.owed import ANN, BOB, NOBODY, Owed
 from tests.support.proxies import BAD_GATEWAY, proxy_that_answers
 
 pytestmark = pytest.mark.engines("sqlite", "postgresql")

@@ -9,7 +9,7 @@ from db.clock import utc_now
 from db.timings import Timings
 from payments.pause import Pause
 from sandbox.faults import FaultKind
-from tests.support.owed import ANN, BOB, Owed
+from tests.bot.sending.owed import ANN, BOB, Owed
 
 
 @pytest.mark.criterion("E1")

@@ -8,8 +8,8 @@ from payments.audit.transitions import AWAY_ATTEMPTS_MAX
 from payments.notices import Notice
 from sandbox.faults import FaultKind
 from sandbox.people import Reach
+from tests.bot.sending.owed import ADMIN, ANN, BOB, NOBODY, OLD_GROUP, Owed
 from tests.support.logs import logged
-from tests.support.owed import ADMIN, ANN, BOB, NOBODY, OLD_GROUP, Owed
 from tests.support.waiting import WAIT_SECONDS
 
 

@@ -4,8 +4,8 @@ import pytest
 from aiogram.methods import EditMessageText
 
 from sandbox.messages import ChatMessage
+from tests.cases.telegram.history import record_charges
 from tests.support.chats import Chats
-from tests.support.history import record_charges
 from tests.support.refusals import refuse
 from tests.support.subscribers import Subscriber
 

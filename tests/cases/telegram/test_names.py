@@ -7,8 +7,8 @@ from aiogram.methods import GetChat, GetMe, Response, TelegramMethod
 from sqlalchemy import select
 
 from db.tables import User
+from tests.cases.telegram.history import record_charges
 from tests.support.chats import Chats
-from tests.support.history import record_charges
 from tests.support.refusals import refuse
 from tests.support.statements import statements
 

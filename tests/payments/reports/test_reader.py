@@ -12,7 +12,7 @@ from payments.reports.counted import FAILED_ENDING
 from payments.reports.figures import ReportData
 from payments.reports.reader import read_report
 from payments.reports.spans import Span, Step
-from tests.support.report_rows import DAYS, EVERY_ROW, Counted, Drawn, counted, lines_of, rows, write
+from tests.payments.reports.report_rows import DAYS, EVERY_ROW, Counted, Drawn, counted, lines_of, rows, write
 
 pytestmark = pytest.mark.engines("sqlite", "postgresql")
 
