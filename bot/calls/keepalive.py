@@ -8,7 +8,7 @@ import socket
 from typing import Any, Final
 
 IDLE_SECONDS: Final = 10
-"""How long a connection is quiet before the first probe; few gateways forget one that was used so lately."""
+"""The quiet time of a connection before its first probe; few gateways forget one that was used so lately."""
 INTERVAL_SECONDS: Final = 5
 COUNT: Final = 2
 """After so many probes without an answer the connection ends: twenty seconds, half of the time of a poll."""

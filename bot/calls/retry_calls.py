@@ -36,13 +36,13 @@ PAUSE_SECONDS_MAX: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How long and how often a call is retried, from the moment when the person began to wait."""
+    """The bounds of a call's retries, from the moment when the person began to wait."""
 
     seconds: float
     """After so many seconds no retry begins."""
     attempts: int
     call_seconds: float | None
-    """How long one try may take; None: the time of the session."""
+    """The longest time of one try; None: the time of the session."""
 
 
 PRE_CHECKOUT: Final = Bounds(seconds=9.0, attempts=15, call_seconds=2.5)

@@ -26,12 +26,12 @@ SLOW_SECONDS: Final = 5.0
 HELD_SECONDS: Final = 0.5
 """A poll that Telegram held for so long ended with its update, which is of this moment."""
 DELIVERY_SECONDS: Final = 3.0
-"""How long a message may be on its way before it ends a poll."""
+"""The longest way of a message before it ends a poll."""
 SPANS_KEPT: Final = 5
 SPANS_NEEDED: Final = 3
-"""So many spans have to agree before one is believed."""
+"""The number of spans that have to agree before one is believed."""
 TOLERANCE_SECONDS: Final = 5.0
-"""So far apart two readings do not contradict each other."""
+"""The distance of two readings that do not contradict each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,12 @@ class TelegramTime:
 
     @property
     def skew(self) -> timedelta:
-        """How far the machine's clock is ahead of Telegram's; zero while that is unknown."""
+        """The machine's lead over Telegram's time; zero while it is unknown."""
         return self._clock() - self()
 
     @property
     def trouble(self) -> str | None:
-        """How far the machine's clock is off, and the mend, in words; None: it is right, or its error is unknown."""
+        """The error of the machine's clock, and the mend, in words; None: it is right, or its error is unknown."""
         skew = self.skew
         return f"{in_words(skew)}: let it keep its time (timedatectl set-ntp true)" if abs(skew) > SKEW_MAX else None
 

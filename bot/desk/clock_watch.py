@@ -70,7 +70,7 @@ class ClockWatch:
 
     @property
     def trouble(self) -> str | None:
-        """How far the machine's clock is off, and the mend, in words; None: it is right, or its error is unknown."""
+        """The error of the machine's clock, and the mend, in words; None: it is right, or its error is unknown."""
         return self._time.trouble
 
     async def run(self) -> None:

@@ -22,7 +22,7 @@ from payments.ledger.scan import CrossedError
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 PAGES_MAX: Final = 100
-"""How many pages of a long ledger one reconciliation reads; the next one follows after a breath."""
+"""The pages of a long ledger that one reconciliation reads; the next one follows after a breath."""
 
 _LATER: Final = (*TELEGRAM_ERRORS, LedgerError, CrossedError, PassUnfinishedError)
 
@@ -90,7 +90,7 @@ class LedgerWatch:
         self._timings = timings
         self._pages_max = pages_max
         self.trouble: str | None = None
-        """Why the ledger cannot be read, in words; None: it can."""
+        """The obstacle to reading the ledger, in words; None: there is none."""
 
     async def run(self) -> None:
         """Complete the whole pass if one is wanted, then compare at once and after each pause, until cancelled."""

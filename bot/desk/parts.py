@@ -25,7 +25,7 @@ from payments.notices import Admins
 from payments.sale.payload import PayloadSigner
 
 CALL_SECONDS: Final = 20
-"""How long one call to Telegram may take, unless the call has a time of its own (payments/channel.py)."""
+"""The longest time of one call to Telegram, unless the call has a time of its own (payments/channel.py)."""
 
 
 def make_bot(settings: Settings, telegram_time: TelegramTime | None = None) -> Bot:

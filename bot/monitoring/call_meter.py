@@ -81,7 +81,7 @@ class CallMeter(BaseRequestMiddleware):
         self.trouble: str | None = None
         self._cuts = 0
         self.polled_at: float | None = None
-        """When Telegram last answered a poll, by time.monotonic."""
+        """The time of Telegram's last answer to a poll, by time.monotonic."""
 
     async def __call__(
         self, make_request: NextRequestMiddlewareType[TelegramType], bot: Bot, method: TelegramMethod[TelegramType]

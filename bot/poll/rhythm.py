@@ -19,10 +19,10 @@ CUTS_MAX: Final = 3
 IDLE_SECONDS_MIN: Final = 0.5
 """A poll that fails sooner has not waited."""
 SHORT_SECONDS: Final = 600
-"""How long polls stay short; then a long one tries whether the gateway lets it through."""
+"""The time for which polls stay short; then a long one tries whether the gateway lets it through."""
 
 _HELD_SECONDS: Final = 3
-"""How long Telegram may hold a shorter poll, at an offset that it was just asked for."""
+"""The time for which Telegram may hold a shorter poll, at an offset that it was just asked for."""
 _GRACE_SECONDS: Final = 1
 _SHARE: Final = 0.8
 _CLOSED: Final = ("ServerDisconnectedError", "ClientOSError", "ClientPayloadError", "ConnectionResetError")
@@ -49,7 +49,7 @@ class PollRhythm:
 
     @property
     def seconds(self) -> int:
-        """How long the next poll may wait."""
+        """The length of the next poll, in seconds."""
         if self._short is not None and self._clock() >= self._short[1]:
             self._short = None
         return self._seconds_max if self._short is None else self._short[0]

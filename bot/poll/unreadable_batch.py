@@ -13,7 +13,7 @@ from payments.recording.updates import UNREAD
 from payments.telegram_errors import in_words
 
 TRIES: Final = 3
-"""How often the intake fetches an update before it skips it: a gateway may have spoilt it on the way."""
+"""The number of tries to fetch an update before the intake skips it: a gateway may have spoilt it on the way."""
 
 _OF_TELEGRAM: Final = re.compile(
     r'\s*\{\s*"ok"\s*:\s*true\s*,\s*"result"\s*:\s*\[\s*\{\s*"update_id"\s*:\s*(\d{1,10})\b'

@@ -17,7 +17,7 @@ QUICK: Final = Timings(outage_pause_seconds_min=0.01, outage_pause_seconds_max=0
 PATIENT: Final = Timings(
     checkout_seconds=WAIT_SECONDS, record_seconds=WAIT_SECONDS, chat_rest_seconds=0, group_rest_seconds=0
 )
-"""However busy the machine is, nothing is declined for the time that it takes; and no chat rests."""
+"""Deadlines that a busy machine meets too; and no chat rests."""
 
 
 def change_timings(lock: DeskLock, **seconds: float) -> None:
