@@ -19,8 +19,6 @@ from payments.refunds import asking
 from payments.renewals import RenewalReason, record_wanted_renewal
 from payments.sale.catalog import Plan
 
-BY_ITSELF: Final = "starledger"
-"""`requested_by` of a refund that no person asked for."""
 _NEWS: Final = frozenset(
     {
         Notice.GRANTED,
@@ -154,7 +152,7 @@ class OutwardEffects(Effects):
 
     async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:
         """Open the refund of a charge, for the worker to send, and owe its buyer the notice."""
-        await asking.open_refund(session, charge, reason=reason, requested_by=BY_ITSELF, now=self._clock())
+        await asking.open_refund(session, charge, reason=reason, requested_by=asking.BY_ITSELF, now=self._clock())
         await self.tell_buyer(session, Notice.GIVING_BACK, charge, user, reason=reason)
         return True
 

@@ -15,10 +15,9 @@ from payments import waiting
 from payments.audit import erasure, history
 from payments.audit.erasure import Erased
 from payments.audit.history import Entry, History, Page, UserRecord
-from payments.effects import BY_ITSELF
 from payments.recording.fields import CHARGE_ID_LENGTH_MAX
 from payments.refunds import asking
-from payments.refunds.asking import REASON_LENGTH_MAX, RequestedRefund
+from payments.refunds.asking import BY_ITSELF, REASON_LENGTH_MAX, RequestedRefund
 from payments.renewals import is_over
 from payments.subscriptions import listing
 from payments.subscriptions.listing import Account

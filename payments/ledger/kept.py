@@ -155,10 +155,15 @@ async def _quarantine_unkeepable(
             aside.append((row, reason))
     if not aside:
         return
-    count = select(func.count()).where(QuarantinedUpdate.update_id == LEDGER_UPDATE_ID)
-    room = QUARANTINED_ROWS_MAX - (await session.scalar(count) or 0)
+    room = QUARANTINED_ROWS_MAX - await count_quarantined_rows(session)
     for row, reason in aside[: max(0, room)]:
         await quarantine_ledger_row(session, row.raw or _row_as_read(row), reason, now)
+
+
+async def count_quarantined_rows(session: AsyncSession) -> int:
+    """Count the ledger rows in quarantine, which the table of kept rows leaves out."""
+    count = select(func.count()).where(QuarantinedUpdate.update_id == LEDGER_UPDATE_ID)
+    return await session.scalar(count) or 0
 
 
 def _quarantine_reason(

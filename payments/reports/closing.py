@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.engine import Database
 from db.states import Direction
-from db.tables import LedgerEntry, LedgerReading, QuarantinedUpdate
+from db.tables import LedgerEntry, LedgerReading
 from payments.ledger import progress
+from payments.ledger.kept import count_quarantined_rows
 from payments.ledger.partners import WITHDRAWAL_KIND
-from payments.recording.quarantine import LEDGER_UPDATE_ID
 from payments.reports.spans import Span
 
 WITHDRAWALS_MAX: Final = 100
@@ -127,7 +127,6 @@ async def read_closing(database: Database, span: Span) -> Closing:
             await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         reading = await progress.find(session) or LedgerReading(nanostars=0)
         sums = await _sum_movements(session, span)
-        aside = select(func.count()).where(QuarantinedUpdate.update_id == LEDGER_UPDATE_ID)
         return Closing(
             span=span,
             opening=_sum_nanostars(sums[_BEFORE]),
@@ -139,7 +138,7 @@ async def read_closing(database: Database, span: Span) -> Closing:
             balance_off=reading.balance_off_nanostars or 0,
             compared_at=reading.compared_at,
             is_pass_wanted=reading.pass_wanted_at is not None,
-            set_aside=await session.scalar(aside) or 0,
+            set_aside=await count_quarantined_rows(session),
         )
 
 

@@ -13,9 +13,10 @@ from payments.audit.balance import (
     is_refunded_after,
     refunded_at,
 )
-from payments.effects import BY_ITSELF, Effects
+from payments.effects import Effects
 from payments.methods import METHODS, delay_source, grace_source
 from payments.notices import Notice
+from payments.refunds.asking import BY_ITSELF
 from payments.refunds.contradicting import record_from_quarantine, replace_contradicting
 from payments.settlement.charge_subscription import ChargeSubscription
 from payments.settlement.parking import Parking

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.tables import ORIGIN, EventStatus, StripeEvent
 from entitlements import EntitlementService
 from payments.audit import subscription_changes
-from payments.effects import BY_ITSELF
 from payments.methods import STARS
+from payments.refunds.asking import BY_ITSELF
 from payments.subscriptions.chain import Chain, Charge
 from payments.subscriptions.division import divide_into_chains
 
