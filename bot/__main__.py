@@ -81,7 +81,7 @@ def main(
 
 @app.command()
 def run(context: typer.Context) -> None:
-    """Run the desk: sell, record, grant, refund, until a signal stops it.
+    """Run the desk from the command line: sell, record, grant, refund, until a signal stops it.
 
     The desk brings the database up to date first. On SIGTERM or Ctrl-C it finishes its work, within 10 seconds.
     """
@@ -96,7 +96,7 @@ def run(context: typer.Context) -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the database up to date. The daemon does so by itself at every start.
+    """Migrate the database from the command line. The daemon does so by itself at every start.
 
     Tables of other services in the database stay, with all their rows.
     """
@@ -107,16 +107,19 @@ def migrate() -> None:
 
 @app.command()
 def pending() -> None:
-    """List the payments, refunds and renewals that wait for their next attempt or for you, the oldest first."""
+    """List on the command line the payments, refunds and renewals that wait, the oldest first.
+
+    Each waits for its next attempt or for you.
+    """
     with _errors_in_words():
         asyncio.run(print_pending(_load_settings(), CONSOLE))
 
 
 @app.command()
 def retry(waiting_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `pending` shows.")]) -> None:
-    """Retry a payment, a refund or a renewal that waits; the running desk does it within seconds, else the next start.
+    """Retry from the command line a payment, refund or renewal that waits.
 
-    Exit status 1: nothing waits under that id.
+    The running desk does it in seconds, else the next start. Exit status 1: nothing waits under that id.
     """
     with _errors_in_words():
         begun = asyncio.run(retry_one(_load_settings(), waiting_id, CONSOLE))
@@ -128,7 +131,7 @@ def refund(
     charge_id: Annotated[str, typer.Argument(metavar="CHARGE_ID", help="The charge id that `history` shows.")],
     reason: Annotated[str | None, typer.Option(help="The reason; the buyer reads it.")] = None,
 ) -> None:
-    """Refund a payment and end the access that it paid for, beside the running desk or without it.
+    """Refund a payment from the command line and end the access that it paid for, with a desk running or not.
 
     Exit status 1: the refund was refused, or is not through yet; `pending` lists it then.
     """
@@ -145,7 +148,7 @@ def grant(
     days: Annotated[int | None, typer.Option(min=1, max=DAYS_MAX, help="Days of access, from now on.")] = None,
     for_life: Annotated[bool, typer.Option("--for-life", help="Lifetime access.")] = False,  # noqa: FBT002 - typer's way
 ) -> None:
-    """Give a person access by hand, with the actor and the reason on record. Only /status tells the person.
+    """Grant access from the command line, with actor and reason on record. Only /status tells the person.
 
     Exit status 1: the grant was refused.
     """
@@ -163,7 +166,7 @@ def revoke(
     reason: _Reason,
     source: Annotated[str | None, typer.Option(help="End only the grant of this source; `history` shows it.")] = None,
 ) -> None:
-    """End a person's access, whatever gave it, with the actor and the reason on record. The command refunds nothing.
+    """Revoke access from the command line, whatever gave it, with actor and reason on record. Nothing is refunded.
 
     A subscription goes on renewing: the refund of its last charge ends it. Exit status 1: nothing was revoked.
     """
@@ -176,7 +179,7 @@ def revoke(
 def history(
     who: Annotated[str, typer.Argument(metavar="TELEGRAM_ID|@USERNAME", help="The person.")],
 ) -> None:
-    """Print a person's payments, refunds, grants and access.
+    """Print on the command line a person's payments, refunds, grants and access.
 
     Exit status 1: the desk knows no such person.
     """
@@ -190,7 +193,7 @@ def export(
     file: Annotated[Path | None, typer.Argument(help="The file to write; left out: stdout.")] = None,
     style: Annotated[Format, typer.Option("--format", help="csv for a spreadsheet, jsonl for a program.")] = Format.CSV,
 ) -> None:
-    """Write every row of the audit table, beside the running desk or without it. Amounts are in minor units."""
+    """Export the audit table from the command line, with a desk running or not. Amounts are in minor units."""
     with _errors_in_words():
         count = asyncio.run(export_events(_load_settings(), style, file))
     typer.echo(f"{count} rows.", err=True)
@@ -209,7 +212,7 @@ def report(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the month as JSON, with --close.")] = False,
 ) -> None:
-    """Print revenue, renewals and refunds over time, in each currency by itself, of all channels.
+    """Report on the command line revenue, renewals and refunds over time, by currency, of all channels.
 
     The default is the latest 12 months or weeks, or 30 days. With --close the report is every row of a month of
     Telegram's ledger, commissions and withdrawals too, to the nanostar: exit status 1 says that it does not close.
@@ -229,7 +232,7 @@ def report(
 
 @app.command()
 def backup(file: Annotated[Path, typer.Argument(help="A new file to write.")]) -> None:
-    """Copy the database while it is in use; for PostgreSQL, print the pg_dump line that does so.
+    """Copy the database in use from the command line; for PostgreSQL, print the pg_dump line that does so.
 
     A desk on a restored copy reads Telegram's ledger first, and so fills the gap. Exit status 1: no backup was made.
     """
@@ -240,7 +243,7 @@ def backup(file: Annotated[Path, typer.Argument(help="A new file to write.")]) -
 
 @app.command()
 def erase(telegram_id: _TelegramId) -> None:
-    """Erase a person on request: the name and every text go, the payments and the Telegram id stay.
+    """Erase a person from the command line: the name and every text go, the payments and the Telegram id stay.
 
     Exit status 1: the desk knows no such person.
     """
@@ -257,7 +260,7 @@ def reconcile(
         bool, typer.Option("--dry-run", help="Write nothing, and skip the search for rows that the ledger lacks.")
     ] = False,
 ) -> None:
-    """Compare Telegram's ledger of Stars with the desk's rows, beside the running desk or without it.
+    """Compare Telegram's ledger with the desk's rows from the command line, with a desk running or not.
 
     The command records and settles a missing payment, and a missing refund ends its access. Exit status 1: a difference
     is unexplained, or the ledger could not be read.
@@ -282,7 +285,7 @@ def rebuild(
         ),
     ] = False,
 ) -> None:
-    """Make the database anew from Telegram's ledger of Stars, in silence: no message, no refund.
+    """Rebuild the database from Telegram's ledger, on the command line, in silence: no message, no refund.
 
     The desk must not run. It rebuilds by itself when it starts on an empty database. A rebuild that breaks off goes on
     with the next start. Exit status 1: refused, broken off, or a difference is unexplained.
@@ -302,7 +305,7 @@ def doctor(
         bool, typer.Option("--remove-webhook", help="Remove a webhook that is left over, without asking.")
     ] = False,
 ) -> None:
-    """Examine everything that the desk needs, and print each fault and its mend.
+    """Examine from the command line everything that the desk needs, and print each fault and its mend.
 
     The command runs beside the desk or without it, and changes nothing unasked. Exit status 1: a fault is there.
     """
@@ -327,7 +330,7 @@ def _load_settings() -> Settings:
 
 @contextmanager
 def _errors_in_words() -> Iterator[None]:
-    """End a command with 78 and one line about a fault that a person has to mend, else with 1 and the log."""
+    """End a command line with 78 and one line about a fault that a person has to mend, else with 1 and the log."""
     logs.configure("INFO", "text")
     try:
         yield

@@ -21,7 +21,7 @@ _PRIVATE_ENDINGS: Final = (".local", ".internal", ".lan", ".home.arpa", ".locald
 
 
 def proxy_to_telegram(settings: Settings) -> Proxy | None:
-    """Return the proxy to Telegram: TELEGRAM_PROXY, else the environment's; None: there is no proxy.
+    """Return the network's proxy to Telegram: TELEGRAM_PROXY, else the environment's; None: there is none.
 
     Raises SettingsError for a wrong one.
     """
@@ -31,7 +31,7 @@ def proxy_to_telegram(settings: Settings) -> Proxy | None:
 
 
 def proxy_to(url: str) -> Proxy | None:
-    """Return the environment's proxy to an address; None: there is no proxy. Raises SettingsError."""
+    """Return the environment's proxy to a network address; None: there is none. Raises SettingsError."""
     try:
         return proxy_of_environment(url)
     except ValueError as error:
@@ -53,14 +53,14 @@ def is_exposed(url: str) -> bool:
 
 
 def in_the_clear(settings: Settings) -> str | None:
-    """Return a warning that others can read the token on its way to Telegram; None: they cannot."""
+    """Return a warning that others on the network can read the token on its way; None: they cannot."""
     if not is_exposed(settings.telegram_api_url):
         return None
     return f"everybody on the way can read the token: TELEGRAM_API_URL is {settings.telegram_api_url}, without TLS"
 
 
 def say_way(settings: Settings) -> None:
-    """Log the proxy to Telegram, and a warning if others can read the token on the way."""
+    """Log the network's way to Telegram: the proxy, and a warning if others can read the token."""
     proxy = proxy_to_telegram(settings)
     if proxy is not None:
         logger.info("calls to Telegram go through {}", proxy)
@@ -70,7 +70,7 @@ def say_way(settings: Settings) -> None:
 
 
 def trusted() -> ssl.SSLContext:
-    """Make the TLS context with OpenSSL's authorities: those of SSL_CERT_FILE and SSL_CERT_DIR, where set.
+    """Make the network's TLS context, with OpenSSL's authorities: those of SSL_CERT_FILE and SSL_CERT_DIR, where set.
 
     Without either it trusts Mozilla's list beside the machine's own, which may be missing. Raises SettingsError for a
     file without a certificate.
@@ -89,7 +89,7 @@ def trusted() -> ssl.SSLContext:
 
 
 def open_session(proxy: Proxy | None, *, limit: int = 100, **more: Any) -> aiohttp.ClientSession:
-    """Open an aiohttp session through a proxy, or (None) without one; the caller closes it.
+    """Open an aiohttp session on the network, through a proxy or (None) without one; the caller closes it.
 
     Raises SettingsError for unreadable authorities.
     """

@@ -183,7 +183,7 @@ async def retry_for_sender(
 
 
 def _stand_first(session: BaseSession) -> None:
-    """Put CallRetries around all other middlewares of a session, unless the session has one."""
+    """Put CallRetries, which retries calls, around all other middlewares of a session, unless it has one."""
     others = list(session.middleware)
     if not any(isinstance(each, CallRetries) for each in others):
         for each in others:

@@ -44,7 +44,7 @@ class TelegramSession(BoundedSession):
         method: TelegramMethod[TelegramType],
         timeout: int | None = None,  # noqa: ASYNC109 - aiogram's own signature
     ) -> TelegramType:
-        """Make one call to Telegram. Raises aiogram's errors alone, without secrets in them."""
+        """Make one call in Telegram's session. Raises aiogram's errors alone, without secrets in them."""
         try:
             return await super().make_request(bot, method, timeout)
         except TelegramNetworkError as error:
@@ -59,7 +59,7 @@ class TelegramSession(BoundedSession):
 
 
 def _is_of_the_way(error: Exception) -> bool:
-    """Tell an error of a SOCKS proxy's connector, or of its socket, which are not aiohttp's."""
+    """Tell an error of a session's SOCKS connector, or of its socket, which are not aiohttp's."""
     # Loaded only when such a proxy is in use, because the import takes time.
     socks = sys.modules.get("aiohttp_socks")
     return isinstance(error, OSError) or (socks is not None and isinstance(error, socks.ProxyError))

@@ -71,12 +71,12 @@ class TelegramTime:
 
     @property
     def trouble(self) -> str | None:
-        """The error of the machine's clock, and the mend, in words; None: it is right, or its error is unknown."""
+        """The machine's error against Telegram's time, and the mend, in words; None: it is right or unknown."""
         skew = self.skew
         return f"{in_words(skew)}: let it keep its time (timedatectl set-ntp true)" if abs(skew) > SKEW_MAX else None
 
     def note_answer(self, sent: float, received: float, said_at: datetime) -> None:
-        """Note the `Date` of an answer, with the steady readings before and after the call."""
+        """Learn Telegram's time from the `Date` of an answer, with the steady readings before and after the call."""
         span = Span(said_at.timestamp() - received, said_at.timestamp() + 1 - sent)
         self._doubt(span)
         if received - sent <= SLOW_SECONDS:
@@ -109,7 +109,7 @@ class TelegramTime:
 
 
 def in_words(skew: timedelta) -> str:
-    """Return in words how far the machine's clock is off."""
+    """Return in words how far the machine's clock is off Telegram's time."""
     seconds = round(abs(skew).total_seconds())
     units = ((seconds // 86_400, "d"), (seconds // 3_600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s"))
     length = " ".join([f"{count} {unit}" for count, unit in units if count][:2]) or "0 s"
@@ -117,7 +117,10 @@ def in_words(skew: timedelta) -> str:
 
 
 def _shared(spans: Iterable[Span]) -> Span | None:
-    """Return the span that most spans share (Marzullo's algorithm); None: too few do, or no more than half."""
+    """Return the span of Telegram's time that most spans share (Marzullo's algorithm); None: no more than half do.
+
+    None as well if too few do.
+    """
     edges = sorted([(span.low, 0) for span in spans] + [(span.high, 1) for span in spans])
     count = best = 0
     found: Span | None = None

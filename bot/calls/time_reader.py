@@ -60,7 +60,7 @@ class TimeReader(BaseRequestMiddleware):
 
 
 def _newest(updates: Any) -> datetime | None:
-    """Return the date of the newest message among raw updates; None: there is none."""
+    """Read the time of the newest message among raw updates; None: there is none."""
     dates = []
     for update in updates if isinstance(updates, list) else ():
         message = update.get("message") if isinstance(update, dict) else None

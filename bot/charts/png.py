@@ -20,5 +20,5 @@ def to_png(svg: str) -> bytes:
 
 @cache
 def has_font(fonts: str = FONTS) -> bool:
-    """Tell whether this machine has a font for charts: without one resvg leaves the words out, in silence."""
+    """Tell whether this machine has a font for PNG charts: without one resvg leaves the words out, in silence."""
     return to_png(_PROBE.format(fonts, '<text y="15">0</text>')) != to_png(_PROBE.format(fonts, ""))

@@ -26,11 +26,11 @@ class Scale:
 
     @property
     def lines(self) -> range:
-        """The values with a grid line, from the lowest."""
+        """The values on a chart's scale with a grid line, from the lowest."""
         return range(self.low, self.high + 1, self.gap)
 
     def height(self, value: int) -> float:
-        """Return the pixels by which a value is below the top of the chart."""
+        """Return the pixels by which a value on a chart's scale is below the top."""
         return (self.high - value) / (self.high - self.low) * self.pixels
 
 

@@ -57,7 +57,7 @@ class Labels:
 
 
 def most_used_first(reading: ReportData) -> list[str]:
-    """Return the currencies of a report for its chart: Stars, then the others by their number of charges."""
+    """Return the currencies for a report's SVG chart: Stars, then the others by their number of charges."""
 
     def rank(currency: str) -> tuple[bool, int, str]:
         return currency != STARS_CURRENCY, -reading.figures(currency).charges, currency
@@ -132,7 +132,7 @@ def _title(currency: str, whole: Figures) -> Iterator[str]:
 
 
 def _net_after_costs(figures: Figures) -> int:
-    """Return the chart's net after costs in whole minor units, because a smaller part is invisible in a chart."""
+    """Return the net after costs for an SVG chart, in whole minor units: a smaller part is invisible there."""
     return round(figures.left_nanostars / NANOSTARS)
 
 

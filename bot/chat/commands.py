@@ -35,7 +35,7 @@ _IN_ADMIN_CHAT: Final = ("history_of", "refund", "pending", "retry", "report", "
 
 
 def _pause(error: Exception) -> bool | float:
-    """Return the seconds before the next try to register the menus, or whether there is one."""
+    """Return the seconds before the next try to register the menus of commands, or whether there is one."""
     if isinstance(error, TELEGRAM_ERRORS):
         logger.warning("Telegram has not taken the menus of commands yet: {}", type(error).__name__)
     if isinstance(error, TelegramRetryAfter):
@@ -72,7 +72,7 @@ async def register_commands(bot: Bot, admin_ids: Iterable[int], admin_chat_id: i
 
 
 async def register_admin_chat(bot: Bot, admin_chat_id: int) -> None:
-    """Register the menu of the admins' group, under its new id if it has become a supergroup.
+    """Register the commands of the admins' group, under its new id if it has become a supergroup.
 
     Raises as register_commands.
     """

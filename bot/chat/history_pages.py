@@ -70,7 +70,7 @@ class HistoryPages:
         return ShownPage(Markup("\n\n").join([title, *entries, footer]), _keyboard(words, wanted, page))
 
     async def latest(self, words: Words, telegram_id: int) -> list[Markup]:
-        """Return the latest charges and refunds of a user for /status, at most 3, each as some lines of text."""
+        """Return a user's latest history entries for /status, at most 3 charges and refunds, each as lines of text."""
         found = await self._payments.read_history(telegram_id)
         entries = () if found is None else found.page.entries[:LATEST_MAX]
         return self._entries(words, entries, for_admin=False)
@@ -117,7 +117,7 @@ class HistoryPages:
 
 
 def who(words: Words, user: User) -> Markup:
-    """Return how admins see a user: by @username if one is known, and by the Telegram id."""
+    """Return how a history page names a user to admins: by @username if one is known, and by the Telegram id."""
     if user.username is None:
         return words.say("person", telegram_id=user.telegram_id)
     return words.say("person.named", username=cut(user.username, NAME_LENGTH_MAX), telegram_id=user.telegram_id)

@@ -9,6 +9,6 @@ from payments.audit.shown import bounded
 
 
 def in_major(amount: int, currency: str) -> Decimal:
-    """Convert an amount from minor units (Stars: Stars) to major units, with the digits that its currency has."""
+    """Convert money from minor units (Stars: Stars) to major units, with the digits that its currency has."""
     digits = 0 if currency == STARS_CURRENCY else get_currency_precision(currency)
     return Decimal(bounded(amount)).scaleb(-digits)

@@ -73,7 +73,7 @@ class AdminChat:
         return self._chat_id
 
     async def current_id(self) -> int | None:
-        """Return the present id of the admins' group. Raises SQLAlchemy's errors when the database is away."""
+        """Return the id of the admins' group, moved or not. Raises SQLAlchemy's errors when the database is away."""
         if self._chat_id is None:
             return None
         async with self._database.reading() as session:
@@ -87,7 +87,7 @@ class AdminChat:
         return chat_id == self._chat_id or chat_id == await self.current_id()
 
     async def note(self, chat_id: int, moved_to: int) -> bool:
-        """Record the new id of the admins' group and owe the notice; False: it is another group.
+        """Record the new id of a moved admins' group and owe the notice; False: it is another group.
 
         Raises as current_id.
         """
@@ -101,7 +101,7 @@ class AdminChat:
         return True
 
     async def look(self, bot: Bot) -> None:
-        """Ask Telegram whether the admins' group became a supergroup while nobody listened, and log its new id.
+        """Ask Telegram whether the admins' group moved to a new id while nobody listened, and log the new id.
 
         Telegram refuses to write to a former group with its new id, and forgets its own update about the move after a
         day (Bot API, getting updates). Raises SQLAlchemy's errors when the database is away.

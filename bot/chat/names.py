@@ -75,7 +75,7 @@ class Names:
             logger.bind(telegram_id=telegram_id).info("the desk does not record a @username: {}", type(error).__name__)
 
     async def write(self, telegram_id: int, username: str | None) -> None:
-        """Record a user's @username, None for none; ignore a user who is unknown or erased.
+        """Record a user's @username as the present name, None for none; ignore a user who is unknown or erased.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -91,7 +91,7 @@ class Names:
             self._written.popitem(last=False)
 
     async def ask(self, bot: Bot, telegram_id: int) -> bool:
-        """Ask Telegram for a user's @username and record it; False: Telegram did not say.
+        """Ask Telegram for a user's @username and record the name; False: Telegram did not say.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -118,7 +118,7 @@ class Names:
         return Found(have, [user for user in users if user not in have], is_sure=all(told))
 
     async def find_id(self, bot: Bot, telegram_id: int) -> Found:
-        """Find a user by the Telegram id, with the present @username; raises as find."""
+        """Find a user by the Telegram id, with the present name (@username); raises as find."""
         async with self._database.reading() as session:
             is_known = await find_user(session, telegram_id) is not None
         if is_known:

@@ -67,7 +67,7 @@ class SubscriptionDesk:
         return is_over(row)
 
     def answer(self, words: Words, wish: Wish, row: Subscription) -> tuple[Markup, InlineKeyboardMarkup | None]:
-        """Return what is said to a button that was pressed, and the buttons below it."""
+        """Return the words in the chat after a subscription's button was pressed, and the buttons below them."""
         title = self.title(row)
         match wish:
             case Wish.CANCEL:

@@ -29,7 +29,7 @@ class Place:
 
 
 def topic_of(message: Message) -> int | None:
-    """Return the topic of a message; None: the chat itself.
+    """Return the topic in which to talk to a message's sender; None: the chat itself.
 
     A thread of replies outside of a forum has an id as well, and Telegram takes no message by it.
     """
@@ -37,12 +37,12 @@ def topic_of(message: Message) -> int | None:
 
 
 def place_of(message: Message) -> Place:
-    """Return the place where a message is answered."""
+    """Return the place in which to talk to a message's sender."""
     return Place(message.chat.id, topic_of(message))
 
 
 def place_of_button(query: CallbackQuery) -> Place:
-    """Return the place of a pressed button; without its message, the presser's own chat with the bot.
+    """Return the place in which to talk to a button's presser; without a message, the presser's own chat.
 
     Of a message that is too old, Telegram sends the ids alone (Bot API, InaccessibleMessage).
     """
@@ -54,7 +54,7 @@ def place_of_button(query: CallbackQuery) -> Place:
 
 
 def is_topic_gone(error: TelegramAPIError) -> bool:
-    """Tell whether Telegram refuses the topic of a message: it is deleted or closed, or never existed.
+    """Tell whether Telegram refuses to let us talk in a topic: it is deleted or closed, or never existed.
 
     Its words for it are "message thread not found", TOPIC_CLOSED, TOPIC_DELETED and TOPIC_ID_INVALID (Telegram API,
     messages.sendMessage).
@@ -64,7 +64,7 @@ def is_topic_gone(error: TelegramAPIError) -> bool:
 
 
 async def in_topic(topic_id: int | None, send: Callable[[int | None], Awaitable[Said]]) -> Said:
-    """Send into a topic, and into the chat itself when Telegram refuses the topic; return the result of `send`.
+    """Talk in a topic, and in the chat itself when Telegram refuses the topic; return the result of `send`.
 
     Raises the errors of `send` for any other reason.
     """
@@ -80,22 +80,22 @@ async def in_topic(topic_id: int | None, send: Callable[[int | None], Awaitable[
 
 
 async def say(bot: Bot, place: Place, text: str, keyboard: InlineKeyboardMarkup | None = None) -> None:
-    """Send a message to a place. Raises aiogram's errors."""
+    """Talk in a place: send a message there. Raises aiogram's errors."""
     await _send(bot, SendMessage(chat_id=place.chat_id, text=text, reply_markup=keyboard), place)
 
 
 async def answer(message: Message, text: str, keyboard: InlineKeyboardMarkup | None = None) -> None:
-    """Answer a message in its chat and topic. Raises aiogram's errors."""
+    """Talk to a message's sender: answer in its chat and topic. Raises aiogram's errors."""
     await _send(_bot_of(message), message.answer(text, reply_markup=keyboard), place_of(message))
 
 
 async def answer_with(message: Message, photo: SendPhoto) -> None:
-    """Answer a message with a picture in its chat and topic. Raises aiogram's errors."""
+    """Talk to a message's sender by a picture, in its chat and topic. Raises aiogram's errors."""
     await _send(_bot_of(message), photo, place_of(message))
 
 
 async def edit(bot: Bot, place: Place, text: str, keyboard: InlineKeyboardMarkup | None) -> None:
-    """Edit the message with the pressed button, or send a new message below it when it cannot be edited.
+    """Talk to a button's presser: edit the button's message, or send a new one below it when it cannot be edited.
 
     A second tap changes nothing, and a message may be deleted or too old for an edit: neither undoes what the button
     has done. Raises aiogram's errors when both ways fail.

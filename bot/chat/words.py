@@ -36,7 +36,7 @@ _LOCALES: Final = Path(__file__).parents[1] / "locales"
 
 
 def load_locales(directory: Path = _LOCALES) -> I18n:
-    """Load the compiled texts of all languages; a text that a language lacks is English.
+    """Load the compiled words of all languages; a text that a language lacks is English.
 
     Ends the program with one line in a checkout where nobody has compiled them: make and the wheel do.
     """
@@ -58,7 +58,7 @@ class Words:
     i18n: I18n
 
     def say(self, key: str, /, *, count: int | None = None, **values: object) -> Markup:
-        """Return the text of a key for a message, as HTML; it escapes every value that is not itself Markup.
+        """Return the words of a key for a message, as HTML; it escapes every value that is not itself Markup.
 
         `count` picks the plural form of the keys that have one, and is a value too.
         """
@@ -66,31 +66,31 @@ class Words:
         return Markup(self._template(key, count)).format(count=count, **shown)  # noqa: S704 - our own text
 
     def _shown(self, value: object) -> object:
-        """Cut a value of a text that nobody would read to its end; Markup consists of values that were cut before."""
+        """Cut a value among words that nobody would read to its end; Markup has only values cut before."""
         return cut(value, VALUE_LENGTH_MAX) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     def plain(self, key: str, /, *, count: int | None = None, **values: object) -> str:
-        """Return the text of a key under `PLAIN`, which Telegram shows as it is."""
+        """Return the words of a key under `PLAIN`, which Telegram shows as they are."""
         return self._template(key, count).format(count=count, **values)
 
     def date(self, moment: datetime) -> str:
-        """Return an aware moment as a date and a time in UTC: 23 December 2026, 07:02 UTC."""
+        """Put an aware moment into words, as date and time in UTC: 23 December 2026, 07:02 UTC."""
         pattern = self.plain("format.date")
         return format_datetime(moment.astimezone(UTC), pattern, tzinfo=UTC, locale=self.locale)
 
     def money(self, amount: int, currency: str) -> str:
-        """Return an amount of the currency's minor unit (Stars have none: Stars) as text: 200 ⭐, 4.99 USD."""
+        """Put an amount of the currency's minor unit (Stars have none: Stars) into words: 200 ⭐, 4.99 USD."""
         if currency == STARS_CURRENCY:
             return self.plain("format.stars", amount=format_decimal(bounded(amount), locale=self.locale))
         code = cut(currency, CURRENCY_LENGTH_MAX)
         return format_currency(in_major(amount, code), code, "#,##0.00 ¤¤", locale=self.locale)
 
     def left(self, until: datetime, now: datetime) -> Markup:
-        """Return the time until a moment in days, a begun one counted whole: 30 days left."""
+        """Put the time until a moment into words, as days, a begun one counted whole: 30 days left."""
         return self.say("left", count=-(-(until - now) // timedelta(days=1)))
 
     def access(self, entitlement: str, until: datetime | None, now: datetime) -> Markup:
-        """Return the line about an entitlement and its end; `until` None: for life."""
+        """Put an entitlement and its end into words; `until` None: for life."""
         if until is None:
             return self.say("access.for_ever", entitlement=entitlement)
         if until <= now:
@@ -98,7 +98,7 @@ class Words:
         return self.say("access.until", entitlement=entitlement, until=self.date(until), left=self.left(until, now))
 
     def why(self, reason: str) -> Markup:
-        """Return the text for a reason: a text of ours for our own reasons, any other (a provider's words) as it is."""
+        """Put a reason into words: our own reasons by texts of ours, any other (a provider's words) as it is."""
         return self.say(f"why.{reason}") if reason in _EXPLAINED else escape(reason)
 
     def _template(self, key: str, count: int | None) -> str:

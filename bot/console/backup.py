@@ -63,7 +63,7 @@ async def _mark(url: URL, bot_id: int) -> None:
 
 
 def _print_postgresql(address: PostgresAddress, file: Path, console: Console) -> None:
-    """Print the pg_dump line; pg_dump asks for the password, or reads it from ~/.pgpass."""
+    """Print the pg_dump line of a backup; pg_dump asks for the password, or reads it from ~/.pgpass."""
     console.print(
         "PostgreSQL makes its own backups:",
         f"    pg_dump --format=custom --file={file} {shlex.quote(address.without_password)}",

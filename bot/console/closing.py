@@ -59,7 +59,7 @@ _WORDS: Final = {
 
 
 def asked_month(text: str) -> Span:
-    """Return the days of a month written as YYYY-MM. Raises typer.BadParameter when it is no month."""
+    """Return the days of a month to close, written as YYYY-MM. Raises typer.BadParameter when it is no month."""
     found = _MONTH.fullmatch(text)
     if found is None or int(found["year"]) == 0:
         raise typer.BadParameter(f"{text} is no month: write it as 2026-10", param_hint="--close")
@@ -161,7 +161,7 @@ def _reasons(closing: Closing) -> list[str]:
 
 
 def _named(movement: Movement) -> str:
-    """Return the name of a movement: in our words, or by Telegram's kind where we have none."""
+    """Name a movement of the month to close: in our words, or by Telegram's kind where we have none."""
     return _WORDS.get((Direction(movement.direction), movement.kind), movement.kind)
 
 

@@ -60,7 +60,7 @@ def _csv_writer(target: TextIO) -> Callable[[Row], object]:
 
 
 def _cell(value: Any) -> Any:
-    """Return a value as a cell of CSV: no text is a formula, in rows of other services too, and a number stays one."""
+    """Export a value as a cell of CSV: no text is a formula, in rows of other services too; a number stays one."""
     if isinstance(value, datetime):
         return _iso(value)
     return no_formula(value) if isinstance(value, str) else value

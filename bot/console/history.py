@@ -71,7 +71,7 @@ def _of_entry(entry: Entry) -> list[str]:
 
 
 def _name_of(event: StripeEvent) -> str:
-    """Return an event's id in one line, with its name in commands where nobody can type the id."""
+    """Name an event of the printed history in one line, as commands take it where nobody can type the id."""
     if is_typable(event.event_id):
         return shown(event.event_id)
     return f"{shown(event.event_id)!a} (in commands: {event.id})"

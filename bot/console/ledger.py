@@ -117,7 +117,7 @@ async def rebuild(settings: Settings, console: Console, *, fill: bool, trusts_un
 
 
 async def _take(lock: DeskLock) -> None:
-    """Take the lock at once, without waiting for a desk that runs."""
+    """Take the lock for a command on the ledger at once, without waiting for a desk that runs."""
     try:
         await lock.ensure()
         await lock.acquire()
@@ -139,7 +139,7 @@ async def _may_begin(database: Database, console: Console, *, fill: bool) -> boo
 
 
 async def _mark(database: Database, now: datetime, *, trusts_unsigned: bool) -> None:
-    """Mark the database as unfinished, unless a pass that broke off is to go on."""
+    """Mark the database for a pass over the ledger, unless a pass that broke off is to go on."""
     async with database.transaction() as session:
         stand = await progress.lock(session)
         if stand.pass_wanted_at is None:
@@ -156,7 +156,7 @@ async def _rows_known(database: Database, *, from_start: bool) -> int | None:
 
 
 async def _in_words(run: Awaitable[T], console: Console) -> T | None:
-    """Wait for a run; None: it could not be finished, and a printed sentence says why."""
+    """Wait for a command's run over the ledger; None: it broke off, and a printed sentence says why."""
     again = "The rows that were read are kept: run this again."
     try:
         return await run

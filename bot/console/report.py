@@ -150,7 +150,7 @@ class _Cells:
 
 
 def _aligned(rows: Sequence[Row], *, names: int) -> Iterator[str]:
-    """Yield the rows as aligned lines: the first `names` columns hold names, the others numbers."""
+    """Yield a report's rows as aligned lines: the first `names` columns hold names, the others numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = zip(row, widths, strict=True)

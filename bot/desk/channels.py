@@ -58,7 +58,7 @@ class OpenChannels:
         return by_name(*(each.channel for each in self._channels))
 
     def watches(self, desk: Surroundings) -> dict[str, Watch]:
-        """Make the loops that watch the providers, by the names of their methods."""
+        """Make the loops that watch the open channels' providers, by the names of their methods."""
         made = {each.channel.method.name: each.watch for each in self._channels}
         return {name: watch(desk) for name, watch in made.items() if watch is not None}
 

@@ -26,7 +26,7 @@ DOUBT_SECONDS: Final = 30.0
 
 
 async def measure(bot: Bot, telegram_time: TelegramTime) -> None:
-    """Call Telegram as often as it takes to be sure of its time. Raises aiogram's errors."""
+    """Measure the machine's clock by calls to Telegram until its time is sure. Raises aiogram's errors."""
     telegram_time.is_doubted = False
     for _ in range(SPANS_NEEDED):
         await bot.get_me()

@@ -93,7 +93,7 @@ class LedgerWatch:
         """The obstacle to reading the ledger, in words; None: there is none."""
 
     async def run(self) -> None:
-        """Complete the whole pass if one is wanted, then compare at once and after each pause, until cancelled."""
+        """Watch the ledger: complete the whole pass if one is wanted, then compare at once and after each pause."""
         while True:
             if await self._tried(self._pass_if_wanted):
                 break

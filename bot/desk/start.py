@@ -32,7 +32,7 @@ async def prepare(
     telegram_time: TelegramTime,
     timings: Timings = PRODUCTION,
 ) -> None:
-    """Prepare the desk to run.
+    """Start a desk: take the lock, migrate the database, check token and clock.
 
     1. Take the desk's lock, or stand by until it is free; migrate the database.
     2. Ask Telegram whose the token is.
@@ -64,7 +64,7 @@ async def prepare(
 
 
 def _refused_at(error: TelegramError, since: float | None, patience_seconds: float) -> float | None:
-    """Return since when Telegram refuses the token, by time.monotonic; None: it does not.
+    """Return since when Telegram refuses the token at the start, by time.monotonic; None: it does not.
 
     Raises SettingsError after `patience_seconds`, and at once for a token of a wrong form.
     """

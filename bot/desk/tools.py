@@ -33,7 +33,7 @@ class Tools:
     channels: OpenChannels
 
     def desk(self, settings: Settings, database: Database) -> Desk:
-        """Wire a desk on a database."""
+        """Wire a desk on a database from the tools of an operator's command."""
         return make_desk(
             bot=self.bot,
             database=database,
@@ -46,7 +46,7 @@ class Tools:
         )
 
     def worker(self, settings: Settings, database: Database) -> Worker:
-        """Make a worker for events; the running desk, or the next start, sends the notices that it owes."""
+        """Make a worker with a command's tools; the running desk, or the next start, sends the notices that it owes."""
         return self.desk(settings, database).worker
 
 
@@ -63,7 +63,7 @@ async def tools(settings: Settings) -> AsyncIterator[Tools]:
 
 
 async def refund_once(settings: Settings, database: Database, refund: StripeEvent) -> StripeEvent | None:
-    """Process a refund and the refunds of the remainder that replace it; return the last of them.
+    """Process a refund with a command's tools, and those of the remainder that replace it; return the last.
 
     None: another process is at it.
     """

@@ -51,7 +51,7 @@ class Desk:
     dispatcher: Dispatcher
 
     def wake(self) -> None:
-        """Wake the loops: something is on record to settle or to tell."""
+        """Wake the loops of the wired desk: something is on record to settle or to tell."""
         for loop in (self.worker.loop, self.keeper.loop, self.outbox.loop):
             loop.wake()
 

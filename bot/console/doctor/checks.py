@@ -23,15 +23,15 @@ class Check:
 
 
 def ok(subject: str, words: str) -> Check:
-    """Return the result of a subject that is well."""
+    """Return the check of a subject that is well."""
     return Check(Level.OK, subject, words)
 
 
 def warning(subject: str, words: str, mend: str) -> Check:
-    """Return the result of a subject that deserves a look."""
+    """Return the check of a subject that deserves a look."""
     return Check(Level.WARNING, subject, words, mend)
 
 
 def failure(subject: str, words: str, mend: str) -> Check:
-    """Return the result of a subject that has to be mended."""
+    """Return the check of a subject that has to be mended."""
     return Check(Level.FAILURE, subject, words, mend)

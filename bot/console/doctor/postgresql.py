@@ -9,7 +9,7 @@ from db.lock import LockReport, read_lock_report
 
 
 async def ask_for_lock(settings: Settings) -> LockReport | None:
-    """Ask where the server in use is and who has the desk's lock; None: the database is a file.
+    """Ask for doctor where the PostgreSQL server is and who has the desk's lock; None: the database is a file.
 
     Raises WrongDatabaseError behind a pooler in transaction mode, and what db.dial raises.
     """
@@ -20,7 +20,7 @@ async def ask_for_lock(settings: Settings) -> LockReport | None:
 
 
 def words_of_lock(report: LockReport | None) -> str:
-    """Return the words about the lock for the line of a database that is well."""
+    """Return doctor's words about the lock on PostgreSQL, for the line of a database that is well."""
     if report is None:
         return ""
     over = "TLS" if report.is_tls else "no TLS"
@@ -29,7 +29,7 @@ def words_of_lock(report: LockReport | None) -> str:
 
 
 def look_at_lock(settings: Settings, report: LockReport | None) -> Iterator[Check]:
-    """Check the connection for weaknesses that are allowed, and probably not meant."""
+    """Check the connection to PostgreSQL for weaknesses that are allowed, and probably not meant."""
     address = parse_database_url(settings.database_url.get_secret_value())
     if report is None or not isinstance(address, PostgresAddress):
         return

@@ -69,7 +69,7 @@ def _look_at_trouble(error: TelegramError, address: str) -> Check:
 
 
 async def _look_at_stars(bot: Bot) -> AsyncIterator[Check]:
-    """Check the balance and the oldest rows of the ledger, which show a server that is too old."""
+    """Check at Telegram the balance and the oldest ledger rows, which show a server that is too old."""
     balance_nanostars = await TelegramLedger(bot).balance_nanostars()
     if balance_nanostars is not None:
         yield ok("balance", f"{stars(balance_nanostars)} Stars")
@@ -80,7 +80,10 @@ async def _look_at_stars(bot: Bot) -> AsyncIterator[Check]:
 
 
 async def _lacks_types(bot: Bot) -> bool:
-    """Tell whether a user's row has no `transaction_type`; False without a row, or without a readable ledger."""
+    """Tell whether Telegram's server is too old: a user's ledger row has no `transaction_type`.
+
+    False without a row, or without a readable ledger.
+    """
     try:
         answer = await bot(GetRawStarTransactions(offset=0))
     except TELEGRAM_ERRORS:
