@@ -8,7 +8,7 @@ from db.timings import PRODUCTION
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
-    """Copy a SQLite database in use from `source` to `target`, which its owner alone can read, and check the copy.
+    """Back up a SQLite database in use from `source` to `target`, which its owner alone can read; check the copy.
 
     Writers do not wait, because a reader in WAL mode sees one moment. Blocks until the copy is complete. Raises OSError
     when the copy cannot be written, and sqlite3.Error when the source cannot be read or the copy is damaged.

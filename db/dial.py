@@ -61,7 +61,7 @@ class DeskConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has n
     """Statements that set the limits of each transaction. A pooler refuses settings of a session, or leaks them."""
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's signature
-        """Run a statement on PostgreSQL as asyncpg does; append the transaction's limits to a BEGIN."""
+        """Run a statement on a dialled PostgreSQL as asyncpg does; append the transaction's limits to a BEGIN."""
         if query.startswith("BEGIN"):
             query += self.limits
         status: str = await super().execute(query, *args, timeout=timeout)
@@ -88,7 +88,7 @@ class Dialer:
         writes: bool = False,
         caches: bool = True,
     ) -> DeskConnection:
-        """Connect to the first usable PostgreSQL server; `writes` passes over a server that takes no writes.
+        """Dial the first usable PostgreSQL server; `writes` passes over a server that takes no writes.
 
         `limits` are statements, each with its semicolon, that open every transaction of the connection. Without
         `caches` no statement gets a name, because a pooler may run it on another connection.
@@ -171,7 +171,7 @@ class Dialer:
                 raise UnfitServerError(f"the server does not take the {name} in DATABASE_URL: {error}") from error
 
     def _log_server_message(self, _connection: Any, message: Any) -> None:
-        """Log a warning that the PostgreSQL server sends, once for each text, because nobody else sees it."""
+        """Log a warning that a dialled PostgreSQL server sends, once for each text: nobody else sees it."""
         severity, said = getattr(message, "severity_en", None) or "", str(message).partition("\n")[0]
         if severity in _WARNINGS and said not in self._logged:
             self._logged.append(said)
@@ -179,7 +179,7 @@ class Dialer:
 
 
 def _set_keepalives(connection: Any) -> None:
-    """Set TCP keepalives on a connection to PostgreSQL, so that no NAT or load balancer forgets an idle one."""
+    """Set TCP keepalives on a dialled connection to PostgreSQL, so that no NAT or load balancer forgets it idle."""
     transport = connection._transport  # noqa: SLF001 - asyncpg hides its socket, and has no setting for it
     plain = transport.get_extra_info("socket")
     if plain is None or plain.family not in {socket.AF_INET, socket.AF_INET6}:
@@ -197,7 +197,7 @@ def _set_keepalives(connection: Any) -> None:
 
 
 def _join_server_errors(errors: list[tuple[Server, BaseException]]) -> BaseException:
-    """Join the errors of all PostgreSQL servers into one; UnfitServerError if only a setting mends each of them."""
+    """Join the errors of all dialled servers into one; UnfitServerError if only a setting mends each of them."""
     said, are_unfit = [], True
     for server, error in errors:
         words, is_unfit = _explain_server_error(error)
@@ -211,7 +211,7 @@ def _join_server_errors(errors: list[tuple[Server, BaseException]]) -> BaseExcep
 
 
 def _explain_server_error(error: BaseException) -> tuple[str, bool]:
-    """Return a PostgreSQL server's error in words, and whether only another setting mends it."""
+    """Explain a dialled PostgreSQL server's error in words, and whether only another setting mends it."""
     if isinstance(error, UnfitServerError):
         return str(error), True
     if isinstance(error, ssl.SSLError):

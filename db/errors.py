@@ -49,7 +49,7 @@ class UnfitServerError(OSError):
 
 
 def another_bots(owner_id: int, bot_id: int) -> WrongDatabaseError:
-    """Return the error for a database that belongs to another bot."""
+    """Return the error of a database that belongs to another bot."""
     return WrongDatabaseError(
         f"the database belongs to the bot {owner_id}, and TELEGRAM_BOT_TOKEN is of the bot {bot_id}:"
         " give each bot a database or a schema of its own (DATABASE_URL)"

@@ -34,11 +34,11 @@ class Liveness:
         self._dead_at = 0.0
 
     def doubt(self) -> None:
-        """Mark every pooled connection as doubtful, because the server did not answer: each is checked before use."""
+        """Doubt the liveness of every pooled connection, because the server did not answer: check before use."""
         self._doubted_at = time.monotonic()
 
     def watch(self, engine: AsyncEngine) -> None:
-        """Watch the connection pool of one engine."""
+        """Watch the liveness of the connections in one engine's pool."""
         target = engine.sync_engine
         event.listen(target, "connect", self._note_answer)
         event.listen(target, "checkin", self._note_answer)
@@ -72,7 +72,7 @@ class Liveness:
 
     @staticmethod
     def _treat_read_only_as_lost(context: ExceptionContext) -> None:
-        """Treat a PostgreSQL server that takes no writes any more as lost, because another one has taken over."""
+        """Treat a PostgreSQL server that takes no writes any more as lost: no liveness, another took over."""
         if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
             context.is_disconnect = True
 

@@ -51,7 +51,7 @@ class Schema:
 
 
 async def read_schema(database: Database) -> Schema:
-    """Read the revision and the bot of a database, and change nothing. Raises SQLAlchemy's errors when it is away."""
+    """Read how far a database is migrated, and its bot; change nothing. Raises SQLAlchemy's errors when it is away."""
     async with database.reading() as session:
         return await (await session.connection()).run_sync(_read_schema)
 

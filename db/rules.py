@@ -55,7 +55,7 @@ def _changed_once_known(columns: tuple[str, ...]) -> str:
 
 
 def _rewritten(columns: tuple[str, ...]) -> str:
-    """Return the SQL condition of a text column that was changed to another text, and not emptied."""
+    """Return a rule's condition in SQL of a text column that was changed to another text, and not emptied."""
     return " OR ".join(
         f"(OLD.{c} IS NOT NULL AND NEW.{c} IS NOT NULL AND NEW.{c} <> '' AND NEW.{c} <> OLD.{c})" for c in columns
     )
@@ -190,7 +190,7 @@ _POSTGRESQL_TRUNCATE: Final = (
 
 
 def create_statements(dialect_name: str) -> list[str]:
-    """Return the DDL that creates the triggers and the view, on `sqlite` or `postgresql`."""
+    """Return the DDL that creates the rules' triggers and view, on `sqlite` or `postgresql`."""
     view = [_view_statement(dialect_name)]
     if dialect_name == "sqlite":
         return [_sqlite_trigger(*rule) for rule in _RULES] + view
@@ -200,7 +200,7 @@ def create_statements(dialect_name: str) -> list[str]:
 
 
 def drop_statements(connection: Connection) -> list[str]:
-    """Return the DDL that drops the triggers and the view that exist, so that a migration can alter the tables."""
+    """Return the DDL that drops the rules' triggers and view, so that a migration can alter the tables."""
     if connection.dialect.name == "sqlite":
         query = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'starledger_%'"
         drops = [f"DROP TRIGGER {name}" for name in connection.exec_driver_sql(query).scalars()]

@@ -18,7 +18,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
-        """Return the reader of a stored moment, which reads an unreadable value in SQLite as None.
+        """Return the reader of a stored UTC moment; it reads an unreadable value in SQLite as None.
 
         SQLite stores such a value because other services may write any text there.
         """

@@ -60,7 +60,7 @@ async def refuse_contradictions(
 
 
 def _difference(standing: EntitlementGrant, wanted: WantedGrant, *, may_differ: bool) -> str | None:
-    """Return how an existing grant differs from the wanted one, in words; None: they are the same."""
+    """Return how an existing grant contradicts the wanted one, in words; None: they are the same."""
     if standing.user_id != wanted.user_id:
         return "it is another user's"
     if may_differ:

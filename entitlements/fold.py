@@ -48,7 +48,7 @@ class Interval:
     end: datetime | None
 
     def holds(self, at: datetime) -> bool:
-        """Tell whether a moment is in the interval."""
+        """Tell whether a moment is in the folded interval."""
         return self.start <= at and (self.end is None or at < self.end)
 
 
@@ -65,7 +65,7 @@ class Standing:
 
 
 def coverage(grants: Sequence[Grant]) -> tuple[Interval, ...]:
-    """Return the time that the grants cover: disjoint intervals in order, with a gap between any two.
+    """Fold the grants into the time that they cover: disjoint intervals in order, with a gap between any two.
 
     A time beyond the year 9999 is for life, because no datetime can tell the two apart.
     """
@@ -97,7 +97,7 @@ def coverage(grants: Sequence[Grant]) -> tuple[Interval, ...]:
 
 
 def open_now(grants: Sequence[Grant], now: datetime) -> Interval | None:
-    """Return the interval of access that is open at the present, by a clock that may be behind; None: there is none.
+    """Return the folded interval of access that is open at the present, by a clock that may be behind; None: none is.
 
     No grant begins in the future, so the latest interval has begun, whatever the clock shows.
     """
@@ -129,13 +129,13 @@ def fold_grants(grants: Sequence[Grant]) -> Standing:
 
 
 def holds(grants: Sequence[Grant], at: datetime) -> bool:
-    """Tell whether the grants open access at a moment, by the clock that recorded them."""
+    """Tell whether the fold of the grants opens access at a moment, by the clock that recorded them."""
     begun = _begun_by(grants, at)
     return any(interval.holds(begun) for interval in coverage(grants))
 
 
 def opens(grants: Sequence[Grant], beside: Sequence[Grant], at: datetime) -> bool:
-    """Tell whether `grants` open any moment of access from `at` on that the grants `beside` them do not open."""
+    """Tell whether the fold of `grants` opens any moment from `at` on that the grants `beside` them do not open."""
     return _from(coverage([*grants, *beside]), at) != _from(coverage(beside), at)
 
 
@@ -144,7 +144,7 @@ def _from(intervals: Sequence[Interval], at: datetime) -> list[Interval]:
 
 
 def _begun_by(grants: Sequence[Grant], at: datetime) -> datetime:
-    """Return the earliest true time when a slow clock shows `at`: grants recorded by then have begun."""
+    """Return the earliest true time to fold at when a slow clock shows `at`: grants recorded by then have begun."""
     begun = [
         grant.granted_at
         for grant in grants

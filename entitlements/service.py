@@ -47,7 +47,7 @@ class DaysGranted:
 
 
 async def lock_users(session: AsyncSession, which: ColumnElement[bool]) -> Sequence[User]:
-    """Lock the rows of users until the transaction ends, before their grants or refunds change; return them, by id.
+    """Lock users' rows for the service until the transaction ends, before grants or refunds change; return by id.
 
     FOR NO KEY UPDATE, so that inserts of rows that refer to a user go on. SQLite has one writer and needs no lock.
     """
@@ -73,9 +73,10 @@ class EntitlementService:
         revoked_at: datetime | None = None,
         revoke_reason: str | None = None,
     ) -> bool:
-        """Grant `duration_days`, time until `ends_at`, or (neither) for life; False when `source` had granted it.
+        """Grant by the service days, time until a date, or lifetime access; False: `source` had granted it.
 
-        It works as `grant` does, with its arguments one by one.
+        The grant is for `duration_days`, until `ends_at`, or (neither) for life. It works as `grant` does, with its
+        arguments one by one.
         """
         wanted = WantedGrant(user_id, entitlement_type, source, granted_at, duration_days, ends_at)
         return await self.grant(wanted, revoked_at=revoked_at, revoke_reason=revoke_reason)
@@ -88,11 +89,11 @@ class EntitlementService:
         revoke_reason: str | None = None,
         now: datetime | None = None,
     ) -> bool:
-        """Make a grant; False when its source had granted that type: `find_contradictions` says how that one differs.
+        """Make a grant by the service; False: its source had granted that type.
 
-        With `revoked_at` the grant is born revoked, because its refund came first. `now` is the desk's present: while
-        that is before `granted_at`, the grant is open all the same. Three statements: the grant, the user's grants,
-        their standing.
+        `find_contradictions` says how that grant differs. With `revoked_at` the grant is born revoked, because its
+        refund came first. `now` is the desk's present: while that is before `granted_at`, the grant is open all the
+        same. Three statements: the grant, the user's grants, their standing.
 
         Raises InvalidEntitlementTypeError and UnknownUserError.
         """
@@ -131,7 +132,7 @@ class EntitlementService:
         revoke_reason: str | None = None,
         now: datetime | None = None,
     ) -> bool:
-        """Make all of these grants or none; False when some had been made before, on the same terms.
+        """Make by the service all of these grants or none; False: some had been made, on the same terms.
 
         Raises the errors of `grant`, and ContradictedGrantError, before the first grant, when an existing one
         contradicts them. Only another user's grant contradicts one that is born revoked.
@@ -147,7 +148,7 @@ class EntitlementService:
         return all_new
 
     async def grant_days(self, grants: Sequence[DaysGranted]) -> frozenset[str]:
-        """Make many grants of one-time days at once; an existing grant of a source stays as it is.
+        """Make by the service many grants of one-time days at once; an existing grant of a source stays as it is.
 
         A source with a contradicted type grants nothing; return those sources. The users are known and locked. Raises
         InvalidEntitlementTypeError.
@@ -175,7 +176,7 @@ class EntitlementService:
         entitlement_type: str | None = None,
         user_id: str | None = None,
     ) -> tuple[tuple[str, str], ...]:
-        """Revoke the grants of a source; return whose they are and of which type: (user id, entitlement type).
+        """Revoke by the service the grants of a source; return whose they are: (user id, entitlement type).
 
         With `entitlement_type` it revokes only that type, and with `user_id` only that user's grants, because another
         program may have used the source for somebody else.
@@ -196,7 +197,7 @@ class EntitlementService:
         return revoked
 
     async def unrevoked(self, sources: Collection[str], user_id: str | None = None) -> dict[str, frozenset[str]]:
-        """Return by source the entitlement types whose grants are not revoked.
+        """Return to the service's caller, by source, the entitlement types whose grants are not revoked.
 
         With `user_id` only the types granted to that user.
         """
@@ -211,7 +212,7 @@ class EntitlementService:
         return {source: frozenset(each) for source, each in types.items()}
 
     async def move_ends(self, ends: Mapping[str, datetime], user_id: str | None = None) -> None:
-        """Move the ends of the dated grants of these sources, because a better known end may replace an estimated one.
+        """Move by the service the ends of these sources' dated grants: a better known end replaces an estimate.
 
         With `user_id` only the grants of that user.
         """
@@ -226,16 +227,17 @@ class EntitlementService:
             await write_standing(self._session, whose, entitlement_type)
 
     async def has_entitlement(self, user_id: str, entitlement_type: str, at: datetime) -> bool:
-        """Tell whether a user's access is open at a moment, past or to come, by the grants that are known now.
+        """Tell the service's caller whether a user's access is open at a moment, by the grants known now.
 
-        A grant that was recorded while the desk's clock was behind is open by that clock from then on.
+        The moment may be past or to come. A grant that was recorded while the desk's clock was behind is open by that
+        clock from then on.
         """
         return fold.holds(
             (await read_grants(self._session, [user_id], entitlement_type))[user_id, entitlement_type], at
         )
 
     async def holdings(self, user_id: str, now: datetime) -> tuple[Holding, ...]:
-        """List a user's open entitlements, sorted by type, with their ends: as the view `active_entitlements` does."""
+        """List to the service's caller a user's open entitlements by type, with ends, as `active_entitlements`."""
         return tuple(
             Holding(entitlement_type, interval.end)
             for (_, entitlement_type), grants in sorted((await read_grants(self._session, [user_id])).items())
@@ -243,7 +245,7 @@ class EntitlementService:
         )
 
     async def opens(self, user_id: str, sources: Collection[str], at: datetime) -> bool:
-        """Tell whether the grants of these sources open any moment from `at` on that no other grant opens."""
+        """Tell the service's caller whether these sources' grants open a moment from `at` on that no other opens."""
         of_sources = await read_grants(self._session, [user_id], which=EntitlementGrant.source.in_(sources))
         beside = await read_grants(self._session, [user_id], which=EntitlementGrant.source.not_in(sources))
         return any(fold.opens(grants, beside[of], at) for of, grants in of_sources.items())
@@ -251,9 +253,9 @@ class EntitlementService:
     async def held_for_life(
         self, user: ColumnElement[bool], at: datetime | None, but: str | None = None
     ) -> frozenset[str]:
-        """Return the types that a user holds for life by grants up to `at` (None: by all), without those of `but`.
+        """Return to the service's caller the types that a user holds for life, without the grants of `but`.
 
-        `user` is a condition on `users`.
+        Grants up to `at` count (None: all). `user` is a condition on `users`.
         """
         held = (
             select(EntitlementGrant.entitlement_type)

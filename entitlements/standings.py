@@ -23,7 +23,7 @@ async def read_grants(
     entitlement_type: str | None = None,
     which: ColumnElement[bool] | None = None,
 ) -> defaultdict[tuple[str, str], list[fold.Grant]]:
-    """Read the users' grants, of one type or of all, by user and type, for their fold."""
+    """Read the users' grants for their standings, of one type or of all, by user and type."""
     query = select(
         EntitlementGrant.user_id,
         EntitlementGrant.entitlement_type,

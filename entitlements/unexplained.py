@@ -31,7 +31,10 @@ async def find_unexplained(session: AsyncSession) -> AsyncIterator[tuple[str, st
 
 
 def _explains(grants: Sequence[fold.Grant], row: fold.Standing) -> bool:
-    """Tell whether an `entitlements` row opens no more than its grants do; one that opens less harms only its user."""
+    """Tell whether an `entitlements` row has nothing unexplained: it opens no more than its grants; less is allowed.
+
+    A row that opens less harms only its user.
+    """
     if row.revoked_at is not None:
         return True
     if not grants:

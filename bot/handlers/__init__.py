@@ -42,7 +42,7 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
     on_owed: Callable[[], None],
     timings: Timings,
 ) -> Dispatcher:
-    """Return the dispatcher that `feed_update` is called on.
+    """Return the dispatcher of all handlers, on which `feed_update` is called.
 
     `support_contact` is what the seller has put in. An update that bears money is fed with its `fact`, which is on
     record. Every error of a handler ends here. `on_owed` is called when a notice has become due.
@@ -83,7 +83,7 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
 async def _speak(
     handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]], event: TelegramObject, data: dict[str, Any]
 ) -> Any:
-    """Hand in the words of the sender's language, as `words`."""
+    """Hand in to the handlers the words of the sender's language, as `words`."""
     sender: User | None = data.get("event_from_user")
     data["words"] = for_language(sender.language_code if sender else None)
     return await handler(event, data)

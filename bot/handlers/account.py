@@ -23,7 +23,7 @@ SUBSCRIPTIONS_MAX: Final = 10
 
 
 def make_router() -> Router:
-    """Return the router of /status and /history, and of the buttons under any history."""
+    """Return the router of a user's account: /status, /history, and the buttons under any history."""
     router = Router(name="account")
     router.message.filter(IN_PRIVATE)
     router.message.register(on_status, Order("status", ignore_case=True))
@@ -35,7 +35,7 @@ def make_router() -> Router:
 async def on_status(
     message: Message, words: Words, clock: Clock, payments: TelegramPaymentHandler, subscriptions: SubscriptionDesk
 ) -> None:
-    """Answer /status with the open access and its ends, and with the subscriptions and a button for each.
+    """Answer /status with the account: open access and its ends, and the subscriptions with a button for each.
 
     A payment made just before the command is settled first, because the person asks about it.
     """
@@ -59,7 +59,7 @@ async def on_status(
 
 
 async def on_history(message: Message, words: Words, history: HistoryPages) -> None:
-    """Answer /history with the newest page of the user's own payments and refunds."""
+    """Answer /history with the newest page of the account's own payments and refunds."""
     page = await history.show(words, HistoryButton(telegram_id=message.chat.id))
     if page is None:
         await answer(message, words.say("history.nothing"))
@@ -77,7 +77,7 @@ async def on_page_button(
     admin_chat: AdminChat,
     callback_answer: CallbackAnswer,
 ) -> None:
-    """Turn a history to another page; an alert refuses a page that is not the presser's own, or not there.
+    """Turn an account's history to another page; an alert refuses one that is not the presser's, or not there.
 
     An admin's page is turned only where an admin may ask for it, because strangers would read it elsewhere.
     """

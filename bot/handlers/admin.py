@@ -50,7 +50,7 @@ async def on_help(message: Message, words: Words) -> None:
 
 
 async def on_refund(message: Message, command: CommandObject, words: Words, payments: TelegramPaymentHandler) -> None:
-    """Request a refund and confirm that at once; the outbox tells of the result, because Telegram may be slow."""
+    """Record an admin's /refund and confirm it at once; the outbox tells the result, because Telegram may be slow."""
     charge_id, reason = _split(command.args or "")
     if not charge_id.isprintable() or not 0 < len(charge_id) <= CHARGE_ID_LENGTH_MAX:
         await answer(message, words.say("refund.usage"))
@@ -122,7 +122,7 @@ def _ids(words: Words, users: Sequence[User]) -> Markup:
 
 
 async def on_history_of_nobody(message: Message, words: Words) -> None:
-    """Answer /history without a user in the group, where it is nobody's own."""
+    """Answer an admin's /history without a user in the group, where it is nobody's own."""
     await answer(message, words.say("history.usage"))
 
 
@@ -138,7 +138,7 @@ def _refused(words: Words, error: RefundRefusedError, charge_id: str) -> Markup:
 
 
 def _split(args: str) -> tuple[str, str | None]:
-    """Split the arguments of /refund into the charge's id and the reason, which becomes one line."""
+    """Split an admin's arguments of /refund into the charge's id and the reason, which becomes one line."""
     charge_id, *rest = args.split(maxsplit=1) or [""]
     return charge_id, " ".join(rest[0].replace("\0", "").split()) or None if rest else None
 

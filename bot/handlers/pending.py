@@ -61,7 +61,7 @@ async def on_retry(message: Message, command: CommandObject, words: Words, payme
 
 
 def _that_fit(entries: Sequence[Markup]) -> list[Markup]:
-    """Return the first entries that one message holds, and one at least.
+    """Return the first entries of /pending that one message holds, and one at least.
 
     The entries left out come to the front once those before them are done.
     """

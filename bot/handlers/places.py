@@ -140,7 +140,7 @@ def is_own_chat(place: Place, user_id: int) -> bool:
 
 
 def sender_id(message: Message) -> int:
-    """Return the Telegram id of a message's sender, which a filter has checked. Raises ValueError without a sender."""
+    """Return the Telegram id of a sender, whose place a filter has checked. Raises ValueError without a sender."""
     if message.from_user is None:
         raise ValueError("a message without a sender passed a filter that asks for one")
     return message.from_user.id

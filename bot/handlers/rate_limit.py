@@ -44,7 +44,7 @@ class RateLimit:
         self._users: OrderedDict[int, _Allowance] = OrderedDict()
 
     def admit(self, user_id: int) -> Admission:
-        """Count one message of a user. Users who rest until half of the burst is back are warned anew."""
+        """Count a message against its user's rate limit. Users who rest till half the burst is back are warned anew."""
         now = self._clock()
         allowance = self._users.pop(user_id, None) or _Allowance(BURST, now)
         self._users[user_id] = allowance
@@ -83,7 +83,7 @@ class RateLimit:
 
 
 def _who(update: Update, sender: User) -> int:
-    """Return the id whose allowance an update counts against.
+    """Return the id whose rate limit an update counts against.
 
     It is the group's for an anonymous admin, because all anonymous admins of all groups share one sender (Bot API,
     Message: sender_chat).

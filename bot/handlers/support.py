@@ -39,7 +39,7 @@ _WRITTEN: Final = F.content_type.in_(
 
 
 def make_router() -> Router:
-    """Return the last router, which takes every message and button that no other router knows."""
+    """Return the router of support, the last one: it takes every message and button that no other router knows."""
     router = Router(name="support")
     router.message.filter(IN_PRIVATE)
     router.message.register(on_start, Order("start", ignore_case=True))
@@ -54,14 +54,17 @@ def make_router() -> Router:
 
 
 async def on_start(message: Message, words: Words, bot: Bot, admins: Admins) -> None:
-    """Welcome a person. An admin's menu is set here, because Telegram knows the chat only from now on."""
+    """Welcome a person, in the router of support. An admin's menu is set here: Telegram knows the chat from now on.
+
+    Telegram knows an admin's chat only from now on.
+    """
     await answer(message, words.say("start"))
     if message.chat.id in admins.ids:
         await register_admin(bot, message.chat.id)
 
 
 async def on_help(message: Message, words: Words, admins: Admins) -> None:
-    """List the commands; only admins read the admins' own."""
+    """List the commands for /help, in the router of support; only admins read the admins' own."""
     parts = [words.say("help")]
     if message.chat.id in admins.ids:
         parts.append(words.say("help.admin"))
@@ -69,12 +72,12 @@ async def on_help(message: Message, words: Words, admins: Admins) -> None:
 
 
 async def on_terms(message: Message, words: Words, support_contact: str | None) -> None:
-    """Answer /terms with the terms of sale."""
+    """Answer /terms, a support command like /paysupport, with the terms of sale."""
     await answer(message, Markup("\n\n").join([words.say("terms"), *_contact(words, support_contact)]))
 
 
 async def on_privacy(message: Message, words: Words, support_contact: str | None) -> None:
-    """Answer /privacy with the data kept about a person, the reasons, and the way to be erased."""
+    """Answer /privacy, a support command: the data kept about a person, the reasons, and the way to be erased."""
     parts = [words.say("privacy", telegram_id=message.chat.id), *_contact(words, support_contact)]
     await answer(message, Markup("\n\n").join(parts))
 
@@ -93,16 +96,16 @@ def _contact(words: Words, support_contact: str | None) -> list[Markup]:
 
 
 async def on_unknown_command(message: Message, words: Words) -> None:
-    """Answer an unknown command, and a command for admins from anybody else in the same words."""
+    """Answer, in the router of support, an unknown command, and admins' commands from others in the same words."""
     await answer(message, words.say("unknown.command"))
 
 
 async def on_other(message: Message, words: Words) -> None:
-    """Answer any other message of a person."""
+    """Answer any other message of a person, in the router of support."""
     await answer(message, words.say("unknown.text"))
 
 
 async def on_stale_button(_: CallbackQuery, words: Words, callback_answer: CallbackAnswer) -> None:
-    """Answer a button that no other handler knows."""
+    """Answer a button that no other handler knows, in the router of support."""
     callback_answer.text = words.plain("toast.stale")
     callback_answer.show_alert = True

@@ -45,7 +45,7 @@ class DeskGauges(Collector):
         self._read_last: _Read | None = None
 
     async def read(self) -> None:
-        """Read the backlog and the drift from the database, within `read_seconds`; at most one reading is under way."""
+        """Read the backlog and the drift for the gauges, within `read_seconds`; at most one reading is under way."""
         reading = self._reading = self._reading or asyncio.create_task(self._read())
         # asyncio.wait_for would cancel the reading and wait for the database to hear of it.
         done, _ = await asyncio.wait({reading}, timeout=self._read_seconds)

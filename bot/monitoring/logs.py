@@ -36,7 +36,7 @@ Hide = Callable[[str], str]
 def configure(
     level: str, style: Literal["text", "json"], secrets: Iterable[str] = (), stream: TextIO | None = None
 ) -> None:
-    """Send every line from `level` up to `stream` (None: stderr), as text for people or as one flat JSON object a line.
+    """Send the log from `level` up to `stream` (None: stderr), as text for people or flat JSON, an object a line.
 
     No line holds one of `secrets`: not in its message, a bound value, or a traceback. Libraries log from WARNING up,
     and at the level DEBUG from INFO up.
@@ -72,7 +72,7 @@ class _ToLoguru(logging.Handler):
 
 
 def hider(secrets: Iterable[str]) -> Hide:
-    """Make the function that takes `secrets`, in each of their forms, and anything like a token out of a text."""
+    """Make the function that takes out of the log `secrets`, in each of their forms, and anything like a token."""
     forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), repr(secret)[1:-1])}
     # The longest first, because one secret may begin with another.
     longest_first = sorted(forms, key=lambda form: (-len(form), form))
@@ -91,7 +91,7 @@ def _as_text(record: "Record", traceback: str, hide: Hide) -> str:
 
 
 def escaped(text: str) -> str:
-    """Escape a text into one line without line breaks and without orders to a terminal."""
+    """Escape a text into one line of the log without line breaks and without orders to a terminal."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escape(each) if unicodedata.category(each) in _BREAKS_A_LINE else each for each in text)
@@ -128,7 +128,7 @@ _BY_LEVEL: Final = ((50, 2), (40, 3), (30, 4), (20, 6), (0, 7))
 
 
 def is_journal(stream: TextIO) -> bool:
-    """Tell whether a stream leads to systemd's journal (systemd.exec(5), JOURNAL_STREAM)."""
+    """Tell whether the log's stream leads to systemd's journal (systemd.exec(5), JOURNAL_STREAM)."""
     named = os.environ.get("JOURNAL_STREAM", "")
     if not named:
         return False
@@ -140,6 +140,6 @@ def is_journal(stream: TextIO) -> bool:
 
 
 def prioritised(text: str, level_number: int) -> str:
-    """Put a level's priority before each line, because each line is an entry of its own in the journal."""
+    """Put a level's priority before each line of the log, because each is an entry of its own in the journal."""
     priority = next(priority for level, priority in _BY_LEVEL if level_number >= level)
     return "\n".join(f"<{priority}>{line}" for line in text.splitlines())

@@ -26,7 +26,7 @@ class Part(Protocol):
 
     @property
     def trouble(self) -> str | None:
-        """The obstacle to its work, in words without secrets; None: there is none."""
+        """The obstacle to a monitored part's work, in words without secrets; None: there is none."""
 
 
 class Monitor:
@@ -44,7 +44,7 @@ class Monitor:
         self._pulses = {"poll": self.meter.pulse}
 
     def watch_desk(self, parts: Mapping[str, Part], pulses: Mapping[str, Pulse]) -> None:
-        """Note that the start is over, and watch the running parts and the pulses of the loops from now on."""
+        """Monitor the running parts and the pulses of the loops from now on, because the start is over."""
         for name, part in parts.items():
             self._watch(name, part)
         self._pulses |= pulses
@@ -55,7 +55,7 @@ class Monitor:
 
     @asynccontextmanager
     async def running(self, port: int, database: Database) -> AsyncIterator[None]:
-        """Watch the desk beside the block; serve `port` unless it is 0. Raises SettingsError when the port is taken."""
+        """Monitor the desk beside the block; serve `port` unless it is 0. Raises SettingsError for a taken port."""
         notifier = Notifier()
         async with AsyncExitStack() as stack:
             if port:

@@ -21,7 +21,7 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
 
     def tell(self, *assignments: str) -> None:
-        """Send assignments such as `READY=1`, `STATUS=...`, `WATCHDOG=1`; ignore a service manager that is gone."""
+        """Send systemd assignments such as `READY=1`, `STATUS=...`, `WATCHDOG=1`; ignore that it is gone."""
         if not self._address:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as channel:

@@ -78,7 +78,7 @@ class Intake:
         self._unreadable: tuple[int, int] | None = None
 
     async def poll_once(self) -> None:
-        """Fetch a batch and take it. Raises aiogram's errors when Telegram is away or refuses."""
+        """Fetch a batch and take it in. Raises aiogram's errors when Telegram is away or refuses."""
         offset = self._offset
         await self.take(await self._fetch())
         if self._offset == offset:
@@ -103,7 +103,7 @@ class Intake:
         return batch
 
     async def _pass_over(self, error: TelegramError) -> bool:
-        """Skip an update that makes Telegram's answer unreadable; False: it is not Telegram's, or is tried again.
+        """Leave out of the intake an update that makes an answer unreadable; False: not Telegram's, or tried again.
 
         The intake skips an update after it alone was fetched three times and its readable rest is in quarantine.
         """
@@ -130,7 +130,7 @@ class Intake:
             await asyncio.sleep(left_seconds)
 
     async def confirm(self) -> None:
-        """Confirm the taken updates to Telegram, at the end of a run.
+        """Confirm the updates of the intake to Telegram, at the end of a run.
 
         An offset that Telegram knows is not sent again: Telegram holds a second poll at one offset for three seconds.
         """
@@ -139,7 +139,7 @@ class Intake:
             await self._bot(last, request_timeout=CONFIRM_SECONDS)
 
     async def take(self, batch: Sequence[RawUpdate]) -> None:
-        """Take a batch of updates.
+        """Take in a batch of updates.
 
         1. Drop updates without a usable id; money among them gets an id of its own.
         2. Dispatch the pre-checkouts, because a buyer waits.
@@ -174,7 +174,7 @@ class Intake:
             await self._sleep_since_poll(self._timings.same_offset_pause_seconds)
 
     def _behind(self, updates: Sequence[RawUpdate], waiting: Collection[int]) -> int | None:
-        """Return the offset behind the taken updates of a batch: before the first one that waits for the database."""
+        """Return the offset behind the intake's part of a batch: before the first one that waits for the database."""
         offset = self._offset
         for raw in updates:
             update_id: int = raw["update_id"]
@@ -222,13 +222,16 @@ class Intake:
 
 
 def _check(batch: object) -> None:
-    """Raise ClientDecodeError for an answer to a poll that is no list: it is not Telegram's."""
+    """Check the intake's answer to a poll. Raises ClientDecodeError for one that is no list: it is not Telegram's."""
     if not isinstance(batch, list):
         raise ClientDecodeError("no list of updates", TypeError(type(batch).__name__), None)
 
 
 def _bare(raw: RawUpdate) -> RawUpdate:
-    """Cut an update that bears money down to the fields that route it, because the handler gets the fact beside it."""
+    """Cut an update of the intake that bears money down to the fields that route it.
+
+    The handler gets the fact beside it.
+    """
     if "subscription" in raw:
         told = raw["subscription"]
         user = {"id": told["user"]["id"], "is_bot": False, "first_name": ""}

@@ -36,7 +36,7 @@ class Outage:
         self._backoff = Backoff(BackoffConfig(first, longest, _FACTOR, _JITTER_SHARE * first))
 
     def over(self) -> None:
-        """Note that Telegram has answered."""
+        """Note that Telegram has answered, and the polling goes on."""
         self._answered_at = time.monotonic()
         if self._said_at is not None:
             logger.info("Telegram answers again")
@@ -44,7 +44,7 @@ class Outage:
         self._backoff.reset()
 
     async def wait(self, error: TelegramAPIError | ClientDecodeError) -> None:
-        """Log the error if the last log line is old, and wait for the next try."""
+        """Log the polling's error if the last log line is old, and wait for the next try."""
         now = time.monotonic()
         if self._said_at is None or now - self._said_at >= self._timings.outage_log_seconds:
             logger.error(_trouble(error, self._timings.retry_after_seconds_max))

@@ -30,7 +30,7 @@ _CLOSED: Final = ("ServerDisconnectedError", "ClientOSError", "ClientPayloadErro
 
 
 def was_cut_while_idle(error: TelegramError, waited_seconds: float, asked_seconds: int) -> bool:
-    """Tell whether a gateway between the desk and Telegram ended a poll because it was silent."""
+    """Tell, for the rhythm of polls, whether a gateway ended one because it was silent."""
     if not IDLE_SECONDS_MIN <= waited_seconds <= max(asked_seconds, _HELD_SECONDS) + _GRACE_SECONDS:
         return False
     if isinstance(error, TelegramNetworkError):
@@ -49,17 +49,17 @@ class PollRhythm:
 
     @property
     def seconds(self) -> int:
-        """The length of the next poll, in seconds."""
+        """The length of the next poll in the rhythm, in seconds."""
         if self._short is not None and self._clock() >= self._short[1]:
             self._short = None
         return self._seconds_max if self._short is None else self._short[0]
 
     def answered(self) -> None:
-        """Note that a poll was answered."""
+        """Note for the rhythm of polls that one was answered."""
         self._cuts = 0
 
     def is_idle(self, error: TelegramError, waited_seconds: float, asked_seconds: int) -> bool:
-        """Tell whether a failed poll was only idle; if so, make the next polls shorter than it was."""
+        """Tell whether a failed poll was only idle; if so, shorten the rhythm of the next polls."""
         if not was_cut_while_idle(error, waited_seconds, asked_seconds):
             return False
         self._cuts += 1

@@ -55,7 +55,7 @@ class TakenIds:
 
 
 def is_usable(update_id: object) -> bool:
-    """Tell whether an id is one that Telegram gives: a whole number that an offset can pass."""
+    """Tell whether an update's id is one that Telegram gives: a whole number that an offset can pass."""
     return type(update_id) is int and 0 <= update_id <= UPDATE_ID_MAX
 
 

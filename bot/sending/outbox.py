@@ -94,7 +94,7 @@ class Outbox:
         self.loop = DueLoop("outbox", self.deliver_once, idle_seconds)
 
     async def deliver_once(self) -> int:
-        """Send the oldest due message of each chat, at most 50; return how many were tried.
+        """Send the outbox's oldest due message of each chat, at most 50; return how many were tried.
 
         1. Read the due messages that have no older one before them in their chat.
         2. Skip chats that rest after a message, or that Telegram asks to leave alone.
@@ -213,7 +213,7 @@ class Outbox:
 
     @retry_transaction
     async def _give_up(self, message: _Due, error: str, *, is_wanted: bool) -> None:
-        """Close a message that cannot be delivered, and owe the admins a notice of it, once a day for each chat.
+        """Close an undeliverable message of the outbox, and owe the admins its notice, once a day for each chat.
 
         A buyer who blocked the bot is no news; an admin who cannot be reached is. An undeliverable alert of this kind
         owes no other, because such alerts would breed.
@@ -252,7 +252,7 @@ class Outbox:
 
     @retry_transaction
     async def _move(self, message: _Due, chat_id: int) -> None:
-        """Move a message to another chat; close it if that chat has the same message."""
+        """Move a message of the outbox to another chat; close it if that chat has the same message."""
         there = aliased(OutboxMessage)
         is_there = select(there.id).where(
             there.event_id == OutboxMessage.event_id, there.kind == OutboxMessage.kind, there.chat_id == chat_id
@@ -273,7 +273,7 @@ class Outbox:
 
     @retry_transaction
     async def _note(self, message: _Due, **values: object) -> None:
-        """Write the result of a message, unless it was owed again meanwhile and is due with other facts."""
+        """Write a message's result into the outbox, unless it was owed again and is due with other facts."""
         async with self._database.transaction() as session:
             await session.execute(_same(message).values(values))
 

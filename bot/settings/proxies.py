@@ -99,7 +99,7 @@ def passwords_of_environment(environment: Mapping[str, str] = os.environ) -> fro
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine."""
+    """Tell whether a proxy's host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

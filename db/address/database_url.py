@@ -39,7 +39,7 @@ class SqliteAddress:
 
     @property
     def path(self) -> Path:
-        """The SQLite file, as the address writes it."""
+        """The SQLite file, as `DATABASE_URL` writes it."""
         return Path(self.url.database or "")
 
 
@@ -57,24 +57,24 @@ class PostgresAddress:
 
     @property
     def needs_writable(self) -> bool:
-        """True if the desk passes over a PostgreSQL server that takes no writes."""
+        """True if, by `DATABASE_URL`, the desk passes over a PostgreSQL server that takes no writes."""
         return self.parameters.needs_writable or len(self.servers) > 1
 
     @property
     def names(self) -> str:
-        """The PostgreSQL servers of the address, for a person."""
+        """The PostgreSQL servers of `DATABASE_URL`, for a person."""
         return ", ".join(map(str, self.servers))
 
     @property
     def without_password(self) -> str:
-        """The PostgreSQL address for pg_dump and psql, which ask for the password or look into ~/.pgpass."""
+        """`DATABASE_URL` for pg_dump and psql, which ask for the password or look into ~/.pgpass."""
         user = f"{quote(self.user, safe='')}@" if self.user else ""
         hosts = ",".join(each.in_address for each in self.servers)
         said = urlencode(self.parameters.for_libpq(), quote_via=quote)
         return f"postgresql://{user}{hosts}/{quote(self.database, safe='')}{'?' if said else ''}{said}"
 
     def secrets(self) -> frozenset[str]:
-        """Return the passwords of the PostgreSQL address, plain and percent-encoded, for the log to leave out."""
+        """Return the passwords in `DATABASE_URL`, plain and percent-encoded, for the log to leave out."""
         found = [each for each in (self.password, self.written, self.parameters.tls.key_password) if each]
         return frozenset(found) | {quote(each, safe="") for each in found if each != self.written}
 
@@ -156,7 +156,10 @@ def _pairs(query: str) -> list[tuple[str, str]]:
 
 
 def _servers_in_query(said: list[tuple[str, str]]) -> list[Server]:
-    """Return the servers of `host=` and `port=`, as a list or repeated; libpq prefers them to the host in front."""
+    """Return the servers of `host=` and `port=` in `DATABASE_URL`; libpq prefers them to the host in front.
+
+    They are a list, or repeated.
+    """
     hosts = [host for name, value in said if name == "host" for host in value.split(",")]
     ports = [port for name, value in said if name == "port" for port in value.split(",")]
     if not hosts:

@@ -123,7 +123,7 @@ def _read_gss(_: Found, value: str) -> None:
 
 
 def _read_options(found: Found, value: str) -> None:
-    """Read the session settings in `options=`, such as `-c name=value` or `--name=value`, as the server does."""
+    """Read the parameter `options=`, session settings such as `-c name=value` or `--name=value`, as the server does."""
     words = "options is -c search_path=NAME (percent-encoded: -csearch_path%3DNAME)"
     try:
         parts = shlex.split(value.replace("+", " ") if " " not in value else value)

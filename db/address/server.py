@@ -48,14 +48,17 @@ class Server:
 
 
 def refuse_control_characters(text: str) -> str:
-    """Return a part of the address unchanged. Raises AddressError when it has a character that no name can have."""
+    """Return a part of a server's address unchanged. Raises AddressError when it has a control character.
+
+    No name of a server, user or database can have one.
+    """
     if any(unicodedata.category(character) in _UNCLEAN for character in text):
         raise AddressError("it has a control character in it")
     return text
 
 
 def percent_decoded(text: str) -> str:
-    """Decode a percent-encoded part of the address. Raises AddressError when it is no text."""
+    """Decode a percent-encoded part of a server's address. Raises AddressError when it is no text."""
     try:
         return refuse_control_characters(unquote(text, errors="strict"))
     except UnicodeDecodeError:

@@ -34,27 +34,27 @@ class DeskLock(Protocol):
 
     @property
     def server(self) -> Server | None:
-        """The PostgreSQL server where the desk's lock is held; None: it is not held, or is a file."""
+        """By the database's address: the PostgreSQL server with the desk's lock; None: not held, or a file."""
 
     async def acquire(self) -> None:
-        """Take the desk's lock; on PostgreSQL wait for it without limit, and prove that no pooler shares it.
+        """Take the desk's lock, chosen by address; PostgreSQL's without a limit of time, and proved unshared.
 
         Raises AnotherDeskError on SQLite. PostgreSQL: WrongDatabaseError when the database belongs to another bot or is
         behind a pooler that holds no lock, UnfitServerError and NoServerError as db.dial.
         """
 
     async def ensure(self) -> None:
-        """Make sure before a write that the desk's lock is held; after a dead connection take it again.
+        """Make sure before a write that the lock chosen by address is held; after a dead connection take it again.
 
         Raises AnotherDeskError when another desk holds it now, and the database's errors when it is away.
         """
 
     async def release(self) -> None:
-        """Give the desk's lock back."""
+        """Give back the desk's lock that was chosen by address."""
 
 
 def desk_lock(url: str, bot_id: int = 0, timings: Timings = PRODUCTION) -> DeskLock:
-    """Return the desk's lock for a `DATABASE_URL`; `bot_id` 0 means the bot that owns the database.
+    """Choose the desk's lock by address (`DATABASE_URL`); `bot_id` 0 means the bot that owns the database.
 
     On PostgreSQL each bot in each schema has a lock of its own. Raises AddressError.
     """
@@ -74,7 +74,7 @@ class LockReport:
 
 
 async def read_lock_report(url: str, bot_id: int) -> LockReport:
-    """Read where the desk's lock on PostgreSQL is and who holds it, without taking it: for a command beside the desk.
+    """Read, by address, where the desk's lock on PostgreSQL is and who holds it, and take none: for a command.
 
     Raises WrongDatabaseError as `DeskLock.acquire`, and the errors of db.dial.
     """

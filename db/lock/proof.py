@@ -32,7 +32,7 @@ _OF_STATEMENT_MODE: Final = "statement pooling"
 
 
 def pooler_error() -> WrongDatabaseError:
-    """Return the error for a `DATABASE_URL` that leads through a pooler in transaction mode."""
+    """Return the error of the lock's proof for a `DATABASE_URL` that leads through a pooler in transaction mode."""
     return WrongDatabaseError(
         "DATABASE_URL leads through a pooler in transaction mode, which cannot hold a lock: give the desk the server's"
         " own address, or a pool of its own in session mode"
@@ -41,7 +41,7 @@ def pooler_error() -> WrongDatabaseError:
 
 @contextmanager
 def explain_pooler_errors() -> Iterator[None]:
-    """Turn an error that a pooler in transaction mode causes into WrongDatabaseError, in a `with` block."""
+    """Turn an error that a pooler causes in the lock's proof into WrongDatabaseError, in a `with` block."""
     try:
         yield
     except asyncpg.PostgresError as error:
@@ -51,7 +51,7 @@ def explain_pooler_errors() -> Iterator[None]:
 
 
 def is_pooler_error(error: BaseException) -> bool:
-    """Tell whether an error, asyncpg's or SQLAlchemy's, comes from a pooler that mixes connections."""
+    """Tell whether an error in the lock's proof, asyncpg's or SQLAlchemy's, comes from a pooler in between."""
     said = error.orig if isinstance(error, DBAPIError) else error
     return getattr(said, "sqlstate", None) in _OF_POOLERS or _OF_STATEMENT_MODE in str(said)
 
@@ -97,7 +97,7 @@ async def prove_session_keeps_lock(dialer: Dialer) -> None:
 
 
 async def _release_everywhere(connections: list[Any], key: int, pid: int) -> None:
-    """Release the desk's lock on every connection.
+    """Release the desk's lock on every connection of the proof.
 
     A pooler keeps its connections, and the lock with them, for ever.
     """
