@@ -89,8 +89,8 @@ async def compare(settings: Settings, console: Console, *, from_start: bool, is_
 async def rebuild(settings: Settings, console: Console, *, fill: bool, trusts_unsigned: bool) -> bool:
     """Rebuild the database from the ledger, or bring a restored one up to it, and print the outcomes.
 
-    False: the rebuild is refused or broke off, or a difference is unexplained. It holds the desk's
-    lock, so no desk may run. Raises AnotherDeskError.
+    False: the rebuild is refused or broke off, or a difference is unexplained. It holds the desk's lock,
+    so no desk may run. Raises AnotherDeskError.
     """
     lock = desk_lock(settings.database_url.get_secret_value(), settings.bot_id)
     try:

@@ -64,9 +64,8 @@ class Recorder:
         """Record a batch of updates that bear money, within the deadline; return the recorded facts by update id.
 
         1. Wait for a write that an earlier call left in flight; its result counts.
-        2. Start one write of the updates that are not recorded yet: read each by its narrow model, and commit all audit
-           rows in
-           one transaction.
+        2. Read each update that is not recorded yet by its narrow model, and start one write of all of them: it
+           commits their audit rows in one transaction.
         3. If the database refuses one, or a lock holds one up, write each update in a transaction of its own.
         4. Quarantine an update that is unreadable, or that the database refuses, and tell the admins.
         5. Wait until the deadline; a write that takes longer goes on, and the next call collects it.
