@@ -56,7 +56,7 @@ class Channel(Protocol):
     method: Method
 
     async def refund(self, order: RefundOrder) -> None:
-        """Have the provider make a refund; return once it has it, from this attempt or an earlier one.
+        """Have the channel's provider make a refund; return once it has it, from this attempt or an earlier one.
 
         Raises ChannelAwayError when nobody knows whether it has, ChannelPauseError when it asks for a pause, and
         RefusedByChannelError when it refuses: of a method with partial refunds, with its refunds of the charge.
@@ -68,10 +68,10 @@ class Watch(Protocol):
 
     @property
     def trouble(self) -> str | None:
-        """The trouble that keeps the loop from reading, in words without secrets; None: there is none."""
+        """The trouble that keeps the loop over a channel from reading, in words without secrets; None: none."""
 
     async def run(self) -> None:
-        """Read until cancelled. The loop outlives an outage, and shows it as `trouble`; a bug ends it and the desk."""
+        """Read a channel's news until cancelled; an outage shows as `trouble`, a bug ends the loop and the desk."""
 
 
 Channels = Mapping[str, Channel]
@@ -97,7 +97,7 @@ _Moment = InstrumentedAttribute[datetime | None]
 
 
 def is_free(claimed_until: _Moment, now: datetime) -> ColumnElement[bool]:
-    """Return the condition of rows that no process claims: never, no more, or by a clock that was ahead of `now`."""
+    """Return the condition of rows that no process claims for a channel's call: never, no more, or ahead of `now`."""
     is_ahead = claimed_until > now + timedelta(seconds=LEASE_SECONDS_MAX)
     return or_(claimed_until.is_(None), claimed_until <= now, is_ahead)
 

@@ -98,7 +98,7 @@ class CheckoutDesk:
         self._by_account: Counter[int] = Counter()
 
     async def decide(self, query: CheckoutQuery) -> CheckoutAnswer:
-        """Decide a query, and return the answer within the deadline, whatever the database does.
+        """Decide a pre-checkout query, and return the answer within the deadline, whatever the database does.
 
         1. The invoice is checked without the database: its signature, its buyer, its plan, its price.
         2. A query beyond LATE_MAX or ACCOUNT_MAX is declined.
@@ -132,7 +132,7 @@ class CheckoutDesk:
             del self._by_account[account]
 
     async def close(self) -> None:
-        """Wait for transactions of queries that were answered without them; the database's time-outs bound it."""
+        """Wait for pre-checkouts that were answered without their transactions; database time-outs bound it."""
         if self._under_way:
             await asyncio.wait(self._under_way)
 
@@ -199,14 +199,14 @@ class CheckoutDesk:
 
     @retry_transaction
     async def _mark_late(self, query: CheckoutQuery) -> None:
-        """Replace the row of a query that was committed after the answer was no."""
+        """Replace the row of a pre-checkout that was committed after the answer was no."""
         async with self._database.transaction(Priority.PRE_CHECKOUT) as session:
             await session.execute(delete(Checkout).where(Checkout.query_id == query.query_id))
             await self._write_row(session, query, CheckoutVerdict.TRY_AGAIN)
 
 
 async def find_obstacle_on_record(session: AsyncSession, sale: Sale, now: datetime) -> PurchaseObstacle | None:
-    """Read from the database the reason why a buyer may not pay for a plan now; None: the buyer may.
+    """Read for the pre-checkout the reason why a buyer may not pay for a plan now; None: the buyer may.
 
     The shop asks before it sends an invoice, and the pre-checkout before it is paid. The subscriptions are read only
     for a plan that is one, and only if nothing else stands in the way, because a buyer waits for each statement.

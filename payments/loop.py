@@ -62,14 +62,14 @@ class Cooldown:
         self._until: dict[str, datetime] = {}
 
     def current(self) -> Collection[str]:
-        """Return the keys in cooldown; forget those that are over, and those from before the clock was set back."""
+        """Return the keys that the loop leaves out; forget those over, or from before the clock was set back."""
         now = self._clock()
         latest = now + timedelta(seconds=COOLDOWN_SECONDS)
         self._until = {key: until for key, until in self._until.items() if now < until <= latest}
         return self._until.keys()
 
     def add(self, key: str, what: str, error: Exception, log: "Logger") -> None:
-        """Put a key into cooldown for 60 s from now, and log why; `what` is its kind in words."""
+        """Have the loop leave out a key for 60 s from now, and log why; `what` is its kind in words."""
         log.opt(exception=None if is_held_up(error) else error).error(
             "{} is left alone for {} s: {}", what, COOLDOWN_SECONDS, type(error).__name__
         )
@@ -87,7 +87,7 @@ class Gate:
         self._is_open = False
 
     async def is_open(self, session: AsyncSession) -> bool:
-        """Tell whether no pass is wanted; the database is asked until it says so once."""
+        """Tell whether loops may work, as no pass is wanted; the database is asked until it says so once."""
         if not self._is_open:
             wanted = select(LedgerReading.id).where(LedgerReading.pass_wanted_at.is_not(None))
             self._is_open = await session.scalar(wanted) is None
@@ -118,11 +118,11 @@ class DueLoop:
         self._wakened.set()
 
     def rest_at_most(self, seconds: float) -> None:
-        """Shorten the sleep after this piece to `seconds`, because something becomes due by then."""
+        """Shorten the loop's sleep after this piece to `seconds`, because something becomes due by then."""
         self._rest_seconds = min(self._rest_seconds, seconds)
 
     def stop(self) -> None:
-        """End `run` after the piece that is under way."""
+        """End the loop's `run` after the piece that is under way."""
         self.is_stopping = True
         self._wakened.set()
 

@@ -32,34 +32,34 @@ class Method:
 
     @property
     def charge_type(self) -> str:
-        """`stripe_events.event_type` of a charge."""
+        """`stripe_events.event_type` of a charge by this payment method."""
         return f"{self.name}.successful_payment"
 
     @property
     def refund_type(self) -> str:
-        """`stripe_events.event_type` of a refund."""
+        """`stripe_events.event_type` of a refund by this payment method."""
         return f"{self.name}.refunded"
 
     @property
     def dispute_type(self) -> str:
-        """`stripe_events.event_type` of a lost dispute, in which the buyer's bank took the money back."""
+        """`stripe_events.event_type` of a lost dispute by this payment method: the buyer's bank took the money."""
         return f"{self.name}.dispute_lost"
 
     @property
     def refund_failed_type(self) -> str:
-        """`stripe_events.event_type` of a refund that returned to the seller; its amount counts the other way."""
+        """`stripe_events.event_type` of this payment method's refund that returned; it counts the other way."""
         return f"{self.name}.refund_failed"
 
     def event_id(self, provider_charge_id: str) -> str:
-        """Return the key of a charge's audit row."""
+        """Return the key of the audit row of a charge by this payment method."""
         return self.event_id_prefix + provider_charge_id
 
     def provider_charge_id(self, event_id: str) -> str:
-        """Return the provider's id of the charge of an audit row."""
+        """Return the provider's id, by this payment method, of the charge of an audit row."""
         return event_id.removeprefix(self.event_id_prefix)
 
     def source(self, event_id: str) -> str:
-        """Return the source of the grants that a charge pays for."""
+        """Return the source of the grants that a charge by this payment method pays for."""
         return self.source_prefix + event_id
 
 
@@ -87,7 +87,7 @@ def method_of(currency: str) -> Method:
 
 
 def charge_of(source: str) -> str | None:
-    """Return the `event_id` of the charge that paid for a grant's source; None: no charge did."""
+    """Return the `event_id`, of any payment method, of the charge that paid for a grant's source; None: no charge."""
     for method in METHODS.values():
         if source.startswith(method.source(method.event_id(""))):
             return source.removeprefix(method.source_prefix)
@@ -95,10 +95,13 @@ def charge_of(source: str) -> str | None:
 
 
 def delay_source(charge_id: str) -> str:
-    """Return the source of the grants that give back the time lost by a late settlement."""
+    """Return the source, for any payment method, of grants that give back the time lost by a late settlement."""
     return f"delay:{charge_id}"
 
 
 def grace_source(charge_id: str) -> str:
-    """Return the source of the grace grants after the last paid charge of a subscription whose renewal failed."""
+    """Return the source, beside the payment methods' own, of grace grants after a subscription's last paid charge.
+
+    A grace grant comes after a renewal that failed.
+    """
     return f"grace:{charge_id}"

@@ -26,17 +26,17 @@ _ONE_WORD: Final = re.compile(r"(?!-)[!-~]+")
 
 
 def is_typable(event_id: str) -> bool:
-    """Tell whether a person can type an id, or copy it whole."""
+    """Tell whether a person can type an id in a notice, or copy it whole."""
     return _ONE_WORD.fullmatch(event_id) is not None
 
 
 def handle(event: StripeEvent) -> str:
-    """Return the name of an event in a command: its id, or its row's UUID where nobody can type the id."""
+    """Return the name of an event in a notice's command: its id, or its row's UUID where nobody can type the id."""
     return event.event_id if is_typable(event.event_id) else event.id
 
 
 def is_old_news(event: StripeEvent) -> bool:
-    """Tell whether Telegram's ledger brought a charge or a refund more than TOLD_DAYS_MAX after it happened.
+    """Tell whether an event is too old for a notice: the ledger brought it more than TOLD_DAYS_MAX after it happened.
 
     Nobody is told of it, because whoever had this desk before did so. Only the ledger brings anything so old, except
     for a retry out of quarantine: an update is a day old at most (Bot API, getUpdates).
@@ -202,7 +202,7 @@ class Admins:
 
     @property
     def chat_ids(self) -> tuple[int, ...]:
-        """The chats where admins are told: their group if there is one, else each admin's own."""
+        """The chats for notices to admins: their group if there is one, else each admin's own."""
         return self.ids if self.group_id is None else (self.group_id,)
 
     async def tell(

@@ -51,12 +51,12 @@ def record_wanted_renewal(row: Subscription, renewal: Renewal, because: RenewalR
 
 
 def may_take_more() -> ColumnElement[bool]:
-    """Select the subscriptions for which Telegram may take the next price, even if they have ended by our rows."""
+    """Select the renewals to come: Telegram may take a subscription's next price, even if ended by our rows."""
     return or_(Subscription.state.in_(RENEWING), _may_be_tried())
 
 
 def is_stuck() -> ColumnElement[bool]:
-    """Select the subscriptions that could not be cancelled, so that Telegram may go on taking Stars for them.
+    """Select the stuck renewals: subscriptions that could not be cancelled, so that Telegram may go on taking Stars.
 
     A subscription that has ended is not stuck once Telegram has given up trying, nor is one that could not be resumed.
     """
@@ -69,12 +69,12 @@ def is_stuck() -> ColumnElement[bool]:
 
 
 def is_over(row: Subscription) -> bool:
-    """Tell whether Telegram takes no more for a subscription, by our own row of it."""
+    """Tell whether a renewal is over: Telegram takes no more for a subscription, by our own row of it."""
     if row.state == SubscriptionState.ENDED:
         return row.check_at is None
     return row.state == SubscriptionState.CANCELED
 
 
 def _may_be_tried() -> ColumnElement[bool]:
-    """Select ended subscriptions with a check to come: after a refund or a failure Telegram may still try them."""
+    """Select ended subscriptions with a check to come: after a refund or a failure Telegram may try the renewal."""
     return and_(Subscription.state == SubscriptionState.ENDED, Subscription.check_at.is_not(None))

@@ -46,7 +46,7 @@ UNTRIED_MAX: Final = 10
 
 
 def order_of(plan: Plan, buyer_telegram_id: int, currency: str = STARS_CURRENCY) -> Order:
-    """Return a buyer's order of a plan. Raises ValueError when the plan has no price in the currency."""
+    """Return a buyer's order of a plan in Telegram. Raises ValueError when the plan has no price in the currency."""
     amount = plan.price(currency)
     if amount is None:
         raise ValueError(f"the plan {plan.code} has no price in {currency}")
@@ -61,7 +61,7 @@ def order_of(plan: Plan, buyer_telegram_id: int, currency: str = STARS_CURRENCY)
 
 
 def invoice_of(plan: Plan, chat_id: int, order: Order, signer: PayloadSigner, provider_token: str) -> SendInvoice:
-    """Return the call that sends a plan's invoice to a chat; Stars need an empty token (Bot API, sendInvoice)."""
+    """Return the call that sends a plan's invoice in Telegram; Stars need an empty token (Bot API, sendInvoice)."""
     return SendInvoice(
         chat_id=chat_id,
         title=plan.title,
@@ -99,17 +99,17 @@ class TelegramPaymentHandler(PaymentDesk):
         self._provider_token = provider_token
 
     def wake(self) -> None:
-        """Wake the worker and the loop over subscriptions: something has become due."""
+        """Wake, behind Telegram's handler, the worker and the loop over subscriptions: something has become due."""
         self._worker.loop.wake()
         self._keeper.loop.wake()
 
     @property
     def grace(self) -> timedelta:
-        """How long access lasts after a renewal has failed."""
+        """The time that access lasts after Telegram's renewal has failed."""
         return self._keeper.terms.grace
 
     def card_prices(self, plan: Plan) -> Mapping[str, int]:
-        """Return the prices of a plan for cards, by currency, in minor units; none while cards are off."""
+        """Return a plan's prices for cards in Telegram, by currency, in minor units; none while cards are off."""
         return {} if self._provider_token is None else plan.prices
 
     async def send_invoice(
@@ -122,7 +122,7 @@ class TelegramPaymentHandler(PaymentDesk):
         *,
         topic_id: int | None,
     ) -> Message:
-        """Send a plan's invoice, into a topic of the chat if one is given.
+        """Send a plan's invoice by Telegram, into a topic of the chat if one is given.
 
         Nothing is written here, because the signed payload says all that is sold. Nobody else can pay a forwarded copy:
         its button opens the bot. Raises aiogram's errors, and ValueError when the plan has no price in the currency.
@@ -136,7 +136,7 @@ class TelegramPaymentHandler(PaymentDesk):
         return sent
 
     async def create_invoice_link(self, buyer_telegram_id: int, plan: Plan) -> str:
-        """Return a link that opens the payment window of a subscription for this buyer.
+        """Create by Telegram a link that opens the payment window of a subscription for this buyer.
 
         Telegram sells subscriptions by links only (Bot API, createInvoiceLink: subscription_period). Raises aiogram's
         errors.
@@ -154,7 +154,7 @@ class TelegramPaymentHandler(PaymentDesk):
         return link
 
     async def find_obstacle(self, sale: Sale) -> PurchaseObstacle | None:
-        """Return the reason on record why a buyer may not buy a plan; None: the buyer may.
+        """Return to Telegram's handlers the reason on record why a buyer may not buy a plan; None: they may.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -162,13 +162,13 @@ class TelegramPaymentHandler(PaymentDesk):
             return await find_obstacle_on_record(session, sale, self._clock())
 
     async def validate_pre_checkout(self, query: CheckoutQuery) -> CheckoutAnswer:
-        """Decide a pre-checkout query within the deadline of payments/checkout.py, and count the verdict."""
+        """Decide Telegram's pre-checkout within the deadline of payments/checkout.py; count the verdict."""
         answer = await self._desk.decide(query)
         PRE_CHECKOUTS.labels(answer.value).inc()
         return answer
 
     async def handle_successful_payment(self, charge: ChargeFact) -> StripeEvent | None:
-        """Settle a charge, recorded before or not; return its event, None while another process settles it.
+        """Settle a charge from Telegram, recorded before or not; return its event, None: another process is at it.
 
         Raises SQLAlchemy's errors when the database is away, and UnrecordableError when the charge contradicts its row.
         """
@@ -186,7 +186,7 @@ class TelegramPaymentHandler(PaymentDesk):
         await self._keeper.settle(change)
 
     async def settle_untried(self, telegram_id: int) -> None:
-        """Settle a buyer's recorded charges that nobody has tried yet, at most UNTRIED_MAX, the oldest first.
+        """Settle a Telegram buyer's recorded, untried charges, at most UNTRIED_MAX, the oldest first.
 
         Raises as handle_successful_payment.
         """

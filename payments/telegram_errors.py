@@ -70,7 +70,7 @@ _NOT_FOUND: Final = re.compile(r"(?:not found)?[\s.]*", re.IGNORECASE)
 
 
 def fate_of(error: TelegramError) -> Fate:
-    """Return the fate of the call that raised an error. Never raises, whatever the error holds."""
+    """Return the fate of the call that raised Telegram's error. Never raises, whatever the error holds."""
     said = str(error.message)
     match error:
         case ClientDecodeError():
@@ -101,11 +101,11 @@ def is_refusal(error: TelegramError) -> bool:
 
 
 def is_outage(error: TelegramError) -> bool:
-    """Tell whether an error says nothing of its call, so that it may succeed later. A pause (429) is none."""
+    """Tell whether Telegram's error says nothing of its call, which may succeed later. A pause (429) is none."""
     return fate_of(error) in _OUTAGES
 
 
 def in_words(error: TelegramError) -> str:
-    """Return an error in one line; an unreadable answer is not quoted, because it may hold people's messages."""
+    """Return Telegram's error in one line; an unreadable answer is not quoted: it may hold people's messages."""
     said = type(error.original).__name__ if isinstance(error, ClientDecodeError) else error.message
     return f"{type(error).__name__}: {said}"

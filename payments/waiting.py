@@ -83,7 +83,7 @@ async def list_pending(session: AsyncSession) -> Pending:
 
 
 def retry_id(row: StripeEvent | Subscription | QuarantinedUpdate) -> str:
-    """Return the id by which a command retries an event, a renewal or a quarantined update."""
+    """Return the id by which a command retries a waiting event, renewal or quarantined update."""
     if isinstance(row, StripeEvent):
         return handle(row)
     return RENEWAL_PREFIX + row.first_charge_id if isinstance(row, Subscription) else QUARANTINE_PREFIX + row.id
@@ -137,7 +137,7 @@ class RetryResult(enum.StrEnum):
 
 
 async def retry(session: AsyncSession, waiting_id: str, now: datetime) -> RetryResult:
-    """Make an event or a renewal due at once with all attempts before it, or record a quarantined update.
+    """Make a waiting event or renewal due at once with all attempts before it, or record a quarantined update.
 
     `waiting_id` is an `event_id` or its row's UUID, `quarantine:` and a row's id, or `renewal:` and a charge of a
     subscription. The worker, or the loop over subscriptions, does the rest. Raises SQLAlchemy's errors when the
@@ -209,7 +209,7 @@ async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) 
 
 
 async def _leave_in_quarantine(session: AsyncSession, row: QuarantinedUpdate, now: datetime) -> RetryResult:
-    """Return that an update stays unrecordable; resolve it if other refunds have given back its charge."""
+    """Return that a waiting update stays unrecordable; resolve it if other refunds have given back its charge."""
     try:
         is_over = await is_charge_refunded(session, read_money(read_json(row.raw) or {}))
     except UnrecordableError:

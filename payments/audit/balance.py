@@ -48,12 +48,12 @@ def contradiction(refund: StripeEvent, charge: StripeEvent) -> str | None:
 
 
 def refunded_amount(rows: Iterable[StripeEvent]) -> int:
-    """Add up refund rows: the amount refunded, less what returned, in minor units of their charge's currency."""
+    """Add up the refund rows of a balance: the amount refunded, less what returned, in minor units of their charge."""
     return sum(-row.amount_cents if is_returned_refund(row) else row.amount_cents for row in rows)
 
 
 def remainder(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> int:
-    """Return the remainder of a charge of ours, in minor units: its amount less its refunds.
+    """Return the remainder in a charge's balance, in minor units: its amount less its refunds.
 
     `refunds` are all rows of its refunds. Never below 0, because a lost dispute may take more than the charge.
     """
@@ -61,7 +61,7 @@ def remainder(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> int:
 
 
 def completing_refund(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> StripeEvent | None:
-    """Return the refund that brought a charge's remainder to 0 for the first time, by date; None: no refund did."""
+    """Return the refund that first brought a charge's balance to 0, by date; None: no refund did."""
     rest = charge.amount_cents
     for row in sorted(_counted_refunds(charge, refunds), key=_refund_order):
         rest -= refunded_amount([row])

@@ -41,7 +41,7 @@ _FILLED_IN_COLUMNS: Final = (
 
 
 async def lock_people(session: AsyncSession, people: Iterable[Person], now: datetime) -> dict[int, User]:
-    """Lock the users of the people in audit facts, make the new ones, and return them by Telegram id.
+    """Lock the users of the people in events to record, make the new ones, and return them by Telegram id.
 
     A changed name or language replaces the old one, unless the person was erased (payments/audit/erasure.py).
     """
@@ -71,13 +71,13 @@ async def lock_people(session: AsyncSession, people: Iterable[Person], now: date
 
 
 async def _lock_known_people(session: AsyncSession, telegram_ids: Iterable[int]) -> dict[int, User]:
-    """Lock the users on record of the people in audit facts, and return them by Telegram id."""
+    """Lock the users on record of the people in events to record, and return them by Telegram id."""
     found = await lock_users(session, User.telegram_id.in_(list(telegram_ids)))
     return {user.telegram_id: user for user in found if user.telegram_id is not None}
 
 
 async def record(session: AsyncSession, facts: Sequence[Fact], now: datetime, *, is_due: bool = True) -> dict[int, str]:
-    """Record facts about money as audit rows, at status 0 and due at once; return the users' ids by Telegram id.
+    """Record facts about money as audit rows of events, at status 0, due at once; return users' ids by Telegram id.
 
     1. Lock the people's users, and make the new ones.
     2. Record subscription changes in their own table.
@@ -113,7 +113,7 @@ async def record(session: AsyncSession, facts: Sequence[Fact], now: datetime, *,
 async def _record_rows(
     session: AsyncSession, rows: Sequence[dict[str, Any]], now: datetime
 ) -> dict[str, UnrecordableError]:
-    """Insert audit rows, or fill in those on record; return the errors of rows that conflict, by row id."""
+    """Insert audit rows of events, or fill in those on record; return the errors of rows that conflict, by row id."""
     barred: dict[str, UnrecordableError] = {}
     wanted = {row["event_id"]: row for row in reversed(rows)}
     in_order = sorted(wanted.values(), key=lambda row: (row["customer_id"], row["event_id"]))
@@ -135,7 +135,7 @@ async def _record_rows(
 
 
 async def _may_stand_apart(session: AsyncSession, row: Mapping[str, Any]) -> bool:
-    """Tell whether a refund agrees with its charge, and the audit row under its key does not."""
+    """Tell whether a refund event agrees with its charge, and the audit row under its key does not."""
     charge = await find_charge(session, row["refund_of"])
     if charge is None or contradiction(StripeEvent(**row), charge) is not None:
         return False
@@ -144,14 +144,14 @@ async def _may_stand_apart(session: AsyncSession, row: Mapping[str, Any]) -> boo
 
 
 def is_in_the_way(standing: StripeEvent, charge: StripeEvent) -> bool:
-    """Tell whether an audit row has the key of a charge's refund without being a refund of the charge."""
+    """Tell whether an audit row has the key of a charge's refund event without being a refund of the charge."""
     if standing.origin != ORIGIN or standing.refund_of != charge.event_id:
         return True
     return contradiction(standing, charge) is not None
 
 
 def _row_values(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) -> dict[str, Any]:
-    """Return a fact as column values of an audit row."""
+    """Return the column values of the audit row of a fact's event."""
     row = {
         "id": new_id(),
         "event_id": fact.event_id,
@@ -190,7 +190,7 @@ def _row_values(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime |
 
 
 def _find_conflict(event: StripeEvent, row: Mapping[str, Any]) -> UnrecordableError | None:
-    """Return the error of a row that conflicts with the audit row under its key; None: it does not."""
+    """Return the error of an event that conflicts with the audit row under its key; None: it does not."""
     if event.origin != ORIGIN:
         return AnotherServicesRowError(
             f"{event.event_id} is a row of another service ({event.payment_method}): on the server, starledger grant"
@@ -203,7 +203,7 @@ def _find_conflict(event: StripeEvent, row: Mapping[str, Any]) -> UnrecordableEr
 
 
 def _fill_in_row(event: StripeEvent, row: Mapping[str, Any], now: datetime) -> None:
-    """Fill in unknown columns of an audit row, and make it due again if that can change its settlement."""
+    """Fill in unknown columns of an event's audit row; make it due again if that can change its settlement."""
     learned = False
     for column in _FILLED_IN_COLUMNS:
         if row[column] is not None and getattr(event, column) is None:
@@ -215,18 +215,18 @@ def _fill_in_row(event: StripeEvent, row: Mapping[str, Any], now: datetime) -> N
 
 
 async def find(session: AsyncSession, event_id: str) -> StripeEvent | None:
-    """Read one audit row, without a lock."""
+    """Read the audit row of an event, without a lock."""
     return await session.scalar(select(StripeEvent).where(StripeEvent.event_id == event_id))
 
 
 async def find_charge(session: AsyncSession, charge_id: str | None) -> StripeEvent | None:
-    """Read the audit row of a charge, without a lock; None: there is none, or the id is a refund's."""
+    """Read the audit row of a charge's event, without a lock; None: there is none, or the id is a refund's."""
     event = None if charge_id is None else await find(session, charge_id)
     return event if event is not None and event.refund_of is None else None
 
 
 async def find_fact_row(session: AsyncSession, fact: MoneyFact) -> StripeEvent | None:
-    """Read the audit row that says what a fact says, in its place or apart, without a lock; None: there is none."""
+    """Read the audit row of a fact's event, in its place or apart, without a lock; None: there is none."""
     ids = {fact.event_id} | ({fact.apart.event_id} if isinstance(fact, RefundFact) else set())
     query = (
         select(StripeEvent)
@@ -239,7 +239,7 @@ async def find_fact_row(session: AsyncSession, fact: MoneyFact) -> StripeEvent |
 
 
 async def find_refunds_apart(session: AsyncSession, event_id: str) -> Sequence[str]:
-    """List the ids of a charge's refunds in rows apart, beside a row that has their key and is no refund of it."""
+    """List the event ids of a charge's refunds in rows apart, beside a row that has their key and is no refund."""
     charge_id = event_id.removeprefix(REFUND_PREFIX)
     if charge_id == event_id:
         return []
@@ -260,7 +260,7 @@ async def find_named(session: AsyncSession, name: str) -> StripeEvent | None:
 
 
 async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
-    """Lock an audit row after its user, and read it under the lock; None: there is no such row."""
+    """Lock the audit row of an event after its user, and read it under the lock; None: there is no such row."""
     user_id = await session.scalar(select(StripeEvent.customer_id).where(StripeEvent.event_id == event_id))
     if user_id is None:
         return None
@@ -269,26 +269,26 @@ async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
 
 
 async def lock_row(session: AsyncSession, event_id: str) -> StripeEvent | None:
-    """Lock an audit row, and read it under the lock. The caller holds its user's lock."""
+    """Lock the audit row of an event, and read it under the lock. The caller holds its user's lock."""
     query = select(StripeEvent).where(StripeEvent.event_id == event_id).with_for_update(key_share=True)
     return await session.scalar(query, execution_options={"populate_existing": True})
 
 
 async def lock_payers(session: AsyncSession, event_ids: Collection[str]) -> Sequence[User]:
-    """Lock the users of these audit rows, sorted by id, and return them."""
+    """Lock the users of these events' audit rows, sorted by id, and return them."""
     payers = select(StripeEvent.customer_id).where(StripeEvent.event_id.in_(event_ids))
     return await lock_users(session, User.id.in_(payers))
 
 
 async def refunds_of(session: AsyncSession, charge_event_id: str) -> Sequence[StripeEvent]:
-    """Read our refund rows of a charge, returned ones included, by date. The caller holds the user's lock."""
+    """Read the audit rows of a charge's refund events, returned ones included, by date. The caller holds its lock."""
     query = select(StripeEvent).where(StripeEvent.refund_of == charge_event_id, StripeEvent.origin == ORIGIN)
     query = query.order_by(StripeEvent.webhook_timestamp.nulls_last(), StripeEvent.event_id)
     return (await session.scalars(query, execution_options={"populate_existing": True})).all()
 
 
 async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[str]) -> Sequence[str]:
-    """List the ids of our audit rows that are due, the longest due first; leave out those in `but`."""
+    """List the row ids of our events that are due, the longest due first; leave out those in `but`."""
     query = (
         select(StripeEvent.event_id)
         .where(is_due(StripeEvent.due_at, now), StripeEvent.origin == ORIGIN)
@@ -301,7 +301,7 @@ async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[
 
 
 async def untried(session: AsyncSession, user_id: str, limit: int) -> Sequence[str]:
-    """List the ids of a user's recorded charges that await their first settlement, the oldest first."""
+    """List the row ids of a user's charge events that await their first settlement, the oldest first."""
     query = select(StripeEvent.event_id).where(
         StripeEvent.customer_id == user_id,
         StripeEvent.origin == ORIGIN,

@@ -101,7 +101,10 @@ class UserRecord:
 
 
 def asked_before(refund: StripeEvent) -> list[tuple[str | None, str | None]]:
-    """Return the earlier requests of a refund (admin and reason) from before it was asked anew, the oldest first."""
+    """Return, for the history, a refund's earlier requests (admin and reason), the oldest first.
+
+    Each is from before the refund was asked anew.
+    """
     return [(by, why) for by, why in json.loads(refund.asked_before or "[]")]
 
 
@@ -154,7 +157,7 @@ async def find_user(session: AsyncSession, telegram_id: int) -> User | None:
 
 
 async def find_namesakes(session: AsyncSession, username: str) -> Sequence[User]:
-    """Find the users last seen under a @username (without the @, in any case), at most 5.
+    """Find the users, for a history, last seen under a @username (without the @, in any case), at most 5.
 
     Several have it when a name has passed from one account to another, because ours is the name that came with a
     payment.

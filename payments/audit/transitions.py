@@ -22,17 +22,17 @@ BACKOFF_SECONDS_MAX: Final = 3600
 
 
 def is_open(event: StripeEvent) -> bool:
-    """Tell whether an audit row has work left: it is not settled, or due again after a failure or for news."""
+    """Tell whether an audit row has a transition to come: not settled yet, or due again after a failure or for news."""
     return event.status == EventStatus.PENDING or event.due_at is not None
 
 
 def has_more(event: StripeEvent) -> bool:
-    """Tell whether a settled audit row has news that could not be settled and waits for an admin."""
+    """Tell whether a settled audit row has news that caused no transition and waits for an admin."""
     return event.status == EventStatus.PROCESSED and event.error is not None and event.due_at is None
 
 
 def close(event: StripeEvent, outcome: Outcome, now: datetime) -> None:
-    """Close an audit row as processed: status 0 to 1, or 2 to 1."""
+    """Make the transition of an audit row to processed: status 0 to 1, or 2 to 1."""
     event.status = EventStatus.PROCESSED
     event.outcome = outcome
     event.processed_at = now
@@ -40,7 +40,7 @@ def close(event: StripeEvent, outcome: Outcome, now: datetime) -> None:
 
 
 def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str, *, parked_at: datetime | None = None) -> None:
-    """Set an audit row aside at status 2: parked or foreign, or (None) until its refund is made.
+    """Make an audit row's transition to status 2, set aside: parked or foreign, or (None) until its refund is made.
 
     `parked_at` is the present by Telegram's time; a row that is parked again keeps the first. A processed row stays
     processed, and only loses the work it was due for.
@@ -57,7 +57,10 @@ def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str, *, parke
 
 
 def replace(refund: StripeEvent, reason: str) -> None:
-    """Replace a refund row: end it at status 2, because its provider will never make it; the remainder has its own."""
+    """Make a refund row's transition to status 2, replaced: its provider will never make it.
+
+    The remainder has a row of its own.
+    """
     refund.status = EventStatus.FAILED
     refund.outcome = Outcome.REPLACED
     refund.due_at = refund.claimed_until = None
@@ -73,7 +76,7 @@ def fail(
     *,
     parked_at: datetime | None = None,
 ) -> bool:
-    """Move an audit row to failed, due again after a backoff; False: it was the last attempt, and the row is parked.
+    """Make an audit row's transition to failed, due again after a backoff; False: it was the last attempt: parked.
 
     `jitter` from 0 to 1 lengthens the backoff by up to a half, so that rows that failed together are not tried
     together. `parked_at` is the present by Telegram's time; None: `now`.
@@ -91,13 +94,13 @@ def fail(
 
 
 def backoff(attempts: int, jitter: float) -> timedelta:
-    """Return a row's backoff after so many failed attempts: 5 s, doubling, at most an hour, plus up to a half."""
+    """Return the backoff after a row's failed transitions: 5 s, doubling, at most an hour, plus up to a half."""
     seconds = min(BACKOFF_SECONDS_FIRST * 2 ** (attempts - 1), BACKOFF_SECONDS_MAX)
     return timedelta(seconds=seconds * (1 + jitter / 2))
 
 
 async def release_claims(session: AsyncSession) -> None:
-    """Release the claims on audit rows of a process that died.
+    """Release the claims on audit rows of a process that died amid a transition.
 
     If a call is made twice because of it, the provider knows that it is done.
     """

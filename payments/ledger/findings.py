@@ -115,5 +115,5 @@ def log_findings(found: Iterable[Unexplained]) -> None:
 
 
 def _notice_key(found: Unexplained) -> str:
-    """Return the key under which the outbox has a finding's notice."""
+    """Return the key under which the outbox has the notice of a finding in the ledger."""
     return f"{FINDING_PREFIX}{found.finding}:{found.about}"

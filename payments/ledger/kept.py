@@ -99,7 +99,7 @@ async def _read_entries(session: AsyncSession, keys: Iterable[_Key]) -> dict[_Ke
 
 
 async def _insert_entries(session: AsyncSession, values: Sequence[Mapping[str, Any]]) -> None:
-    """Keep new ledger rows in `ledger_rows`; a key that another process has inserted stays as it is."""
+    """Keep new ledger rows in `ledger_rows`; a key that another process has kept stays as it is."""
     if values:
         insert = insert_into(session, LedgerEntry).on_conflict_do_nothing(index_elements=["id", "direction"])
         await session.execute(insert, list(values), execution_options={"render_nulls": True})

@@ -192,7 +192,7 @@ def _adds_to_event(fact: MoneyFact, ours: _OurEvent) -> bool:
 def _count_row(
     counts: Counts, row: LedgerRow, ours: _OurEvent | None, fact: MoneyFact | None, *, is_recorded: bool
 ) -> None:
-    """Count a page's ledger row by what it is."""
+    """Count one row of a ledger page in the page's counts, by its kind."""
     counts.seen += 1
     difference = _find_difference(fact, ours) if ours is not None else None
     if difference is not None:

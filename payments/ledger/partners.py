@@ -50,7 +50,7 @@ def row_kind(partner: Mapping[str, Any]) -> str:
 
 
 def lacks_transaction_type(raw: object) -> bool:
-    """Tell whether a raw ledger row is a user's without `transaction_type`, as servers before Bot API 9.0 send it."""
+    """Tell whether a raw row's partner is a user without `transaction_type`, as before Bot API 9.0."""
     if not isinstance(raw, dict):
         return False
     sides = (raw.get("source"), raw.get("receiver"))
@@ -71,7 +71,7 @@ def partner_id(partner: Mapping[str, Any]) -> int | None:
 
 
 def affiliate_id(affiliate: Mapping[str, Any]) -> int | None:
-    """Return the Telegram id of the affiliate that received a commission (Bot API, AffiliateInfo)."""
+    """Return the Telegram id of a ledger row's partner that is an affiliate with a commission (AffiliateInfo)."""
     return _first_partner_id(affiliate, "affiliate_user", "affiliate_chat")
 
 

@@ -28,7 +28,7 @@ async def lock(session: AsyncSession) -> LedgerReading:
 
 
 async def mark_unfinished(session: AsyncSession, now: datetime, *, trusts_unsigned: bool = False) -> None:
-    """Mark that a whole pass over the ledger is wanted before anything else is settled; reading begins anew.
+    """Mark in the ledger's progress that a whole pass is wanted before anything is settled; reading begins anew.
 
     For a copy of the database that may be restored long after, and for a rebuild before its first write. The copy's
     notices and resumed renewals are withdrawn, because they belong to the desk it was made of. A cancellation stays
@@ -46,7 +46,7 @@ async def mark_unfinished(session: AsyncSession, now: datetime, *, trusts_unsign
 
 
 def begin_pass(reading: LedgerReading, now: datetime) -> bool:
-    """Begin a wanted whole pass unless it has begun; tell whether it began.
+    """Begin in the ledger's progress a wanted whole pass, unless it has begun; tell whether it began.
 
     Payments that are made or recorded from here on do not belong to the pass.
     """
@@ -65,5 +65,5 @@ def start_over(reading: LedgerReading) -> None:
 
 
 async def has_events(session: AsyncSession) -> bool:
-    """Tell whether any payment or refund of ours is on record."""
+    """Tell whether there is progress to lose: any payment or refund of ours on record."""
     return await session.scalar(select(StripeEvent.id).where(StripeEvent.origin == ORIGIN).limit(1)) is not None

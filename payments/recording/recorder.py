@@ -119,7 +119,10 @@ class Recorder:
             logger.info("the database is back: payments are recorded and confirmed again")
 
     async def _write_batch(self, money: Sequence[_ReadUpdate]) -> RecordedFacts:
-        """Write a batch of updates in one transaction; if the database refuses or holds up one, each in its own."""
+        """Write the recorder's batch of updates in one transaction; if the database refuses one, each in its own.
+
+        The same holds if one is held up.
+        """
         if self._ensure_active is not None:
             await self._ensure_active()
         # A single update would wait twice for the same lock, and past the deadline.
@@ -196,7 +199,7 @@ class Recorder:
 
 
 def _read_update(update: RawUpdate) -> _ReadUpdate:
-    """Read an update that bears money by its narrow model."""
+    """Read for the recorder an update that bears money, by its narrow model."""
     try:
         return _ReadUpdate(update, read_money(update))
     except UnreadableMoneyError as error:

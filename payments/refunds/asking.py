@@ -43,7 +43,7 @@ class RequestedRefund:
 
 
 async def read_requested(session: AsyncSession, refund: StripeEvent) -> RequestedRefund:
-    """Read the buyer and the charge of a refund on record."""
+    """Read the buyer and the charge of a refund that was asked for."""
     buyer = await session.get_one(User, refund.customer_id)
     return RequestedRefund(refund, buyer, await events.find_charge(session, refund.refund_of))
 
@@ -58,7 +58,7 @@ async def request_refund(
     now: datetime,
     reply_topic_id: int | None = None,
 ) -> StripeEvent:
-    """Record a refund of a charge, due at once, with its requester and reason; a parked refund becomes due again.
+    """Ask for a refund of a charge: record it, due at once, with asker and reason; a parked one becomes due again.
 
     A new refund is of the remainder of the charge. A parked refund keeps its amount, because the provider may have made
     it; it takes the new requester and reason, and keeps the earlier ones (`asked_before` in payments/audit/history.py).
@@ -98,7 +98,7 @@ async def request_refund(
 
 
 async def _charge_named(session: AsyncSession, name: str) -> str:
-    """Return the id of the charge that `name` means: its id, the UUID of its row, or the UUID of a refund of it."""
+    """Return the id of the charge that somebody asks to refund by `name`: its id, its row's UUID, or its refund's."""
     event = await find_named(session, name)
     return name if event is None or event.event_id == name else event.refund_of or event.event_id
 
@@ -106,7 +106,7 @@ async def _charge_named(session: AsyncSession, name: str) -> str:
 async def open_refund(
     session: AsyncSession, charge: StripeEvent, *, reason: str | None, requested_by: str, now: datetime
 ) -> StripeEvent:
-    """Write the audit row of a refund to send, of the remainder of a charge; return the one that waits, if any.
+    """Write the audit row of a refund that is asked for, of a charge's remainder; return the one that waits, if any.
 
     The caller holds the user's lock. Raises RefundRefusedError when the charge has no remainder.
     """
@@ -152,20 +152,20 @@ async def open_refund(
 
 
 async def find_waiting(session: AsyncSession, charge_id: str) -> StripeEvent | None:
-    """Read the refund of a charge that waits to be made or is parked, without a lock; None: there is none."""
+    """Read the refund asked for a charge that waits to be made or is parked, without a lock; None: there is none."""
     charge = await events.find_charge(session, charge_id)
     standing = None if charge is None else _blocking_refund(charge, await events.refunds_of(session, charge_id))
     return None if standing is None or is_at_provider(standing) else standing
 
 
 async def was_fully_refunded(session: AsyncSession, charge_id: str) -> bool:
-    """Tell whether a charge was ever refunded in full, which ended the access that it paid for; without a lock."""
+    """Tell, before a refund is asked for, whether the charge was ever refunded in full, ending its access."""
     charge = await events.find_charge(session, charge_id)
     return charge is not None and completing_refund(charge, await events.refunds_of(session, charge_id)) is not None
 
 
 def _change_requester(refund: StripeEvent, reason: str | None, requested_by: str) -> None:
-    """Write a new requester and reason into a parked refund, and keep the earlier ones.
+    """Write who asks, and the reason, into a parked refund, and keep those who asked before.
 
     A request without a reason leaves the earlier reason standing.
     """
@@ -179,7 +179,7 @@ def _change_requester(refund: StripeEvent, reason: str | None, requested_by: str
 
 
 def _refusal(refund: StripeEvent, reason: str | None, requested_by: str) -> RefundRefusedError:
-    """Return the refusal of a request beside a refund that stands, with the requester of that if it is another one."""
+    """Return the refusal to somebody who asks for a refund beside one that stands, with that one's asker if another."""
     refusal = RefundRefusal.ALREADY_REFUNDED if is_at_provider(refund) else RefundRefusal.UNDER_WAY
     if requested_by == refund.requested_by and reason in {None, refund.reason}:
         return RefundRefusedError(refusal)
@@ -187,7 +187,7 @@ def _refusal(refund: StripeEvent, reason: str | None, requested_by: str) -> Refu
 
 
 def _blocking_refund(charge: StripeEvent, refunds: Sequence[StripeEvent]) -> StripeEvent | None:
-    """Return the refund that allows no other one beside it; None: another refund may be requested.
+    """Return the refund beside which no other may be asked for; None: another may be.
 
     A refund that waits to be made is one. Of a method that gives back whole charges only, any true refund is one.
     """

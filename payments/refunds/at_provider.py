@@ -53,7 +53,7 @@ async def record_returned_refund(
     failed_at: datetime,
     now: datetime,
 ) -> bool:
-    """Record that the refund `failed`, one of `made`, returned; False: no row says that it was ever through.
+    """Record the return of `failed`, one of the refunds `made` at the provider; False: no row says it was through.
 
     The caller holds the user's lock (events.lock).
     """
@@ -112,7 +112,7 @@ def part_of(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent
 
 
 def _apart(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent]) -> str | None:
-    """Return the part of a refund whose row stands apart (events.record), because another row has its key."""
+    """Return the part of a refund at the provider whose row stands apart (events.record): another row has its key."""
     for row in known:
         is_apart = row.event_id == refund_id(charge.event_id, row.id)
         if is_apart and (row.webhook_timestamp, row.amount_cents) == (refund.happened_at, refund.amount):
@@ -121,7 +121,7 @@ def _apart(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent]
 
 
 def payer(user: User) -> Person:
-    """Return the payer of a charge as the person whom facts name. Raises ValueError without a Telegram id."""
+    """Return the payer of a charge at the provider as the person of facts. Raises ValueError without a Telegram id."""
     if user.telegram_id is None:
         raise ValueError(f"the user {user.id} of a charge of ours has no Telegram id")
     return Person(user.telegram_id)

@@ -25,7 +25,7 @@ READ_MAX: Final = 20
 
 
 async def record_from_quarantine(session: AsyncSession, charge: StripeEvent, buyer: User, clock: Clock) -> bool:
-    """Record the quarantined refunds that agree with a charge on record; return whether there were any.
+    """Record quarantined refunds that do not contradict a charge on record; return whether there were any.
 
     The caller holds the buyer's lock. Raises SQLAlchemy's errors when the database is away.
     """
@@ -57,7 +57,7 @@ async def replace_contradicting(session: AsyncSession, charge: StripeEvent) -> N
 
 
 async def is_charge_refunded(session: AsyncSession, fact: Fact) -> bool:
-    """Tell whether an unrecordable refund is of a charge that other refunds gave back: then nobody waits for it."""
+    """Tell whether a contradicting refund is of a charge that other refunds gave back: then nobody waits for it."""
     charge = await events.find_charge(session, fact.charge_id) if isinstance(fact, RefundFact) else None
     return (
         charge is not None and completing_refund(charge, await events.refunds_of(session, charge.event_id)) is not None

@@ -89,7 +89,7 @@ def _by_source(rows: CTE, add: _Add) -> Select[Any]:
 
 
 def _by_currency(rows: CTE) -> Select[Any]:
-    """Select the number of payers by currency, in the same columns."""
+    """Select the number of payers by currency for the reader of a report, in the same columns."""
     nothing = [literal(0)] * _COUNTED
     return select(
         rows.c.currency, literal(_WHOLE_CURRENCY), literal(_WHOLE_CURRENCY), _count_payers(rows), *nothing
@@ -97,22 +97,22 @@ def _by_currency(rows: CTE) -> Select[Any]:
 
 
 def _sum_of_kinds(rows: CTE, add: _Add, *kinds: Kind) -> ColumnElement[int]:
-    """Sum the amounts of a report's rows of these kinds."""
+    """Sum the amounts of these kinds among the rows that the reader of a report selects."""
     return add(case((rows.c.kind.in_(kinds), rows.c.amount), else_=0))
 
 
 def _count_of_kind(rows: CTE, kind: Kind) -> ColumnElement[int]:
-    """Count a report's rows of a kind."""
+    """Count the rows of a kind among those that the reader of a report selects."""
     return func.count(case((rows.c.kind == kind, 1)))
 
 
 def _count_payers(rows: CTE) -> ColumnElement[int]:
-    """Count the users who paid in a report's rows."""
+    """Count the users who paid among the rows that the reader of a report selects."""
     return func.count(case((rows.c.kind.in_(CHARGES), rows.c.user_id)).distinct()).label("payers")
 
 
 def _sum_of_steps(whole: ReportData, steps: tuple[ReportData, ...]) -> ReportData:
-    """Make a report's whole the sum of its steps, also when a payment came in between two statements."""
+    """Make the whole that the reader returns the sum of its steps, also when a payment came in between."""
     sums: defaultdict[Source, Figures] = defaultdict(Figures)
     for step in steps:
         for line in step.lines:

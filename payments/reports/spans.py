@@ -26,7 +26,7 @@ class Step(enum.StrEnum):
     MONTH = "month"
 
     def first_day(self, day: date) -> date:
-        """Return the first day of a report's step that contains a day."""
+        """Return the first day of the step, in a span, that contains a day."""
         match self:
             case Step.DAY:
                 return day
@@ -36,7 +36,7 @@ class Step(enum.StrEnum):
                 return day.replace(day=1)
 
     def after(self, day: date) -> date:
-        """Return the first day of a report's step after the one that contains a day."""
+        """Return the first day of the step, in a span, after the one that contains a day."""
         first = self.first_day(day)
         match self:
             case Step.DAY:

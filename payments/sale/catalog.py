@@ -35,11 +35,11 @@ class Plan:
     subscription: bool = False
 
     def price(self, currency: str) -> int | None:
-        """Return the plan's price in a currency's minor unit (Stars: Stars); None: it has no price in that currency."""
+        """Return the price of the catalog's plan in a currency's minor unit (Stars: Stars); None: it has none."""
         return self.price_stars if currency == STARS_CURRENCY else self.prices.get(currency)
 
     def offers(self, order: Order) -> bool:
-        """Tell whether an order of this plan is on the terms that the plan has now, retired or not."""
+        """Tell whether an order is on the terms that the catalog's plan has now, retired or not."""
         offered = (self.price(order.currency), self.days, self.subscription)
         return (order.amount, order.days, order.subscription) == offered
 
@@ -52,7 +52,7 @@ class Catalog:
 
     @property
     def on_sale(self) -> tuple[Plan, ...]:
-        """The plans that are not retired, in the order of the file."""
+        """The plans of the catalog that are not retired, in the order of the file."""
         return tuple(plan for plan in self.plans.values() if not plan.retired)
 
     def get(self, code: str) -> Plan | None:

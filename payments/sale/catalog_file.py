@@ -121,7 +121,10 @@ class _Document(_Table):
 
 
 def check_document(document: dict[str, Any]) -> tuple[dict[str, PlanTable], list[str]]:
-    """Return the plans of parsed TOML by code, in order, and a sentence for each mistake; usable without any only."""
+    """Return the plans of a catalog file's TOML by code, in order, and a sentence for each mistake.
+
+    The plans are usable only without a mistake.
+    """
     crowd = _explain_crowd(document)
     try:
         return _Document.model_validate(document).plans, crowd
@@ -140,7 +143,7 @@ def _explain_crowd(document: dict[str, Any]) -> list[str]:
 
 
 def _explain(error: ErrorDetails) -> str:
-    """Explain one validation error of pydantic in words for the seller."""
+    """Explain one validation error of the catalog file in words for the seller."""
     where = [str(part) for part in error["loc"]]
     match error["type"], where:
         case "extra_forbidden", [_]:
@@ -165,5 +168,5 @@ def _explain(error: ErrorDetails) -> str:
 
 
 def _key(parts: list[str]) -> str:
-    """Write a key as TOML does; a key that TOML would put in quotes is escaped, whatever it holds."""
+    """Write a key of the catalog file as TOML does; a key that TOML would put in quotes is escaped."""
     return ".".join(part if re.fullmatch("[A-Za-z0-9_-]+", part) else json.dumps(part) for part in parts)

@@ -53,7 +53,7 @@ class Payer:
 
 
 def find_obstacle(sale: Sale, payer: Payer, *, is_paid: bool) -> PurchaseObstacle | None:
-    """Return the first reason why the payer may not make a purchase now; None: the payer may.
+    """Judge a payer's eligibility for a purchase now: return the first reason against it; None: there is none.
 
     1. An invoice is for the buyer that it was made for.
     2. Nobody can buy a plan that is retired, or in no catalog. `is_paid` lets a retired one through, because a plan

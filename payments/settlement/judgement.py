@@ -70,7 +70,7 @@ class Payment:
 def judge(
     payment: Payment, payer: Payer, reading: ReadPayload, catalog: Catalog, *, is_offered: bool
 ) -> ChargeJudgement:
-    """Decide a charge: grant it, give it back, park it, or leave it to another program.
+    """Decide a charge in one judgement: grant it, give it back, park it, or leave it to another program.
 
     `reading` is of its payload. The facts about the `payer` leave out what the charge itself has opened.
     `is_offered` is what `is_offered_now` says, or what else is known of the order's terms.
@@ -95,7 +95,7 @@ def judge(
 
 
 def is_offered_now(reading: ReadPayload, catalog: Catalog) -> bool:
-    """Tell whether an order needs no further proof that its terms were offered.
+    """Tell whether an order needs, for the judgement, no further proof that its terms were offered.
 
     An order under the token in use needs none. An order under a former token needs terms that its plan has, retired or
     not, because that token may have been in other hands.

@@ -14,7 +14,7 @@ DELAY_DAYS_MAX: Final = 7
 def compensate(
     order: Order, paid: tuple[datetime, datetime | None], parked_at: datetime | None, now: datetime
 ) -> tuple[int, datetime]:
-    """Return the days that a buyer gets back (`delay_days`), and the moment from which they count.
+    """Return the days that a buyer gets back for lateness (`delay_days`), and the moment from which they count.
 
     `paid` is the beginning of the time paid for, and the end of a subscription's period. A subscription loses at most
     its whole period, and its days count from `now` on, because the next charge gives back those of the next period.
@@ -28,12 +28,12 @@ def compensate(
 
 
 def delay_days(order: Order, paid_at: datetime, parked_at: datetime | None, now: datetime) -> int:
-    """Return the days that a late settlement took from the buyer, a begun one counted whole; 0 within the hour.
+    """Return the days that the lateness of a settlement took from the buyer, a begun one counted whole.
 
-    The time since a charge was first parked counts whole, whatever its age. The time before that counts within
-    DELAY_DAYS_MAX, and only for a plan of some days, because Telegram sets the end of a subscription. `now` and
-    `parked_at` (None: never) are Telegram's time as far as the desk knows it, so that a wrong clock of its own gives
-    nothing away. A purchase for life loses nothing.
+    0 within the hour. The time since a charge was first parked counts whole, whatever its age. The time before that
+    counts within DELAY_DAYS_MAX, and only for a plan of some days, because Telegram sets the end of a subscription.
+    `now` and `parked_at` (None: never) are Telegram's time as far as the desk knows it, so that a wrong clock of its
+    own gives nothing away. A purchase for life loses nothing.
     """
     if order.days is None and not order.subscription:
         return 0

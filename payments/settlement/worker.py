@@ -59,10 +59,10 @@ class Worker:
         self._gate = Gate()
 
     async def catch_up(self) -> None:
-        """Free the rows that the last active desk had claimed, and settle the oldest batch of due charges.
+        """Have the worker free the rows that the last active desk claimed, and settle the oldest due charges.
 
-        The loop does the rest, and all refunds, which go over HTTP, because buyers wait for the first poll.
-        Raises SQLAlchemy's errors when the database is away.
+        One batch of them. The loop does the rest, and all refunds, which go over HTTP, because buyers wait for the
+        first poll. Raises SQLAlchemy's errors when the database is away.
         """
         async with self._database.transaction() as session:
             await transitions.release_claims(session)
@@ -82,7 +82,7 @@ class Worker:
             return await events.due(session, self._clock(), BATCH_MAX, but=self._cooldown.current())
 
     async def _process_all(self, event_ids: Sequence[str]) -> int:
-        """Process audit rows; return how many were brought further, because the loop sleeps when all rows are stuck."""
+        """Process audit rows in the worker; return how many were brought further: its loop sleeps if all are stuck."""
         moved = 0
         for event_id in event_ids:
             if self.loop.is_stopping:
@@ -99,12 +99,12 @@ class Worker:
         return moved
 
     def _is_still_due(self, event: StripeEvent) -> bool:
-        """Tell whether the loop would find an event again at once, because processing it changed nothing."""
+        """Tell whether the worker would find an event again at once, because processing it changed nothing."""
         is_free = event.claimed_until is None or event.claimed_until <= self._clock()
         return event.due_at is not None and event.due_at <= self._clock() and is_free
 
     async def process(self, event_id: str) -> StripeEvent | None:
-        """Bring one audit row as far as it goes now, and return it; None: unknown, or under way in another process.
+        """Have the worker bring one audit row as far as it goes now; return it, None: unknown, or another has it.
 
         1. In one transaction the row is locked and settled. It stays as it is if it is not ours or not open, and
            while a pass over the ledger is wanted.
@@ -134,7 +134,7 @@ class Worker:
 
     @retry_transaction
     async def _settle_without_provider(self, event_id: str) -> tuple[StripeEvent | None, bool | None]:
-        """Settle a row as far as it goes without its provider, and tell whether it was settled before.
+        """Have the worker settle a row without its provider; tell whether it was settled before.
 
         None for that: the row is not to be settled, or not now.
         """
@@ -150,12 +150,12 @@ class Worker:
 
     @retry_transaction
     async def _settle_sent_refund(self, event_id: str) -> StripeEvent | None:
-        """Settle a refund that its provider has made."""
+        """Have the worker settle a refund that its provider has made."""
         async with self._database.transaction() as session:
             return await self._settlement.settle(session, event_id, confirmed=True)
 
     async def _send_refund(self, refund: StripeEvent) -> StripeEvent | None:
-        """Have the provider make a refund, unless it asks for a pause; None: another process sends it."""
+        """Have the worker send a refund, unless its provider asks for a pause; None: another process sends it."""
         pause = self._pauses.setdefault(refund.payment_method, Pause(self._clock))
         if pause.until is not None:
             return await self._postpone(refund.event_id, pause.until)
@@ -171,7 +171,7 @@ class Worker:
         return await self._settle_sent_refund(refund.event_id)
 
     async def _resolve_refusal(self, event_id: str, refusal: RefusedByChannelError) -> StripeEvent | None:
-        """Resolve a refusal from the provider's list of refunds; re-raise it if the list does not explain it."""
+        """Have the worker resolve a refusal by the provider's list of refunds; re-raise it if that explains none."""
         if refusal.made is None:
             raise refusal
         # On record by itself, because the attempt is over even if what the refusal means is not known yet: under its
@@ -189,7 +189,7 @@ class Worker:
 
     @retry_transaction
     async def _end_attempt(self, event_id: str) -> None:
-        """Drop the idempotency key of an attempt that the provider has refused, because the next needs another one."""
+        """End the worker's attempt that the provider has refused: drop its idempotency key; the next needs another."""
         async with self._database.transaction() as session:
             refund = await events.lock(session, event_id)
             if refund is not None and transitions.is_open(refund):
@@ -197,7 +197,7 @@ class Worker:
 
     @retry_transaction
     async def _postpone(self, event_id: str, until: datetime) -> StripeEvent | None:
-        """Postpone a refund for as long as its provider asks; that counts as no failed attempt."""
+        """Postpone the worker's refund for as long as its provider asks; that counts as no failed attempt."""
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
             if event is not None and transitions.is_open(event):
@@ -234,13 +234,13 @@ class Worker:
         return event
 
     def _note_failed_attempt(self, event: StripeEvent, words: str, attempts_max: int) -> bool:
-        """Note a failed attempt on the row; False: it was the last, and the row is parked."""
+        """Note on the row a failed attempt of the worker; False: it was the last, and the row is parked."""
         parked_at, jitter = self._settlement.telegram_now(), random.random()  # noqa: S311 - jitter
         return transitions.fail(event, words, self._clock(), jitter, attempts_max, parked_at=parked_at)
 
 
 def _bound(event: StripeEvent) -> "Logger":
-    """Return a log whose lines name the charge, whether the row is the charge or a refund of it."""
+    """Return a log of the worker whose lines name the charge, be the row the charge or a refund of it."""
     return logger.bind(
         event_id=event.event_id,
         charge_id=event.refund_of or event.event_id,

@@ -51,7 +51,7 @@ class _ChargeObject(Narrow):
 
     @property
     def happened_at(self) -> datetime:
-        """The moment at which Stripe made the object."""
+        """The moment at which Stripe, by its API, made the object."""
         return moment(self.created)
 
 
@@ -73,12 +73,12 @@ class Refund(_ChargeObject):
 
     @property
     def is_through(self) -> bool:
-        """Tell whether a Stripe refund has left for the buyer; a pending one has, and an event tells if it returns."""
+        """Tell, by Stripe's API, whether a refund has left for the buyer; an event tells if a pending one returns."""
         return self.status in {"succeeded", "pending"}
 
     @property
     def made(self) -> MadeRefund:
-        """The Stripe refund in the words that all channels share."""
+        """The refund of Stripe's API in the words that all channels share."""
         failure = None
         if self.status in _RETURNED_STATUSES:
             failure = self.failure_reason or ("unknown" if self.status == "failed" else self.status)
@@ -94,7 +94,7 @@ class Dispute(_ChargeObject):
 
     @property
     def is_lost(self) -> bool:
-        """Tell whether a Stripe dispute is lost: the buyer's bank has kept the money for good."""
+        """Tell, by Stripe's API, whether a dispute is lost: the buyer's bank has kept the money for good."""
         return self.status == "lost"
 
     @property
@@ -117,7 +117,7 @@ class Charge(Narrow):
 
     @property
     def happened_at(self) -> datetime:
-        """The moment at which Stripe made the charge."""
+        """The moment at which Stripe, by its API, made the charge."""
         return moment(self.created)
 
 
@@ -135,17 +135,17 @@ class Event(Narrow):
 
     @property
     def is_of_return(self) -> bool:
-        """Tell, of a Stripe event about a refund, whether its money had returned to the seller."""
+        """Tell, of an event in Stripe's API about a refund, whether its money had returned to the seller."""
         return self.status in _RETURNED_STATUSES
 
     @property
     def charge_id(self) -> str:
-        """The id of the charge that a Stripe event is about: the object itself, or the charge it belongs to."""
+        """The id of the charge that an event in Stripe's API is about: the object, or the charge it belongs to."""
         return self.object_charge_id or self.object_id
 
     @property
     def payment_ids(self) -> tuple[str, ...]:
-        """The ids under which a Stripe event's payment may be on record: the charge's, or its payment intent's."""
+        """The ids of an event's payment in Stripe's API that may be on record: the charge's, or the intent's."""
         return (self.charge_id,) if self.payment_intent is None else (self.charge_id, self.payment_intent)
 
 
@@ -202,7 +202,7 @@ class StripeApi:
         return [_read_object(Dispute, each) async for page in pages for each in page]
 
     async def list_charges(self, since: int, until: int) -> list[Charge]:
-        """List the Stripe account's charges between two moments, both included (seconds since 1970), newest first.
+        """List by Stripe's API the charges between two moments (seconds since 1970), both included, newest first.
 
         Raises as `refund` does.
         """
@@ -211,7 +211,7 @@ class StripeApi:
         return [charge async for page in pages for charge in _read_page(Charge, page)]
 
     async def list_events(self, event_type: str, since: int | None) -> AsyncIterator[list[Event]]:
-        """Yield Stripe events of a type, a page at a time, newest first, from `since` on (seconds since 1970).
+        """Yield by Stripe's API events of a type since a moment (seconds since 1970), in pages, newest first.
 
         Without `since`, as far back as Stripe keeps them: 30 days (Stripe API, list all events). Raises as `refund`
         does.
@@ -225,7 +225,7 @@ class StripeApi:
     async def _list_pages(
         self, path: str, wanted: dict[str, Any], pages_max: int
     ) -> AsyncIterator[list[dict[str, Any]]]:
-        """Yield the pages of a list at Stripe. Raises RefusedByChannelError for too many."""
+        """Yield the pages of a list in Stripe's API. Raises RefusedByChannelError for too many."""
         after: dict[str, str] = {}
         for _ in range(pages_max):
             page = _read_object(
@@ -240,7 +240,7 @@ class StripeApi:
     async def _call_stripe(
         self, method: str, path: str, params: Mapping[str, Any] | None = None, idempotency_key: str | None = None
     ) -> object:
-        """Call Stripe once, and turn its failures into the channel's errors."""
+        """Call Stripe's API once, and turn its failures into the channel's errors."""
         options = {} if idempotency_key is None else {"idempotency_key": idempotency_key}
         try:
             said = await self._client.raw_request_async(method, path, **(params or {}), **options)
@@ -268,7 +268,7 @@ def _payment_parameter(payment_id: str) -> dict[str, str]:
 
 
 def _read_object(model: type[_T], said: object) -> _T:
-    """Read one object of Stripe's by its model. Raises UnreadableMoneyError."""
+    """Read one object from Stripe's API by its model. Raises UnreadableMoneyError."""
     try:
         return model.model_validate(said)
     except ValidationError as error:
@@ -277,7 +277,7 @@ def _read_object(model: type[_T], said: object) -> _T:
 
 
 def _read_page(model: type[_T], page: Iterable[object]) -> Iterator[_T]:
-    """Read the objects of a page from Stripe; skip and log an unreadable one, so that it hides no other."""
+    """Read the objects of a page from Stripe's API; skip and log an unreadable one, so that it hides no other."""
     for said in page:
         try:
             yield _read_object(model, said)
@@ -286,7 +286,7 @@ def _read_page(model: type[_T], page: Iterable[object]) -> Iterator[_T]:
 
 
 def _retry_after_seconds(error: stripe.RateLimitError) -> float:
-    """Return the seconds that Stripe's 429 asks us to wait."""
+    """Return the seconds that a 429 of Stripe's API asks us to wait."""
     try:
         return max(1.0, float((error.headers or {}).get("Retry-After", RETRY_AFTER_SECONDS)))
     except ValueError:

@@ -131,7 +131,7 @@ class LostPayments:
         self._on_owed()
 
     async def _possible_purchases(self, session: AsyncSession, charge: Charge) -> list[dict[str, Any]]:
-        """Return the purchases that a charge at Stripe may have paid, each once, as a notice's facts."""
+        """Return the purchases that a lost payment at Stripe may be of, each once, as a notice's facts."""
         amount, currency = _price_of(charge)
         query = select_unpaid_checkouts(charge.happened_at - AFTER, charge.happened_at + BEFORE)
         query = query.where(Checkout.amount == amount, Checkout.currency == currency)
@@ -155,7 +155,7 @@ class LostPayments:
 
 
 def select_unpaid_checkouts(since: datetime, until: datetime) -> Select[Checkout]:
-    """Select a time's card pre-checkouts whose invoice was accepted more often than paid, oldest first.
+    """Select pre-checkouts by card that may have lost payments: accepted more often than paid, oldest first.
 
     Declined cards are among them, because the record does not say which acceptance was paid.
     """
@@ -176,7 +176,7 @@ def select_unpaid_checkouts(since: datetime, until: datetime) -> Select[Checkout
 
 
 def _is_accepted_by_card(checkout: type[Checkout]) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions of an accepted card pre-checkout, in the words of the partial indexes.
+    """Return the conditions of a card pre-checkout that may lack its payment, in the words of the partial indexes.
 
     A bound value would keep the database from using those indexes.
     """
@@ -194,5 +194,5 @@ async def _is_on_record(session: AsyncSession, charge: Charge) -> bool:
 
 
 def _price_of(of: Charge | Checkout) -> tuple[int, str]:
-    """Return amount and currency, by which a charge at Stripe and a pre-checkout are matched."""
+    """Return amount and currency, by which a lost payment at Stripe and a pre-checkout are matched."""
     return of.amount, of.currency.upper()

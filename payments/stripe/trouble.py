@@ -102,7 +102,7 @@ class TroubleAlert:
             self._on_owed()
 
     def note_success(self) -> None:
-        """Note that a reading from Stripe has worked."""
+        """Note the end of trouble: a reading from Stripe has worked."""
         self._failing_since = None
 
     def _judge_trouble(self, error: Exception, lasting: timedelta, seen: timedelta) -> StripeTrouble | None:
@@ -127,7 +127,7 @@ class Attempts:
         """Why Stripe's objects cannot be read, in words without secrets; None: the last attempt worked."""
 
     async def try_reading(self, read: Callable[[], Awaitable[None]]) -> float:
-        """Try once to read from Stripe; return the pause in seconds that Stripe asks for, an hour at most.
+        """Try to read from Stripe and note trouble; return the pause in seconds that Stripe asks for, an hour at most.
 
         Raises bugs.
         """
@@ -152,7 +152,7 @@ class Attempts:
         return 0
 
     def _log_outage_once(self, error: Exception, why: str) -> None:
-        """Log the beginning of an outage at Stripe, once."""
+        """Log the beginning of a trouble that may pass, an outage of Stripe, once."""
         if self.trouble is None:
             logger.error("Stripe's {} cannot be read, trying on: {}", self._objects, error)
         self.trouble = f"Stripe's {self._objects} cannot be read: {why}"

@@ -72,7 +72,7 @@ class StripeWatch:
         self._search = Attempts("charges", refused)
 
     async def run(self) -> None:
-        """Read Stripe's events again and again; a bug ends the loop.
+        """Watch Stripe: read its events again and again; a bug ends the loop.
 
         1. Read each type of event from a little before the newest one on, once an hour from more than a day before.
         2. Find the events of our charges; count the others.
@@ -86,7 +86,7 @@ class StripeWatch:
             await asyncio.sleep(pause_seconds)
 
     async def try_once(self) -> float:
-        """Read Stripe's events once, note a failure, and return the seconds to wait.
+        """Watch Stripe once: read its events, note a failure, and return the seconds to wait.
 
         Each hour, and at once after an outage, it asks about late charges and searches for lost payments.
         """
@@ -97,17 +97,17 @@ class StripeWatch:
 
     @property
     def trouble(self) -> str | None:
-        """Why Stripe's events or charges cannot be read; None: they can."""
+        """Why the watch over Stripe cannot read events or charges; None: it can."""
         return self._reading.trouble or self._search.trouble
 
     def _is_hour_since(self, then: datetime | None) -> bool:
-        """Tell whether an hour has passed since an earlier reading of Stripe, or the clock was set back before it."""
+        """Tell whether an hour has passed since an earlier reading of the watch, or the clock was set back."""
         hour = timedelta(seconds=DEEP_EVERY_SECONDS)
         # A moment ahead of the clock was noted before the clock was set back.
         return then is None or not timedelta() <= self._clock() - then < hour
 
     async def _search_charges(self) -> None:
-        """Ask Stripe about late charges, and search it for lost payments."""
+        """Have the watch over Stripe ask about late charges, and search for lost payments."""
         now = self._clock()
         refused: RefusedByChannelError | UnreadableMoneyError | None = None
         for look in (
@@ -124,7 +124,7 @@ class StripeWatch:
             raise refused
 
     async def read_once(self) -> None:
-        """Read the new Stripe events, apply those of our charges, and record the progress.
+        """Read the new events of the watch over Stripe, apply those of our charges, and record the progress.
 
         Raises ChannelError when Stripe is away or refuses, UnreadableMoneyError when the answer is not Stripe's, and
         SQLAlchemy's errors when the database is away.
@@ -148,7 +148,7 @@ class StripeWatch:
 
     @retry_transaction
     async def _record_progress(self, newest: int | None, foreign: int) -> None:
-        """Record the newest Stripe event and the number of foreign ones; warn of a gap."""
+        """Record the watch's newest Stripe event and its number of foreign ones; warn of a gap."""
         async with self._database.transaction() as session:
             insert = insert_into(session, StripeReading).on_conflict_do_nothing(index_elements=["id"])
             await session.execute(insert, {"id": 1})
@@ -163,12 +163,12 @@ class StripeWatch:
             logger.info("{} Stripe events are about charges that are not ours", foreign)
 
     async def _tell_reading_gap(self, session: AsyncSession, read_at: datetime, now: datetime) -> None:
-        """Tell the admins that Stripe's events were not read for longer than Stripe keeps them."""
+        """Tell the admins that the watch over Stripe did not read for longer than Stripe keeps events."""
         logger.error("Stripe's events were last read on {:%d %B %Y}; look for refunds since then there", read_at)
         await owe_trouble_notice(session, StripeTrouble.GAP, read_at=read_at, why="", admins=self._admins, now=now)
 
     async def _apply_events(self, page: Sequence[Event]) -> list[Event]:
-        """Apply the Stripe events of our charges; return the other events."""
+        """Apply the watch's Stripe events of our charges; return the other events."""
         fresh = [event for event in page if event.id not in self._done]
         ours = await self._find_our_charges(fresh)
         asked: set[str] = set()
@@ -196,7 +196,7 @@ class StripeWatch:
         return [event for event in fresh if event.id not in ours]
 
     async def _find_our_charges(self, about: Sequence[Event]) -> dict[str, tuple[StripeEvent, User]]:
-        """Find the charges of ours, with their users, by the ids of the Stripe events about them."""
+        """Find the charges of ours, with users, that the watch's Stripe events are about, by their ids."""
         payment_ids = {payment_id for event in about for payment_id in event.payment_ids}
         if not payment_ids:
             return {}

@@ -58,7 +58,9 @@ class SubscriptionBook:
         *,
         unread_price_stars: int | None = None,
     ) -> dict[str, Subscription]:
-        """Update a user's subscriptions on one payload from all charges and changes; return them by charge id.
+        """Write a user's subscriptions on one payload into the book; return them by charge id.
+
+        The book reads all charges and changes.
 
         1. Read the rows on the payload, and the chains of charges (payments/subscriptions/division.py).
         2. Set the grants' ends to the periods' ends; grant grace after each failed renewal.
@@ -111,7 +113,7 @@ class SubscriptionBook:
     async def end_unwanted_renewal(
         self, session: AsyncSession, user: User, row: Subscription, *, is_beside: bool
     ) -> None:
-        """End a subscription that Telegram has renewed although its renewal was to end; tell subscriber and admins.
+        """End in the book a subscription that Telegram has renewed against the wish; tell subscriber and admins.
 
         `is_beside`: its newest charge has ended another subscription with the same entitlement. The charge opens its
         time all the same.
@@ -136,7 +138,7 @@ class SubscriptionBook:
                 self._effects.end_renewal(row, RenewalReason.FOR_LIFE)
 
     async def _read_renewing_rows(self, session: AsyncSession, user: User) -> Sequence[Subscription]:
-        """Read the subscriptions that Telegram may charge for, without those whose end Telegram has refused."""
+        """Read the book's subscriptions that Telegram may charge for, without those whose end it has refused."""
         is_refused = and_(
             Subscription.renewal_wanted == Renewal.CANCELED,
             Subscription.due_at.is_(None),
@@ -146,7 +148,7 @@ class SubscriptionBook:
         return (await session.scalars(query.order_by(Subscription.id))).all()
 
     def _withdraw_replacement(self, row: Subscription, rival: Rival, rivals: Sequence[Rival]) -> None:
-        """Let a replaced subscription renew again if its replacement goes back and Telegram knows of no end yet."""
+        """Let the book's replaced subscription renew if its replacement goes back and Telegram knows of no end."""
         is_open = row.due_at is not None or row.error is not None
         if row.wanted_because != RenewalReason.REPLACED or not is_open or row.claimed_until is not None:
             return
@@ -160,7 +162,7 @@ class SubscriptionBook:
             row.attempts = 0
 
     def _end_orphaned_row(self, row: Subscription, heir: Subscription | None) -> None:
-        """End a subscription's row that no chain of charges has; the chain that has its charge inherits its wish."""
+        """End a row of the book that no chain of charges has; the chain with its charge inherits its wish."""
         is_open = row.due_at is not None or row.error is not None
         if heir is not None and is_open and row.renewal_wanted == Renewal.CANCELED:
             self._effects.end_renewal(heir, RenewalReason(row.wanted_because or RenewalReason.BUYER))
@@ -177,7 +179,7 @@ class SubscriptionBook:
     async def _tell_unwanted_renewal(
         self, session: AsyncSession, user: User, row: Subscription, *, is_for_subscriber: bool
     ) -> None:
-        """Tell the admins, and on request the subscriber, of a renewal that was to end."""
+        """Tell the admins, and on request the subscriber, of a renewal that was to end by the book."""
         facts = self.notice_facts(row) | {"because": row.wanted_because}
         if is_for_subscriber:
             await self._effects.tell_subscriber(session, Notice.RENEWED_ANYWAY, row.last_charge_id, user, facts)
@@ -185,7 +187,7 @@ class SubscriptionBook:
         await self._effects.alert(session, Notice.RENEWED_UNWANTED, row.last_charge_id, admins)
 
     async def _update_row(self, session: AsyncSession, user: User, row: Subscription, chain: Chain) -> None:
-        """Write a chain's charges, state and dates into its subscription row, and tell of changes."""
+        """Write a chain's charges, state and dates into its row of the book, and tell of changes."""
         standing = subscription_status(chain, self.terms, self._clock())
         change, paid = chain.current_change, chain.paid
         before, seen = SubscriptionState(row.state), row.change_id
@@ -217,7 +219,7 @@ class SubscriptionBook:
         news: Change | None,
         standing: SubscriptionStatus,
     ) -> None:
-        """Tell the subscriber of a new state of the subscription, and of a renewal that is near."""
+        """Tell the subscriber of a new state in the book, and of a renewal that is near."""
         now = self._clock()
         tell = self._effects.tell_subscriber
         of_period, facts = row.last_charge_id, self.notice_facts(row)
@@ -238,7 +240,7 @@ class SubscriptionBook:
             await tell(session, Notice.RENEWAL_SOON, of_period, user, facts)
 
     def notice_facts(self, row: Subscription) -> dict[str, object]:
-        """Return the facts that every notice about a subscription has (payments/notices.py)."""
+        """Return the facts in the book for every notice about a subscription (payments/notices.py)."""
         plan = self._catalog.get(row.plan)
         access_until = row.paid_until
         if access_until is not None and row.state == SubscriptionState.FAILED:

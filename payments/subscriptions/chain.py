@@ -126,7 +126,7 @@ class Terms:
 
     @property
     def grace(self) -> timedelta:
-        """The time of grace."""
+        """The time of grace after a chain's failed renewal."""
         return timedelta(days=self.grace_days)
 
 
@@ -140,12 +140,12 @@ class SubscriptionStatus:
 
 
 def charge_order(charge: Charge) -> tuple[datetime, str]:
-    """Return a charge's sort key: date and id, because Telegram's dates are whole seconds (Bot API, Message: date)."""
+    """Return a charge's sort key in a chain: date and id, because Telegram's dates are whole seconds (Bot API)."""
     return charge.paid_at, charge.id
 
 
 def subscription_status(chain: Chain, terms: Terms, now: datetime) -> SubscriptionStatus:
-    """Return a subscription's status: the state of its newest charge or change, until its time is over."""
+    """Return a chain's status: the state of its newest charge or change, until its time is over."""
     state, paid = chain.telegram_state, chain.paid
     if state is SubscriptionState.ACTIVE:
         over_at = chain.ends_at + UNHEARD
@@ -165,7 +165,7 @@ def subscription_status(chain: Chain, terms: Terms, now: datetime) -> Subscripti
 
 
 def failed_periods(chain: Chain) -> list[Period]:
-    """Return a subscription's paid periods whose renewal has failed: each gets grace, renewed since or not."""
+    """Return a chain's paid periods whose renewal has failed: each gets grace, renewed since or not."""
     failed = []
     for change in chain.changes:
         if change.state is SubscriptionState.FAILED:
@@ -176,7 +176,7 @@ def failed_periods(chain: Chain) -> list[Period]:
 
 
 def is_charge_after_change(charge: Charge, change: Change) -> bool:
-    """Tell whether a charge came after a change of its subscription, by Telegram's order if it has one."""
+    """Tell whether a charge came after a change in its chain, by Telegram's order if it has one."""
     if (ahead := _update_ids_ahead(charge, change)) is not None:
         return ahead > 0
     is_of_ledger = charge.update_id is None or change.update_id is None
@@ -188,7 +188,7 @@ def is_charge_after_change(charge: Charge, change: Change) -> bool:
 
 
 def is_change_before_charge(change: Change, charge: Charge) -> bool:
-    """Tell whether a change came before the charge of any subscription, by Telegram's order if it has one.
+    """Tell whether a change came before the charge of any chain, by Telegram's order if it has one.
 
     A charge that was recorded before the change is not after it, however far Telegram's clock and ours are apart.
     """
@@ -198,7 +198,7 @@ def is_change_before_charge(change: Change, charge: Charge) -> bool:
 
 
 def _update_ids_ahead(charge: Charge, change: Change) -> int | None:
-    """Return how far the charge's update id is ahead of the change's; None: the ids say nothing of their order."""
+    """Return how far a chain's charge is ahead of the change, by update id; None: the ids tell no order."""
     if charge.update_id is None or change.update_id is None:
         return None
     ahead = charge.update_id - change.update_id

@@ -25,7 +25,7 @@ ECHO: Final = timedelta(hours=1)
 
 
 def divide_into_chains(charges: Sequence[Charge], changes: Sequence[Change]) -> list[Chain]:
-    """Divide a user's charges on one payload into subscriptions, by the date of their first charges.
+    """Divide a user's charges on one payload into chains, by the date of their first charges.
 
     A charge begins a subscription when Telegram says so, when there is none yet, or, if only the ledger tells of it,
     when it is long before any end or all others are over. Any other charge renews the subscription whose period ends
@@ -47,7 +47,7 @@ def divide_into_chains(charges: Sequence[Charge], changes: Sequence[Change]) -> 
 
 
 def _find_renewed_chain(chains: Sequence[Chain], charge: Charge, told: Sequence[Change]) -> Chain | None:
-    """Find, among the chains divided so far, the one that a charge renews; None: it begins one.
+    """Find, in the division so far, the chain that a charge renews; None: it begins one.
 
     A subscription that was refunded or cancelled is to renew no more, and a twin's end may be as near to the charge.
     """
@@ -83,7 +83,7 @@ def _state_before_charge(
 
 
 def _was_over_before_charge(chain: Chain, chains: Sequence[Chain], charge: Charge, told: Sequence[Change]) -> bool:
-    """Tell whether a chain was over when a charge was paid that only the ledger tells of, so that the two are divided.
+    """Tell, for the division, whether a chain was over when a charge was paid that only the ledger tells of.
 
     Silence proves nothing, however long it is, because the charge between may still be unknown.
     """
@@ -101,7 +101,7 @@ def _was_refunded_by(charge: Charge, at: datetime) -> bool:
 
 
 def _mark_echoes(told: Sequence[Change]) -> Sequence[Change]:
-    """Mark the changes that only repeat one of the desk's own, with its charge; keep the order.
+    """Mark, before the division, the changes that only repeat one of the desk's own, with its charge; keep the order.
 
     Telegram names no charge, and its word about the ended subscription must not seem to be about a twin on the same
     link.
@@ -121,7 +121,7 @@ def _mark_echoes(told: Sequence[Change]) -> Sequence[Change]:
 
 
 def _find_changed_chain(chains: Sequence[Chain], change: Change) -> Chain:
-    """Find the chain, of twins on one link, that a change is about.
+    """Find, in the division, the chain among twins on one link that a change is about.
 
     Telegram does not say which subscription changed. Pick the newest that had started and whose state can change so; a
     refunded one only if there is no other.
@@ -137,7 +137,7 @@ def _find_changed_chain(chains: Sequence[Chain], change: Change) -> Chain:
 
 
 def _is_news_of_chain(chain: Chain, change: Change) -> bool:
-    """Tell whether a state is news of one of the divided chains: a cancelled one is resumed before anything else."""
+    """Tell whether a state is news of a chain of the division: a cancelled one is resumed before anything else."""
     before = [period for period in chain.periods if not is_charge_after_change(period.charge, change)]
     is_canceled = Chain(before, chain.changes).telegram_state is SubscriptionState.CANCELED
     return is_canceled is (change.state is SubscriptionState.ACTIVE)

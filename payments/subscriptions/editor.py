@@ -83,7 +83,7 @@ class RenewalEditor:
         self._clock = clock
 
     async def apply_wanted_renewal(self, subscription_id: str) -> bool:
-        """Apply one wanted renewal that is due at Telegram, and record the result; False: another process is at it.
+        """Edit at Telegram one wanted renewal that is due, and record the result; False: another process is at it.
 
         No transaction is open during the call. Raises SQLAlchemy's errors when the database is away.
         """
@@ -137,7 +137,7 @@ class RenewalEditor:
 
     @retry_transaction
     async def _claim_renewal(self, subscription_id: str) -> _ClaimedRenewal | None:
-        """Claim a wanted renewal that is due; None: another process has it."""
+        """Claim for the editor a wanted renewal that is due; None: another process has it."""
         now = self._clock()
         claim = (
             update(Subscription)
@@ -162,7 +162,7 @@ class RenewalEditor:
 
     @retry_transaction
     async def _record_done(self, subscription_id: str, claimed: _ClaimedRenewal) -> None:
-        """Record that Telegram has applied the renewal, and tell the subscriber."""
+        """Record that Telegram has edited the renewal, and tell the subscriber."""
         now = self._clock()
         async with self._database.transaction() as session:
             user, row = await self._lock_claimed_row(session, subscription_id, claimed)
@@ -180,7 +180,7 @@ class RenewalEditor:
 
     @retry_transaction
     async def _give_up_renewal(self, subscription_id: str, claimed: _ClaimedRenewal, reason: str) -> None:
-        """Give up a wanted renewal: record why, tell the subscriber, and the admins if Telegram may go on charging."""
+        """Give up editing a renewal: record why, tell the subscriber, and the admins if charges may go on."""
         now = self._clock()
         async with self._database.transaction() as session:
             user, row = await self._lock_claimed_row(session, subscription_id, claimed)
@@ -204,7 +204,7 @@ class RenewalEditor:
 
     @retry_transaction
     async def _wait_for_pause(self, subscription_id: str, claimed: _ClaimedRenewal, until: datetime) -> None:
-        """Leave the wanted renewal until Telegram's pause is over; it is no failed attempt."""
+        """Have the editor leave the renewal until Telegram's pause is over; it is no failed attempt."""
         async with self._database.transaction() as session:
             _, row = await self._lock_claimed_row(session, subscription_id, claimed)
             if row is not None:
@@ -212,7 +212,7 @@ class RenewalEditor:
                 row.claimed_until = None
 
     async def _record_failed_attempt(self, subscription_id: str, claimed: _ClaimedRenewal, words: str) -> None:
-        """Record a failed attempt at a wanted renewal, with backoff, until an admin has to look at it."""
+        """Record the editor's failed attempt at a renewal, with backoff, until an admin has to look at it."""
         async with self._database.transaction() as session:
             _, row = await self._lock_claimed_row(session, subscription_id, claimed)
             if row is None:
@@ -230,7 +230,7 @@ class RenewalEditor:
     async def _lock_claimed_row(
         self, session: AsyncSession, subscription_id: str, claimed: _ClaimedRenewal
     ) -> tuple[User, Subscription | None]:
-        """Lock the subscriber and read the claimed subscription; None: the wish has changed meanwhile."""
+        """Lock the subscriber, read the editor's claimed subscription; None: the wish has changed meanwhile."""
         [user] = await lock_users(session, User.id == claimed.user_id)
         row = await session.get_one(Subscription, subscription_id, populate_existing=True)
         return user, (row if row.renewal_wanted == claimed.renewal and row.due_at is not None else None)
@@ -238,22 +238,22 @@ class RenewalEditor:
     async def _tell_subscriber(
         self, session: AsyncSession, user: User, row: Subscription, notice: Notice, now: datetime
     ) -> None:
-        """Tell the subscriber the result of a wanted renewal."""
+        """Tell the subscriber the editor's result of a wanted renewal."""
         await self._effects.tell_subscriber(
             session, notice, _notice_key(row, now), user, self._book.notice_facts(row) | self._wish_facts(row)
         )
 
     def _wish_facts(self, row: Subscription) -> dict[str, object]:
-        """Return the facts of a notice about a wanted renewal: the wish, and its reason."""
+        """Return the facts of the editor's notice about a wanted renewal: the wish, and its reason."""
         return {"renewal": row.renewal_wanted, "because": row.wanted_because}
 
     def _log(self, claimed: _ClaimedRenewal) -> "loguru.Logger":
-        """Return a logger with the renewal's subscriber and first charge."""
+        """Return the editor's logger with the renewal's subscriber and first charge."""
         return logger.bind(charge_id=claimed.first_charge_id, user_id=claimed.user_id, telegram_id=claimed.telegram_id)
 
 
 async def _possible_first_charges(session: AsyncSession, row: Subscription) -> Sequence[str]:
-    """Return the charge ids that may name a subscription at Telegram, at most IDS_MAX, the likeliest first.
+    """Return the charge ids by which the editor may name a subscription, at most IDS_MAX, the likeliest first.
 
     After the first charge come charges that follow a gap, since one of them may have begun it, then first charges of
     older subscriptions on the link, and the newest charge last.
@@ -270,5 +270,5 @@ async def _possible_first_charges(session: AsyncSession, row: Subscription) -> S
 
 
 def _notice_key(row: Subscription, now: datetime) -> str:
-    """Return the key of a renewal call's notice: each call has a notice, in one commit with its result."""
+    """Return the key of the editor's notice of a call: each call has a notice, in one commit with its result."""
     return f"{RENEWAL_PREFIX}{row.first_charge_id}:{now.isoformat()}"

@@ -54,7 +54,7 @@ class SubscriptionKeeper:
         self.loop = DueLoop("subscriptions", self.work_once, idle_seconds)
 
     async def settle(self, fact: SubscriptionFact) -> None:
-        """Settle a subscription's recorded changes at once, unless a whole pass over the ledger is wanted first."""
+        """Have the keeper settle recorded changes at once, unless a whole pass over the ledger is wanted first."""
         async with self._database.reading() as session:
             is_open = await self._gate.is_open(session)
             user_id = await session.scalar(select(User.id).where(User.telegram_id == fact.person.telegram_id))
@@ -63,7 +63,7 @@ class SubscriptionKeeper:
             self._on_progress()
 
     async def work_once(self) -> int:
-        """Do the due work on subscriptions, at most 50 of each kind; return the number of pieces.
+        """Do the keeper's due work on subscriptions, at most 50 of each kind; return the number of pieces.
 
         1. Do nothing while a whole pass over the ledger is wanted.
         2. Update the subscriptions with unsettled changes, those that time has changed, and those made ahead of the
@@ -100,12 +100,12 @@ class SubscriptionKeeper:
         return found
 
     async def _update_reminders(self) -> int:
-        """Have the loop withdraw reminders that are not true any more, and owe new ones."""
+        """Have the keeper withdraw reminders that are not true any more, and owe new ones."""
         await self._reminders.withdraw_reminders()
         return await self._reminders.owe_reminders_once()
 
     async def _work_on_piece(self, key: str, work: Callable[[], Awaitable[int | None]]) -> int:
-        """Do one piece of the loop over subscriptions; a piece that fails cools down, and the loop goes on."""
+        """Do one piece of the keeper's work; a piece that fails cools down, and the loop goes on."""
         if key in self._cooldown.current() or self.loop.is_stopping:
             return 0
         self.loop.beat()
@@ -120,7 +120,7 @@ class SubscriptionKeeper:
 
     @retry_transaction
     async def _update_subscriptions(self, user_id: str, payload: str) -> int:
-        """Update a user's subscriptions on one payload, by all changes on record and by the time.
+        """Have the keeper update a user's subscriptions on one payload, by all changes and by the time.
 
         Returns 1, or 0 when nothing has changed, because work that changes nothing must not keep the loop awake.
         """
@@ -151,7 +151,7 @@ class SubscriptionKeeper:
 def select_subscriptions_to_check(
     now: datetime, but: Collection[str] = (), limit: int = BATCH_MAX
 ) -> Select[Subscription]:
-    """Select the subscriptions that time alone has changed, the longest due first; leave out the keys in `but`."""
+    """Select for the keeper the subscriptions that time alone has changed, longest due first, without `but`'s keys."""
     due = select(Subscription).where(Subscription.check_at <= now)
     due = due.where((Subscription.user_id + " " + Subscription.payload).not_in(but))
     return due.order_by(Subscription.check_at).limit(limit)
@@ -160,14 +160,14 @@ def select_subscriptions_to_check(
 def select_checked_ahead_of_clock(
     now: datetime, but: Collection[str] = (), limit: int = BATCH_MAX
 ) -> Select[Subscription]:
-    """Select the subscriptions that were updated by a clock ahead of `now`; leave out the keys in `but`."""
+    """Select for the keeper the subscriptions updated by a clock ahead of `now`; leave out the keys in `but`."""
     ahead = select(Subscription).where(Subscription.checked_at > now)
     ahead = ahead.where((Subscription.user_id + " " + Subscription.payload).not_in(but))
     return ahead.order_by(Subscription.checked_at).limit(limit)
 
 
 def select_wanted_renewals(now: datetime, but: Collection[str] = (), limit: int = BATCH_MAX) -> Select[str]:
-    """Select the ids of subscriptions with a wanted renewal that is due and unclaimed, the longest due first.
+    """Select for the keeper the ids of subscriptions with a wanted renewal, due and unclaimed, longest due first.
 
     Leaves out the ids in `but`.
     """

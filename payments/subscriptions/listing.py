@@ -81,7 +81,7 @@ async def ask(
 
 
 async def _has_renewing_rival(session: AsyncSession, row: Subscription, now: datetime) -> bool:
-    """Tell whether another subscription of the user with the same entitlement is going to renew."""
+    """Tell whether another subscription in the user's list, with the same entitlement, is going to renew."""
     rivals = await read_rivals(session, User.id == row.user_id)
     own = next((each for each in rivals if row.first_charge_id in each.ids), None)
     return own is not None and any(each.opens_same(own) and is_left_to_renew(each, now) for each in rivals)

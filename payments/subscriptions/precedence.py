@@ -25,16 +25,16 @@ class Rival:
 
     @property
     def is_over_by_itself(self) -> bool:
-        """Tell whether a rival's end is wanted for a reason of its own, whatever else opens the same."""
+        """Tell, for the precedence, whether a rival's end is wanted for a reason of its own, not a rival's."""
         return self.is_to_end and (self.row is None or self.row.wanted_because != RenewalReason.REPLACED)
 
     @property
     def ids(self) -> frozenset[str]:
-        """The ids of a rival's charges."""
+        """The ids of the charges of a rival for precedence."""
         return frozenset(period.charge.id for period in self.chain.periods)
 
     def opens_same(self, other: "Rival") -> bool:
-        """Tell whether another rival opens an entitlement that this one opens."""
+        """Tell, for the precedence, whether another rival opens an entitlement that this one opens."""
         return other is not self and not self.opens.isdisjoint(other.opens)
 
 
@@ -58,14 +58,14 @@ def runs(rival: Rival, at: datetime, start: Charge | None = None, *, by_what_is_
 
 
 def replaces(later: Rival, earlier: Rival) -> bool:
-    """Tell whether a subscription began after another one with the same entitlement, and was kept."""
+    """Tell whether a later subscription took precedence over another with the same entitlement, and was kept."""
     first = later.chain.first
     is_kept = not first.goes_back and not later.chain.is_given_back
     return later.opens_same(earlier) and charge_order(first) > charge_order(earlier.chain.first) and is_kept
 
 
 def is_replaced(rival: Rival, others: Iterable[Rival], now: datetime) -> bool:
-    """Tell whether a subscription's renewal is to end because another one has replaced it.
+    """Tell whether a subscription's renewal is to end because another one takes precedence over it.
 
     A subscription that is left to renew replaces every one that began before it. One that is not left to renew replaces
     a subscription without any wish or word since it began, because the order in which Telegram tells of the two must
@@ -83,26 +83,26 @@ def is_replaced(rival: Rival, others: Iterable[Rival], now: datetime) -> bool:
 
 
 def is_left_to_renew(rival: Rival, now: datetime) -> bool:
-    """Tell whether Telegram may charge for a subscription and the desk leaves it so."""
+    """Tell, for the precedence, whether Telegram may charge for a subscription and the desk leaves it so."""
     tried_until = rival.chain.tried_until
     return tried_until is not None and now < tried_until and not rival.is_to_end
 
 
 def _chain_before_start(chain: Chain, start: Charge) -> Chain | None:
-    """Return the part of a rival before another one's first charge; None: it began later."""
+    """Return, for the precedence, the part of a rival before another's first charge; None: it began later."""
     periods = [period for period in chain.periods if charge_order(period.charge) < charge_order(start)]
     changes = [change for change in chain.changes if is_change_before_charge(change, start)]
     return Chain(periods, changes) if periods else None
 
 
 def _opened_something_at(charge: Charge, at: datetime | None) -> bool:
-    """Tell whether a rival's charge opened something at a moment, or (None) does now; one that goes back never did."""
+    """Tell, for the precedence, whether a rival's charge opened something then, or (None) now; one given back never."""
     was_given_back_later = at is not None and charge.given_back_at is not None and charge.given_back_at > at
     return not charge.goes_back and (charge.is_paid or was_given_back_later)
 
 
 def _refund_ended_renewal(chain: Chain, at: datetime) -> bool:
-    """Tell whether a refund of a rival's newest charge was to end a renewal that nobody has resumed since."""
+    """Tell, for the precedence, whether a refund of the newest charge was to end a renewal, not resumed since."""
     newest = chain.newest
     is_back = newest.is_given_back and (newest.goes_back or newest.given_back_at is None or newest.given_back_at <= at)
     return is_back and chain.current_change is None

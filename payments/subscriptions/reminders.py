@@ -121,7 +121,7 @@ class Reminders:
         return bool(await session.scalar(select(so)))
 
     async def _find_purchase(self, session: AsyncSession, row: _Ending) -> tuple[str, str] | None:
-        """Return charge and plan of the bought days that end; None: no purchase ends, or a newer one goes on."""
+        """Return charge and plan of the ending days for a reminder; None: no purchase ends, or a newer goes on."""
         grants = select(EntitlementGrant).where(
             EntitlementGrant.user_id == row.user_id,
             EntitlementGrant.entitlement_type == row.entitlement_type,
@@ -146,7 +146,7 @@ class Reminders:
         return None if order is None else (charge.event_id, order.plan)
 
     async def _has_renewing_subscription(self, session: AsyncSession, row: _Ending) -> bool:
-        """Tell whether a subscription goes on opening the entitlement that ends."""
+        """Tell, for a reminder, whether a subscription goes on opening the entitlement that ends."""
         active = select(Subscription.plan).where(
             Subscription.user_id == row.user_id, Subscription.state == SubscriptionState.ACTIVE
         )
@@ -157,7 +157,7 @@ class Reminders:
 def select_ending_access(
     now: datetime, until: datetime, seen: _Place | None
 ) -> Select[str, int | None, str, datetime | None]:
-    """Select the next ends of access between two moments, after the place that was `seen` last."""
+    """Select the next ends of access for reminders, between two moments, after the place that was `seen` last."""
     place = (Entitlement.expires_at, Entitlement.user_id, Entitlement.entitlement_type)
     query = (
         select(Entitlement.user_id, User.telegram_id, Entitlement.entitlement_type, Entitlement.expires_at)

@@ -34,7 +34,7 @@ async def opened(
 
 
 async def beside(session: AsyncSession, event: StripeEvent, *, by_what_is_paid: bool) -> frozenset[str]:
-    """Return the entitlement types that other subscriptions of the payer open beside a first charge; a renewal: none.
+    """Return the entitlement types that running subscriptions open beside a first charge; a renewal: none.
 
     Only facts from before the charge count, not the present state, so that the order of settling does not decide.
     `by_what_is_paid`: the past is settled anew (precedence.py, runs). The caller holds the user's lock.
@@ -74,7 +74,7 @@ async def starts_beside(session: AsyncSession, event: StripeEvent) -> Sequence[s
 
 
 async def read_rivals(session: AsyncSession, user: ColumnElement[bool]) -> Sequence[Rival]:
-    """Read the subscriptions of a user (a condition on `users`) that have opened something."""
+    """Read a user's rivals to running subscriptions (a condition on `users`) that have opened something."""
     charge_id = func.substr(EntitlementGrant.source, _BEFORE_ID + 1)
     granted = (
         select(EntitlementGrant.user_id, StripeEvent.payload, StripeEvent.event_id, EntitlementGrant.entitlement_type)
@@ -113,6 +113,6 @@ def _make_rival(chain: Chain, opens: dict[str, set[str]], rows: Sequence[Subscri
 
 
 def _starts_under_rival(start: Charge, rivals: Sequence[Rival]) -> bool:
-    """Tell whether a first charge started while another subscription with the same entitlement ran."""
+    """Tell whether a first charge started while a subscription with the same entitlement was running."""
     own = next(each for each in rivals if start.id in each.ids)
     return any(each.opens_same(own) and runs(each, start.paid_at, start) for each in rivals)
