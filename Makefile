@@ -51,7 +51,7 @@ soak: $(READY) ## run payments, refunds, faults and deaths in any order, for SOA
 bench: $(READY) ## measure a payment, a refund, a rebuild, a comparison and a report, on both engines (takes some minutes)
 	$(PY) -m bench
 
-acceptance: $(READY) ## print each line of the project's order, with its tests and their results
+acceptance: $(READY) ## print each line of the specification, with its tests and their results
 	$(PY) -m pytest -p tests.support.acceptance -n $(WORKERS) --dist worksteal -q --no-header
 
 mutants: $(READY) ## break each rule on purpose, and see its tests fail (takes some minutes)

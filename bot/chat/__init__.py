@@ -1,5 +1,8 @@
 """The chat: facts of payments come in, texts and buttons in the reader's language go out.
 
+Three modules open their own transactions on the few rows that belong to the chat: names.py, moved_chats.py,
+refused_invoices.py. The handlers and the front door have all others.
+
 In reading order:
 
 - words.py, money.py: texts by key in a reader's language, and amounts
