@@ -22,7 +22,7 @@ from payments.audit.nested_json import read_json
 from payments.errors import UnrecordableError
 from payments.notices import handle
 from payments.recording.quarantine import LEDGER_UPDATE_ID, QUARANTINE_PREFIX
-from payments.recording.updates import read_money
+from payments.recording.updates import read_fact
 from payments.refunds.contradicting import is_charge_refunded
 from payments.renewals import RENEWAL_PREFIX, is_stuck
 from payments.subscriptions.charges import read_chain_of_event
@@ -191,7 +191,7 @@ async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) 
         return RetryResult.NOT_WAITING
     try:
         # The user is locked before the row, as `erase` does. An erased update tells the same of money.
-        fact = read_money(read_json(row.raw) or {})
+        fact = read_fact(read_json(row.raw) or {})
         await lock_users(session, User.telegram_id == fact.person.telegram_id)
         await session.refresh(row, with_for_update=True)
         if row.resolved_at is not None:
@@ -211,7 +211,7 @@ async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) 
 async def _leave_in_quarantine(session: AsyncSession, row: QuarantinedUpdate, now: datetime) -> RetryResult:
     """Return that a waiting update stays unrecordable; resolve it if other refunds have given back its charge."""
     try:
-        is_over = await is_charge_refunded(session, read_money(read_json(row.raw) or {}))
+        is_over = await is_charge_refunded(session, read_fact(read_json(row.raw) or {}))
     except UnrecordableError:
         is_over = False
     if not is_over:

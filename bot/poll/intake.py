@@ -23,7 +23,7 @@ from bot.poll.update_ids import RawUpdate, TakenIds
 from db.timings import PRODUCTION, Timings
 from payments.audit.facts import Fact
 from payments.recording.recorder import Recorder
-from payments.recording.updates import bears_money
+from payments.recording.updates import must_be_recorded
 from payments.telegram_errors import TELEGRAM_ERRORS, TelegramError
 
 ALLOWED_UPDATES: Final = ("message", "callback_query", "pre_checkout_query", "subscription")
@@ -156,7 +156,7 @@ class Intake:
         for raw in updates:
             if "pre_checkout_query" in raw:
                 self._serve(raw)
-        money = [raw for raw in updates if bears_money(raw) and raw["update_id"] not in self._taken]
+        money = [raw for raw in updates if must_be_recorded(raw) and raw["update_id"] not in self._taken]
         recorded = await self._recorder.record(money) if money else {}
         waiting = {raw["update_id"] for raw in money} - recorded.keys()
         offset = self._behind(updates, waiting)
@@ -166,7 +166,7 @@ class Intake:
             # No update is new: a cached answer must not move the offset back.
             self._offset = max(offset, self._offset)
         for raw in updates:
-            if not bears_money(raw):
+            if not must_be_recorded(raw):
                 self._serve(raw)
             elif raw["update_id"] in recorded:
                 self._serve_money(raw, recorded[raw["update_id"]])

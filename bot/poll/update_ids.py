@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from loguru import logger
 
-from payments.recording.updates import bears_money
+from payments.recording.updates import must_be_recorded
 
 RawUpdate = dict[str, Any]
 
@@ -43,7 +43,7 @@ class TakenIds:
         if isinstance(raw, dict) and is_usable(raw.get("update_id")):
             return raw
         stand_in = _stand_in(raw)
-        is_money = isinstance(raw, dict) and bears_money(raw)
+        is_money = isinstance(raw, dict) and must_be_recorded(raw)
         if stand_in not in self:
             what = type(raw.get("update_id")).__name__ if isinstance(raw, dict) else f"an update that is {type(raw)}"
             fate = "its money is recorded all the same" if is_money else "it is skipped"

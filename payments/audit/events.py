@@ -274,7 +274,7 @@ async def lock_row(session: AsyncSession, event_id: str) -> StripeEvent | None:
     return await session.scalar(query, execution_options={"populate_existing": True})
 
 
-async def lock_payers(session: AsyncSession, event_ids: Collection[str]) -> Sequence[User]:
+async def lock_users_of(session: AsyncSession, event_ids: Collection[str]) -> Sequence[User]:
     """Lock the users of these events' audit rows, sorted by id, and return them."""
     payers = select(StripeEvent.customer_id).where(StripeEvent.event_id.in_(event_ids))
     return await lock_users(session, User.id.in_(payers))

@@ -17,7 +17,7 @@ from payments.audit.facts import Fact, SubscriptionFact
 from payments.errors import UnreadableMoneyError
 from payments.notices import Admins
 from payments.recording.quarantine import quarantine_update
-from payments.recording.updates import read_money
+from payments.recording.updates import read_fact
 
 RawUpdate = Mapping[str, Any]
 RecordedFacts = dict[int, Fact | None]
@@ -201,6 +201,6 @@ class Recorder:
 def _read_update(update: RawUpdate) -> _ReadUpdate:
     """Read for the recorder an update that bears money, by its narrow model."""
     try:
-        return _ReadUpdate(update, read_money(update))
+        return _ReadUpdate(update, read_fact(update))
     except UnreadableMoneyError as error:
         return _ReadUpdate(update, None, str(error))

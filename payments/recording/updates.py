@@ -71,14 +71,14 @@ UNREAD: Final = "unread"
 """The key under which an update says that it could not be read at all (bot/poll/unreadable_batch.py)."""
 
 
-def bears_money(update: Mapping[str, Any]) -> bool:
+def must_be_recorded(update: Mapping[str, Any]) -> bool:
     """Tell whether a raw update must be recorded before it is confirmed: a payment, a refund, a subscription change."""
     message = update.get("message")
     is_payment = isinstance(message, dict) and ("successful_payment" in message or "refunded_payment" in message)
     return is_payment or "subscription" in update
 
 
-def read_money(update: Mapping[str, Any]) -> Fact:
+def read_fact(update: Mapping[str, Any]) -> Fact:
     """Read the charge, refund or subscription change in a raw update. Raises UnreadableMoneyError.
 
     The payer of a payment is the message's sender. A refund's message is the bot's own, so its person is the chat (Bot

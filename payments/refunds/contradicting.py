@@ -18,7 +18,7 @@ from payments.audit.facts import Fact, RefundFact
 from payments.audit.nested_json import read_json
 from payments.errors import UnrecordableError
 from payments.methods import METHODS
-from payments.recording.updates import read_money
+from payments.recording.updates import read_fact
 
 READ_MAX: Final = 20
 """Quarantined updates that are read for one charge."""
@@ -78,6 +78,6 @@ def _agrees(fact: RefundFact, charge: StripeEvent, buyer: User) -> bool:
 
 def _read(row: QuarantinedUpdate) -> Fact | None:
     try:
-        return read_money(read_json(row.raw) or {})
+        return read_fact(read_json(row.raw) or {})
     except (UnrecordableError, LookupError):
         return None

@@ -58,7 +58,7 @@ class Settlement:
         event = None
         ids = [event_id, *await events.find_refunds_apart(session, event_id)]
         # Held here, so that the session does not read them anew.
-        users = await events.lock_payers(session, ids)
+        users = await events.lock_users_of(session, ids)
         for each in ids if users else ():
             locked = await events.lock_row(session, each)
             if locked is None or locked.origin != ORIGIN:

@@ -11,7 +11,7 @@ from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, Check
 from payments.errors import UnreadableMoneyError
 from payments.notices import Notice
 from payments.pause import Pause
-from payments.recording.updates import read_money
+from payments.recording.updates import read_fact
 from payments.refunds.sending import RefundSender
 from payments.sale.eligibility import PurchaseObstacle
 from payments.settlement.worker import Worker
@@ -34,7 +34,7 @@ def checkout_desk(desk: Desk, *, sells_by_card: bool = True) -> CheckoutDesk:
 @pytest.mark.criterion("C1", "C2")
 def test_an_update_of_a_card_payment_is_the_providers_charge() -> None:
     paid = card_charge("ch_1")
-    fact = read_money(card_update(paid))
+    fact = read_fact(card_update(paid))
     assert fact == paid
     assert fact.event_id == "stripe:ch_1"
 
@@ -45,14 +45,14 @@ def test_a_card_payment_without_the_providers_id_cannot_be_recorded(said: object
     update = card_update(card_charge("ch_1"))
     update["message"]["successful_payment"]["provider_payment_charge_id"] = said
     with pytest.raises(UnreadableMoneyError, match="provider_payment_charge_id"):
-        read_money(update)
+        read_fact(update)
 
 
 @pytest.mark.parametrize("said", [None, "", "any thing", 7, {}])
 def test_what_stands_there_for_stars_is_not_read(said: Any) -> None:
     update = charge_update(charge())
     update["message"]["successful_payment"]["provider_payment_charge_id"] = said
-    fact = read_money(update)
+    fact = read_fact(update)
     assert fact.event_id == "charge-1"
 
 

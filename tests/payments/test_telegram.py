@@ -9,7 +9,7 @@ from db.tables import STARS_CURRENCY, Outcome
 from payments.audit.facts import ChargeFact, RefundFact
 from payments.checkout import CheckoutQuery, CheckoutVerdict
 from payments.errors import AnotherServicesRowError
-from payments.recording.updates import read_money
+from payments.recording.updates import read_fact
 from payments.sale.payload import PayloadVerdict
 from payments.telegram import TelegramPaymentHandler
 from sandbox.client import SandboxClient
@@ -69,7 +69,7 @@ async def test_an_invoice_is_paid_granted_and_refunded(
     assert await handler.validate_pre_checkout(query) is CheckoutVerdict.ACCEPTED
     await bot.answer_pre_checkout_query(asked["id"], ok=True)
 
-    paid = read_money(await _update(bot, telegram, "successful_payment"))
+    paid = read_fact(await _update(bot, telegram, "successful_payment"))
     assert isinstance(paid, ChargeFact)
     assert paid.charge_id == (await telegram.payment_end(payment.id)).charge_id
     desk.clock.now = paid.happened_at
@@ -79,7 +79,7 @@ async def test_an_invoice_is_paid_granted_and_refunded(
     assert await desk.holds()
 
     await telegram.refund_elsewhere(paid.charge_id)
-    refunded = read_money(await _update(bot, telegram, "refunded_payment"))
+    refunded = read_fact(await _update(bot, telegram, "refunded_payment"))
     assert isinstance(refunded, RefundFact)
     event = await handler.handle_refund(refunded)
     assert event is not None

@@ -15,7 +15,7 @@ from sqlalchemy import event
 from bot.poll.intake import GetRawUpdates
 from db.engine import Database
 from payments.errors import RefundRefusedError
-from payments.recording.updates import bears_money
+from payments.recording.updates import must_be_recorded
 from payments.refunds import asking
 from payments.stripe.api import StripeApi
 from payments.stripe.watch import StripeWatch
@@ -64,11 +64,11 @@ class _Life(Chats):
         if not await self.client.updates_waiting():
             return []
         batch = await self.bot(GetRawUpdates(offset=self._offset, timeout=0))
-        money = [raw for raw in batch if bears_money(raw)]
+        money = [raw for raw in batch if must_be_recorded(raw)]
         shuffle(money)
         taken = await self.desk.recorder.record(money)
         assert taken.keys() == {raw["update_id"] for raw in money}
-        for raw in [raw for raw in batch if not bears_money(raw)] + (money if is_handled else []):
+        for raw in [raw for raw in batch if not must_be_recorded(raw)] + (money if is_handled else []):
             update = Update.model_validate(raw, context={"bot": self.bot})
             await self._dispatcher.feed_update(self.bot, update, fact=taken.get(raw["update_id"]))
         if batch:

@@ -20,7 +20,7 @@ from payments.audit import events
 from payments.channel import by_name
 from payments.ledger import progress
 from payments.notices import Admins
-from payments.recording.updates import bears_money, read_money
+from payments.recording.updates import must_be_recorded, read_fact
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
 from payments.stars import StarsChannel
@@ -202,7 +202,7 @@ class Chats:
             for raw in await self.bot(GetRawUpdates(offset=self._offset, timeout=0)):
                 self._offset = raw["update_id"] + 1
                 update = Update.model_validate(raw, context={"bot": self.bot})
-                fact = read_money(raw) if bears_money(raw) else None
+                fact = read_fact(raw) if must_be_recorded(raw) else None
                 if fact is not None:
                     async with self.database.transaction() as session:
                         await events.record(session, [fact], self.clock())

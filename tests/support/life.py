@@ -15,7 +15,7 @@ from payments.ledger import progress
 from payments.ledger.fetching import TelegramLedger
 from payments.ledger.rebuild import PassReport
 from payments.ledger.reconciliation import Report
-from payments.recording.updates import bears_money
+from payments.recording.updates import must_be_recorded
 from payments.refunds import asking
 from payments.sale.payload import Order, PayloadSigner
 from sandbox.charges import Charge, Period, period_after
@@ -85,7 +85,7 @@ class Life:
         if self._seen.issuperset(each.id for each in await self.server.client.updates_waiting()):
             return 0
         batch = await self.bot(GetRawUpdates(offset=self._offset, timeout=0, limit=BATCH_MAX))
-        money = [update for update in batch if bears_money(update)]
+        money = [update for update in batch if must_be_recorded(update)]
         assert not money or len(await self._desk.recorder.record(money)) == len(money)
         self._seen.update(update["update_id"] for update in batch)
         self._offset = batch[-1]["update_id"] + 1

@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 from db.tables import QuarantinedUpdate, SubscriptionChange
 from payments.notices import Notice
 from payments.recording.recorder import RecordedFacts, Recorder
-from payments.recording.updates import read_money
+from payments.recording.updates import read_fact
 from tests.support.desk import Desk, counts, dump
 from tests.support.logs import logged
 from tests.support.money import (
@@ -160,7 +160,7 @@ async def test_a_write_that_ends_after_its_deadline_counts_at_the_next_poll(desk
         async with locked(desk.database, database_url, "stripe_events"):
             assert await recorder.record([CHARGE_UPDATE]) == {}
         await until(is_recorded)
-    assert facts == {11: read_money(CHARGE_UPDATE)}
+    assert facts == {11: read_fact(CHARGE_UPDATE)}
     assert sum(each.startswith("INSERT INTO stripe_events") for each in said) == 1
     assert (await counts(desk.database))["stripe_events"] == 1
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from db.tables import SubscriptionState
 from payments.audit.facts import ChargeFact, Person, RefundFact, SubscriptionFact
 from payments.errors import UnreadableMoneyError
-from payments.recording.updates import bears_money, read_money
+from payments.recording.updates import must_be_recorded, read_fact
 from tests.support.clock import START
 from tests.support.money import BUYER, charge, charge_update, refund, refund_update, subscription_update
 
@@ -45,23 +45,23 @@ def _changed(update: dict[str, Any], path: tuple[str, ...], value: object) -> di
 
 @pytest.mark.criterion("C1", "C2", "C6")
 def test_a_charge_reads_as_telegram_tells_it() -> None:
-    assert bears_money(CHARGE_UPDATE)
-    assert read_money(CHARGE_UPDATE) == CHARGE
+    assert must_be_recorded(CHARGE_UPDATE)
+    assert read_fact(CHARGE_UPDATE) == CHARGE
     first = _changed(CHARGE_UPDATE, ("message", "successful_payment", "is_first_recurring"), True)
-    assert read_money(first) == replace(CHARGE, is_first_recurring=True)
+    assert read_fact(first) == replace(CHARGE, is_first_recurring=True)
     one_time = charge()
-    assert read_money(charge_update(one_time)) == one_time
+    assert read_fact(charge_update(one_time)) == one_time
 
 
 @pytest.mark.criterion("R1")
 def test_the_person_of_a_refund_is_the_chat_and_never_the_sender() -> None:
-    assert bears_money(REFUND_UPDATE)
+    assert must_be_recorded(REFUND_UPDATE)
     assert REFUND_UPDATE["message"]["from"]["id"] != BUYER.telegram_id
     # The chat tells no language.
-    assert read_money(REFUND_UPDATE) == RefundFact(
+    assert read_fact(REFUND_UPDATE) == RefundFact(
         CHARGE.charge_id, Person(BUYER.telegram_id, "buyer"), 150, "XTR", START
     )
-    assert read_money(_changed(REFUND_UPDATE, ("message", "from"), ...)).person.telegram_id == BUYER.telegram_id
+    assert read_fact(_changed(REFUND_UPDATE, ("message", "from"), ...)).person.telegram_id == BUYER.telegram_id
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_the_person_of_a_refund_is_the_chat_and_never_the_sender() -> None:
     ],
     ids=["empty", "text", "odd", "query"],
 )
-def test_nothing_else_bears_money(update: dict[str, Any]) -> None:
-    assert not bears_money(update)
+def test_nothing_else_must_be_recorded(update: dict[str, Any]) -> None:
+    assert not must_be_recorded(update)
 
 
 @pytest.mark.criterion("C1")
@@ -84,8 +84,8 @@ def test_what_is_new_to_us_never_hides_a_payment(place: tuple[str, ...], fields:
     changed = CHARGE_UPDATE
     for name, value in fields.items():
         changed = _changed(changed, (*place, name), value)
-    assert bears_money(changed)
-    assert read_money(changed) == CHARGE
+    assert must_be_recorded(changed)
+    assert read_fact(changed) == CHARGE
 
 
 @pytest.mark.criterion("C1")
@@ -94,7 +94,7 @@ def test_what_is_new_to_us_never_hides_a_payment(place: tuple[str, ...], fields:
     json_values | st.just("nul\0") | st.just("lone \ud800") | st.just("x" * 65) | st.just("line\nbreak"),
 )
 def test_an_odd_name_never_hides_a_payment(field: str, value: object) -> None:
-    fact = read_money(_changed(CHARGE_UPDATE, ("message", "from", field), value))
+    fact = read_fact(_changed(CHARGE_UPDATE, ("message", "from", field), value))
     assert fact == replace(CHARGE, person=fact.person)
     kept = {"username": fact.person.username, "language_code": fact.person.language_code}[field]
     assert kept is None or (kept == value and re.fullmatch("[ -~]{0,64}", kept))
@@ -161,9 +161,9 @@ def test_what_cannot_be_recorded_is_named_and_not_quoted(
     update: dict[str, Any], path: tuple[str, ...], value: object
 ) -> None:
     changed = _changed(update, path, value)
-    assert bears_money(changed)
+    assert must_be_recorded(changed)
     with pytest.raises(UnreadableMoneyError) as refused:
-        read_money(changed)
+        read_fact(changed)
     assert ".".join(path[1:]) in str(refused.value)
     assert SECRET not in str(refused.value)
     # Nor by a cause that a traceback would show.
@@ -180,7 +180,7 @@ def test_any_value_in_any_field_is_read_or_refused(update: dict[str, Any], data:
         )
     )
     try:
-        fact = read_money(_changed(update, path, data.draw(json_values)))
+        fact = read_fact(_changed(update, path, data.draw(json_values)))
     except UnreadableMoneyError:
         return
     assert isinstance(fact, ChargeFact | RefundFact)
@@ -193,8 +193,8 @@ def test_any_value_in_any_field_is_read_or_refused(update: dict[str, Any], data:
 @pytest.mark.parametrize("state", ["active", "canceled", "failed"])
 def test_a_subscriptions_state_reads_as_telegram_tells_it(state: str) -> None:
     update = subscription_update(state, "any payload", 7)
-    assert bears_money(update)
-    assert read_money(update) == SubscriptionFact(BUYER, "any payload", SubscriptionState(state), 7)
+    assert must_be_recorded(update)
+    assert read_fact(update) == SubscriptionFact(BUYER, "any payload", SubscriptionState(state), 7)
 
 
 @pytest.mark.criterion("N3", "E3", "E4")
@@ -213,6 +213,6 @@ def test_a_subscriptions_state_reads_as_telegram_tells_it(state: str) -> None:
     ],
 )
 def test_an_unreadable_state_is_refused(told: object) -> None:
-    assert bears_money({"update_id": 7, "subscription": told})
+    assert must_be_recorded({"update_id": 7, "subscription": told})
     with pytest.raises(UnreadableMoneyError):
-        read_money({"update_id": 7, "subscription": told})
+        read_fact({"update_id": 7, "subscription": told})
