@@ -16,7 +16,7 @@ _CHECKOUT_DECLINED: Final = text("declined_on IS NOT NULL")
 _MESSAGE_WAITS: Final = text("due_at IS NOT NULL")
 
 
-class Desk(Base):
+class DeskRow(Base):
     """The table `desk`: one row with the id of the bot that owns the database."""
 
     __tablename__ = "desk"

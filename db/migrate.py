@@ -17,7 +17,7 @@ from db import rules
 from db.engine import Database
 from db.errors import NoServerError, WrongDatabaseError, another_bots, is_refusal
 from db.lock.holder import find_migration_lock_holder
-from db.tables import VERSION_TABLE, Desk
+from db.tables import VERSION_TABLE, DeskRow
 
 # "starled" in ASCII: the key of the advisory lock under which PostgreSQL is migrated.
 _MIGRATION_LOCK: Final = 0x737461726C6564
@@ -59,7 +59,7 @@ async def read_schema(database: Database) -> Schema:
 def _read_schema(connection: Connection) -> Schema:
     scripts = ScriptDirectory.from_config(_config(connection))
     revision = _revision(connection)
-    bot_id = connection.scalar(select(Desk.bot_id)) if revision is not None else None
+    bot_id = connection.scalar(select(DeskRow.bot_id)) if revision is not None else None
     return Schema(revision, scripts.get_current_head(), _is_known(revision, scripts), bot_id)
 
 
@@ -137,8 +137,8 @@ def _upgrade(connection: Connection, config: Config) -> None:
 
 
 def _record_owner(connection: Connection, bot_id: int) -> None:
-    owner = connection.scalar(select(Desk.bot_id))
+    owner = connection.scalar(select(DeskRow.bot_id))
     if owner is None:
-        connection.execute(insert(Desk).values(id=1, bot_id=bot_id))
+        connection.execute(insert(DeskRow).values(id=1, bot_id=bot_id))
     elif owner != bot_id:
         raise another_bots(owner, bot_id)

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from db.base import Base, index_of_some, new_id
 from db.desk_tables import (
     Checkout,
-    Desk,
+    DeskRow,
     LedgerReading,
     MovedChat,
     OfferedTerms,
@@ -54,7 +54,7 @@ __all__ = [
     "VERSION_TABLE",
     "Base",
     "Checkout",
-    "Desk",
+    "DeskRow",
     "Entitlement",
     "EntitlementGrant",
     "EventStatus",

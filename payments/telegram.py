@@ -82,7 +82,7 @@ class TelegramPaymentHandler(PaymentDesk):
         bot: Bot,
         database: Database,
         signer: PayloadSigner,
-        desk: CheckoutDesk,
+        checkouts: CheckoutDesk,
         worker: Worker,
         clock: Clock,
         provider_token: str | None = None,
@@ -93,7 +93,7 @@ class TelegramPaymentHandler(PaymentDesk):
         super().__init__(database, clock)
         self._bot = bot
         self._signer = signer
-        self._desk = desk
+        self._checkouts = checkouts
         self._worker = worker
         self._keeper = keeper
         self._provider_token = provider_token

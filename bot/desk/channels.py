@@ -57,10 +57,10 @@ class OpenChannels:
         """The channels that send refunds, by the names of their methods."""
         return by_name(*(each.channel for each in self._channels))
 
-    def watches(self, desk: Surroundings) -> dict[str, Watch]:
+    def watches(self, around: Surroundings) -> dict[str, Watch]:
         """Make the loops that watch the open channels' providers, by the names of their methods."""
         made = {each.channel.method.name: each.watch for each in self._channels}
-        return {name: watch(desk) for name, watch in made.items() if watch is not None}
+        return {name: watch(around) for name, watch in made.items() if watch is not None}
 
 
 @asynccontextmanager
@@ -84,10 +84,12 @@ def _open_cards(settings: Settings, key: str, stack: AsyncExitStack) -> OpenChan
     api = StripeApi(key, settings.stripe_api_url, open_session(proxy_to(settings.stripe_api_url)))
     stack.push_async_callback(api.close)
 
-    def watch(desk: Surroundings) -> StripeWatch:
-        lost = LostPayments(desk.database, api, desk.catalog, desk.signer, desk.clock, desk.admins, desk.wake)
+    def watch(around: Surroundings) -> StripeWatch:
+        lost = LostPayments(
+            around.database, api, around.catalog, around.signer, around.clock, around.admins, around.wake
+        )
         return StripeWatch(
-            desk.database, api, desk.clock, desk.admins, desk.wake, lost, desk.timings.stripe_poll_seconds
+            around.database, api, around.clock, around.admins, around.wake, lost, around.timings.stripe_poll_seconds
         )
 
     return OpenChannel(CardChannel(api), watch)

@@ -56,9 +56,9 @@ class Beach:
 class BeachWatch:
     """The loop that hears of what was paid in shells."""
 
-    def __init__(self, beach: Beach, desk: Surroundings) -> None:
+    def __init__(self, beach: Beach, around: Surroundings) -> None:
         self._beach = beach
-        self._desk = desk
+        self._around = around
 
     @property
     def trouble(self) -> str | None:
@@ -69,9 +69,9 @@ class BeachWatch:
         """Put on record what is washed up."""
         while True:
             charge = await self._beach.washed_up.get()
-            async with self._desk.database.transaction() as session:
-                await events.record(session, [charge], self._desk.clock())
-            self._desk.wake()
+            async with self._around.database.transaction() as session:
+                await events.record(session, [charge], self._around.clock())
+            self._around.wake()
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from db import rules
 from db.engine import Database
 from db.errors import WrongDatabaseError
 from db.migrate import _MIGRATION_LOCK, migrate
-from db.tables import VERSION_TABLE, Base, Desk
+from db.tables import VERSION_TABLE, Base, DeskRow
 from db.timings import Timings
 from tests.support.document import run
 from tests.support.waiting import until
@@ -41,7 +41,7 @@ async def test_an_empty_database_gets_every_table_and_its_owner(empty_database: 
     await migrate(empty_database, BOT_ID)
     assert await _tables(empty_database) == {*Base.metadata.tables, VERSION_TABLE}
     async with empty_database.reading() as session:
-        assert (await session.scalars(select(Desk.bot_id))).all() == [BOT_ID]
+        assert (await session.scalars(select(DeskRow.bot_id))).all() == [BOT_ID]
 
 
 async def test_migrating_again_changes_nothing(database: Database, database_url: str) -> None:
@@ -121,7 +121,7 @@ async def test_a_database_of_another_bot_is_refused(database: Database) -> None:
     with pytest.raises(WrongDatabaseError, match=rf"\A.*{BOT_ID}.*TELEGRAM_BOT_TOKEN.*{OTHER_BOT_ID}.*\Z"):
         await migrate(database, OTHER_BOT_ID)
     async with database.transaction() as session:
-        await session.execute(update(Desk).values(bot_id=OTHER_BOT_ID))
+        await session.execute(update(DeskRow).values(bot_id=OTHER_BOT_ID))
     await migrate(database, OTHER_BOT_ID)
 
 
