@@ -47,7 +47,7 @@ class BotName:
         return self._name
 
 
-class Order(Command):
+class CommandHere(Command):
     """aiogram's filter for a command to this bot, by the @username that the bot has now."""
 
     async def __call__(self, message: Message, bot: Bot, bot_name: BotName) -> bool | dict[str, Any]:  # type: ignore[override] # aiogram hands in what a filter's parameters name

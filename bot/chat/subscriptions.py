@@ -26,6 +26,7 @@ class Wish(enum.StrEnum):
     CANCEL_NOW = "cancel_now"
     KEEP = "keep"
     RESUME = "take_up"
+    """Its value is in buttons of messages that stand in the chats, so the value stays."""
 
 
 class SubscriptionButton(CallbackData, prefix="sub"):
@@ -35,7 +36,7 @@ class SubscriptionButton(CallbackData, prefix="sub"):
     subscription_id: str
 
 
-class SubscriptionDesk:
+class SubscriptionPages:
     """The subscriptions of a chat's user: their texts and buttons, and the effect of a pressed button."""
 
     def __init__(self, payments: TelegramPaymentHandler, catalog: Catalog) -> None:
@@ -55,7 +56,7 @@ class SubscriptionDesk:
         return await self._payments.resume_renewal(subscription_id, telegram_id)
 
     async def is_done(self, wish: Wish, subscription_id: str, telegram_id: int) -> bool:
-        """Tell whether it is decided already what a button is about: its subscription is cancelled, or taken up again.
+        """Tell whether it is decided already what a button is about: its subscription is cancelled, or resumed.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -77,7 +78,7 @@ class SubscriptionDesk:
             case Wish.CANCEL_NOW:
                 return words.say("cancel.begun", title=title), None
             case Wish.RESUME:
-                return words.say("take_up.begun", title=title), None
+                return words.say("resume.begun", title=title), None
 
     def title(self, row: Subscription) -> str:
         """Return the title of the subscription's plan, or the plan's code when it has left the catalog."""
@@ -120,7 +121,7 @@ class SubscriptionDesk:
         if row.state == SubscriptionState.FAILED:
             return InlineKeyboardButton(text=words.plain("button.again", title=title), callback_data=row.plan)
         if row.state == SubscriptionState.CANCELED:
-            return _button(words.plain("button.take_up", title=title), Wish.RESUME, row)
+            return _button(words.plain("button.resume", title=title), Wish.RESUME, row)
         return _button(words.plain("button.cancel", title=title), Wish.CANCEL, row)
 
     def question(self, words: Words, row: Subscription) -> tuple[Markup, InlineKeyboardMarkup]:

@@ -17,7 +17,7 @@ from bot.chat.moved_chats import AdminChat
 from bot.chat.names import Names
 from bot.chat.refused_invoices import RefusedInvoices
 from bot.chat.storefront import Storefront
-from bot.chat.subscriptions import SubscriptionDesk
+from bot.chat.subscriptions import SubscriptionPages
 from bot.chat.words import for_language
 from bot.handlers import account, admin, checkout, moved, pending, reports, shop, subscriptions, support
 from bot.handlers.errors import on_error
@@ -59,7 +59,7 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
         history=HistoryPages(handler, catalog, signer),
         database=database,
         clock=clock,
-        subscriptions=SubscriptionDesk(handler, catalog),
+        subscriptions=SubscriptionPages(handler, catalog),
         admins=admins,
         admin_chat=admin_chat,
         bot_name=bot_name,

@@ -7,10 +7,10 @@ from aiogram.types import CallbackQuery, InlineKeyboardMarkup, Message
 from aiogram.utils.callback_answer import CallbackAnswer
 from markupsafe import Markup
 
-from bot.chat.bot_name import Order
+from bot.chat.bot_name import CommandHere
 from bot.chat.history_pages import HistoryButton, HistoryPages
 from bot.chat.moved_chats import AdminChat
-from bot.chat.subscriptions import SubscriptionDesk
+from bot.chat.subscriptions import SubscriptionPages
 from bot.chat.talk import answer, edit, place_of_button
 from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE, is_own_chat
@@ -26,14 +26,14 @@ def make_router() -> Router:
     """Return the router of a user's account: /status, /history, and the buttons under any history."""
     router = Router(name="account")
     router.message.filter(IN_PRIVATE)
-    router.message.register(on_status, Order("status", ignore_case=True))
-    router.message.register(on_history, Order("history", ignore_case=True))
+    router.message.register(on_status, CommandHere("status", ignore_case=True))
+    router.message.register(on_history, CommandHere("history", ignore_case=True))
     router.callback_query.register(on_page_button, HistoryButton.filter())
     return router
 
 
 async def on_status(
-    message: Message, words: Words, clock: Clock, payments: TelegramPaymentHandler, subscriptions: SubscriptionDesk
+    message: Message, words: Words, clock: Clock, payments: TelegramPaymentHandler, subscriptions: SubscriptionPages
 ) -> None:
     """Answer /status with the account: open access and its ends, and the subscriptions with a button for each.
 

@@ -10,7 +10,7 @@ from aiogram.types import Message
 from loguru import logger
 from markupsafe import Markup
 
-from bot.chat.bot_name import Order
+from bot.chat.bot_name import CommandHere
 from bot.chat.history_pages import HistoryButton, HistoryPages, who
 from bot.chat.names import Names
 from bot.chat.talk import answer, topic_of
@@ -30,12 +30,12 @@ def make_router() -> Router:
     """Return the router of the admins' commands, for private chats and the admins' group."""
     router = Router(name="admin")
     router.message.filter(InPrivateOrAdminChat())
-    router.message.register(on_anonymous, InNameOfAdminChat(), Order(*_ADMINS_ONLY, "help", ignore_case=True))
+    router.message.register(on_anonymous, InNameOfAdminChat(), CommandHere(*_ADMINS_ONLY, "help", ignore_case=True))
     by_admin = (ByAdmin(), WRITTEN_HERE)
-    router.message.register(on_refund, *by_admin, Order("refund", ignore_case=True))
-    router.message.register(on_history_of, *by_admin, Order("history", ignore_case=True, magic=F.args))
-    router.message.register(on_history_of_nobody, *by_admin, ~IN_PRIVATE, Order("history", ignore_case=True))
-    router.message.register(on_help, *by_admin, ~IN_PRIVATE, Order("help", ignore_case=True))
+    router.message.register(on_refund_command, *by_admin, CommandHere("refund", ignore_case=True))
+    router.message.register(on_history_of, *by_admin, CommandHere("history", ignore_case=True, magic=F.args))
+    router.message.register(on_history_of_nobody, *by_admin, ~IN_PRIVATE, CommandHere("history", ignore_case=True))
+    router.message.register(on_help, *by_admin, ~IN_PRIVATE, CommandHere("help", ignore_case=True))
     return router
 
 
@@ -49,7 +49,9 @@ async def on_help(message: Message, words: Words) -> None:
     await answer(message, words.say("help.admin"))
 
 
-async def on_refund(message: Message, command: CommandObject, words: Words, payments: TelegramPaymentHandler) -> None:
+async def on_refund_command(
+    message: Message, command: CommandObject, words: Words, payments: TelegramPaymentHandler
+) -> None:
     """Record an admin's /refund and confirm it at once; the outbox tells the result, because Telegram may be slow."""
     charge_id, reason = _split(command.args or "")
     if not charge_id.isprintable() or not 0 < len(charge_id) <= CHARGE_ID_LENGTH_MAX:
@@ -59,7 +61,7 @@ async def on_refund(message: Message, command: CommandObject, words: Words, paym
         await answer(message, words.say("refund.reason_too_long", length=REASON_LENGTH_MAX))
         return
     admin_id = sender_id(message)
-    order = logger.bind(admin_id=admin_id, chat_id=message.chat.id, charge_id=charge_id)
+    bound = logger.bind(admin_id=admin_id, chat_id=message.chat.id, charge_id=charge_id)
     try:
         asked = await payments.ask_refund(
             charge_id,
@@ -69,11 +71,11 @@ async def on_refund(message: Message, command: CommandObject, words: Words, paym
             reply_topic_id=topic_of(message),
         )
     except RefundRefusedError as error:
-        order.info("/refund: refused: {}", error.refusal)
+        bound.info("/refund: refused: {}", error.refusal)
         await answer(message, _refused(words, error, charge_id))
         return
     refund, buyer, charge = asked.refund, asked.buyer, asked.charge
-    order.bind(user_id=buyer.id, event_type=refund.event_type).info("/refund: asked for")
+    bound.bind(user_id=buyer.id, event_type=refund.event_type).info("/refund: asked for")
     try:
         amount = words.money(refund.amount_cents, refund.currency)
         lines = [words.say("refund.asked", amount=amount, who=who(words, buyer))]

@@ -17,7 +17,7 @@ def make_router() -> Router:
     router = Router(name="checkout")
     router.pre_checkout_query.register(on_pre_checkout)
     router.message.register(on_charge, F.successful_payment)
-    router.message.register(on_refund, F.refunded_payment)
+    router.message.register(on_refunded_payment, F.refunded_payment)
     return router
 
 
@@ -65,6 +65,6 @@ async def on_charge(_: object, fact: ChargeFact, payments: TelegramPaymentHandle
     await payments.handle_successful_payment(fact)
 
 
-async def on_refund(_: object, fact: RefundFact, payments: TelegramPaymentHandler) -> None:
+async def on_refunded_payment(_: object, fact: RefundFact, payments: TelegramPaymentHandler) -> None:
     """Handle a refund of a checkout's charge, made by anybody: settle it."""
     await payments.handle_refund(fact)

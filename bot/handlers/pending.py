@@ -10,7 +10,7 @@ from aiogram.types import Message
 from loguru import logger
 from markupsafe import Markup
 
-from bot.chat.bot_name import Order
+from bot.chat.bot_name import CommandHere
 from bot.chat.history_pages import NAME_LENGTH_MAX, who
 from bot.chat.talk import answer
 from bot.chat.words import Words
@@ -29,8 +29,8 @@ def make_router() -> Router:
     """Return the router of /pending and /retry, for admins in private chats and in their group."""
     router = Router(name="pending")
     router.message.filter(InPrivateOrAdminChat(), ByAdmin(), WRITTEN_HERE)
-    router.message.register(on_pending, Order("pending", ignore_case=True))
-    router.message.register(on_retry, Order("retry", ignore_case=True))
+    router.message.register(on_pending, CommandHere("pending", ignore_case=True))
+    router.message.register(on_retry, CommandHere("retry", ignore_case=True))
     return router
 
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from bot.charts.png import has_font, to_png
 from bot.charts.svg import Labels, draw, most_used_first
-from bot.chat.bot_name import Order
+from bot.chat.bot_name import CommandHere
 from bot.chat.talk import answer, answer_with
 from bot.chat.words import Words
 from bot.handlers.places import WRITTEN_HERE, ByAdmin, InPrivateOrAdminChat, sender_id
@@ -36,7 +36,7 @@ def make_router() -> Router:
     """Return the router of /report, for admins in private chats and in their group."""
     router = Router(name="reports")
     router.message.filter(InPrivateOrAdminChat(), ByAdmin(), WRITTEN_HERE)
-    router.message.register(on_report, Order("report", ignore_case=True))
+    router.message.register(on_report, CommandHere("report", ignore_case=True))
     return router
 
 

@@ -8,7 +8,7 @@ from aiogram.filters import CommandObject
 from aiogram.types import CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from aiogram.utils.callback_answer import CallbackAnswer
 
-from bot.chat.bot_name import Order
+from bot.chat.bot_name import CommandHere
 from bot.chat.storefront import CardButton, Storefront
 from bot.chat.talk import answer, place_of_button, topic_of
 from bot.chat.words import Words
@@ -27,8 +27,8 @@ def make_router() -> Router:
     """Return the router of the shop."""
     router = Router(name="shop")
     router.message.filter(IN_PRIVATE)
-    router.message.register(on_buy, Order("buy", ignore_case=True))
-    router.message.register(on_buy_link, Order("start", ignore_case=True, magic=F.args.startswith(START_BUY)))
+    router.message.register(on_buy, CommandHere("buy", ignore_case=True))
+    router.message.register(on_buy_link, CommandHere("start", ignore_case=True, magic=F.args.startswith(START_BUY)))
     router.callback_query.register(on_plan_button, _PLAN_BUTTON)
     router.callback_query.register(on_card_button, CardButton.filter())
     return router

@@ -4,7 +4,7 @@ from aiogram import Bot, Router
 from aiogram.types import CallbackQuery
 from aiogram.utils.callback_answer import CallbackAnswer
 
-from bot.chat.subscriptions import SubscriptionButton, SubscriptionDesk, Wish
+from bot.chat.subscriptions import SubscriptionButton, SubscriptionPages, Wish
 from bot.chat.talk import edit, place_of_button, say
 from bot.chat.words import Words
 from bot.handlers.places import is_own_chat
@@ -30,7 +30,7 @@ async def on_button(
     callback_data: SubscriptionButton,
     bot: Bot,
     words: Words,
-    subscriptions: SubscriptionDesk,
+    subscriptions: SubscriptionPages,
     callback_answer: CallbackAnswer,
 ) -> None:
     """Do what a button says; an alert refuses a button of somebody else's subscription, or one that is out of date.
@@ -44,7 +44,7 @@ async def on_button(
         text, keyboard = subscriptions.answer(words, wish, row)
         await (edit if wish in {Wish.CANCEL_NOW, Wish.KEEP} else say)(bot, place, text, keyboard)
     elif is_own_chat(place, sender_id) and await subscriptions.is_done(wish, subscription_id, sender_id):
-        callback_answer.text = words.plain("toast.taken_up" if wish is Wish.RESUME else "toast.cancelled")
+        callback_answer.text = words.plain("toast.resumed" if wish is Wish.RESUME else "toast.cancelled")
     else:
         callback_answer.text = words.plain("toast.stale")
         callback_answer.show_alert = True

@@ -8,7 +8,7 @@ from aiogram.types import CallbackQuery, Message
 from aiogram.utils.callback_answer import CallbackAnswer
 from markupsafe import Markup
 
-from bot.chat.bot_name import Order
+from bot.chat.bot_name import CommandHere
 from bot.chat.commands import register_admin
 from bot.chat.history_pages import HistoryPages
 from bot.chat.talk import answer
@@ -42,11 +42,11 @@ def make_router() -> Router:
     """Return the router of support, the last one: it takes every message and button that no other router knows."""
     router = Router(name="support")
     router.message.filter(IN_PRIVATE)
-    router.message.register(on_start, Order("start", ignore_case=True))
-    router.message.register(on_help, Order("help", ignore_case=True))
-    router.message.register(on_terms, Order("terms", ignore_case=True))
-    router.message.register(on_privacy, Order("privacy", ignore_case=True))
-    router.message.register(on_paysupport, Order("paysupport", ignore_case=True))
+    router.message.register(on_start, CommandHere("start", ignore_case=True))
+    router.message.register(on_help, CommandHere("help", ignore_case=True))
+    router.message.register(on_terms, CommandHere("terms", ignore_case=True))
+    router.message.register(on_privacy, CommandHere("privacy", ignore_case=True))
+    router.message.register(on_paysupport, CommandHere("paysupport", ignore_case=True))
     router.message.register(on_unknown_command, F.text.lstrip().startswith("/"))
     router.message.register(on_other, _WRITTEN)
     router.callback_query.register(on_stale_button)
