@@ -58,7 +58,7 @@ class PaymentDesk:
         """Start the payment desk's loops on what has become due. None runs here: a running desk's find it in 10 s."""
 
     @retry_transaction
-    async def ask_refund(
+    async def request_refund(
         self,
         charge_id: str,
         *,

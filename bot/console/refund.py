@@ -32,7 +32,7 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
     async with open_database(settings) as database:
         payments = PaymentDesk(database, utc_now)
         try:
-            refund = (await payments.ask_refund(charge_id, reason=reason, requested_by=actor())).refund
+            refund = (await payments.request_refund(charge_id, reason=reason, requested_by=actor())).refund
         except RefundRefusedError as error:
             console.print(f"{charge_id} is not refunded: {_REFUSALS[error.refusal]}.")
             if error.asked_by is not None:

@@ -63,7 +63,7 @@ async def on_refund_command(
     admin_id = sender_id(message)
     bound = logger.bind(admin_id=admin_id, chat_id=message.chat.id, charge_id=charge_id)
     try:
-        asked = await payments.ask_refund(
+        requested = await payments.request_refund(
             charge_id,
             reason=reason,
             requested_by=f"telegram:{admin_id}",
@@ -74,7 +74,7 @@ async def on_refund_command(
         bound.info("/refund: refused: {}", error.refusal)
         await answer(message, _refused(words, error, charge_id))
         return
-    refund, buyer, charge = asked.refund, asked.buyer, asked.charge
+    refund, buyer, charge = requested.refund, requested.buyer, requested.charge
     bound.bind(user_id=buyer.id, event_type=refund.event_type).info("/refund: asked for")
     try:
         amount = words.money(refund.amount_cents, refund.currency)

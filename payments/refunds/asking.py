@@ -74,7 +74,7 @@ async def request_refund(
         raise RefundRefusedError(RefundRefusal.NOT_OURS)
     refund = _blocking_refund(charge, await events.refunds_of(session, charge_id))
     if refund is None:
-        refund = await open_refund(session, charge, reason=reason, requested_by=requested_by, now=now)
+        refund = await record_refund_request(session, charge, reason=reason, requested_by=requested_by, now=now)
     elif refund.outcome == Outcome.PARKED:
         _change_requester(refund, reason, requested_by)
         refund.due_at = now
@@ -103,7 +103,7 @@ async def _charge_named(session: AsyncSession, name: str) -> str:
     return name if event is None or event.event_id == name else event.refund_of or event.event_id
 
 
-async def open_refund(
+async def record_refund_request(
     session: AsyncSession, charge: StripeEvent, *, reason: str | None, requested_by: str, now: datetime
 ) -> StripeEvent:
     """Write the audit row of a refund that is asked for, of a charge's remainder; return the one that waits, if any.
@@ -111,9 +111,9 @@ async def open_refund(
     The caller holds the user's lock. Raises RefundRefusedError when the charge has no remainder.
     """
     rows = await events.refunds_of(session, charge.event_id)
-    standing = _blocking_refund(charge, rows)
-    if standing is not None:
-        return standing
+    blocking = _blocking_refund(charge, rows)
+    if blocking is not None:
+        return blocking
     amount = remainder(charge, rows)
     if amount <= 0:
         last = completing_refund(charge, rows)
@@ -154,8 +154,8 @@ async def open_refund(
 async def find_waiting(session: AsyncSession, charge_id: str) -> StripeEvent | None:
     """Read the refund asked for a charge that waits to be made or is parked, without a lock; None: there is none."""
     charge = await events.find_charge(session, charge_id)
-    standing = None if charge is None else _blocking_refund(charge, await events.refunds_of(session, charge_id))
-    return None if standing is None or is_at_provider(standing) else standing
+    blocking = None if charge is None else _blocking_refund(charge, await events.refunds_of(session, charge_id))
+    return None if blocking is None or is_at_provider(blocking) else blocking
 
 
 async def was_fully_refunded(session: AsyncSession, charge_id: str) -> bool:

@@ -13,7 +13,7 @@ from payments.audit.balance import is_at_provider, remainder
 from payments.channel import MadeRefund
 from payments.errors import ChannelAwayError
 from payments.notices import Notice, pass_on, release
-from payments.refunds.asking import open_refund
+from payments.refunds.asking import record_refund_request
 from payments.refunds.at_provider import find_returned, record_provider_refunds
 from payments.settlement.settlement import Settlement
 
@@ -60,5 +60,5 @@ async def _replace(session: AsyncSession, charge: StripeEvent, refund: StripeEve
         await release(session, Notice.REFUND_DONE, refund.event_id, now, instead=Notice.NOTHING_LEFT)
         return
     asked_by = refund.requested_by or ""
-    rest = await open_refund(session, charge, reason=refund.reason, requested_by=asked_by, now=now)
+    rest = await record_refund_request(session, charge, reason=refund.reason, requested_by=asked_by, now=now)
     await pass_on(session, Notice.REFUND_DONE, refund.event_id, rest)

@@ -130,7 +130,7 @@ async def test_a_refund_that_is_asked_for_is_put_on_record(postgresql_database: 
     await desk.settle("c1")
     await _fail_first(postgresql_database, "INSERT", "stripe_events")
     payments = PaymentDesk(postgresql_database, clock)
-    refund = (await payments.ask_refund("c1", reason="by mistake", requested_by="cli:root")).refund
+    refund = (await payments.request_refund("c1", reason="by mistake", requested_by="cli:root")).refund
     assert (refund.refund_of, refund.reason) == ("c1", "by mistake")
 
 

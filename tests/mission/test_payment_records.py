@@ -43,7 +43,7 @@ async def test_successful_payment_creates_event_and_grants_entitlement(desk: Des
 @pytest.mark.criterion("R2", "R5", "R7")
 async def test_refund_creates_refund_event(desk: Desk, handler: TelegramPaymentHandler) -> None:
     await handler.handle_successful_payment(charge())
-    await desk.ask_refund("charge-1")
+    await desk.request_refund("charge-1")
     event = await desk.event("refund:charge-1")
     assert (event.event_type, event.refund_of, event.status) == ("telegram_stars.refunded", "charge-1", 0)
     assert (event.reason, event.requested_by) == ("wrong plan", "telegram:42")

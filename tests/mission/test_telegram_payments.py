@@ -111,7 +111,7 @@ async def test_full_payment_flow_creates_audit_trail(
     paid_at = desk.clock.advance(seconds=2)
     await handler.handle_successful_payment(charge(charge_id))
     asked_at = desk.clock.advance(hours=1)
-    await desk.ask_refund(charge_id)
+    await desk.request_refund(charge_id)
     done_at = desk.clock.advance(minutes=1)
     await worker.work_once()
 

@@ -87,7 +87,7 @@ async def test_a_charge_that_came_when_cards_are_no_longer_taken_is_honoured(des
 
 async def test_without_a_key_a_refund_by_card_waits_for_an_admin_and_goes_on_with_one(desk: Desk) -> None:
     await desk.take(card_charge("ch_1"))
-    await desk.ask_refund("stripe:ch_1")
+    await desk.request_refund("stripe:ch_1")
     worker = Worker(
         desk.database,
         desk.settlement,

@@ -41,7 +41,7 @@ async def test_without_effects_nobody_is_told_whatever_comes(silent: Desk, fact:
 
 async def test_without_effects_the_asker_of_a_refund_is_not_told_either(desk: Desk, silent: Desk) -> None:
     await silent.take(charge())
-    asked = await desk.ask_refund("charge-1", reply_chat_id=42)
+    asked = await desk.request_refund("charge-1", reply_chat_id=42)
     await silent.settle(asked.event_id, confirmed=True)
     assert await desk.told() == [(Notice.REFUND_DONE, 42)]
     assert await desk.due_notices() == []

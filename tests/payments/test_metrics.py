@@ -42,7 +42,7 @@ async def test_a_payment_that_is_not_granted_is_counted_by_what_became_of_it(han
 async def test_a_refund_is_counted_with_its_time(desk: Desk, handler: TelegramPaymentHandler) -> None:
     await handler.handle_successful_payment(charge())
     with added() as grown:
-        await desk.ask_refund("charge-1")
+        await desk.request_refund("charge-1")
         desk.clock.advance(seconds=2)
         await handler.handle_refund(refund(charge()))
     assert grown == {

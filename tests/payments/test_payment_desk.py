@@ -8,7 +8,7 @@ async def test_a_refund_is_asked_for_and_nothing_starts_before_the_caller_has_an
     desk: Desk, handler: TelegramPaymentHandler
 ) -> None:
     await desk.take(charge())
-    asked = await handler.ask_refund("charge-1", reason="wrong plan", requested_by="telegram:42")
+    asked = await handler.request_refund("charge-1", reason="wrong plan", requested_by="telegram:42")
     assert (asked.refund.refund_of, asked.refund.requested_by) == ("charge-1", "telegram:42")
     assert asked.buyer.telegram_id == BUYER.telegram_id
     assert asked.charge is not None
@@ -28,7 +28,7 @@ async def test_without_a_running_desk_a_command_asks_in_the_same_words(desk: Des
     await desk.take(charge())
     payments = PaymentDesk(desk.database, desk.clock)
     assert not (await payments.list_pending()).count
-    asked = await payments.ask_refund("charge-1", reason=None, requested_by="cli:root")
+    asked = await payments.request_refund("charge-1", reason=None, requested_by="cli:root")
     [(waiting, user)] = (await payments.list_pending()).events
     assert (waiting.event_id, user.telegram_id) == (asked.refund.event_id, BUYER.telegram_id)
     assert (await payments.read_backlog()).events["pending"].count == 1

@@ -92,7 +92,7 @@ async def test_a_refund_that_telegram_tells_of_is_not_asked_for_at_telegram(
     desk: Desk, handler: TelegramPaymentHandler, telegram: SandboxClient
 ) -> None:
     await handler.handle_successful_payment(charge())
-    await desk.ask_refund("charge-1")
+    await desk.request_refund("charge-1")
     event = await handler.handle_refund(refund(charge()))
     assert event is not None
     assert (event.outcome, event.webhook_timestamp) == (Outcome.REFUNDED, refund(charge()).happened_at)

@@ -45,7 +45,7 @@ class CardSales:
         while (await self._shop.client.payment(payment.id)).state is PaymentState.ASKING:
             await self._shop.take(lambda _: None, is_handled=False)
 
-    async def ask_refund(self, which: int) -> None:
+    async def request_refund(self, which: int) -> None:
         """Let an admin ask for the refund of a charge."""
         if (charge_id := await self._pick(which)) is None:
             return

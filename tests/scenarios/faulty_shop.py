@@ -149,7 +149,7 @@ class Shop:
         if charges:
             await self.client.refund_elsewhere(charges[which % len(charges)].id)
 
-    async def ask_refund(self, which: int) -> None:
+    async def request_refund(self, which: int) -> None:
         """Let an admin ask for the refund of a charge."""
         charges = await self.client.charges()
         if not charges:

@@ -64,8 +64,8 @@ class ShopMachine(RuleBasedStateMachine):
             self._do(self.shop.pay(buyer, "month"))
 
     @rule(which=_WHICH)
-    def ask_refund(self, which: int) -> None:
-        self._do(self.shop.ask_refund(which))
+    def request_refund(self, which: int) -> None:
+        self._do(self.shop.request_refund(which))
 
     @rule(which=_WHICH)
     def refund_elsewhere(self, which: int) -> None:
@@ -97,7 +97,7 @@ class ShopMachine(RuleBasedStateMachine):
 
     @rule(which=_WHICH)
     def ask_card_refund(self, which: int) -> None:
-        self._do(self.shop.cards.ask_refund(which))
+        self._do(self.shop.cards.request_refund(which))
 
     @rule(which=_WHICH, amount=st.sampled_from([None, PART, PART]))
     def give_back_at_stripe(self, which: int, amount: int | None) -> None:

@@ -56,7 +56,7 @@ class Desk:
         assert settled is not None
         return settled
 
-    async def ask_refund(self, charge_id: str, *, reply_chat_id: int | None = None) -> StripeEvent:
+    async def request_refund(self, charge_id: str, *, reply_chat_id: int | None = None) -> StripeEvent:
         async with self.database.transaction() as session:
             return await asking.request_refund(
                 session,

@@ -91,7 +91,7 @@ class Life:
         self._offset = batch[-1]["update_id"] + 1
         return len(batch)
 
-    async def ask_refund(self, charge_id: str) -> None:
+    async def request_refund(self, charge_id: str) -> None:
         """Ask for a refund as an admin does."""
         async with self.database.transaction() as session:
             await asking.request_refund(

@@ -24,7 +24,7 @@ async def _fill(desk: Desk) -> None:
     # More of one moment than a batch.
     for number in range(5, 8):
         await desk.take(charge(f"c{number}"))
-    await desk.ask_refund("c4")
+    await desk.request_refund("c4")
     await desk.take(refund(charge("c4"), at=desk.clock.advance(seconds=1)))
     async with desk.database.transaction() as session:
         user_id = await desk.user_id()

@@ -11,7 +11,7 @@ ID = str(BUYER.telegram_id)
 async def test_a_history_tells_of_money_and_of_access(commands: Commands, desk: Desk) -> None:
     for number in range(7):
         await desk.take(charge(f"c{number}", at=desk.clock.advance(hours=1)))
-    await desk.ask_refund("c6")
+    await desk.request_refund("c6")
     await desk.take(refund(charge("c6"), at=desk.clock.advance(hours=1)))
     await commands.prints("grant", ID, "premium", "--for-life", "--reason", "a friend")
     for who in (ID, "@BUYER"):

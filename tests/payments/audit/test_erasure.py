@@ -152,7 +152,7 @@ async def test_erasing_twice_changes_nothing_and_of_nobody_nothing(desk: Desk) -
 @pytest.mark.criterion("I5")
 async def test_why_a_refund_was_asked_for_before_is_erased_and_who_asked_stays(desk: Desk) -> None:
     await desk.take(charge())
-    await desk.ask_refund("charge-1")
+    await desk.request_refund("charge-1")
     async with desk.database.transaction() as session:
         parked = await events.lock(session, "refund:charge-1")
         assert parked is not None

@@ -50,7 +50,7 @@ async def test_a_parked_charge_has_commands_that_continue_it(desk: Desk, charge_
     escaped = escaped.replace("'", "&#39;")
     assert commands == [f"<code>/retry {escaped}</code>", f"<code>/refund {escaped}</code>"]
     assert await desk.retry(name) is RetryResult.BEGUN
-    refunded = await desk.ask_refund(name)
+    refunded = await desk.request_refund(name)
     assert (refunded.refund_of, refunded.event_id) == (charge_id, refund_id(charge_id))
 
 
@@ -63,7 +63,7 @@ async def test_a_refund_of_an_odd_id_is_known_by_its_rows_id_too(desk: Desk, cha
     done = await desk.settle(refund_id(charge_id))
     assert done is not None
     with pytest.raises(RefundRefusedError) as refused:
-        await desk.ask_refund(done.id)
+        await desk.request_refund(done.id)
     assert refused.value.refusal is RefundRefusal.ALREADY_REFUNDED
     assert await desk.retry(done.id) is RetryResult.NOT_WAITING
 

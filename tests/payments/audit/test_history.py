@@ -73,7 +73,7 @@ async def test_a_charge_is_given_back_once_its_refund_is_done(database: Database
         charge = await events.lock(session, "charge")
         assert charge is not None
         transitions.close(charge, Outcome.GRANTED, START)
-        refund = await asking.open_refund(session, charge, reason=None, requested_by="test", now=START)
+        refund = await asking.record_refund_request(session, charge, reason=None, requested_by="test", now=START)
     assert await _states(database) == [("refund:charge", EntryState.OPEN), ("charge", EntryState.DONE)]
     async with database.transaction() as session:
         refund = await session.merge(refund)

@@ -77,7 +77,7 @@ async def test_a_cancellation_is_still_wanted_of_a_copy(desk: Desk) -> None:
 async def test_a_refund_that_is_asked_for_meanwhile_waits(desk: Desk, worker: Worker, telegram: SandboxClient) -> None:
     await desk.take(charge())
     await _mark(desk)
-    await desk.ask_refund("charge-1")
+    await desk.request_refund("charge-1")
     assert await worker.work_once() == 0
     assert await telegram.calls("refundStarPayment") == []
     await _unmark(desk)

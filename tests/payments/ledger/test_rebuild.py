@@ -264,7 +264,7 @@ async def test_a_restored_copy_learns_what_it_missed_and_gives_no_old_time_anew(
     await desk.take(charge("kept"))
     await desk.record(charge("open", at=START + timedelta(hours=1)))
     await desk.take(charge("refunded-since"))
-    asked = await desk.ask_refund("kept", reply_chat_id=42)
+    asked = await desk.request_refund("kept", reply_chat_id=42)
     told = await desk.told()
     since = [charge("day-3", at=START + 3 * DAY), charge("day-19", at=START + 19 * DAY)]
     rows = [charge("kept"), charge("refunded-since"), charge("open", at=START + timedelta(hours=1)), *since]

@@ -74,7 +74,7 @@ async def test_a_refund_that_was_asked_for_and_not_confirmed_learns_that_telegra
 ) -> None:
     desk = books.desk
     await desk.take(charge())
-    await desk.ask_refund("charge-1")
+    await desk.request_refund("charge-1")
     await telegram.add_rows([row(charge()), row(refund(charge(), START))])
     await books.compare()
     await desk.settle("refund:charge-1")
@@ -203,7 +203,7 @@ async def test_an_event_that_the_ledger_does_not_have_after_the_lag_is_told_once
     desk = books.desk
     await telegram.add_rows([other_row()])
     await desk.take(charge())
-    await desk.ask_refund("charge-1")
+    await desk.request_refund("charge-1")
     await desk.record(charge("open"))
     desk.clock.advance(minutes=59)
     assert (await books.compare()).counts.unexplained == 0

@@ -55,7 +55,7 @@ async def _refunds_at_telegram(telegram: SandboxClient) -> int:
 async def test_asking_puts_the_refund_on_record(desk: Desk) -> None:
     await desk.take(charge())
     now = desk.clock.advance(days=1)
-    await desk.ask_refund("charge-1")
+    await desk.request_refund("charge-1")
     event = await desk.event("refund:charge-1")
     assert (event.event_type, event.refund_of) == ("telegram_stars.refunded", "charge-1")
     assert (event.amount_cents, event.currency, event.customer_id) == (200, "XTR", await desk.user_id())
@@ -80,7 +80,7 @@ async def test_what_telegram_has_refunded_is_not_asked_for_again(desk: Desk, *, 
 @pytest.mark.criterion("R8")
 async def test_what_is_under_way_is_not_asked_for_again(desk: Desk) -> None:
     await desk.take(charge())
-    await desk.ask_refund("charge-1")
+    await desk.request_refund("charge-1")
     await _is_refused(desk, "charge-1", RefundRefusal.UNDER_WAY)
     await desk.settle("refund:charge-1", confirmed=True)
     await _is_refused(desk, "charge-1", RefundRefusal.ALREADY_REFUNDED)
@@ -116,7 +116,7 @@ async def test_who_asks_for_a_parked_refund_anew_is_on_record_beside_who_asked_b
     desk: Desk, reason: str | None, requested_by: str, stands: tuple[str, str], before: list[tuple[str, str]]
 ) -> None:
     await desk.take(charge())
-    await desk.ask_refund("charge-1")
+    await desk.request_refund("charge-1")
     await _park(desk)
     again = await _ask(desk, reason, requested_by)
     assert (again.reason, again.requested_by) == stands
@@ -129,7 +129,7 @@ async def test_who_asks_for_a_parked_refund_anew_is_on_record_beside_who_asked_b
 @pytest.mark.criterion("R7")
 async def test_who_asked_first_and_who_asked_lately_are_kept_of_many(desk: Desk) -> None:
     await desk.take(charge())
-    await desk.ask_refund("charge-1")
+    await desk.request_refund("charge-1")
     await _park(desk)
     count = 2 * asking.ASKED_BEFORE_MAX
     for number in range(count):
@@ -151,7 +151,7 @@ async def test_what_goes_back_by_itself_and_is_parked_is_the_admins_who_takes_it
 @pytest.mark.parametrize("is_done", [False, True], ids=["under way", "done"])
 async def test_a_second_admin_is_told_whose_request_stands(desk: Desk, *, is_done: bool) -> None:
     await desk.take(charge())
-    await desk.ask_refund("charge-1")
+    await desk.request_refund("charge-1")
     if is_done:
         await desk.settle("refund:charge-1", confirmed=True)
     with pytest.raises(RefundRefusedError) as refused:
@@ -187,7 +187,7 @@ async def _is_refused(desk: Desk, charge_id: str, refusal: RefundRefusal) -> Non
     async with desk.database.reading() as session:
         before = await dump(session)
     with pytest.raises(RefundRefusedError) as refused:
-        await desk.ask_refund(charge_id)
+        await desk.request_refund(charge_id)
     assert refused.value.refusal is refusal
     async with desk.database.reading() as session:
         assert await dump(session) == before
@@ -196,7 +196,7 @@ async def _is_refused(desk: Desk, charge_id: str, refusal: RefundRefusal) -> Non
 @pytest.mark.criterion("R1", "R4", "R6", "I4")
 async def test_telegram_gives_back_and_the_access_is_gone(desk: Desk, worker: Worker, telegram: SandboxClient) -> None:
     charge_id = await _sell(desk, telegram)
-    await desk.ask_refund(charge_id, reply_chat_id=ADMIN_ID)
+    await desk.request_refund(charge_id, reply_chat_id=ADMIN_ID)
     await desk.deliver()
     assert await desk.due_notices() == []
     event = await worker.process(f"refund:{charge_id}")
@@ -214,7 +214,7 @@ async def test_no_transaction_is_open_while_telegram_is_asked(
     desk: Desk, worker: Worker, telegram: SandboxClient
 ) -> None:
     charge_id = await _sell(desk, telegram)
-    await desk.ask_refund(charge_id)
+    await desk.request_refund(charge_id)
     await telegram.add_fault(FaultKind.HOLD, METHOD)
     sending = asyncio.create_task(worker.process(f"refund:{charge_id}"))
     await telegram.wait_until_held()
@@ -246,7 +246,7 @@ async def second(desk: Desk, database_url: str, bot: Bot) -> AsyncIterator[Worke
 @pytest.mark.criterion("S9")
 async def test_two_processes_make_one_call(desk: Desk, worker: Worker, telegram: SandboxClient, second: Worker) -> None:
     charge_id = await _sell(desk, telegram)
-    await desk.ask_refund(charge_id)
+    await desk.request_refund(charge_id)
     await telegram.add_fault(FaultKind.HOLD, METHOD)
     first = asyncio.create_task(worker.work_once())
     await telegram.wait_until_held()
@@ -262,7 +262,7 @@ async def test_a_call_that_died_is_made_again_after_its_lease(
     desk: Desk, worker: Worker, telegram: SandboxClient
 ) -> None:
     charge_id = await _sell(desk, telegram)
-    await desk.ask_refund(charge_id)
+    await desk.request_refund(charge_id)
     await telegram.add_fault(FaultKind.HOLD, METHOD)
     dying = asyncio.create_task(worker.process(f"refund:{charge_id}"))
     await telegram.wait_until_held()
@@ -282,7 +282,7 @@ async def test_an_answer_that_was_lost_is_success_at_the_next_attempt(
     desk: Desk, worker: Worker, telegram: SandboxClient
 ) -> None:
     charge_id = await _sell(desk, telegram)
-    await desk.ask_refund(charge_id)
+    await desk.request_refund(charge_id)
     await telegram.add_fault(FaultKind.ANSWER_LOST, METHOD)
     event = await worker.process(f"refund:{charge_id}")
     assert event is not None
@@ -303,7 +303,7 @@ async def test_what_telegram_refuses_is_parked_at_once(desk: Desk, worker: Worke
     await telegram.add_person("Buyer", id=BUYER.telegram_id)
     await desk.take(charge("not at Telegram"))
     await desk.deliver()
-    await desk.ask_refund("not at Telegram")
+    await desk.request_refund("not at Telegram")
     event = await worker.process("refund:not at Telegram")
     assert event is not None
     assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, Outcome.PARKED, None)
@@ -323,7 +323,7 @@ async def test_while_telegram_is_away_a_refund_is_tried_with_growing_pauses_then
 ) -> None:
     charge_id = await _sell(desk, telegram)
     await desk.deliver()
-    await desk.ask_refund(charge_id)
+    await desk.request_refund(charge_id)
     await telegram.add_fault(**fault, method=METHOD, count=AWAY_ATTEMPTS_MAX)
     pauses = []
     for _ in range(AWAY_ATTEMPTS_MAX - 1):
@@ -340,7 +340,7 @@ async def test_while_telegram_is_away_a_refund_is_tried_with_growing_pauses_then
     assert await desk.told(event.event_id) == [(Notice.PARKED, ADMIN_CHAT_ID)]
 
     # Somebody asks again when Telegram is back.
-    await desk.ask_refund(charge_id, reply_chat_id=ADMIN_ID)
+    await desk.request_refund(charge_id, reply_chat_id=ADMIN_ID)
     assert await worker.work_once() == 1
     assert (await desk.event(f"refund:{charge_id}")).outcome == Outcome.REFUNDED
     assert (Notice.REFUND_DONE, ADMIN_ID) in await desk.told(f"refund:{charge_id}")
@@ -352,13 +352,13 @@ async def test_a_parked_refund_that_is_asked_for_again_has_all_its_attempts_befo
     desk: Desk, worker: Worker, telegram: SandboxClient
 ) -> None:
     charge_id = await _sell(desk, telegram)
-    await desk.ask_refund(charge_id)
+    await desk.request_refund(charge_id)
     await telegram.add_fault(FaultKind.SERVER_ERROR, METHOD, count=AWAY_ATTEMPTS_MAX + 1)
     for _ in range(AWAY_ATTEMPTS_MAX):
         await worker.work_once()
         desk.clock.now = (await desk.event(f"refund:{charge_id}")).due_at or desk.clock.now
     assert (await desk.event(f"refund:{charge_id}")).outcome == Outcome.PARKED
-    await desk.ask_refund(charge_id)
+    await desk.request_refund(charge_id)
     await worker.work_once()
     tried = await desk.event(f"refund:{charge_id}")
     assert (tried.attempts, tried.due_at is None) == (1, False)
@@ -371,7 +371,7 @@ async def test_while_telegram_asks_for_a_pause_no_refund_is_sent_and_charges_are
     refunds = []
     for buyer in (BUYER, STRANGER):
         charge_id = await _sell(desk, telegram, buyer)
-        refunds.append((await desk.ask_refund(charge_id)).event_id)
+        refunds.append((await desk.request_refund(charge_id)).event_id)
         desk.clock.advance(seconds=1)
     await desk.record(charge("another"))
     await telegram.add_fault(FaultKind.RETRY_AFTER, METHOD, retry_after_seconds=33)
@@ -397,7 +397,7 @@ async def test_a_start_settles_charges_and_leaves_refunds_which_ask_telegram_to_
     desk: Desk, worker: Worker, telegram: SandboxClient
 ) -> None:
     charge_id = await _sell(desk, telegram)
-    await desk.ask_refund(charge_id)
+    await desk.request_refund(charge_id)
     # As the process that died while it called.
     assert await worker._sender._claim(f"refund:{charge_id}") is not None
     await desk.record(charge("another"))

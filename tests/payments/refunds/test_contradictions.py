@@ -80,7 +80,7 @@ async def test_an_admin_may_refund_though_a_wrong_one_is_there_and_telegrams_wor
 ) -> None:
     for fact in (WRONG[wrong], charge("X")) if is_before else (charge("X"), WRONG[wrong]):
         await desk.take(fact)
-    asked = await desk.ask_refund("X")
+    asked = await desk.request_refund("X")
     assert (asked.event_id, asked.amount_cents) == (refund_id("X", asked.id), 200)
     await desk.settle(asked.event_id, confirmed=True)
     assert not await desk.holds()
@@ -162,7 +162,7 @@ async def test_a_charge_is_not_taken_for_another_row_that_has_its_id(desk: Desk,
 @pytest.mark.criterion("R1", "R4")
 async def test_a_parked_refund_is_not_taken_for_the_charge_of_another_one(desk: Desk) -> None:
     await desk.take(charge("X"))
-    await desk.ask_refund("X")
+    await desk.request_refund("X")
     async with desk.database.transaction() as session:
         parked = await events.lock(session, "refund:X")
         assert parked is not None

@@ -104,7 +104,7 @@ async def test_a_refund_that_two_admins_ask_for_at_once_is_asked_for_once(desks:
     for number in range(ROUNDS):
         await first.take(charge(str(number)))
         answers = await asyncio.gather(
-            first.ask_refund(str(number)), second.ask_refund(str(number)), return_exceptions=True
+            first.request_refund(str(number)), second.request_refund(str(number)), return_exceptions=True
         )
         assert sorted(type(answer).__name__ for answer in answers) == ["RefundRefusedError", "StripeEvent"]
     async with first.database.reading() as session:

@@ -77,7 +77,7 @@ async def test_within_the_week_both_are_told(desk: Desk) -> None:
 async def test_a_refund_that_is_asked_for_now_is_news(desk: Desk) -> None:
     desk.clock.now += timedelta(days=90)
     await _read_in_ledger(desk, charge("X"))
-    await desk.ask_refund("X", reply_chat_id=ADMIN_CHAT_ID)
+    await desk.request_refund("X", reply_chat_id=ADMIN_CHAT_ID)
     await desk.settle("refund:X", confirmed=True)
     assert await desk.told() == [(Notice.REFUND_DONE, ADMIN_CHAT_ID), (Notice.REFUNDED, BUYER.telegram_id)]
 

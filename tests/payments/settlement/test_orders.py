@@ -45,7 +45,7 @@ async def _step(desk: Desk, step: str, charged: ChargeFact) -> None:
             await _do_what_is_due(desk)
         case "A":
             with contextlib.suppress(RefundRefusedError):
-                asked = await desk.ask_refund(charged.charge_id)
+                asked = await desk.request_refund(charged.charge_id)
                 await desk.settle(asked.event_id, confirmed=True)
 
 

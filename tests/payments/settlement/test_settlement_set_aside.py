@@ -155,7 +155,7 @@ async def test_a_charge_is_not_parked_for_ever_when_it_turns_out_to_be_given_bac
 @pytest.mark.parametrize("payload", ["another program's", FORGED], ids=["foreign", "parked"])
 async def test_what_was_set_aside_can_be_refunded(desk: Desk, payload: str) -> None:
     await desk.take(charge(payload=payload))
-    await desk.ask_refund("charge-1")
+    await desk.request_refund("charge-1")
     await desk.settle("refund:charge-1", confirmed=True)
     event = await desk.event("charge-1")
     assert (event.status, event.outcome, event.processed_at) == (EventStatus.PROCESSED, Outcome.REFUNDED, desk.clock())
@@ -176,7 +176,7 @@ async def test_another_programs_charge_that_failures_had_parked_stays_parked_and
     assert (settled.status, settled.outcome, settled.due_at) == (EventStatus.FAILED, Outcome.PARKED, None)
     assert settled.error == "another_program"
     assert await desk.told("charge-1") == [(Notice.FOREIGN, ADMIN_CHAT_ID)]
-    await desk.ask_refund("charge-1")
+    await desk.request_refund("charge-1")
     await desk.settle("refund:charge-1", confirmed=True)
     assert (await desk.event("charge-1")).outcome == Outcome.REFUNDED
 
@@ -271,7 +271,7 @@ async def test_a_refund_before_its_charge_lets_the_grant_be_born_revoked(desk: D
 
 async def test_a_refund_that_is_only_asked_for_takes_nothing_away_yet(desk: Desk) -> None:
     await desk.record(charge())
-    await desk.ask_refund("charge-1")
+    await desk.request_refund("charge-1")
     await desk.settle("charge-1")
     assert await desk.holds()
     await desk.settle("refund:charge-1", confirmed=True)

@@ -26,7 +26,7 @@ async def charge_id(desk: Desk, account: StripeAccount, watch: StripeWatch, work
     charge_id = await sell(desk, account)
     account.give_back(charge_id, PART)
     await read(watch, worker)
-    assert (await desk.ask_refund(f"stripe:{charge_id}")).amount_cents == REST
+    assert (await desk.request_refund(f"stripe:{charge_id}")).amount_cents == REST
     return charge_id
 
 
@@ -52,7 +52,7 @@ async def test_what_was_made_without_our_knowing_is_found_and_not_made_again(
     assert account.refunded(charge_id) == REST
     await read(watch, worker)
     # The books agree with Stripe: all but the rest is left, and can go back.
-    assert (await desk.ask_refund(f"stripe:{charge_id}")).amount_cents == PART
+    assert (await desk.request_refund(f"stripe:{charge_id}")).amount_cents == PART
     await worker.work_once()
     assert account.refunded(charge_id) == PART + REST
 
@@ -97,12 +97,12 @@ async def test_a_rest_that_was_parked_while_more_came_back_says_that_not_all_is_
     await read(watch, worker)
     account.refusal = None
     desk.clock.advance(minutes=1)
-    taken_up = await desk.ask_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
+    taken_up = await desk.request_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
     assert taken_up.amount_cents == REST
     await worker.work_once()
     assert (Notice.PART_DONE, ADMIN_ID) in await desk.told(taken_up.event_id)
     assert await desk.holds()
-    last = await desk.ask_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
+    last = await desk.request_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
     await worker.work_once()
     assert (last.amount_cents, account.refunded(charge_id)) == (PART, PART + REST)
     assert (Notice.REFUND_DONE, ADMIN_ID) in await desk.told(last.event_id)

@@ -44,7 +44,7 @@ async def test_a_refund_in_the_dashboard_ends_the_access_and_one_that_comes_back
 async def test_a_refund_that_is_asked_for_here_is_made_and_stays_one(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
 ) -> None:
-    await desk.ask_refund(f"stripe:{INTENT_ID}")
+    await desk.request_refund(f"stripe:{INTENT_ID}")
     for _ in range(2):
         await read(watch, worker)
     assert account.refunded(charge_id) == 499

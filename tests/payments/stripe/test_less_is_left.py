@@ -37,7 +37,7 @@ async def test_a_part_that_went_back_before_the_whole_is_sent_leaves_the_rest_to
     desk: Desk, account: StripeAccount, worker: Worker
 ) -> None:
     charge_id = await sell(desk, account)
-    whole = await desk.ask_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
+    whole = await desk.request_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
     account.give_back(charge_id, 100)
     while await worker.work_once():
         pass
@@ -61,7 +61,7 @@ async def test_a_whole_that_is_parked_already_goes_on_with_the_rest(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, way: str
 ) -> None:
     charge_id = await sell(desk, account)
-    whole = await desk.ask_refund(f"stripe:{charge_id}")
+    whole = await desk.request_refund(f"stripe:{charge_id}")
     account.refusal = "charge_disputed"
     await read(watch, worker)
     account.refusal = None
@@ -72,13 +72,13 @@ async def test_a_whole_that_is_parked_already_goes_on_with_the_rest(
     if way == "retry":
         assert await desk.retry(whole.event_id) is RetryResult.BEGUN
     else:
-        assert (await desk.ask_refund(f"stripe:{charge_id}")).event_id == whole.event_id
+        assert (await desk.request_refund(f"stripe:{charge_id}")).event_id == whole.event_id
     await read(watch, worker)
     assert await _rows(desk, charge_id) == [(100, 1, "refunded"), (399, 1, "refunded"), (499, 2, "replaced")]
     assert await desk.retry(whole.event_id) is RetryResult.NOT_WAITING
     assert await _pending(desk) == []
     with pytest.raises(RefundRefusedError, match=RefundRefusal.ALREADY_REFUNDED):
-        await desk.ask_refund(f"stripe:{charge_id}")
+        await desk.request_refund(f"stripe:{charge_id}")
 
 
 @pytest.mark.criterion("R8")
@@ -86,7 +86,7 @@ async def test_when_nothing_is_left_whoever_asked_is_told_so(
     desk: Desk, account: StripeAccount, worker: Worker
 ) -> None:
     charge_id = await sell(desk, account)
-    whole = await desk.ask_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
+    whole = await desk.request_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
     account.give_back(charge_id, 100)
     account.give_back(charge_id)
     while await worker.work_once():
@@ -100,7 +100,7 @@ async def test_when_nothing_is_left_whoever_asked_is_told_so(
 
 async def test_the_rest_can_become_too_much_in_its_turn(desk: Desk, account: StripeAccount, worker: Worker) -> None:
     charge_id = await sell(desk, account)
-    await desk.ask_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
+    await desk.request_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
     account.give_back(charge_id, 100)
     await worker.work_once()
     account.give_back(charge_id, 200)
@@ -120,7 +120,7 @@ async def test_the_whole_made_in_the_dashboard_is_the_one_that_was_asked_for(
     desk: Desk, account: StripeAccount, worker: Worker
 ) -> None:
     charge_id = await sell(desk, account)
-    whole = await desk.ask_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
+    whole = await desk.request_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
     account.give_back(charge_id)
     while await worker.work_once():
         pass
@@ -133,7 +133,7 @@ async def test_a_lost_dispute_counts_as_what_is_gone(
 ) -> None:
     charge_id = await sell(desk, account)
     dispute_id = account.open_dispute(charge_id)
-    whole = await desk.ask_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
+    whole = await desk.request_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
     await read(watch, worker)
     assert (await desk.event(whole.event_id)).outcome == Outcome.PARKED
     account.close_dispute(dispute_id, "lost")
@@ -151,7 +151,7 @@ async def test_a_part_alone_is_no_reason_to_replace_what_is_refused_for_another(
     charge_id = await sell(desk, account)
     account.give_back(charge_id, 100)
     await read(watch, worker)
-    rest = await desk.ask_refund(f"stripe:{charge_id}")
+    rest = await desk.request_refund(f"stripe:{charge_id}")
     account.refusal = "charge_disputed"
     await read(watch, worker)
     parked = await desk.event(rest.event_id)
@@ -164,7 +164,7 @@ async def test_a_stripe_that_fails_after_its_refusal_is_asked_again(
     desk: Desk, account: StripeAccount, worker: Worker
 ) -> None:
     charge_id = await sell(desk, account)
-    whole = await desk.ask_refund(f"stripe:{charge_id}")
+    whole = await desk.request_refund(f"stripe:{charge_id}")
     account.give_back(charge_id, 100)
     account.faults.extend([None, Fault.BROKEN])
     await worker.work_once()
@@ -180,7 +180,7 @@ async def test_a_refund_that_stripe_makes_late_moves_a_row_that_was_replaced(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
 ) -> None:
     charge_id = await sell(desk, account)
-    whole = await desk.ask_refund(f"stripe:{charge_id}")
+    whole = await desk.request_refund(f"stripe:{charge_id}")
     part = account.give_back(charge_id, 100)
     await worker.work_once()
     assert (await desk.event(whole.event_id)).outcome == Outcome.REPLACED

@@ -61,7 +61,7 @@ class Play:
         """Let something happen; what cannot happen as things stand does not."""
         self.desk.clock.advance(seconds=10)
         here: dict[str, Callable[[], Awaitable[object]]] = {
-            "A": lambda: self.desk.ask_refund(f"stripe:{self.charge_id}"),
+            "A": lambda: self.desk.request_refund(f"stripe:{self.charge_id}"),
             "w": self.worker.work_once,
             "l": self._lose_the_answer,
             "x": self._be_refused,

@@ -25,7 +25,7 @@ async def charge_id(desk: Desk, account: StripeAccount) -> str:
     """Sell a month by card and ask for its refund; give Stripe's charge id."""
     charge_id = account.charge(499)
     await desk.take(card_charge(charge_id))
-    await desk.ask_refund(f"stripe:{charge_id}")
+    await desk.request_refund(f"stripe:{charge_id}")
     return charge_id
 
 

@@ -55,7 +55,7 @@ async def charge_id(desk: Desk, account: StripeAccount) -> str:
 async def test_a_refund_of_ours_that_came_back_is_on_record_and_can_be_made_again(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
 ) -> None:
-    first = await desk.ask_refund(f"stripe:{charge_id}")
+    first = await desk.request_refund(f"stripe:{charge_id}")
     await read(watch, worker)
     await desk.deliver()
     desk.clock.advance(days=3)
@@ -79,14 +79,14 @@ async def test_a_refund_of_ours_that_came_back_is_on_record_and_can_be_made_agai
         ("stripe.successful_payment", EntryState.OWED),
     ]
     desk.clock.advance(days=1)
-    again = await desk.ask_refund(f"stripe:{charge_id}")
+    again = await desk.request_refund(f"stripe:{charge_id}")
     assert (again.event_id, again.amount_cents) == (f"refund:stripe:{charge_id}:{again.id}", 499)
     await read(watch, worker)
     assert (await desk.event(again.event_id)).outcome == Outcome.REFUNDED
     assert (account.refunded(charge_id), await _left(desk, charge_id)) == (499, 0)
     assert (await _states(desk))[-1] == ("stripe.successful_payment", EntryState.GIVEN_BACK)
     with pytest.raises(RefundRefusedError, match=RefundRefusal.ALREADY_REFUNDED):
-        await desk.ask_refund(f"stripe:{charge_id}")
+        await desk.request_refund(f"stripe:{charge_id}")
 
 
 @pytest.mark.criterion("R1")
@@ -127,7 +127,7 @@ async def test_a_part_that_came_back_is_left_again(
     [facts] = [facts for kind, _, facts in await desk.notices() if kind is Notice.REFUND_FAILED]
     assert (facts["amount"], facts["stays"]) == (100, "open")
     assert (await _states(desk))[-1] == ("stripe.successful_payment", EntryState.DONE)
-    assert (await desk.ask_refund(f"stripe:{charge_id}")).amount_cents == 49
+    assert (await desk.request_refund(f"stripe:{charge_id}")).amount_cents == 49
     await read(watch, worker)
     assert not await desk.holds()
 
@@ -187,7 +187,7 @@ async def test_one_that_was_never_on_record_as_through_is_told_and_writes_nothin
 async def test_a_refund_that_failed_before_its_answer_was_on_record_is_not_taken_for_done(
     desk: Desk, account: StripeAccount, api: StripeApi, watch: StripeWatch, worker: Worker, charge_id: str
 ) -> None:
-    asked = await desk.ask_refund(f"stripe:{charge_id}")
+    asked = await desk.request_refund(f"stripe:{charge_id}")
     # Killed between Stripe's answer and our commit; the same key brings the old answer.
     await RefundSender(desk.database, by_name(CardChannel(api)), desk.clock).send(asked.event_id)
     desk.clock.advance(minutes=1)
@@ -210,7 +210,7 @@ async def test_a_refund_that_failed_before_its_answer_was_on_record_is_not_taken
 async def test_of_two_attempts_for_one_row_it_came_back_when_both_did(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
 ) -> None:
-    asked = await desk.ask_refund(f"stripe:{charge_id}")
+    asked = await desk.request_refund(f"stripe:{charge_id}")
     account.faults.append(Fault.CUT_AFTER)
     await worker.work_once()
     desk.clock.advance(minutes=1)
@@ -234,7 +234,7 @@ async def test_while_it_is_not_read_since_when_one_is_back_a_refusal_decides_not
 ) -> None:
     part = account.give_back(charge_id, 100)
     await read(watch, worker)
-    rest = await desk.ask_refund(f"stripe:{charge_id}")
+    rest = await desk.request_refund(f"stripe:{charge_id}")
     desk.clock.advance(days=1)
     account.fail_refund(part)
     desk.clock.advance(seconds=1)
@@ -259,7 +259,7 @@ async def test_one_whose_event_is_gone_is_taken_for_back_after_some_attempts(
     account.fail_refund(part)
     gone = account.events.pop()
     account.open_dispute(charge_id)
-    rest = await desk.ask_refund(f"stripe:{charge_id}")
+    rest = await desk.request_refund(f"stripe:{charge_id}")
     for _ in range(RETURN_ATTEMPTS_MAX):
         assert (await desk.event(rest.event_id)).outcome is None
         desk.clock.advance(hours=1)
@@ -300,7 +300,7 @@ async def test_a_refund_that_was_canceled_came_back(
     [row] = await _returns(desk, charge_id)
     assert (row.amount_cents, row.reason, row.webhook_timestamp) == (499, "canceled", START + timedelta(days=1))
     assert await _left(desk, charge_id) == 499
-    await desk.ask_refund(f"stripe:{charge_id}")
+    await desk.request_refund(f"stripe:{charge_id}")
     await read(watch, worker)
     assert (account.refunded(charge_id), await _left(desk, charge_id)) == (499, 0)
 
@@ -361,4 +361,4 @@ async def test_one_that_stands_apart_is_the_same_refund_and_may_come_back(
         ("stripe.refund_failed", Outcome.RETURNED),
         ("stripe.refunded", Outcome.REFUNDED),
     ]
-    assert (await desk.ask_refund(f"stripe:{charge_id}")).amount_cents == 499
+    assert (await desk.request_refund(f"stripe:{charge_id}")).amount_cents == 499

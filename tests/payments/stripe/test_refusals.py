@@ -26,7 +26,7 @@ async def test_after_a_refusal_the_next_attempt_has_a_key_of_its_own(
     await read(watch, worker)
     account.fail_refund(part)
     unread = account.events.pop()
-    rest = await desk.ask_refund(f"stripe:{charge_id}")
+    rest = await desk.request_refund(f"stripe:{charge_id}")
     account.refusal = REFUSAL
     await worker.work_once()
     assert (await desk.event(rest.event_id)).attempt_key is None
@@ -45,7 +45,7 @@ async def test_a_refusal_ends_the_attempt_though_the_refunds_cannot_be_listed(
     desk: Desk, account: StripeAccount, worker: Worker, fault: Fault
 ) -> None:
     charge_id = await sell(desk, account)
-    asked = await desk.ask_refund(f"stripe:{charge_id}")
+    asked = await desk.request_refund(f"stripe:{charge_id}")
     account.refusal = REFUSAL
     account.faults.extend([None, fault])
     await worker.work_once()
@@ -65,7 +65,7 @@ async def test_what_may_have_been_made_keeps_its_key_when_stripe_cannot_be_asked
     charge_id = await sell(desk, account)
     part = account.give_back(charge_id, 300)
     await read(watch, worker)
-    asked = await desk.ask_refund(f"stripe:{charge_id}")
+    asked = await desk.request_refund(f"stripe:{charge_id}")
     # It is made, and the answer is lost.
     account.faults.append(Fault.CUT_AFTER)
     await worker.work_once()
@@ -92,7 +92,7 @@ async def test_a_refund_that_stripe_has_and_has_not_made_is_waited_for(
     desk: Desk, account: StripeAccount, worker: Worker, api: StripeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charge_id = await sell(desk, account)
-    asked = await desk.ask_refund(f"stripe:{charge_id}")
+    asked = await desk.request_refund(f"stripe:{charge_id}")
     now = api.fetch_refund
 
     async def held(refund_id: str) -> object:

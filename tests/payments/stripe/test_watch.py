@@ -197,7 +197,7 @@ async def test_a_lost_dispute_of_more_than_was_paid_takes_all_of_it(
     assert not await desk.holds()
     assert Notice.PARKED not in [notice for notice, _ in await desk.told()]
     with pytest.raises(RefundRefusedError, match=RefundRefusal.ALREADY_REFUNDED):
-        await desk.ask_refund(f"stripe:{charge_id}")
+        await desk.request_refund(f"stripe:{charge_id}")
     async with desk.database.reading() as session:
         charge = await events.find(session, f"stripe:{charge_id}")
         assert charge is not None
@@ -234,14 +234,14 @@ async def test_what_is_asked_here_after_a_part_is_the_rest(
     charge_id = await sell(desk, account)
     account.give_back(charge_id, 100)
     await read(watch, worker)
-    asked = await desk.ask_refund(f"stripe:{charge_id}")
+    asked = await desk.request_refund(f"stripe:{charge_id}")
     assert asked.amount_cents == 399
     await read(watch, worker)
     assert account.refunded(charge_id) == 499
     assert not await desk.holds()
     assert sorted(row.amount_cents for row in await refunds(desk, charge_id)) == [100, 399]
     with pytest.raises(RefundRefusedError, match=RefundRefusal.ALREADY_REFUNDED):
-        await desk.ask_refund(f"stripe:{charge_id}")
+        await desk.request_refund(f"stripe:{charge_id}")
 
 
 async def test_what_was_asked_here_and_made_in_the_dashboard_meanwhile_counts_once(
@@ -250,7 +250,7 @@ async def test_what_was_asked_here_and_made_in_the_dashboard_meanwhile_counts_on
     charge_id = await sell(desk, account)
     account.give_back(charge_id, 100)
     await read(watch, worker)
-    await desk.ask_refund(f"stripe:{charge_id}")
+    await desk.request_refund(f"stripe:{charge_id}")
     account.give_back(charge_id)
     for _ in range(2):
         await read(watch, worker)
@@ -272,7 +272,7 @@ async def test_given_back_in_parts_there_is_nothing_left_to_ask_for(
     account.give_back(charge_id)
     await read(watch, worker)
     with pytest.raises(RefundRefusedError, match=RefundRefusal.ALREADY_REFUNDED):
-        await desk.ask_refund(f"stripe:{charge_id}")
+        await desk.request_refund(f"stripe:{charge_id}")
 
 
 @pytest.mark.criterion("I5")

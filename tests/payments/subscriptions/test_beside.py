@@ -178,7 +178,7 @@ async def test_what_is_revoked_by_hand_runs_all_the_same(desk: Desk) -> None:
 async def test_what_was_refunded_does_not_run_while_its_renewal_is_being_ended(desk: Desk) -> None:
     await desk.take(paid(1))
     desk.clock.now = START + DAY
-    await desk.ask_refund("sub-1")
+    await desk.request_refund("sub-1")
     await desk.settle("refund:sub-1", confirmed=True)
     desk.clock.now += DAY
     assert await checkout(desk) is CheckoutVerdict.ACCEPTED
@@ -237,7 +237,7 @@ async def test_a_renewal_that_was_to_end_for_two_reasons_ends_when_one_of_them_i
     await desk.take(start(desk.clock(), 21))
     assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, RenewalReason.REPLACED)
     if by is RenewalReason.REFUND:
-        await desk.ask_refund("sub-1")
+        await desk.request_refund("sub-1")
         await desk.settle("refund:sub-1", confirmed=True)
     else:
         kept = {each.first_charge_id: each for each in await rows(desk)}["sub-1"]

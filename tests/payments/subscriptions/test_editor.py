@@ -58,7 +58,7 @@ async def test_not_active_of_a_subscription_that_is_paid_for_is_no_success(desk:
 async def test_the_same_link_after_a_refund_is_another_subscription(desk: Desk) -> None:
     await desk.take(in_ledger(paid(1)))
     desk.clock.now = START + DAY
-    await desk.ask_refund("sub-1")
+    await desk.request_refund("sub-1")
     await desk.settle("refund:sub-1", confirmed=True)
     desk.clock.now = START + 20 * DAY
     await desk.take(in_ledger(paid(1, at=desk.clock.now, charge_id="again-1")))
@@ -70,7 +70,7 @@ async def test_a_refund_that_came_later_makes_no_renewal_another_subscription(de
     await desk.take(in_ledger(paid(1)))
     await desk.take(in_ledger(paid(2)))
     desk.clock.now = START + MONTH + DAY
-    await desk.ask_refund("sub-1")
+    await desk.request_refund("sub-1")
     await desk.settle("refund:sub-1", confirmed=True)
     assert [each.first_charge_id for each in await rows(desk)] == ["sub-1"]
 
@@ -143,7 +143,7 @@ async def test_what_failed_and_was_refunded_and_cannot_be_ended_is_stuck(desk: D
     await desk.take(paid(1))
     desk.clock.now = START + MONTH + timedelta(minutes=1)
     await tell(desk, said("failed", 15))
-    await desk.ask_refund("sub-1")
+    await desk.request_refund("sub-1")
     await desk.settle("refund:sub-1", confirmed=True)
     assert (await row(desk)).state == "ended"
     await editor(desk, words).apply_wanted_renewal((await row(desk)).id)
@@ -164,7 +164,7 @@ async def test_a_refund_of_a_subscription_that_is_not_read_here_ends_its_renewal
         await desk.record(charged)
     else:
         await desk.take(in_ledger(charged) if known == "ledger" else charged)
-    await desk.ask_refund("sub-1", reply_chat_id=ADMIN_CHAT_ID)
+    await desk.request_refund("sub-1", reply_chat_id=ADMIN_CHAT_ID)
     await desk.settle("refund:sub-1", confirmed=True)
     await desk.settle("sub-1")
     assert Notice.REFUND_DONE in await told(desk)
@@ -180,7 +180,7 @@ async def test_a_refund_of_a_subscription_that_is_not_read_here_ends_its_renewal
 @pytest.mark.criterion("N3", "R4")
 async def test_a_refund_of_what_is_no_subscription_begins_none(desk: Desk) -> None:
     await desk.take(replace(paid(1), payload="shop2:once:abc", is_recurring=False, is_first_recurring=False))
-    await desk.ask_refund("sub-1")
+    await desk.request_refund("sub-1")
     await desk.settle("refund:sub-1", confirmed=True)
     assert await rows(desk) == []
 

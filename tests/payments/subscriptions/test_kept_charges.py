@@ -61,7 +61,7 @@ async def test_what_comes_after_a_link_was_paid_twice_is_about_the_one_that_was_
         ("twin-1", "twin-1", "ended"),
     ]
     assert Notice.SUBSCRIPTION_ENDED not in {notice for notice, _ in await desk.told()}
-    await desk.ask_refund("sub-2")
+    await desk.request_refund("sub-2")
     await desk.settle("refund:sub-2", confirmed=True)
     kept = {each.first_charge_id: each for each in await rows(desk)}
     assert kept["sub-1"].wanted_because == "refund"

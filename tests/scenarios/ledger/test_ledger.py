@@ -43,7 +43,7 @@ async def _a_busy_quarter(life: Life, seed: int = 7) -> None:
         await life.work()
         await life.live(7)
         charge, _ = charges.pop(chance.randrange(len(charges)))
-        await life.ask_refund(charge.id)
+        await life.request_refund(charge.id)
         charge, _ = charges.pop(chance.randrange(len(charges)))
         life.server.world.charges.refund_elsewhere(charge_id=charge.id)
         await life.work()
