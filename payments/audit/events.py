@@ -139,15 +139,15 @@ async def _may_stand_apart(session: AsyncSession, row: Mapping[str, Any]) -> boo
     charge = await find_charge(session, row["refund_of"])
     if charge is None or contradiction(StripeEvent(**row), charge) is not None:
         return False
-    standing = await find(session, row["event_id"])
-    return standing is not None and is_in_the_way(standing, charge)
+    holder = await find(session, row["event_id"])
+    return holder is not None and is_in_the_way(holder, charge)
 
 
-def is_in_the_way(standing: StripeEvent, charge: StripeEvent) -> bool:
+def is_in_the_way(holder: StripeEvent, charge: StripeEvent) -> bool:
     """Tell whether an audit row has the key of a charge's refund event without being a refund of the charge."""
-    if standing.origin != ORIGIN or standing.refund_of != charge.event_id:
+    if holder.origin != ORIGIN or holder.refund_of != charge.event_id:
         return True
-    return contradiction(standing, charge) is not None
+    return contradiction(holder, charge) is not None
 
 
 def _row_values(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) -> dict[str, Any]:
@@ -245,8 +245,8 @@ async def find_refunds_apart(session: AsyncSession, event_id: str) -> Sequence[s
         return []
     query = select(StripeEvent).where(StripeEvent.event_id.in_([charge_id, event_id]))
     found = {row.event_id: row for row in await session.scalars(query)}
-    charge, standing = found.get(charge_id), found.get(event_id)
-    if charge is None or standing is None or charge.refund_of is not None or not is_in_the_way(standing, charge):
+    charge, holder = found.get(charge_id), found.get(event_id)
+    if charge is None or holder is None or charge.refund_of is not None or not is_in_the_way(holder, charge):
         return []
     rows = await refunds_of(session, charge_id)
     apart = [row for row in rows if row.event_id == refund_id(charge_id, row.id)]

@@ -136,19 +136,19 @@ def _audit_id(
         is_taken = isinstance(missing.get(row.event_id or ""), RefundFact) and fact is not None
         # No id has a NUL: recording this one fails with an alert, and nothing takes it for the refund with its id.
         return f"\0{row.event_id}" if is_taken else row.event_id or ""
-    standing = known.get(fact.event_id) or missing.get(fact.event_id)
+    holder = known.get(fact.event_id) or missing.get(fact.event_id)
     if fact.apart.event_id in known or (
-        standing is not None and _takes_key_of(standing, fact) and _fits_charge(fact, known, missing)
+        holder is not None and _takes_key_of(holder, fact) and _fits_charge(fact, known, missing)
     ):
         return fact.apart.event_id
     return fact.event_id
 
 
-def _takes_key_of(standing: "_OurEvent | MoneyFact", fact: RefundFact) -> bool:
+def _takes_key_of(holder: "_OurEvent | MoneyFact", fact: RefundFact) -> bool:
     """Tell whether an audit row has the key of a ledger page's refund, and is another event."""
-    if isinstance(standing, _OurEvent):
-        return _find_difference(fact, standing) is not None
-    return (type(standing), standing.amount, standing.person.telegram_id) != (
+    if isinstance(holder, _OurEvent):
+        return _find_difference(fact, holder) is not None
+    return (type(holder), holder.amount, holder.person.telegram_id) != (
         type(fact),
         fact.amount,
         fact.person.telegram_id,

@@ -141,7 +141,7 @@ async def test_a_charge_whose_id_is_a_refunds_does_not_swallow_it(desk: Desk) ->
 
 @pytest.mark.criterion("R1", "C3")
 @pytest.mark.parametrize(
-    "standing",
+    "holder",
     [
         TRUE,
         card_charge("ch_1"),
@@ -149,13 +149,13 @@ async def test_a_charge_whose_id_is_a_refunds_does_not_swallow_it(desk: Desk) ->
     ],
     ids=lambda fact: fact.event_id,
 )
-async def test_a_charge_is_not_taken_for_another_row_that_has_its_id(desk: Desk, standing: MoneyFact) -> None:
-    await desk.take(standing)
-    before = await desk.event(standing.event_id)
+async def test_a_charge_is_not_taken_for_another_row_that_has_its_id(desk: Desk, holder: MoneyFact) -> None:
+    await desk.take(holder)
+    before = await desk.event(holder.event_id)
     recorder = Recorder(desk.database, desk.clock, ADMINS, 10)
-    assert await recorder.record([charge_update(charge(standing.event_id), 21)]) == {21: None}
+    assert await recorder.record([charge_update(charge(holder.event_id), 21)]) == {21: None}
     assert (Notice.QUARANTINED, ADMIN_CHAT_ID) in await desk.told()
-    after = await desk.event(standing.event_id)
+    after = await desk.event(holder.event_id)
     assert (after.event_type, after.payload, after.update_id) == (before.event_type, before.payload, before.update_id)
 
 
