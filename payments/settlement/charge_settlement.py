@@ -226,10 +226,10 @@ class ChargeSettlement:
     ) -> None:
         """End the renewals that a granted charge leaves without a purpose; `own` is the charge's subscription."""
         if own is not None:
-            goes_back = await self._give_back_starts(session, charge, user)
+            is_given_back = await self._give_back_starts(session, charge, user)
             ended = await self._book.end_replaced_renewals(session, user)
             if own.first_charge_id != charge.event_id and own.last_charge_id == charge.event_id:
-                is_beside = goes_back or any(row is not own for row in ended)
+                is_beside = is_given_back or any(row is not own for row in ended)
                 await self._book.end_unwanted_renewal(session, user, own, is_beside=is_beside)
         if own is not None or granted.order.days is None:
             await self._book.end_lifetime_renewals(session, user)
@@ -241,7 +241,7 @@ class ChargeSettlement:
         turn of the loop gives one charge back, or looks at it for the last time.
         """
         seen: set[str] = set()
-        goes_back = False
+        is_given_back = False
         while left := [each for each in await running.starts_beside(session, charge) if each not in seen]:
             seen.add(left[0])
             start = await events.find(session, left[0])
@@ -249,11 +249,11 @@ class ChargeSettlement:
             if start is None or any(contradiction(refund, start) is None for refund in refunds):
                 continue
             if await self._effects.give_back(session, start, user, PurchaseObstacle.SUBSCRIBED):
-                goes_back = True
+                is_given_back = True
                 subscription = await self._subscription.update(session, start, user)
                 if subscription is not None:
                     self._effects.end_renewal(subscription, RenewalReason.GIVEN_BACK)
-        return goes_back
+        return is_given_back
 
     async def _opens_something(self, session: AsyncSession, charge: StripeEvent, user: User) -> bool:
         """Tell whether a charge's grants open any moment from now on that the buyer would not have without them."""

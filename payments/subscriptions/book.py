@@ -157,7 +157,7 @@ class SubscriptionBook:
             for each in rivals
             if each.opens_same(rival) and charge_order(each.chain.first) > charge_order(rival.chain.first)
         ]
-        if later and all(each.chain.first.goes_back for each in later):
+        if later and all(each.chain.first.is_given_back for each in later):
             row.renewal_wanted = row.wanted_because = row.due_at = row.error = None
             row.attempts = 0
 
@@ -188,7 +188,7 @@ class SubscriptionBook:
 
     async def _update_row(self, session: AsyncSession, user: User, row: Subscription, chain: Chain) -> None:
         """Write a chain's charges, state and dates into its row of the book, and tell of changes."""
-        standing = subscription_status(chain, self.terms, self._clock())
+        status = subscription_status(chain, self.terms, self._clock())
         change, paid = chain.current_change, chain.paid
         before, seen = SubscriptionState(row.state), row.change_id
         if row.error is not None and row.first_charge_id != chain.first.id and row.renewal_wanted == Renewal.CANCELED:
@@ -199,8 +199,8 @@ class SubscriptionBook:
         row.last_charge_id = chain.newest.id
         row.current_period_end = chain.ends_at
         row.paid_until = paid.ends_at if paid else None
-        row.state = standing.state
-        row.check_at, row.checked_at = standing.check_at, self._clock()
+        row.state = status.state
+        row.check_at, row.checked_at = status.check_at, self._clock()
         if row.check_at is None and chain.tried_until is not None and self._clock() < chain.tried_until:
             # The subscription is over for us, but Telegram may still try to charge another price.
             row.check_at = chain.tried_until
@@ -208,7 +208,7 @@ class SubscriptionBook:
         await session.flush()
         # The module that makes a change of the desk also tells it (editor.py).
         is_news = change is not None and change.charge_id is None and change.id != seen
-        await self._tell_new_state(session, user, row, before, change if is_news else None, standing)
+        await self._tell_new_state(session, user, row, before, change if is_news else None, status)
 
     async def _tell_new_state(
         self,
@@ -217,18 +217,18 @@ class SubscriptionBook:
         row: Subscription,
         before: SubscriptionState,
         news: Change | None,
-        standing: SubscriptionStatus,
+        status: SubscriptionStatus,
     ) -> None:
         """Tell the subscriber of a new state in the book, and of a renewal that is near."""
         now = self._clock()
         tell = self._effects.tell_subscriber
         of_period, facts = row.last_charge_id, self.notice_facts(row)
-        if standing.state is SubscriptionState.ENDED:
+        if status.state is SubscriptionState.ENDED:
             is_recent = row.paid_until is not None and now - row.paid_until < timedelta(days=TOLD_DAYS_MAX)
             if before is not SubscriptionState.ENDED and is_recent and row.wanted_because not in _ACCESS_GOES_ON:
                 await tell(session, Notice.SUBSCRIPTION_ENDED, of_period, user, facts)
-        elif news is not None and standing.state is not before:
-            match standing.state:
+        elif news is not None and status.state is not before:
+            match status.state:
                 case SubscriptionState.CANCELED:
                     await tell(session, Notice.SUBSCRIPTION_CANCELED, f"change:{news.id}", user, facts)
                 case SubscriptionState.FAILED:
@@ -236,7 +236,7 @@ class SubscriptionBook:
                 case SubscriptionState.ACTIVE:
                     await tell(session, Notice.SUBSCRIPTION_ACTIVE, f"change:{news.id}", user, facts)
         is_ending = row.renewal_wanted == Renewal.CANCELED and row.due_at is not None
-        if standing.is_reminder_due and row.paid_until == row.current_period_end and not is_ending:
+        if status.is_reminder_due and row.paid_until == row.current_period_end and not is_ending:
             await tell(session, Notice.RENEWAL_SOON, of_period, user, facts)
 
     def notice_facts(self, row: Subscription) -> dict[str, object]:

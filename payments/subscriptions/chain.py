@@ -37,8 +37,8 @@ class Charge:
     """A charge of a subscription as it is known now; times are aware, UTC.
 
     `ends_at`, `is_first` and `update_id` are None while only Telegram's ledger has told of it. `is_paid`: it has
-    granted something that is not revoked. `is_given_back`: its refund is made, or the desk's own is under way;
-    `given_back_at` is the refund's date, if known. `goes_back`: the desk refunds it by itself.
+    granted something that is not revoked. `is_refunded`: its refund is made, or the desk's own is under way;
+    `refunded_at` is the refund's date, if known. `is_given_back`: the desk refunds it by itself.
     """
 
     id: str
@@ -48,9 +48,9 @@ class Charge:
     is_first: bool | None
     update_id: int | None
     is_paid: bool
-    is_given_back: bool
-    given_back_at: datetime | None = None
-    goes_back: bool = False
+    is_refunded: bool
+    refunded_at: datetime | None = None
+    is_given_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,9 @@ class Chain:
         return max(period.ends_at for period in self.periods)
 
     @property
-    def is_given_back(self) -> bool:
+    def is_refunded(self) -> bool:
         """Tell whether all charges of a chain went back: the renewal was ended, or is to be."""
-        return all(period.charge.is_given_back for period in self.periods)
+        return all(period.charge.is_refunded for period in self.periods)
 
     @property
     def paid(self) -> Period | None:

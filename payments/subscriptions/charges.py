@@ -47,9 +47,9 @@ async def read_charges_by_payload(
             is_first=event.is_first_recurring,
             update_id=event.update_id,
             is_paid=STARS.source(event.event_id) in granted,
-            is_given_back=bool(back),
-            given_back_at=min((at for refund in back if (at := _refunded_at(refund)) is not None), default=None),
-            goes_back=any(refund.requested_by == BY_ITSELF for refund in back),
+            is_refunded=bool(back),
+            refunded_at=min((at for refund in back if (at := _refunded_at(refund)) is not None), default=None),
+            is_given_back=any(refund.requested_by == BY_ITSELF for refund in back),
         )
         found[event.payload].append(charge)
     return found

@@ -67,7 +67,7 @@ def _find_renewed_chain(chains: Sequence[Chain], charge: Charge, told: Sequence[
 def _renewal_distance(chain: Chain, chains: Sequence[Chain], charge: Charge, told: Sequence[Change]) -> timedelta:
     """Return a charge's distance from renewing a chain, by which the division chooses: the smaller, the likelier."""
     is_to_renew = (
-        not chain.is_given_back and _state_before_charge(chain, chains, charge, told) != SubscriptionState.CANCELED
+        not chain.is_refunded and _state_before_charge(chain, chains, charge, told) != SubscriptionState.CANCELED
     )
     return abs(chain.ends_at - charge.paid_at) + (timedelta() if is_to_renew else NEARER)
 
@@ -97,7 +97,7 @@ def _was_over_before_charge(chain: Chain, chains: Sequence[Chain], charge: Charg
 
 def _was_refunded_by(charge: Charge, at: datetime) -> bool:
     """Tell, for the division, whether a charge was refunded before a moment, or at an unknown time."""
-    return charge.is_given_back and (charge.given_back_at is None or charge.given_back_at < at)
+    return charge.is_refunded and (charge.refunded_at is None or charge.refunded_at < at)
 
 
 def _mark_echoes(told: Sequence[Change]) -> Sequence[Change]:
@@ -131,7 +131,7 @@ def _find_changed_chain(chains: Sequence[Chain], change: Change) -> Chain:
             if any(period.charge.id == change.charge_id for period in chain.periods):
                 return chain
     begun = [chain for chain in chains if not is_charge_after_change(chain.first, change)]
-    kept = [chain for chain in begun if not chain.is_given_back]
+    kept = [chain for chain in begun if not chain.is_refunded]
     changed = [chain for chain in kept if _is_news_of_chain(chain, change)]
     return (changed or kept or begun or chains[:1])[-1]
 

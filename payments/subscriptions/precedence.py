@@ -60,7 +60,7 @@ def runs(rival: Rival, at: datetime, start: Charge | None = None, *, by_what_is_
 def replaces(later: Rival, earlier: Rival) -> bool:
     """Tell whether a later subscription took precedence over another with the same entitlement, and was kept."""
     first = later.chain.first
-    is_kept = not first.goes_back and not later.chain.is_given_back
+    is_kept = not first.is_given_back and not later.chain.is_refunded
     return later.opens_same(earlier) and charge_order(first) > charge_order(earlier.chain.first) and is_kept
 
 
@@ -97,12 +97,12 @@ def _chain_before_start(chain: Chain, start: Charge) -> Chain | None:
 
 def _opened_something_at(charge: Charge, at: datetime | None) -> bool:
     """Tell, for the precedence, whether a rival's charge opened something then, or (None) now; one given back never."""
-    was_given_back_later = at is not None and charge.given_back_at is not None and charge.given_back_at > at
-    return not charge.goes_back and (charge.is_paid or was_given_back_later)
+    was_refunded_later = at is not None and charge.refunded_at is not None and charge.refunded_at > at
+    return not charge.is_given_back and (charge.is_paid or was_refunded_later)
 
 
 def _refund_ended_renewal(chain: Chain, at: datetime) -> bool:
     """Tell, for the precedence, whether a refund of the newest charge was to end a renewal, not resumed since."""
     newest = chain.newest
-    is_back = newest.is_given_back and (newest.goes_back or newest.given_back_at is None or newest.given_back_at <= at)
+    is_back = newest.is_refunded and (newest.is_given_back or newest.refunded_at is None or newest.refunded_at <= at)
     return is_back and chain.current_change is None

@@ -24,7 +24,7 @@ FIRST = Charge(
     is_first=True,
     update_id=10,
     is_paid=True,
-    is_given_back=False,
+    is_refunded=False,
 )
 
 _charges = st.lists(
@@ -37,7 +37,7 @@ _charges = st.lists(
         is_first=st.sampled_from([None, True, False]),
         update_id=st.none(),
         is_paid=st.booleans(),
-        is_given_back=st.booleans(),
+        is_refunded=st.booleans(),
     ),
     min_size=1,
     max_size=6,
@@ -140,7 +140,7 @@ def test_a_look_is_due_at_the_reminder_and_at_the_end() -> None:
 
 def _twin(seconds: float = 4, **facts: bool | None) -> Charge:
     at = START + timedelta(seconds=seconds)
-    known = replace(FIRST, id="twin", paid_at=at, ends_at=at + MONTH, update_id=11, is_paid=False, is_given_back=True)
+    known = replace(FIRST, id="twin", paid_at=at, ends_at=at + MONTH, update_id=11, is_paid=False, is_refunded=True)
     return replace(known, **facts)  # type: ignore[arg-type]  # only the flags are handed in
 
 
@@ -176,16 +176,16 @@ def test_a_change_is_not_that_of_a_twin_that_was_given_back() -> None:
     assert alone.current_change is not None
 
 
-@pytest.mark.parametrize("is_given_back", [True, False])
-def test_what_the_ledger_alone_tells_of_long_before_an_end_renews_nothing(*, is_given_back: bool) -> None:
-    charges = [FIRST, _twin(is_first=None, is_given_back=is_given_back), _renewal(0, is_first=None)]
+@pytest.mark.parametrize("is_refunded", [True, False])
+def test_what_the_ledger_alone_tells_of_long_before_an_end_renews_nothing(*, is_refunded: bool) -> None:
+    charges = [FIRST, _twin(is_first=None, is_refunded=is_refunded), _renewal(0, is_first=None)]
     charges = [replace(charge, ends_at=None, is_first=None, update_id=None) for charge in charges]
     assert _ids(charges) == {"1": ["2"], "twin": []}
     assert {chain.first.id: chain.ends_at for chain in divide_into_chains(charges, [])}["1"] == START + 2 * MONTH
 
 
 def test_a_renewal_is_not_that_of_a_twin_that_was_cancelled() -> None:
-    twin = _twin(is_paid=True, is_given_back=False)
+    twin = _twin(is_paid=True, is_refunded=False)
     canceled = _change("canceled", 20, 24)
     renewal = replace(_renewal(4), recorded_at=START + MONTH)
     assert _ids([FIRST, twin, renewal], [canceled]) == {"1": ["2"], "twin": []}
@@ -209,7 +209,7 @@ def test_what_a_buyer_cancels_beside_what_the_desk_has_cancelled_is_theirs() -> 
 
 
 def test_a_state_is_news_of_a_subscription_that_is_in_another() -> None:
-    twin = _twin(is_paid=True, is_given_back=False)
+    twin = _twin(is_paid=True, is_refunded=False)
     states = ["canceled", "canceled", "active", "canceled", "failed"]
     told = [_change(state, 20 + number, 24 + number, number) for number, state in enumerate(states)]
     said = [
