@@ -19,7 +19,7 @@ from payments.ledger.fetching import PAGE_ROWS, TelegramLedger
 from payments.ledger.rebuild import WholePass
 from payments.ledger.reconciliation import Reconciliation
 from payments.ledger.rows import NANOSTARS, read_row
-from payments.ledger.scan import OVERLAP_ROWS, Step
+from payments.ledger.scan import OVERLAP_ROWS, PageStep
 from payments.subscriptions.chain import Terms
 from sandbox.client import SandboxClient
 from tests.support.bots import talking_bot
@@ -63,7 +63,7 @@ async def measure_rebuild(engine: str, database: Database, row_count: int) -> li
             await progress.mark_unfinished(session, utc_now())
         memory_mib: list[float] = []
 
-        def look(_: Step | int) -> None:
+        def look(_: PageStep | int) -> None:
             memory_mib.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
         began, cpu_began = perf_counter(), process_time()

@@ -152,7 +152,9 @@ class OutwardEffects(Effects):
 
     async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:
         """As an effect, open the refund of a charge, for the worker to send, and owe its buyer the notice."""
-        await asking.record_refund_request(session, charge, reason=reason, requested_by=asking.BY_ITSELF, now=self._clock())
+        await asking.record_refund_request(
+            session, charge, reason=reason, requested_by=asking.BY_ITSELF, now=self._clock()
+        )
         await self.tell_buyer(session, Notice.GIVING_BACK, charge, user, reason=reason)
         return True
 

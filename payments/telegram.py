@@ -163,7 +163,7 @@ class TelegramPaymentHandler(PaymentDesk):
 
     async def validate_pre_checkout(self, query: CheckoutQuery) -> CheckoutAnswer:
         """Decide Telegram's pre-checkout within the deadline of payments/checkout.py; count the verdict."""
-        answer = await self._desk.decide(query)
+        answer = await self._checkouts.decide(query)
         PRE_CHECKOUTS.labels(answer.value).inc()
         return answer
 

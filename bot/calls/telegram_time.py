@@ -73,7 +73,9 @@ class TelegramTime:
     def trouble(self) -> str | None:
         """The machine's error against Telegram's time, and the mend, in words; None: it is right or unknown."""
         skew = self.skew
-        return f"{in_words(skew)}: let it keep its time (timedatectl set-ntp true)" if abs(skew) > SKEW_MAX else None
+        return (
+            f"{skew_in_words(skew)}: let it keep its time (timedatectl set-ntp true)" if abs(skew) > SKEW_MAX else None
+        )
 
     def note_answer(self, sent: float, received: float, said_at: datetime) -> None:
         """Learn Telegram's time from the `Date` of an answer, with the steady readings before and after the call."""
@@ -108,7 +110,7 @@ class TelegramTime:
         CLOCK_OFFSET_SECONDS.set(self.skew.total_seconds())
 
 
-def in_words(skew: timedelta) -> str:
+def skew_in_words(skew: timedelta) -> str:
     """Return in words how far the machine's clock is off Telegram's time."""
     seconds = round(abs(skew).total_seconds())
     units = ((seconds // 86_400, "d"), (seconds // 3_600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s"))

@@ -25,8 +25,8 @@ from payments.ledger import progress
 from payments.ledger.fetching import TelegramLedger
 from payments.ledger.findings import Counts
 from payments.ledger.rebuild import PassReport
-from payments.ledger.reconciliation import PassUnfinishedError, Report
-from payments.ledger.scan import CrossedError, Step
+from payments.ledger.reconciliation import Comparison, PassUnfinishedError
+from payments.ledger.scan import CrossedError, PageStep
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 FINDINGS_SHOWN: Final = 20
@@ -68,22 +68,22 @@ async def compare(settings: Settings, console: Console, *, from_start: bool, is_
             reading_bar = bar.add_task("Telegram's ledger", total=await _rows_known(database, from_start=from_start))
             recovered: list[str] = []
 
-            def on_step(step: Step) -> None:
+            def on_step(step: PageStep) -> None:
                 _advance(bar, reading_bar, step)
                 recovered.extend(fact.event_id for fact in step.page.recovered)
 
-            async def run() -> Report:
+            async def run() -> Comparison:
                 if not is_dry:
                     await mark_if_lost(database, ledger, having.clock)
                 return await desk.reconciliation.run(from_start=from_start, is_dry=is_dry, on_step=on_step)
 
-            report = await _in_words(run(), console)
+            comparison = await _in_words(run(), console)
             for event_id in () if is_dry else recovered:
                 await desk.worker.process(event_id)
-    if report is None:
+    if comparison is None:
         return False
-    _print_counts(console, report.counts)
-    return not report.counts.unexplained
+    _print_counts(console, comparison.counts)
+    return not comparison.counts.unexplained
 
 
 async def rebuild(settings: Settings, console: Console, *, fill: bool, trusts_unsigned: bool) -> bool:
@@ -176,7 +176,7 @@ def _progress(console: Console) -> Iterator[Progress]:
         yield bar
 
 
-def _advance(bar: Progress, task: TaskID, step: Step) -> None:
+def _advance(bar: Progress, task: TaskID, step: PageStep) -> None:
     bar.update(task, completed=step.row_count)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from aiogram import Bot
 from loguru import logger
 
-from bot.calls.telegram_time import SKEW_AT_START_MAX, SKEW_MAX, SPANS_NEEDED, TelegramTime, in_words
+from bot.calls.telegram_time import SKEW_AT_START_MAX, SKEW_MAX, SPANS_NEEDED, TelegramTime, skew_in_words
 from bot.settings import SettingsError
 from db.clock import Clock
 from db.engine import Database
@@ -42,9 +42,9 @@ async def check_at_start(bot: Bot, telegram_time: TelegramTime) -> None:
         await measure(bot, telegram_time)
     skew = telegram_time.skew
     if abs(skew) > SKEW_AT_START_MAX:
-        raise SettingsError(f"{in_words(skew)}: set it right (timedatectl set-ntp true), and start again")
+        raise SettingsError(f"{skew_in_words(skew)}: set it right (timedatectl set-ntp true), and start again")
     if abs(skew) > SKEW_MAX:
-        logger.warning(in_words(skew))
+        logger.warning(skew_in_words(skew))
 
 
 class ClockWatch:
@@ -98,7 +98,7 @@ class ClockWatch:
             return
         try:
             async with self._database.transaction() as session:
-                key, facts = f"clock:{now:%Y-%m-%d}", {"why": in_words(self._time.skew)}
+                key, facts = f"clock:{now:%Y-%m-%d}", {"why": skew_in_words(self._time.skew)}
                 await self._admins.tell(session, Notice.CLOCK, key, facts, self._clock())
         except Exception as error:
             if not is_away(error):

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from payments.ledger.nanostars import NANOSTARS
 from payments.ledger.partners import affiliate_id
-from payments.recording.fields import Narrow, in_words
+from payments.recording.fields import Narrow, wrong_fields
 from payments.sale.payload import AMOUNT_MAX, ReadPayload
 
 _PER_MILLE: Final = 1_000
@@ -46,7 +46,7 @@ def read_commission(partner: Mapping[str, Any]) -> Commission | None:
     try:
         read = _Affiliate.model_validate(said)
     except ValidationError as error:
-        return Commission(0, problem=f"affiliate: {in_words(error)}")
+        return Commission(0, problem=f"affiliate: {wrong_fields(error)}")
     nanostars = abs(read.amount * NANOSTARS + read.nanostar_amount)
     return Commission(nanostars, affiliate_id(said), read.commission_per_mille)
 

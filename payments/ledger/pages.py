@@ -21,7 +21,7 @@ from payments.ledger.rows import LedgerRow
 
 
 @dataclass(slots=True)
-class Page:
+class LedgerPage:
     """The result of one ledger page. `recovered` are the events that it recorded.
 
     `nanostars` is its part of the balance. `payment_stars` is the part of its payments and refunds, and `event_stars`
@@ -35,7 +35,7 @@ class Page:
     event_stars: int = 0
     charge_ids: set[str] = field(default_factory=set)
 
-    def add(self, other: "Page") -> None:
+    def add(self, other: "LedgerPage") -> None:
         """Add the result of another part of the same ledger page."""
         self.counts.add(other.counts)
         self.recovered += other.recovered
@@ -67,14 +67,14 @@ async def record_page(
     counted: Iterable[str],
     is_due: bool = True,
     is_dry: bool = False,
-) -> Page:
+) -> LedgerPage:
     """Compare a page of ledger rows with our audit rows, and record the missing payments and refunds.
 
     For each key in `counted`, one row adds to no sum. Recorded events fall due at once unless `is_due` is False.
     `is_dry` writes nothing. Raises UnrecordableError when another process has recorded something else under the same id
     meanwhile, and SQLAlchemy's errors.
     """
-    page = Page()
+    page = LedgerPage()
     known = await _read_our_events(session, rows)
     missing: dict[str, MoneyFact] = {}
     unseen: dict[str, _OurEvent] = {}
@@ -230,7 +230,7 @@ def _find_difference(fact: MoneyFact | None, ours: _OurEvent) -> Unexplained | N
 
 
 def _add_to_sums(
-    page: Page, row: LedgerRow, ours: _OurEvent | None, fact: MoneyFact | None, *, is_doubled: bool
+    page: LedgerPage, row: LedgerRow, ours: _OurEvent | None, fact: MoneyFact | None, *, is_doubled: bool
 ) -> None:
     """Add a ledger row to the page's sums."""
     page.nanostars += row.nanostars

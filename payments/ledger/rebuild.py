@@ -28,7 +28,7 @@ from payments.ledger import progress
 from payments.ledger.fetching import TelegramLedger
 from payments.ledger.findings import Counts
 from payments.ledger.plain import settle_plain_payments
-from payments.ledger.scan import Scan, Step
+from payments.ledger.scan import PageStep, Scan
 from payments.methods import METHODS
 from payments.notices import Admins
 from payments.sale.catalog import Catalog
@@ -82,7 +82,7 @@ class WholePass:
     async def run(
         self,
         *,
-        on_step: Callable[[Step], None] = lambda _: None,
+        on_step: Callable[[PageStep], None] = lambda _: None,
         on_settled: Callable[[int], None] = lambda _: None,
     ) -> PassReport:
         """Run a rebuild: read and settle the whole ledger, then remove the mark; return the report.
@@ -120,7 +120,7 @@ class WholePass:
                 logger.info("the pass over Telegram's ledger goes on from row {}", reading.row_count)
         return reading
 
-    async def _read_ledger(self, scan: Scan, report: PassReport, on_step: Callable[[Step], None]) -> None:
+    async def _read_ledger(self, scan: Scan, report: PassReport, on_step: Callable[[PageStep], None]) -> None:
         """Read the ledger to its end for a rebuild, and record its rows. Raises LedgerError."""
         while True:
             step = await scan.step()

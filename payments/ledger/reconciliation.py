@@ -20,7 +20,7 @@ from payments.ledger.findings import FINDINGS_MAX, Counts, Finding, Unexplained,
 from payments.ledger.kept import find_pending_withdrawals, update_withdrawal_states
 from payments.ledger.nanostars import stars
 from payments.ledger.rows import read_row
-from payments.ledger.scan import OVERLAP_ROWS, Scan, Step
+from payments.ledger.scan import OVERLAP_ROWS, PageStep, Scan
 from payments.notices import Admins
 from payments.sale.payload import PayloadSigner
 
@@ -33,7 +33,7 @@ _MARGIN_ROWS: Final = 25
 
 
 @dataclass(slots=True)
-class Report:
+class Comparison:
     """The result of a reconciliation. `is_complete`: it reached the ledger's end, at `row_count` rows."""
 
     counts: Counts = field(default_factory=Counts)
@@ -101,9 +101,9 @@ class Reconciliation:
         *,
         from_start: bool = False,
         is_dry: bool = False,
-        on_step: Callable[[Step], None] = lambda _: None,
-    ) -> Report:
-        """Run a reconciliation: compare the new ledger pages with our rows, then the totals; return the report.
+        on_step: Callable[[PageStep], None] = lambda _: None,
+    ) -> Comparison:
+        """Run a reconciliation: compare the new ledger pages with our rows, then the totals; return the comparison.
 
         1. Read the next page and record its missing events, at most `pages_max` pages (payments/ledger/scan.py).
         2. Stop with a finding when the ledger is shorter than before.
@@ -119,24 +119,24 @@ class Reconciliation:
             is_dry=is_dry,
             from_start=from_start,
         )
-        report = Report()
+        comparison = Comparison()
         pages = 0
         while pages_max is None or pages < pages_max:
-            step = await self._read_page(scan, report)
+            step = await self._read_page(scan, comparison)
             on_step(step)
             pages += 1
             if step.is_broken:
                 found = Unexplained(Finding.LEDGER_SHORTER, str(step.row_count), here=step.row_count)
-                report.counts.add_findings(found)
+                comparison.counts.add_findings(found)
                 await self._owe_findings([] if is_dry else [found])
                 break
             if step.is_end:
-                await self._compare_totals(scan, report, is_dry=is_dry)
+                await self._compare_totals(scan, comparison, is_dry=is_dry)
                 break
-        return report
+        return comparison
 
-    async def _read_page(self, scan: Scan, report: Report) -> Step:
-        """Read and record one ledger page for a reconciliation's report. Raises PassUnfinishedError."""
+    async def _read_page(self, scan: Scan, comparison: Comparison) -> PageStep:
+        """Read and record one ledger page for a reconciliation's comparison. Raises PassUnfinishedError."""
         async with self._database.reading() as session:
             reading = await progress.find(session)
         if reading is not None and reading.pass_wanted_at is not None:
@@ -145,23 +145,23 @@ class Reconciliation:
         step = await scan.step()
         if step.is_end:
             self._asked_at = asked_at
-        report.counts.add(step.page.counts)
-        report.row_count = step.row_count
-        report.is_broken = step.is_broken
+        comparison.counts.add(step.page.counts)
+        comparison.row_count = step.row_count
+        comparison.is_broken = step.is_broken
         if step.page.recovered or step.page.counts.findings:
             self._on_recovered()
         return step
 
-    async def _compare_totals(self, scan: Scan, report: Report, *, is_dry: bool) -> None:
+    async def _compare_totals(self, scan: Scan, comparison: Comparison, *, is_dry: bool) -> None:
         """Compare the ledger's totals with the balance and our events, at the end of a reconciliation."""
-        balance = await self._ask_balance_until_equal(scan, report)
+        balance = await self._ask_balance_until_equal(scan, comparison)
         # Rows that come in during the rest of this were not compared: a month is over only if it was before that.
         asked_at = self._asked_at
-        report.is_complete = True
-        report.counts.add_findings(*balance.found)
+        comparison.is_complete = True
+        comparison.counts.add_findings(*balance.found)
         if is_dry:
             return
-        await self._refresh_withdrawals(report.row_count)
+        await self._refresh_withdrawals(comparison.row_count)
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             missing = await find_missing_from_ledger(session, self._clock(), FINDINGS_MAX)
             reading = await progress.lock(session)
@@ -169,7 +169,7 @@ class Reconciliation:
             reading.compared_at = asked_at
             reading.balance_nanostars = balance.there_nanostars
             reading.balance_off_nanostars = balance.difference_nanostars
-        report.counts.add_findings(*missing)
+        comparison.counts.add_findings(*missing)
         # Balance and rows are two answers of a busy server: tell a difference when the next run finds the same.
         again = balance.found if balance.difference_nanostars == before_nanostars else []
         await self._owe_findings([*again, *missing])
@@ -179,11 +179,11 @@ class Reconciliation:
             bound = logger.bind(rows=drift.row_count, event_stars=drift.event_stars, ledger_stars=drift.ledger_stars)
             bound.error("drift: our rows have {} Stars more than the ledger", drift.stars)
 
-    async def _ask_balance_until_equal(self, scan: Scan, report: Report) -> _Balance:
+    async def _ask_balance_until_equal(self, scan: Scan, comparison: Comparison) -> _Balance:
         """Ask for the balance to reconcile; while it differs from the ledger's rows, read new rows and ask again."""
         balance = await self._ask_balance_once(scan)
         for _ in range(BALANCE_ASKED_MAX - 1):
-            if not balance.difference_nanostars or not (await self._read_page(scan, report)).page.counts.seen:
+            if not balance.difference_nanostars or not (await self._read_page(scan, comparison)).page.counts.seen:
                 break
             balance = await self._ask_balance_once(scan)
         return balance

@@ -28,7 +28,7 @@ from payments.ledger.partners import (
     row_kind,
     withdrawal_state,
 )
-from payments.recording.fields import ChargeId, Id, Narrow, Payload, Seconds, in_words, moment
+from payments.recording.fields import ChargeId, Id, Narrow, Payload, Seconds, moment, wrong_fields
 from payments.recording.updates import person_of
 from payments.sale.payload import AMOUNT_MAX, PayloadSigner, PayloadVerdict, ReadPayload
 
@@ -98,7 +98,7 @@ def read_row(raw: object, signer: PayloadSigner) -> LedgerRow:
     try:
         row = _Row.model_validate(raw)
     except ValidationError as error:
-        return _unreadable_row(raw, kind, in_words(error))
+        return _unreadable_row(raw, kind, wrong_fields(error))
     commission = read_commission(partner)
     read = LedgerRow(
         _row_key(_direction_key(row.id, is_out=is_out)),
@@ -133,7 +133,7 @@ def _read_user_row(
     except (ValidationError, ValueError) as error:
         if read.kind != INVOICE_KIND:
             return replace(read, event_id=event_id)
-        words = in_words(error) if isinstance(error, ValidationError) else str(error)
+        words = wrong_fields(error) if isinstance(error, ValidationError) else str(error)
         return replace(read, event_id=event_id, problem=words, raw=_row_json(raw))
     is_foreign = reading.verdict is PayloadVerdict.FOREIGN
     is_invoice = read.kind == INVOICE_KIND or (read.kind not in NO_INVOICES and not is_foreign)

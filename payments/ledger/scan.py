@@ -24,7 +24,7 @@ from payments.ledger import progress
 from payments.ledger.fetching import PAGE_ROWS, TelegramLedger
 from payments.ledger.findings import Finding, Unexplained, log_findings, owe_findings
 from payments.ledger.kept import keep_ledger_rows
-from payments.ledger.pages import Page, record_page
+from payments.ledger.pages import LedgerPage, record_page
 from payments.ledger.rows import LedgerRow, read_row
 from payments.notices import Admins
 from payments.sale.payload import PayloadSigner
@@ -36,10 +36,10 @@ CROSSED_MAX: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PageStep:
     """One ledger page that was recorded. `is_end`: it was the last; `is_broken`: the ledger is another than before."""
 
-    page: Page = field(default_factory=Page)
+    page: LedgerPage = field(default_factory=LedgerPage)
     row_count: int = 0
     is_end: bool = True
     is_broken: bool = False
@@ -92,17 +92,17 @@ class Scan:
         self._overlap_rows = OVERLAP_ROWS
         self._reading: LedgerReading | None = None
 
-    async def step(self) -> Step:
+    async def step(self) -> PageStep:
         """Scan the next ledger page: fetch and record it. Raises aiogram's errors, SQLAlchemy's, and CrossedError."""
         for _ in range(CROSSED_MAX):
             reading = await self._read_progress()
             fetched = await self._fetch_next_page(reading)
             if fetched is None:
-                return Step(row_count=reading.row_count, is_broken=True)
+                return PageStep(row_count=reading.row_count, is_broken=True)
             page = await self._record_page(fetched)
             if page is not None:
                 self._overlap_rows = 0
-                return Step(page, fetched.row_count, is_end=fetched.is_end)
+                return PageStep(page, fetched.row_count, is_end=fetched.is_end)
         raise CrossedError("another process reads the ledger at the same time")
 
     async def nanostars(self) -> int:
@@ -146,7 +146,7 @@ class Scan:
             is_end=is_short or not rows,
         )
 
-    async def _record_page(self, fetched: _Fetched) -> Page | None:
+    async def _record_page(self, fetched: _Fetched) -> LedgerPage | None:
         """Record a scanned ledger page; None: another process has moved the progress."""
         if self._is_dry:
             async with self._database.reading() as session:
@@ -161,7 +161,7 @@ class Scan:
             return await self._record_page_once(fetched, one_by_one=True)
 
     @retry_transaction
-    async def _record_page_once(self, fetched: _Fetched, *, one_by_one: bool) -> Page | None:
+    async def _record_page_once(self, fetched: _Fetched, *, one_by_one: bool) -> LedgerPage | None:
         """Record a scanned ledger page in one transaction, whole or row by row; None as `_record_page`."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             reading = await progress.lock(session)
@@ -193,9 +193,9 @@ class Scan:
             return found
         return await owe_findings(session, found, self._admins, self._clock())
 
-    async def _record_rows_one_by_one(self, session: AsyncSession, fetched: _Fetched) -> Page:
+    async def _record_rows_one_by_one(self, session: AsyncSession, fetched: _Fetched) -> LedgerPage:
         """Record each scanned ledger row on its own, so that one refused row costs none of the others."""
-        whole = Page()
+        whole = LedgerPage()
         counted = Counter(fetched.counted)
         for row in fetched.rows:
             again = [row.key] if counted[row.key] else []
@@ -207,7 +207,7 @@ class Scan:
                 if isinstance(error, DBAPIError) and not is_refusal(error):
                     raise
                 words = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
-                page = Page(nanostars=0 if again else row.nanostars)
+                page = LedgerPage(nanostars=0 if again else row.nanostars)
                 page.counts.seen += 1
                 page.counts.add_findings(Unexplained(Finding.UNRECORDABLE, row.event_id or row.key, detail=words))
             whole.add(page)
@@ -229,7 +229,7 @@ def _rows_before_pass(rows: Sequence[LedgerRow], reading: LedgerReading) -> list
     return kept
 
 
-def _advance_progress(reading: LedgerReading, fetched: _Fetched, page: Page) -> None:
+def _advance_progress(reading: LedgerReading, fetched: _Fetched, page: LedgerPage) -> None:
     """Move a scan's progress past a ledger page, and add its sums."""
     reading.row_count = fetched.row_count
     reading.latest = json.dumps(list(fetched.latest))

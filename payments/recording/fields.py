@@ -66,6 +66,6 @@ def moment(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def in_words(error: ValidationError) -> str:
+def wrong_fields(error: ValidationError) -> str:
     """Name the wrong fields of a narrow model, without their values."""
     return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())

@@ -199,7 +199,7 @@ class Recorder:
 
 
 def _read_update(update: RawUpdate) -> _ReadUpdate:
-    """Read for the recorder an update that bears money, by its narrow model."""
+    """Read for the recorder, by its narrow model, an update that it must record."""
     try:
         return _ReadUpdate(update, read_fact(update))
     except UnreadableMoneyError as error:

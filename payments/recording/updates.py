@@ -9,7 +9,7 @@ from db.tables import STARS_CURRENCY, SubscriptionState
 from payments.audit.facts import ChargeFact, Fact, Person, RefundFact, SubscriptionFact
 from payments.errors import UnreadableMoneyError
 from payments.methods import STARS, method_of
-from payments.recording.fields import ChargeId, Id, Narrow, Payload, Seconds, in_words, moment
+from payments.recording.fields import ChargeId, Id, Narrow, Payload, Seconds, moment, wrong_fields
 from payments.sale.payload import AMOUNT_MAX
 
 
@@ -96,7 +96,7 @@ def read_fact(update: Mapping[str, Any]) -> Fact:
             return _charge_fact(_PaymentMessage.model_validate(message), message["from"], update["update_id"])
         return _refund_fact(_RefundMessage.model_validate(message), message["chat"])
     except ValidationError as error:
-        raise UnreadableMoneyError(in_words(error)) from None
+        raise UnreadableMoneyError(wrong_fields(error)) from None
 
 
 def _charge_fact(message: _PaymentMessage, sender: Mapping[str, Any], update_id: int) -> ChargeFact:

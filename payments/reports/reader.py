@@ -13,7 +13,7 @@ from payments.audit.shown import bounded
 from payments.reports.costs import select_commissions, select_other_costs
 from payments.reports.counted import CHARGES, Kind, select_counted_rows
 from payments.reports.figures import Figures, Line, Report, ReportData, Source
-from payments.reports.spans import Span, Step, cut
+from payments.reports.spans import Span, Step, divide
 
 _Add = Callable[[ColumnElement[int]], ColumnElement[int]]
 _OVERFLOW: Final = "integer overflow"
@@ -35,7 +35,7 @@ async def read_report(database: Database, span: Span, step: Step) -> Report:
         union_all(_by_source(rows, func.total), _by_currency(rows)),
         union_all(select_commissions(is_sqlite=database.is_sqlite), select_other_costs()),
     )
-    steps = tuple([await _read_span(database, queries, each) for each in cut(span, step)])
+    steps = tuple([await _read_span(database, queries, each) for each in divide(span, step)])
     return Report(steps, _sum_of_steps(await _read_span(database, queries, span), steps))
 
 

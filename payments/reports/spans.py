@@ -83,8 +83,8 @@ def latest(step: Step, count: int, last: date) -> Span:
     return Span(first, last)
 
 
-def cut(span: Span, step: Step) -> tuple[Span, ...]:
-    """Cut a span into its steps, in order; the first and last step have only days of the span.
+def divide(span: Span, step: Step) -> tuple[Span, ...]:
+    """Divide a span into its steps, in order; the first and last step have only days of the span.
 
     Raises SpanError for more than 400 steps.
     """

@@ -103,7 +103,7 @@ class Dispute(_ChargeObject):
         return self.status in {"won", "lost", "warning_closed", "prevented"}
 
 
-class Charge(Narrow):
+class StripeCharge(Narrow):
     """A charge at Stripe, of this shop or of another sale in the account; `currency` in lower case."""
 
     id: _Id
@@ -201,14 +201,14 @@ class StripeApi:
         pages = self._list_pages("/v1/disputes", _payment_parameter(charge_id), self.refund_pages_max)
         return [_read_object(Dispute, each) async for page in pages for each in page]
 
-    async def list_charges(self, since: int, until: int) -> list[Charge]:
+    async def list_charges(self, since: int, until: int) -> list[StripeCharge]:
         """List by Stripe's API the charges between two moments (seconds since 1970), both included, newest first.
 
         Raises as `refund` does.
         """
         wanted = {"created": {"gte": since, "lte": until}}
         pages = self._list_pages("/v1/charges", wanted, self.charge_pages_max)
-        return [charge async for page in pages for charge in _read_page(Charge, page)]
+        return [charge async for page in pages for charge in _read_page(StripeCharge, page)]
 
     async def list_events(self, event_type: str, since: int | None) -> AsyncIterator[list[Event]]:
         """Yield by Stripe's API events of a type since a moment (seconds since 1970), in pages, newest first.

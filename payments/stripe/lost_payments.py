@@ -28,7 +28,7 @@ from payments.methods import CARDS
 from payments.notices import Admins, Notice
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
-from payments.stripe.api import Charge, StripeApi
+from payments.stripe.api import StripeApi, StripeCharge
 
 LOST_HOURS: Final = 25
 """Telegram keeps an update for 24 hours (Bot API, getting updates); until then the payment may still come."""
@@ -108,7 +108,7 @@ class LostPayments:
             await self._tell_lost_payment(charge, [each.id for each in unknown if each is not charge])
 
     @retry_transaction
-    async def _tell_lost_payment(self, charge: Charge, others: Sequence[str]) -> None:
+    async def _tell_lost_payment(self, charge: StripeCharge, others: Sequence[str]) -> None:
         """Owe the admins a notice of a charge at Stripe that is not on record, once."""
         key, now = f"stripe:lost:{charge.id}", self._clock()
         told = exists().where(OutboxMessage.event_id == key, OutboxMessage.kind == Notice.LOST_PAYMENT)
@@ -130,7 +130,7 @@ class LostPayments:
         bound.error("a payment by card at Stripe is not on record, its update was most likely lost")
         self._on_owed()
 
-    async def _possible_purchases(self, session: AsyncSession, charge: Charge) -> list[dict[str, Any]]:
+    async def _possible_purchases(self, session: AsyncSession, charge: StripeCharge) -> list[dict[str, Any]]:
         """Return the purchases that a lost payment at Stripe may be of, each once, as a notice's facts."""
         amount, currency = _price_of(charge)
         query = select_unpaid_checkouts(charge.happened_at - AFTER, charge.happened_at + BEFORE)
@@ -185,7 +185,7 @@ def _is_accepted_by_card(checkout: type[Checkout]) -> tuple[ColumnElement[bool],
     return checkout.verdict == accepted, checkout.currency != stars
 
 
-async def _is_on_record(session: AsyncSession, charge: Charge) -> bool:
+async def _is_on_record(session: AsyncSession, charge: StripeCharge) -> bool:
     """Tell whether the charge of a possibly lost payment is on record, or its update waits in quarantine."""
     names = [name for name in (charge.id, charge.payment_intent) if name is not None]
     row = exists().where(StripeEvent.event_id.in_([*names, *map(CARDS.event_id, names)]))
@@ -193,6 +193,6 @@ async def _is_on_record(session: AsyncSession, charge: Charge) -> bool:
     return bool(await session.scalar(select(or_(row, told))))
 
 
-def _price_of(of: Charge | Checkout) -> tuple[int, str]:
+def _price_of(of: StripeCharge | Checkout) -> tuple[int, str]:
     """Return amount and currency, by which a lost payment at Stripe and a pre-checkout are matched."""
     return of.amount, of.currency.upper()

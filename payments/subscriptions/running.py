@@ -66,10 +66,7 @@ async def starts_beside(session: AsyncSession, event: StripeEvent) -> Sequence[s
     return [
         start.id
         for start in sorted(later, key=charge_order)
-        if start.is_paid
-        and start.is_first is not False
-        and not start.is_refunded
-        and _starts_under_rival(start, found)
+        if start.is_paid and start.is_first is not False and not start.is_refunded and _starts_under_rival(start, found)
     ]
 
 

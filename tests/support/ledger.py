@@ -7,7 +7,7 @@ from payments.audit.facts import ChargeFact, MoneyFact
 from payments.ledger import progress
 from payments.ledger.fetching import TelegramLedger
 from payments.ledger.rebuild import BATCH_EVENTS, PassReport, WholePass
-from payments.ledger.reconciliation import Reconciliation, Report
+from payments.ledger.reconciliation import Comparison, Reconciliation
 from payments.sale.payload import PayloadSigner
 from payments.subscriptions.chain import Terms
 from tests.support.desk import Desk
@@ -53,7 +53,9 @@ class Books:
     def _wake(self) -> None:
         self.woken += 1
 
-    async def compare(self, *, from_start: bool = False, is_dry: bool = False, pages_max: int | None = None) -> Report:
+    async def compare(
+        self, *, from_start: bool = False, is_dry: bool = False, pages_max: int | None = None
+    ) -> Comparison:
         return await self.reconciliation.run(pages_max, from_start=from_start, is_dry=is_dry)
 
     async def rebuild(self, signer: PayloadSigner = SIGNER, *, trusts_unsigned: bool = False) -> PassReport:

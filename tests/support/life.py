@@ -14,7 +14,7 @@ from db.tables import Entitlement, EntitlementGrant, LedgerReading, OutboxMessag
 from payments.ledger import progress
 from payments.ledger.fetching import TelegramLedger
 from payments.ledger.rebuild import PassReport
-from payments.ledger.reconciliation import Report
+from payments.ledger.reconciliation import Comparison
 from payments.recording.updates import must_be_recorded
 from payments.refunds import asking
 from payments.sale.payload import Order, PayloadSigner
@@ -109,7 +109,7 @@ class Life:
         await self.compare()
         return report
 
-    async def compare(self, *, from_start: bool = False) -> Report:
+    async def compare(self, *, from_start: bool = False) -> Comparison:
         """Compare with the ledger, and do what has fallen due."""
         report = await self._desk.reconciliation.run(from_start=from_start)
         await self.work()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.calls.telegram_time import SPANS_KEPT, SPANS_NEEDED, TelegramTime, in_words
+from bot.calls.telegram_time import SPANS_KEPT, SPANS_NEEDED, TelegramTime, skew_in_words
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -148,4 +148,4 @@ def test_a_poll_that_was_not_held_dates_nothing() -> None:
     ],
 )
 def test_how_it_is_said(skew: timedelta, words: str) -> None:
-    assert in_words(skew) == f"this machine's clock is {words} Telegram's"
+    assert skew_in_words(skew) == f"this machine's clock is {words} Telegram's"

@@ -7,7 +7,7 @@ import pytest
 from bot.charts.png import has_font, to_png
 from bot.charts.svg import _GIVEN_BACK, _RENEWED, _TAKEN, PANELS_MAX, Labels, draw
 from payments.reports.figures import Figures, Line, Report, ReportData, Source, total
-from payments.reports.spans import Span, Step, cut
+from payments.reports.spans import Span, Step, divide
 
 SPAN: Final = Span(date(2026, 1, 1), date(2026, 3, 31))
 _SVG: Final = "{http://www.w3.org/2000/svg}"
@@ -15,7 +15,7 @@ _SVG: Final = "{http://www.w3.org/2000/svg}"
 
 def _report(*months: dict[str, Figures]) -> Report:
     """Return a report of some months, each with figures by currency."""
-    spans = cut(SPAN, Step.MONTH)
+    spans = divide(SPAN, Step.MONTH)
     steps = tuple(_reading(span, month) for span, month in zip(spans, months, strict=False))
     currencies = {currency for month in months for currency in month}
     whole = {name: total(month.get(name, Figures()) for month in months) for name in currencies}
@@ -86,7 +86,7 @@ def test_nothing_is_a_picture_too() -> None:
 
 
 def test_a_picture_of_every_step_that_there_can_be_is_drawn() -> None:
-    steps = cut(Span(date(2025, 1, 1), date(2026, 2, 4)), Step.DAY)
+    steps = divide(Span(date(2025, 1, 1), date(2026, 2, 4)), Step.DAY)
     assert len(steps) == 400
     readings = tuple(_reading(span, {"XTR": Figures(revenue=1, purchases=1)}) for span in steps)
     report = Report(readings, _reading(SPAN, {"XTR": Figures(revenue=400)}))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payments.reports.spans import STEPS_MAX, Span, SpanError, Step, cut, latest
+from payments.reports.spans import STEPS_MAX, Span, SpanError, Step, divide, latest
 
 _days = st.dates(date(2000, 1, 1), date(2100, 1, 1))
 
@@ -13,7 +13,7 @@ _days = st.dates(date(2000, 1, 1), date(2100, 1, 1))
 @given(first=_days, length=st.integers(0, STEPS_MAX - 1), step=st.sampled_from(Step))
 def test_the_steps_of_a_span_are_all_of_its_days_once(first: date, length: int, step: Step) -> None:
     span = Span(first, first + timedelta(days=length))
-    steps = cut(span, step)
+    steps = divide(span, step)
     assert (steps[0].since, steps[-1].until) == (span.since, span.until)
     for earlier, later in itertools.pairwise(steps):
         assert earlier.until == later.since
@@ -29,7 +29,7 @@ def test_the_steps_of_a_span_are_all_of_its_days_once(first: date, length: int, 
 def test_the_latest_steps_end_with_the_day_that_is_said(step: Step, first: date) -> None:
     day = date(2026, 3, 4)
     assert latest(step, 3, day) == Span(first, day)
-    assert len(cut(latest(step, 3, day), step)) == 3
+    assert len(divide(latest(step, 3, day), step)) == 3
 
 
 def test_a_day_is_one_of_utc() -> None:
@@ -47,6 +47,6 @@ def test_days_that_there_are_not_are_refused(first: date, last: date) -> None:
 
 def test_steps_have_a_bound() -> None:
     first = date(2026, 1, 1)
-    assert len(cut(Span(first, first + timedelta(days=STEPS_MAX - 1)), Step.DAY)) == STEPS_MAX
+    assert len(divide(Span(first, first + timedelta(days=STEPS_MAX - 1)), Step.DAY)) == STEPS_MAX
     with pytest.raises(SpanError, match="more than 400 steps of a day"):
-        cut(Span(first, first + timedelta(days=STEPS_MAX)), Step.DAY)
+        divide(Span(first, first + timedelta(days=STEPS_MAX)), Step.DAY)
