@@ -105,7 +105,7 @@ class TelegramPaymentHandler(PaymentDesk):
 
     @property
     def grace(self) -> timedelta:
-        """The time that access lasts after Telegram's renewal has failed."""
+        """The time that access lasts after a failed renewal, for Telegram's handlers."""
         return self._keeper.terms.grace
 
     def card_prices(self, plan: Plan) -> Mapping[str, int]:

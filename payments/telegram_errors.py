@@ -91,12 +91,12 @@ def fate_of(error: TelegramError) -> Fate:
 
 
 def names_webhook(said: str) -> bool:
-    """Tell whether Telegram's words for a conflict (409) name a webhook, and not another poller."""
+    """Tell whether Telegram's error of a conflict (409) names a webhook, and not another poller."""
     return "webhook" in said.lower()
 
 
 def is_refusal(error: TelegramError) -> bool:
-    """Tell whether Telegram has understood a call and refuses it."""
+    """Tell whether Telegram's error says that it has understood a call and refuses it."""
     return fate_of(error) is Fate.REFUSED
 
 

@@ -123,7 +123,7 @@ class CallRetries(BaseRequestMiddleware):
 
 
 def _tries(bounds: Bounds, since: float) -> AsyncIterator[stamina.Attempt]:
-    """Return the tries of one call, with pauses between them."""
+    """Return the tries of one call that is retried, with pauses between them."""
     now = asyncio.get_running_loop().time
 
     def pause(error: Exception) -> bool | float:
@@ -175,7 +175,7 @@ async def _try(
 async def retry_for_sender(
     handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]], event: TelegramObject, data: dict[str, Any]
 ) -> Any:
-    """Handle an update as the dispatcher's middleware: from here on the sender of the update waits."""
+    """Retry calls for the sender of an update, who waits from here on: a middleware of the dispatcher."""
     bot: Bot = data["bot"]
     _stand_first(bot.session)
     with somebody_waits():

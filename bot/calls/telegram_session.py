@@ -28,7 +28,7 @@ class TelegramSession(BoundedSession):
         self.traces: list[TraceConfig] = []
 
     async def create_session(self) -> ClientSession:
-        """Return the open aiohttp session; open one if there is none."""
+        """Return Telegram's open aiohttp session; open one if there is none."""
         if self._session is None or self._session.closed:
             self._session = open_session(
                 self._way,

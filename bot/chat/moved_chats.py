@@ -53,7 +53,7 @@ async def owe_moved(session: AsyncSession, chat_id: int, moved_to: int, clock: C
 
 
 def log_moved(moved_to: int) -> None:
-    """Log the new value of ADMIN_CHAT_ID."""
+    """Log the new value of ADMIN_CHAT_ID for a chat that moved."""
     logger.error("the group is now {}: put that into ADMIN_CHAT_ID", moved_to)
 
 
@@ -69,7 +69,7 @@ class AdminChat:
 
     @property
     def setting(self) -> int | None:
-        """The id in ADMIN_CHAT_ID."""
+        """The id in ADMIN_CHAT_ID, whether or not that chat has moved since."""
         return self._chat_id
 
     async def current_id(self) -> int | None:
@@ -81,7 +81,7 @@ class AdminChat:
         return moved.get(self._chat_id, self._chat_id)
 
     async def is_it(self, chat_id: int) -> bool:
-        """Tell whether a chat is the admins' group, under its former id or the new one; raises as current_id."""
+        """Tell whether a chat is the admins' group, moved or not, by former or new id; raises as current_id."""
         if self._chat_id is None or chat_id > 0:
             return False
         return chat_id == self._chat_id or chat_id == await self.current_id()

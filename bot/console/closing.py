@@ -139,7 +139,7 @@ def _notes(closing: Closing) -> Iterator[str]:
 
 
 def _reasons(closing: Closing) -> list[str]:
-    """Return a sentence for each doubt about a month, with its mend; or the one that it is closed."""
+    """Return a printed sentence for each doubt about a month, with its mend; or the one that it is closed."""
     doubts = closing.doubts
     month = f"{closing.span.first:%Y-%m}"
     if not doubts:
@@ -161,7 +161,7 @@ def _reasons(closing: Closing) -> list[str]:
 
 
 def _named(movement: Movement) -> str:
-    """Name a movement of the month to close: in our words, or by Telegram's kind where we have none."""
+    """Name a movement of the printed month to close: in our words, or by Telegram's kind where we have none."""
     return _WORDS.get((Direction(movement.direction), movement.kind), movement.kind)
 
 

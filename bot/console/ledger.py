@@ -149,7 +149,7 @@ async def _mark(database: Database, now: datetime, *, trusts_unsigned: bool) -> 
 
 
 async def _rows_known(database: Database, *, from_start: bool) -> int | None:
-    """Return the least number of rows in the ledger; Telegram does not tell it (Bot API, getStarTransactions)."""
+    """Return the least count of ledger rows for a command's bar: Telegram tells none (Bot API, getStarTransactions)."""
     async with database.reading() as session:
         stand = await progress.find(session)
     return stand.row_count if stand is not None and from_start and stand.row_count else None

@@ -54,7 +54,7 @@ class OpenChannels:
 
     @property
     def by_name(self) -> Channels:
-        """The channels that send refunds, by the names of their methods."""
+        """The open channels that send refunds, by the names of their methods."""
         return by_name(*(each.channel for each in self._channels))
 
     def watches(self, around: Surroundings) -> dict[str, Watch]:

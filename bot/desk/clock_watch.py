@@ -33,7 +33,7 @@ async def measure(bot: Bot, telegram_time: TelegramTime) -> None:
 
 
 async def check_at_start(bot: Bot, telegram_time: TelegramTime) -> None:
-    """Check the machine's clock against Telegram's time at the start.
+    """Check the machine's clock against Telegram's time at the start, before the watch over it begins.
 
     Raises SettingsError when the machine's clock is more than a day off, and aiogram's errors.
     """
@@ -70,11 +70,11 @@ class ClockWatch:
 
     @property
     def trouble(self) -> str | None:
-        """The error of the machine's clock, and the mend, in words; None: it is right, or its error is unknown."""
+        """The error of the watched clock, the machine's, and the mend, in words; None: it is right or unknown."""
         return self._time.trouble
 
     async def run(self) -> None:
-        """Measure the clock and tell the admins, until cancelled."""
+        """Watch the clock: measure it and tell the admins, until cancelled."""
         loop = asyncio.get_running_loop()
         measured_at = loop.time() - DOUBT_SECONDS
         while True:

@@ -28,10 +28,10 @@ _LATER: Final = (*TELEGRAM_ERRORS, LedgerError, CrossedError, PassUnfinishedErro
 
 
 async def open_ledger(database: Database, ledger: TelegramLedger, clock: Clock, timings: Timings = PRODUCTION) -> None:
-    """Mark a lost database for a whole pass, and begin the pass that is wanted. The caller holds the desk's lock.
+    """Open the ledger before its watch: mark a lost database for a whole pass, and begin the pass that is wanted.
 
-    It comes before the first recording, because only events of before it are settled in silence. It waits for a
-    database that is away. Raises aiogram's errors.
+    The caller holds the desk's lock. It comes before the first recording, because only events of before it are settled
+    in silence. It waits for a database that is away. Raises aiogram's errors.
     """
     while True:
         try:
@@ -52,7 +52,7 @@ async def _begin_if_wanted(database: Database, clock: Clock) -> None:
 
 
 async def mark_if_lost(database: Database, ledger: TelegramLedger, clock: Clock) -> None:
-    """Mark the database for a whole pass when it is empty and the ledger is not.
+    """Mark the database for the ledger watch's whole pass when it is empty and the ledger is not.
 
     It comes before the first write, because one recorded payment would make a lost database look whole. Raises
     aiogram's errors.

@@ -15,7 +15,7 @@ def make_router() -> Router:
 
 
 async def on_moved(message: Message, bot: Bot, admin_chat: AdminChat) -> None:
-    """Record the new id of the admins' group, and set its menu there; other groups are ignored."""
+    """Handle a group that moved: record the new id of the admins' group, and set its menu there; ignore others."""
     if message.migrate_to_chat_id is not None:
         chat_id, moved_to = message.chat.id, message.migrate_to_chat_id
     else:

@@ -35,7 +35,7 @@ def make_router() -> Router:
 
 
 async def on_pending(message: Message, words: Words, payments: TelegramPaymentHandler) -> None:
-    """List the events, renewals and updates that wait, each with the command that retries it."""
+    """Answer /pending with the events, renewals and updates that wait, each with the command that retries it."""
     found = await payments.list_pending()
     if not found.count:
         await answer(message, words.say("pending.nothing"))
@@ -50,7 +50,7 @@ async def on_pending(message: Message, words: Words, payments: TelegramPaymentHa
 
 
 async def on_retry(message: Message, command: CommandObject, words: Words, payments: TelegramPaymentHandler) -> None:
-    """Retry the event, renewal or update that an admin names by its id in /pending."""
+    """Answer /retry: retry the event, renewal or update that an admin names by its id in /pending."""
     waiting_id = (command.args or "").strip()
     if not waiting_id.isprintable() or not 0 < len(waiting_id) <= CHARGE_ID_LENGTH_MAX:
         await answer(message, words.say("retry.usage"))

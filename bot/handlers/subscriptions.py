@@ -21,7 +21,7 @@ def make_router() -> Router:
 
 
 async def on_change(_: object, fact: SubscriptionFact, payments: TelegramPaymentHandler) -> None:
-    """Settle a recorded change of a subscription's state."""
+    """Handle an update about a subscription: settle the recorded change of its state."""
     await payments.handle_subscription(fact)
 
 
@@ -33,7 +33,7 @@ async def on_button(
     subscriptions: SubscriptionPages,
     callback_answer: CallbackAnswer,
 ) -> None:
-    """Do what a button says; an alert refuses a button of somebody else's subscription, or one that is out of date.
+    """Handle a subscription's button; an alert refuses one of somebody else's subscription, or out of date.
 
     A second tap is answered with what the first one has done.
     """

@@ -15,7 +15,7 @@ from payments.loop import Pulse
 
 
 async def watch(health: Health, pulses: Mapping[str, Pulse], notifier: Notifier, look_seconds: float) -> None:
-    """Tell systemd of the desk until cancelled; `pulses`, by the names of their loops, may grow meanwhile."""
+    """Feed systemd's watchdog until cancelled; `pulses`, by the names of their loops, may grow meanwhile."""
     is_ready = False
     was_alive = True
     told = ""

@@ -76,7 +76,7 @@ def paid_price(nanostars: int, commission: Commission | None, reading: ReadPaylo
 
 
 def _possible_nanostars(nanostars: int, commission: Commission | None) -> tuple[int, ...]:
-    """Return the prices, in nanostars, that a ledger row's amount and commission allow."""
+    """Return the prices, in nanostars, that a commission and its ledger row's amount allow."""
     return (nanostars,) if commission is None else (nanostars + commission.nanostars, nanostars)
 
 

@@ -153,7 +153,7 @@ def _row_json(raw: object) -> str:
 
 
 def _row_key(text: str) -> str:
-    """Return the short key of a ledger row, by which a scan recognises rows that it has read."""
+    """Return the short key of a raw ledger row, by which rows that were read before are recognised."""
     return blake2b(text.encode(), digest_size=_KEY_BYTES).hexdigest()
 
 

@@ -70,7 +70,7 @@ async def record_returned_refund(
 def find_returned(
     charge: StripeEvent, known: Sequence[StripeEvent], made: Sequence[MadeRefund]
 ) -> list[tuple[StripeEvent, MadeRefund]]:
-    """Find the refund rows whose money returned and that no row says so of, each with the provider's refund.
+    """Find the refund rows returned at the provider that no row says so of, each with the provider's refund.
 
     `known` are the rows of the charge's refunds, and `made` all refunds of it that the provider has.
     """

@@ -120,7 +120,7 @@ class ChargeSettlement:
         charge.attempts = 0
 
     async def _judge(self, session: AsyncSession, event: StripeEvent, payer_telegram_id: int) -> ChargeJudgement:
-        """Judge a charge by what stood when it was paid, so that the order of settling does not decide."""
+        """Judge a charge to settle by what stood when it was paid, so that the order of settling does not decide."""
         payload = event.payload or ""
         reading = self._rules.signer.read(payload)
         if reading.claimed is not None and await self._was_settled_before(session, event):
@@ -142,14 +142,14 @@ class ChargeSettlement:
         return judge(payment, payer, reading, self._rules.catalog, is_offered=is_offered)
 
     async def _was_offered(self, session: AsyncSession, event: StripeEvent, reading: ReadPayload) -> bool:
-        """Tell whether the catalog once offered the terms of a charge, or the charge renews a grant on these terms."""
+        """Tell, to settle a charge, whether the catalog offered its terms, or it renews a grant on these terms."""
         order = reading.order
         if order is not None and await was_offered(session, order):
             return True
         return await self._was_settled_before(session, event)
 
     async def _was_settled_before(self, session: AsyncSession, event: StripeEvent) -> bool:
-        """Tell whether a charge is a renewal: a charge of the same user and payload was granted.
+        """Tell, to settle a charge, whether it is a renewal: one of the same user and payload was granted.
 
         A renewal brings the payload of its subscription's first invoice, maybe under a key that is gone.
         """
@@ -164,7 +164,7 @@ class ChargeSettlement:
     async def _grant(
         self, session: AsyncSession, event: StripeEvent, user: User, granted: Granted, refund: StripeEvent | None
     ) -> bool:
-        """Grant what a charge paid for; False: another grant stands in its place, so that nothing is granted."""
+        """Settle a charge by granting what it paid for; False: another grant stands in its place, none is granted."""
         now = self._rules.clock()
         service = EntitlementService(session)
         source = METHODS[event.payment_method].source(event.event_id)
@@ -189,7 +189,7 @@ class ChargeSettlement:
     def _wanted_grants(
         self, event: StripeEvent, user: User, granted: Granted, source: str, now: datetime
     ) -> list[WantedGrant]:
-        """Return the grants that a charge pays for, with those that make up for the time lost before it was settled."""
+        """Return the grants that settle a charge, with those that make up for the time lost before."""
         paid_at = event.webhook_timestamp or now
         ends_at = None
         if granted.order.subscription:
@@ -208,7 +208,10 @@ class ChargeSettlement:
     async def _set_aside(
         self, session: AsyncSession, event: StripeEvent, user: User, judgement: Foreign | Parked | GivenBack
     ) -> None:
-        """Leave a charge to another program, park it, or have it refunded; parked, if nothing may go back by itself."""
+        """Settle a charge without a grant: leave it to another program, park it, or have it refunded.
+
+        It is parked if nothing may go back by itself.
+        """
         match judgement:
             case Foreign(reason):
                 transitions.set_aside(event, Outcome.FOREIGN, reason)
@@ -224,7 +227,7 @@ class ChargeSettlement:
     async def _end_needless_renewals(
         self, session: AsyncSession, charge: StripeEvent, user: User, granted: Granted, own: Subscription | None
     ) -> None:
-        """End the renewals that a granted charge leaves without a purpose; `own` is the charge's subscription."""
+        """End the renewals that settling a charge leaves without a purpose; `own` is the charge's subscription."""
         if own is not None:
             is_given_back = await self._give_back_starts(session, charge, user)
             ended = await self._book.end_replaced_renewals(session, user)
@@ -235,7 +238,7 @@ class ChargeSettlement:
             await self._book.end_lifetime_renewals(session, user)
 
     async def _give_back_starts(self, session: AsyncSession, charge: StripeEvent, user: User) -> bool:
-        """Give back granted charges that started under a running subscription, as a charge reveals; True: any.
+        """Give back granted charges that a settled one shows to have begun beside a subscription; True: any.
 
         The order of settling does not decide, because a charge that is told of first may have been paid last. Each
         turn of the loop gives one charge back, or looks at it for the last time.
@@ -256,6 +259,6 @@ class ChargeSettlement:
         return is_given_back
 
     async def _opens_something(self, session: AsyncSession, charge: StripeEvent, user: User) -> bool:
-        """Tell whether a charge's grants open any moment from now on that the buyer would not have without them."""
+        """Tell, to settle a charge, whether its grants open any moment from now on that the buyer has not yet."""
         sources = {METHODS[charge.payment_method].source(charge.event_id), delay_source(charge.event_id)}
         return await EntitlementService(session).opens(user.id, sources, self._rules.telegram_now())

@@ -18,7 +18,7 @@ class ChargeSubscription:
         self._effects = effects
 
     def order(self, charge: StripeEvent) -> Order | None:
-        """Return the subscription order in a charge's payload, proved or not; None: there is none in it."""
+        """Return the order that links a charge to its subscription, from its payload, proved or not; None: none."""
         reading = self._signer.read(charge.payload or "")
         order = reading.order or reading.claimed
         return order if order is not None and order.subscription else None

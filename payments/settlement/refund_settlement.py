@@ -72,7 +72,7 @@ class RefundSettlement:
         await self._effects.tell_admins(session, Notice.REFUND_FAILED, returned, user, returned.reason, stays=stays)
 
     async def find_completing(self, session: AsyncSession, charge: StripeEvent, user: User) -> StripeEvent | None:
-        """Return the refund by which, in the order of time, all of a charge was back; None: some was always kept.
+        """Find, to settle refunds, the one by which, in order of time, all of a charge was back; None: never.
 
         If a refund on record contradicts the charge, the true ones are recorded from quarantine first.
         """
@@ -88,7 +88,7 @@ class RefundSettlement:
         return completing_refund(charge, refunds)
 
     async def _revoke_access(self, session: AsyncSession, charge: StripeEvent, last: StripeEvent, user: User) -> None:
-        """Revoke the grants of a charge whose whole amount went back, at last with the refund `last`.
+        """Settle a refund of all of a charge: revoke its grants, whose money went at last with the refund `last`.
 
         The renewal ends as well, except when the desk gave the charge back: it ends that renewal when it decides so.
         """
@@ -114,7 +114,7 @@ class RefundSettlement:
             await self._subscription.end_refunded(session, charge, user, subscription)
 
     async def _tell_replaced(self, session: AsyncSession, refund: StripeEvent, user: User, mismatch: str) -> None:
-        """Tell the admins of a refund that contradicts its charge, and of which nothing waits."""
+        """Tell the admins of a settled refund that contradicts its charge, and of which nothing waits."""
         await self._effects.tell_admins(session, Notice.PARKED, refund, user, mismatch, again=True, is_over=True)
 
     async def _tell_refunded(
@@ -125,7 +125,7 @@ class RefundSettlement:
         user: User,
         last: StripeEvent | None,
     ) -> None:
-        """Tell of a refund, after which all of the charge was back at last with the refund `last` (None: never)."""
+        """Tell of a settled refund; `last` is the one after which all of the charge was back (None: never)."""
         method = METHODS[refund.payment_method]
         is_part = last is None
         told = None if refund.requested_by == BY_ITSELF else refund.reason

@@ -54,7 +54,7 @@ async def resolve_refusal(
 
 
 async def _replace(session: AsyncSession, charge: StripeEvent, refund: StripeEvent, words: str, now: datetime) -> None:
-    """Take a refund out of the work, and open a refund of the charge's remainder in its place, if there is any."""
+    """Replace a refused refund: take it out of the work, and open one of the charge's remainder, if there is any."""
     transitions.replace(refund, words)
     if remainder(charge, await events.refunds_of(session, charge.event_id)) <= 0:
         await release(session, Notice.REFUND_DONE, refund.event_id, now, instead=Notice.NOTHING_LEFT)

@@ -69,7 +69,7 @@ class Worker:
         await self._process_all([each for each in await self._due() if not each.startswith(REFUND_PREFIX)])
 
     async def work_once(self) -> int:
-        """Process at most 50 due audit rows; return how many were brought further.
+        """Process in the worker at most 50 due audit rows; return how many were brought further.
 
         Raises SQLAlchemy's errors when the database is away.
         """

@@ -56,13 +56,13 @@ async def read_charges_by_payload(
 
 
 async def read_chains(session: AsyncSession, user_id: str, payload: str) -> list[Chain]:
-    """Read a user's subscriptions on one payload, as chains of charges by the date of their first."""
+    """Read a user's subscription charges on one payload, as chains by the date of their first."""
     told = await subscription_changes.read(session, user_id, [payload])
     return divide_into_chains(await read_charges(session, user_id, payload), told[payload])
 
 
 async def read_chain_of_event(session: AsyncSession, event: StripeEvent) -> Chain | None:
-    """Read the subscription that an event is a charge of, with its changes; None: it is a charge of none."""
+    """Read the subscription charges beside an event, as a chain with its changes; None: it is a charge of none."""
     if event.payload is None:
         return None
     chains = await read_chains(session, event.customer_id, event.payload)
