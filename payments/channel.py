@@ -1,16 +1,13 @@
 """Channel, the interface to a payment provider: refund orders go out, and refunds made there are listed.
 
 A channel is the live end of a payment method (payments/methods.py). docs/channels.md says how to add one, and
-tests/payments/test_channels.py tests the promises of every channel. The conditions for due and claimed rows are here.
+tests/payments/test_channels.py tests the promises of every channel.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final, Protocol
-
-from sqlalchemy import ColumnElement, and_, or_
-from sqlalchemy.orm import InstrumentedAttribute
 
 from payments.methods import Method
 
@@ -86,22 +83,7 @@ def by_name(*channels: Channel) -> Channels:
 CALL_SECONDS: Final = 30
 """How long one call may take that makes a refund or changes a renewal."""
 LEASE_SECONDS: Final = 60
-"""How long one process claims a refund or a renewal for its call; longer than the time-outs of its calls."""
-LEASE_SECONDS_MAX: Final = 180
-"""The longest claim, for several calls. A claim that ends later was made by a clock that has been set back."""
-AHEAD_MAX: Final = timedelta(hours=2)
-"""The longest wait for an attempt: a backoff of an hour, and up to a half more (payments/audit/transitions.py)."""
+"""How long one process claims a refund or a renewal for its call; longer than the time-outs of its calls.
 
-_BEFORE_ALL: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_Moment = InstrumentedAttribute[datetime | None]
-
-
-def is_free(claimed_until: _Moment, now: datetime) -> ColumnElement[bool]:
-    """Return the condition of rows that no process claims for a channel's call: never, no more, or ahead of `now`."""
-    is_ahead = claimed_until > now + timedelta(seconds=LEASE_SECONDS_MAX)
-    return or_(claimed_until.is_(None), claimed_until <= now, is_ahead)
-
-
-def is_due(due_at: _Moment, now: datetime) -> ColumnElement[bool]:
-    """Return the condition of rows due by `now`, or put off by a clock that was ahead; an index serves it."""
-    return and_(due_at > _BEFORE_ALL, or_(due_at <= now, due_at > now + AHEAD_MAX))
+payments/loop.py takes a claim beyond its LEASE_SECONDS_MAX for that of a clock that was ahead.
+"""

@@ -1,18 +1,20 @@
-"""DueLoop, the loop of worker, outbox and subscriptions, with its Pulse, its Gate and its Cooldown.
+"""DueLoop, the loop over due rows of worker, outbox and subscriptions, with its Pulse, its Gate and its Cooldown.
 
-The loop does what is due, sleeps until woken, and outlives a lost database.
+The loop does what is due, sleeps until woken, and outlives a lost database. The conditions of due and claimed rows are
+here, and the backoff of a row that failed.
 """
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from loguru import logger
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from db.clock import Clock
 from db.errors import is_away, is_held_up
@@ -27,6 +29,34 @@ SILENT_SECONDS: Final = 120
 COOLDOWN_SECONDS: Final = 60
 COOLDOWNS_MAX: Final = 1_000
 """Keys that one loop keeps in cooldown; a failure beyond them is tried again at once."""
+AWAY_ATTEMPTS_MAX: Final = 48
+"""After so many attempts, about a day and a half, a person looks at an outage."""
+BACKOFF_SECONDS_FIRST: Final = 5
+BACKOFF_SECONDS_MAX: Final = 3600
+LEASE_SECONDS_MAX: Final = 180
+"""The longest claim, for several calls. A claim that ends later was made by a clock that has been set back."""
+AHEAD_MAX: Final = timedelta(hours=2)
+"""The longest wait for an attempt: a backoff of an hour, and up to a half more."""
+
+_BEFORE_ALL: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_Moment = InstrumentedAttribute[datetime | None]
+
+
+def is_free(claimed_until: _Moment, now: datetime) -> ColumnElement[bool]:
+    """Return the loop's condition of rows that no process claims: never, no more, or by a clock ahead of `now`."""
+    is_ahead = claimed_until > now + timedelta(seconds=LEASE_SECONDS_MAX)
+    return or_(claimed_until.is_(None), claimed_until <= now, is_ahead)
+
+
+def is_due(due_at: _Moment, now: datetime) -> ColumnElement[bool]:
+    """Return the loop's condition of rows due by `now`, or put off by a clock that was ahead; an index serves it."""
+    return and_(due_at > _BEFORE_ALL, or_(due_at <= now, due_at > now + AHEAD_MAX))
+
+
+def backoff(attempts: int, jitter: float) -> timedelta:
+    """Return the backoff of a row that failed in a loop: 5 s, doubling, at most an hour, plus up to a half."""
+    seconds = min(BACKOFF_SECONDS_FIRST * 2 ** (attempts - 1), BACKOFF_SECONDS_MAX)
+    return timedelta(seconds=seconds * (1 + jitter / 2))
 
 
 class Pulse:

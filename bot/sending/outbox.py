@@ -28,9 +28,8 @@ from db.engine import Database
 from db.retry import retry_transaction
 from db.tables import OutboxMessage, StripeEvent, User
 from db.timings import PRODUCTION
-from payments.audit.transitions import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, backoff
-from payments.channel import is_due
-from payments.loop import DueLoop
+from payments.errors import ERROR_LENGTH_MAX
+from payments.loop import AWAY_ATTEMPTS_MAX, DueLoop, backoff, is_due
 from payments.notices import REPLIES, Admins, Notice, owe
 from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of, in_words, is_refusal
 

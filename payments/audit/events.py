@@ -26,8 +26,8 @@ from payments.audit.facts import (
     SubscriptionFact,
     refund_id,
 )
-from payments.channel import is_due, is_free
 from payments.errors import AnotherServicesRowError, ContradictionError, UnrecordableError
+from payments.loop import is_due, is_free
 
 _FIXED_COLUMNS: Final = ("event_type", "refund_of", "payment_method", "amount_cents", "currency", "customer_id")
 _FILLED_IN_COLUMNS: Final = (

@@ -3,22 +3,17 @@
 0 to 1, 0 to 2, 2 to 1. The caller holds the row's lock and its user's.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent
+from payments.loop import backoff
 
 ATTEMPTS_MAX: Final = 10
 """After so many attempts, about an hour, a person looks at a failure that is no outage."""
-AWAY_ATTEMPTS_MAX: Final = 48
-"""After so many attempts, about a day and a half, a person looks at an outage."""
-ERROR_LENGTH_MAX: Final = 500
-"""A database's words may be long, and an admin's message has at most 4,096 characters (Bot API, sendMessage)."""
-BACKOFF_SECONDS_FIRST: Final = 5
-BACKOFF_SECONDS_MAX: Final = 3600
 
 
 def is_open(event: StripeEvent) -> bool:
@@ -91,12 +86,6 @@ def fail(
     event.error = error
     event.due_at = now + backoff(event.attempts, jitter)
     return True
-
-
-def backoff(attempts: int, jitter: float) -> timedelta:
-    """Return the backoff after a row's failed transitions: 5 s, doubling, at most an hour, plus up to a half."""
-    seconds = min(BACKOFF_SECONDS_FIRST * 2 ** (attempts - 1), BACKOFF_SECONDS_MAX)
-    return timedelta(seconds=seconds * (1 + jitter / 2))
 
 
 async def release_claims(session: AsyncSession) -> None:

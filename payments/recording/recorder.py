@@ -12,9 +12,9 @@ from db.engine import Database, Priority
 from db.errors import is_away, is_held_up
 from db.retry import retry_transaction
 from db.timings import PRODUCTION
-from payments.audit import events, transitions
+from payments.audit import events
 from payments.audit.facts import Fact, SubscriptionFact
-from payments.errors import UnreadableMoneyError
+from payments.errors import ERROR_LENGTH_MAX, UnreadableMoneyError
 from payments.notices import Admins
 from payments.recording.quarantine import quarantine_update
 from payments.recording.updates import read_fact
@@ -147,7 +147,7 @@ class Recorder:
                     raise
                 else:
                     words = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
-                    await self._quarantine(read.update, words[: transitions.ERROR_LENGTH_MAX], error)
+                    await self._quarantine(read.update, words[:ERROR_LENGTH_MAX], error)
                     taken[read.update["update_id"]] = None
         return taken
 

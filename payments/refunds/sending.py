@@ -8,8 +8,9 @@ from db.clock import Clock
 from db.engine import Database
 from db.retry import retry_transaction
 from db.tables import ORIGIN, StripeEvent, User, new_id
-from payments.channel import LEASE_SECONDS, Channels, RefundOrder, is_free
+from payments.channel import LEASE_SECONDS, Channels, RefundOrder
 from payments.errors import RefusedByChannelError
+from payments.loop import is_free
 from payments.methods import METHODS
 
 

@@ -14,6 +14,7 @@ from entitlements.service import EntitlementService
 from payments.audit import events, transitions
 from payments.audit.balance import contradiction, refunded_at
 from payments.effects import Effects
+from payments.errors import ERROR_LENGTH_MAX
 from payments.methods import METHODS, delay_source
 from payments.notices import Notice
 from payments.renewals import RenewalReason
@@ -177,7 +178,7 @@ class ChargeSettlement:
             is_new = await service.grant_all(wanted, revoked_at=at, revoke_reason=reason, now=now)
         except ContradictedGrantError as error:
             if refund is None:
-                await self._parking.park(session, event, str(error)[: transitions.ERROR_LENGTH_MAX])
+                await self._parking.park(session, event, str(error)[:ERROR_LENGTH_MAX])
             else:
                 transitions.close(event, Outcome.REFUNDED, now)
             return False

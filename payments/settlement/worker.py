@@ -16,8 +16,8 @@ from db.timings import PRODUCTION
 from payments.audit import events, transitions
 from payments.audit.facts import REFUND_PREFIX
 from payments.channel import MadeRefund
-from payments.errors import ChannelAwayError, ChannelPauseError, PaymentError, RefusedByChannelError
-from payments.loop import Cooldown, DueLoop, Gate
+from payments.errors import ERROR_LENGTH_MAX, ChannelAwayError, ChannelPauseError, PaymentError, RefusedByChannelError
+from payments.loop import AWAY_ATTEMPTS_MAX, Cooldown, DueLoop, Gate
 from payments.metrics import GIVING_BACK, count_failed_attempt, count_processed
 from payments.pause import Pause
 from payments.refunds.sending import RefundSender
@@ -210,10 +210,8 @@ class Worker:
     @retry_transaction
     async def _note_failure(self, event_id: str, error: Exception) -> StripeEvent | None:
         is_provider = isinstance(error, ChannelAwayError | RefusedByChannelError)
-        words = (str(error) if is_provider else f"{type(error).__name__}: {error}")[: transitions.ERROR_LENGTH_MAX]
-        attempts_max = (
-            transitions.AWAY_ATTEMPTS_MAX if isinstance(error, ChannelAwayError) else transitions.ATTEMPTS_MAX
-        )
+        words = (str(error) if is_provider else f"{type(error).__name__}: {error}")[:ERROR_LENGTH_MAX]
+        attempts_max = AWAY_ATTEMPTS_MAX if isinstance(error, ChannelAwayError) else transitions.ATTEMPTS_MAX
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
             if event is None or not transitions.is_open(event):

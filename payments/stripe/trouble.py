@@ -16,8 +16,7 @@ from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
 from db.tables import StripeReading
-from payments.audit.transitions import ERROR_LENGTH_MAX
-from payments.errors import ChannelError, ChannelPauseError, RefusedByChannelError, UnrecordableError
+from payments.errors import ERROR_LENGTH_MAX, ChannelError, ChannelPauseError, RefusedByChannelError, UnrecordableError
 from payments.notices import Admins, Notice
 from payments.pause import SECONDS_MAX
 from payments.stripe.api import KEY_REFUSED

@@ -22,9 +22,10 @@ from db.tables import Renewal, Subscription, SubscriptionState, User
 from entitlements.fold import SLACK
 from entitlements.service import lock_users
 from payments.audit import subscription_changes
-from payments.audit.transitions import AWAY_ATTEMPTS_MAX, ERROR_LENGTH_MAX, backoff
-from payments.channel import CALL_SECONDS, LEASE_SECONDS, is_due, is_free
+from payments.channel import CALL_SECONDS, LEASE_SECONDS
 from payments.effects import Effects
+from payments.errors import ERROR_LENGTH_MAX
+from payments.loop import AWAY_ATTEMPTS_MAX, backoff, is_due, is_free
 from payments.notices import Notice
 from payments.pause import Pause
 from payments.renewals import RENEWAL_PREFIX, RENEWING, RenewalReason, is_over

@@ -17,8 +17,7 @@ from db.timings import PRODUCTION
 from entitlements.service import lock_users
 from payments.audit import subscription_changes
 from payments.audit.facts import SubscriptionFact
-from payments.channel import is_due, is_free
-from payments.loop import Cooldown, DueLoop, Gate
+from payments.loop import Cooldown, DueLoop, Gate, is_due, is_free
 from payments.subscriptions.book import SubscriptionBook
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.reminders import Reminders

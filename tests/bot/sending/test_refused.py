@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from payments.audit.transitions import AWAY_ATTEMPTS_MAX
+from payments.loop import AWAY_ATTEMPTS_MAX
 from payments.notices import Notice
 from sandbox.faults import FaultKind
 from sandbox.people import Reach

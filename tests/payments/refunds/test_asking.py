@@ -10,12 +10,12 @@ from sqlalchemy import text
 
 from db.engine import Database
 from db.tables import EventStatus, Outcome, StripeEvent
-from payments.audit import events, transitions
+from payments.audit import events
 from payments.audit.facts import Person
 from payments.audit.history import asked_before
-from payments.audit.transitions import AWAY_ATTEMPTS_MAX
 from payments.channel import LEASE_SECONDS, by_name
 from payments.errors import RefundRefusal, RefundRefusedError
+from payments.loop import AWAY_ATTEMPTS_MAX, BACKOFF_SECONDS_MAX
 from payments.notices import Notice
 from payments.pause import Pause
 from payments.refunds import asking
@@ -333,7 +333,7 @@ async def test_while_telegram_is_away_a_refund_is_tried_with_growing_pauses_then
         pauses.append(due_at - desk.clock())
         desk.clock.now = due_at
     assert all(longer > shorter for shorter, longer in pairwise(pauses[:10]))
-    assert max(pauses) <= timedelta(seconds=transitions.BACKOFF_SECONDS_MAX * 1.5)
+    assert max(pauses) <= timedelta(seconds=BACKOFF_SECONDS_MAX * 1.5)
     assert await worker.work_once() == 1
     event = await desk.event(f"refund:{charge_id}")
     assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, Outcome.PARKED, None)

@@ -7,8 +7,7 @@ from loguru import logger
 from sqlalchemy import update
 
 from db.tables import OutboxMessage, Renewal, StripeEvent, Subscription
-from payments.channel import AHEAD_MAX, LEASE_SECONDS_MAX
-from payments.loop import COOLDOWN_SECONDS, Cooldown
+from payments.loop import AHEAD_MAX, COOLDOWN_SECONDS, LEASE_SECONDS_MAX, Cooldown
 from payments.settlement.worker import Worker
 from payments.subscriptions import listing
 from tests.support.clock import START
