@@ -11,9 +11,11 @@ from typing import Final
 from aiogram import Bot
 from aiogram.types import Update
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
 
 from bot.poll.intake import GetRawUpdates
 from db.engine import Database
+from db.errors import is_away
 from payments.errors import RefundRefusedError
 from payments.recording.updates import must_be_recorded
 from payments.refunds import asking
@@ -33,6 +35,7 @@ from tests.support.chats import Chats, People, people_of
 from tests.support.money import CATALOG, plan
 
 HEALING_ROUNDS_MAX: Final = 100
+LOOKS_MAX: Final = 5
 HOUR_SECONDS: Final = 3600
 RETRIES_MAX: Final = 3
 """How often an admin takes up again what Stripe has refused: after a lost dispute it refuses for ever."""
@@ -224,9 +227,19 @@ class Shop:
         return not await self.client.updates_waiting() and (await self.books()).is_quiet
 
     async def books(self) -> Books:
-        """Read all rows."""
-        async with self.life.database.reading() as session:
-            return await Books.read(session)
+        """Read all rows of the books.
+
+        A read that is cut off is made again, because PostgreSQL ends the transaction of a process that stood still for
+        some seconds (db/engine.py), as a soak at low priority does.
+        """
+        for _ in range(LOOKS_MAX):
+            try:
+                async with self.life.database.reading() as session:
+                    return await Books.read(session)
+            except DBAPIError as error:
+                if not is_away(error):
+                    raise
+        raise AssertionError("the books cannot be read")
 
 
 @asynccontextmanager
