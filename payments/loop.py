@@ -42,13 +42,13 @@ _BEFORE_ALL: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _Moment = InstrumentedAttribute[datetime | None]
 
 
-def is_free(claimed_until: _Moment, now: datetime) -> ColumnElement[bool]:
+def where_free(claimed_until: _Moment, now: datetime) -> ColumnElement[bool]:
     """Return the loop's condition of rows that no process claims: never, no more, or by a clock ahead of `now`."""
     is_ahead = claimed_until > now + timedelta(seconds=LEASE_SECONDS_MAX)
     return or_(claimed_until.is_(None), claimed_until <= now, is_ahead)
 
 
-def is_due(due_at: _Moment, now: datetime) -> ColumnElement[bool]:
+def where_due(due_at: _Moment, now: datetime) -> ColumnElement[bool]:
     """Return the loop's condition of rows due by `now`, or put off by a clock that was ahead; an index serves it."""
     return and_(due_at > _BEFORE_ALL, or_(due_at <= now, due_at > now + AHEAD_MAX))
 

@@ -50,13 +50,13 @@ def record_wanted_renewal(row: Subscription, renewal: Renewal, because: RenewalR
     row.claimed_until = row.error = None
 
 
-def may_take_more() -> ColumnElement[bool]:
-    """Select the renewals to come: Telegram may take a subscription's next price, even if ended by our rows."""
-    return or_(Subscription.state.in_(RENEWING), _may_be_tried())
+def where_may_take_more() -> ColumnElement[bool]:
+    """Return the condition of renewals to come: Telegram may take the next price, even if ended by our rows."""
+    return or_(Subscription.state.in_(RENEWING), _where_tried())
 
 
-def is_stuck() -> ColumnElement[bool]:
-    """Select the stuck renewals: subscriptions that could not be cancelled, so that Telegram may go on taking Stars.
+def where_stuck() -> ColumnElement[bool]:
+    """Return the condition of stuck renewals: not cancelled, so that Telegram may go on taking Stars.
 
     A subscription that has ended is not stuck once Telegram has given up trying, nor is one that could not be resumed.
     """
@@ -64,7 +64,7 @@ def is_stuck() -> ColumnElement[bool]:
         Subscription.error.is_not(None),
         Subscription.due_at.is_(None),
         Subscription.renewal_wanted == Renewal.CANCELED,
-        or_(Subscription.state != SubscriptionState.ENDED, _may_be_tried()),
+        or_(Subscription.state != SubscriptionState.ENDED, _where_tried()),
     )
 
 
@@ -75,6 +75,6 @@ def is_over(row: Subscription) -> bool:
     return row.state == SubscriptionState.CANCELED
 
 
-def _may_be_tried() -> ColumnElement[bool]:
-    """Select ended subscriptions with a check to come: after a refund or a failure Telegram may try the renewal."""
+def _where_tried() -> ColumnElement[bool]:
+    """Return the condition of ended subscriptions whose renewal Telegram may try, after a refund or a failure."""
     return and_(Subscription.state == SubscriptionState.ENDED, Subscription.check_at.is_not(None))

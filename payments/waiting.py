@@ -24,7 +24,7 @@ from payments.notices import handle
 from payments.recording.quarantine import LEDGER_UPDATE_ID, QUARANTINE_PREFIX
 from payments.recording.updates import read_fact
 from payments.refunds.contradicting import is_charge_refunded
-from payments.renewals import RENEWAL_PREFIX, is_stuck
+from payments.renewals import RENEWAL_PREFIX, where_stuck
 from payments.subscriptions.charges import read_chain_of_event
 
 LISTED_MAX: Final = 8
@@ -63,7 +63,7 @@ async def list_pending(session: AsyncSession) -> Pending:
     """Read the list of waiting entries."""
     waiting = select(StripeEvent, User).join(User, User.id == StripeEvent.customer_id).where(waits())
     found = await session.execute(waiting.order_by(StripeEvent.created_at, StripeEvent.event_id).limit(LISTED_MAX))
-    stuck = select(Subscription, User).join(User, User.id == Subscription.user_id).where(is_stuck())
+    stuck = select(Subscription, User).join(User, User.id == Subscription.user_id).where(where_stuck())
     renewals = await session.execute(
         stuck.order_by(Subscription.current_period_end, Subscription.first_charge_id).limit(LISTED_MAX)
     )
@@ -71,7 +71,7 @@ async def list_pending(session: AsyncSession) -> Pending:
     oldest = select(QuarantinedUpdate).where(unresolved).order_by(QuarantinedUpdate.created_at).limit(LISTED_MAX)
     counts = select(
         select(func.count(StripeEvent.id)).where(waits()).scalar_subquery()
-        + select(func.count(Subscription.id)).where(is_stuck()).scalar_subquery()
+        + select(func.count(Subscription.id)).where(where_stuck()).scalar_subquery()
         + select(func.count(QuarantinedUpdate.id)).where(unresolved).scalar_subquery()
     )
     return Pending(
@@ -120,7 +120,7 @@ async def read_backlog(session: AsyncSession) -> Backlog:
     owed = select(func.count(), func.min(OutboxMessage.created_at)).where(OutboxMessage.due_at.is_not(None))
     kept = select(func.count(), func.min(QuarantinedUpdate.created_at)).where(QuarantinedUpdate.resolved_at.is_(None))
     notices, quarantined = [(await session.execute(query)).one() for query in (owed, kept)]
-    renewals = (await session.scalars(select(func.count()).select_from(Subscription).where(is_stuck()))).one()
+    renewals = (await session.scalars(select(func.count()).select_from(Subscription).where(where_stuck()))).one()
     by_name = {name: found.get(name, Queue()) for name in STATES}
     return Backlog(by_name, Queue(*notices), Queue(*quarantined), renewals)
 

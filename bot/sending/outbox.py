@@ -29,7 +29,7 @@ from db.retry import retry_transaction
 from db.tables import OutboxMessage, StripeEvent, User
 from db.timings import PRODUCTION
 from payments.errors import ERROR_LENGTH_MAX
-from payments.loop import AWAY_ATTEMPTS_MAX, DueLoop, backoff, is_due
+from payments.loop import AWAY_ATTEMPTS_MAX, DueLoop, backoff, where_due
 from payments.notices import REPLIES, Admins, Notice, owe
 from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of, in_words, is_refusal
 
@@ -130,7 +130,7 @@ class Outbox:
             select(OutboxMessage, User.language_code, StripeEvent.event_type, StripeEvent.customer_id)
             .outerjoin(User, User.telegram_id == OutboxMessage.chat_id)
             .outerjoin(StripeEvent, StripeEvent.event_id == OutboxMessage.event_id)
-            .where(is_due(OutboxMessage.due_at, self._clock()), ~waits_behind.exists())
+            .where(where_due(OutboxMessage.due_at, self._clock()), ~waits_behind.exists())
             .order_by(OutboxMessage.due_at, OutboxMessage.id)
             .limit(BATCH_MAX)
         )

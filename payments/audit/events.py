@@ -27,7 +27,7 @@ from payments.audit.facts import (
     refund_id,
 )
 from payments.errors import AnotherServicesRowError, ContradictionError, UnrecordableError
-from payments.loop import is_due, is_free
+from payments.loop import where_due, where_free
 
 _FIXED_COLUMNS: Final = ("event_type", "refund_of", "payment_method", "amount_cents", "currency", "customer_id")
 _FILLED_IN_COLUMNS: Final = (
@@ -76,7 +76,9 @@ async def _lock_known_people(session: AsyncSession, telegram_ids: Iterable[int])
     return {user.telegram_id: user for user in found if user.telegram_id is not None}
 
 
-async def record(session: AsyncSession, facts: Sequence[Fact], now: datetime, *, is_due: bool = True) -> dict[int, str]:
+async def record(
+    session: AsyncSession, facts: Sequence[Fact], now: datetime, *, falls_due: bool = True
+) -> dict[int, str]:
     """Record facts about money as audit rows of events, at status 0, due at once; return users' ids by Telegram id.
 
     1. Lock the people's users, and make the new ones.
@@ -85,7 +87,7 @@ async def record(session: AsyncSession, facts: Sequence[Fact], now: datetime, *,
     4. Give a refund a row apart (facts.RefundFact.apart) if it agrees with its charge and its key belongs to a row that
        does not: another service's, another charge's, or a refund that contradicts the charge.
 
-    `now` is the time of recording. Rows that are not `is_due` wait for the whole pass over the ledger that writes them.
+    `now` is the time of recording. Without `falls_due`, rows wait for the whole pass over the ledger that writes them.
     Raises AnotherServicesRowError when another service has one of the ids, and ContradictionError when an event is
     known with another amount, currency or user, or as something else.
     """
@@ -93,7 +95,7 @@ async def record(session: AsyncSession, facts: Sequence[Fact], now: datetime, *,
     told = [(fact, users[fact.person.telegram_id].id) for fact in facts if isinstance(fact, SubscriptionFact)]
     if told:
         await subscription_changes.record(session, told, now)
-    due_at = now if is_due else None
+    due_at = now if falls_due else None
     told_of_money = [fact for fact in facts if not isinstance(fact, SubscriptionFact)]
     rows = [_row_values(fact, users[fact.person.telegram_id].id, now, due_at) for fact in told_of_money]
     barred = await _record_rows(session, rows, now) if rows else {}
@@ -291,8 +293,8 @@ async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[
     """List the row ids of our events that are due, the longest due first; leave out those in `but`."""
     query = (
         select(StripeEvent.event_id)
-        .where(is_due(StripeEvent.due_at, now), StripeEvent.origin == ORIGIN)
-        .where(is_free(StripeEvent.claimed_until, now))
+        .where(where_due(StripeEvent.due_at, now), StripeEvent.origin == ORIGIN)
+        .where(where_free(StripeEvent.claimed_until, now))
         .where(StripeEvent.event_id.not_in(but))
         .order_by(StripeEvent.due_at, StripeEvent.webhook_timestamp, StripeEvent.event_id)
         .limit(limit)

@@ -65,12 +65,12 @@ async def record_page(
     now: datetime,
     *,
     counted: Iterable[str],
-    is_due: bool = True,
+    falls_due: bool = True,
     is_dry: bool = False,
 ) -> LedgerPage:
     """Compare a page of ledger rows with our audit rows, and record the missing payments and refunds.
 
-    For each key in `counted`, one row adds to no sum. Recorded events fall due at once unless `is_due` is False.
+    For each key in `counted`, one row adds to no sum. Recorded events fall due at once unless `falls_due` is False.
     `is_dry` writes nothing. Raises UnrecordableError when another process has recorded something else under the same id
     meanwhile, and SQLAlchemy's errors.
     """
@@ -95,7 +95,7 @@ async def record_page(
         if fact is not None and (ours is None or _adds_to_event(fact, ours)):
             missing.setdefault(event_id, fact)
     if (missing or unseen) and not is_dry:
-        await _record_missing(session, missing, unseen, now, is_due=is_due)
+        await _record_missing(session, missing, unseen, now, falls_due=falls_due)
     page.recovered = [fact for event_id, fact in missing.items() if event_id not in known]
     return page
 
@@ -248,7 +248,7 @@ async def _record_missing(
     unseen: Mapping[str, _OurEvent],
     now: datetime,
     *,
-    is_due: bool,
+    falls_due: bool,
 ) -> None:
     """Record a ledger page's missing events, and mark all of its events as seen in the ledger."""
     # Lock all users at once, because a second lock in another order could deadlock with another process.
@@ -256,7 +256,7 @@ async def _record_missing(
     payers = [fact.person.telegram_id for fact in missing.values()]
     await lock_users(session, or_(User.id.in_(concerned), User.telegram_id.in_(payers)))
     if missing:
-        await events.record(session, list(missing.values()), now, is_due=is_due)
+        await events.record(session, list(missing.values()), now, falls_due=falls_due)
     seen = update(StripeEvent).where(
         StripeEvent.event_id.in_({key for key in (*missing, *unseen) if "\0" not in key}),
         StripeEvent.ledger_seen_at.is_(None),

@@ -174,7 +174,7 @@ class Scan:
                 page = await self._record_rows_one_by_one(session, fetched)
             else:
                 page = await record_page(
-                    session, fetched.rows, self._clock(), counted=fetched.counted, is_due=not self._is_pass
+                    session, fetched.rows, self._clock(), counted=fetched.counted, falls_due=not self._is_pass
                 )
             await keep_ledger_rows(session, fetched.rows, page.charge_ids, fetched.first_place, self._clock())
             _advance_progress(reading, fetched, page)
@@ -202,7 +202,7 @@ class Scan:
             counted.subtract(again)
             try:
                 async with session.begin_nested():
-                    page = await record_page(session, [row], self._clock(), counted=again, is_due=not self._is_pass)
+                    page = await record_page(session, [row], self._clock(), counted=again, falls_due=not self._is_pass)
             except (UnrecordableError, DBAPIError) as error:
                 if isinstance(error, DBAPIError) and not is_refusal(error):
                     raise

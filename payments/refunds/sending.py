@@ -10,7 +10,7 @@ from db.retry import retry_transaction
 from db.tables import ORIGIN, StripeEvent, User, new_id
 from payments.channel import LEASE_SECONDS, Channels, RefundOrder
 from payments.errors import RefusedByChannelError
-from payments.loop import is_free
+from payments.loop import where_free
 from payments.methods import METHODS
 
 
@@ -49,7 +49,7 @@ class RefundSender:
         claim = (
             update(StripeEvent)
             .where(StripeEvent.event_id == event_id, StripeEvent.origin == ORIGIN, StripeEvent.due_at.is_not(None))
-            .where(is_free(StripeEvent.claimed_until, now))
+            .where(where_free(StripeEvent.claimed_until, now))
             .values(
                 claimed_until=now + timedelta(seconds=LEASE_SECONDS),
                 attempt_key=func.coalesce(StripeEvent.attempt_key, fresh_key),

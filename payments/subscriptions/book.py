@@ -17,7 +17,7 @@ from entitlements import EntitlementService
 from payments.audit.facts import Change
 from payments.effects import Effects
 from payments.notices import TOLD_DAYS_MAX, Notice
-from payments.renewals import UNREAD_PLAN, RenewalReason, may_take_more
+from payments.renewals import UNREAD_PLAN, RenewalReason, where_may_take_more
 from payments.sale.catalog import Catalog
 from payments.sale.payload import Order
 from payments.subscriptions.chain import (
@@ -144,7 +144,7 @@ class SubscriptionBook:
             Subscription.due_at.is_(None),
             Subscription.error.is_not(None),
         )
-        query = select(Subscription).where(Subscription.user_id == user.id, may_take_more(), not_(is_refused))
+        query = select(Subscription).where(Subscription.user_id == user.id, where_may_take_more(), not_(is_refused))
         return (await session.scalars(query.order_by(Subscription.id))).all()
 
     def _withdraw_replacement(self, row: Subscription, rival: Rival, rivals: Sequence[Rival]) -> None:

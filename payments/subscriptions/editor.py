@@ -25,7 +25,7 @@ from payments.audit import subscription_changes
 from payments.channel import CALL_SECONDS, LEASE_SECONDS
 from payments.effects import Effects
 from payments.errors import ERROR_LENGTH_MAX
-from payments.loop import AWAY_ATTEMPTS_MAX, backoff, is_due, is_free
+from payments.loop import AWAY_ATTEMPTS_MAX, backoff, where_due, where_free
 from payments.notices import Notice
 from payments.pause import Pause
 from payments.renewals import RENEWAL_PREFIX, RENEWING, RenewalReason, is_over
@@ -142,8 +142,8 @@ class RenewalEditor:
         now = self._clock()
         claim = (
             update(Subscription)
-            .where(Subscription.id == subscription_id, is_free(Subscription.claimed_until, now))
-            .where(is_due(Subscription.due_at, now))
+            .where(Subscription.id == subscription_id, where_free(Subscription.claimed_until, now))
+            .where(where_due(Subscription.due_at, now))
             .values(claimed_until=now + timedelta(seconds=LEASE_SECONDS + (IDS_MAX - 1) * CALL_SECONDS))
             .returning(Subscription)
         )

@@ -17,7 +17,7 @@ from db.timings import PRODUCTION
 from entitlements.service import lock_users
 from payments.audit import subscription_changes
 from payments.audit.facts import SubscriptionFact
-from payments.loop import Cooldown, DueLoop, Gate, is_due, is_free
+from payments.loop import Cooldown, DueLoop, Gate, where_due, where_free
 from payments.subscriptions.book import SubscriptionBook
 from payments.subscriptions.editor import RenewalEditor
 from payments.subscriptions.reminders import Reminders
@@ -170,5 +170,7 @@ def select_wanted_renewals(now: datetime, but: Collection[str] = (), limit: int 
 
     Leaves out the ids in `but`.
     """
-    due = select(Subscription.id).where(is_due(Subscription.due_at, now), is_free(Subscription.claimed_until, now))
+    due = select(Subscription.id).where(
+        where_due(Subscription.due_at, now), where_free(Subscription.claimed_until, now)
+    )
     return due.where(Subscription.id.not_in(but)).order_by(Subscription.due_at).limit(limit)

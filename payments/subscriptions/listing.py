@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.tables import Renewal, StripeEvent, Subscription, SubscriptionState, User
 from entitlements.service import EntitlementService, Holding, lock_users
 from payments.audit.history import find_user
-from payments.renewals import RenewalReason, is_over, may_take_more, record_wanted_renewal
+from payments.renewals import RenewalReason, is_over, record_wanted_renewal, where_may_take_more
 from payments.subscriptions.precedence import is_left_to_renew
 from payments.subscriptions.running import read_rivals
 
@@ -52,7 +52,7 @@ async def renewed_by(session: AsyncSession, charge_ids: Collection[str]) -> Sequ
         StripeEvent.customer_id == Subscription.user_id,
         StripeEvent.payload == Subscription.payload,
     )
-    query = select(Subscription).where(charged, may_take_more(), not_(is_being_ended))
+    query = select(Subscription).where(charged, where_may_take_more(), not_(is_being_ended))
     return (await session.scalars(query.order_by(Subscription.first_charge_id))).all()
 
 
