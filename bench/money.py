@@ -12,7 +12,7 @@ from db.clock import utc_now
 from db.engine import Database
 from payments.audit import events
 from payments.audit.facts import ChargeFact, Person
-from payments.refunds import asking
+from payments.refunds import requests
 from payments.settlement.worker import Worker
 from sandbox.history import PastPayment
 from sandbox.server import SandboxServer, running_sandbox
@@ -80,7 +80,7 @@ async def _settle(database: Database, worker: Worker, fact: ChargeFact) -> None:
 
 async def _refund(database: Database, worker: Worker, fact: ChargeFact) -> None:
     async with database.transaction() as session:
-        asked = await asking.request_refund(
+        asked = await requests.request_refund(
             session, fact.charge_id, reason=None, requested_by="cli:bench", reply_chat_id=None, now=utc_now()
         )
     await worker.process(asked.event_id)

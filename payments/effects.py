@@ -15,7 +15,7 @@ from db.clock import Clock
 from db.tables import Entitlement, Renewal, StripeEvent, Subscription, User
 from entitlements.fold import SLACK
 from payments.notices import Admins, Notice, handle, is_old_news, money_facts, owe, release
-from payments.refunds import asking
+from payments.refunds import requests
 from payments.renewals import RenewalReason, record_wanted_renewal
 from payments.sale.catalog import Plan
 
@@ -152,8 +152,8 @@ class OutwardEffects(Effects):
 
     async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:
         """As an effect, open the refund of a charge, for the worker to send, and owe its buyer the notice."""
-        await asking.record_refund_request(
-            session, charge, reason=reason, requested_by=asking.BY_ITSELF, now=self._clock()
+        await requests.record_refund_request(
+            session, charge, reason=reason, requested_by=requests.BY_ITSELF, now=self._clock()
         )
         await self.tell_buyer(session, Notice.GIVING_BACK, charge, user, reason=reason)
         return True

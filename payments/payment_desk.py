@@ -16,8 +16,8 @@ from payments.audit import erasure, history
 from payments.audit.erasure import Erased
 from payments.audit.history import Entry, History, Page, UserRecord
 from payments.recording.fields import CHARGE_ID_LENGTH_MAX
-from payments.refunds import asking
-from payments.refunds.asking import BY_ITSELF, REASON_LENGTH_MAX, RequestedRefund
+from payments.refunds import requests
+from payments.refunds.requests import BY_ITSELF, REASON_LENGTH_MAX, RequestedRefund
 from payments.renewals import is_over
 from payments.subscriptions import listing
 from payments.subscriptions.listing import Account
@@ -72,7 +72,7 @@ class PaymentDesk:
         The caller answers the person first, then calls `wake`, because the refund's own notice may follow at once.
         """
         async with self._database.transaction() as session:
-            refund = await asking.request_refund(
+            refund = await requests.request_refund(
                 session,
                 charge_id,
                 reason=reason,
@@ -81,12 +81,12 @@ class PaymentDesk:
                 reply_topic_id=reply_topic_id,
                 now=self._clock(),
             )
-            return await asking.read_requested(session, refund)
+            return await requests.read_requested(session, refund)
 
     async def was_fully_refunded(self, charge_id: str) -> bool:
         """Tell at the payment desk whether a charge was ever refunded in full, which ended its access."""
         async with self._database.reading() as session:
-            return await asking.was_fully_refunded(session, charge_id)
+            return await requests.was_fully_refunded(session, charge_id)
 
     async def list_pending(self) -> Pending:
         """Read at the payment desk the events, renewals and updates that wait for an attempt or an admin."""

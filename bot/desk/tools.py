@@ -15,7 +15,7 @@ from db.engine import Database
 from db.tables import Outcome, StripeEvent
 from db.timings import PRODUCTION
 from payments.notices import Admins
-from payments.refunds.asking import find_waiting
+from payments.refunds.requests import find_waiting
 from payments.sale.catalog import Catalog, load_catalog
 from payments.sale.payload import PayloadSigner
 from payments.settlement.worker import Worker

@@ -3,7 +3,7 @@
 A refund is a row of `stripe_events` that names its charge in `refund_of`. Its row moves so:
 
     /refund, the desk itself (GivenBack)           a provider, Telegram's update or ledger
-        asking.py                                      payments/recording, at_provider.py
+        requests.py                                    payments/recording, at_provider.py
             |                                              |
             v                                              |
     +----------------+  provider away: backoff             |

@@ -16,8 +16,8 @@ from payments.audit.balance import (
 from payments.effects import Effects
 from payments.methods import METHODS, delay_source, grace_source
 from payments.notices import Notice
-from payments.refunds.asking import BY_ITSELF
 from payments.refunds.contradicting import record_from_quarantine, replace_contradicting
+from payments.refunds.requests import BY_ITSELF
 from payments.settlement.charge_subscription import ChargeSubscription
 from payments.settlement.parking import Parking
 

@@ -13,8 +13,8 @@ from payments.audit.balance import is_at_provider, remainder
 from payments.channel import MadeRefund
 from payments.errors import ChannelAwayError
 from payments.notices import Notice, pass_on, release
-from payments.refunds.asking import record_refund_request
 from payments.refunds.at_provider import find_returned, record_provider_refunds
+from payments.refunds.requests import record_refund_request
 from payments.settlement.settlement import Settlement
 
 RETURN_ATTEMPTS_MAX: Final = 8

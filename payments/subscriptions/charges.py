@@ -10,7 +10,7 @@ from db.tables import ORIGIN, EventStatus, StripeEvent
 from entitlements import EntitlementService
 from payments.audit import subscription_changes
 from payments.methods import STARS
-from payments.refunds.asking import BY_ITSELF
+from payments.refunds.requests import BY_ITSELF
 from payments.subscriptions.chain import Chain, Charge
 from payments.subscriptions.division import divide_into_chains
 

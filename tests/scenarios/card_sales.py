@@ -10,7 +10,7 @@ from db.tables import STRIPE, EventStatus, Outcome, StripeEvent
 from payments import waiting
 from payments.errors import RefundRefusedError
 from payments.methods import CARDS
-from payments.refunds import asking
+from payments.refunds import requests
 from payments.telegram import invoice_of, order_of
 from sandbox.checkout import PaymentState
 from sandbox.settings import PROVIDER_TOKEN
@@ -51,7 +51,7 @@ class CardSales:
             return
         with suppress(RefundRefusedError):
             async with self._shop.life.database.transaction() as session:
-                await asking.request_refund(
+                await requests.request_refund(
                     session,
                     CARDS.event_id(charge_id),
                     reason="as agreed",

@@ -18,7 +18,7 @@ from db.engine import Database
 from db.errors import is_away
 from payments.errors import RefundRefusedError
 from payments.recording.updates import must_be_recorded
-from payments.refunds import asking
+from payments.refunds import requests
 from payments.stripe.api import StripeApi
 from payments.stripe.watch import StripeWatch
 from payments.telegram import invoice_of, order_of
@@ -159,7 +159,7 @@ class Shop:
             return
         try:
             async with self.life.database.transaction() as session:
-                await asking.request_refund(
+                await requests.request_refund(
                     session,
                     charges[which % len(charges)].id,
                     reason="as agreed",

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from db.engine import Database
-from payments.refunds import asking
+from payments.refunds import requests
 from sandbox.subscriptions import SubscriptionState as AtTelegram
 from tests.conftest import Databases
 from tests.support.chats import Chats
@@ -41,7 +41,7 @@ async def test_the_same_link_again_rebuilt_then_ended(
             await bob.press("Yes, cancel it")
         else:
             async with anew.database.transaction() as session:
-                await asking.request_refund(
+                await requests.request_refund(
                     session,
                     second.charge_id,
                     reason=None,

@@ -20,7 +20,7 @@ from payments.audit.facts import Fact, MoneyFact, Person
 from payments.channel import by_name
 from payments.effects import OutwardEffects
 from payments.notices import Notice
-from payments.refunds import asking
+from payments.refunds import requests
 from payments.sale.payload import PayloadSigner
 from payments.settlement.settlement import Settlement
 from payments.stars import StarsChannel
@@ -58,7 +58,7 @@ class Desk:
 
     async def request_refund(self, charge_id: str, *, reply_chat_id: int | None = None) -> StripeEvent:
         async with self.database.transaction() as session:
-            return await asking.request_refund(
+            return await requests.request_refund(
                 session,
                 charge_id,
                 reason="wrong plan",

@@ -16,7 +16,7 @@ from payments.ledger.fetching import TelegramLedger
 from payments.ledger.rebuild import PassReport
 from payments.ledger.reconciliation import Comparison
 from payments.recording.updates import must_be_recorded
-from payments.refunds import asking
+from payments.refunds import requests
 from payments.sale.payload import Order, PayloadSigner
 from sandbox.charges import Charge, Period, period_after
 from sandbox.invoices import STARS, SUBSCRIPTION_PERIOD_SECONDS, Invoice
@@ -94,7 +94,7 @@ class Life:
     async def request_refund(self, charge_id: str) -> None:
         """Ask for a refund as an admin does."""
         async with self.database.transaction() as session:
-            await asking.request_refund(
+            await requests.request_refund(
                 session, charge_id, reason="broken", requested_by="telegram:42", reply_chat_id=None, now=self.clock()
             )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from payments.audit.export import FIELDS, read_rows
-from payments.refunds import asking
+from payments.refunds import requests
 from tests.support.commands import TOKEN, Commands
 from tests.support.desk import Desk
 from tests.support.money import BUYER, charge, refund
@@ -66,7 +66,7 @@ async def test_json_lines_hold_the_same(commands: Commands, desk: Desk) -> None:
 async def test_what_a_person_wrote_is_no_formula_of_a_spreadsheet(commands: Commands, desk: Desk) -> None:
     await desk.take(charge())
     async with desk.database.transaction() as session:
-        await asking.request_refund(
+        await requests.request_refund(
             session, "charge-1", reason="=1+1", requested_by="x", reply_chat_id=None, now=desk.clock()
         )
     rows = list(csv.DictReader(io.StringIO(await commands.prints("export"))))

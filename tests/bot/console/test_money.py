@@ -7,7 +7,7 @@ from payments.audit.facts import ChargeFact, Person
 from payments.effects import OutwardEffects
 from payments.notices import Admins
 from payments.recording.quarantine import quarantine_update
-from payments.refunds.asking import REASON_LENGTH_MAX
+from payments.refunds.requests import REASON_LENGTH_MAX
 from payments.sale.catalog import load_catalog
 from payments.sale.payload import Order, PayloadSigner
 from payments.settlement.settlement import Settlement

@@ -14,7 +14,7 @@ from payments.audit.facts import Person
 from payments.audit.history import asked_before
 from payments.notices import Admins, Notice, owe
 from payments.recording.quarantine import quarantine_update
-from payments.refunds import asking
+from payments.refunds import requests
 from tests.support.desk import Desk, dump
 from tests.support.money import BUYER, STRANGER, charge, charge_update, refund
 from tests.support.rows import add_other_services_event
@@ -33,7 +33,7 @@ async def _live_through_everything(desk: Desk) -> None:
     for charge_id in ("c1", "c3"):
         async with desk.database.transaction() as session:
             reason = TEXTS[1] if charge_id == "c1" else "of another"
-            await asking.request_refund(
+            await requests.request_refund(
                 session, charge_id, reason=reason, requested_by="cli:x", reply_chat_id=77, now=desk.clock()
             )
     await desk.take(refund(charge("c1", payer=person)))
@@ -157,7 +157,7 @@ async def test_why_a_refund_was_asked_for_before_is_erased_and_who_asked_stays(d
         parked = await events.lock(session, "refund:charge-1")
         assert parked is not None
         await desk.settlement.parking.park(session, parked, "BALANCE_TOO_LOW")
-        await asking.request_refund(
+        await requests.request_refund(
             session, "charge-1", reason=TEXTS[1], requested_by="cli:x", reply_chat_id=None, now=desk.clock()
         )
     await _erase(desk)

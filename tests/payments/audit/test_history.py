@@ -7,7 +7,7 @@ from db.tables import Outcome, StripeEvent, User, new_id
 from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact, Person
 from payments.audit.history import PAGE_SIZE, EntryState, find_namesakes, find_user, read_page
-from payments.refunds import asking
+from payments.refunds import requests
 from tests.support.clock import START
 from tests.support.rows import add_user
 
@@ -54,7 +54,7 @@ async def test_pages_hold_every_entry_once_newest_first(database: Database) -> N
 async def test_a_refund_of_the_same_second_stands_above_its_charge(database: Database) -> None:
     await _record(database, _charge("z-charge"))
     async with database.transaction() as session:
-        await asking.request_refund(
+        await requests.request_refund(
             session, "z-charge", reason=None, requested_by="test", reply_chat_id=None, now=START
         )
     assert await _states(database) == [("refund:z-charge", EntryState.OPEN), ("z-charge", EntryState.OPEN)]
@@ -73,7 +73,7 @@ async def test_a_charge_is_given_back_once_its_refund_is_done(database: Database
         charge = await events.lock(session, "charge")
         assert charge is not None
         transitions.close(charge, Outcome.GRANTED, START)
-        refund = await asking.record_refund_request(session, charge, reason=None, requested_by="test", now=START)
+        refund = await requests.record_refund_request(session, charge, reason=None, requested_by="test", now=START)
     assert await _states(database) == [("refund:charge", EntryState.OPEN), ("charge", EntryState.DONE)]
     async with database.transaction() as session:
         refund = await session.merge(refund)

@@ -16,7 +16,7 @@ from payments.audit.facts import Person
 from payments.channel import by_name
 from payments.errors import ChannelError, RefundRefusedError
 from payments.pause import Pause
-from payments.refunds.asking import find_waiting
+from payments.refunds.requests import find_waiting
 from payments.refunds.sending import RefundSender
 from payments.settlement.worker import Worker
 from payments.stripe.api import StripeApi

@@ -18,7 +18,7 @@ from payments.errors import RefundRefusal, RefundRefusedError
 from payments.loop import AWAY_ATTEMPTS_MAX, BACKOFF_SECONDS_MAX
 from payments.notices import Notice
 from payments.pause import Pause
-from payments.refunds import asking
+from payments.refunds import requests
 from payments.refunds.sending import RefundSender
 from payments.settlement.worker import Worker
 from payments.stars import StarsChannel
@@ -88,7 +88,7 @@ async def test_what_is_under_way_is_not_asked_for_again(desk: Desk) -> None:
 
 async def _ask(desk: Desk, reason: str | None, requested_by: str) -> StripeEvent:
     async with desk.database.transaction() as session:
-        return await asking.request_refund(
+        return await requests.request_refund(
             session, "charge-1", reason=reason, requested_by=requested_by, reply_chat_id=None, now=desk.clock()
         )
 
@@ -131,11 +131,11 @@ async def test_who_asked_first_and_who_asked_lately_are_kept_of_many(desk: Desk)
     await desk.take(charge())
     await desk.request_refund("charge-1")
     await _park(desk)
-    count = 2 * asking.ASKED_BEFORE_MAX
+    count = 2 * requests.ASKED_BEFORE_MAX
     for number in range(count):
         await _ask(desk, f"reason {number}", "telegram:43")
     kept = asked_before(await desk.event("refund:charge-1"))
-    latest = [("telegram:43", f"reason {number}") for number in range(count - asking.ASKED_BEFORE_MAX, count - 1)]
+    latest = [("telegram:43", f"reason {number}") for number in range(count - requests.ASKED_BEFORE_MAX, count - 1)]
     assert kept == [("telegram:42", "wrong plan"), *latest]
 
 
