@@ -58,15 +58,17 @@ class RefundRefusal(enum.StrEnum):
 class RefundRefusedError(BusinessError):
     """A refund cannot be requested; `refusal` says why.
 
-    `asked_by` and `asked_why` name the request that stands instead, if another person made it or for another reason;
-    None: no such request stands.
+    `requested_by` and `requested_why` name the request that stands instead, if another person made it or for another
+    reason; None: no such request stands.
     """
 
-    def __init__(self, refusal: RefundRefusal, asked_by: str | None = None, asked_why: str | None = None) -> None:
+    def __init__(
+        self, refusal: RefundRefusal, requested_by: str | None = None, requested_why: str | None = None
+    ) -> None:
         super().__init__(refusal.value)
         self.refusal = refusal
-        self.asked_by = asked_by
-        self.asked_why = asked_why
+        self.requested_by = requested_by
+        self.requested_why = requested_why
 
 
 class UnrecordableError(PaymentError):

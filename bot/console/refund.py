@@ -35,10 +35,10 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
             refund = (await payments.request_refund(charge_id, reason=reason, requested_by=actor())).refund
         except RefundRefusedError as error:
             console.print(f"{charge_id} is not refunded: {_REFUSALS[error.refusal]}.")
-            if error.asked_by is not None:
-                asked_why = error.asked_why or "no reason"
+            if error.requested_by is not None:
+                because = error.requested_why or "no reason"
                 console.print(
-                    f"It was asked for by {error.asked_by}: {asked_why}. That stands, and yours is not on record."
+                    f"It was asked for by {error.requested_by}: {because}. That stands, and yours is not on record."
                 )
             return False
         from bot.desk.tools import refund_once  # noqa: PLC0415 - imports aiogram

@@ -130,12 +130,12 @@ async def on_history_of_nobody(message: Message, words: Words) -> None:
 
 def _refused(words: Words, error: RefundRefusedError, charge_id: str) -> Markup:
     text = words.say(f"refused.{error.refusal}", charge_id=charge_id)
-    if error.asked_by is None:
+    if error.requested_by is None:
         return text
-    if error.asked_why:
-        stands = words.say("refund.stands_for", requested_by=error.asked_by, reason=error.asked_why)
+    if error.requested_why:
+        stands = words.say("refund.stands_for", requested_by=error.requested_by, reason=error.requested_why)
     else:
-        stands = words.say("refund.stands", requested_by=error.asked_by)
+        stands = words.say("refund.stands", requested_by=error.requested_by)
     return Markup("\n").join([text, stands])
 
 

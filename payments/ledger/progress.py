@@ -41,8 +41,8 @@ async def mark_unfinished(session: AsyncSession, now: datetime, *, trusts_unsign
     reading.pass_trusts_unsigned = trusts_unsigned
     waits = update(OutboxMessage).where(OutboxMessage.due_at.is_not(None))
     await session.execute(waits.values(due_at=None, error="not told: the ledger is read first"))
-    taken_up = update(Subscription).where(Subscription.renewal_wanted == Renewal.ALLOWED)
-    await session.execute(taken_up.where(Subscription.due_at.is_not(None)).values(due_at=None))
+    resumed = update(Subscription).where(Subscription.renewal_wanted == Renewal.ALLOWED)
+    await session.execute(resumed.where(Subscription.due_at.is_not(None)).values(due_at=None))
 
 
 def begin_pass(reading: LedgerReading, now: datetime) -> bool:

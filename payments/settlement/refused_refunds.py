@@ -59,6 +59,6 @@ async def _replace(session: AsyncSession, charge: StripeEvent, refund: StripeEve
     if remainder(charge, await events.refunds_of(session, charge.event_id)) <= 0:
         await release(session, Notice.REFUND_DONE, refund.event_id, now, instead=Notice.NOTHING_LEFT)
         return
-    asked_by = refund.requested_by or ""
-    rest = await record_refund_request(session, charge, reason=refund.reason, requested_by=asked_by, now=now)
+    requested_by = refund.requested_by or ""
+    rest = await record_refund_request(session, charge, reason=refund.reason, requested_by=requested_by, now=now)
     await pass_on(session, Notice.REFUND_DONE, refund.event_id, rest)

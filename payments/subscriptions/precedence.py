@@ -76,10 +76,10 @@ def is_replaced(rival: Rival, others: Iterable[Rival], now: datetime) -> bool:
     later = [other for other in others if replaces(other, rival)]
     if any(is_left_to_renew(other, now) for other in later):
         return True
-    is_taken_up = rival.chain.current_change is not None and rival.chain.telegram_state is SubscriptionState.ACTIVE
+    is_resumed = rival.chain.current_change is not None and rival.chain.telegram_state is SubscriptionState.ACTIVE
     was_wanted = rival.row is not None and rival.row.renewal_wanted is not None
     newest = charge_order(rival.chain.newest)
-    return not was_wanted and not is_taken_up and any(newest < charge_order(other.chain.first) for other in later)
+    return not was_wanted and not is_resumed and any(newest < charge_order(other.chain.first) for other in later)
 
 
 def is_left_to_renew(rival: Rival, now: datetime) -> bool:

@@ -156,10 +156,10 @@ async def test_a_second_admin_is_told_whose_request_stands(desk: Desk, *, is_don
         await desk.settle("refund:charge-1", confirmed=True)
     with pytest.raises(RefundRefusedError) as refused:
         await _ask(desk, "another reason", "telegram:43")
-    assert (refused.value.asked_by, refused.value.asked_why) == ("telegram:42", "wrong plan")
+    assert (refused.value.requested_by, refused.value.requested_why) == ("telegram:42", "wrong plan")
     with pytest.raises(RefundRefusedError) as refused:
         await _ask(desk, None, "telegram:42")
-    assert refused.value.asked_by is None
+    assert refused.value.requested_by is None
 
 
 @pytest.mark.criterion("R7", "R8")
@@ -170,7 +170,7 @@ async def test_of_two_admins_at_once_one_has_the_refund_and_the_other_is_told_so
     )
     [refused] = [each for each in asked if isinstance(each, RefundRefusedError)]
     stands = await desk.event("refund:charge-1")
-    assert (refused.asked_by, refused.asked_why) == (stands.requested_by, stands.reason)
+    assert (refused.requested_by, refused.requested_why) == (stands.requested_by, stands.reason)
 
 
 @pytest.mark.criterion("I5")
