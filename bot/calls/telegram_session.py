@@ -59,7 +59,7 @@ class TelegramSession(BoundedSession):
 
 
 def _is_of_the_way(error: Exception) -> bool:
-    """Tell an error of a session's SOCKS connector, or of its socket, which are not aiohttp's."""
+    """Tell an error of Telegram's session that is its SOCKS connector's, or a socket's, and not aiohttp's."""
     # Loaded only when such a proxy is in use, because the import takes time.
     socks = sys.modules.get("aiohttp_socks")
     return isinstance(error, OSError) or (socks is not None and isinstance(error, socks.ProxyError))

@@ -27,9 +27,9 @@ class Format(enum.StrEnum):
 
 
 async def export_events(settings: Settings, style: Format, file: Path | None) -> int:
-    """Write every audit row to a file, or (None) to stdout, and return how many; progress goes to stderr.
+    """Export from the console every audit row to a file, or (None) to stdout; return how many.
 
-    Raises typer.BadParameter when the file cannot be opened.
+    Progress goes to stderr. Raises typer.BadParameter when the file cannot be opened.
     """
     async with open_database(settings) as database:
         async with database.reading() as session:
