@@ -160,8 +160,7 @@ async def _retry_event(session: AsyncSession, name: str, now: datetime) -> Retry
     is_waiting = transitions.is_open(event) or event.outcome == Outcome.PARKED or transitions.has_more(event)
     if not is_waiting:
         return RetryResult.NOT_WAITING
-    event.attempts = 0
-    event.due_at = now
+    transitions.take_up(event, now)
     return RetryResult.BEGUN
 
 

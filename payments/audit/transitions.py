@@ -1,6 +1,7 @@
 """The moves of an audit row's status: processed, set aside, replaced, or failed and due again after a backoff.
 
-0 to 1, 0 to 2, 2 to 1. The caller holds the row's lock and its user's.
+0 to 1, 0 to 2, 2 to 1. The work of a row that keeps its status changes here as well. The caller holds the row's lock
+and its user's.
 """
 
 from datetime import datetime
@@ -49,6 +50,24 @@ def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str, *, parke
         event.outcome = outcome
     event.due_at = event.claimed_until = None
     event.error = reason
+
+
+def take_up(event: StripeEvent, now: datetime) -> None:
+    """Take up an audit row anew, without a move of its status: due at once, with all attempts before it."""
+    event.attempts = 0
+    event.due_at = now
+
+
+def postpone(event: StripeEvent, until: datetime) -> None:
+    """Postpone an audit row without a move of its status, and free it; that counts as no attempt."""
+    event.due_at = until
+    event.claimed_until = None
+
+
+def finish_news(event: StripeEvent) -> None:
+    """Finish the news of a settled audit row, which stays processed: it has no work and no error."""
+    event.due_at = event.claimed_until = event.error = None
+    event.attempts = 0
 
 
 def replace(refund: StripeEvent, reason: str) -> None:

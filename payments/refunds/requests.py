@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
-from payments.audit import events
+from payments.audit import events, transitions
 from payments.audit.balance import completing_refund, contradiction, is_at_provider, remainder
 from payments.audit.events import find_named
 from payments.audit.facts import apart_id, refund_id
@@ -77,8 +77,7 @@ async def request_refund(
         refund = await record_refund_request(session, charge, reason=reason, requested_by=requested_by, now=now)
     elif refund.outcome == Outcome.PARKED:
         _change_requester(refund, reason, requested_by)
-        refund.due_at = now
-        refund.attempts = 0
+        transitions.take_up(refund, now)
     else:
         raise _refusal(refund, reason, requested_by)
     if reply_chat_id is not None:

@@ -117,8 +117,7 @@ class ChargeSettlement:
         await self._subscription.update(session, charge, user)
         await self._give_back_starts(session, charge, user)
         await self._book.end_replaced_renewals(session, user)
-        charge.due_at = charge.claimed_until = charge.error = None
-        charge.attempts = 0
+        transitions.finish_news(charge)
 
     async def _judge(self, session: AsyncSession, event: StripeEvent, payer_telegram_id: int) -> ChargeJudgement:
         """Judge a charge to settle by what stood when it was paid, so that the order of settling does not decide."""

@@ -201,8 +201,7 @@ class Worker:
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
             if event is not None and transitions.is_open(event):
-                event.due_at = until
-                event.claimed_until = None
+                transitions.postpone(event, until)
         if event is not None:
             _bound(event).warning("the provider asks for a pause: the refund waits until {:%H:%M:%S} UTC", until)
         return event
