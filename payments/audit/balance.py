@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from sqlalchemy import ColumnElement, or_
+
 from db.tables import ORIGIN, EventStatus, StripeEvent
 from payments.methods import METHODS
 
@@ -23,6 +25,11 @@ def is_returned_refund(event: StripeEvent) -> bool:
 def is_at_provider(refund: StripeEvent) -> bool:
     """Tell whether a refund is made, by its provider's word or answer, and so counts in its charge's balance."""
     return refund.webhook_timestamp is not None or refund.status == EventStatus.PROCESSED
+
+
+def where_at_provider() -> ColumnElement[bool]:
+    """Return the condition of refunds that count in their charge's balance by `is_at_provider`, in SQL."""
+    return or_(StripeEvent.webhook_timestamp.is_not(None), StripeEvent.status == EventStatus.PROCESSED)
 
 
 def contradiction(refund: StripeEvent, charge: StripeEvent) -> str | None:

@@ -6,9 +6,10 @@ from datetime import datetime
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import ORIGIN, EventStatus, StripeEvent
+from db.tables import ORIGIN, StripeEvent
 from entitlements import EntitlementService
 from payments.audit import subscription_changes
+from payments.audit.balance import contradiction, refunded_at, where_at_provider
 from payments.methods import STARS
 from payments.refunds.requests import BY_ITSELF
 from payments.subscriptions.chain import Chain, Charge
@@ -48,7 +49,7 @@ async def read_charges_by_payload(
             update_id=event.update_id,
             is_paid=STARS.source(event.event_id) in granted,
             is_refunded=bool(back),
-            refunded_at=min((at for refund in back if (at := _refunded_at(refund)) is not None), default=None),
+            refunded_at=min((at for refund in back if (at := _gone_back_at(refund)) is not None), default=None),
             is_given_back=any(refund.requested_by == BY_ITSELF for refund in back),
         )
         found[event.payload].append(charge)
@@ -72,21 +73,19 @@ async def read_chain_of_event(session: AsyncSession, event: StripeEvent) -> Chai
 async def _read_made_refunds(session: AsyncSession, charges: Sequence[StripeEvent]) -> dict[str, list[StripeEvent]]:
     """Read the refunds of these charges that are made, or on their way by the desk itself, by charge."""
     by_id = {charge.event_id: charge for charge in charges}
-    is_back = or_(
-        StripeEvent.webhook_timestamp.is_not(None),
-        StripeEvent.status == EventStatus.PROCESSED,
-        StripeEvent.requested_by == BY_ITSELF,
-    )
+    is_back = or_(where_at_provider(), StripeEvent.requested_by == BY_ITSELF)
     query = select(StripeEvent).where(StripeEvent.refund_of.in_(by_id), StripeEvent.origin == ORIGIN, is_back)
     found: dict[str, list[StripeEvent]] = {}
     for refund in await session.scalars(query):
         charge = by_id[refund.refund_of or ""]
-        # A refund that contradicts its charge gives nothing of it back; Stars go back whole.
-        if (refund.customer_id, refund.amount_cents) == (charge.customer_id, charge.amount_cents):
+        if contradiction(refund, charge) is None:
             found.setdefault(charge.event_id, []).append(refund)
     return found
 
 
-def _refunded_at(refund: StripeEvent) -> datetime | None:
-    """Return the date of a subscription charge's refund: its provider's, else that of settling or recording it."""
-    return refund.webhook_timestamp or refund.processed_at or refund.created_at
+def _gone_back_at(refund: StripeEvent) -> datetime | None:
+    """Return the date at which a subscription charge went back: its refund's, or that of the desk's own request.
+
+    The desk's own refund counts while it is under way, and then it has only the second date.
+    """
+    return refunded_at(refund) or refund.created_at
