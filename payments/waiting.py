@@ -1,6 +1,7 @@
 """Waiting events, stuck renewals and quarantined updates: listed for an admin, counted, and retried by a command.
 
-An entry waits for its next attempt, or for an admin. `waits` is the one condition that the list and the counts go by.
+An entry waits for its next attempt, or for an admin. `waits` is the one condition that the list and the counts go by,
+and `is_retryable` adds what a retry takes up beyond the list.
 """
 
 import enum
@@ -44,6 +45,14 @@ def waits() -> ColumnElement[bool]:
     )
     has_more = text(f"stripe_events.status = {EventStatus.PROCESSED:d} AND stripe_events.error IS NOT NULL")
     return and_(StripeEvent.origin == ORIGIN, or_(StripeEvent.status == EventStatus.PENDING, failed, has_more))
+
+
+def is_retryable(event: StripeEvent) -> bool:
+    """Tell whether a retry takes up an event of ours: each that `waits`, and a settled one due again for news.
+
+    The list leaves the second kind out, because the worker is about to settle it; a retry makes it due at once.
+    """
+    return transitions.is_open(event) or event.outcome == Outcome.PARKED or transitions.has_more(event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +166,7 @@ async def _retry_event(session: AsyncSession, name: str, now: datetime) -> Retry
     event = None if named is None else await events.lock(session, named.event_id)
     if event is None or event.origin != ORIGIN:
         return RetryResult.UNKNOWN
-    is_waiting = transitions.is_open(event) or event.outcome == Outcome.PARKED or transitions.has_more(event)
-    if not is_waiting:
+    if not is_retryable(event):
         return RetryResult.NOT_WAITING
     transitions.take_up(event, now)
     return RetryResult.BEGUN

@@ -3,9 +3,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from db.tables import Outcome, QuarantinedUpdate, Renewal
+from db.tables import EventStatus, Outcome, QuarantinedUpdate, Renewal, StripeEvent
 from payments import waiting
 from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact
@@ -56,6 +56,39 @@ async def test_everything_that_is_not_at_its_end_waits_the_oldest_first(desk: De
     assert [user.telegram_id for _, user in pending.events] == [5001, 5002, 5001, 5001]
     assert [f"quarantine:{row.id}" for row in pending.quarantined] == [bad]
     assert pending.count == 5
+
+
+async def test_a_retry_takes_up_every_listed_event_and_settled_ones_that_are_due_for_news(desk: Desk) -> None:
+    outcomes: dict[EventStatus, list[Outcome | None]] = {
+        EventStatus.PENDING: [None],
+        EventStatus.PROCESSED: [Outcome.GRANTED, Outcome.REFUNDED, Outcome.RETURNED],
+        EventStatus.FAILED: [None, Outcome.FOREIGN, Outcome.PARKED, Outcome.REPLACED],
+    }
+    states = {
+        f"{status.name} {outcome} {due_at} {error}": (status, outcome, due_at, error)
+        for status, each in outcomes.items()
+        for outcome in each
+        for due_at in (None, START)
+        for error in (None, "why")
+    }
+    await desk.record(*(charge(name) for name in states))
+    async with desk.database.transaction() as session:
+        for name, (status, outcome, due_at, error) in states.items():
+            processed_at = START if status is EventStatus.PROCESSED else None
+            moved = {"status": status, "outcome": outcome, "processed_at": processed_at}
+            changed = update(StripeEvent).where(StripeEvent.event_id == name)
+            await session.execute(changed.values(**moved, due_at=due_at, error=error))
+    async with desk.database.reading() as session:
+        listed = set(await session.scalars(select(StripeEvent.event_id).where(waiting.waits())))
+        taken = {row.event_id for row in await session.scalars(select(StripeEvent)) if waiting.is_retryable(row)}
+    for_news = {
+        name
+        for name, (status, _, due_at, error) in states.items()
+        if status is EventStatus.PROCESSED and due_at is not None and error is None
+    }
+    assert listed <= taken
+    assert taken - listed == for_news
+    assert len(for_news) == 3
 
 
 async def test_a_list_is_bounded_and_its_count_is_not(desk: Desk) -> None:
