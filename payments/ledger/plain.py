@@ -20,7 +20,7 @@ from payments.methods import METHODS
 from payments.sale.catalog import Catalog
 from payments.sale.eligibility import Payer
 from payments.sale.payload import PayloadSigner
-from payments.settlement.judgement import Granted, Payment, is_offered_now, judge
+from payments.settlement.judgement import Granted, Payment, judge, needs_no_proof_of_offer
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _judge_plain(
     reading = signer.read(event.payload)
     if reading.order is None or reading.order.days is None:
         return None
-    if not is_offered_now(reading, catalog):
+    if not needs_no_proof_of_offer(reading, catalog):
         return None
     payment = Payment(event.amount_cents, event.currency)
     payer = Payer(user.telegram_id, beside.for_life.get(user.id, frozenset()))

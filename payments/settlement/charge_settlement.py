@@ -30,8 +30,8 @@ from payments.settlement.judgement import (
     Granted,
     Parked,
     Payment,
-    is_offered_now,
     judge,
+    needs_no_proof_of_offer,
 )
 from payments.settlement.lateness import compensate
 from payments.settlement.parking import Parking
@@ -123,9 +123,11 @@ class ChargeSettlement:
         """Judge a charge to settle by what stood when it was paid, so that the order of settling does not decide."""
         payload = event.payload or ""
         reading = self._rules.signer.read(payload)
-        if reading.claimed is not None and await self._was_settled_before(session, event):
+        is_offered = needs_no_proof_of_offer(reading, self._rules.catalog)
+        if reading.claimed is not None and await self._is_renewal(session, event):
             reading = ReadPayload(PayloadVerdict.OLD, reading.claimed, is_vouched=True)
-        is_offered = is_offered_now(reading, self._rules.catalog) or await self._was_offered(session, event, reading)
+        elif not is_offered:
+            is_offered = await self._was_offered(session, event, reading)
         is_subscription = reading.order is not None and reading.order.subscription
         is_for_life = reading.order is not None and reading.order.days is None and not is_subscription
         # Of two charges that are paid for life, the one that is settled last goes back, even if it was paid first:
@@ -146,9 +148,9 @@ class ChargeSettlement:
         order = reading.order
         if order is not None and await was_offered(session, order):
             return True
-        return await self._was_settled_before(session, event)
+        return await self._is_renewal(session, event)
 
-    async def _was_settled_before(self, session: AsyncSession, event: StripeEvent) -> bool:
+    async def _is_renewal(self, session: AsyncSession, event: StripeEvent) -> bool:
         """Tell, to settle a charge, whether it is a renewal: one of the same user and payload was granted.
 
         A renewal brings the payload of its subscription's first invoice, maybe under a key that is gone.

@@ -73,7 +73,7 @@ def judge(
     """Decide a charge in one judgement: grant it, give it back, park it, or leave it to another program.
 
     `reading` is of its payload. The facts about the `payer` leave out what the charge itself has opened.
-    `is_offered` is what `is_offered_now` says, or what else is known of the order's terms.
+    `is_offered`: the order needs no proof that its terms were offered (`needs_no_proof_of_offer`), or there is one.
 
     1. A payload of another form is of another program.
     2. Without an order or its plan a person decides, and so on terms or a price that are not those of the order.
@@ -94,7 +94,7 @@ def judge(
     return Granted(order, plan) if obstacle is None else GivenBack(obstacle)
 
 
-def is_offered_now(reading: ReadPayload, catalog: Catalog) -> bool:
+def needs_no_proof_of_offer(reading: ReadPayload, catalog: Catalog) -> bool:
     """Tell whether an order needs, for the judgement, no further proof that its terms were offered.
 
     An order under the token in use needs none. An order under a former token needs terms that its plan has, retired or
