@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,18 @@ if TYPE_CHECKING:
     from loguru import Logger
 
 BATCH_MAX: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _FirstStep:
+    """An audit row after the worker's first step; `goes_on`: the row was settled as far as it goes, in its turn.
+
+    `was_settled`: the row was processed before, and had only news.
+    """
+
+    event: StripeEvent | None
+    goes_on: bool = False
+    was_settled: bool = False
 
 
 class Worker:
@@ -116,8 +129,9 @@ class Worker:
         Raises SQLAlchemy's errors when the database is away: the row is as it was.
         """
         try:
-            event, was_settled = await self._settle_without_provider(event_id)
-            if event is None or was_settled is None:
+            first = await self._settle_without_provider(event_id)
+            event = first.event
+            if event is None or not first.goes_on:
                 return event
             if event.refund_of is not None and transitions.is_open(event):
                 event = await self._send_refund(event)
@@ -127,26 +141,23 @@ class Worker:
             return await self._note_failure(event_id, error)
         if event is not None and not transitions.is_open(event):
             _log(event)
-            if not was_settled:
+            if not first.was_settled:
                 count_processed(event)
             self._on_progress()
         return event
 
     @retry_transaction
-    async def _settle_without_provider(self, event_id: str) -> tuple[StripeEvent | None, bool | None]:
-        """Have the worker settle a row without its provider; tell whether it was settled before.
-
-        None for that: the row is not to be settled, or not now.
-        """
+    async def _settle_without_provider(self, event_id: str) -> _FirstStep:
+        """Have the worker settle a row without its provider, unless it is not to be settled, or not now."""
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
             if event is None or event.origin != ORIGIN or not transitions.is_open(event):
-                return event, None
+                return _FirstStep(event)
             if not await self._gate.is_open(session):
-                return event, None
+                return _FirstStep(event)
             was_settled = event.status == EventStatus.PROCESSED
             await self._settlement.settle_open(session, event)
-        return event, was_settled
+        return _FirstStep(event, goes_on=True, was_settled=was_settled)
 
     @retry_transaction
     async def _settle_sent_refund(self, event_id: str) -> StripeEvent | None:
