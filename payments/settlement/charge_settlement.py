@@ -22,7 +22,6 @@ from payments.sale.catalog import Catalog
 from payments.sale.eligibility import Payer, PurchaseObstacle
 from payments.sale.offered_terms import was_offered
 from payments.sale.payload import PayloadSigner, PayloadVerdict, ReadPayload
-from payments.settlement.charge_subscription import ChargeSubscription
 from payments.settlement.judgement import (
     ChargeJudgement,
     Foreign,
@@ -36,6 +35,7 @@ from payments.settlement.judgement import (
 from payments.settlement.lateness import compensate
 from payments.settlement.parking import Parking
 from payments.settlement.refund_settlement import RefundSettlement
+from payments.settlement.subscription_link import SubscriptionLink
 from payments.subscriptions import running
 from payments.subscriptions.book import SubscriptionBook
 from payments.subscriptions.chain import PERIOD
@@ -63,14 +63,14 @@ class ChargeSettlement:
         effects: Effects,
         parking: Parking,
         refunds: RefundSettlement,
-        subscription: ChargeSubscription,
+        link: SubscriptionLink,
         book: SubscriptionBook,
     ) -> None:
         self._rules = rules
         self._effects = effects
         self._parking = parking
         self._refunds = refunds
-        self._subscription = subscription
+        self._link = link
         self._book = book
 
     async def settle(self, session: AsyncSession, event: StripeEvent) -> None:
@@ -96,9 +96,9 @@ class ChargeSettlement:
             transitions.close(event, Outcome.REFUNDED, self._rules.clock())
         else:
             await self._set_aside(session, event, user, judgement)
-        subscription = await self._subscription.update(session, event, user)
+        subscription = await self._link.update(session, event, user)
         if refund is not None:
-            await self._subscription.end_refunded(session, event, user, subscription)
+            await self._link.end_refunded(session, event, user, subscription)
         elif subscription is not None and isinstance(judgement, GivenBack):
             self._effects.end_renewal(subscription, RenewalReason.GIVEN_BACK)
         if isinstance(judgement, Granted) and is_granted and refund is None:
@@ -114,7 +114,7 @@ class ChargeSettlement:
         By these facts a subscription may have started beside a running one: such a start is given back.
         """
         user = await session.get_one(User, charge.customer_id)
-        await self._subscription.update(session, charge, user)
+        await self._link.update(session, charge, user)
         await self._give_back_starts(session, charge, user)
         await self._book.end_replaced_renewals(session, user)
         transitions.finish_news(charge)
@@ -255,7 +255,7 @@ class ChargeSettlement:
                 continue
             if await self._effects.give_back(session, start, user, PurchaseObstacle.SUBSCRIBED):
                 is_given_back = True
-                subscription = await self._subscription.update(session, start, user)
+                subscription = await self._link.update(session, start, user)
                 if subscription is not None:
                     self._effects.end_renewal(subscription, RenewalReason.GIVEN_BACK)
         return is_given_back

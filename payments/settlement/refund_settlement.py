@@ -18,18 +18,18 @@ from payments.methods import METHODS, delay_source, grace_source
 from payments.notices import Notice
 from payments.refunds.contradicting import record_from_quarantine, replace_contradicting
 from payments.refunds.requests import BY_ITSELF
-from payments.settlement.charge_subscription import ChargeSubscription
 from payments.settlement.parking import Parking
+from payments.settlement.subscription_link import SubscriptionLink
 
 
 class RefundSettlement:
     """Settles refunds that their provider has made, in the caller's transaction. The caller holds the user's lock."""
 
-    def __init__(self, clock: Clock, effects: Effects, parking: Parking, subscription: ChargeSubscription) -> None:
+    def __init__(self, clock: Clock, effects: Effects, parking: Parking, link: SubscriptionLink) -> None:
         self._clock = clock
         self._effects = effects
         self._parking = parking
-        self._subscription = subscription
+        self._link = link
 
     async def settle(self, session: AsyncSession, refund: StripeEvent) -> None:
         """Settle a refund that its provider has made.
@@ -97,7 +97,7 @@ class RefundSettlement:
         if charge.outcome == Outcome.GRANTED:
             service = EntitlementService(session)
             at = refunded_at(last) or now
-            is_subscription = self._subscription.order(charge) is not None
+            is_subscription = self._link.order(charge) is not None
             sources = [METHODS[charge.payment_method].source(charge.event_id)]
             if is_subscription:
                 sources.append(grace_source(charge.event_id))
@@ -109,9 +109,9 @@ class RefundSettlement:
                 )
         elif charge.status == EventStatus.FAILED:
             transitions.close(charge, Outcome.REFUNDED, now)
-        subscription = await self._subscription.update(session, charge, user)
+        subscription = await self._link.update(session, charge, user)
         if last.requested_by != BY_ITSELF:
-            await self._subscription.end_refunded(session, charge, user, subscription)
+            await self._link.end_refunded(session, charge, user, subscription)
 
     async def _tell_replaced(self, session: AsyncSession, refund: StripeEvent, user: User, mismatch: str) -> None:
         """Tell the admins of a settled refund that contradicts its charge, and of which nothing waits."""

@@ -13,9 +13,9 @@ from payments.effects import Effects
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
 from payments.settlement.charge_settlement import ChargeRules, ChargeSettlement
-from payments.settlement.charge_subscription import ChargeSubscription
 from payments.settlement.parking import Parking
 from payments.settlement.refund_settlement import RefundSettlement
+from payments.settlement.subscription_link import SubscriptionLink
 from payments.subscriptions.book import SubscriptionBook
 from payments.subscriptions.chain import Terms
 
@@ -40,10 +40,10 @@ class Settlement:
         self.telegram_now = telegram_now or clock
         self.subscriptions = SubscriptionBook(catalog, clock, effects, terms)
         self.parking = Parking(effects, self.telegram_now)
-        subscription = ChargeSubscription(signer, self.subscriptions, effects)
-        self._refunds = RefundSettlement(clock, effects, self.parking, subscription)
+        link = SubscriptionLink(signer, self.subscriptions, effects)
+        self._refunds = RefundSettlement(clock, effects, self.parking, link)
         rules = ChargeRules(catalog, signer, clock, self.telegram_now)
-        self._charges = ChargeSettlement(rules, effects, self.parking, self._refunds, subscription, self.subscriptions)
+        self._charges = ChargeSettlement(rules, effects, self.parking, self._refunds, link, self.subscriptions)
 
     async def settle(self, session: AsyncSession, event_id: str, *, confirmed: bool = False) -> StripeEvent | None:
         """Settle an audit row, or leave it where it ended before; None: there is no such row of ours.

@@ -9,7 +9,7 @@ from payments.sale.payload import Order, PayloadSigner
 from payments.subscriptions.book import SubscriptionBook
 
 
-class ChargeSubscription:
+class SubscriptionLink:
     """Finds the subscription of a charge, in the caller's transaction. The caller holds the user's lock."""
 
     def __init__(self, signer: PayloadSigner, book: SubscriptionBook, effects: Effects) -> None:
