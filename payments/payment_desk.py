@@ -132,7 +132,7 @@ class PaymentDesk:
 
     async def _want_renewal(self, subscription_id: str, telegram_id: int, renewal: Renewal) -> Subscription | None:
         async with self._database.transaction() as session:
-            row = await listing.ask(session, subscription_id, telegram_id, renewal, self._clock())
+            row = await listing.record_wish(session, subscription_id, telegram_id, renewal, self._clock())
         self.wake()
         return row
 

@@ -62,7 +62,7 @@ async def find(session: AsyncSession, subscription_id: str, telegram_id: int) ->
     return await session.scalar(query.where(Subscription.id == subscription_id, User.telegram_id == telegram_id))
 
 
-async def ask(
+async def record_wish(
     session: AsyncSession, subscription_id: str, telegram_id: int, renewal: Renewal, now: datetime
 ) -> Subscription | None:
     """Record a subscriber's wish to cancel or resume a listed renewal; None: it is not theirs, or it is too late."""

@@ -77,7 +77,7 @@ class Subscribing:
             rows = (await session.execute(query)).all()
             if rows:
                 row, telegram_id = rows[which % len(rows)]
-                await listing.ask(session, row.id, telegram_id or 0, renewal, self._shop.life.clock())
+                await listing.record_wish(session, row.id, telegram_id or 0, renewal, self._shop.life.clock())
 
     async def _pick(self, which: int) -> Subscription | None:
         found = await self._shop.client.subscriptions()

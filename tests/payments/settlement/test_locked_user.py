@@ -161,7 +161,7 @@ async def test_a_button_of_a_subscription_waits_for_its_users_lock(impatient_des
 
     async def press() -> bool:
         async with desk.database.transaction() as session:
-            asked = await listing.ask(session, kept.id, BUYER.telegram_id, Renewal.CANCELED, desk.clock())
+            asked = await listing.record_wish(session, kept.id, BUYER.telegram_id, Renewal.CANCELED, desk.clock())
         return asked is not None
 
     async with locked_user(database_url, BUYER.telegram_id):

@@ -322,5 +322,5 @@ async def _revoke(desk: Desk) -> None:
 
 async def _ask(desk: Desk, subscription_id: str, renewal_wanted: Renewal) -> bool:
     async with desk.database.transaction() as session:
-        asked = await listing.ask(session, subscription_id, BUYER.telegram_id, renewal_wanted, desk.clock())
+        asked = await listing.record_wish(session, subscription_id, BUYER.telegram_id, renewal_wanted, desk.clock())
     return asked is not None

@@ -36,7 +36,9 @@ async def test_after_a_jump_of_the_clock_a_subscription_runs_and_can_be_cancelle
         await loop.work_once()
     assert await loop.work_once() == 0
     async with desk.database.transaction() as session:
-        asked = await listing.ask(session, (await row(desk)).id, BUYER.telegram_id, Renewal.CANCELED, desk.clock())
+        asked = await listing.record_wish(
+            session, (await row(desk)).id, BUYER.telegram_id, Renewal.CANCELED, desk.clock()
+        )
     assert ((await row(desk)).state, asked is not None) == ("active", True)
     desk.clock.now = START + 1.2 * MONTH
     await loop.work_once()
@@ -63,7 +65,7 @@ async def test_what_was_ended_too_early_has_the_state_again_that_telegram_has_to
 async def test_a_renewal_that_was_put_off_by_a_clock_ahead_is_brought_about(desk: Desk, column: str) -> None:
     await desk.take(paid(1))
     async with desk.database.transaction() as session:
-        await listing.ask(session, (await row(desk)).id, BUYER.telegram_id, Renewal.CANCELED, desk.clock())
+        await listing.record_wish(session, (await row(desk)).id, BUYER.telegram_id, Renewal.CANCELED, desk.clock())
         await session.execute(update(Subscription).values({column: START + 40 * DAY}))
     telegram = Answering()
     await keeper(desk, telegram).work_once()

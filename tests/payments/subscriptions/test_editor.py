@@ -25,7 +25,7 @@ NOT_ACTIVE = "SUBSCRIPTION_NOT_ACTIVE"
 
 async def wish(desk: Desk, subscription_id: str, renewal: Renewal = Renewal.CANCELED) -> None:
     async with desk.database.transaction() as session:
-        assert await listing.ask(session, subscription_id, BUYER.telegram_id, renewal, desk.clock())
+        assert await listing.record_wish(session, subscription_id, BUYER.telegram_id, renewal, desk.clock())
 
 
 async def pending(desk: Desk) -> int:

@@ -88,6 +88,6 @@ async def test_a_renewal_that_another_process_is_at_counts_as_nothing(desk: Desk
     await desk.take(paid(1))
     async with desk.database.transaction() as session:
         [kept] = await rows(desk)
-        await listing.ask(session, kept.id, BUYER.telegram_id, Renewal.CANCELED, desk.clock())
+        await listing.record_wish(session, kept.id, BUYER.telegram_id, Renewal.CANCELED, desk.clock())
         await session.execute(update(Subscription).values(claimed_until=desk.clock() + timedelta(seconds=30)))
     assert await editor(desk).apply_wanted_renewal(kept.id) is False
