@@ -76,7 +76,7 @@ class EntitlementService:
         """Grant by the service days, time until a date, or lifetime access; False: `source` had granted it.
 
         The grant is for `duration_days`, until `ends_at`, or (neither) for life. It works as `grant` does, with its
-        arguments one by one.
+        arguments one by one. The specification names this function; the desk itself grants by `grant_all`.
         """
         wanted = WantedGrant(user_id, entitlement_type, source, granted_at, duration_days, ends_at)
         return await self.grant(wanted, revoked_at=revoked_at, revoke_reason=revoke_reason)
@@ -230,7 +230,7 @@ class EntitlementService:
         """Tell the service's caller whether a user's access is open at a moment, by the grants known now.
 
         The moment may be past or to come. A grant that was recorded while the desk's clock was behind is open by that
-        clock from then on.
+        clock from then on. The specification names this function; the desk itself reads `holdings`.
         """
         return fold.holds(
             (await read_grants(self._session, [user_id], entitlement_type))[user_id, entitlement_type], at

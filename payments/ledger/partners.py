@@ -25,7 +25,6 @@ NO_INVOICES: Final = frozenset({GIFT_KIND, PREMIUM_KIND, TRANSFER_KIND})
 """Kinds of a user's ledger row that no invoice makes, whatever payload the row has."""
 
 PENDING: Final = "pending"
-SUCCEEDED: Final = "succeeded"
 FAILED: Final = "failed"
 
 _WORD_LENGTH_MAX: Final = 40

@@ -103,7 +103,9 @@ class ChargeSettlement:
             self._effects.end_renewal(subscription, RenewalReason.GIVEN_BACK)
         if isinstance(judgement, Granted) and is_granted and refund is None:
             await self._end_needless_renewals(session, event, user, judgement, subscription)
-            if event.parked_at is None or await self._opens_something(session, event, user):
+            sources = {METHODS[event.payment_method].source(event.event_id), delay_source(event.event_id)}
+            opens = EntitlementService(session).opens
+            if event.parked_at is None or await opens(user.id, sources, self._rules.telegram_now()):
                 await self._effects.tell_granted(session, event, user, judgement.plan)
             else:
                 await self._effects.tell_admins(session, Notice.NOTHING_OPENED, event, user)
@@ -259,8 +261,3 @@ class ChargeSettlement:
                 if subscription is not None:
                     self._effects.end_renewal(subscription, RenewalReason.GIVEN_BACK)
         return is_given_back
-
-    async def _opens_something(self, session: AsyncSession, charge: StripeEvent, user: User) -> bool:
-        """Tell, to settle a charge, whether its grants open any moment from now on that the buyer has not yet."""
-        sources = {METHODS[charge.payment_method].source(charge.event_id), delay_source(charge.event_id)}
-        return await EntitlementService(session).opens(user.id, sources, self._rules.telegram_now())

@@ -91,7 +91,8 @@ class Chain:
     @property
     def paid(self) -> Period | None:
         """The chain's paid period with the latest end; None: no period is paid."""
-        return max((period for period in self.periods if period.charge.is_paid), key=_period_end, default=None)
+        paid = [period for period in self.periods if period.charge.is_paid]
+        return max(paid, key=lambda period: period.ends_at, default=None)
 
     @property
     def current_change(self) -> Change | None:
@@ -204,8 +205,3 @@ def _update_ids_ahead(charge: Charge, change: Change) -> int | None:
     ahead = charge.update_id - change.update_id
     is_near = abs(ahead) < UPDATE_IDS_NEAR and abs(charge.recorded_at - change.recorded_at) < UPDATE_IDS_LIFE
     return ahead if is_near else None
-
-
-def _period_end(period: Period) -> datetime:
-    """Return the end of a chain's period, as a sort key."""
-    return period.ends_at
