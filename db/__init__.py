@@ -12,6 +12,7 @@ In comes `DATABASE_URL`; out go sessions inside of a transaction, on tables that
 - states.py, base.py, utc_datetime.py: the values and column types of the tables
 - tables.py, desk_tables.py: the shared tables, and the desk's own
 - rules.py: the triggers that keep money rows as they were written
+- users.py: locks the rows of users, first of all
 - insert.py: INSERT ... ON CONFLICT for either engine
 - migrate.py, migrations/: bring a database to the program's schema
 - private_files.py, backup.py, write_ahead_log.py: the SQLite file

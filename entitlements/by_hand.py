@@ -1,6 +1,6 @@
 """Grants and revocations by an admin's hand, with the admin and the reason on record.
 
-They run in the transaction of the caller, who has locked the user's row (entitlements/service.py, lock_users).
+They run in the transaction of the caller, who has locked the user's row (db/users.py, lock_users).
 """
 
 from datetime import datetime

@@ -1,8 +1,8 @@
 """EntitlementService: grants, revocations, and questions about access, with the `entitlements` rows that follow.
 
 Everything runs in the caller's transaction and commits nothing. Before a grant or a revocation the caller locks the
-user's row (`lock_users`), because a standing is the fold of all grants of the user, and of two folds computed side by
-side the later one would miss the earlier one's grant.
+user's row (db/users.py, lock_users), because a standing is the fold of all grants of the user, and of two folds
+computed side by side the later one would miss the earlier one's grant.
 """
 
 import re
@@ -44,15 +44,6 @@ class DaysGranted:
     duration_days: int
     opened_at: datetime | None = None
     """When the grant is recorded, by a clock that is behind `granted_at`."""
-
-
-async def lock_users(session: AsyncSession, which: ColumnElement[bool]) -> Sequence[User]:
-    """Lock users' rows for the service until the transaction ends, before grants or refunds change; return by id.
-
-    FOR NO KEY UPDATE, so that inserts of rows that refer to a user go on. SQLite has one writer and needs no lock.
-    """
-    query = select(User).where(which).order_by(User.id).with_for_update(key_share=True)
-    return (await session.scalars(query, execution_options={"populate_existing": True})).all()
 
 
 class EntitlementService:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.errors import is_refusal
 from db.tables import ORIGIN, EventStatus, OutboxMessage, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
-from entitlements.service import lock_users
+from db.users import lock_users
 from payments.audit import events, transitions
 from payments.audit.events import find_named
 from payments.audit.nested_json import read_json

@@ -9,9 +9,9 @@ from bot.settings import Settings
 from db.clock import utc_now
 from db.retry import retry_transaction
 from db.tables import Subscription, User
+from db.users import lock_users
 from entitlements import EntitlementService
 from entitlements.by_hand import grant_by_hand, revoke_by_hand
-from entitlements.service import lock_users
 from payments.audit.events import lock_people
 from payments.audit.facts import Person
 from payments.methods import charge_of

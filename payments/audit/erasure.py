@@ -13,7 +13,7 @@ from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, EntitlementGrant, OutboxMessage, QuarantinedUpdate, StripeEvent, User
-from entitlements.service import lock_users
+from db.users import lock_users
 from payments.audit.nested_json import is_deep, read_json
 from payments.notices import Notice
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
 from db.tables import ORIGIN, EventStatus, StripeEvent, User, new_id
-from entitlements.service import lock_users
+from db.users import lock_users
 from payments.audit import subscription_changes
 from payments.audit.balance import contradiction
 from payments.audit.facts import (

@@ -13,7 +13,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, StripeEvent, User
-from entitlements.service import lock_users
+from db.users import lock_users
 from payments.audit import events
 from payments.audit.facts import ChargeFact, MoneyFact, RefundFact
 from payments.ledger.findings import Counts, Finding, Unexplained

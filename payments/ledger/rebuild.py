@@ -18,8 +18,8 @@ from db.engine import Database, Priority
 from db.errors import is_away
 from db.retry import retry_transaction
 from db.tables import ORIGIN, EventStatus, LedgerReading, Outcome, StripeEvent, User
+from db.users import lock_users
 from db.utc_datetime import UtcDateTime
-from entitlements.service import lock_users
 from entitlements.standings import defer_standings
 from payments.audit import events, transitions
 from payments.effects import SILENT

@@ -19,8 +19,8 @@ from db.clock import Clock
 from db.engine import Database
 from db.retry import retry_transaction
 from db.tables import Renewal, Subscription, SubscriptionState, User
+from db.users import lock_users
 from entitlements.fold import SLACK
-from entitlements.service import lock_users
 from payments.audit import subscription_changes
 from payments.channel import CALL_SECONDS, LEASE_SECONDS
 from payments.effects import Effects

@@ -14,7 +14,7 @@ from db.errors import is_away, is_held_up
 from db.retry import retry_transaction
 from db.tables import Subscription, SubscriptionChange, User
 from db.timings import PRODUCTION
-from entitlements.service import lock_users
+from db.users import lock_users
 from payments.audit import subscription_changes
 from payments.audit.facts import SubscriptionFact
 from payments.loop import Cooldown, DueLoop, Gate, where_due, where_free

@@ -8,7 +8,8 @@ from sqlalchemy import and_, exists, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import Renewal, StripeEvent, Subscription, SubscriptionState, User
-from entitlements.service import EntitlementService, Holding, lock_users
+from db.users import lock_users
+from entitlements.service import EntitlementService, Holding
 from payments.audit.history import find_user
 from payments.renewals import RenewalReason, is_over, record_wanted_renewal, where_may_take_more
 from payments.subscriptions.precedence import is_left_to_renew

@@ -8,8 +8,8 @@ from sqlalchemy import text
 
 from db.engine import Database
 from db.tables import Entitlement, User
+from db.users import lock_users
 from entitlements import EntitlementService
-from entitlements.service import lock_users
 from tests.support.clock import START
 from tests.support.rows import add_user
 from tests.support.waiting import until

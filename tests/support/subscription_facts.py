@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import select
 
 from db.tables import Renewal, Subscription, SubscriptionState, User
-from entitlements.service import lock_users
+from db.users import lock_users
 from payments.audit.facts import ChargeFact, Person, SubscriptionFact
 from payments.renewals import RenewalReason, record_wanted_renewal
 from tests.support.clock import START

@@ -10,8 +10,9 @@ from sqlalchemy import select, update
 
 from db.engine import Database
 from db.tables import EntitlementGrant, EventStatus, LedgerReading, Outcome, StripeEvent, User
+from db.users import lock_users
 from entitlements.fold import SLACK
-from entitlements.service import EntitlementService, lock_users
+from entitlements.service import EntitlementService
 from entitlements.standings import defer_standings
 from payments.audit.facts import RefundFact, ReturnFact
 from payments.effects import OutwardEffects

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import select
 
 from db.tables import EntitlementGrant, Outcome, Renewal, Subscription, User
+from db.users import lock_users
 from entitlements.by_hand import revoke_by_hand
-from entitlements.service import lock_users
 from payments.audit import events
 from payments.audit.facts import ChargeFact
 from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict
