@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text, update
 
 from bot.charts.png import has_font
-from bot.console.report import CSV_FIELDS, _write_chart, asked_span
+from bot.console.report import CSV_FIELDS, asked_span
 from db.clock import utc_now
 from db.tables import StripeEvent
 from payments.reports.spans import Span, Step
@@ -157,9 +157,14 @@ async def test_a_report_is_drawn(commands: Commands, desk: Desk) -> None:
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_picture_without_words_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
-    _write_chart(tmp_path / "report.svg", picture, has_words=True)
-    assert capsys.readouterr().err == ""
-    _write_chart(tmp_path / "report.png", picture, has_words=False)
-    assert "report.png has no words, for this machine has none of the fonts" in capsys.readouterr().err
+@pytest.mark.engines("sqlite")
+@pytest.mark.parametrize("can_write", [False, True])
+async def test_a_picture_without_words_is_told_of(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, *, can_write: bool
+) -> None:
+    monkeypatch.setattr("bot.console.report.has_font", lambda: can_write)
+    drawn = await commands.run("report", "--chart", "report.svg")
+    assert (drawn.exit_code, drawn.stderr) == (0, ""), "the reader's machine has the fonts of an SVG"
+    result = await commands.run("report", "--chart", "report.png")
+    told = "report.png has no words, for this machine has none of the fonts"
+    assert (result.exit_code, result.stderr.startswith(told), bool(result.stderr)) == (0, not can_write, not can_write)
