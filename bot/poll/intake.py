@@ -24,7 +24,7 @@ from db.timings import PRODUCTION, Timings
 from payments.audit.facts import Fact
 from payments.recording.recorder import Recorder
 from payments.recording.updates import must_be_recorded
-from payments.telegram_errors import TELEGRAM_ERRORS, TelegramError
+from payments.telegram_errors import TELEGRAM_ERRORS
 
 ALLOWED_UPDATES: Final = ("message", "callback_query", "pre_checkout_query", "subscription")
 """Sent with every poll, because Telegram keeps the list of an older run (Bot API, getUpdates)."""
@@ -94,7 +94,9 @@ class Intake:
             _check(batch)
         except TELEGRAM_ERRORS as error:
             self._told = None
-            if self._rhythm.is_idle(error, now() - self._polled_at, poll.timeout) or await self._pass_over(error):
+            if self._rhythm.is_idle(error, now() - self._polled_at, poll.timeout):
+                return ()
+            if isinstance(error, ClientDecodeError) and await self._evade(error):
                 return ()
             raise
         self._rhythm.answered()
@@ -102,18 +104,23 @@ class Intake:
         self._unreadable = None
         return batch
 
-    async def _pass_over(self, error: TelegramError) -> bool:
-        """Leave out of the intake an update that makes an answer unreadable; False: not Telegram's, or tried again.
-
-        The intake skips an update after it alone was fetched three times and its readable rest is in quarantine.
-        """
-        update_id = first_update_id(error) if isinstance(error, ClientDecodeError) else None
-        if update_id is None or update_id < (self._offset or 0) or not isinstance(error, ClientDecodeError):
+    async def _evade(self, error: ClientDecodeError) -> bool:
+        """Evade an update that makes Telegram's answer unreadable; False: it is not Telegram's, or is tried again."""
+        update_id = first_update_id(error)
+        if update_id is None or update_id < (self._offset or 0):
             return False
-        if self._limit > 1:
-            logger.warning("a batch of updates is unreadable: the updates are fetched one by one")
-            self._limit = 1
-            return True
+        return self._shrink_batch() or await self._skip_unreadable(update_id, error)
+
+    def _shrink_batch(self) -> bool:
+        """Fetch one update at a call from now on; False: the calls do so already."""
+        if self._limit == 1:
+            return False
+        logger.warning("a batch of updates is unreadable: the updates are fetched one by one")
+        self._limit = 1
+        return True
+
+    async def _skip_unreadable(self, update_id: int, error: ClientDecodeError) -> bool:
+        """Skip an update that was fetched alone three times, with its readable rest in quarantine; False: not yet."""
         known_id, tries = self._unreadable or (update_id, 0)
         self._unreadable = update_id, tries + 1 if known_id == update_id else 1
         if self._unreadable[1] < TRIES or update_id not in await self._recorder.record([remains(update_id, error)]):
@@ -207,8 +214,8 @@ class Intake:
         sender = update.message or update.callback_query
         user = sender.from_user if sender else None
         # All anonymous admins of all groups share one user, so the group counts as the sender.
-        behind = (update.message.sender_chat if update.message else None) or user
-        if user is not None and behind is not None and not self._lanes.chatter(behind.id, update):
+        sender_key = (update.message.sender_chat if update.message else None) or user
+        if user is not None and sender_key is not None and not self._lanes.chatter(sender_key.id, update):
             logger.bind(telegram_id=user.id).debug("an update is dropped: the lane is full")
 
     def _validated(self, raw: RawUpdate) -> Update | None:

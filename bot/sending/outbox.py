@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiogram import Bot
 from aiogram.exceptions import ClientDecodeError, TelegramForbiddenError, TelegramMigrateToChat, TelegramRetryAfter
@@ -31,12 +31,15 @@ from db.timings import PRODUCTION
 from payments.errors import ERROR_LENGTH_MAX
 from payments.loop import AWAY_ATTEMPTS_MAX, DueLoop, backoff, where_due
 from payments.notices import REPLIES, Admins, Notice, owe
-from payments.telegram_errors import TELEGRAM_ERRORS, Fate, fate_of, in_words, is_refusal
+from payments.telegram_errors import TELEGRAM_ERRORS, Fate, TelegramError, fate_of, in_words, is_refusal
+
+if TYPE_CHECKING:
+    from loguru import Logger
 
 BATCH_MAX: Final = 50
 MESSAGES_PER_SECOND: Final = 25
 """Telegram allows about 30 a second in all (core.telegram.org/bots/faq); some are left for answers in chats."""
-UNMADE_MAX: Final = 1_000
+UNRENDERED_MAX: Final = 1_000
 
 Render = Callable[[Notice, dict[str, Any], str | None], str]
 """Renders the words of a notice from its facts, in a language (an IETF tag, or None)."""
@@ -46,7 +49,9 @@ Keyboard = Callable[[Notice, dict[str, Any], str | None], InlineKeyboardMarkup |
 
 
 @dataclass(frozen=True, slots=True)
-class _Due:
+class _DueMessage:
+    """A due row of the outbox, with its reader's language and its payment."""
+
     id: int
     event_id: str
     due_at: datetime | None
@@ -87,9 +92,9 @@ class Outbox:
         self._pace = pace
         self._limiter = AsyncLimiter(MESSAGES_PER_SECOND, 1)
         # Messages that Telegram took while the database could not note it: this process does not send them again.
-        self._unnoted: set[tuple[int, datetime | None]] = set()
+        self._sent_unnoted: set[tuple[int, datetime | None]] = set()
         # Messages that a bug kept from being rendered: they are retried, and newer ones of their chats do not wait.
-        self._unmade: set[int] = set()
+        self._unrendered: set[int] = set()
         self.loop = DueLoop("outbox", self.deliver_once, idle_seconds)
 
     async def deliver_once(self) -> int:
@@ -119,12 +124,12 @@ class Outbox:
             tried += 1
         return tried
 
-    async def _due(self) -> Sequence[_Due]:
+    async def _due(self) -> Sequence[_DueMessage]:
         older = aliased(OutboxMessage)
         waits_behind = (
             select(older.id)
             .where(older.chat_id == OutboxMessage.chat_id, older.id < OutboxMessage.id, older.due_at.is_not(None))
-            .where(older.id.not_in(self._unmade))
+            .where(older.id.not_in(self._unrendered))
         )
         query = (
             select(OutboxMessage, User.language_code, StripeEvent.event_type, StripeEvent.customer_id)
@@ -136,20 +141,20 @@ class Outbox:
         )
         async with self._database.reading() as session:
             return [
-                _Due(
+                _DueMessage(
                     *(row.id, row.event_id, row.due_at, row.kind, row.chat_id, row.topic_id),
                     *(json.loads(row.facts), language_code, row.attempts, *about),
                 )
                 for row, language_code, *about in await session.execute(query)
             ]
 
-    async def _learn_moved(self, due: Sequence[_Due]) -> None:
+    async def _learn_moved(self, due: Sequence[_DueMessage]) -> None:
         groups = {message.chat_id for message in due if message.chat_id < 0} | {*self._admins.chat_ids}
         if due:
             async with self._database.reading() as session:
                 self._moved |= await find_moved(session, groups)
 
-    async def _send(self, message: _Due, text: str, keyboard: InlineKeyboardMarkup | None) -> None:
+    async def _send(self, message: _DueMessage, text: str, keyboard: InlineKeyboardMarkup | None) -> None:
         async def send(topic_id: int | None) -> None:
             call = SendMessage(chat_id=message.chat_id, text=text, reply_markup=keyboard, message_thread_id=topic_id)
             async with self._limiter:
@@ -163,70 +168,70 @@ class Outbox:
         is_alert = message.chat_id in self._admins.chat_ids and message.kind not in REPLIES
         await in_topic(self._admins.topic_id if is_alert else message.topic_id, send)
 
-    async def _deliver(self, message: _Due) -> None:
-        bound = logger.bind(
-            charge_id=message.facts.get("charge_id"),
-            event_type=message.event_type,
-            user_id=message.user_id,
-            chat_id=message.chat_id,
-            notice=message.kind,
-        )
-        if (message.id, message.due_at) in self._unnoted:
+    async def _deliver(self, message: _DueMessage) -> None:
+        """Render and send a message, and note that it was sent; an error postpones it, or `_resolve_error` decides."""
+        if (message.id, message.due_at) in self._sent_unnoted:
             await self._close(message, None, is_sent=True)
             return
         try:
             about = Notice(message.kind), message.facts, message.language_code
             text, keyboard = self._render(*about), self._keyboard(*about)
-            self._unmade.discard(message.id)
+            self._unrendered.discard(message.id)
             self._pace.wrote(message.chat_id)
             await self._send(message, text, keyboard)
-        except TelegramRetryAfter as error:
-            bound.warning("Telegram asks for a pause of {} s", error.retry_after)
+        except TELEGRAM_ERRORS as error:
+            await self._resolve_error(message, error)
+        except Exception as error:  # noqa: BLE001 - one notice's bug must not hold up the others
+            _bound(message).opt(exception=error).error("a message cannot be rendered")
+            if len(self._unrendered) < UNRENDERED_MAX:
+                self._unrendered.add(message.id)
+            await self._postpone(message, f"{type(error).__name__}: {error}")
+        else:
+            self._sent_unnoted.add((message.id, message.due_at))
+            await self._close(message, None, is_sent=True)
+            _bound(message).info("sent: {}", message.kind)
+
+    async def _resolve_error(self, message: _DueMessage, error: TelegramError) -> None:
+        """Resolve Telegram's error for a message: keep the pause, follow the group, give the message up, or retry."""
+        if isinstance(error, TelegramRetryAfter):
+            _bound(message).warning("Telegram asks for a pause of {} s", error.retry_after)
             self._pace.pause.ask(error.retry_after)
-        except TelegramMigrateToChat as error:
+            return
+        if isinstance(error, TelegramMigrateToChat):
             if error.migrate_to_chat_id == message.chat_id:
                 # A move to the same id would close the message, and every one behind it, unsent.
                 await self._postpone(message, in_words(error))
             else:
                 log_moved(error.migrate_to_chat_id)
                 await self._move(message, error.migrate_to_chat_id)
-        except TELEGRAM_ERRORS as error:
-            if is_refusal(error):
-                bound.warning("a message cannot be delivered: {}", error.message)
-                await self._give_up(message, error.message, is_wanted=not isinstance(error, TelegramForbiddenError))
-            else:
-                await self._postpone(message, in_words(error))
-        except Exception as error:  # noqa: BLE001 - one notice's bug must not hold up the others
-            bound.opt(exception=error).error("a message cannot be rendered")
-            if len(self._unmade) < UNMADE_MAX:
-                self._unmade.add(message.id)
-            await self._postpone(message, f"{type(error).__name__}: {error}")
+            return
+        if is_refusal(error):
+            _bound(message).warning("a message cannot be delivered: {}", error.message)
+            await self._give_up(message, error.message, is_wanted=not isinstance(error, TelegramForbiddenError))
         else:
-            self._unnoted.add((message.id, message.due_at))
-            await self._close(message, None, is_sent=True)
-            bound.info("sent: {}", message.kind)
+            await self._postpone(message, in_words(error))
 
-    async def _close(self, message: _Due, error: str | None, *, is_sent: bool) -> None:
+    async def _close(self, message: _DueMessage, error: str | None, *, is_sent: bool) -> None:
         await self._note(message, due_at=None, sent_at=self._clock() if is_sent else None, error=error)
-        self._unnoted.discard((message.id, message.due_at))
+        self._sent_unnoted.discard((message.id, message.due_at))
 
     @retry_transaction
-    async def _give_up(self, message: _Due, error: str, *, is_wanted: bool) -> None:
+    async def _give_up(self, message: _DueMessage, error: str, *, is_wanted: bool) -> None:
         """Close an undeliverable message of the outbox, and owe the admins its notice, once a day for each chat.
 
         A buyer who blocked the bot is no news; an admin who cannot be reached is. An undeliverable alert of this kind
         owes no other, because such alerts would breed.
         """
-        self._unmade.discard(message.id)
+        self._unrendered.discard(message.id)
         async with self._database.transaction() as session:
-            await session.execute(_same(message).values(due_at=None, error=error))
+            await session.execute(_update_of(message).values(due_at=None, error=error))
             if (is_wanted or message.chat_id in self._alert_chats()) and message.kind != Notice.UNDELIVERED:
                 await self._alert(session, message, error)
 
     def _alert_chats(self) -> Sequence[int]:
         return [self._moved.get(chat_id, chat_id) for chat_id in self._admins.chat_ids]
 
-    async def _alert(self, session: AsyncSession, message: _Due, error: str) -> None:
+    async def _alert(self, session: AsyncSession, message: _DueMessage, error: str) -> None:
         now = self._clock()
         about = message.facts.get("charge_id") or message.facts.get("retry_id") or message.event_id
         others = [chat_id for chat_id in self._alert_chats() if chat_id != message.chat_id]
@@ -240,7 +245,7 @@ class Outbox:
                 now=now,
             )
 
-    async def _postpone(self, message: _Due, error: str) -> None:
+    async def _postpone(self, message: _DueMessage, error: str) -> None:
         attempts = message.attempts + 1
         if attempts >= AWAY_ATTEMPTS_MAX:
             logger.bind(chat_id=message.chat_id, notice=message.kind).error("a message is given up: {}", error)
@@ -250,7 +255,7 @@ class Outbox:
         await self._note(message, attempts=attempts, error=error, due_at=due_at)
 
     @retry_transaction
-    async def _move(self, message: _Due, chat_id: int) -> None:
+    async def _move(self, message: _DueMessage, chat_id: int) -> None:
         """Move a message of the outbox to another chat; close it if that chat has the same message."""
         there = aliased(OutboxMessage)
         is_there = select(there.id).where(
@@ -259,7 +264,7 @@ class Outbox:
         elsewhere = {"chat_id": chat_id, "topic_id": None}
         async with self._database.transaction() as session:
             moved = await session.scalar(
-                _same(message).where(~is_there.exists()).values(elsewhere).returning(OutboxMessage.id)
+                _update_of(message).where(~is_there.exists()).values(elsewhere).returning(OutboxMessage.id)
             )
             await note_moved(session, message.chat_id, chat_id, self._clock)
             if message.chat_id in self._admins.chat_ids:
@@ -271,11 +276,23 @@ class Outbox:
             await self._close(message, f"the chat is now {chat_id}, which has this message of its own", is_sent=False)
 
     @retry_transaction
-    async def _note(self, message: _Due, **values: object) -> None:
+    async def _note(self, message: _DueMessage, **values: object) -> None:
         """Write a message's result into the outbox, unless it was owed again and is due with other facts."""
         async with self._database.transaction() as session:
-            await session.execute(_same(message).values(values))
+            await session.execute(_update_of(message).values(values))
 
 
-def _same(message: _Due) -> Update:
+def _bound(message: _DueMessage) -> "Logger":
+    """Return a log whose lines name the chat of a message, and the payment that it is about."""
+    return logger.bind(
+        charge_id=message.facts.get("charge_id"),
+        event_type=message.event_type,
+        user_id=message.user_id,
+        chat_id=message.chat_id,
+        notice=message.kind,
+    )
+
+
+def _update_of(message: _DueMessage) -> Update:
+    """Return the update of a message's row, which reaches none that was owed again meanwhile."""
     return update(OutboxMessage).where(OutboxMessage.id == message.id, OutboxMessage.due_at == message.due_at)

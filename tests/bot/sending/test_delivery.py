@@ -116,7 +116,7 @@ async def test_what_telegram_has_is_told_once_though_the_database_was_away_to_no
     await owed.deliver()
     assert await owed.told(ANN) == ["1", "2"]
     assert None not in [row.sent_at for row in await owed.rows()]
-    assert owed.outbox._unnoted == set()
+    assert owed.outbox._sent_unnoted == set()
 
 
 async def test_what_is_owed_anew_while_it_is_being_told_is_told_anew(owed: Owed) -> None:
