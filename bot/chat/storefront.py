@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest
@@ -19,6 +19,9 @@ from payments.sale.catalog import Catalog, Plan
 from payments.sale.eligibility import Payer, PurchaseObstacle, Sale, find_obstacle
 from payments.telegram import TelegramPaymentHandler
 from payments.telegram_errors import is_refusal
+
+if TYPE_CHECKING:
+    from loguru import Logger
 
 LOOKS_MAX: Final = 16
 """The number of questions to the database that may be under way at once."""
@@ -96,7 +99,7 @@ class Storefront:
         sale = Sale(plan, buyer_telegram_id, plan.subscription)
         # By the catalog alone, and then by what the buyer holds.
         obstacle = find_obstacle(sale, Payer(buyer_telegram_id), is_paid=False) or await self._find_recorded_obstacle(
-            sale, plan
+            sale
         )
         if obstacle is not None:
             return obstacle
@@ -116,15 +119,15 @@ class Storefront:
         sent.info("the storefront sent an invoice")
         return None
 
-    async def _find_recorded_obstacle(self, sale: Sale, plan: Plan) -> PurchaseObstacle | None:
+    async def _find_recorded_obstacle(self, sale: Sale) -> PurchaseObstacle | None:
         """Return a recorded obstacle for the storefront; None as well when the database is too slow to answer."""
-        bound = logger.bind(telegram_id=sale.buyer_telegram_id, plan=plan.code)
+        bound = _bound(sale)
         if len(self._looks) >= self._looks_max:
             bound.warning(
                 "the storefront offers a plan without asking the database: {} questions wait", self._looks_max
             )
             return None
-        look = asyncio.create_task(self._query_obstacle(sale, plan))
+        look = asyncio.create_task(self._query_obstacle(sale))
         self._looks.add(look)
         look.add_done_callback(self._looks.discard)
         # asyncio.wait_for would wait for the cancelled query, which waits for the database.
@@ -135,14 +138,13 @@ class Storefront:
         look.add_done_callback(_log_late_error)
         return None
 
-    async def _query_obstacle(self, sale: Sale, plan: Plan) -> PurchaseObstacle | None:
+    async def _query_obstacle(self, sale: Sale) -> PurchaseObstacle | None:
         try:
             return await self._handler.find_obstacle(sale)
         except Exception as error:
             if not is_away(error):
                 raise
-            bound = logger.bind(telegram_id=sale.buyer_telegram_id, plan=plan.code)
-            bound.warning(
+            _bound(sale).warning(
                 "the storefront offers a plan without asking the database: it is away ({})", type(error).__name__
             )
             return None
@@ -174,6 +176,11 @@ class Storefront:
         keyboard = [[_way_button(plan, way, amount, words)] for way, amount in left.items()]
         text = words.say("buy.refused.other_ways", title=plan.title, price=price)
         await say(bot, place, text, InlineKeyboardMarkup(inline_keyboard=keyboard))
+
+
+def _bound(sale: Sale) -> "Logger":
+    """Return a log whose lines name the buyer and the plan of a sale."""
+    return logger.bind(telegram_id=sale.buyer_telegram_id, plan=sale.plan.code if sale.plan else None)
 
 
 def _log_late_error(look: asyncio.Task[PurchaseObstacle | None]) -> None:

@@ -5,6 +5,7 @@ The texts are in locales/LANGUAGE/LC_MESSAGES/starledger.po, by short keys, with
 keys under `PLAIN` as they are: `Words.plain`.
 """
 
+import functools
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -107,11 +108,15 @@ class Words:
         return self.i18n.gettext(key, key, count, locale=self.locale)
 
 
-_I18N: Final = load_locales()
+@functools.cache
+def our_locales() -> I18n:
+    """Return the compiled texts of all languages, loaded at the first call. Ends the program as `load_locales`."""
+    return load_locales()
 
 
-def for_language(code: str | None, i18n: I18n = _I18N) -> Words:
+def for_language(code: str | None, i18n: I18n | None = None) -> Words:
     """Return the words for an IETF language tag (Bot API, User: language_code), in the nearest language."""
+    i18n = i18n or our_locales()
     tag = (code or "").replace("-", "_")
     nearest = Locale.negotiate([tag], i18n.available_locales)
     return Words(str(nearest) if nearest else _FALLBACK, i18n)

@@ -18,7 +18,7 @@ from bot.chat.names import Names
 from bot.chat.refused_invoices import RefusedInvoices
 from bot.chat.storefront import Storefront
 from bot.chat.subscriptions import SubscriptionPages
-from bot.chat.words import for_language
+from bot.chat.words import for_language, our_locales
 from bot.handlers import account, admin, checkout, moved, pending, reports, shop, subscriptions, support
 from bot.handlers.errors import on_error
 from bot.handlers.places import Here
@@ -50,6 +50,8 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
     `support_contact` is what the seller has put in. An update that bears money is fed with its `fact`, which is on
     record. Every error of a handler ends here. `on_owed` is called when a notice has become due.
     """
+    # A checkout whose texts nobody has compiled ends here, at the start, and not at the first message.
+    our_locales()
     refused = RefusedInvoices(database, clock, admins, on_owed)
     bot_name, names = BotName(clock), Names(database, clock)
     dispatcher = Dispatcher(
