@@ -10,7 +10,7 @@ from datetime import datetime
 from db.clock import Clock
 from db.engine import Database
 from db.retry import retry_transaction
-from db.tables import Renewal, Subscription
+from db.tables import Renewal, StripeEvent, Subscription
 from payments import waiting
 from payments.audit import erasure, history
 from payments.audit.erasure import Erased
@@ -87,6 +87,11 @@ class PaymentDesk:
         """Tell at the payment desk whether a charge was ever refunded in full, which ended its access."""
         async with self._database.reading() as session:
             return await requests.was_fully_refunded(session, charge_id)
+
+    async def find_waiting_refund(self, charge_id: str) -> StripeEvent | None:
+        """Read a charge's refund that is on record and not made yet; None: there is none."""
+        async with self._database.reading() as session:
+            return await requests.find_waiting(session, charge_id)
 
     async def list_pending(self) -> Pending:
         """Read at the payment desk the events, renewals and updates that wait for an attempt or an admin."""

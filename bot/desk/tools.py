@@ -15,7 +15,6 @@ from db.engine import Database
 from db.tables import Outcome, StripeEvent
 from db.timings import PRODUCTION
 from payments.notices import Admins
-from payments.refunds.requests import find_waiting
 from payments.sale.catalog import Catalog, load_catalog
 from payments.sale.payload import PayloadSigner
 from payments.settlement.worker import Worker
@@ -68,13 +67,12 @@ async def refund_once(settings: Settings, database: Database, refund: StripeEven
     None: another process is at it.
     """
     async with tools(settings) as having:
-        worker = having.worker(settings, database)
-        done = await worker.process(refund.event_id)
+        desk = having.desk(settings, database)
+        done = await desk.worker.process(refund.event_id)
         # Each is of a smaller remainder than the one before.
         while done is not None and done.outcome == Outcome.REPLACED:
-            async with database.reading() as session:
-                rest = await find_waiting(session, done.refund_of or "")
+            rest = await desk.handler.find_waiting_refund(done.refund_of or "")
             if rest is None:
                 break
-            done = await worker.process(rest.event_id)
+            done = await desk.worker.process(rest.event_id)
         return done
