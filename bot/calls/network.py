@@ -98,10 +98,9 @@ def open_session(proxy: Proxy | None, *, limit: int = 100, **more: Any) -> aioht
     if proxy is None or proxy.scheme != "socks5":
         plain = aiohttp.TCPConnector(**of_connector, socket_factory=make_socket)
         return aiohttp.ClientSession(connector=plain, proxy=None if proxy is None else proxy.address, **more)
-    # Loaded for SOCKS alone, because the import takes time.
-    from aiohttp_socks import ProxyType  # noqa: PLC0415
+    from aiohttp_socks import ProxyType  # noqa: PLC0415 - SOCKS alone, its import takes time
 
-    from bot.calls.socks import KeptConnector  # noqa: PLC0415
+    from bot.calls.socks import KeptConnector  # noqa: PLC0415 - SOCKS alone, its import takes time
 
     connector = KeptConnector(
         host=proxy.host,

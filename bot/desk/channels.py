@@ -75,11 +75,10 @@ async def open_channels(settings: Settings, bot: Bot) -> AsyncIterator[OpenChann
 
 
 def _open_cards(settings: Settings, key: str, stack: AsyncExitStack) -> OpenChannel:
-    # Here, not above: these import `stripe`.
-    from payments.stripe.api import StripeApi  # noqa: PLC0415
-    from payments.stripe.cards import CardChannel  # noqa: PLC0415
-    from payments.stripe.lost_payments import LostPayments  # noqa: PLC0415
-    from payments.stripe.watch import StripeWatch  # noqa: PLC0415
+    from payments.stripe.api import StripeApi  # noqa: PLC0415 - imports stripe
+    from payments.stripe.cards import CardChannel  # noqa: PLC0415 - imports stripe
+    from payments.stripe.lost_payments import LostPayments  # noqa: PLC0415 - imports stripe
+    from payments.stripe.watch import StripeWatch  # noqa: PLC0415 - imports stripe
 
     api = StripeApi(key, settings.stripe_api_url, open_session(proxy_to(settings.stripe_api_url)))
     stack.push_async_callback(api.close)
