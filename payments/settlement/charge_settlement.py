@@ -81,8 +81,8 @@ class ChargeSettlement:
         3. A granted charge grants its plan's entitlements, born revoked if it is refunded already. Any other one is
            closed if it is refunded, else set aside: given back, parked, or left to another program.
         4. Its subscription is brought up to date. A charge that was refunded or goes back ends the renewal.
-        5. Of a charge that stays granted, the renewals that lost their purpose are ended, and the buyer is told; the
-           admins instead, if a parked charge was granted too late to open anything.
+        5. If the charge stays granted: end the renewals that it makes needless, then tell the buyer. If it was parked
+           and its time is over already, tell the admins instead.
         """
         user = await session.get_one(User, event.customer_id)
         if user.telegram_id is None or event.payload is None:
