@@ -81,9 +81,9 @@ def by_name(*channels: Channel) -> Channels:
 
 
 CALL_SECONDS: Final = 30
-"""How long one call may take that makes a refund or changes a renewal."""
+"""The longest time of one call that makes a refund or changes a renewal."""
 LEASE_SECONDS: Final = 60
-"""How long one process claims a refund or a renewal for its call; longer than the time-outs of its calls.
+"""The time for which one process claims a refund or a renewal for its call: longer than the time-outs of its calls.
 
 payments/loop.py takes a claim beyond its LEASE_SECONDS_MAX for that of a clock that was ahead.
 """

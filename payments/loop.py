@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from loguru import Logger
 
 SILENT_SECONDS: Final = 120
-"""How long one item may take: its transactions, each within the database's time-outs, and a call to Telegram."""
+"""The longest time of one item: its transactions, each within the database's time-outs, and a call to Telegram."""
 COOLDOWN_SECONDS: Final = 60
 COOLDOWNS_MAX: Final = 1_000
 """Keys that one loop keeps in cooldown; a failure beyond them is tried again at once."""

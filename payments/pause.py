@@ -35,7 +35,7 @@ class Pause:
         (pause if resting_id == chat_id else self).ask(seconds)
 
     def chat_seconds_left(self, chat_id: int | str | None) -> float:
-        """Return how many seconds the pause of a chat, or of the whole bot, still lasts; 0: there is none."""
+        """Return the seconds for which the pause of a chat, or of the whole bot, still lasts; 0: there is none."""
         alone = self._chat[1].seconds_left if self._chat is not None and self._chat[0] == chat_id else 0
         return max(self.seconds_left, alone)
 
@@ -49,6 +49,6 @@ class Pause:
 
     @property
     def seconds_left(self) -> float:
-        """How many seconds the pause still lasts; 0: there is none."""
+        """The seconds for which the pause still lasts; 0: there is none."""
         until = self.until
         return (until - self._clock()).total_seconds() if until else 0

@@ -197,6 +197,10 @@ class TelegramPaymentHandler(PaymentDesk):
             await self._worker.process(event_id)
 
     async def _handle(self, fact: MoneyFact) -> StripeEvent | None:
+        """Settle a fact of money, and record it first if its caller has not.
+
+        The intake records before it dispatches; a program that embeds the desk may call with a fact of its own.
+        """
         async with self._database.reading() as session:
             known = await events.find_fact_row(session, fact)
         # A refund requested here is on record before Telegram tells of it.

@@ -173,7 +173,8 @@ def test_a_sentence_without_a_subject_in_front_is_found(text: str, found: bool) 
 
 def test_no_sentence_begins_with_who_what_whether_or_which() -> None:
     """The first rule of docs/code.md, "How we write": the subject comes first."""
-    # Documents quote texts of the chats, which this rule does not reach.
+    # The rule reaches what an operator reads in print, and not the texts of the chats, which documents quote: those
+    # speak to a buyer, who asks in such words.
     chat = (ROOT / "bot" / "locales" / "en" / "LC_MESSAGES" / "starledger.po").read_text(encoding="utf-8")
     files = [ROOT / name for folder in (*PACKAGES, "bench", "tests") for name in (ROOT / folder).rglob("*.py")]
     files += [ROOT / "hatch_build.py", *(file for pattern in DOCUMENTS for file in ROOT.glob(pattern))]
@@ -185,3 +186,9 @@ def test_no_sentence_begins_with_who_what_whether_or_which() -> None:
         if beginning.strip("| ").partition(" | ")[0] not in chat
     ]
     assert found == []
+
+
+def test_no_docstring_of_the_code_begins_with_how_or_why() -> None:
+    begin = re.compile(r'^ *"""(?:How|Why)\b.*', re.MULTILINE)
+    found = {file.relative_to(ROOT): begin.findall(file.read_text(encoding="utf-8")) for file in OURS}
+    assert {file: lines for file, lines in found.items() if lines} == {}

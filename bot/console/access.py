@@ -67,7 +67,7 @@ async def revoke_access(
     if not sources:
         console.print(f"Nothing is revoked: {telegram_id} has no {entitlement}{f' of {source}' if source else ''}.")
         return False
-    console.print(f"{telegram_id}: {entitlement} is revoked. What had opened it:", *sources, sep="\n    ")
+    console.print(f"{telegram_id}: {entitlement} is revoked. Its sources:", *sources, sep="\n    ")
     for each in renewing:
         console.print(
             f"It is opened again by the next renewal: Telegram takes {each.price_stars} Stars at"

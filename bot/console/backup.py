@@ -46,7 +46,7 @@ def make_backup(settings: Settings, file: Path, console: Console) -> bool:
         f"{file}: {file.stat().st_size // 1024} KiB, whole. To restore it, stop the desk and put it at",
         f"    {source.absolute()}",
         "without the -wal and -shm files of the old one. The start reads what is missing from Telegram's ledger.",
-        "Whoever is erased after this copy was made is in it: once it is restored, erase again.",
+        "People erased after this copy was made are still in it: once it is restored, erase them again.",
         sep="\n",
     )
     return True
@@ -69,6 +69,6 @@ def _print_postgresql(address: PostgresAddress, file: Path, console: Console) ->
         f"    pg_dump --format=custom --file={file} {shlex.quote(address.without_password)}",
         "To restore one: pg_restore --clean --if-exists --dbname=..., and before the desk is started",
         "    starledger rebuild --fill",
-        "Whoever was erased after the copy was made is in it: erase again.",
+        "People erased after the copy was made are still in it: erase them again.",
         sep="\n",
     )

@@ -25,7 +25,7 @@ async def erase_person(settings: Settings, telegram_id: int, console: Console) -
         f" {erased.grant_reasons} of grants, {erased.notices} messages, {erased.updates} updates in quarantine."
     )
     console.print(
-        f"What stays: the Telegram id, {erased.kept_events} payments and refunds, which have to add up, and the access."
+        f"The Telegram id, {erased.kept_events} payments and refunds, which have to add up, and the access stay."
         " Older backups and logs hold the rest for as long as you keep them: after one is restored, erase again."
     )
     return True

@@ -49,7 +49,7 @@ _REFUSED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How a connection to PostgreSQL is protected, in libpq's words; the files are paths."""
+    """The protection of a connection to PostgreSQL, in libpq's words; the files are paths."""
 
     mode: str = "prefer"
     root_cert: str | None = None

@@ -58,7 +58,7 @@ class Recorder:
         self._writing: asyncio.Task[RecordedFacts] | None = None
         self._taken: RecordedFacts = {}
         self.trouble: str | None = None
-        """Why payments cannot be recorded; None: they can."""
+        """The reason why payments cannot be recorded; None: they can."""
 
     async def record(self, money: Sequence[RawUpdate]) -> RecordedFacts:
         """Record a batch of updates that bear money, within the deadline; return the recorded facts by update id.

@@ -123,7 +123,7 @@ class Attempts:
         self._objects = objects
         self._alert = alert
         self.trouble: str | None = None
-        """Why Stripe's objects cannot be read, in words without secrets; None: the last attempt worked."""
+        """The reason why Stripe's objects cannot be read, in words without secrets; None: the last attempt worked."""
 
     async def try_reading(self, read: Callable[[], Awaitable[None]]) -> float:
         """Try to read from Stripe and note trouble; return the pause in seconds that Stripe asks for, an hour at most.

@@ -97,7 +97,7 @@ class StripeWatch:
 
     @property
     def trouble(self) -> str | None:
-        """Why the watch over Stripe cannot read events or charges; None: it can."""
+        """The reason why the watch over Stripe cannot read events or charges; None: it can."""
         return self._reading.trouble or self._search.trouble
 
     def _is_hour_since(self, then: datetime | None) -> bool:

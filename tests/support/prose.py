@@ -1,4 +1,4 @@
-"""The sentences of the tree: docstrings, comments, log lines and helps of a Python file, and whole documents."""
+"""The sentences of the tree: docstrings, comments, log lines, helps and printed lines, and whole documents."""
 
 import ast
 import io
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+_CONSOLE: Final = Path(__file__).parents[2] / "bot" / "console"
 _LOG_LEVELS: Final = frozenset({"debug", "info", "success", "warning", "error", "critical", "exception"})
 _NO_SUBJECT: Final = re.compile(
     r"(?:^[#>*|\s-]*|[.!?:;|(*] +|= \x22)(Of which|Who(?:ever|m|se)?|What(?:ever)?|Whether|Which(?:ever)?)\b.{,40}",
@@ -24,7 +25,11 @@ def prose_of(file: Path) -> Iterator[str]:
     """Give each text that a person reads in a file, a Python file's docstrings and comments among them."""
     source = file.read_text(encoding="utf-8")
     if file.suffix == ".py":
-        yield from _strings(ast.parse(source))
+        tree = ast.parse(source)
+        yield from _strings(tree)
+        if _CONSOLE in file.parents:
+            # A command prints lines that it has made elsewhere, so that each of its strings may be one.
+            yield from map(_text, (node for node in ast.walk(tree) if isinstance(node, ast.expr)))
         yield from _comments(source)
     else:
         yield source

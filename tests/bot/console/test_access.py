@@ -31,7 +31,7 @@ async def test_access_is_granted_and_revoked_by_hand_with_who_and_why_on_record(
     assert (grant.source, grant.duration_days) == (found[1], 7)
     assert (grant.granted_by, grant.grant_reason) == ("cli:alice", "won the raffle")
     said = await commands.prints("revoke", ID, "premium", "--reason", "was a mistake", "--source", grant.source)
-    assert said == f"{ID}: premium is revoked. What had opened it:\n    {grant.source}\n"
+    assert said == f"{ID}: premium is revoked. Its sources:\n    {grant.source}\n"
     [grant] = await grants(desk)
     assert grant.revoked_at is not None
     assert (grant.revoked_by, grant.revoke_reason) == ("cli:alice", "was a mistake")
