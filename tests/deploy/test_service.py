@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from bot.__main__ import EXIT_WRONG_SETTING
+from bot.console.command_line.exit_status import EXIT_WRONG_SETTING
 from db.timings import PRODUCTION
 
 ROOT: Final = Path(__file__).parents[2]

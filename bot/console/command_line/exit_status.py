@@ -1,0 +1,63 @@
+"""The exit status of a command: settings loaded, and each error told in one line, with a status of its own."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import typer
+from loguru import logger
+
+from bot.monitoring import logs
+from bot.monitoring.logs import is_journal, prioritised
+from bot.settings import Settings, SettingsError
+from db.errors import AnotherDeskError, UnfitServerError, WrongDatabaseError, is_away
+from db.lock.proof import is_pooler_error, pooler_error
+from payments.sale.catalog import CatalogError
+
+EXIT_FAILED: Final = 1
+EXIT_WRONG_SETTING: Final = 78
+"""EX_CONFIG of sysexits.h."""
+
+
+def load_settings() -> Settings:
+    """Load a command's settings, and log by them. Raises SettingsError."""
+    settings = Settings.load()
+    logs.configure(settings.log_level, settings.log_format, settings.secrets())
+    return settings
+
+
+@contextmanager
+def errors_in_words() -> Iterator[None]:
+    """End a command line with 78 and one line about a fault that a person has to mend, else with 1 and the log."""
+    logs.configure("INFO", "text")
+    try:
+        yield
+    except (typer.BadParameter, BrokenPipeError):
+        # A wrong argument, or a reader of the output that has ended: the command line's own affairs.
+        raise
+    except (SettingsError, WrongDatabaseError, UnfitServerError) as error:
+        _complain(str(error))
+        raise typer.Exit(EXIT_WRONG_SETTING) from None
+    except CatalogError as error:
+        mend = "CATALOG_FILE is no catalog to sell from: mend the file, or put the path of another into .env"
+        _complain(f"{mend}: {error}")
+        raise typer.Exit(EXIT_WRONG_SETTING) from None
+    except AnotherDeskError as error:
+        _complain(str(error))
+        raise typer.Exit(EXIT_FAILED) from None
+    except Exception as error:  # noqa: BLE001 - Python would print it beside the log, with the secrets in it
+        if is_pooler_error(error):
+            _complain(str(pooler_error()))
+            raise typer.Exit(EXIT_WRONG_SETTING) from None
+        if is_away(error):
+            logger.error("the database does not answer: {}: {}", type(error).__name__, str(error).partition("\n")[0])
+        else:
+            logger.exception("stopped by an error that nobody expected")
+        raise typer.Exit(EXIT_FAILED) from None
+
+
+def _complain(words: str) -> None:
+    line = f"starledger: {words}"
+    typer.echo(prioritised(line, logging.ERROR) if is_journal(sys.stderr) else line, err=True)
