@@ -103,10 +103,10 @@ class Database:
         return None if self.is_sqlite else self._dialer.server
 
     def pin_server(self, server: Pin) -> None:
-        """Have the engine connect only to the server that `server` returns, if any: the one with the desk's lock.
+        """Let the engine connect only to the server that `server` returns, the one with the desk's lock; None: to any.
 
-        After a fail-over that went wrong two servers take writes. One of them has the lock, and the money belongs
-        there.
+        The engine keeps to it because two servers take writes after a failed fail-over, and the money belongs on the
+        one with the lock.
         """
         if not self.is_sqlite:
             self._dialer.only = server

@@ -169,7 +169,7 @@ class OutwardEffects(Effects):
         await self._admins.tell(session, notice, key, facts, self._clock())
 
     def end_renewal(self, subscription: Subscription, because: RenewalReason) -> None:
-        """As an effect, record the end of a renewal as wanted, for the renewals' loop to bring about."""
+        """Record the end of a renewal as a wanted effect, which the loop over subscriptions brings about."""
         record_wanted_renewal(subscription, Renewal.CANCELED, because, self._clock())
 
     async def _tell(

@@ -31,7 +31,7 @@ def is_typable(event_id: str) -> bool:
 
 
 def handle(event: StripeEvent) -> str:
-    """Return the name of an event in a notice's command: its id, or its row's UUID where nobody can type the id."""
+    """Return the id of an event that a notice's command uses, or the UUID of its row if nobody can type the id."""
     return event.event_id if is_typable(event.event_id) else event.id
 
 

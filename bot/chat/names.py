@@ -91,7 +91,7 @@ class Names:
             self._written.popitem(last=False)
 
     async def ask(self, bot: Bot, telegram_id: int) -> bool:
-        """Ask Telegram for a user's @username and record the name; False: Telegram did not say.
+        """Ask Telegram for a user's @username and record the name; False: Telegram gave no answer about the user.
 
         Raises SQLAlchemy's errors when the database is away.
         """

@@ -64,7 +64,7 @@ class DeskGauges(Collector):
             return await read_backlog(session), await read_drift(session)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the gauges: those of the database as read, the others as they are now."""
+        """Yield the gauges: the database's as the last reading left them, all others as they are now."""
         yield _gauge("starledger_up", "1 while nothing is wrong with the desk, or it stands by.", self._is_well())
         build = GaugeMetricFamily("starledger_build_info", "Always 1.", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)

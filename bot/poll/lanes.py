@@ -113,7 +113,7 @@ class Lanes:
             bound.info("the payments' lane is full: the worker settles this one")
 
     def chatter(self, user_id: int, update: Update) -> bool:
-        """Queue any other update of a user in the lane of chatter; False: it was dropped."""
+        """Queue a user's update without money in the lane of chatter; False: the full lane drops the update."""
         return self._chatter.put(user_id, update)
 
     async def close(self, seconds: float) -> None:

@@ -36,7 +36,7 @@ class Outage:
         self._backoff = Backoff(BackoffConfig(first, longest, _FACTOR, _JITTER_SHARE * first))
 
     def over(self) -> None:
-        """Note that Telegram has answered, and the polling goes on."""
+        """End the outage of the polling: Telegram has answered."""
         self._answered_at = time.monotonic()
         if self._said_at is not None:
             logger.info("Telegram answers again")

@@ -44,9 +44,9 @@ class DeskLock(Protocol):
         """
 
     async def ensure(self) -> None:
-        """Make sure before a write that the lock chosen by address is held; after a dead connection take it again.
+        """Hold the lock chosen by address before a write; take the lock again if its connection has died.
 
-        Raises AnotherDeskError when another desk holds it now, and the database's errors when it is away.
+        Raises AnotherDeskError when another desk holds the lock, and the database's errors when the database is away.
         """
 
     async def release(self) -> None:

@@ -79,15 +79,16 @@ async def _lock_known_people(session: AsyncSession, telegram_ids: Iterable[int])
 async def record(
     session: AsyncSession, facts: Sequence[Fact], now: datetime, *, falls_due: bool = True
 ) -> dict[int, str]:
-    """Record facts about money as audit rows of events, at status 0, due at once; return users' ids by Telegram id.
+    """Record facts about money as audit rows of events, at status 0; return the users' ids by Telegram id.
 
-    1. Lock the people's users, and make the new ones.
+    1. Lock the users of all facts, and make the new ones.
     2. Record subscription changes in their own table.
     3. Insert a row for each new charge or refund; fill in unknown columns of known rows.
-    4. Give a refund a row apart (facts.RefundFact.apart) if it agrees with its charge and its key belongs to a row that
-       does not: another service's, another charge's, or a refund that contradicts the charge.
+    4. Give a refund a row apart (facts.RefundFact.apart) if it agrees with its charge, and another row has its
+       `event_id`: another service's, another charge's, or a refund's that contradicts the charge.
 
-    `now` is the time of recording. Without `falls_due`, rows wait for the whole pass over the ledger that writes them.
+    `now` is the time of recording. `falls_due` makes the rows due at once; other rows wait for the whole pass over the
+    ledger that writes them.
     Raises AnotherServicesRowError when another service has one of the ids, and ContradictionError when an event is
     known with another amount, currency or user, or as something else.
     """
@@ -153,7 +154,7 @@ def is_in_the_way(holder: StripeEvent, charge: StripeEvent) -> bool:
 
 
 def _row_values(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) -> dict[str, Any]:
-    """Return the column values of the audit row of a fact's event."""
+    """Return the column values with which the audit row of a fact's event is inserted."""
     row = {
         "id": new_id(),
         "event_id": fact.event_id,

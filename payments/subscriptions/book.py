@@ -129,7 +129,7 @@ class SubscriptionBook:
             await self._tell_unwanted_renewal(session, user, row, is_for_subscriber=True)
 
     async def end_lifetime_renewals(self, session: AsyncSession, user: User) -> None:
-        """End in the book the renewals that open nothing beyond the user's lifetime entitlements."""
+        """Write into the subscriptions' book the end of renewals that open only what the user holds for life."""
         # A charge may have a date that our clock has not reached yet.
         held = await EntitlementService(session).held_for_life(User.id == user.id, self._clock() + CLOCKS_APART_MAX)
         for row in await self._read_renewing_rows(session, user) if held else ():

@@ -29,7 +29,7 @@ def words_of_lock(report: LockReport | None) -> str:
 
 
 def look_at_lock(settings: Settings, report: LockReport | None) -> Iterator[Check]:
-    """Check the connection to PostgreSQL for weaknesses that are allowed, and probably not meant."""
+    """Check the connection to PostgreSQL for the weaknesses that the address allows, and nobody may have meant."""
     address = parse_database_url(settings.database_url.get_secret_value())
     if report is None or not isinstance(address, PostgresAddress):
         return
