@@ -104,7 +104,7 @@ def test_the_sandboxs_wheel_has_the_page_and_no_demo_of_a_checkout(sandbox_wheel
 
 def test_the_sandboxs_wheel_runs_without_the_desk(sandbox_wheel: Path, tmp_path: Path) -> None:
     commands = install(sandbox_wheel, tmp_path)
-    assert "Run a Bot API server with Stars in it" in run(commands / "starledger-sandbox", "--help", cwd=tmp_path)
+    assert "a Bot API server with Stars in it" in run(commands / "starledger-sandbox", "--help", cwd=tmp_path)
     run(commands / "python", "-c", "import sandbox.server, sandbox.page.serving", cwd=tmp_path)
 
 
