@@ -43,7 +43,7 @@ def main(
 
 @app.command()
 def run(context: typer.Context) -> None:
-    """Run the desk from the command line: sell, record, grant, refund, until a signal stops it.
+    """Run the desk: sell, record, grant, refund, until a signal stops it.
 
     The desk brings the database up to date first. On SIGTERM or Ctrl-C it finishes its work, within 10 seconds.
     """

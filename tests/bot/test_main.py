@@ -72,21 +72,21 @@ def test_a_database_that_is_away_is_told_in_one_line_without_its_password(monkey
 
 
 SENTENCES: Final = {
-    "run": "Run the desk from the command line: sell, record, grant, refund, until a signal stops it.",
-    "migrate": "Migrate the database from the command line. The daemon does so by itself at every start.",
-    "pending": "List on the command line the payments, refunds and renewals that wait, the oldest first.",
-    "retry": "Retry from the command line a payment, refund or renewal that waits. The running desk does it in seconds",
-    "refund": "Refund a payment from the command line and end the access that it paid for, with a desk running or not.",
-    "grant": "Grant access from the command line, with actor and reason on record. Only /status tells the person.",
-    "revoke": "Revoke access from the command line, whatever gave it, with actor and reason on record.",
-    "history": "Print on the command line a person's payments, refunds, grants and access.",
-    "export": "Export the audit table from the command line, with a desk running or not. Amounts are in minor units.",
-    "report": "Report on the command line revenue, renewals and refunds over time, by currency, of all channels.",
-    "backup": "Copy the database in use from the command line; for PostgreSQL, print the pg_dump line that does so.",
-    "doctor": "Examine from the command line everything that the desk needs, and print each fault and its mend.",
-    "erase": "Erase a person from the command line: the name and every text go, the payments and the Telegram id stay.",
-    "reconcile": "Compare Telegram's ledger with the desk's rows from the command line, with a desk running or not.",
-    "rebuild": "Rebuild the database from Telegram's ledger, on the command line, in silence: no message, no refund.",
+    "run": "Run the desk: sell, record, grant, refund, until a signal stops it.",
+    "migrate": "Migrate the database. The daemon does so by itself at every start.",
+    "pending": "List the payments, refunds and renewals that wait, the oldest first.",
+    "retry": "Retry a payment, refund or renewal that waits. The running desk does it in seconds",
+    "refund": "Refund a payment and end the access that it paid for, with a desk running or not.",
+    "grant": "Grant access, with actor and reason on record. Only /status tells the person.",
+    "revoke": "Revoke access, whatever gave it, with actor and reason on record.",
+    "history": "Print a person's payments, refunds, grants and access.",
+    "export": "Export the audit table, with a desk running or not. Amounts are in minor units.",
+    "report": "Report revenue, renewals and refunds over time, by currency, of all channels.",
+    "backup": "Copy the database in use; for PostgreSQL, print the pg_dump line that does so.",
+    "doctor": "Examine everything that the desk needs, and print each fault and its mend.",
+    "erase": "Erase a person: the name and every text go, the payments and the Telegram id stay.",
+    "reconcile": "Compare Telegram's ledger with the desk's rows, with a desk running or not.",
+    "rebuild": "Rebuild the database from Telegram's ledger, in silence: no message, no refund.",
 }
 
 

@@ -27,7 +27,7 @@ def export(
     file: Annotated[Path | None, typer.Argument(help="The file to write; left out: stdout.")] = None,
     style: Annotated[Format, typer.Option("--format", help="csv for a spreadsheet, jsonl for a program.")] = Format.CSV,
 ) -> None:
-    """Export the audit table from the command line, with a desk running or not. Amounts are in minor units."""
+    """Export the audit table, with a desk running or not. Amounts are in minor units."""
     with errors_in_words():
         count = asyncio.run(export_events(load_settings(), style, file))
     typer.echo(f"{count} rows.", err=True)
@@ -45,7 +45,7 @@ def report(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the month as JSON, with --close.")] = False,
 ) -> None:
-    """Report on the command line revenue, renewals and refunds over time, by currency, of all channels.
+    """Report revenue, renewals and refunds over time, by currency, of all channels.
 
     The default is the latest 12 months or weeks, or 30 days. With --close the report is every row of a month of
     Telegram's ledger, commissions and withdrawals too, to the nanostar: exit status 1 says that it does not close.

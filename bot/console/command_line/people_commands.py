@@ -26,7 +26,7 @@ def grant(
     days: Annotated[int | None, typer.Option(min=1, max=DAYS_MAX, help="Days of access, from now on.")] = None,
     for_life: Annotated[bool, typer.Option("--for-life", help="Lifetime access.")] = False,  # noqa: FBT002 - typer's way
 ) -> None:
-    """Grant access from the command line, with actor and reason on record. Only /status tells the person.
+    """Grant access, with actor and reason on record. Only /status tells the person.
 
     Exit status 1: the grant was refused.
     """
@@ -43,7 +43,7 @@ def revoke(
     reason: Reason,
     source: Annotated[str | None, typer.Option(help="End only the grant of this source; `history` shows it.")] = None,
 ) -> None:
-    """Revoke access from the command line, whatever gave it, with actor and reason on record. Nothing is refunded.
+    """Revoke access, whatever gave it, with actor and reason on record. Nothing is refunded.
 
     A subscription goes on renewing: the refund of its last charge ends it. Exit status 1: nothing was revoked.
     """
@@ -55,7 +55,7 @@ def revoke(
 def history(
     who: Annotated[str, typer.Argument(metavar="TELEGRAM_ID|@USERNAME", help="The person.")],
 ) -> None:
-    """Print on the command line a person's payments, refunds, grants and access.
+    """Print a person's payments, refunds, grants and access.
 
     Exit status 1: the desk knows no such person.
     """
@@ -65,7 +65,7 @@ def history(
 
 
 def erase(telegram_id: TelegramId) -> None:
-    """Erase a person from the command line: the name and every text go, the payments and the Telegram id stay.
+    """Erase a person: the name and every text go, the payments and the Telegram id stay.
 
     Exit status 1: the desk knows no such person.
     """

@@ -15,7 +15,7 @@ from bot.settings import Settings
 
 
 def migrate() -> None:
-    """Migrate the database from the command line. The daemon does so by itself at every start.
+    """Migrate the database. The daemon does so by itself at every start.
 
     Tables of other services in the database stay, with all their rows.
     """
@@ -25,7 +25,7 @@ def migrate() -> None:
 
 
 def backup(file: Annotated[Path, typer.Argument(help="A new file to write.")]) -> None:
-    """Copy the database in use from the command line; for PostgreSQL, print the pg_dump line that does so.
+    """Copy the database in use; for PostgreSQL, print the pg_dump line that does so.
 
     A desk on a restored copy reads Telegram's ledger first, and so fills the gap. Exit status 1: no backup was made.
     """
@@ -41,7 +41,7 @@ def reconcile(
         bool, typer.Option("--dry-run", help="Write nothing, and skip the search for rows that the ledger lacks.")
     ] = False,
 ) -> None:
-    """Compare Telegram's ledger with the desk's rows from the command line, with a desk running or not.
+    """Compare Telegram's ledger with the desk's rows, with a desk running or not.
 
     The command records and settles a missing payment, and a missing refund ends its access. Exit status 1: a difference
     is unexplained, or the ledger could not be read.
@@ -65,7 +65,7 @@ def rebuild(
         ),
     ] = False,
 ) -> None:
-    """Rebuild the database from Telegram's ledger, on the command line, in silence: no message, no refund.
+    """Rebuild the database from Telegram's ledger, in silence: no message, no refund.
 
     The desk must not run. It rebuilds by itself when it starts on an empty database. A rebuild that breaks off goes on
     with the next start. Exit status 1: refused, broken off, or a difference is unexplained.
@@ -84,7 +84,7 @@ def doctor(
         bool, typer.Option("--remove-webhook", help="Remove a webhook that is left over, without asking.")
     ] = False,
 ) -> None:
-    """Examine from the command line everything that the desk needs, and print each fault and its mend.
+    """Examine everything that the desk needs, and print each fault and its mend.
 
     The command runs beside the desk or without it, and changes nothing unasked. Exit status 1: a fault is there.
     """

@@ -12,7 +12,7 @@ from bot.console.waiting import print_pending, retry_one
 
 
 def pending() -> None:
-    """List on the command line the payments, refunds and renewals that wait, the oldest first.
+    """List the payments, refunds and renewals that wait, the oldest first.
 
     Each waits for its next attempt or for you.
     """
@@ -21,7 +21,7 @@ def pending() -> None:
 
 
 def retry(waiting_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `pending` shows.")]) -> None:
-    """Retry from the command line a payment, refund or renewal that waits.
+    """Retry a payment, refund or renewal that waits.
 
     The running desk does it in seconds, else the next start. Exit status 1: nothing waits under that id.
     """
@@ -34,7 +34,7 @@ def refund(
     charge_id: Annotated[str, typer.Argument(metavar="CHARGE_ID", help="The charge id that `history` shows.")],
     reason: Annotated[str | None, typer.Option(help="The reason; the buyer reads it.")] = None,
 ) -> None:
-    """Refund a payment from the command line and end the access that it paid for, with a desk running or not.
+    """Refund a payment and end the access that it paid for, with a desk running or not.
 
     Exit status 1: the refund was refused, or is not through yet; `pending` lists it then.
     """
