@@ -136,10 +136,14 @@ class PaymentDesk:
         return await self._want_renewal(subscription_id, telegram_id, Renewal.ALLOWED)
 
     async def _want_renewal(self, subscription_id: str, telegram_id: int, renewal: Renewal) -> Subscription | None:
-        async with self._database.transaction() as session:
-            row = await listing.record_wish(session, subscription_id, telegram_id, renewal, self._clock())
+        row = await self._record_wish(subscription_id, telegram_id, renewal)
         self.wake()
         return row
+
+    @retry_transaction
+    async def _record_wish(self, subscription_id: str, telegram_id: int, renewal: Renewal) -> Subscription | None:
+        async with self._database.transaction() as session:
+            return await listing.record_wish(session, subscription_id, telegram_id, renewal, self._clock())
 
     async def read_history(self, telegram_id: int, number: int = 1) -> History | None:
         """Read at the payment desk page `number` (from 1) of a user's history; None: the user is unknown."""
@@ -154,6 +158,7 @@ class PaymentDesk:
         async with self._database.reading() as session:
             return await history.read_records(session, who, self._clock(), pages_max)
 
+    @retry_transaction
     async def erase(self, telegram_id: int) -> Erased | None:
         """Erase at the payment desk a person's name and texts, and count them; None: nobody has this id."""
         async with self._database.transaction() as session:

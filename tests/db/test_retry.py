@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from db.engine import Database
 from db.retry import TRIES_MAX, retry_transaction
-from db.tables import Checkout, StripeEvent, User
+from db.tables import Checkout, Renewal, StripeEvent, User
 from payments.checkout import CheckoutDesk, CheckoutVerdict
 from payments.notices import Admins
 from payments.pause import Pause
@@ -20,9 +20,10 @@ from payments.settlement.worker import Worker
 from payments.waiting import RetryResult
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
-from tests.support.money import CATALOG, SIGNER, charge, charge_update, query
+from tests.support.money import BUYER, CATALOG, SIGNER, charge, charge_update, query
 from tests.support.obstacles import refusing
 from tests.support.rows import add_user
+from tests.support.subscription_facts import paid, row
 
 
 async def test_of_two_that_end_each_other_both_come_through(postgresql_database: Database) -> None:
@@ -141,3 +142,21 @@ async def test_what_waits_is_taken_up_again(postgresql_database: Database, clock
         await session.execute(text("UPDATE stripe_events SET status = 2, outcome = 'parked', due_at = NULL"))
     await _fail_first(postgresql_database, "UPDATE", "stripe_events")
     assert await PaymentDesk(postgresql_database, clock).retry("c1") is RetryResult.BEGUN
+
+
+async def test_a_cancellation_by_its_subscriber_is_put_on_record(
+    postgresql_database: Database, clock: FakeClock
+) -> None:
+    desk = Desk(postgresql_database, clock)
+    await desk.take(paid(1))
+    await _fail_first(postgresql_database, "UPDATE", "subscriptions")
+    payments = PaymentDesk(postgresql_database, clock)
+    assert await payments.cancel_renewal((await row(desk)).id, BUYER.telegram_id) is not None
+    assert (await row(desk)).renewal_wanted == Renewal.CANCELED
+
+
+async def test_a_person_is_erased(postgresql_database: Database, clock: FakeClock) -> None:
+    desk = Desk(postgresql_database, clock)
+    await desk.record(charge("c1"))
+    await _fail_first(postgresql_database, "UPDATE", "users")
+    assert await PaymentDesk(postgresql_database, clock).erase(BUYER.telegram_id) is not None
