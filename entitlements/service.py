@@ -64,7 +64,7 @@ class EntitlementService:
         revoked_at: datetime | None = None,
         revoke_reason: str | None = None,
     ) -> bool:
-        """Grant by the service days, time until a date, or lifetime access; False: `source` had granted it.
+        """Grant days, time until a date, or lifetime access; False: `source` had granted it.
 
         The grant is for `duration_days`, until `ends_at`, or (neither) for life. It works as `grant` does, with its
         arguments one by one. The specification names this function; the desk itself grants by `grant_all`.
@@ -80,7 +80,7 @@ class EntitlementService:
         revoke_reason: str | None = None,
         now: datetime | None = None,
     ) -> bool:
-        """Make a grant by the service; False: its source had granted that type.
+        """Make a grant; False: its source had granted that type.
 
         `find_contradictions` says how that grant differs. With `revoked_at` the grant is born revoked, because its
         refund came first. `now` is the desk's present: while that is before `granted_at`, the grant is open all the
@@ -123,7 +123,7 @@ class EntitlementService:
         revoke_reason: str | None = None,
         now: datetime | None = None,
     ) -> bool:
-        """Make by the service all of these grants or none; False: some had been made, on the same terms.
+        """Make all of these grants or none; False: some had been made, on the same terms.
 
         Raises the errors of `grant`, and ContradictedGrantError, before the first grant, when an existing one
         contradicts them. Only another user's grant contradicts one that is born revoked.
@@ -139,7 +139,7 @@ class EntitlementService:
         return all_new
 
     async def grant_days(self, grants: Sequence[DaysGranted]) -> frozenset[str]:
-        """Make by the service many grants of one-time days at once; an existing grant of a source stays as it is.
+        """Make many grants of one-time days at once; an existing grant of a source stays as it is.
 
         A source with a contradicted type grants nothing; return those sources. The users are known and locked. Raises
         InvalidEntitlementTypeError.
@@ -167,7 +167,7 @@ class EntitlementService:
         entitlement_type: str | None = None,
         user_id: str | None = None,
     ) -> tuple[tuple[str, str], ...]:
-        """Revoke by the service the grants of a source; return whose they are: (user id, entitlement type).
+        """Revoke the grants of a source; return whose they are: (user id, entitlement type).
 
         With `entitlement_type` it revokes only that type, and with `user_id` only that user's grants, because another
         program may have used the source for somebody else.
@@ -203,7 +203,7 @@ class EntitlementService:
         return {source: frozenset(each) for source, each in types.items()}
 
     async def move_ends(self, ends: Mapping[str, datetime], user_id: str | None = None) -> None:
-        """Move by the service the ends of these sources' dated grants: a better known end replaces an estimate.
+        """Move the ends of these sources' dated grants: a better known end replaces an estimate.
 
         With `user_id` only the grants of that user.
         """

@@ -45,12 +45,12 @@ class Effects:
     """True: charges are settled in the order of their dates, so that nothing counts that was granted later."""
 
     async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
-        """As an effect, tell the buyer what a charge has opened, and until when."""
+        """Tell the buyer what a charge has opened, and until when."""
 
     async def tell_buyer(
         self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, **facts: object
     ) -> None:
-        """As an effect, tell the user of a charge or refund, by a notice with its facts (payments/notices.py)."""
+        """Tell the user of a charge or refund, by a notice with its facts (payments/notices.py)."""
 
     async def tell_admins(
         self,
@@ -63,25 +63,25 @@ class Effects:
         again: bool = False,
         **facts: object,
     ) -> None:
-        """As an effect, alert the admins, once for a row and a notice unless `again`; `facts` are this notice's."""
+        """Alert the admins, once for a row and a notice unless `again`; `facts` are this notice's."""
 
     async def tell_asker(self, session: AsyncSession, refund: StripeEvent, *, is_part: bool) -> None:
-        """As an effect, tell the admin who asked that a refund is done; `is_part`: the charge has a remainder."""
+        """Tell the admin who asked that a refund is done; `is_part`: the charge has a remainder."""
 
     async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:  # noqa: ARG002 - OutwardEffects needs them
-        """As an effect, refund a charge and tell its buyer; False: nothing goes back by itself, an admin decides."""
+        """Refund a charge and tell its buyer; False: nothing goes back by itself, an admin decides."""
         return False
 
     async def tell_subscriber(
         self, session: AsyncSession, notice: Notice, key: str, user: User, facts: Mapping[str, object]
     ) -> None:
-        """As an effect, tell a subscriber, once for a notice and a `key`, which stands for an event's id."""
+        """Tell a subscriber, once for a notice and a `key`, which stands for an event's id."""
 
     async def alert(self, session: AsyncSession, notice: Notice, key: str, facts: Mapping[str, object]) -> None:
-        """As an effect, tell the admins of something without an audit row, once for a notice and a `key`."""
+        """Tell the admins of something without an audit row, once for a notice and a `key`."""
 
     def end_renewal(self, subscription: Subscription, because: RenewalReason) -> None:
-        """As an effect, have Telegram renew a subscription no more, for a reason that is put on record."""
+        """Have Telegram renew a subscription no more, for a reason that is put on record."""
 
 
 SILENT: Final = Effects()
@@ -99,7 +99,7 @@ class OutwardEffects(Effects):
         self._admins = admins
 
     async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
-        """As an effect, owe the buyer the notice of what a charge has opened, unless it is old news."""
+        """Owe the buyer the notice of what a charge has opened, unless it is old news."""
         if is_old_news(charge):
             return
         query = select(Entitlement).where(
@@ -121,7 +121,7 @@ class OutwardEffects(Effects):
     async def tell_buyer(
         self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, **facts: object
     ) -> None:
-        """As an effect, owe a notice to the user of a charge or refund, unless it is old news."""
+        """Owe a notice to the user of a charge or refund, unless it is old news."""
         if notice in _NEWS and is_old_news(event):
             return
         await self._tell(session, notice, event.event_id, user, money_facts(event) | facts)
@@ -137,7 +137,7 @@ class OutwardEffects(Effects):
         again: bool = False,
         **facts: object,
     ) -> None:
-        """As an effect, owe each admin chat a notice about a charge or refund, unless it is old news."""
+        """Owe each admin chat a notice about a charge or refund, unless it is old news."""
         if notice in _NEWS and is_old_news(event):
             return
         facts = money_facts(event) | {"buyer": user.telegram_id, "reason": reason} | facts
@@ -146,12 +146,12 @@ class OutwardEffects(Effects):
         await self._admins.tell(session, notice, event.event_id, facts, self._clock(), again=again)
 
     async def tell_asker(self, session: AsyncSession, refund: StripeEvent, *, is_part: bool) -> None:
-        """As an effect, release the notice to the admin who asked for a refund, held until it is done."""
+        """Release the notice to the admin who asked for a refund, held until it is done."""
         instead = Notice.PART_DONE if is_part else None
         await release(session, Notice.REFUND_DONE, refund.event_id, self._clock(), instead=instead)
 
     async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:
-        """As an effect, open the refund of a charge, for the worker to send, and owe its buyer the notice."""
+        """Open the refund of a charge, for the worker to send, and owe its buyer the notice."""
         await requests.record_refund_request(
             session, charge, reason=reason, requested_by=requests.BY_ITSELF, now=self._clock()
         )
@@ -161,11 +161,11 @@ class OutwardEffects(Effects):
     async def tell_subscriber(
         self, session: AsyncSession, notice: Notice, key: str, user: User, facts: Mapping[str, object]
     ) -> None:
-        """As an effect, owe a subscriber a notice about a subscription."""
+        """Owe a subscriber a notice about a subscription."""
         await self._tell(session, notice, key, user, facts)
 
     async def alert(self, session: AsyncSession, notice: Notice, key: str, facts: Mapping[str, object]) -> None:
-        """As an effect, owe a notice without an audit row to each admin chat."""
+        """Owe a notice without an audit row to each admin chat."""
         await self._admins.tell(session, notice, key, facts, self._clock())
 
     def end_renewal(self, subscription: Subscription, because: RenewalReason) -> None:

@@ -67,7 +67,7 @@ class PaymentDesk:
         reply_chat_id: int | None = None,
         reply_topic_id: int | None = None,
     ) -> RequestedRefund:
-        """Record a refund at the payment desk, due at once. Raises RefundRefusedError.
+        """Record a refund, due at once. Raises RefundRefusedError.
 
         The caller answers the person first, then calls `wake`, because the refund's own notice may follow at once.
         """
@@ -84,7 +84,7 @@ class PaymentDesk:
             return await requests.read_requested(session, refund)
 
     async def was_fully_refunded(self, charge_id: str) -> bool:
-        """Tell at the payment desk whether a charge was ever refunded in full, which ended its access."""
+        """Tell whether a charge was ever refunded in full, which ended its access."""
         async with self._database.reading() as session:
             return await requests.was_fully_refunded(session, charge_id)
 
@@ -94,17 +94,17 @@ class PaymentDesk:
             return await requests.find_waiting(session, charge_id)
 
     async def list_pending(self) -> Pending:
-        """Read at the payment desk the events, renewals and updates that wait for an attempt or an admin."""
+        """Read the events, renewals and updates that wait for an attempt or an admin."""
         async with self._database.reading() as session:
             return await waiting.list_pending(session)
 
     async def read_backlog(self) -> Backlog:
-        """Count at the payment desk what waits, by kind and state."""
+        """Count what waits, by kind and state."""
         async with self._database.reading() as session:
             return await waiting.read_backlog(session)
 
     async def retry(self, waiting_id: str) -> RetryResult:
-        """Retry at the payment desk what waits under an id of `list_pending`: make it due, and wake the loops."""
+        """Retry what waits under an id of `list_pending`: make it due, and wake the loops."""
         result = await self._retry(waiting_id)
         self.wake()
         return result
@@ -115,24 +115,24 @@ class PaymentDesk:
             return await waiting.retry(session, waiting_id, self._clock())
 
     async def read_account(self, telegram_id: int, now: datetime) -> Account | None:
-        """Read at the payment desk a user's open access and unended subscriptions; None: an unknown user."""
+        """Read a user's open access and unended subscriptions; None: an unknown user."""
         async with self._database.reading() as session:
             return await listing.read_account(session, telegram_id, now)
 
     async def find_subscription(self, subscription_id: str, telegram_id: int) -> Subscription | None:
-        """Read at the payment desk one subscription of a user; None: there is none, or it is another's."""
+        """Read one subscription of a user; None: there is none, or it is another's."""
         async with self._database.reading() as session:
             return await listing.find(session, subscription_id, telegram_id)
 
     async def cancel_renewal(self, subscription_id: str, telegram_id: int) -> Subscription | None:
-        """Record at the payment desk that a subscriber cancels the renewal; None: not theirs, or it is over.
+        """Record that a subscriber cancels the renewal; None: not theirs, or it is over.
 
         A renewal is over when Telegram takes no more anyway.
         """
         return await self._want_renewal(subscription_id, telegram_id, Renewal.CANCELED)
 
     async def resume_renewal(self, subscription_id: str, telegram_id: int) -> Subscription | None:
-        """Record at the payment desk that a subscriber resumes a renewal; None: not theirs, or it cannot."""
+        """Record that a subscriber resumes a renewal; None: not theirs, or it cannot."""
         return await self._want_renewal(subscription_id, telegram_id, Renewal.ALLOWED)
 
     async def _want_renewal(self, subscription_id: str, telegram_id: int, renewal: Renewal) -> Subscription | None:
@@ -146,12 +146,12 @@ class PaymentDesk:
             return await listing.record_wish(session, subscription_id, telegram_id, renewal, self._clock())
 
     async def read_history(self, telegram_id: int, number: int = 1) -> History | None:
-        """Read at the payment desk page `number` (from 1) of a user's history; None: the user is unknown."""
+        """Read page `number` (from 1) of a user's history; None: the user is unknown."""
         async with self._database.reading() as session:
             return await history.read_history(session, telegram_id, number)
 
     async def read_records(self, who: int | str, pages_max: int) -> Sequence[UserRecord]:
-        """Read at the payment desk all on record of a Telegram id, or of everybody under a @username.
+        """Read all on record of a Telegram id, or of everybody under a @username.
 
         The @username is without the @, and the last one seen.
         """
@@ -160,6 +160,6 @@ class PaymentDesk:
 
     @retry_transaction
     async def erase(self, telegram_id: int) -> Erased | None:
-        """Erase at the payment desk a person's name and texts, and count them; None: nobody has this id."""
+        """Erase a person's name and texts, and count them; None: nobody has this id."""
         async with self._database.transaction() as session:
             return await erasure.erase(session, telegram_id, self._clock())

@@ -25,7 +25,7 @@ class Rival:
 
     @property
     def is_over_by_itself(self) -> bool:
-        """Tell, for the precedence, whether a rival's end is wanted for a reason of its own, not a rival's."""
+        """Tell whether a rival's end is wanted for a reason of its own, not a rival's."""
         return self.is_to_end and (self.row is None or self.row.wanted_because != RenewalReason.REPLACED)
 
     @property
@@ -34,12 +34,12 @@ class Rival:
         return frozenset(period.charge.id for period in self.chain.periods)
 
     def opens_same(self, other: "Rival") -> bool:
-        """Tell, for the precedence, whether another rival opens an entitlement that this one opens."""
+        """Tell whether another rival opens an entitlement that this one opens."""
         return other is not self and not self.opens.isdisjoint(other.opens)
 
 
 def runs(rival: Rival, at: datetime, start: Charge | None = None, *, by_what_is_paid: bool = False) -> bool:
-    """Tell, for the precedence of two subscriptions, whether one runs at a moment, or ran when a `start` came.
+    """Tell whether a subscription runs at a moment, or ran when a `start` came.
 
     One whose renewal has failed does not run: it may be bought anew. With a `start`, only facts from before it count.
     `by_what_is_paid` asks only whether a period is open that is still paid today, for settling the past anew: a
@@ -83,26 +83,26 @@ def is_replaced(rival: Rival, others: Iterable[Rival], now: datetime) -> bool:
 
 
 def is_left_to_renew(rival: Rival, now: datetime) -> bool:
-    """Tell, for the precedence, whether Telegram may charge for a subscription and the desk leaves it so."""
+    """Tell whether Telegram may charge for a subscription and the desk leaves it so."""
     tried_until = rival.chain.tried_until
     return tried_until is not None and now < tried_until and not rival.is_to_end
 
 
 def _chain_before_start(chain: Chain, start: Charge) -> Chain | None:
-    """Return, for the precedence, the part of a rival before another's first charge; None: it began later."""
+    """Return the part of a rival before another's first charge; None: it began later."""
     periods = [period for period in chain.periods if charge_order(period.charge) < charge_order(start)]
     changes = [change for change in chain.changes if is_change_before_charge(change, start)]
     return Chain(periods, changes) if periods else None
 
 
 def _opened_something_at(charge: Charge, at: datetime | None) -> bool:
-    """Tell, for the precedence, whether a rival's charge opened something then, or (None) now; one given back never."""
+    """Tell whether a rival's charge opened something then, or (None) now; one given back never."""
     was_refunded_later = at is not None and charge.refunded_at is not None and charge.refunded_at > at
     return not charge.is_given_back and (charge.is_paid or was_refunded_later)
 
 
 def _refund_ended_renewal(chain: Chain, at: datetime) -> bool:
-    """Tell, for the precedence, whether a refund of the newest charge was to end a renewal, not resumed since."""
+    """Tell whether a refund of the newest charge was to end a renewal, not resumed since."""
     newest = chain.newest
     is_back = newest.is_refunded and (newest.is_given_back or newest.refunded_at is None or newest.refunded_at <= at)
     return is_back and chain.current_change is None
