@@ -27,7 +27,7 @@ class EventStatus(enum.IntEnum):
     FAILED = 2
 
 
-class Outcome(enum.StrEnum):
+class EventOutcome(enum.StrEnum):
     """The outcome of a row in `stripe_events`: how its event ended. None while it is open."""
 
     GRANTED = "granted"

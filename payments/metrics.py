@@ -7,7 +7,7 @@ from typing import Final
 
 from prometheus_client import Counter, Histogram
 
-from db.tables import Outcome, StripeEvent
+from db.tables import EventOutcome, StripeEvent
 
 GIVING_BACK: Final = "giving_back"
 """The outcome of a charge that the desk gives back, until its refund is through."""
@@ -46,7 +46,7 @@ def count_processed(event: StripeEvent) -> None:
     counter, seconds = (REFUNDS, REFUND_SECONDS) if is_refund else (PAYMENTS, PAYMENT_SECONDS)
     counter.labels(event.payment_method, event.outcome or GIVING_BACK).inc()
     began = event.created_at if is_refund else event.webhook_timestamp
-    is_done = event.outcome == (Outcome.REFUNDED if is_refund else Outcome.GRANTED)
+    is_done = event.outcome == (EventOutcome.REFUNDED if is_refund else EventOutcome.GRANTED)
     if is_done and began is not None and event.processed_at is not None:
         # Telegram's clock and ours may differ by a little.
         seconds.labels(event.payment_method).observe(max(0.0, (event.processed_at - began).total_seconds()))

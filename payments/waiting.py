@@ -15,7 +15,16 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.errors import is_refusal
-from db.tables import ORIGIN, EventStatus, OutboxMessage, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
+from db.tables import (
+    ORIGIN,
+    EventOutcome,
+    EventStatus,
+    OutboxMessage,
+    QuarantinedUpdate,
+    StripeEvent,
+    Subscription,
+    User,
+)
 from db.users import lock_users
 from payments.audit import events, transitions
 from payments.audit.events import find_named
@@ -41,7 +50,7 @@ def waits() -> ColumnElement[bool]:
     """
     failed = and_(
         StripeEvent.status == EventStatus.FAILED,
-        or_(StripeEvent.due_at.is_not(None), StripeEvent.outcome == Outcome.PARKED),
+        or_(StripeEvent.due_at.is_not(None), StripeEvent.outcome == EventOutcome.PARKED),
     )
     has_more = text(f"stripe_events.status = {EventStatus.PROCESSED:d} AND stripe_events.error IS NOT NULL")
     return and_(StripeEvent.origin == ORIGIN, or_(StripeEvent.status == EventStatus.PENDING, failed, has_more))
@@ -52,7 +61,7 @@ def is_retryable(event: StripeEvent) -> bool:
 
     The list leaves the second kind out, because the worker is about to settle it; a retry makes it due at once.
     """
-    return transitions.is_open(event) or event.outcome == Outcome.PARKED or transitions.has_more(event)
+    return transitions.is_open(event) or event.outcome == EventOutcome.PARKED or transitions.has_more(event)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from bot.settings import Settings
 from db.engine import Database
 from db.errors import AnotherDeskError
 from db.lock import DeskLock, desk_lock
-from db.tables import Outcome
+from db.tables import EventOutcome
 from payments.errors import LedgerError
 from payments.ledger import progress
 from payments.ledger.fetching import TelegramLedger
@@ -43,12 +43,12 @@ UNKNOWN_TO_THE_LEDGER: Final = (
 """Facts that a rebuild cannot bring back, each with what stands in its place."""
 
 _OUTCOMES: Final = {
-    Outcome.GRANTED: "granted",
-    Outcome.REFUNDED: "refunded",
-    Outcome.FOREIGN: "foreign: another program sold them",
-    Outcome.RETURNED: "returned: refunds that came back to the seller",
-    Outcome.REPLACED: "replaced: refunds for which less was left",
-    Outcome.PARKED: "parked: see `pending`",
+    EventOutcome.GRANTED: "granted",
+    EventOutcome.REFUNDED: "refunded",
+    EventOutcome.FOREIGN: "foreign: another program sold them",
+    EventOutcome.RETURNED: "returned: refunds that came back to the seller",
+    EventOutcome.REPLACED: "replaced: refunds for which less was left",
+    EventOutcome.PARKED: "parked: see `pending`",
     None: "still open: the running desk settles them, else the next start",
 }
 

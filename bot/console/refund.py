@@ -9,7 +9,7 @@ from bot.console.database import open_database
 from bot.console.printing import money
 from bot.settings import Settings
 from db.clock import utc_now
-from db.tables import Outcome
+from db.tables import EventOutcome
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.payment_desk import REASON_LENGTH_MAX, PaymentDesk
 
@@ -45,11 +45,11 @@ async def refund_one(settings: Settings, charge_id: str, reason: str | None, con
 
         done = await refund_once(settings, database, refund)
         is_all_back = await payments.was_fully_refunded(refund.refund_of or charge_id)
-    if done is not None and done.outcome == Outcome.REFUNDED:
+    if done is not None and done.outcome == EventOutcome.REFUNDED:
         then = "the access ended" if is_all_back else "the access stays: not all of the payment has gone back"
         console.print(f"{charge_id}: {money(done.amount_cents, done.currency)} given back, {then}.")
         return True
-    if done is not None and done.outcome == Outcome.REPLACED:
+    if done is not None and done.outcome == EventOutcome.REPLACED:
         console.print(f"{charge_id}: nothing was left, all of it had already been given back another way.")
         return False
     why = done.error if done is not None else "the running desk is at it"

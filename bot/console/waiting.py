@@ -9,7 +9,7 @@ from bot.console.database import open_database
 from bot.console.printing import minute, money, shown
 from bot.settings import Settings
 from db.clock import utc_now
-from db.tables import STARS_CURRENCY, EventStatus, Outcome
+from db.tables import STARS_CURRENCY, EventOutcome, EventStatus
 from payments.payment_desk import LISTED_MAX, PaymentDesk, RetryResult, retry_id
 
 _RESULTS: Final = {
@@ -29,7 +29,7 @@ async def print_pending(settings: Settings, console: Console) -> None:
         return
     for event, user in found.events:
         kind = "charge" if event.refund_of is None else "refund"
-        state = "parked" if event.outcome == Outcome.PARKED else "open"
+        state = "parked" if event.outcome == EventOutcome.PARKED else "open"
         if event.status == EventStatus.PROCESSED:
             state = "settled, with news that could not be taken in"
         amount = money(event.amount_cents, event.currency)

@@ -12,7 +12,7 @@ from bot.desk.wiring import Desk, make_desk
 from bot.settings import Settings
 from db.clock import Clock
 from db.engine import Database
-from db.tables import Outcome, StripeEvent
+from db.tables import EventOutcome, StripeEvent
 from db.timings import PRODUCTION
 from payments.notices import Admins
 from payments.sale.catalog import Catalog, load_catalog
@@ -70,7 +70,7 @@ async def refund_once(settings: Settings, database: Database, refund: StripeEven
         desk = having.desk(settings, database)
         done = await desk.worker.process(refund.event_id)
         # Each is of a smaller remainder than the one before.
-        while done is not None and done.outcome == Outcome.REPLACED:
+        while done is not None and done.outcome == EventOutcome.REPLACED:
             rest = await desk.handler.find_waiting_refund(done.refund_of or "")
             if rest is None:
                 break

@@ -16,7 +16,7 @@ from bot.chat.names import Names
 from bot.chat.talk import answer, topic_of
 from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE, WRITTEN_HERE, ByAdmin, InNameOfAdminChat, InPrivateOrAdminChat, sender_id
-from db.tables import Outcome, User
+from db.tables import EventOutcome, User
 from payments.errors import RefundRefusedError
 from payments.payment_desk import CHARGE_ID_LENGTH_MAX, REASON_LENGTH_MAX
 from payments.sale.payload import TELEGRAM_ID_MAX
@@ -79,7 +79,7 @@ async def on_refund_command(
     try:
         amount = words.money(refund.amount_cents, refund.currency)
         lines = [words.say("refund.asked", amount=amount, who=who(words, buyer))]
-        if charge is not None and charge.outcome == Outcome.FOREIGN:
+        if charge is not None and charge.outcome == EventOutcome.FOREIGN:
             lines.append(words.say("refund.foreign"))
         await answer(message, Markup("\n").join(lines))
     finally:

@@ -15,7 +15,7 @@ from bot.chat.history_pages import NAME_LENGTH_MAX, who
 from bot.chat.talk import answer
 from bot.chat.words import Words
 from bot.handlers.places import WRITTEN_HERE, ByAdmin, InPrivateOrAdminChat, sender_id
-from db.tables import STARS_CURRENCY, EventStatus, Outcome, QuarantinedUpdate, StripeEvent, Subscription, User
+from db.tables import STARS_CURRENCY, EventOutcome, EventStatus, QuarantinedUpdate, StripeEvent, Subscription, User
 from payments.audit.shown import cut
 from payments.payment_desk import CHARGE_ID_LENGTH_MAX, retry_id
 from payments.telegram import TelegramPaymentHandler
@@ -92,7 +92,7 @@ def _stuck_renewal(words: Words, subscription: Subscription, user: User) -> Mark
 
 
 def _waiting_event(words: Words, event: StripeEvent, user: User) -> Markup:
-    state = words.say("state.waiting" if event.outcome == Outcome.PARKED else "state.open")
+    state = words.say("state.waiting" if event.outcome == EventOutcome.PARKED else "state.open")
     why = _cut(words, event.error) if event.error else words.say("pending.no_attempt")
     key = "charge" if event.refund_of is None else "refund"
     if event.status == EventStatus.PROCESSED:

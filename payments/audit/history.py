@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import ORIGIN, EntitlementGrant, EventStatus, Outcome, StripeEvent, User
+from db.tables import ORIGIN, EntitlementGrant, EventOutcome, EventStatus, StripeEvent, User
 from entitlements.service import EntitlementService, Holding
 from payments.audit.balance import completing_refund, contradiction, refunded_amount
 from payments.methods import METHODS, REFUND_ENDINGS, RETURN_ENDING
@@ -42,10 +42,10 @@ class EntryState(enum.StrEnum):
 
 
 _STATE_BY_OUTCOME: Final[Mapping[str | None, EntryState]] = {
-    Outcome.PARKED: EntryState.WAITING,
-    Outcome.FOREIGN: EntryState.FOREIGN,
-    Outcome.RETURNED: EntryState.RETURNED,
-    Outcome.REPLACED: EntryState.REPLACED,
+    EventOutcome.PARKED: EntryState.WAITING,
+    EventOutcome.FOREIGN: EntryState.FOREIGN,
+    EventOutcome.RETURNED: EntryState.RETURNED,
+    EventOutcome.REPLACED: EntryState.REPLACED,
 }
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent
+from db.tables import ORIGIN, EventOutcome, EventStatus, StripeEvent
 from payments.loop import backoff
 
 ATTEMPTS_MAX: Final = 10
@@ -27,7 +27,7 @@ def has_more(event: StripeEvent) -> bool:
     return event.status == EventStatus.PROCESSED and event.error is not None and event.due_at is None
 
 
-def close(event: StripeEvent, outcome: Outcome, now: datetime) -> None:
+def close(event: StripeEvent, outcome: EventOutcome, now: datetime) -> None:
     """Make the transition of an audit row to processed: status 0 to 1, or 2 to 1."""
     event.status = EventStatus.PROCESSED
     event.outcome = outcome
@@ -35,7 +35,9 @@ def close(event: StripeEvent, outcome: Outcome, now: datetime) -> None:
     event.due_at = event.claimed_until = event.error = None
 
 
-def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str, *, parked_at: datetime | None = None) -> None:
+def set_aside(
+    event: StripeEvent, outcome: EventOutcome | None, reason: str, *, parked_at: datetime | None = None
+) -> None:
     """Make an audit row's transition to status 2, set aside: parked or foreign, or (None) until its refund is made.
 
     `parked_at` is the present by Telegram's time; a row that is parked again keeps the first. A processed row stays
@@ -43,7 +45,7 @@ def set_aside(event: StripeEvent, outcome: Outcome | None, reason: str, *, parke
     """
     if event.status != EventStatus.PROCESSED:
         event.status = EventStatus.FAILED
-        if outcome is Outcome.PARKED:
+        if outcome is EventOutcome.PARKED:
             event.parked_at = event.parked_at or parked_at
     # A charge's outcome stays, because the database lets it change only when the row is processed.
     if event.outcome is None and outcome is not None:
@@ -76,7 +78,7 @@ def replace(refund: StripeEvent, reason: str) -> None:
     The remainder has a row of its own.
     """
     refund.status = EventStatus.FAILED
-    refund.outcome = Outcome.REPLACED
+    refund.outcome = EventOutcome.REPLACED
     refund.due_at = refund.claimed_until = None
     refund.error = reason
 
@@ -97,7 +99,7 @@ def fail(
     """
     event.attempts += 1
     if event.attempts >= attempts_max:
-        set_aside(event, Outcome.PARKED, error, parked_at=parked_at or now)
+        set_aside(event, EventOutcome.PARKED, error, parked_at=parked_at or now)
         return False
     if event.status != EventStatus.PROCESSED:
         event.status = EventStatus.FAILED

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import EntitlementGrant, EventStatus, Outcome, StripeEvent, User
+from db.tables import EntitlementGrant, EventOutcome, EventStatus, StripeEvent, User
 from entitlements.service import DaysGranted, EntitlementService
 from payments.audit import transitions
 from payments.methods import METHODS
@@ -68,7 +68,7 @@ async def settle_plain_payments(
     settled = set()
     for event, _ in plain:
         if METHODS[event.payment_method].source(event.event_id) not in contradicted:
-            transitions.close(event, Outcome.GRANTED, now)
+            transitions.close(event, EventOutcome.GRANTED, now)
             settled.add(event.event_id)
     await session.flush()
     return [event for event in batch if event.event_id not in settled]

@@ -17,7 +17,7 @@ from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away
 from db.retry import retry_transaction
-from db.tables import ORIGIN, EventStatus, LedgerReading, Outcome, StripeEvent, User
+from db.tables import ORIGIN, EventOutcome, EventStatus, LedgerReading, StripeEvent, User
 from db.users import lock_users
 from db.utc_datetime import UtcDateTime
 from entitlements.standings import defer_standings
@@ -140,7 +140,7 @@ class WholePass:
         """Settle a rebuild's events, those of the whole pass and those open before it began; leave later ones."""
         failed = StripeEvent.status == EventStatus.FAILED
         unproved = and_(
-            StripeEvent.outcome == Outcome.PARKED,
+            StripeEvent.outcome == EventOutcome.PARKED,
             StripeEvent.error.in_([ChargeProblem.DAMAGED_PAYLOAD, ChargeProblem.NEVER_OFFERED]),
         )
         of_the_pass = or_(StripeEvent.due_at.is_(None), StripeEvent.created_at < reading.pass_begun_at)

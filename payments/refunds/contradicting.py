@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import Outcome, QuarantinedUpdate, StripeEvent, User
+from db.tables import EventOutcome, QuarantinedUpdate, StripeEvent, User
 from payments.audit import events, transitions
 from payments.audit.balance import completing_refund, contradiction
 from payments.audit.facts import Fact, RefundFact
@@ -52,7 +52,7 @@ async def record_from_quarantine(session: AsyncSession, charge: StripeEvent, buy
 async def replace_contradicting(session: AsyncSession, charge: StripeEvent) -> None:
     """Replace the parked refunds that contradict a charge, once other refunds have given back all of the charge."""
     for row in await events.refunds_of(session, charge.event_id):
-        if row.outcome == Outcome.PARKED and (mismatch := contradiction(row, charge)) is not None:
+        if row.outcome == EventOutcome.PARKED and (mismatch := contradiction(row, charge)) is not None:
             transitions.replace(row, mismatch)
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User, new_id
+from db.tables import ORIGIN, EventOutcome, EventStatus, StripeEvent, User, new_id
 from payments.audit import events, transitions
 from payments.audit.balance import completing_refund, contradiction, is_at_provider, remainder
 from payments.audit.events import find_named
@@ -75,7 +75,7 @@ async def request_refund(
     refund = _blocking_refund(charge, await events.refunds_of(session, charge_id))
     if refund is None:
         refund = await record_refund_request(session, charge, reason=reason, requested_by=requested_by, now=now)
-    elif refund.outcome == Outcome.PARKED:
+    elif refund.outcome == EventOutcome.PARKED:
         _change_requester(refund, reason, requested_by)
         transitions.take_up(refund, now)
     else:
@@ -193,4 +193,4 @@ def _blocking_refund(charge: StripeEvent, refunds: Sequence[StripeEvent]) -> Str
     true = [row for row in refunds if contradiction(row, charge) is None]
     if not METHODS[charge.payment_method].gives_back_parts:
         return next(iter(true), None)
-    return next((row for row in true if not is_at_provider(row) and row.outcome != Outcome.REPLACED), None)
+    return next((row for row in true if not is_at_provider(row) and row.outcome != EventOutcome.REPLACED), None)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, literal, or_, select
 
-from db.states import Direction, Outcome
+from db.states import Direction, EventOutcome
 from db.tables import ORIGIN, STARS_CURRENCY, TELEGRAM_STARS, LedgerEntry, StripeEvent
 from db.utc_datetime import UtcDateTime
 from payments.ledger.partners import (
@@ -39,7 +39,7 @@ def select_commissions(*, is_sqlite: bool) -> Select[Any]:
     payload = func.coalesce(StripeEvent.payload, "")
     claims = Claims.on_sqlite(payload) if is_sqlite else Claims.on_postgresql(payload)
     is_ours = and_(
-        StripeEvent.origin == ORIGIN, StripeEvent.outcome.is_distinct_from(Outcome.FOREIGN), claims.is_of_our_form
+        StripeEvent.origin == ORIGIN, StripeEvent.outcome.is_distinct_from(EventOutcome.FOREIGN), claims.is_of_our_form
     )
     return (
         _select_cost_columns(

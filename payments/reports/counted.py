@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, func, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, Subscription
+from db.tables import ORIGIN, EventOutcome, EventStatus, StripeEvent, Subscription
 from db.utc_datetime import UtcDateTime
 from payments.methods import REFUND_ENDINGS, RETURN_ENDING
 from payments.sale.payload import CODE_PATTERN, OUR_FORM_BEGINS, SUBSCRIPTION_TERM
@@ -53,7 +53,7 @@ def select_counted_rows(*, is_sqlite: bool) -> Select[Any]:
     payload = func.coalesce(StripeEvent.payload, charge.payload)
     claims = Claims.on_sqlite(payload) if is_sqlite else Claims.on_postgresql(payload)
     # After its refund, the payload alone tells that a charge is foreign.
-    is_foreign = or_(StripeEvent.outcome == Outcome.FOREIGN, not_(claims.is_of_our_form))
+    is_foreign = or_(StripeEvent.outcome == EventOutcome.FOREIGN, not_(claims.is_of_our_form))
     counts = or_(and_(_COUNTS_OF_OURS, func.coalesce(not_(is_foreign), True)), _COUNTS_OF_OTHERS)
     return (
         select(
@@ -93,7 +93,7 @@ _IS_PROCESSED: Final = StripeEvent.status == EventStatus.PROCESSED
 _COUNTS_OF_OURS: Final = and_(
     StripeEvent.origin == ORIGIN,
     or_(StripeEvent.refund_of.is_(None), StripeEvent.webhook_timestamp.is_not(None), _IS_PROCESSED),
-    StripeEvent.outcome.is_distinct_from(Outcome.REPLACED),
+    StripeEvent.outcome.is_distinct_from(EventOutcome.REPLACED),
 )
 _COUNTS_OF_OTHERS: Final = and_(
     StripeEvent.origin.is_distinct_from(ORIGIN),

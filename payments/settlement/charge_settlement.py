@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import ORIGIN, Outcome, StripeEvent, Subscription, User
+from db.tables import ORIGIN, EventOutcome, StripeEvent, Subscription, User
 from entitlements.contradictions import WantedGrant
 from entitlements.errors import ContradictedGrantError
 from entitlements.service import EntitlementService
@@ -93,7 +93,7 @@ class ChargeSettlement:
         if isinstance(judgement, Granted):
             is_granted = await self._grant(session, event, user, judgement, refund)
         elif refund is not None:
-            transitions.close(event, Outcome.REFUNDED, self._rules.clock())
+            transitions.close(event, EventOutcome.REFUNDED, self._rules.clock())
         else:
             await self._set_aside(session, event, user, judgement)
         subscription = await self._link.update(session, event, user)
@@ -160,7 +160,7 @@ class ChargeSettlement:
         query = select(StripeEvent.id).where(
             StripeEvent.customer_id == event.customer_id,
             StripeEvent.payload == event.payload,
-            StripeEvent.outcome == Outcome.GRANTED,
+            StripeEvent.outcome == EventOutcome.GRANTED,
             StripeEvent.origin == ORIGIN,
         )
         return await session.scalar(query.limit(1)) is not None
@@ -183,11 +183,11 @@ class ChargeSettlement:
             if refund is None:
                 await self._parking.park(session, event, str(error)[:ERROR_LENGTH_MAX])
             else:
-                transitions.close(event, Outcome.REFUNDED, now)
+                transitions.close(event, EventOutcome.REFUNDED, now)
             return False
         if at is not None and not is_new:
             await service.revoke_entitlement(source, at=at, reason=reason or "refunded", user_id=user.id)
-        transitions.close(event, Outcome.GRANTED, now)
+        transitions.close(event, EventOutcome.GRANTED, now)
         return True
 
     def _wanted_grants(
@@ -218,7 +218,7 @@ class ChargeSettlement:
         """
         match judgement:
             case Foreign(reason):
-                transitions.set_aside(event, Outcome.FOREIGN, reason)
+                transitions.set_aside(event, EventOutcome.FOREIGN, reason)
                 await self._effects.tell_admins(session, Notice.FOREIGN, event, user, reason)
             case Parked(reason):
                 await self._parking.park(session, event, reason)

@@ -3,7 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import EventStatus, Outcome, StripeEvent, User
+from db.tables import EventOutcome, EventStatus, StripeEvent, User
 from payments.audit import transitions
 from payments.effects import Effects
 from payments.notices import Notice
@@ -18,7 +18,7 @@ class Parking:
 
     async def park(self, session: AsyncSession, event: StripeEvent, reason: str) -> None:
         """Park an audit row for a reason and tell of it. The caller holds the user's lock."""
-        transitions.set_aside(event, Outcome.PARKED, reason, parked_at=self._telegram_now())
+        transitions.set_aside(event, EventOutcome.PARKED, reason, parked_at=self._telegram_now())
         await self.tell(session, event, reason)
 
     async def tell(self, session: AsyncSession, event: StripeEvent, reason: str) -> None:

@@ -3,7 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import EventStatus, Outcome, StripeEvent, User
+from db.tables import EventOutcome, EventStatus, StripeEvent, User
 from entitlements.service import EntitlementService
 from payments.audit import events, transitions
 from payments.audit.balance import (
@@ -49,7 +49,7 @@ class RefundSettlement:
                 await self._tell_replaced(session, refund, user, mismatch)
                 transitions.replace(refund, mismatch)
             return
-        transitions.close(refund, Outcome.REFUNDED, now)
+        transitions.close(refund, EventOutcome.REFUNDED, now)
         last: StripeEvent | None = refund
         if charge is not None:
             if refund.amount_cents < charge.amount_cents:
@@ -65,7 +65,7 @@ class RefundSettlement:
         The access stays as it is, because the money is still owed to the buyer.
         """
         user = await session.get_one(User, returned.customer_id)
-        transitions.close(returned, Outcome.RETURNED, self._clock())
+        transitions.close(returned, EventOutcome.RETURNED, self._clock())
         charge = await events.find_charge(session, returned.refund_of)
         last = None if charge is None else completing_refund(charge, await events.refunds_of(session, charge.event_id))
         stays = "open" if last is None else "closed"
@@ -94,7 +94,7 @@ class RefundSettlement:
         """
         now = self._clock()
         await replace_contradicting(session, charge)
-        if charge.outcome == Outcome.GRANTED:
+        if charge.outcome == EventOutcome.GRANTED:
             service = EntitlementService(session)
             at = refunded_at(last) or now
             is_subscription = self._link.order(charge) is not None
@@ -108,7 +108,7 @@ class RefundSettlement:
                     source, at=at, reason=last.reason or "refunded", user_id=charge.customer_id
                 )
         elif charge.status == EventStatus.FAILED:
-            transitions.close(charge, Outcome.REFUNDED, now)
+            transitions.close(charge, EventOutcome.REFUNDED, now)
         subscription = await self._link.update(session, charge, user)
         if last.requested_by != BY_ITSELF:
             await self._link.end_refunded(session, charge, user, subscription)
@@ -129,7 +129,7 @@ class RefundSettlement:
         method = METHODS[refund.payment_method]
         is_part = last is None
         told = None if refund.requested_by == BY_ITSELF else refund.reason
-        was_granted = charge is not None and charge.outcome == Outcome.GRANTED
+        was_granted = charge is not None and charge.outcome == EventOutcome.GRANTED
         if is_part:
             await self._effects.tell_buyer(session, Notice.PARTLY_REFUNDED, refund, user)
         elif refund.event_type == method.dispute_type:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from db.engine import Database
-from db.tables import EntitlementGrant, EventStatus, Outcome, StripeEvent
+from db.tables import EntitlementGrant, EventOutcome, EventStatus, StripeEvent
 from payments.audit.history import EntryState, read_page
 from payments.notices import Notice
 from payments.recording.recorder import Recorder
@@ -72,7 +72,7 @@ async def test_payment_error_recorded_in_database(desk: Desk, handler: TelegramP
     event = await handler.handle_successful_payment(replace(charge(), amount=1))
     assert event is not None
     recorded = await desk.event("charge-1")
-    assert (recorded.status, recorded.outcome, recorded.error) == (2, Outcome.PARKED, "wrong_amount")
+    assert (recorded.status, recorded.outcome, recorded.error) == (2, EventOutcome.PARKED, "wrong_amount")
     assert recorded.amount_cents == 1
     assert not await desk.holds()
 

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 from sqlalchemy import select
 
-from db.tables import Checkout, EntitlementGrant, EventStatus, Outcome, StripeEvent
+from db.tables import Checkout, EntitlementGrant, EventOutcome, EventStatus, StripeEvent
 from entitlements import EntitlementService
 from payments.settlement.worker import Worker
 from payments.telegram import TelegramPaymentHandler
@@ -72,7 +72,7 @@ async def test_refund_creates_event_record(desk: Desk, handler: TelegramPaymentH
     assert (await counts(desk.database))["stripe_events"] == 2
     event = await desk.event("refund:charge-1")
     assert (event.refund_of, event.amount_cents, event.currency) == ("charge-1", 200, "XTR")
-    assert (event.status, event.outcome, event.webhook_timestamp) == (1, Outcome.REFUNDED, refunded_at)
+    assert (event.status, event.outcome, event.webhook_timestamp) == (1, EventOutcome.REFUNDED, refunded_at)
 
 
 @pytest.mark.criterion("E5", "S12")
@@ -142,7 +142,7 @@ async def test_payment_and_refund_sequence(desk: Desk, handler: TelegramPaymentH
 @pytest.mark.criterion("S9")
 async def test_concurrent_payments_from_same_user(desk: Desk, handler: TelegramPaymentHandler) -> None:
     events = await asyncio.gather(*(handler.handle_successful_payment(charge(str(number))) for number in range(5)))
-    assert [event and event.outcome for event in events] == [Outcome.GRANTED] * 5
+    assert [event and event.outcome for event in events] == [EventOutcome.GRANTED] * 5
     assert await desk.expires_at() == START + 5 * MONTH
 
 
@@ -175,7 +175,7 @@ async def test_idempotency_works_across_payment_channels(desk: Desk, handler: Te
     # The refund of the one leaves the other.
     await handler.handle_refund(refund(card))
     assert await desk.expires_at() == START + MONTH
-    assert (await desk.event("ch_1")).outcome == Outcome.GRANTED
+    assert (await desk.event("ch_1")).outcome == EventOutcome.GRANTED
     async with desk.database.reading() as session:
         revoked = await session.scalars(select(EntitlementGrant.source).where(EntitlementGrant.revoked_at.is_not(None)))
         assert revoked.all() == ["stripe:ch_1"]

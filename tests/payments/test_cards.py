@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from db.tables import EventStatus, Outcome
+from db.tables import EventOutcome, EventStatus
 from payments.channel import by_name
 from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.errors import UnreadableMoneyError
@@ -81,7 +81,7 @@ async def test_when_cards_are_no_longer_taken_their_invoices_are_stale(desk: Des
 @pytest.mark.criterion("I5")
 async def test_a_charge_that_came_when_cards_are_no_longer_taken_is_honoured(desk: Desk) -> None:
     settled = await desk.take(card_charge("ch_1"))
-    assert (settled.event_type, settled.outcome) == ("stripe.successful_payment", Outcome.GRANTED)
+    assert (settled.event_type, settled.outcome) == ("stripe.successful_payment", EventOutcome.GRANTED)
     assert await desk.holds()
 
 
@@ -100,7 +100,7 @@ async def test_without_a_key_a_refund_by_card_waits_for_an_admin_and_goes_on_wit
     refund = await desk.event("refund:stripe:ch_1")
     assert (refund.status, refund.outcome, refund.error) == (
         EventStatus.FAILED,
-        Outcome.PARKED,
+        EventOutcome.PARKED,
         "no way to refund stripe is set up",
     )
     assert (Notice.PARKED, ADMIN_CHAT_ID) in await desk.told("refund:stripe:ch_1")

@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from db.tables import EventStatus, Outcome, StripeEvent
+from db.tables import EventOutcome, EventStatus, StripeEvent
 from payments.audit.facts import ChargeFact
 from payments.effects import SILENT, Effects, OutwardEffects
 from payments.notices import Notice
@@ -51,7 +51,7 @@ async def test_without_effects_what_would_go_back_by_itself_is_parked_and_goes_b
     desk: Desk, silent: Desk
 ) -> None:
     event = await silent.take(charge(payer=STRANGER, payload=SIGNER.sign(order("month", BUYER))))
-    assert (event.status, event.outcome) == (EventStatus.FAILED, Outcome.PARKED)
+    assert (event.status, event.outcome) == (EventStatus.FAILED, EventOutcome.PARKED)
     assert event.error == PurchaseObstacle.NOT_THE_BUYER
     await desk.retry("charge-1")
     await desk.settle("charge-1")

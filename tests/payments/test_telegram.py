@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 from aiogram import Bot
 
-from db.tables import STARS_CURRENCY, Outcome
+from db.tables import STARS_CURRENCY, EventOutcome
 from payments.audit.facts import ChargeFact, RefundFact
 from payments.checkout import CheckoutQuery, CheckoutVerdict
 from payments.errors import AnotherServicesRowError
@@ -75,7 +75,7 @@ async def test_an_invoice_is_paid_granted_and_refunded(
     desk.clock.now = paid.happened_at
     event = await handler.handle_successful_payment(paid)
     assert event is not None
-    assert event.outcome == Outcome.GRANTED
+    assert event.outcome == EventOutcome.GRANTED
     assert await desk.holds()
 
     await telegram.refund_elsewhere(paid.charge_id)
@@ -83,7 +83,7 @@ async def test_an_invoice_is_paid_granted_and_refunded(
     assert isinstance(refunded, RefundFact)
     event = await handler.handle_refund(refunded)
     assert event is not None
-    assert event.outcome == Outcome.REFUNDED
+    assert event.outcome == EventOutcome.REFUNDED
     assert not await desk.holds()
     assert await telegram.calls("refundStarPayment") == []
 
@@ -95,7 +95,7 @@ async def test_a_refund_that_telegram_tells_of_is_not_asked_for_at_telegram(
     await desk.request_refund("charge-1")
     event = await handler.handle_refund(refund(charge()))
     assert event is not None
-    assert (event.outcome, event.webhook_timestamp) == (Outcome.REFUNDED, refund(charge()).happened_at)
+    assert (event.outcome, event.webhook_timestamp) == (EventOutcome.REFUNDED, refund(charge()).happened_at)
     assert await telegram.calls("refundStarPayment") == []
 
 

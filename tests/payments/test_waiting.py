@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from db.tables import EventStatus, Outcome, QuarantinedUpdate, Renewal, StripeEvent
+from db.tables import EventOutcome, EventStatus, QuarantinedUpdate, Renewal, StripeEvent
 from payments import waiting
 from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact
@@ -59,10 +59,10 @@ async def test_everything_that_is_not_at_its_end_waits_the_oldest_first(desk: De
 
 
 async def test_a_retry_takes_up_every_listed_event_and_settled_ones_that_are_due_for_news(desk: Desk) -> None:
-    outcomes: dict[EventStatus, list[Outcome | None]] = {
+    outcomes: dict[EventStatus, list[EventOutcome | None]] = {
         EventStatus.PENDING: [None],
-        EventStatus.PROCESSED: [Outcome.GRANTED, Outcome.REFUNDED, Outcome.RETURNED],
-        EventStatus.FAILED: [None, Outcome.FOREIGN, Outcome.PARKED, Outcome.REPLACED],
+        EventStatus.PROCESSED: [EventOutcome.GRANTED, EventOutcome.REFUNDED, EventOutcome.RETURNED],
+        EventStatus.FAILED: [None, EventOutcome.FOREIGN, EventOutcome.PARKED, EventOutcome.REPLACED],
     }
     states = {
         f"{status.name} {outcome} {due_at} {error}": (status, outcome, due_at, error)
@@ -147,7 +147,7 @@ async def test_a_retry_has_all_its_attempts_before_it(desk: Desk) -> None:
     now = desk.clock.advance(days=1)
     assert await desk.retry("charge-1") is RetryResult.BEGUN
     event = await desk.event("charge-1")
-    assert (event.attempts, event.due_at, event.outcome) == (0, now, Outcome.PARKED)
+    assert (event.attempts, event.due_at, event.outcome) == (0, now, EventOutcome.PARKED)
 
 
 @pytest.mark.criterion("I5")

@@ -12,9 +12,9 @@ from db.tables import (
     TELEGRAM_STARS,
     Entitlement,
     EntitlementGrant,
+    EventOutcome,
     EventStatus,
     OutboxMessage,
-    Outcome,
     StripeEvent,
     Subscription,
 )
@@ -73,11 +73,11 @@ class Books:
                 charge = charges[each.refund_of or each.event_id]
                 assert (each.amount_cents, each.currency) == (charge.stars, "XTR")
                 assert each.refund_of is None or charge.refunded_at is not None
-        granted = {each.event_id for each in self.events if each.outcome == Outcome.GRANTED}
+        granted = {each.event_id for each in self.events if each.outcome == EventOutcome.GRANTED}
         explained = {grant.id for event_id in granted for grant in self.grants_of(event_id)}
         assert {grant.id for grant in self.grants} <= explained, "a grant without a charge"
         for each in self.events:
-            if each.outcome == Outcome.GRANTED:
+            if each.outcome == EventOutcome.GRANTED:
                 source = METHODS[each.payment_method].source(each.event_id)
                 types = [grant.entitlement_type for grant in self.grants if grant.source == source]
                 assert len(types) == len(set(types)) > 0
@@ -111,7 +111,7 @@ class Books:
         for charge in charges:
             self._check_charge(charge, settled)
         # The word that it is done is held back while a person has to decide on it.
-        parked = {each.event_id for each in self.events if each.outcome == Outcome.PARKED}
+        parked = {each.event_id for each in self.events if each.outcome == EventOutcome.PARKED}
         unsent = [each for each in self.outbox if each.sent_at is None]
         assert [each.kind for each in unsent if each.kind != Notice.REFUND_DONE or each.event_id not in parked] == []
 
@@ -123,7 +123,7 @@ class Books:
             assert is_revoked <= {True}
             assert Notice.REFUNDED in told or _is_from_ledger(settled[f"refund:{charge.id}"])
         else:
-            assert row.outcome == Outcome.GRANTED
+            assert row.outcome == EventOutcome.GRANTED
             assert is_revoked == {False}
             assert Notice.GRANTED in told or _is_from_ledger(row)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
-from db.tables import STRIPE, EventStatus, Outcome, StripeEvent
+from db.tables import STRIPE, EventOutcome, EventStatus, StripeEvent
 from payments import waiting
 from payments.errors import RefundRefusedError
 from payments.methods import CARDS
@@ -88,7 +88,9 @@ class CardSales:
 
     async def retry_parked(self) -> None:
         """Let an admin take up again what is parked."""
-        parked = [each.event_id for each in self._of_cards(await self._shop.books()) if each.outcome == Outcome.PARKED]
+        parked = [
+            each.event_id for each in self._of_cards(await self._shop.books()) if each.outcome == EventOutcome.PARKED
+        ]
         for event_id in parked:
             async with self._shop.life.database.transaction() as session:
                 await waiting.retry(session, event_id, self._shop.life.clock())
@@ -114,9 +116,11 @@ class CardSales:
         """Assert that the books of every charge end as Stripe's do, and access with the whole of the money."""
         rows = {each.event_id: each for each in self._of_cards(books)}
         for each in rows.values():
-            is_replaced = each.outcome == Outcome.REPLACED
+            is_replaced = each.outcome == EventOutcome.REPLACED
             # Stripe refuses to give back what the bank has taken, even when an earlier refund of it came back.
-            is_refused = each.outcome == Outcome.PARKED and self._lost(CARDS.provider_charge_id(each.refund_of or ""))
+            is_refused = each.outcome == EventOutcome.PARKED and self._lost(
+                CARDS.provider_charge_id(each.refund_of or "")
+            )
             is_left = (is_replaced or is_refused) and each.webhook_timestamp is None
             assert each.status == EventStatus.PROCESSED or is_left, each.event_id
         for sold in await self._shop.client.card_charges():
@@ -125,7 +129,7 @@ class CardSales:
             out = self._account.refunded(sold.provider_id) + self._lost(sold.provider_id)
             assert sum(map(_signed, done)) == out <= sold.amount
             by_stripe = _peak(done, lambda row: row.webhook_timestamp or row.processed_at)
-            if charge.outcome == Outcome.GRANTED and not any(
+            if charge.outcome == EventOutcome.GRANTED and not any(
                 each.revoked_at for each in books.grants_of(charge.event_id)
             ):
                 assert by_stripe < sold.amount

@@ -16,7 +16,7 @@ from db.clock import utc_now
 from db.engine import Database
 from db.errors import UnfitServerError, WrongDatabaseError, is_away
 from db.migrate import read_schema
-from db.tables import ORIGIN, MovedChat, Outcome, StripeEvent, StripeReading
+from db.tables import ORIGIN, EventOutcome, MovedChat, StripeEvent, StripeReading
 from entitlements.unexplained import find_unexplained
 from payments.ledger.drift import read_drift
 from payments.payment_desk import PaymentDesk
@@ -178,7 +178,7 @@ async def plans_sold(database: Database, signer: PayloadSigner) -> Counter[str]:
     while True:
         query = (
             select(StripeEvent.id, StripeEvent.payload)
-            .where(StripeEvent.id > last, StripeEvent.origin == ORIGIN, StripeEvent.outcome == Outcome.GRANTED)
+            .where(StripeEvent.id > last, StripeEvent.origin == ORIGIN, StripeEvent.outcome == EventOutcome.GRANTED)
             .order_by(StripeEvent.id)
             .limit(BATCH)
         )

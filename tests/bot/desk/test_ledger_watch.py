@@ -13,7 +13,7 @@ import stamina
 from bot.desk.ledger_watch import PAGES_MAX, LedgerWatch, mark_if_lost, open_ledger
 from db.clock import utc_now
 from db.engine import Database
-from db.tables import Outcome
+from db.tables import EventOutcome
 from db.timings import Timings
 from payments.ledger import progress
 from payments.notices import Notice
@@ -107,7 +107,7 @@ async def test_a_payment_that_is_taken_before_a_late_pass_is_told_to_its_buyer(
     await open_ledger(desk.database, books.ledger, desk.clock)
     await desk.record(charge("new", at=desk.clock.advance(seconds=1)))
     desk.clock.advance(minutes=1)
-    assert (await books.whole_pass().run()).outcomes == {Outcome.GRANTED: 1, None: 1}
+    assert (await books.whole_pass().run()).outcomes == {EventOutcome.GRANTED: 1, None: 1}
     await desk.settle("new")
     assert await desk.told() == [(Notice.GRANTED, BUYER.telegram_id)]
 
@@ -118,7 +118,7 @@ async def test_a_pass_that_is_wanted_comes_first_then_the_comparison(books: Book
     await books.mark()
     async with _watching(books) as complete:
         await asyncio.wait_for(complete.wait(), 20)
-        assert (await books.desk.event("charge-1")).outcome == Outcome.GRANTED
+        assert (await books.desk.event("charge-1")).outcome == EventOutcome.GRANTED
 
         async def is_compared() -> bool:
             return (await books.stand()).compared_at is not None

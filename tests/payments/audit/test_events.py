@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, text, update
 
-from db.tables import ORIGIN, EventStatus, Outcome, StripeEvent, User
+from db.tables import ORIGIN, EventOutcome, EventStatus, StripeEvent, User
 from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact, MoneyFact, Person
 from payments.errors import AnotherServicesRowError, ContradictionError
@@ -99,7 +99,7 @@ async def test_what_was_unknown_is_filled_in_and_the_event_is_due_again(desk: De
     async with desk.database.transaction() as session:
         event = await events.lock(session, "unknown-end")
         assert event is not None
-        transitions.set_aside(event, Outcome.PARKED, "why")
+        transitions.set_aside(event, EventOutcome.PARKED, "why")
     now = desk.clock.advance(minutes=1)
     await desk.record(charge("unknown-end", "auto", ends_at=START + timedelta(days=30)))
     event = await desk.event("unknown-end")
@@ -184,5 +184,5 @@ async def test_what_others_wrote_is_data_and_never_sql(desk: Desk, text: str) ->
     await desk.take(told)
     await desk.take(refund(told))
     event = await desk.event(text)
-    assert (event.event_id, event.payload, event.outcome) == (text, text, Outcome.REFUNDED)
+    assert (event.event_id, event.payload, event.outcome) == (text, text, EventOutcome.REFUNDED)
     assert (await desk.event(f"refund:{text}")).refund_of == text

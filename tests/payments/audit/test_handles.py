@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from bot.sending.notices import NoticeRenderer
-from db.tables import Outcome
+from db.tables import EventOutcome
 from payments.audit.facts import refund_id
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.notices import Notice, is_typable
@@ -41,7 +41,7 @@ async def test_a_parked_charge_has_commands_that_continue_it(desk: Desk, charge_
     assert (await recorder.record([charge_update(paid)]))[1] is not None
     parked = await desk.settle(charge_id)
     assert parked is not None
-    assert parked.outcome == Outcome.PARKED
+    assert parked.outcome == EventOutcome.PARKED
     name = charge_id if charge_id in PLAIN else parked.id
     [facts] = [facts for notice, _, facts in await desk.notices() if notice is Notice.PARKED]
     text = NoticeRenderer(desk.clock).render(Notice.PARKED, facts, "en")

@@ -3,7 +3,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from db.engine import Database
-from db.tables import Outcome, StripeEvent, User, new_id
+from db.tables import EventOutcome, StripeEvent, User, new_id
 from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact, Person
 from payments.audit.history import PAGE_SIZE, EntryState, find_namesakes, find_user, read_page
@@ -72,19 +72,19 @@ async def test_a_charge_is_given_back_once_its_refund_is_done(database: Database
     async with database.transaction() as session:
         charge = await events.lock(session, "charge")
         assert charge is not None
-        transitions.close(charge, Outcome.GRANTED, START)
+        transitions.close(charge, EventOutcome.GRANTED, START)
         refund = await requests.record_refund_request(session, charge, reason=None, requested_by="test", now=START)
     assert await _states(database) == [("refund:charge", EntryState.OPEN), ("charge", EntryState.DONE)]
     async with database.transaction() as session:
         refund = await session.merge(refund)
-        transitions.close(refund, Outcome.REFUNDED, START)
+        transitions.close(refund, EventOutcome.REFUNDED, START)
     assert await _states(database) == [("refund:charge", EntryState.DONE), ("charge", EntryState.GIVEN_BACK)]
 
 
 @pytest.mark.parametrize(
-    ("outcome", "state"), [(Outcome.PARKED, EntryState.WAITING), (Outcome.FOREIGN, EntryState.FOREIGN)]
+    ("outcome", "state"), [(EventOutcome.PARKED, EntryState.WAITING), (EventOutcome.FOREIGN, EntryState.FOREIGN)]
 )
-async def test_what_was_set_aside_says_why(database: Database, outcome: Outcome, state: EntryState) -> None:
+async def test_what_was_set_aside_says_why(database: Database, outcome: EventOutcome, state: EntryState) -> None:
     await _record(database, _charge("charge"))
     async with database.transaction() as session:
         charge = await events.lock(session, "charge")

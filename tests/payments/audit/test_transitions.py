@@ -1,6 +1,6 @@
 import pytest
 
-from db.tables import EventStatus, Outcome
+from db.tables import EventOutcome, EventStatus
 from payments.audit import events, transitions
 from payments.loop import backoff
 from tests.support.clock import START
@@ -26,5 +26,5 @@ async def test_an_event_fails_until_the_last_attempt_parks_it(desk: Desk) -> Non
         assert event is not None
         assert not transitions.fail(event, "the last", desk.clock(), jitter=0)
     event = await desk.event("charge-1")
-    assert (event.status, event.outcome, event.error, event.due_at) == (2, Outcome.PARKED, "the last", None)
+    assert (event.status, event.outcome, event.error, event.due_at) == (2, EventOutcome.PARKED, "the last", None)
     assert not transitions.is_open(event)

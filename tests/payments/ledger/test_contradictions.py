@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from db.tables import Outcome
+from db.tables import EventOutcome
 from payments.audit import events
 from payments.audit.facts import MoneyFact
 from payments.ledger.findings import Finding
@@ -27,7 +27,7 @@ async def _is_settled_once(books: Books, worker: Worker) -> None:
     async with books.desk.database.reading() as session:
         apart = [each for each in await events.refunds_of(session, "X") if each.event_id == TRUE.apart.event_id]
     [true] = apart
-    assert (true.outcome, true.ledger_seen_at is None) == (Outcome.REFUNDED, False)
+    assert (true.outcome, true.ledger_seen_at is None) == (EventOutcome.REFUNDED, False)
     report = await books.compare(from_start=True)
     assert (report.counts.unexplained, report.counts.recovered) == (0, 0)
     stand = await books.stand()
@@ -85,7 +85,7 @@ async def test_a_charge_that_is_called_like_a_refund_does_not_swallow_it(
     rows = [row(charge("X")), row(charge("refund:X")), row(TRUE), row(refund(charge("refund:X")))]
     await telegram.add_rows(rows)
     await _is_settled_once(books, worker)
-    assert (await books.desk.event("refund:X")).outcome == Outcome.GRANTED
+    assert (await books.desk.event("refund:X")).outcome == EventOutcome.GRANTED
 
 
 async def test_a_charge_whose_id_a_refund_has_is_told(books: Books, telegram: SandboxClient) -> None:

@@ -9,7 +9,7 @@ from aiogram.exceptions import ClientDecodeError, TelegramNetworkError, Telegram
 from sqlalchemy import select, update
 
 from db.engine import Database
-from db.tables import EntitlementGrant, EventStatus, LedgerReading, Outcome, StripeEvent, User
+from db.tables import EntitlementGrant, EventOutcome, EventStatus, LedgerReading, StripeEvent, User
 from db.users import lock_users
 from entitlements.fold import SLACK
 from entitlements.service import EntitlementService
@@ -65,7 +65,7 @@ async def test_payments_and_refunds_become_access_at_telegrams_dates_in_silence(
     )
     report = await books.rebuild()
     assert (report.counts.recovered, report.counts.refunded, report.row_count) == (2, 1, 4)
-    assert report.outcomes == {Outcome.GRANTED: 2, Outcome.REFUNDED: 1}
+    assert report.outcomes == {EventOutcome.GRANTED: 2, EventOutcome.REFUNDED: 1}
     assert await books.desk.expires_at() == START + 31 * DAY
     assert await books.desk.told() == []
     async with books.desk.database.reading() as session:
@@ -80,7 +80,7 @@ async def test_a_refund_that_is_dated_before_its_payment_takes_the_access_away_a
     await telegram.add_rows([row(charge(at=START + DAY)), row(refund(charge(), START))])
     await books.mark()
     report = await books.whole_pass(batch_events=batch).run()
-    assert report.outcomes == {Outcome.GRANTED: 1, Outcome.REFUNDED: 1}
+    assert report.outcomes == {EventOutcome.GRANTED: 1, EventOutcome.REFUNDED: 1}
     access = await books.desk.access()
     assert access is not None
     assert access.revoked_at == START
@@ -98,7 +98,7 @@ async def test_what_would_go_back_by_itself_is_parked_and_nothing_is_called(
     ]
     await telegram.add_rows([row(each) for each in charges])
     report = await books.rebuild()
-    assert report.outcomes == {Outcome.GRANTED: 1, Outcome.FOREIGN: 1, Outcome.PARKED: 3}
+    assert report.outcomes == {EventOutcome.GRANTED: 1, EventOutcome.FOREIGN: 1, EventOutcome.PARKED: 3}
     reasons = {event_id: (await books.desk.event(event_id)).error for event_id in ("charge-1", "charge-3", "charge-5")}
     assert reasons == {
         "charge-1": PurchaseObstacle.NOT_THE_BUYER,
@@ -127,7 +127,7 @@ async def test_what_came_in_since_the_pass_began_is_left_to_be_told(
         return await taken(offset)
 
     books.ledger.page = page  # type: ignore[method-assign]  # between the mark and the first page
-    assert (await whole).outcomes == {Outcome.GRANTED: 1, None: 1}
+    assert (await whole).outcomes == {EventOutcome.GRANTED: 1, None: 1}
     assert await desk.told() == []
     await worker.work_once()
     await books.compare()
@@ -169,7 +169,7 @@ async def test_a_page_that_fails_half_way_is_taken_whole_by_the_next_try(books: 
     await telegram.add_fault(FaultKind.RETRY_AFTER, "getStarTransactions", retry_after_seconds=1)
     await telegram.add_fault(FaultKind.SERVER_ERROR, "getStarTransactions")
     with stamina.set_testing(True, attempts=ATTEMPTS_MAX):
-        assert (await books.rebuild()).outcomes == {Outcome.GRANTED: 120}
+        assert (await books.rebuild()).outcomes == {EventOutcome.GRANTED: 120}
 
 
 def test_a_short_pause_that_telegram_asks_for_is_kept_and_a_refusal_is_not_tried_again() -> None:
@@ -195,7 +195,7 @@ async def test_one_row_with_a_date_to_come_keeps_none_of_those_behind_it_from_th
         charges[number] = replace(charges[number], happened_at=START + 9999 * DAY)
     await telegram.add_rows([row(each) for each in charges])
     report = await books.rebuild()
-    assert (report.row_count, report.outcomes) == (250, {Outcome.GRANTED: 250})
+    assert (report.row_count, report.outcomes) == (250, {EventOutcome.GRANTED: 250})
     assert await books.desk.told() == []
 
 
@@ -218,7 +218,7 @@ async def test_rows_that_lie_cost_none_of_the_others(books: Books, server: Sandb
     assert report.counts.unexplained == len(lies)
     assert len(records) == len(lies)
     assert (report.counts.recovered, report.counts.known) == (2, 1)
-    assert report.outcomes == {Outcome.GRANTED: 2}
+    assert report.outcomes == {EventOutcome.GRANTED: 2}
     assert await books.desk.expires_at() == START + 60 * DAY
 
 
@@ -227,7 +227,7 @@ async def test_a_row_that_the_database_refuses_costs_none_of_the_others(books: B
     async with refusing(books.desk.database, "INSERT", "stripe_events", when="NEW.event_id = 'bad'"):
         report = await books.rebuild()
     assert report.counts.unexplained == 1
-    assert report.outcomes == {Outcome.GRANTED: 2}
+    assert report.outcomes == {EventOutcome.GRANTED: 2}
 
 
 async def test_an_event_that_cannot_be_settled_is_left_to_the_worker(
@@ -237,12 +237,12 @@ async def test_an_event_that_cannot_be_settled_is_left_to_the_worker(
     when = "NEW.source = 'telegram_stars:bad'"
     async with refusing(books.desk.database, "INSERT", "entitlement_grants", when=when):
         report = await books.rebuild()
-    assert report.outcomes == {Outcome.GRANTED: 2, None: 1}
+    assert report.outcomes == {EventOutcome.GRANTED: 2, None: 1}
     event = await books.desk.event("bad")
     assert (event.status, event.attempts) == (EventStatus.FAILED, 1)
     books.desk.clock.advance(hours=1)
     await worker.work_once()
-    assert (await books.desk.event("bad")).outcome == Outcome.GRANTED
+    assert (await books.desk.event("bad")).outcome == EventOutcome.GRANTED
 
 
 async def test_a_shorter_ledger_than_a_broken_off_pass_has_read_is_said(
@@ -306,7 +306,7 @@ async def test_a_subscription_whose_link_was_paid_twice_is_no_longer_for_it(
 async def test_under_an_old_token_at_hand_payments_are_settled(books: Books, telegram: SandboxClient) -> None:
     await telegram.add_rows([row(charge(payload=LOST.sign(order("month"))))])
     both = PayloadSigner("1000001:the-token-in-use", ["1000001:a-token-that-is-lost"])
-    assert (await books.rebuild(both)).outcomes == {Outcome.GRANTED: 1}
+    assert (await books.rebuild(both)).outcomes == {EventOutcome.GRANTED: 1}
 
 
 async def test_under_a_lost_token_payments_are_parked_and_settled_when_told_to_trust_them(
@@ -321,9 +321,9 @@ async def test_under_a_lost_token_payments_are_parked_and_settled_when_told_to_t
     commission = row(replace(charge("commission", payload=LOST.sign(order("month"))), amount=180))
     commission["source"]["affiliate"] = {"commission_per_mille": 100, "amount": 20}
     await telegram.add_rows([*map(row, forged), commission])
-    assert (await books.rebuild()).outcomes == {Outcome.PARKED: 5}
+    assert (await books.rebuild()).outcomes == {EventOutcome.PARKED: 5}
     report = await books.rebuild(trusts_unsigned=True)
-    assert report.outcomes == {Outcome.GRANTED: 2, Outcome.PARKED: 3}
+    assert report.outcomes == {EventOutcome.GRANTED: 2, EventOutcome.PARKED: 3}
     assert (await books.desk.event("cheap")).error == ChargeProblem.WRONG_AMOUNT
     assert (await books.desk.event("stolen")).error == PurchaseObstacle.NOT_THE_BUYER
     assert await books.desk.told() == []
@@ -352,7 +352,7 @@ async def test_a_payment_told_as_paid_media_is_known_by_its_payload_and_its_refu
     del back["receiver"]["invoice_payload"]
     await telegram.add_rows([odd, back])
     report = await books.rebuild()
-    assert report.outcomes == {Outcome.GRANTED: 1, Outcome.REFUNDED: 1}
+    assert report.outcomes == {EventOutcome.GRANTED: 1, EventOutcome.REFUNDED: 1}
     access = await books.desk.access()
     assert access is not None
     assert access.revoked_at == START + DAY
@@ -403,4 +403,4 @@ async def test_a_refund_that_came_back_unsettled_is_told_after_the_pass(books: B
     assert await desk.told(returned.event_id) == []
     await worker.work_once()
     assert await desk.told(returned.event_id) == [(Notice.REFUND_FAILED, ADMIN_CHAT_ID)]
-    assert (await desk.event(returned.event_id)).outcome == Outcome.RETURNED
+    assert (await desk.event(returned.event_id)).outcome == EventOutcome.RETURNED

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from db.tables import Outcome
+from db.tables import EventOutcome
 from sandbox.client import SandboxClient
 from tests.support.clock import START
 from tests.support.ledger import Books, row
@@ -26,7 +26,7 @@ async def test_the_one_that_was_kept_is_granted_whichever_it_is(
     books.desk.clock.now = START + timedelta(days=1)
     await telegram.add_rows([row(older), row(newer), row(back)])
     await books.rebuild()
-    assert (await books.desk.event(kept)).outcome == Outcome.GRANTED
+    assert (await books.desk.event(kept)).outcome == EventOutcome.GRANTED
     assert await books.desk.holds()
 
 
@@ -36,4 +36,4 @@ async def test_of_two_that_were_kept_the_later_one_waits_for_a_person(books: Boo
     books.desk.clock.now = START + timedelta(days=1)
     await telegram.add_rows([row(older), row(newer)])
     await books.rebuild()
-    assert (await books.desk.event("newer")).outcome == Outcome.PARKED
+    assert (await books.desk.event("newer")).outcome == EventOutcome.PARKED

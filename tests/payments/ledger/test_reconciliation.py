@@ -7,7 +7,7 @@ import stamina
 from aiogram import Bot
 from aiogram.exceptions import TelegramNetworkError
 
-from db.tables import EventStatus, Outcome
+from db.tables import EventOutcome, EventStatus
 from payments.ledger.fetching import TelegramLedger
 from payments.ledger.findings import ALERTS_MAX, Finding
 from payments.ledger.scan import OVERLAP_ROWS
@@ -38,7 +38,7 @@ async def test_a_payment_whose_update_was_lost_is_recorded_settled_and_told(
     assert (report.counts.seen, report.counts.recovered, report.counts.unexplained) == (1, 1, 0)
     assert books.woken == 1
     assert await worker.work_once() == 1
-    assert (await desk.event("charge-1")).outcome == Outcome.GRANTED
+    assert (await desk.event("charge-1")).outcome == EventOutcome.GRANTED
     assert await desk.expires_at() == START + 32 * DAY
     assert await desk.told() == [(Notice.GRANTED, BUYER.telegram_id)]
 
@@ -106,7 +106,7 @@ async def test_a_payment_of_another_program_is_recorded_as_foreign_and_other_kin
         "paid_media_payment": 1,
     }
     await worker.work_once()
-    assert (await books.desk.event("charge-1")).outcome == Outcome.FOREIGN
+    assert (await books.desk.event("charge-1")).outcome == EventOutcome.FOREIGN
     assert await books.desk.told() == [(Notice.FOREIGN, ADMIN_CHAT_ID)]
 
 

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 from sqlalchemy import select
 
-from db.tables import EventStatus, Outcome, QuarantinedUpdate
+from db.tables import EventOutcome, EventStatus, QuarantinedUpdate
 from payments.audit.facts import RefundFact
 from payments.notices import Notice
 from payments.recording.quarantine import QUARANTINE_PREFIX
@@ -62,7 +62,7 @@ async def test_the_true_refund_is_taken_up_when_its_charge_comes_last(
     assert not await desk.holds()
     assert await _waiting(desk) == 0
     apart = await desk.event(TRUE.apart.event_id)
-    assert (apart.outcome, apart.amount_cents) == (Outcome.REFUNDED, 200)
+    assert (apart.outcome, apart.amount_cents) == (EventOutcome.REFUNDED, 200)
     assert (Notice.REFUNDED, BUYER.telegram_id) in await desk.told(apart.event_id)
     # Told of once more, it is the same refund.
     assert await _tell(desk, TRUE, 10)
@@ -94,12 +94,12 @@ async def test_a_wrong_refund_waits_no_more_when_the_true_one_is_through(
 ) -> None:
     await desk.take(charge("X"))
     await desk.take(WRONG[wrong])
-    assert (await _waiting(desk), (await desk.event("refund:X")).outcome) == (1, Outcome.PARKED)
+    assert (await _waiting(desk), (await desk.event("refund:X")).outcome) == (1, EventOutcome.PARKED)
     for update_id, fact in enumerate([TRUE, WRONG[wrong], TRUE], 9):
         assert await _tell(desk, fact, update_id)
         await _work(worker)
     event = await desk.event("refund:X")
-    assert (await _waiting(desk), event.outcome, event.status) == (0, Outcome.REPLACED, EventStatus.FAILED)
+    assert (await _waiting(desk), event.outcome, event.status) == (0, EventOutcome.REPLACED, EventStatus.FAILED)
     assert await desk.retry("refund:X") is RetryResult.NOT_WAITING
     report = await read_report(desk.database, Span(START.date(), START.date()), Step.DAY)
     assert report.whole.figures("XTR").given_back == 200
@@ -115,7 +115,7 @@ async def test_a_wrong_refund_that_is_settled_after_the_true_one_waits_for_nobod
     await desk.settle(TRUE.apart.event_id)
     assert not await desk.holds()
     await _work(worker)
-    assert (await _waiting(desk), (await desk.event("refund:X")).outcome) == (0, Outcome.REPLACED)
+    assert (await _waiting(desk), (await desk.event("refund:X")).outcome) == (0, EventOutcome.REPLACED)
     [facts] = [facts for notice, _, facts in await desk.notices("refund:X") if notice is Notice.PARKED]
     assert facts["is_over"]
 

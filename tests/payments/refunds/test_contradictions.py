@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from db.tables import EventStatus, Outcome, StripeEvent
+from db.tables import EventOutcome, EventStatus, StripeEvent
 from payments.audit import events
 from payments.audit.facts import MoneyFact, RefundFact, ReturnFact, refund_id
 from payments.audit.history import EntryState, read_page
@@ -56,7 +56,7 @@ async def test_the_true_refund_takes_the_access_though_a_wrong_one_came_first(
     assert not await desk.holds()
     [apart] = [row for row in await _rows(desk) if row.event_id != "refund:X"]
     assert apart.event_id == refund_id("X", apart.id)
-    assert (apart.outcome, apart.amount_cents, apart.requested_by) == (Outcome.REFUNDED, 200, "telegram")
+    assert (apart.outcome, apart.amount_cents, apart.requested_by) == (EventOutcome.REFUNDED, 200, "telegram")
 
 
 @pytest.mark.criterion("R1", "R4")
@@ -66,7 +66,7 @@ async def test_the_handler_settles_the_true_refund(desk: Desk, handler: Telegram
     await desk.take(WRONG[wrong])
     settled = await handler.handle_refund(TRUE)
     assert settled is not None
-    assert (settled.outcome, await desk.holds()) == (Outcome.REFUNDED, False)
+    assert (settled.outcome, await desk.holds()) == (EventOutcome.REFUNDED, False)
     again = await handler.handle_refund(TRUE)
     assert again is not None
     assert (again.event_id, len(await _rows(desk))) == (settled.event_id, 2)
@@ -118,7 +118,7 @@ async def test_another_services_row_in_place_of_a_refund_keeps_no_access_open(de
     await _told_by_update(desk, TRUE)
     settled = await desk.settle("refund:X")
     assert settled is not None
-    assert (settled.outcome, await desk.holds()) == (Outcome.REFUNDED, False)
+    assert (settled.outcome, await desk.holds()) == (EventOutcome.REFUNDED, False)
     assert (Notice.REFUNDED, BUYER.telegram_id) in await desk.told(settled.event_id)
     async with desk.database.reading() as session:
         theirs = [row for row in (await dump(session))["stripe_events"] if "refund:X" in row]
@@ -132,10 +132,10 @@ async def test_a_charge_whose_id_is_a_refunds_does_not_swallow_it(desk: Desk) ->
     await _told_by_update(desk, TRUE)
     await desk.settle("refund:X")
     [apart] = await _rows(desk)
-    assert (apart.outcome, (await desk.event("refund:X")).outcome) == (Outcome.REFUNDED, Outcome.GRANTED)
+    assert (apart.outcome, (await desk.event("refund:X")).outcome) == (EventOutcome.REFUNDED, EventOutcome.GRANTED)
     # The odd charge has a refund of its own.
     await desk.take(refund(charge("refund:X")))
-    assert (await desk.event("refund:refund:X")).outcome == Outcome.REFUNDED
+    assert (await desk.event("refund:refund:X")).outcome == EventOutcome.REFUNDED
     assert not await desk.holds()
 
 
@@ -169,7 +169,7 @@ async def test_a_parked_refund_is_not_taken_for_the_charge_of_another_one(desk: 
         await desk.settlement.parking.park(session, parked, "BALANCE_TOO_LOW")
     await desk.take(refund(charge("refund:X")))
     still = await desk.event("refund:X")
-    assert (still.status, still.outcome) == (EventStatus.FAILED, Outcome.PARKED)
+    assert (still.status, still.outcome) == (EventStatus.FAILED, EventOutcome.PARKED)
 
 
 @pytest.mark.criterion("I5", "E3")

@@ -9,7 +9,7 @@ from aiogram import Bot
 from sqlalchemy import text
 
 from db.engine import Database
-from db.tables import EventStatus, Outcome, StripeEvent
+from db.tables import EventOutcome, EventStatus, StripeEvent
 from payments.audit import events
 from payments.audit.facts import Person
 from payments.audit.history import asked_before
@@ -201,7 +201,7 @@ async def test_telegram_gives_back_and_the_access_is_gone(desk: Desk, worker: Wo
     assert await desk.due_notices() == []
     event = await worker.process(f"refund:{charge_id}")
     assert event is not None
-    assert (event.status, event.outcome, event.processed_at) == (EventStatus.PROCESSED, Outcome.REFUNDED, START)
+    assert (event.status, event.outcome, event.processed_at) == (EventStatus.PROCESSED, EventOutcome.REFUNDED, START)
     assert not await desk.holds()
     assert (await telegram.person(BUYER.telegram_id)).balance_stars == 200
     assert [(notice, chat_id) for notice, chat_id, _ in await desk.due_notices()] == [
@@ -255,7 +255,7 @@ async def test_two_processes_make_one_call(desk: Desk, worker: Worker, telegram:
     await telegram.release_holds()
     assert await first == 1
     assert len(await telegram.calls(METHOD)) == 1
-    assert (await desk.event(f"refund:{charge_id}")).outcome == Outcome.REFUNDED
+    assert (await desk.event(f"refund:{charge_id}")).outcome == EventOutcome.REFUNDED
 
 
 async def test_a_call_that_died_is_made_again_after_its_lease(
@@ -273,7 +273,7 @@ async def test_a_call_that_died_is_made_again_after_its_lease(
     assert await worker.work_once() == 0
     desk.clock.advance(seconds=1)
     assert await worker.work_once() == 1
-    assert (await desk.event(f"refund:{charge_id}")).outcome == Outcome.REFUNDED
+    assert (await desk.event(f"refund:{charge_id}")).outcome == EventOutcome.REFUNDED
     assert await _refunds_at_telegram(telegram) == 1
 
 
@@ -291,7 +291,7 @@ async def test_an_answer_that_was_lost_is_success_at_the_next_attempt(
     desk.clock.advance(seconds=10)
     assert await worker.work_once() == 1
     event = await desk.event(f"refund:{charge_id}")
-    assert (event.status, event.outcome) == (EventStatus.PROCESSED, Outcome.REFUNDED)
+    assert (event.status, event.outcome) == (EventStatus.PROCESSED, EventOutcome.REFUNDED)
     (_, again) = await telegram.calls(METHOD)
     assert again.answer["description"] == "Bad Request: CHARGE_ALREADY_REFUNDED"
     assert await _refunds_at_telegram(telegram) == 1
@@ -306,7 +306,7 @@ async def test_what_telegram_refuses_is_parked_at_once(desk: Desk, worker: Worke
     await desk.request_refund("not at Telegram")
     event = await worker.process("refund:not at Telegram")
     assert event is not None
-    assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, Outcome.PARKED, None)
+    assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, EventOutcome.PARKED, None)
     assert "CHARGE_NOT_FOUND" in (event.error or "")
     assert await desk.told("refund:not at Telegram") == [(Notice.PARKED, ADMIN_CHAT_ID)]
     assert await desk.holds()
@@ -336,13 +336,13 @@ async def test_while_telegram_is_away_a_refund_is_tried_with_growing_pauses_then
     assert max(pauses) <= timedelta(seconds=BACKOFF_SECONDS_MAX * 1.5)
     assert await worker.work_once() == 1
     event = await desk.event(f"refund:{charge_id}")
-    assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, Outcome.PARKED, None)
+    assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, EventOutcome.PARKED, None)
     assert await desk.told(event.event_id) == [(Notice.PARKED, ADMIN_CHAT_ID)]
 
     # Somebody asks again when Telegram is back.
     await desk.request_refund(charge_id, reply_chat_id=ADMIN_ID)
     assert await worker.work_once() == 1
-    assert (await desk.event(f"refund:{charge_id}")).outcome == Outcome.REFUNDED
+    assert (await desk.event(f"refund:{charge_id}")).outcome == EventOutcome.REFUNDED
     assert (Notice.REFUND_DONE, ADMIN_ID) in await desk.told(f"refund:{charge_id}")
     assert await _refunds_at_telegram(telegram) == 1
 
@@ -357,7 +357,7 @@ async def test_a_parked_refund_that_is_asked_for_again_has_all_its_attempts_befo
     for _ in range(AWAY_ATTEMPTS_MAX):
         await worker.work_once()
         desk.clock.now = (await desk.event(f"refund:{charge_id}")).due_at or desk.clock.now
-    assert (await desk.event(f"refund:{charge_id}")).outcome == Outcome.PARKED
+    assert (await desk.event(f"refund:{charge_id}")).outcome == EventOutcome.PARKED
     await desk.request_refund(charge_id)
     await worker.work_once()
     tried = await desk.event(f"refund:{charge_id}")
@@ -380,16 +380,16 @@ async def test_while_telegram_asks_for_a_pause_no_refund_is_sent_and_charges_are
     assert (asked.status, asked.attempts, asked.claimed_until) == (EventStatus.PENDING, 0, None)
     assert asked.due_at == desk.clock() + timedelta(seconds=33)
     assert len(await telegram.calls(METHOD)) == 1
-    assert (await desk.event("another")).outcome == Outcome.GRANTED
+    assert (await desk.event("another")).outcome == EventOutcome.GRANTED
     # A refund that Telegram tells of needs no call.
     await desk.record(refund(charge("another")))
     assert await worker.work_once() == 1
-    assert (await desk.event("refund:another")).outcome == Outcome.REFUNDED
+    assert (await desk.event("refund:another")).outcome == EventOutcome.REFUNDED
     desk.clock.advance(seconds=32)
     assert await worker.work_once() == 0
     desk.clock.advance(seconds=1)
     assert await worker.work_once() == 2
-    assert [(await desk.event(event_id)).outcome for event_id in refunds] == 2 * [Outcome.REFUNDED]
+    assert [(await desk.event(event_id)).outcome for event_id in refunds] == 2 * [EventOutcome.REFUNDED]
     assert await _refunds_at_telegram(telegram) == 2
 
 
@@ -402,10 +402,10 @@ async def test_a_start_settles_charges_and_leaves_refunds_which_ask_telegram_to_
     assert await worker._sender._claim(f"refund:{charge_id}") is not None
     await desk.record(charge("another"))
     await worker.catch_up()
-    assert (await desk.event("another")).outcome == Outcome.GRANTED
+    assert (await desk.event("another")).outcome == EventOutcome.GRANTED
     assert await telegram.calls(METHOD) == []
     assert await worker.work_once() == 1
-    assert (await desk.event(f"refund:{charge_id}")).outcome == Outcome.REFUNDED
+    assert (await desk.event(f"refund:{charge_id}")).outcome == EventOutcome.REFUNDED
 
 
 @pytest.mark.criterion("S2")
@@ -420,5 +420,5 @@ async def test_what_a_stranger_paid_goes_back_by_itself_once(
     while await worker.work_once():
         pass
     assert (await telegram.person(STRANGER.telegram_id)).balance_stars == 200
-    assert (await desk.event(charge_id)).outcome == Outcome.REFUNDED
+    assert (await desk.event(charge_id)).outcome == EventOutcome.REFUNDED
     assert await _refunds_at_telegram(telegram) == 1

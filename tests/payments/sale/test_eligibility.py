@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from db.tables import Outcome
+from db.tables import EventOutcome
 from payments.audit.facts import ChargeFact
 from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict
 from payments.sale.catalog import Catalog, Plan
@@ -141,7 +141,7 @@ async def test_charge_that_was_paid_all_the_same_goes_back_for_the_reason_of_its
     assert await CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock, sells_by_card=False).decide(asked) is answer
     event = await desk.take(paid)
     if answer is CheckoutVerdict.ACCEPTED:
-        assert (event.outcome, event.error) == (Outcome.GRANTED, None)
+        assert (event.outcome, event.error) == (EventOutcome.GRANTED, None)
     else:
         assert (event.outcome, event.error) == (None, answer)
 
@@ -150,4 +150,4 @@ async def test_retired_plan_is_declined_and_delivered_to_whoever_has_paid(desk: 
     asked = replace(query("old"), payload=SIGNER.sign(order("old")))
     checkouts = CheckoutDesk(desk.database, CATALOG, SIGNER, desk.clock, sells_by_card=False)
     assert await checkouts.decide(asked) is PurchaseObstacle.NOT_ON_SALE
-    assert (await desk.take(charge("paid", "old"))).outcome == Outcome.GRANTED
+    assert (await desk.take(charge("paid", "old"))).outcome == EventOutcome.GRANTED

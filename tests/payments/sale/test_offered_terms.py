@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db.tables import Outcome, User
+from db.tables import EventOutcome, User
 from payments.effects import SILENT, OutwardEffects
 from payments.ledger.plain import settle_plain_payments
 from payments.notices import Notice
@@ -52,7 +52,7 @@ def _dearer() -> Catalog:
 async def test_terms_that_were_never_offered_are_parked(desk: Desk, made: Order) -> None:
     charged = replace(charge("X", payload=LEAKED.sign(made)), amount=made.amount, currency=made.currency)
     event = await _desk(desk).take(charged)
-    assert (event.outcome, event.error) == (Outcome.PARKED, ChargeProblem.NEVER_OFFERED)
+    assert (event.outcome, event.error) == (EventOutcome.PARKED, ChargeProblem.NEVER_OFFERED)
     assert await desk.access() is None
     assert (Notice.PARKED, ADMIN_CHAT_ID) in await desk.told(event.event_id)
 
@@ -60,13 +60,13 @@ async def test_terms_that_were_never_offered_are_parked(desk: Desk, made: Order)
 @pytest.mark.parametrize("code", [*CATALOG.plans])
 async def test_terms_that_the_catalog_has_are_honoured(desk: Desk, code: str) -> None:
     event = await _desk(desk).take(charge("X", code, payload=LEAKED.sign(order(code))))
-    assert event.outcome == Outcome.GRANTED
+    assert event.outcome == EventOutcome.GRANTED
 
 
 async def test_a_price_by_card_that_the_catalog_has_is_honoured(desk: Desk) -> None:
     made = replace(order("month"), amount=499, currency="USD")
     charged = replace(charge("stripe:X", payload=LEAKED.sign(made)), amount=499, currency="USD")
-    assert (await _desk(desk).take(charged)).outcome == Outcome.GRANTED
+    assert (await _desk(desk).take(charged)).outcome == EventOutcome.GRANTED
 
 
 async def test_terms_that_a_catalog_has_had_are_honoured(desk: Desk) -> None:
@@ -79,7 +79,7 @@ async def test_terms_that_a_catalog_has_had_are_honoured(desk: Desk) -> None:
     await changed.retry("X")
     event = await changed.settle("X")
     assert event is not None
-    assert event.outcome == Outcome.GRANTED
+    assert event.outcome == EventOutcome.GRANTED
 
 
 async def test_a_renewal_of_what_was_granted_is_honoured_at_its_own_price(desk: Desk) -> None:
@@ -87,17 +87,17 @@ async def test_a_renewal_of_what_was_granted_is_honoured_at_its_own_price(desk: 
     payload = LEAKED.sign(made)
     before = Settlement(CATALOG, LEAKED, desk.clock, OutwardEffects(desk.clock, ADMINS), terms=Terms())
     first = replace(paid(1, payload=payload), amount=99)
-    assert (await Desk(desk.database, desk.clock, before).take(first)).outcome == Outcome.GRANTED
+    assert (await Desk(desk.database, desk.clock, before).take(first)).outcome == EventOutcome.GRANTED
     desk.clock.now = START + MONTH
     second = replace(paid(2, payload=payload), amount=99)
-    assert (await _desk(desk).take(second)).outcome == Outcome.GRANTED
+    assert (await _desk(desk).take(second)).outcome == EventOutcome.GRANTED
     theirs = replace(paid(3, payload=payload, payer=STRANGER), amount=99)
-    assert (await _desk(desk).take(theirs)).outcome == Outcome.PARKED
+    assert (await _desk(desk).take(theirs)).outcome == EventOutcome.PARKED
 
 
 async def test_under_the_token_in_use_what_was_signed_counts(desk: Desk) -> None:
     payload = SIGNER.sign(replace(order("month"), amount=1))
-    assert (await _desk(desk).take(replace(charge("X", payload=payload), amount=1))).outcome == Outcome.GRANTED
+    assert (await _desk(desk).take(replace(charge("X", payload=payload), amount=1))).outcome == EventOutcome.GRANTED
 
 
 async def test_a_pass_over_the_ledger_parks_them_too(desk: Desk) -> None:
@@ -115,7 +115,7 @@ async def test_the_word_of_an_operator_is_taken(desk: Desk) -> None:
     made = replace(order("month"), amount=1)
     trusting = Settlement(CATALOG, SIGNER.trusting(), desk.clock, SILENT, terms=Terms())
     charged = replace(charge("X", payload=LEAKED.sign(made)), amount=1)
-    assert (await Desk(desk.database, desk.clock, trusting).take(charged)).outcome == Outcome.GRANTED
+    assert (await Desk(desk.database, desk.clock, trusting).take(charged)).outcome == EventOutcome.GRANTED
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

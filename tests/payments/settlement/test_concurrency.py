@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from db.engine import POOL_SIZE, Database
-from db.tables import EntitlementGrant, EventStatus, Outcome, StripeEvent
+from db.tables import EntitlementGrant, EventOutcome, EventStatus, StripeEvent
 from payments.audit.facts import ChargeFact, Person
 from tests.support.clock import START
 from tests.support.desk import Desk, counts
@@ -50,7 +50,7 @@ async def test_a_charge_that_two_processes_take_at_once_is_one_grant(desks: tupl
     for number in range(1, ROUNDS + 1):
         fact = charge(str(number))
         both = await asyncio.gather(first.take(fact), second.take(fact))
-        assert [event.outcome for event in both] == [Outcome.GRANTED] * 2
+        assert [event.outcome for event in both] == [EventOutcome.GRANTED] * 2
         assert await _grant_count(first.database) == number
         assert await first.expires_at() == START + timedelta(days=30 * number)
         assert len(await first.told(fact.event_id)) == 1
@@ -73,7 +73,7 @@ async def test_a_charge_and_its_refund_at_once_end_as_in_any_order(desks: tuple[
         fact = charge(str(number))
         await asyncio.gather(first.take(fact), second.take(refund(fact)))
         ended = [await first.event(event_id) for event_id in (fact.event_id, f"refund:{fact.event_id}")]
-        assert [event.outcome for event in ended] == [Outcome.GRANTED, Outcome.REFUNDED]
+        assert [event.outcome for event in ended] == [EventOutcome.GRANTED, EventOutcome.REFUNDED]
         assert not await first.holds()
 
 

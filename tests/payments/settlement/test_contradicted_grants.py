@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import insert, select
 
-from db.tables import EntitlementGrant, Outcome, User, new_id
+from db.tables import EntitlementGrant, EventOutcome, User, new_id
 from entitlements.by_hand import revoke_by_hand
 from entitlements.service import DaysGranted, EntitlementService
 from payments.ledger.plain import settle_plain_payments
@@ -57,7 +57,7 @@ async def test_a_charge_in_whose_place_another_grant_stands_is_parked(
     await desk.deliver()
     await _write(desk, users[whose], "telegram_stars:X", "premium" if code == "month" else "archive", **terms)
     event = await desk.take(charge("X", code))
-    assert event.outcome == Outcome.PARKED
+    assert event.outcome == EventOutcome.PARKED
     assert said_of_it in (event.error or "")
     told = await desk.told("X")
     assert told == [(Notice.PARKED, ADMIN_CHAT_ID), (Notice.WAITING, BUYER.telegram_id)]
@@ -69,13 +69,13 @@ async def test_a_charge_in_whose_place_another_grant_stands_is_parked(
 async def test_the_same_grant_again_is_the_same(desk: Desk, code: str) -> None:
     users = await _users(desk)
     await _write(desk, users["buyer"], "telegram_stars:X", duration_days=None if code == "life" else 30)
-    assert (await desk.take(charge("X", code))).outcome == Outcome.GRANTED
+    assert (await desk.take(charge("X", code))).outcome == EventOutcome.GRANTED
 
 
 async def test_a_subscriptions_charge_in_whose_place_another_end_stands_is_parked(desk: Desk) -> None:
     users = await _users(desk)
     await _write(desk, users["buyer"], "telegram_stars:sub-1", duration_days=None, ends_at=START + DAY)
-    assert (await desk.take(paid(1))).outcome == Outcome.PARKED
+    assert (await desk.take(paid(1))).outcome == EventOutcome.PARKED
 
 
 async def test_a_refund_takes_nothing_from_the_user_whose_grant_has_the_source(desk: Desk) -> None:
@@ -83,7 +83,7 @@ async def test_a_refund_takes_nothing_from_the_user_whose_grant_has_the_source(d
     await _write(desk, users["stranger"], "telegram_stars:X")
     await desk.take(charge("X"))
     await desk.take(refund(charge("X")))
-    assert (await desk.event("X")).outcome == Outcome.REFUNDED
+    assert (await desk.event("X")).outcome == EventOutcome.REFUNDED
     assert await _grants(desk, users["stranger"]) == [("telegram_stars:X", "premium", None)]
 
 
@@ -105,7 +105,7 @@ async def test_a_charge_whose_refund_came_first_leaves_nothing_of_the_buyers_ope
     await desk.take(charge("X"))
     revoked = {user: {at for *_, at in await _grants(desk, user_id)} for user, user_id in users.items()}
     assert revoked.get(whose) == ({START} if whose == "buyer" else {None})
-    assert (await desk.event("X")).outcome == (Outcome.GRANTED if whose == "buyer" else Outcome.REFUNDED)
+    assert (await desk.event("X")).outcome == (EventOutcome.GRANTED if whose == "buyer" else EventOutcome.REFUNDED)
 
 
 async def test_time_that_is_given_back_is_not_somebody_elses_grant(desk: Desk) -> None:
@@ -113,7 +113,7 @@ async def test_time_that_is_given_back_is_not_somebody_elses_grant(desk: Desk) -
     await _write(desk, users["stranger"], "delay:X", duration_days=1)
     desk.clock.advance(hours=5)
     event = await desk.take(charge("X"))
-    assert (event.outcome, "another user's" in (event.error or "")) == (Outcome.PARKED, True)
+    assert (event.outcome, "another user's" in (event.error or "")) == (EventOutcome.PARKED, True)
     assert await _grants(desk, users["buyer"]) == []
 
 
@@ -141,7 +141,7 @@ async def test_grace_is_granted_once_and_no_repetition_is_told(desk: Desk) -> No
 async def test_another_users_grant_pays_for_no_subscription(desk: Desk) -> None:
     users = await _users(desk)
     await _write(desk, users["stranger"], "telegram_stars:sub-1", duration_days=None, ends_at=START + MONTH)
-    assert (await desk.take(paid(1))).outcome == Outcome.PARKED
+    assert (await desk.take(paid(1))).outcome == EventOutcome.PARKED
     [row] = await rows(desk)
     assert row.paid_until is None
 
@@ -171,7 +171,7 @@ async def test_a_pass_over_the_ledger_parks_what_is_contradicted(desk: Desk) -> 
         buyer = await session.get_one(User, users["buyer"])
         rest = await settle_plain_payments(session, attached, {users["buyer"]: buyer}, CATALOG, SIGNER, desk.clock)
     assert [event.event_id for event in rest] == ["X"]
-    assert (await desk.event("Y")).outcome == Outcome.GRANTED
+    assert (await desk.event("Y")).outcome == EventOutcome.GRANTED
 
 
 async def test_a_revocation_by_hand_is_of_one_user(desk: Desk) -> None:

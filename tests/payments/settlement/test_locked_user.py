@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from db.engine import POOL_SIZE, Database
-from db.tables import EventStatus, Outcome, Renewal
+from db.tables import EventOutcome, EventStatus, Renewal
 from db.timings import Timings
 from payments.audit.facts import Person
 from payments.checkout import CheckoutDesk, CheckoutVerdict
@@ -77,7 +77,7 @@ async def test_the_worker_does_what_is_due_for_all_others_and_for_the_locked_one
         assert await worker.work_once() == 0
     desk.clock.advance(seconds=COOLDOWN_SECONDS)
     assert await worker.work_once() == 2
-    assert [(await desk.event(event_id)).outcome for event_id in ("1", "2")] == 2 * [Outcome.GRANTED]
+    assert [(await desk.event(event_id)).outcome for event_id in ("1", "2")] == 2 * [EventOutcome.GRANTED]
     assert sorted(await desk.told()) == sorted(
         [
             *((Notice.GRANTED, person.telegram_id) for person in (BUYER, BUYER, STRANGER, OTHER)),
@@ -150,7 +150,7 @@ async def test_buyers_do_not_wait_for_connections_that_wait_for_a_locked_user(
         recorder = Recorder(database, desk.clock, ADMINS, WAIT_SECONDS)
         assert await recorder.record([charge_update(new, 1)]) == {1: new}
     settled = await asyncio.gather(*working)
-    assert [event and event.outcome for event in settled] == POOL_SIZE * [Outcome.GRANTED]
+    assert [event and event.outcome for event in settled] == POOL_SIZE * [EventOutcome.GRANTED]
 
 
 @pytest.mark.criterion("N3", "S9")

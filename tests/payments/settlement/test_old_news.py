@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from db.tables import Outcome, StripeEvent
+from db.tables import EventOutcome, StripeEvent
 from payments.audit.facts import MoneyFact
 from payments.notices import TOLD_DAYS_MAX, Notice
 from tests.support.cards import card_charge
@@ -36,7 +36,7 @@ async def _told(desk: Desk) -> set[int]:
 async def test_a_charge_and_its_refund_are_old_news_together(desk: Desk, late: timedelta) -> None:
     desk.clock.now += late
     await _read_in_ledger(desk, charge("X"), refund(charge("X")))
-    assert (await desk.event("refund:X")).outcome == Outcome.REFUNDED
+    assert (await desk.event("refund:X")).outcome == EventOutcome.REFUNDED
     assert await desk.told() == []
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import insert, text
 
 from db.engine import Database
 from db.migrate import _config, migrate
-from db.tables import ORIGIN, Base, EventStatus, Outcome, StripeEvent, User, new_id
+from db.tables import ORIGIN, Base, EventOutcome, EventStatus, StripeEvent, User, new_id
 from payments.notices import Notice
 from payments.waiting import RetryResult
 from tests.support.clock import START, FakeClock
@@ -36,7 +36,7 @@ async def _parked_before(database: Database, *, recorded_after: timedelta) -> No
         "status": EventStatus.FAILED,
         "webhook_timestamp": paid.happened_at,
         "created_at": START + recorded_after,
-        "outcome": Outcome.PARKED,
+        "outcome": EventOutcome.PARKED,
         "origin": ORIGIN,
         "payload": paid.payload,
         "is_recurring": False,

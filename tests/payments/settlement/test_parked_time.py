@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from db.tables import Outcome, StripeEvent
+from db.tables import EventOutcome, StripeEvent
 from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact
 from payments.effects import SILENT, OutwardEffects
@@ -43,9 +43,9 @@ async def _take_up(desk: Desk, charge_id: str) -> StripeEvent:
     "charged", [charge("X", "old"), charge("X", "bundle"), card_charge("ch_1")], ids=["Stars", "two", "card"]
 )
 async def test_what_was_parked_opens_its_whole_time(desk: Desk, charged: ChargeFact, days: float) -> None:
-    assert (await _without_plans(desk).take(charged)).outcome == Outcome.PARKED
+    assert (await _without_plans(desk).take(charged)).outcome == EventOutcome.PARKED
     desk.clock.now = START + days * DAY
-    assert (await _take_up(desk, charged.event_id)).outcome == Outcome.GRANTED
+    assert (await _take_up(desk, charged.event_id)).outcome == EventOutcome.GRANTED
     bought = 7 * DAY if charged.payload.startswith("sl1:old:") else MONTH
     until = await desk.expires_at()
     assert until is not None
@@ -168,7 +168,7 @@ async def test_parked_renewals_give_back_no_more_than_was_paid_for(
     await without.take(paid(2))
     desk.clock.now = START + days * DAY
     for number in order:
-        assert (await _take_up(desk, f"sub-{number}")).outcome == Outcome.GRANTED
+        assert (await _take_up(desk, f"sub-{number}")).outcome == EventOutcome.GRANTED
     until = await desk.expires_at()
     assert until is not None
     assert 2 * MONTH <= until - desk.clock() <= 2 * MONTH + DAY + HOUR

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from db.tables import EventStatus, Outcome, StripeEvent
+from db.tables import EventOutcome, EventStatus, StripeEvent
 from payments.audit import events, transitions
 from payments.audit.history import EntryState, read_page
 from payments.notices import Notice
@@ -38,7 +38,7 @@ async def test_what_is_granted_is_not_told_as_waiting(
     desk: Desk, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event = await _fail(desk, worker, monkeypatch)
-    assert (event.status, event.outcome, event.due_at, event.parked_at) == (1, Outcome.GRANTED, None, None)
+    assert (event.status, event.outcome, event.due_at, event.parked_at) == (1, EventOutcome.GRANTED, None, None)
     told = await desk.told()
     assert Notice.WAITING not in [notice for notice, _ in told]
     assert told[-1] == (Notice.PARKED, ADMIN_CHAT_ID)

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from db.engine import Database
-from db.tables import EntitlementGrant, EventStatus, Outcome
+from db.tables import EntitlementGrant, EventOutcome, EventStatus
 from entitlements.fold import SLACK
 from payments.audit.facts import ChargeFact, RefundFact
 from payments.effects import OutwardEffects
@@ -38,7 +38,7 @@ async def _grants(database: Database) -> dict[str, EntitlementGrant]:
 async def test_a_charge_becomes_access_a_processed_event_and_a_notice(desk: Desk) -> None:
     desk.clock.advance(minutes=1)
     event = await desk.take(charge(code="bundle"))
-    assert (event.status, event.outcome, event.error) == (EventStatus.PROCESSED, Outcome.GRANTED, None)
+    assert (event.status, event.outcome, event.error) == (EventStatus.PROCESSED, EventOutcome.GRANTED, None)
     assert (event.processed_at, event.due_at) == (desk.clock(), None)
     for entitlement in ("premium", "archive"):
         assert await desk.holds(entitlement)
@@ -168,7 +168,7 @@ async def test_a_subscriptions_charge_is_dated(desk: Desk, ends_at: datetime | N
 
 async def test_a_retired_plan_is_still_honoured(desk: Desk) -> None:
     event = await desk.take(charge(code="old"))
-    assert event.outcome == Outcome.GRANTED
+    assert event.outcome == EventOutcome.GRANTED
     assert await desk.expires_at() == START + 7 * DAY
 
 
@@ -181,7 +181,7 @@ async def test_what_was_signed_is_delivered_after_the_plan_has_changed(desk: Des
         Settlement(changed, SIGNER, desk.clock, OutwardEffects(desk.clock, ADMINS), terms=Terms()),
     )
     event = await desk.take(charge())
-    assert event.outcome == Outcome.GRANTED
+    assert event.outcome == EventOutcome.GRANTED
     assert await desk.expires_at() == START + 30 * DAY
 
 
@@ -198,17 +198,17 @@ async def test_a_renewal_under_a_lost_key_is_known_by_an_equal_settled_charge(de
         Settlement(CATALOG, LOST_SIGNER, desk.clock, OutwardEffects(desk.clock, Admins()), terms=Terms()),
     ).take(_renewal(0))
     desk.clock.advance(days=30)
-    assert (await desk.take(_renewal(1))).outcome == Outcome.GRANTED
+    assert (await desk.take(_renewal(1))).outcome == EventOutcome.GRANTED
     assert await desk.expires_at() == START + 60 * DAY + SLACK
     # A person who got hold of the payload is not its subscriber.
-    assert (await desk.take(replace(_renewal(2), person=STRANGER))).outcome == Outcome.PARKED
+    assert (await desk.take(replace(_renewal(2), person=STRANGER))).outcome == EventOutcome.PARKED
 
 
 @pytest.mark.criterion("S1")
 async def test_a_payload_under_a_lost_key_proves_nothing_by_itself(desk: Desk) -> None:
     for number in (0, 1):
         event = await desk.take(_renewal(number))
-        assert (event.outcome, event.error) == (Outcome.PARKED, "damaged_payload")
+        assert (event.outcome, event.error) == (EventOutcome.PARKED, "damaged_payload")
     assert await desk.access() is None
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from db.tables import EventStatus, Outcome
+from db.tables import EventOutcome, EventStatus
 from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact, RefundFact
 from payments.effects import OutwardEffects
@@ -47,7 +47,7 @@ def _without(desk: Desk, code: str) -> Desk:
 )
 async def test_what_a_person_must_decide_is_parked(desk: Desk, charged: ChargeFact, reason: str) -> None:
     event = await _without(desk, "bundle").take(charged)
-    assert (event.status, event.outcome, event.error) == (EventStatus.FAILED, Outcome.PARKED, reason)
+    assert (event.status, event.outcome, event.error) == (EventStatus.FAILED, EventOutcome.PARKED, reason)
     assert (event.due_at, event.processed_at) == (None, None)
     assert await desk.access() is None
     money = {"charge_id": "charge-1", "amount": charged.amount, "currency": charged.currency}
@@ -64,7 +64,7 @@ async def test_what_a_person_must_decide_is_parked(desk: Desk, charged: ChargeFa
 @pytest.mark.criterion("S12")
 async def test_another_programs_charge_is_reported_and_not_refunded(desk: Desk) -> None:
     event = await desk.take(charge(payload="another program's"))
-    assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, Outcome.FOREIGN, None)
+    assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, EventOutcome.FOREIGN, None)
     assert await desk.access() is None
     assert await desk.told() == [(Notice.FOREIGN, ADMIN_CHAT_ID)]
 
@@ -72,12 +72,12 @@ async def test_another_programs_charge_is_reported_and_not_refunded(desk: Desk) 
 async def test_a_parked_charge_is_granted_once_what_it_lacked_is_there(desk: Desk) -> None:
     await _without(desk, "bundle").take(charge(code="bundle"))
     await desk.settle("charge-1")
-    assert (await desk.event("charge-1")).outcome == Outcome.PARKED
+    assert (await desk.event("charge-1")).outcome == EventOutcome.PARKED
     desk.clock.advance(hours=2)
     await desk.retry("charge-1")
     event = await desk.settle("charge-1")
     assert event is not None
-    assert (event.status, event.outcome, event.error) == (EventStatus.PROCESSED, Outcome.GRANTED, None)
+    assert (event.status, event.outcome, event.error) == (EventStatus.PROCESSED, EventOutcome.GRANTED, None)
     assert await desk.expires_at("archive") == START + timedelta(days=31)
 
 
@@ -118,7 +118,7 @@ async def test_what_cannot_be_honoured_is_given_back_once(desk: Desk, charged: C
 
     await desk.settle("refund:charge-1", confirmed=True)
     event = await desk.event("charge-1")
-    assert (event.status, event.outcome, event.error) == (EventStatus.PROCESSED, Outcome.REFUNDED, None)
+    assert (event.status, event.outcome, event.error) == (EventStatus.PROCESSED, EventOutcome.REFUNDED, None)
     assert await desk.told("refund:charge-1") == [(Notice.REFUNDED, BUYER_CHAT_ID)]
     held = await desk.access()
     assert (held is not None) is (reason == "held_for_life")
@@ -132,7 +132,7 @@ async def test_days_paid_before_access_for_life_are_not_given_back_in_whatever_o
     await desk.record(charge("M", "month"), charge("L", "life", at=desk.clock.advance(minutes=1)))
     for event_id in order_of_settling.split():
         await desk.settle(event_id)
-    assert [(await desk.event(event_id)).outcome for event_id in ("M", "L")] == 2 * [Outcome.GRANTED]
+    assert [(await desk.event(event_id)).outcome for event_id in ("M", "L")] == 2 * [EventOutcome.GRANTED]
     assert await desk.expires_at() is None
     assert await desk.told() == 2 * [(Notice.GRANTED, BUYER_CHAT_ID)]
 
@@ -148,7 +148,7 @@ async def test_a_charge_is_not_parked_for_ever_when_it_turns_out_to_be_given_bac
     await desk.settle("charge-1")
     assert (await desk.event("charge-1")).error == reason
     await desk.settle("refund:charge-1", confirmed=True)
-    assert (await desk.event("charge-1")).outcome == Outcome.REFUNDED
+    assert (await desk.event("charge-1")).outcome == EventOutcome.REFUNDED
 
 
 @pytest.mark.criterion("S11")
@@ -158,7 +158,11 @@ async def test_what_was_set_aside_can_be_refunded(desk: Desk, payload: str) -> N
     await desk.request_refund("charge-1")
     await desk.settle("refund:charge-1", confirmed=True)
     event = await desk.event("charge-1")
-    assert (event.status, event.outcome, event.processed_at) == (EventStatus.PROCESSED, Outcome.REFUNDED, desk.clock())
+    assert (event.status, event.outcome, event.processed_at) == (
+        EventStatus.PROCESSED,
+        EventOutcome.REFUNDED,
+        desk.clock(),
+    )
     ((notice, chat_id, facts),) = await desk.notices("refund:charge-1")
     assert (notice, chat_id, facts["was_granted"]) == (Notice.REFUNDED, BUYER_CHAT_ID, False)
 
@@ -173,12 +177,12 @@ async def test_another_programs_charge_that_failures_had_parked_stays_parked_and
     await desk.retry("charge-1")
     settled = await desk.settle("charge-1")
     assert settled is not None
-    assert (settled.status, settled.outcome, settled.due_at) == (EventStatus.FAILED, Outcome.PARKED, None)
+    assert (settled.status, settled.outcome, settled.due_at) == (EventStatus.FAILED, EventOutcome.PARKED, None)
     assert settled.error == "another_program"
     assert await desk.told("charge-1") == [(Notice.FOREIGN, ADMIN_CHAT_ID)]
     await desk.request_refund("charge-1")
     await desk.settle("refund:charge-1", confirmed=True)
-    assert (await desk.event("charge-1")).outcome == Outcome.REFUNDED
+    assert (await desk.event("charge-1")).outcome == EventOutcome.REFUNDED
 
 
 @pytest.mark.criterion("R3")
@@ -192,7 +196,7 @@ async def test_a_refund_that_contradicts_its_charge_is_parked_and_takes_nothing_
 ) -> None:
     await desk.take(charge())
     event = await desk.take(told)
-    assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, Outcome.PARKED, None)
+    assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, EventOutcome.PARKED, None)
     assert await desk.holds()
     assert await desk.told("refund:charge-1") == [(Notice.PARKED, ADMIN_CHAT_ID)]
 
@@ -208,7 +212,7 @@ async def test_of_two_payments_for_life_one_is_kept_in_whatever_order_they_are_s
     for charge_id in order_of_settling:
         await desk.settle(charge_id)
     kept, given_back = [await desk.event(charge_id) for charge_id in order_of_settling]
-    assert (kept.outcome, given_back.outcome, given_back.error) == (Outcome.GRANTED, None, "held_for_life")
+    assert (kept.outcome, given_back.outcome, given_back.error) == (EventOutcome.GRANTED, None, "held_for_life")
     assert (await desk.event(f"refund:{given_back.event_id}")).due_at is not None
 
 
@@ -226,7 +230,7 @@ async def test_a_refund_of_another_services_charge_is_parked(desk: Desk) -> None
     async with desk.database.transaction() as session:
         await add_other_services_event(session, "charge-1", await desk.user_id())
         before = (await dump(session))["stripe_events"]
-    assert (await desk.take(refund(charge()))).outcome == Outcome.PARKED
+    assert (await desk.take(refund(charge()))).outcome == EventOutcome.PARKED
     async with desk.database.reading() as session:
         after = (await dump(session))["stripe_events"]
     assert [row for row in after if row in before] == before
@@ -237,7 +241,11 @@ async def test_a_refund_from_outside_takes_access_away_and_is_told(desk: Desk) -
     await desk.take(charge(code="bundle"))
     refunded_at = desk.clock.advance(days=3)
     event = await desk.take(refund(charge(code="bundle"), refunded_at))
-    assert (event.status, event.outcome, event.processed_at) == (EventStatus.PROCESSED, Outcome.REFUNDED, refunded_at)
+    assert (event.status, event.outcome, event.processed_at) == (
+        EventStatus.PROCESSED,
+        EventOutcome.REFUNDED,
+        refunded_at,
+    )
     for entitlement in ("premium", "archive"):
         assert not await desk.holds(entitlement)
         access = await desk.access(entitlement)
@@ -262,7 +270,7 @@ async def test_a_refund_before_its_charge_lets_the_grant_be_born_revoked(desk: D
     desk.clock.advance(hours=5)
     await desk.take(refund(charge(), START + timedelta(hours=1)))
     event = await desk.take(charge())
-    assert (event.status, event.outcome) == (EventStatus.PROCESSED, Outcome.GRANTED)
+    assert (event.status, event.outcome) == (EventStatus.PROCESSED, EventOutcome.GRANTED)
     access = await desk.access()
     assert access is not None
     assert access.revoked_at == START + timedelta(hours=1)

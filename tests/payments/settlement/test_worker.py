@@ -6,7 +6,7 @@ from sqlalchemy.exc import DBAPIError
 
 from db.engine import POOL_SIZE
 from db.errors import is_away
-from db.tables import EventStatus, Outcome
+from db.tables import EventOutcome, EventStatus
 from payments.audit import transitions
 from payments.audit.facts import Person
 from payments.effects import OutwardEffects
@@ -66,7 +66,7 @@ async def test_a_failing_entitlement_service_leaves_the_event_at_2_until_it_work
     desk.clock.advance(seconds=10)
     assert await worker.work_once() == 2
     event = await desk.event("charge-1")
-    assert (event.status, event.outcome, event.error) == (EventStatus.PROCESSED, Outcome.GRANTED, None)
+    assert (event.status, event.outcome, event.error) == (EventStatus.PROCESSED, EventOutcome.GRANTED, None)
     assert await desk.holds()
 
 
@@ -79,11 +79,11 @@ async def test_what_keeps_failing_is_parked_and_goes_on_when_it_is_taken_up(desk
             desk.clock.advance(hours=2)
         assert await worker.work_once() == 0
     event = await desk.event("charge-1")
-    assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, Outcome.PARKED, None)
+    assert (event.status, event.outcome, event.due_at) == (EventStatus.FAILED, EventOutcome.PARKED, None)
     assert await desk.told() == [(Notice.PARKED, ADMIN_CHAT_ID), (Notice.WAITING, BUYER.telegram_id)]
     await desk.retry("charge-1")
     assert await worker.work_once() == 1
-    assert (await desk.event("charge-1")).outcome == Outcome.GRANTED
+    assert (await desk.event("charge-1")).outcome == EventOutcome.GRANTED
     assert await desk.holds()
 
 

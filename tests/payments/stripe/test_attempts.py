@@ -2,7 +2,7 @@
 
 import pytest
 
-from db.tables import Outcome, StripeEvent
+from db.tables import EventOutcome, StripeEvent
 from payments.audit import events, transitions
 from payments.channel import by_name
 from payments.notices import Notice
@@ -68,7 +68,7 @@ async def test_a_retry_after_a_death_does_not_make_it_again(
     await desk.retry(waiting.event_id)
     await worker.work_once()
     assert account.refunded(charge_id) == REST
-    assert (await desk.event(waiting.event_id)).outcome == Outcome.REFUNDED
+    assert (await desk.event(waiting.event_id)).outcome == EventOutcome.REFUNDED
 
 
 async def test_an_attempt_that_may_be_under_way_keeps_its_key(

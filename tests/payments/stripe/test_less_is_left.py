@@ -2,7 +2,7 @@
 
 import pytest
 
-from db.tables import EventStatus, Outcome, StripeEvent
+from db.tables import EventOutcome, EventStatus, StripeEvent
 from payments.audit import events
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.notices import Notice
@@ -135,13 +135,13 @@ async def test_a_lost_dispute_counts_as_what_is_gone(
     dispute_id = account.open_dispute(charge_id)
     whole = await desk.request_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
     await read(watch, worker)
-    assert (await desk.event(whole.event_id)).outcome == Outcome.PARKED
+    assert (await desk.event(whole.event_id)).outcome == EventOutcome.PARKED
     account.close_dispute(dispute_id, "lost")
     await read(watch, worker)
     desk.clock.advance(minutes=1)
     await desk.retry(whole.event_id)
     await read(watch, worker)
-    assert (await desk.event(whole.event_id)).outcome == Outcome.REPLACED
+    assert (await desk.event(whole.event_id)).outcome == EventOutcome.REPLACED
     assert (Notice.NOTHING_LEFT, ADMIN_ID) in await desk.told(whole.event_id)
 
 
@@ -155,7 +155,7 @@ async def test_a_part_alone_is_no_reason_to_replace_what_is_refused_for_another(
     account.refusal = "charge_disputed"
     await read(watch, worker)
     parked = await desk.event(rest.event_id)
-    assert (parked.amount_cents, parked.outcome) == (399, Outcome.PARKED)
+    assert (parked.amount_cents, parked.outcome) == (399, EventOutcome.PARKED)
     assert (Notice.PARKED, ADMIN_CHAT_ID) in await desk.told(rest.event_id)
 
 
@@ -183,9 +183,9 @@ async def test_a_refund_that_stripe_makes_late_moves_a_row_that_was_replaced(
     whole = await desk.request_refund(f"stripe:{charge_id}")
     part = account.give_back(charge_id, 100)
     await worker.work_once()
-    assert (await desk.event(whole.event_id)).outcome == Outcome.REPLACED
+    assert (await desk.event(whole.event_id)).outcome == EventOutcome.REPLACED
     account.fail_refund(part)
     account.give_back(charge_id, metadata={"starledger_refund": whole.event_id})
     await read(watch, worker)
-    assert (await desk.event(whole.event_id)).outcome == Outcome.REFUNDED
+    assert (await desk.event(whole.event_id)).outcome == EventOutcome.REFUNDED
     assert not await desk.holds(person=BUYER)

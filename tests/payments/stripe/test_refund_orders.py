@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from db.tables import EventStatus, Outcome, StripeEvent
+from db.tables import EventOutcome, EventStatus, StripeEvent
 from payments.audit import events, transitions
 from payments.audit.facts import Person
 from payments.channel import by_name
@@ -116,7 +116,7 @@ class Play:
 
     async def _take_up(self) -> None:
         for row in await self.rows():
-            if row.outcome == Outcome.PARKED:
+            if row.outcome == EventOutcome.PARKED:
                 await self.desk.retry(row.event_id)
 
     def _out(self) -> list[str]:
@@ -179,7 +179,7 @@ async def test_the_books_end_as_stripes_do(desk: Desk, account: StripeAccount, a
     play = Play(desk, account, api, await sell(desk, account, buyer))
     for step in steps:
         await play.step(step)
-        waiting = [row for row in await play.rows() if row.status != 1 and row.outcome != Outcome.REPLACED]
+        waiting = [row for row in await play.rows() if row.status != 1 and row.outcome != EventOutcome.REPLACED]
         assert sum(row.webhook_timestamp is None for row in waiting) <= 1
     await play.end()
     rows = await play.rows()

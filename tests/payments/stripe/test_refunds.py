@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from db.tables import EventStatus, Outcome
+from db.tables import EventOutcome, EventStatus
 from payments.audit import transitions
 from payments.channel import by_name
 from payments.notices import Notice
@@ -35,7 +35,7 @@ async def test_a_refund_is_made_at_stripe_and_ends_the_access(
 ) -> None:
     await worker.work_once()
     refund = await desk.event(f"refund:stripe:{charge_id}")
-    assert (refund.outcome, refund.requested_by, refund.reason) == (Outcome.REFUNDED, "telegram:42", "wrong plan")
+    assert (refund.outcome, refund.requested_by, refund.reason) == (EventOutcome.REFUNDED, "telegram:42", "wrong plan")
     assert [each["metadata"] for each in account.refunds(charge_id)] == [{"starledger_refund": refund.event_id}]
     assert not await desk.holds()
 
@@ -50,7 +50,7 @@ async def test_a_death_between_stripes_answer_and_our_commit_is_repeated_under_t
     async with desk.database.transaction() as session:
         await transitions.release_claims(session)
     await worker.work_once()
-    assert (await desk.event(refund_id)).outcome == Outcome.REFUNDED
+    assert (await desk.event(refund_id)).outcome == EventOutcome.REFUNDED
     assert (account.refunded(charge_id), len(account.keys)) == (499, 1)
 
 
@@ -66,7 +66,7 @@ async def test_an_attempt_of_which_nothing_is_known_is_followed_by_another(
     assert await desk.holds()
     desk.clock.advance(minutes=1)
     await worker.work_once()
-    assert (await desk.event(waiting.event_id)).outcome == Outcome.REFUNDED
+    assert (await desk.event(waiting.event_id)).outcome == EventOutcome.REFUNDED
     assert account.refunded(charge_id) == 499
     assert not await desk.holds()
 
@@ -90,12 +90,12 @@ async def test_what_stripe_refuses_waits_for_an_admin_and_a_retry_is_asked_anew(
     account.refusal = "charge_disputed"
     await worker.work_once()
     refund_id = f"refund:stripe:{charge_id}"
-    assert (await desk.event(refund_id)).outcome == Outcome.PARKED
+    assert (await desk.event(refund_id)).outcome == EventOutcome.PARKED
     assert (Notice.PARKED, ADMIN_CHAT_ID) in await desk.told(refund_id)
     assert await desk.holds()
     account.refusal = None
     desk.clock.advance(minutes=1)
     await desk.retry(refund_id)
     await worker.work_once()
-    assert (await desk.event(refund_id)).outcome == Outcome.REFUNDED
+    assert (await desk.event(refund_id)).outcome == EventOutcome.REFUNDED
     assert account.refunded(charge_id) == 499

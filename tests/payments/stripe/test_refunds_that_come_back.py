@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from db.tables import EventStatus, Outcome, StripeEvent
+from db.tables import EventOutcome, EventStatus, StripeEvent
 from payments.audit import events, transitions
 from payments.audit.balance import remainder
 from payments.audit.facts import RefundFact
@@ -64,9 +64,9 @@ async def test_a_refund_of_ours_that_came_back_is_on_record_and_can_be_made_agai
     [row] = await _returns(desk, charge_id)
     assert (row.event_id, row.refund_of) == (f"returned:{first.event_id}", f"stripe:{charge_id}")
     assert (row.amount_cents, row.currency, row.requested_by) == (499, "USD", "stripe")
-    assert (row.status, row.outcome, row.reason) == (1, Outcome.RETURNED, "expired_or_canceled_card")
+    assert (row.status, row.outcome, row.reason) == (1, EventOutcome.RETURNED, "expired_or_canceled_card")
     assert row.webhook_timestamp == START + timedelta(days=3)
-    assert (await desk.event(first.event_id)).outcome == Outcome.REFUNDED
+    assert (await desk.event(first.event_id)).outcome == EventOutcome.REFUNDED
     assert await _left(desk, charge_id) == 499
     assert not await desk.holds(), "the money is still owed: a person decides"
     ((notice, chat_id, facts),) = await desk.notices(row.event_id)
@@ -82,7 +82,7 @@ async def test_a_refund_of_ours_that_came_back_is_on_record_and_can_be_made_agai
     again = await desk.request_refund(f"stripe:{charge_id}")
     assert (again.event_id, again.amount_cents) == (f"refund:stripe:{charge_id}:{again.id}", 499)
     await read(watch, worker)
-    assert (await desk.event(again.event_id)).outcome == Outcome.REFUNDED
+    assert (await desk.event(again.event_id)).outcome == EventOutcome.REFUNDED
     assert (account.refunded(charge_id), await _left(desk, charge_id)) == (499, 0)
     assert (await _states(desk))[-1] == ("stripe.successful_payment", EntryState.GIVEN_BACK)
     with pytest.raises(RefundRefusedError, match=RefundRefusal.ALREADY_REFUNDED):
@@ -202,7 +202,7 @@ async def test_a_refund_that_failed_before_its_answer_was_on_record_is_not_taken
     await desk.retry(asked.event_id)
     watch._done.clear()
     await read(watch, worker)
-    assert (await desk.event(asked.event_id)).outcome == Outcome.REFUNDED
+    assert (await desk.event(asked.event_id)).outcome == EventOutcome.REFUNDED
     assert await _returns(desk, charge_id) == [], "the second attempt is out"
     assert (account.refunded(charge_id), await _left(desk, charge_id)) == (499, 0)
 
@@ -216,10 +216,10 @@ async def test_of_two_attempts_for_one_row_it_came_back_when_both_did(
     desk.clock.advance(minutes=1)
     account.fail_refund(account.refunds(charge_id)[0]["id"])
     await read(watch, worker)
-    assert (await desk.event(asked.event_id)).outcome == Outcome.PARKED
+    assert (await desk.event(asked.event_id)).outcome == EventOutcome.PARKED
     await desk.retry(asked.event_id)
     await worker.work_once()
-    assert (await desk.event(asked.event_id)).outcome == Outcome.REFUNDED
+    assert (await desk.event(asked.event_id)).outcome == EventOutcome.REFUNDED
     assert await _left(desk, charge_id) == 0
     desk.clock.advance(minutes=1)
     account.fail_refund(account.refunds(charge_id)[1]["id"])
@@ -245,7 +245,7 @@ async def test_while_it_is_not_read_since_when_one_is_back_a_refusal_decides_not
     assert await desk.holds()
     desk.clock.advance(minutes=1)
     await read(watch, worker)
-    assert (await desk.event(rest.event_id)).outcome == Outcome.REPLACED
+    assert (await desk.event(rest.event_id)).outcome == EventOutcome.REPLACED
     assert (account.refunded(charge_id), await _left(desk, charge_id)) == (499, 0)
     assert not await desk.holds()
 
@@ -265,7 +265,7 @@ async def test_one_whose_event_is_gone_is_taken_for_back_after_some_attempts(
         desk.clock.advance(hours=1)
         await worker.work_once()
     parked = await desk.event(rest.event_id)
-    assert (parked.outcome, parked.error) == (Outcome.PARKED, f"Charge {charge_id} has been charged back.")
+    assert (parked.outcome, parked.error) == (EventOutcome.PARKED, f"Charge {charge_id} has been charged back.")
     [row] = await _returns(desk, charge_id)
     assert row.webhook_timestamp == desk.clock()
     account.events.append(gone)
@@ -358,7 +358,7 @@ async def test_one_that_stands_apart_is_the_same_refund_and_may_come_back(
     async with desk.database.reading() as session:
         rows = [row for row in await events.refunds_of(session, f"stripe:{charge_id}") if row.currency == "USD"]
     assert sorted((row.event_type, row.outcome) for row in rows) == [
-        ("stripe.refund_failed", Outcome.RETURNED),
-        ("stripe.refunded", Outcome.REFUNDED),
+        ("stripe.refund_failed", EventOutcome.RETURNED),
+        ("stripe.refunded", EventOutcome.REFUNDED),
     ]
     assert (await desk.request_refund(f"stripe:{charge_id}")).amount_cents == 499

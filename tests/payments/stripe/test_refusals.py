@@ -2,7 +2,7 @@
 
 import pytest
 
-from db.tables import EventStatus, Outcome
+from db.tables import EventOutcome, EventStatus
 from payments.channel import by_name
 from payments.pause import Pause
 from payments.refunds.sending import RefundSender
@@ -35,7 +35,7 @@ async def test_after_a_refusal_the_next_attempt_has_a_key_of_its_own(
     desk.clock.advance(minutes=1)
     await watch.read_once()
     await worker.work_once()
-    assert (await desk.event(rest.event_id)).outcome == Outcome.REFUNDED
+    assert (await desk.event(rest.event_id)).outcome == EventOutcome.REFUNDED
     assert len(set(account.keys)) == 2
 
 
@@ -54,7 +54,7 @@ async def test_a_refusal_ends_the_attempt_though_the_refunds_cannot_be_listed(
     account.refusal = None
     desk.clock.advance(minutes=1)
     await worker.work_once()
-    assert (await desk.event(asked.event_id)).outcome == Outcome.REFUNDED
+    assert (await desk.event(asked.event_id)).outcome == EventOutcome.REFUNDED
 
 
 @pytest.mark.criterion("E1", "C3")
@@ -78,13 +78,13 @@ async def test_what_may_have_been_made_keeps_its_key_when_stripe_cannot_be_asked
     ).work_once()
     await stranger.close()
     parked = await desk.event(asked.event_id)
-    assert (parked.outcome, parked.attempt_key is None) == (Outcome.PARKED, False)
+    assert (parked.outcome, parked.attempt_key is None) == (EventOutcome.PARKED, False)
     # There is room for a second one now.
     account.fail_refund(part)
     desk.clock.advance(days=2)
     await desk.retry(asked.event_id)
     await worker.work_once()
-    assert (await desk.event(asked.event_id)).outcome == Outcome.REFUNDED
+    assert (await desk.event(asked.event_id)).outcome == EventOutcome.REFUNDED
     assert account.refunded(charge_id) == asked.amount_cents
 
 
@@ -105,5 +105,5 @@ async def test_a_refund_that_stripe_has_and_has_not_made_is_waited_for(
     assert (waiting.status, waiting.outcome, waiting.attempt_key is None) == (EventStatus.FAILED, None, False)
     desk.clock.advance(minutes=1)
     await worker.work_once()
-    assert (await desk.event(asked.event_id)).outcome == Outcome.REFUNDED
+    assert (await desk.event(asked.event_id)).outcome == EventOutcome.REFUNDED
     assert len(account.refunds(charge_id)) == 1

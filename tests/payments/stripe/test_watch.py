@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from sqlalchemy import select
 
-from db.tables import EntitlementGrant, Outcome, StripeEvent, StripeReading
+from db.tables import EntitlementGrant, EventOutcome, StripeEvent, StripeReading
 from payments.audit import events
 from payments.audit.balance import remainder
 from payments.audit.history import EntryState, read_page
@@ -46,7 +46,7 @@ async def test_a_refund_in_the_dashboard_ends_the_access(
     await read(watch, worker)
     refund = await desk.event(f"refund:stripe:{charge_id}")
     assert (refund.event_type, refund.payment_method, refund.requested_by) == ("stripe.refunded", "stripe", "stripe")
-    assert (refund.amount_cents, refund.currency, refund.outcome) == (499, "USD", Outcome.REFUNDED)
+    assert (refund.amount_cents, refund.currency, refund.outcome) == (499, "USD", EventOutcome.REFUNDED)
     assert refund.webhook_timestamp == START + timedelta(days=3)
     assert not await desk.holds()
     assert await told(desk) == [(Notice.REFUNDED, BUYER_CHAT), (Notice.REFUNDED_OUTSIDE, ADMIN_CHAT_ID)]
@@ -59,7 +59,7 @@ async def test_parts_are_recorded_each_and_end_the_access_when_they_add_up(
     first = account.give_back(charge_id, 100)
     await read(watch, worker)
     part = await desk.event(f"refund:stripe:{charge_id}:{first}")
-    assert (part.amount_cents, part.outcome, part.refund_of) == (100, Outcome.REFUNDED, f"stripe:{charge_id}")
+    assert (part.amount_cents, part.outcome, part.refund_of) == (100, EventOutcome.REFUNDED, f"stripe:{charge_id}")
     assert await desk.holds()
     assert await told(desk) == [(Notice.PARTLY_REFUNDED, BUYER_CHAT), (Notice.PARTLY_REFUNDED_OUTSIDE, ADMIN_CHAT_ID)]
     await desk.deliver()
@@ -193,7 +193,7 @@ async def test_a_lost_dispute_of_more_than_was_paid_takes_all_of_it(
         await desk.settle(f"stripe:{charge_id}")
     await read(watch, worker)
     taken = await desk.event(f"refund:stripe:{charge_id}:{dispute_id}")
-    assert (taken.outcome, taken.amount_cents) == (Outcome.REFUNDED, 505)
+    assert (taken.outcome, taken.amount_cents) == (EventOutcome.REFUNDED, 505)
     assert not await desk.holds()
     assert Notice.PARKED not in [notice for notice, _ in await desk.told()]
     with pytest.raises(RefundRefusedError, match=RefundRefusal.ALREADY_REFUNDED):
@@ -213,7 +213,7 @@ async def test_a_lost_dispute_in_another_currency_waits_for_a_person(
     account.close_dispute(dispute_id, "lost")
     await read(watch, worker)
     parked = await desk.event(f"refund:stripe:{charge_id}:{dispute_id}")
-    assert (parked.outcome, parked.error) == (Outcome.PARKED, "the refund says 460 EUR, the charge 499 USD")
+    assert (parked.outcome, parked.error) == (EventOutcome.PARKED, "the refund says 460 EUR, the charge 499 USD")
     assert await desk.holds(), "how much of the charge it took is a person's to say"
 
 
@@ -256,9 +256,9 @@ async def test_what_was_asked_here_and_made_in_the_dashboard_meanwhile_counts_on
         await read(watch, worker)
         watch._done.clear()
     assert sorted((row.amount_cents, row.outcome) for row in await refunds(desk, charge_id)) == [
-        (100, Outcome.REFUNDED),
-        (399, Outcome.REFUNDED),
-        (399, Outcome.REPLACED),
+        (100, EventOutcome.REFUNDED),
+        (399, EventOutcome.REFUNDED),
+        (399, EventOutcome.REPLACED),
     ]
     assert not await desk.holds()
 
@@ -301,7 +301,7 @@ async def test_what_cannot_be_recorded_is_told_and_holds_up_nothing_else(
     account.give_back(odd, currency="dollars")
     account.give_back(plain)
     await read(watch, worker)
-    assert (await desk.event(f"refund:stripe:{plain}")).outcome == Outcome.REFUNDED
+    assert (await desk.event(f"refund:stripe:{plain}")).outcome == EventOutcome.REFUNDED
     assert (Notice.UNRECORDED, ADMIN_CHAT_ID) in await told(desk)
 
 
@@ -315,7 +315,7 @@ async def test_what_somebody_else_answered_in_stripes_place_is_asked_again(
     assert await told(desk) == [(Notice.UNRECORDED, ADMIN_CHAT_ID)]
     assert await desk.holds()
     await read(watch, worker)
-    assert (await desk.event(f"refund:stripe:{charge_id}")).outcome == Outcome.REFUNDED
+    assert (await desk.event(f"refund:stripe:{charge_id}")).outcome == EventOutcome.REFUNDED
     assert not await desk.holds()
 
 

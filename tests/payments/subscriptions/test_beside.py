@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from db.tables import EntitlementGrant, Outcome, Renewal, Subscription, User
+from db.tables import EntitlementGrant, EventOutcome, Renewal, Subscription, User
 from db.users import lock_users
 from entitlements.by_hand import revoke_by_hand
 from payments.audit import events
@@ -193,7 +193,7 @@ async def test_a_renewal_that_failed_before_its_end_may_be_bought_anew_at_once(d
     await tell(desk, said("failed", 15))
     assert await desk.holds()
     assert await checkout(desk) is CheckoutVerdict.ACCEPTED
-    assert (await desk.take(start(desk.clock(), 21))).outcome == Outcome.GRANTED
+    assert (await desk.take(start(desk.clock(), 21))).outcome == EventOutcome.GRANTED
     assert (await wishes(desk))["sub-1"] == (Renewal.CANCELED, RenewalReason.REPLACED)
 
 
@@ -202,14 +202,14 @@ async def test_what_goes_back_by_itself_stands_in_nobodys_way(desk: Desk) -> Non
     await desk.take(paid(1))
     desk.clock.now = START + 20 * DAY
     twin = replace(paid(1, at=desk.clock(), charge_id="twin-1"), update_id=11)
-    assert (await desk.take(in_ledger(twin))).outcome == Outcome.GRANTED, "as a renewal"
+    assert (await desk.take(in_ledger(twin))).outcome == EventOutcome.GRANTED, "as a renewal"
     await desk.take(twin)
     assert await given_back(desk, "twin-1") == ["twin-1"]
     await tell(desk, said("canceled", 12))
     # Its refund is on record and not through yet: what it would open is still granted.
     desk.clock.now = START + MONTH + MINUTE
     assert await checkout(desk) is CheckoutVerdict.ACCEPTED
-    assert (await desk.take(start(desk.clock(), 31))).outcome == Outcome.GRANTED
+    assert (await desk.take(start(desk.clock(), 31))).outcome == EventOutcome.GRANTED
 
 
 @pytest.mark.criterion("N3", "N2", "C3")
@@ -219,7 +219,7 @@ async def test_a_start_goes_back_when_it_is_learned_that_the_other_had_been_rene
 ) -> None:
     await fail_and_end(desk)
     await desk.take(start(desk.clock(), 21))
-    assert (await desk.event("new-1")).outcome == Outcome.GRANTED
+    assert (await desk.event("new-1")).outcome == EventOutcome.GRANTED
     lost = renewal(2, START + MONTH + DAY, 20)
     await desk.take(in_ledger(lost) if is_known_by == "ledger" else lost)
     assert await given_back(desk, "new-1", "sub-2") == ["new-1"]
@@ -273,7 +273,7 @@ async def test_taken_up_at_telegram_beside_one_that_was_bought_meanwhile_it_is_e
     await tell(desk, said("canceled", 11))
     await _revoke(desk)
     desk.clock.now = START + DAY
-    assert (await desk.take(start(desk.clock(), 12))).outcome == Outcome.GRANTED
+    assert (await desk.take(start(desk.clock(), 12))).outcome == EventOutcome.GRANTED
     await desk.record(said("active", 13, PAYLOAD))
     await keeper(desk).settle(said("active", 13))
     assert await renewing(desk) == ["new-1"]

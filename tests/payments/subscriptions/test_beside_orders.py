@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from db.tables import EntitlementGrant, Outcome, StripeEvent
+from db.tables import EntitlementGrant, EventOutcome, StripeEvent
 from payments.audit.facts import ChargeFact, Person, SubscriptionFact
 from tests.support.clock import START
 from tests.support.desk import Desk
@@ -141,7 +141,7 @@ async def _state(desk: Desk, buyer: Person, name: str) -> State:
     paid_for = {
         each.event_id.partition(name)[2] for each in charges if each.refund_of is None and each.outcome is not None
     }
-    assert all(each.outcome in {Outcome.GRANTED, Outcome.REFUNDED} for each in charges)
+    assert all(each.outcome in {EventOutcome.GRANTED, EventOutcome.REFUNDED} for each in charges)
     assert {source for source, _ in grants if source} == paid_for - back, "money that is kept is access"
     left = [each.first_charge_id for each in kept if each.state in {"active", "failed"} and each.renewal_wanted is None]
     assert len(left) <= 1, left

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from db.tables import EntitlementGrant, EventStatus, Outcome, Renewal, Subscription
+from db.tables import EntitlementGrant, EventOutcome, EventStatus, Renewal, Subscription
 from entitlements.fold import SLACK
 from payments.audit.facts import Person
 from payments.effects import SILENT
@@ -28,7 +28,7 @@ async def test_each_charge_is_a_dated_grant_and_the_first_one_names_the_subscrip
     for number in (1, 2, 3):
         desk.clock.now = START + MONTH * (number - 1)
         event = await desk.take(paid(number))
-        assert event.outcome == Outcome.GRANTED
+        assert event.outcome == EventOutcome.GRANTED
         assert await desk.expires_at() == START + MONTH * number + SLACK
     found = await row(desk)
     assert (found.first_charge_id, found.last_charge_id) == ("sub-1", "sub-3")

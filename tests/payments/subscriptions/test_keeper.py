@@ -7,7 +7,7 @@ from aiogram import Bot
 from sqlalchemy import update
 
 from db.insert import insert_into
-from db.tables import EventStatus, LedgerReading, Outcome, Renewal, SubscriptionChange
+from db.tables import EventOutcome, EventStatus, LedgerReading, Renewal, SubscriptionChange
 from payments.audit import events, transitions
 from payments.audit.facts import Person
 from payments.effects import SILENT
@@ -168,13 +168,13 @@ async def test_a_settled_charge_of_which_something_is_learned_stays_settled_what
         assert transitions.is_open(event)
         assert transitions.fail(event, "a bug", desk.clock(), 0)
     event = await desk.event("sub-1")
-    assert (event.status, event.outcome, event.error) == (EventStatus.PROCESSED, Outcome.GRANTED, "a bug")
+    assert (event.status, event.outcome, event.error) == (EventStatus.PROCESSED, EventOutcome.GRANTED, "a bug")
     async with desk.database.transaction() as session:
         event = await events.lock(session, "sub-1")
         assert event is not None
         assert not transitions.fail(event, "a bug", desk.clock(), 0, attempts_max=1)
     event = await desk.event("sub-1")
-    assert (event.status, event.outcome, event.due_at) == (EventStatus.PROCESSED, Outcome.GRANTED, None)
+    assert (event.status, event.outcome, event.due_at) == (EventStatus.PROCESSED, EventOutcome.GRANTED, None)
     one_time = charge()
     await desk.take(in_ledger(one_time))
     await desk.record(one_time)

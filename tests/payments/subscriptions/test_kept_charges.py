@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from db.tables import EventStatus, Outcome, Renewal
+from db.tables import EventOutcome, EventStatus, Renewal
 from entitlements.fold import SLACK
 from payments.audit import events
 from payments.effects import OutwardEffects
@@ -33,10 +33,10 @@ async def test_a_start_under_a_running_one_goes_back_and_a_renewal_never(desk: D
     assert given_back.paid_until is None
     for number in (2, 3):
         early = paid(number, at=START + MONTH * (number - 1) - timedelta(days=1), ends_at=START + MONTH * number)
-        assert (await desk.take(early)).outcome == Outcome.GRANTED
-        assert (await desk.take(in_ledger(early))).outcome == Outcome.GRANTED
+        assert (await desk.take(early)).outcome == EventOutcome.GRANTED
+        assert (await desk.take(in_ledger(early))).outcome == EventOutcome.GRANTED
     late_renewal = paid(2, payload=another, charge_id="other-2")
-    assert (await desk.take(late_renewal)).outcome == Outcome.GRANTED, "a renewal, whatever became of its start"
+    assert (await desk.take(late_renewal)).outcome == EventOutcome.GRANTED, "a renewal, whatever became of its start"
 
 
 @pytest.mark.criterion("N3", "N2")
@@ -102,7 +102,7 @@ async def test_a_subscription_may_start_beside_one_that_opens_something_else_or_
     at = START + MONTH + timedelta(seconds=1)
     desk.clock.now = at
     event = await desk.take(paid(1, at=at, payload=SIGNER.sign(order("auto")), charge_id="other-1"))
-    assert event.outcome == Outcome.GRANTED
+    assert event.outcome == EventOutcome.GRANTED
 
 
 @pytest.mark.criterion("N3", "S2")
@@ -120,7 +120,7 @@ async def test_a_price_that_changes_leaves_running_subscriptions_at_theirs(desk:
     catalog = Catalog({**CATALOG.plans, "auto": dearer})
     effects = OutwardEffects(desk.clock, ADMINS)
     later = Desk(desk.database, desk.clock, Settlement(catalog, SIGNER, desk.clock, effects, terms=Terms()))
-    assert (await later.take(paid(2))).outcome == Outcome.GRANTED
+    assert (await later.take(paid(2))).outcome == EventOutcome.GRANTED
     assert (await row(desk)).price_stars == 150
 
 
@@ -130,11 +130,11 @@ async def test_renewals_go_on_under_a_token_that_is_lost(desk: Desk) -> None:
     effects = OutwardEffects(desk.clock, ADMINS)
     other_token = PayloadSigner("1000001:another-token")
     later = Desk(desk.database, desk.clock, Settlement(CATALOG, other_token, desk.clock, effects, terms=Terms()))
-    assert (await later.take(paid(2))).outcome == Outcome.GRANTED
+    assert (await later.take(paid(2))).outcome == EventOutcome.GRANTED
     kept = await row(desk)
     assert (kept.first_charge_id, kept.last_charge_id, kept.price_stars) == ("sub-1", "sub-2", 150)
     stranger = paid(1, payload=SIGNER.sign(order("auto", STRANGER)), payer=STRANGER, charge_id="theirs-1")
-    assert (await later.take(stranger)).outcome == Outcome.PARKED
+    assert (await later.take(stranger)).outcome == EventOutcome.PARKED
 
 
 @pytest.mark.criterion("N3")

@@ -9,7 +9,7 @@ from aiogram import Bot
 from sqlalchemy import select
 
 from db.engine import Database
-from db.tables import EventStatus, Outcome, StripeEvent
+from db.tables import EventOutcome, EventStatus, StripeEvent
 from payments.ledger import progress
 from payments.notices import Notice
 from payments.sale.payload import PayloadSigner
@@ -67,7 +67,7 @@ async def test_fifty_payments_whose_updates_telegram_dropped_are_settled_after_t
     life.pass_days(1.1)
     report = await life.compare()
     assert (report.counts.recovered, report.counts.known, report.counts.unexplained) == (50, 1, 0)
-    assert await _outcomes(life.database) == {Outcome.GRANTED: 51}
+    assert await _outcomes(life.database) == {EventOutcome.GRANTED: 51}
     assert (await life.told()).count(Notice.GRANTED) == 51
     assert (await life.compare()).counts.recovered == 0
     assert (await life.compare(from_start=True)).counts.known == 51
@@ -158,7 +158,7 @@ async def test_the_same_after_the_token_was_replaced(
     await heir.start()
     made = await natural(empty_database)
     if hand == "nothing":
-        assert {(row[6], row[7]) for row in made["stripe_events"]} == {(EventStatus.FAILED, Outcome.PARKED)}
+        assert {(row[6], row[7]) for row in made["stripe_events"]} == {(EventStatus.FAILED, EventOutcome.PARKED)}
         assert made["entitlements"] == []
     else:
         assert made == before
