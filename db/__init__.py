@@ -9,7 +9,7 @@ In comes `DATABASE_URL`; out go sessions inside of a transaction, on tables that
 - liveness.py: checks pooled PostgreSQL connections before their use
 - retry.py: repeats a transaction that PostgreSQL aborted for another one
 - lock/: lets one desk poll at a time
-- states.py, base.py, utc_datetime.py: the values and column types of the tables
+- states.py, limits.py, base.py, utc_datetime.py: the values, limits and column types of the tables
 - tables.py, desk_tables.py: the shared tables, and the desk's own
 - rules.py: the triggers that keep money rows as they were written
 - users.py: locks the rows of users, first of all

@@ -21,15 +21,8 @@ Any other error is a bug: logged with its context, and the row waits.
 
 import enum
 from collections.abc import Sequence
-from typing import Final
 
 from payments.channel import MadeRefund
-
-ERROR_LENGTH_MAX: Final = 500
-"""Characters of an error's words that stay on record.
-
-A database's words may be long, and an admin's message has at most 4,096 characters (Bot API, sendMessage).
-"""
 
 
 class PaymentError(Exception):

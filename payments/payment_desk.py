@@ -15,7 +15,6 @@ from payments import waiting
 from payments.audit import erasure, history
 from payments.audit.erasure import Erased
 from payments.audit.history import Entry, History, Page, UserRecord
-from payments.recording.fields import CHARGE_ID_LENGTH_MAX
 from payments.refunds import requests
 from payments.refunds.requests import BY_ITSELF, REASON_LENGTH_MAX, RequestedRefund
 from payments.renewals import is_over
@@ -25,7 +24,6 @@ from payments.waiting import LISTED_MAX, Backlog, Pending, RetryResult, retry_id
 
 __all__ = [
     "BY_ITSELF",
-    "CHARGE_ID_LENGTH_MAX",
     "LISTED_MAX",
     "REASON_LENGTH_MAX",
     "Account",

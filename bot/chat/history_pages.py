@@ -10,12 +10,13 @@ from markupsafe import Markup
 from pydantic import Field
 
 from bot.chat.words import Words
+from db.limits import TELEGRAM_ID_MAX
 from db.tables import StripeEvent, User
 from payments.audit.shown import cut
 from payments.notices import is_typable
 from payments.payment_desk import BY_ITSELF, Entry, Page, PaymentDesk
 from payments.sale.catalog import Catalog
-from payments.sale.payload import TELEGRAM_ID_MAX, PayloadSigner
+from payments.sale.payload import PayloadSigner
 
 PAGES_MAX: Final = 100_000
 LATEST_MAX: Final = 3

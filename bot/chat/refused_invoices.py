@@ -13,7 +13,7 @@ from loguru import logger
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
-from payments.errors import ERROR_LENGTH_MAX
+from db.limits import ERROR_LENGTH_MAX
 from payments.notices import Admins, Notice
 from payments.sale.catalog import Plan
 

@@ -11,10 +11,10 @@ from bot.console.database import open_database
 from bot.console.printing import NAME_LENGTH_MAX, minute, money, shown
 from bot.settings import Settings
 from db.clock import utc_now
+from db.limits import TELEGRAM_ID_MAX
 from db.tables import EntitlementGrant, StripeEvent
 from payments.notices import is_typable
 from payments.payment_desk import Entry, PaymentDesk, UserRecord
-from payments.sale.payload import TELEGRAM_ID_MAX
 
 _BY_NAME: Final = "A @username may have changed hands since: it is whose it was when the bot last saw it. The id stays."
 

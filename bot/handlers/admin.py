@@ -16,10 +16,10 @@ from bot.chat.names import Names
 from bot.chat.talk import answer, topic_of
 from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE, WRITTEN_HERE, ByAdmin, InNameOfAdminChat, InPrivateOrAdminChat, sender_id
+from db.limits import CHARGE_ID_LENGTH_MAX, TELEGRAM_ID_MAX
 from db.tables import EventOutcome, User
 from payments.errors import RefundRefusedError
-from payments.payment_desk import CHARGE_ID_LENGTH_MAX, REASON_LENGTH_MAX
-from payments.sale.payload import TELEGRAM_ID_MAX
+from payments.payment_desk import REASON_LENGTH_MAX
 from payments.telegram import TelegramPaymentHandler
 
 _ADMINS_ONLY: Final = ("history", "refund", "pending", "retry", "report")

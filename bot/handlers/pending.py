@@ -15,9 +15,10 @@ from bot.chat.history_pages import NAME_LENGTH_MAX, who
 from bot.chat.talk import answer
 from bot.chat.words import Words
 from bot.handlers.places import WRITTEN_HERE, ByAdmin, InPrivateOrAdminChat, sender_id
+from db.limits import CHARGE_ID_LENGTH_MAX
 from db.tables import STARS_CURRENCY, EventOutcome, EventStatus, QuarantinedUpdate, StripeEvent, Subscription, User
 from payments.audit.shown import cut
-from payments.payment_desk import CHARGE_ID_LENGTH_MAX, retry_id
+from payments.payment_desk import retry_id
 from payments.telegram import TelegramPaymentHandler
 
 WHY_LENGTH_MAX: Final = 120

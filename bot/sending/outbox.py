@@ -25,10 +25,10 @@ from bot.chat.talk import in_topic
 from bot.sending.pace import Pace
 from db.clock import Clock
 from db.engine import Database
+from db.limits import ERROR_LENGTH_MAX
 from db.retry import retry_transaction
 from db.tables import OutboxMessage, StripeEvent, User
 from db.timings import PRODUCTION
-from payments.errors import ERROR_LENGTH_MAX
 from payments.loop import AWAY_ATTEMPTS_MAX, DueLoop, backoff, where_due
 from payments.notices import REPLIES, Admins, Notice, owe
 from payments.telegram_errors import TELEGRAM_ERRORS, Fate, TelegramError, fate_of, in_words, is_refusal

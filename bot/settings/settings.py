@@ -32,7 +32,7 @@ from bot.settings.values import (
     mode_of,
 )
 from db.address import PostgresAddress, parse_database_url
-from payments.sale.payload import TELEGRAM_ID_MAX
+from db.limits import TELEGRAM_ID_MAX
 from payments.subscriptions.chain import Terms
 
 

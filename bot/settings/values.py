@@ -5,7 +5,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field, HttpUrl, SecretStr, TypeAdapter
 
-from payments.sale.payload import TELEGRAM_ID_MAX
+from db.limits import TELEGRAM_ID_MAX
 
 TELEGRAM_API_URL: Final = "https://api.telegram.org"
 TELEGRAM_TEST_URL: Final = "https://api.telegram.org/test"

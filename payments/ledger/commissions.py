@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
+from db.limits import AMOUNT_MAX
 from payments.ledger.nanostars import NANOSTARS
 from payments.ledger.partners import affiliate_id
 from payments.recording.fields import Narrow, wrong_fields
-from payments.sale.payload import AMOUNT_MAX, ReadPayload
+from payments.sale.payload import ReadPayload
 
 _PER_MILLE: Final = 1_000
 

@@ -7,7 +7,7 @@ Kinds are Telegram's own words (Bot API, TransactionPartner and `transaction_typ
 from collections.abc import Mapping
 from typing import Any, Final
 
-from payments.sale.payload import TELEGRAM_ID_MAX
+from db.limits import TELEGRAM_ID_MAX
 
 INVOICE_KIND: Final = "invoice_payment"
 PAID_MEDIA_KIND: Final = "paid_media_payment"

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
+from db.limits import AMOUNT_MAX
 from db.states import Direction
 from db.tables import STARS_CURRENCY
 from payments.audit.facts import REFUND_PREFIX, ChargeFact, MoneyFact, RefundFact
@@ -30,7 +31,7 @@ from payments.ledger.partners import (
 )
 from payments.recording.fields import ChargeId, Id, Narrow, Payload, Seconds, moment, wrong_fields
 from payments.recording.updates import person_of
-from payments.sale.payload import AMOUNT_MAX, PayloadSigner, PayloadVerdict, ReadPayload
+from payments.sale.payload import PayloadSigner, PayloadVerdict, ReadPayload
 
 __all__ = ["INVOICE_KIND", "NANOSTARS", "UNKNOWN_KIND", "LedgerRow", "read_row"]
 

@@ -9,12 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from payments.sale.payload import TELEGRAM_ID_MAX
-
-CHARGE_ID_LENGTH_MAX: Final = 1024
-"""Characters; ids of more than 128 were seen."""
-CHARGE_ID_BYTES_MAX: Final = 2048
-"""PostgreSQL indexes at most 2,704 bytes, and `returned:refund:` and a UUID may stand around a charge's id."""
+from db.limits import CHARGE_ID_BYTES_MAX, CHARGE_ID_LENGTH_MAX, TELEGRAM_ID_MAX
 
 _DATE_MAX: Final = 253_402_300_799  # the last second that datetime knows
 

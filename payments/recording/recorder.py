@@ -10,11 +10,12 @@ from loguru import logger
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away, is_held_up
+from db.limits import ERROR_LENGTH_MAX
 from db.retry import retry_transaction
 from db.timings import PRODUCTION
 from payments.audit import events
 from payments.audit.facts import Fact, SubscriptionFact
-from payments.errors import ERROR_LENGTH_MAX, UnreadableMoneyError
+from payments.errors import UnreadableMoneyError
 from payments.notices import Admins
 from payments.recording.quarantine import quarantine_update
 from payments.recording.updates import read_fact

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, ValidationInfo
 
+from db.limits import AMOUNT_MAX
 from db.tables import STARS_CURRENCY, SubscriptionState
 from payments.audit.facts import ChargeFact, Fact, Person, RefundFact, SubscriptionFact
 from payments.errors import UnreadableMoneyError
 from payments.methods import STARS, method_of
 from payments.recording.fields import ChargeId, Id, Narrow, Payload, Seconds, moment, wrong_fields
-from payments.sale.payload import AMOUNT_MAX
 
 
 def _read_for_cards_only(value: object, info: ValidationInfo) -> object:

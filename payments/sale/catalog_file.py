@@ -13,7 +13,8 @@ from babel.numbers import list_currencies
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from payments.sale.payload import AMOUNT_MAX, CODE_PATTERN, DAYS_MAX
+from db.limits import AMOUNT_MAX
+from payments.sale.payload import CODE_PATTERN, DAYS_MAX
 
 PRICE_STARS_MAX: Final = 100_000
 """Highest price of a one-time invoice at Telegram: measured by others, the Bot API names no figure."""

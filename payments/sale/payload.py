@@ -25,16 +25,13 @@ from enum import Enum
 from functools import partial
 from typing import Final, Self
 
+from db.limits import AMOUNT_MAX, TELEGRAM_ID_MAX
 from payments.errors import PaymentError
 
 PAYLOAD_BYTES_MAX: Final = 128
 CODE_PATTERN: Final = "[a-z0-9_]{1,20}"
 SUBSCRIPTION_TERM: Final = "sub"
 DAYS_MAX: Final = 36_500
-AMOUNT_MAX: Final = 2**31 - 1
-"""The most that `stripe_events.amount_cents`, a 32-bit column that other services share, can hold."""
-TELEGRAM_ID_MAX: Final = 2**52 - 1
-"""Bot API, User and Chat: the id "has at most 52 significant bits"."""
 
 _NONCE_BYTES: Final = 12
 _SIGNATURE_BYTES: Final = 16

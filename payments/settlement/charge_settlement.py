@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
+from db.limits import ERROR_LENGTH_MAX
 from db.tables import ORIGIN, EventOutcome, StripeEvent, Subscription, User
 from entitlements.contradictions import WantedGrant
 from entitlements.errors import ContradictedGrantError
@@ -14,7 +15,6 @@ from entitlements.service import EntitlementService
 from payments.audit import events, transitions
 from payments.audit.balance import contradiction, refunded_at
 from payments.effects import Effects
-from payments.errors import ERROR_LENGTH_MAX
 from payments.methods import METHODS, delay_source
 from payments.notices import Notice
 from payments.renewals import RenewalReason

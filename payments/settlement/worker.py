@@ -11,13 +11,14 @@ from loguru import logger
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away, is_held_up
+from db.limits import ERROR_LENGTH_MAX
 from db.retry import retry_transaction
 from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, StripeEvent
 from db.timings import PRODUCTION
 from payments.audit import events, transitions
 from payments.audit.facts import REFUND_PREFIX
 from payments.channel import MadeRefund
-from payments.errors import ERROR_LENGTH_MAX, ChannelAwayError, ChannelPauseError, PaymentError, RefusedByChannelError
+from payments.errors import ChannelAwayError, ChannelPauseError, PaymentError, RefusedByChannelError
 from payments.loop import AWAY_ATTEMPTS_MAX, Cooldown, DueLoop, Gate
 from payments.metrics import GIVING_BACK, count_failed_attempt, count_processed
 from payments.pause import Pause

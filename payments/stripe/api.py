@@ -14,10 +14,10 @@ import stripe
 from loguru import logger
 from pydantic import AliasPath, Field, StringConstraints, ValidationError
 
+from db.limits import AMOUNT_MAX
 from payments.channel import MadeRefund
 from payments.errors import ChannelAwayError, ChannelPauseError, RefusedByChannelError, UnreadableMoneyError
 from payments.recording.fields import Narrow, Seconds, moment
-from payments.sale.payload import AMOUNT_MAX
 
 CALL_SECONDS: Final = 15
 PAGE_SIZE: Final = 100

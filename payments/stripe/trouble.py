@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
+from db.limits import ERROR_LENGTH_MAX
 from db.tables import StripeReading
-from payments.errors import ERROR_LENGTH_MAX, ChannelError, ChannelPauseError, RefusedByChannelError, UnrecordableError
+from payments.errors import ChannelError, ChannelPauseError, RefusedByChannelError, UnrecordableError
 from payments.notices import Admins, Notice
 from payments.pause import SECONDS_MAX
 from payments.stripe.api import KEY_REFUSED

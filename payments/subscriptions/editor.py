@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
 from db.engine import Database
+from db.limits import ERROR_LENGTH_MAX
 from db.retry import retry_transaction
 from db.tables import Renewal, Subscription, SubscriptionState, User
 from db.users import lock_users
@@ -24,7 +25,6 @@ from entitlements.fold import SLACK
 from payments.audit import subscription_changes
 from payments.channel import CALL_SECONDS, LEASE_SECONDS
 from payments.effects import Effects
-from payments.errors import ERROR_LENGTH_MAX
 from payments.loop import AWAY_ATTEMPTS_MAX, backoff, where_due, where_free
 from payments.notices import Notice
 from payments.pause import Pause

@@ -10,7 +10,8 @@ from bot.console.command_line.exit_status import EXIT_FAILED, errors_in_words, l
 from bot.console.erase import erase_person
 from bot.console.history import print_history
 from bot.console.printing import CONSOLE
-from payments.sale.payload import DAYS_MAX, TELEGRAM_ID_MAX
+from db.limits import TELEGRAM_ID_MAX
+from payments.sale.payload import DAYS_MAX
 
 TelegramId = Annotated[
     int, typer.Argument(metavar="TELEGRAM_ID", min=1, max=TELEGRAM_ID_MAX, help="The person's Telegram id.")

@@ -11,8 +11,8 @@ from aiogram import Bot
 from aiogram.types import Message
 
 from bot.sending.notices import NoticeRenderer
+from db.limits import ERROR_LENGTH_MAX
 from db.tables import Renewal
-from payments.errors import ERROR_LENGTH_MAX
 from payments.ledger.findings import Finding, Unexplained
 from payments.notices import Notice
 from payments.renewals import RenewalReason

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from db.limits import TELEGRAM_ID_MAX
 from payments.sale.catalog_file import PlanTable, check_document
-from payments.sale.payload import PAYLOAD_BYTES_MAX, TELEGRAM_ID_MAX, Order, PayloadSigner
+from payments.sale.payload import PAYLOAD_BYTES_MAX, Order, PayloadSigner
 
 toml_values = st.recursive(
     st.booleans()

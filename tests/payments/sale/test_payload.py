@@ -6,12 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from db.limits import AMOUNT_MAX, TELEGRAM_ID_MAX
 from payments.sale.payload import (
-    AMOUNT_MAX,
     CODE_PATTERN,
     DAYS_MAX,
     PAYLOAD_BYTES_MAX,
-    TELEGRAM_ID_MAX,
     Order,
     PayloadError,
     PayloadSigner,
