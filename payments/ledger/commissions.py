@@ -1,8 +1,8 @@
 """The affiliate's commission in a ledger row, and the price of the sale that it came from.
 
-Telegram does not say whether the amount of a sale with an affiliate is the price, or the remainder after the commission
-(Bot API, TransactionPartnerUser and AffiliateInfo). A row that fits a known price either way agrees with it. An
-unknown price is the one that the commission's share fits.
+The Bot API leaves open whether the amount of a sale with an affiliate is the price, or the price less the commission
+(TransactionPartnerUser and AffiliateInfo). A known price agrees with a row that fits it either way. For an unknown
+price, the commission's share of it (per mille) decides between the two.
 """
 
 from collections.abc import Mapping
@@ -28,9 +28,9 @@ class _Affiliate(Narrow):
 
 @dataclass(frozen=True, slots=True)
 class Commission:
-    """The affiliate's part of a sale, or of its refund: never below 0. `per_mille` is its share of the price.
+    """The affiliate's part of a sale or of its refund, 0 or more. `per_mille` is the commission's share of the price.
 
-    `problem` names what of it is unreadable; an unreadable commission counts as 0.
+    `problem` names the unreadable fields; an unreadable commission counts as 0.
     """
 
     nanostars: int
@@ -58,12 +58,12 @@ def fits_price(nanostars: int, commission: Commission | None, price_stars: int) 
 
 
 def paid_price(nanostars: int, commission: Commission | None, reading: ReadPayload) -> int:
-    """Return the price in Stars of the sale in a ledger row, by its commission and payload.
+    """Work out the price in Stars of the sale in a ledger row from its amount, commission and payload.
 
     0 stands for an amount below one Star.
     """
     if commission is None:
-        # A part of a Star without a commission is no reason to doubt the signed price.
+        # The signed price counts even if the amount has a part of a Star and no commission explains it.
         is_odd = nanostars % NANOSTARS != 0
         return reading.order.amount if is_odd and reading.order is not None else nanostars // NANOSTARS
     order = reading.order or reading.claimed
@@ -82,7 +82,7 @@ def _possible_nanostars(nanostars: int, commission: Commission | None) -> tuple[
 
 
 def _commission_error(price_stars: int, commission: Commission) -> int:
-    """Return by how many nanostars a commission misses its share of a price; 0 if Telegram tells no share."""
+    """Return the nanostars by which a commission misses its share of a price; 0 if Telegram names no share."""
     if commission.per_mille is None:
         return 0
     return abs(price_stars * NANOSTARS * commission.per_mille // _PER_MILLE - commission.nanostars)

@@ -1,4 +1,7 @@
-"""Drift between Telegram's ledger and our rows, in Stars, as the last reconciliation left it. Imports no aiogram."""
+"""Reads the drift, in Stars, between Telegram's ledger and our audit rows at the last reconciliation.
+
+The module imports no aiogram.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,15 +17,16 @@ from payments.ledger.findings import Finding, Unexplained
 T = TypeVar("T", bound=Any)
 
 MISSING_AFTER_HOURS: Final = 1
-"""Telegram's ledger may take so long to show a payment or refund."""
+"""Telegram's ledger may take up to an hour to show a payment or refund."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
     """Stars of payments less refunds, in the ledger and in our rows (those that the ledger should have by now).
 
-    `balance_off_nanostars` is the bot's balance less the sum of all ledger rows. `compared_at` is when a reconciliation
-    last reached the end of the ledger's `row_count` rows. `is_pass_wanted`: a whole pass is not complete.
+    `balance_off_nanostars` is the bot's balance less the sum of all ledger rows. `compared_at` is the moment at which a
+    reconciliation last reached the end of the ledger's `row_count` rows. `is_pass_wanted`: a whole pass has yet to
+    complete.
     """
 
     ledger_stars: int
@@ -34,14 +38,14 @@ class Drift:
 
     @property
     def stars(self) -> int:
-        """The drift: the Stars that our rows have more than the ledger."""
+        """The drift: the Stars in our rows less the Stars in the ledger."""
         return self.event_stars - self.ledger_stars
 
 
 async def read_drift(session: AsyncSession) -> Drift | None:
-    """Read the drift that the last reconciliation left; None: no reconciliation has run yet.
+    """Read the drift of the last reconciliation; None: the first reconciliation has yet to run.
 
-    It reads one row and a part of one small index.
+    The query costs one row and a part of one small index.
     """
     reading = await progress.find(session)
     if reading is None:
@@ -66,7 +70,7 @@ async def read_drift(session: AsyncSession) -> Drift | None:
 
 
 async def find_missing_from_ledger(session: AsyncSession, now: datetime, limit: int) -> list[Unexplained]:
-    """List the events behind the drift: ours that the ledger should show by now and does not, the oldest first."""
+    """List our events that the ledger should show by now and lacks, the oldest first: they make the drift."""
     query = (
         _where_unseen_in_ledger(select(StripeEvent.event_id), _ledger_lag_before(now))
         .order_by(StripeEvent.created_at)
@@ -76,19 +80,19 @@ async def find_missing_from_ledger(session: AsyncSession, now: datetime, limit: 
 
 
 def _ledger_lag_before(moment: datetime) -> datetime:
-    """Return the moment before which the ledger shows everything, for the drift at `moment`."""
+    """Return the moment before which Telegram's ledger must show every event, as seen at `moment`."""
     return moment - timedelta(hours=MISSING_AFTER_HOURS)
 
 
 def _where_unseen_in_ledger(query: Select[T], before: datetime) -> Select[T]:
-    """Narrow a query to the events that make drift: ours from before a moment, without a ledger row."""
+    """Narrow a query to the events that make drift: ours from before a moment, unseen in the ledger so far."""
     return query.where(
         StripeEvent.ledger_seen_at.is_(None),
         StripeEvent.origin == ORIGIN,
         StripeEvent.payment_method == TELEGRAM_STARS,
         StripeEvent.created_at < before,
         or_(StripeEvent.processed_at.is_(None), StripeEvent.processed_at < before),
-        # A refund that is only asked for has not happened.
+        # The ledger shows a refund only once Telegram has made it.
         or_(
             StripeEvent.refund_of.is_(None),
             StripeEvent.webhook_timestamp.is_not(None),

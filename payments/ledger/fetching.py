@@ -1,4 +1,4 @@
-"""Calls that fetch Telegram's ledger (raw rows, oldest first, a hundred a call) and the bot's Star balance."""
+"""Fetches Telegram's ledger (raw rows, oldest first, a hundred a call) and the bot's Star balance."""
 
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ ATTEMPTS_MAX: Final = 5
 BACKOFF_SECONDS_FIRST: Final = 1.0
 BACKOFF_SECONDS_MAX: Final = 30.0
 RETRY_AFTER_SECONDS_MAX: Final = 60
-"""The caller waits out a longer pause that Telegram asks for."""
+"""A call waits this long at most when Telegram asks for a pause; its caller waits out a longer one."""
 
 
 class GetRawStarTransactions(TelegramMethod[dict[str, Any]]):
@@ -33,10 +33,11 @@ _RETRIED_FATES: Final = frozenset({Fate.AWAY, Fate.LOGGED_OUT, Fate.DONE})
 
 
 def _retry_after_seconds(error: Exception) -> bool | float:
-    """Return the seconds before the next try to fetch from the ledger, or whether there is one at all."""
+    """Return the seconds to wait before another ledger call; True: stamina's own backoff; False: give up."""
     if isinstance(error, TelegramRetryAfter):
         return error.retry_after <= RETRY_AFTER_SECONDS_MAX and float(error.retry_after)
-    # An unreadable page may be a gateway's; a token that is not known is said at once, for a command waits.
+    # An unreadable answer is tried again, because a gateway may have sent it. An unknown token fails at once, because
+    # a person waits for the command.
     return isinstance(error, TELEGRAM_ERRORS) and fate_of(error) in _RETRIED_FATES
 
 
@@ -46,7 +47,7 @@ _RETRYING: Final = stamina.AsyncRetryingCaller(
 
 
 class TelegramLedger:
-    """The ledger of a bot at Telegram. A call has five tries, and waits up to a minute if Telegram asks for a pause."""
+    """The ledger of a bot at Telegram. Each call tries five times, and waits out a pause of up to a minute."""
 
     def __init__(self, bot: Bot) -> None:
         self._bot = bot
@@ -60,14 +61,14 @@ class TelegramLedger:
         return rows
 
     async def balance_nanostars(self) -> int | None:
-        """Fetch the bot's Star balance (Bot API 9.1, getMyStarBalance); None: the server is too old for it.
+        """Fetch the bot's Star balance (Bot API 9.1, getMyStarBalance); None: the Bot API server is older.
 
         Raises aiogram's errors.
         """
         try:
             balance = await _RETRYING(self._bot, GetMyStarBalance())
         except TelegramNotFound as error:
-            # A server that lacks the method says so; one that does not know the token says no more than "Not Found".
+            # A server that lacks the method names it; for an unknown token Telegram answers "Not Found" alone.
             if not is_refusal(error):
                 raise
             return None

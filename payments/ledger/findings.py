@@ -1,4 +1,4 @@
-"""Findings of a reconciliation with Telegram's ledger: their counts, and the alert that each one gets once."""
+"""Findings of a reconciliation with Telegram's ledger: counts them, and alerts the admins to each one once."""
 
 import enum
 from collections import Counter
@@ -41,7 +41,7 @@ class Finding(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unexplained:
-    """One difference found. `about` (an event's id or a ledger row's key) identifies it: one alert each."""
+    """One finding of a reconciliation. `about` (an event's id or a ledger row's key) identifies it: one alert each."""
 
     finding: Finding
     about: str
@@ -51,18 +51,19 @@ class Unexplained:
 
 
 ALERTS_MAX: Final = 20
-"""One reconciliation tells so many findings; the next one tells the others."""
+"""One reconciliation alerts the admins to so many findings; the next one takes the others."""
 FINDINGS_MAX: Final = 1_000
-"""One reconciliation keeps so many findings, because the first thousand tell enough of a ledger that lies throughout.
+"""One reconciliation keeps so many findings, because the first thousand are enough to judge a ledger that is wrong
+throughout.
 """
 
 
 @dataclass(slots=True)
 class Counts:
-    """Counts of ledger rows by what they were, and the findings beside them.
+    """Counts of ledger rows by kind and result, and the findings beside them.
 
-    `others` counts rows that are no payment of ours, by Telegram's word for them. `findings` holds the first of those
-    that `unexplained` counts.
+    `others` counts the rows beside our payments and refunds, by Telegram's word for their kind. `findings` holds the
+    first FINDINGS_MAX of those that `unexplained` counts.
     """
 
     seen: int = 0
@@ -94,7 +95,7 @@ class Counts:
 async def owe_findings(
     session: AsyncSession, found: Sequence[Unexplained], admins: Admins, now: datetime
 ) -> list[Unexplained]:
-    """Owe the admins an alert of the first ALERTS_MAX new ledger findings; return those findings.
+    """Owe the admins an alert for each of the first ALERTS_MAX new ledger findings; return those findings.
 
     Without admins, the first ALERTS_MAX are new each time.
     """
@@ -108,12 +109,12 @@ async def owe_findings(
 
 
 def log_findings(found: Iterable[Unexplained]) -> None:
-    """Log ledger findings, each with its facts."""
+    """Log each ledger finding as an error, with its facts."""
     for each in found:
         bound = logger.bind(about=each.about, detail=each.detail, here=each.here, there=each.there)
         bound.error("the ledger and our rows differ: {}", each.finding)
 
 
 def _notice_key(found: Unexplained) -> str:
-    """Return the key under which the outbox has the notice of a finding in the ledger."""
+    """Return the key of a ledger finding's notice in the outbox."""
     return f"{FINDING_PREFIX}{found.finding}:{found.about}"

@@ -1,8 +1,8 @@
-"""The stored copy of Telegram's ledger, in `ledger_rows`: each page read adds to it, in the page's transaction.
+"""Keeps a copy of Telegram's ledger in `ledger_rows`: a scan adds each page to it, in the page's transaction.
 
-A row's key is its id and direction. A reading writes new rows and changed withdrawal states alone. A row that does not
-fit the table (no id, no date, an amount out of range, another amount under a known id) goes raw into `quarantine`,
-already resolved, because nobody can retry it.
+A row's key is its id and direction. A reading writes new rows, and fills in unknown columns and withdrawal states of
+known ones. A row that does not fit the table (no id, no date, an amount out of range, another amount under a known id)
+goes raw into `quarantine`, already resolved, because a retry would meet the same row.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,9 @@ from payments.ledger.rows import LedgerRow
 from payments.recording.quarantine import LEDGER_UPDATE_ID, quarantine_ledger_row
 
 QUARANTINED_ROWS_MAX: Final = 1_000
-"""So many ledger rows are kept raw, because the first thousand tell enough of a ledger that lies throughout."""
+"""The quarantine keeps so many raw ledger rows: the first thousand are enough to judge a ledger that is wrong
+throughout.
+"""
 
 _CONTRADICTS: Final = "another amount or date than the row on record has"
 
@@ -34,14 +36,14 @@ async def keep_ledger_rows(
 ) -> None:
     """Keep the rows of a ledger page in `ledger_rows`.
 
-    `charge_ids` are the charges of invoices; `first_place` is the first row's place in the ledger. A row that the
-    database refuses costs none of the others. Raises SQLAlchemy's errors when the database is away.
+    `charge_ids` are the charges of invoices; `first_place` is the first row's place in the ledger. If the database
+    refuses a row, the others are kept all the same. Raises SQLAlchemy's errors when the database is away.
     """
     charges = frozenset(charge_ids)
     values: dict[_Key, dict[str, Any]] = {}
     for place, row in enumerate(rows, first_place):
         if row.id is not None and row.happened_at is not None:
-            # Of two rows of a page that contradict each other, the first one stays.
+            # If two rows of a page contradict each other, the table keeps the first one.
             values.setdefault((row.id, row.direction.value), _entry_values(row, charges, place, now))
     known = await _read_entries(session, values)
     new = [each for key, each in values.items() if key not in known]
@@ -57,19 +59,19 @@ async def keep_ledger_rows(
 
 
 async def update_withdrawal_states(session: AsyncSession, rows: Sequence[LedgerRow]) -> None:
-    """Update the states of kept withdrawals from ledger rows that were read once more."""
+    """Update the states of kept withdrawals from ledger rows that a reconciliation has read again."""
     values = {(row.id, row.direction.value): {"state": row.state} for row in rows if row.id is not None}
     await _fill_in_entries(session, await _read_entries(session, values), values)
 
 
 async def find_pending_withdrawals(session: AsyncSession, before_place: int) -> list[int]:
-    """List the places of kept withdrawals before a place that were pending when read, in order."""
+    """List in order the ledger places before `before_place` whose kept withdrawals are pending."""
     query = select(LedgerEntry.place).where(LedgerEntry.state == PENDING, LedgerEntry.place < before_place)
     return [place for place in await session.scalars(query.order_by(LedgerEntry.place)) if place is not None]
 
 
 def _entry_values(row: LedgerRow, charges: frozenset[str], place: int, now: datetime) -> dict[str, Any]:
-    """Return a ledger row as column values of `ledger_rows`, to be kept."""
+    """Return the column values under which `ledger_rows` keeps a ledger row."""
     commission = row.commission
     return {
         "id": row.id,
@@ -88,7 +90,7 @@ def _entry_values(row: LedgerRow, charges: frozenset[str], place: int, now: date
 
 
 async def _read_entries(session: AsyncSession, keys: Iterable[_Key]) -> dict[_Key, LedgerEntry]:
-    """Read the kept ledger rows of these keys."""
+    """Read the kept ledger rows with these keys."""
     wanted = list(keys)
     if not wanted:
         return {}
@@ -99,14 +101,14 @@ async def _read_entries(session: AsyncSession, keys: Iterable[_Key]) -> dict[_Ke
 
 
 async def _insert_entries(session: AsyncSession, values: Sequence[Mapping[str, Any]]) -> None:
-    """Keep new ledger rows in `ledger_rows`; a key that another process has kept stays as it is."""
+    """Insert new ledger rows into `ledger_rows`; skip a key that another process has inserted."""
     if values:
         insert = insert_into(session, LedgerEntry).on_conflict_do_nothing(index_elements=["id", "direction"])
         await session.execute(insert, list(values), execution_options={"render_nulls": True})
 
 
 async def _insert_entries_one_by_one(session: AsyncSession, values: Sequence[Mapping[str, Any]], now: datetime) -> None:
-    """Keep ledger rows one by one, and quarantine each that the database refuses."""
+    """Insert ledger rows one by one, and quarantine each that the database refuses."""
     for each in values:
         try:
             async with session.begin_nested():
@@ -147,7 +149,7 @@ async def _quarantine_unkeepable(
     known: Mapping[_Key, LedgerEntry],
     now: datetime,
 ) -> None:
-    """Quarantine the ledger rows that cannot be kept in the table, at most QUARANTINED_ROWS_MAX in all."""
+    """Quarantine the ledger rows that do not fit `ledger_rows`, at most QUARANTINED_ROWS_MAX in all."""
     aside: list[tuple[LedgerRow, str]] = []
     for row in rows:
         reason = _quarantine_reason(row, values, known)
@@ -161,7 +163,7 @@ async def _quarantine_unkeepable(
 
 
 async def count_quarantined_rows(session: AsyncSession) -> int:
-    """Count the ledger rows in quarantine, which the table of kept rows leaves out."""
+    """Count the ledger rows in quarantine, which `ledger_rows` may lack."""
     count = select(func.count()).where(QuarantinedUpdate.update_id == LEDGER_UPDATE_ID)
     return await session.scalar(count) or 0
 
@@ -169,7 +171,7 @@ async def count_quarantined_rows(session: AsyncSession) -> int:
 def _quarantine_reason(
     row: LedgerRow, values: Mapping[_Key, Mapping[str, Any]], known: Mapping[_Key, LedgerEntry]
 ) -> str | None:
-    """Say why a ledger row cannot be kept in the table; None: it can."""
+    """Return the reason to quarantine a ledger row; None: the row fits `ledger_rows`."""
     if row.id is None or row.happened_at is None:
         return row.problem
     key = (row.id, row.direction.value)
@@ -187,7 +189,7 @@ def _quarantine_reason(
 
 
 def _row_as_read(row: LedgerRow) -> dict[str, Any]:
-    """Return a ledger row that cannot be kept as JSON, from the fields that were read of it."""
+    """Return the fields of a ledger row as JSON for the quarantine, when the raw row is gone."""
     return {
         "id": row.id,
         "direction": row.direction.value,

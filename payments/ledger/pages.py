@@ -1,7 +1,7 @@
 """One page of Telegram's ledger: compares its rows with our audit rows and records the missing ones.
 
 A missing payment or refund goes through payments/audit/events.py (`record`), the same door as an update. A page without
-news takes one read. The caller has the transaction.
+news costs one read. The caller opens the transaction.
 """
 
 from collections import Counter
@@ -22,10 +22,10 @@ from payments.ledger.rows import LedgerRow
 
 @dataclass(slots=True)
 class LedgerPage:
-    """The result of one ledger page. `recovered` are the events that it recorded.
+    """The result of one ledger page. `recovered` are the events that our audit table lacked.
 
-    `nanostars` is its part of the balance. `payment_stars` is the part of its payments and refunds, and `event_stars`
-    the same by our own rows. `charge_ids` are the charges that its rows belong to.
+    `nanostars` is the page's part of the balance. `payment_stars` adds up its payments less its refunds, and
+    `event_stars` the same by the amounts of our audit rows. `charge_ids` are the charges that its rows belong to.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -47,7 +47,7 @@ class LedgerPage:
 
 @dataclass(frozen=True, slots=True)
 class _OurEvent:
-    """Our audit row of a ledger row's event."""
+    """Our audit row of the event in a ledger row, as far as a comparison needs it."""
 
     user_id: str
     telegram_id: int | None
@@ -70,9 +70,9 @@ async def record_page(
 ) -> LedgerPage:
     """Compare a page of ledger rows with our audit rows, and record the missing payments and refunds.
 
-    For each key in `counted`, one row adds to no sum. Recorded events fall due at once unless `falls_due` is False.
-    `is_dry` writes nothing. Raises UnrecordableError when another process has recorded something else under the same id
-    meanwhile, and SQLAlchemy's errors.
+    For each key in `counted`, the sums leave out one row, because an earlier reading has added it. Recorded events fall
+    due at once unless `falls_due` is False. `is_dry` writes nothing. Raises UnrecordableError when another process has
+    recorded something else under the same id meanwhile, and SQLAlchemy's errors.
     """
     page = LedgerPage()
     known = await _read_our_events(session, rows)
@@ -118,7 +118,7 @@ async def _read_our_events(session: AsyncSession, rows: Sequence[LedgerRow]) -> 
             StripeEvent.is_recurring.is_(None),
         )
         .join(User, User.id == StripeEvent.customer_id)
-        # Refunds in rows apart have other ids than the ledger tells.
+        # A refund in a row apart has another id than its ledger row.
         .where(or_(StripeEvent.event_id.in_(wanted), StripeEvent.refund_of.in_(refunded)))
     )
     return {row[0]: _OurEvent(*row[1:]) for row in await session.execute(query)}
@@ -127,14 +127,14 @@ async def _read_our_events(session: AsyncSession, rows: Sequence[LedgerRow]) -> 
 def _audit_id(
     row: LedgerRow, fact: MoneyFact | None, known: Mapping[str, _OurEvent], missing: Mapping[str, MoneyFact]
 ) -> str:
-    """Return the `event_id` that a page's ledger row has, or is to get, in our audit table.
+    """Return the `event_id` that a ledger row has, or is to get, in our audit table.
 
-    A refund that agrees with its charge gets a row apart (payments/audit/events.py) when a row that does not agree has
-    its key.
+    A refund that agrees with its charge gets a row apart (payments/audit/events.py) when another row, which contradicts
+    the charge, has its key.
     """
     if not isinstance(fact, RefundFact):
         is_taken = isinstance(missing.get(row.event_id or ""), RefundFact) and fact is not None
-        # No id has a NUL: recording this one fails with an alert, and nothing takes it for the refund with its id.
+        # No real id has a NUL: recording this one fails with an alert, and keeps it apart from the refund with its id.
         return f"\0{row.event_id}" if is_taken else row.event_id or ""
     holder = known.get(fact.event_id) or missing.get(fact.event_id)
     if fact.apart.event_id in known or (
@@ -145,7 +145,7 @@ def _audit_id(
 
 
 def _takes_key_of(holder: "_OurEvent | MoneyFact", fact: RefundFact) -> bool:
-    """Tell whether an audit row has the key of a ledger page's refund, and is another event."""
+    """Tell whether another event has the key of a refund in the ledger, on record or on the same page."""
     if isinstance(holder, _OurEvent):
         return _find_difference(fact, holder) is not None
     return (type(holder), holder.amount, holder.person.telegram_id) != (
@@ -156,7 +156,7 @@ def _takes_key_of(holder: "_OurEvent | MoneyFact", fact: RefundFact) -> bool:
 
 
 def _fits_charge(fact: RefundFact, known: Mapping[str, _OurEvent], missing: Mapping[str, MoneyFact]) -> bool:
-    """Tell whether a ledger page's refund fits its charge, on record or on the page: Stars go back whole."""
+    """Tell whether a refund in the ledger fits its charge, on record or on the page: Telegram refunds Stars whole."""
     charge = known.get(fact.charge_id) or missing.get(fact.charge_id)
     if isinstance(charge, _OurEvent):
         is_charge, whose = charge.origin == ORIGIN and charge.refund_of is None, charge.telegram_id
@@ -168,14 +168,14 @@ def _fits_charge(fact: RefundFact, known: Mapping[str, _OurEvent], missing: Mapp
 
 
 def _fact_of_row(row: LedgerRow, known: Mapping[str, _OurEvent], missing: Mapping[str, MoneyFact]) -> MoneyFact | None:
-    """Return the payment or refund in a page's ledger row; None: it is neither, or its charge is not ours.
+    """Return the payment or refund in a ledger row; None: the row is neither, or its charge is not ours.
 
-    The amount is the one on record when the row fits that, because a commission hides the price.
+    The amount on record counts if the row fits it, because a commission hides the price.
     """
     fact = row.fact
     if fact is None or not (row.is_invoice or fact.charge_id in known or fact.charge_id in missing):
         return None
-    # The charge comes first, because a row with the refund's own key may be another event.
+    # Try the charge first, because a row with the refund's own key may be another event.
     for recorded in (known.get(fact.charge_id), missing.get(fact.charge_id), known.get(fact.event_id)):
         if recorded is not None and row.is_worth(recorded.amount):
             return fact if recorded.amount == fact.amount else replace(fact, amount=recorded.amount)
@@ -183,7 +183,7 @@ def _fact_of_row(row: LedgerRow, known: Mapping[str, _OurEvent], missing: Mappin
 
 
 def _adds_to_event(fact: MoneyFact, ours: _OurEvent) -> bool:
-    """Tell whether a page's ledger row knows something that our audit row lacks."""
+    """Tell whether a ledger row's payment or refund fills in something that our audit row lacks."""
     if _find_difference(fact, ours) is not None:
         return False
     return ours.lacks_time or (isinstance(fact, ChargeFact) and ours.lacks_flags and fact.is_recurring is not None)
@@ -192,7 +192,7 @@ def _adds_to_event(fact: MoneyFact, ours: _OurEvent) -> bool:
 def _count_row(
     counts: Counts, row: LedgerRow, ours: _OurEvent | None, fact: MoneyFact | None, *, is_recorded: bool
 ) -> None:
-    """Count one row of a ledger page in the page's counts, by its kind."""
+    """Count one ledger row: as known, refunded, foreign, recovered or another kind, or as a finding."""
     counts.seen += 1
     difference = _find_difference(fact, ours) if ours is not None else None
     if difference is not None:
@@ -212,7 +212,7 @@ def _count_row(
 
 
 def _find_difference(fact: MoneyFact | None, ours: _OurEvent) -> Unexplained | None:
-    """Return the difference between our audit row and a page's ledger row; None: they agree."""
+    """Find the difference between a ledger row's payment or refund and our audit row; None: they agree."""
     if fact is None:
         return None
     if ours.origin != ORIGIN:
@@ -232,7 +232,7 @@ def _find_difference(fact: MoneyFact | None, ours: _OurEvent) -> Unexplained | N
 def _add_to_sums(
     page: LedgerPage, row: LedgerRow, ours: _OurEvent | None, fact: MoneyFact | None, *, is_doubled: bool
 ) -> None:
-    """Add a ledger row to the page's sums."""
+    """Add a ledger row to its page's sums of nanostars and Stars."""
     page.nanostars += row.nanostars
     if fact is None:
         return
@@ -250,8 +250,8 @@ async def _record_missing(
     *,
     falls_due: bool,
 ) -> None:
-    """Record a ledger page's missing events, and mark all of its events as seen in the ledger."""
-    # Lock all users at once, because a second lock in another order could deadlock with another process.
+    """Record the events that only the ledger page has, and mark all its events as seen in the ledger."""
+    # Lock all users in one order, because two processes that lock them in two orders could deadlock.
     concerned = [each.user_id for each in unseen.values()]
     payers = [fact.person.telegram_id for fact in missing.values()]
     await lock_users(session, or_(User.id.in_(concerned), User.telegram_id.in_(payers)))

@@ -1,7 +1,7 @@
-"""The other side of a ledger row: its kind, the user or chat that it names, and a withdrawal's state.
+"""Reads the other side of a ledger row: its kind, the user or chat that it names, and a withdrawal's state.
 
 Kinds are Telegram's own words (Bot API, TransactionPartner and `transaction_type`). Bot API servers before 9.0 leave
-`transaction_type` out; then the fields that only one kind has tell the kind.
+`transaction_type` out; then a field that only one kind has gives the kind.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ TRANSFER_KIND: Final = "business_account_transfer"
 UNKNOWN_KIND: Final = "unknown"
 
 NO_INVOICES: Final = frozenset({GIFT_KIND, PREMIUM_KIND, TRANSFER_KIND})
-"""Kinds of a user's ledger row that no invoice makes, whatever payload the row has."""
+"""Kinds of a user's ledger row that never come from an invoice, whatever payload the row has."""
 
 PENDING: Final = "pending"
 FAILED: Final = "failed"
@@ -39,7 +39,7 @@ _KINDS_BY_FIELD: Final = (
 
 
 def row_kind(partner: Mapping[str, Any]) -> str:
-    """Return Telegram's word for a ledger row's kind, by its partner; `unknown` when there is none to keep."""
+    """Read a ledger row's kind, in Telegram's word, from its partner; `unknown`: no word that fits to be kept."""
     if partner.get("type") != "user":
         return _word(partner.get("type")) or UNKNOWN_KIND
     told = _word(partner.get("transaction_type"))
@@ -49,7 +49,7 @@ def row_kind(partner: Mapping[str, Any]) -> str:
 
 
 def lacks_transaction_type(raw: object) -> bool:
-    """Tell whether a raw row's partner is a user without `transaction_type`, as before Bot API 9.0."""
+    """Tell whether a raw ledger row's partner is a user without `transaction_type`, as before Bot API 9.0."""
     if not isinstance(raw, dict):
         return False
     sides = (raw.get("source"), raw.get("receiver"))
@@ -59,23 +59,23 @@ def lacks_transaction_type(raw: object) -> bool:
 
 
 def withdrawal_state(partner: Mapping[str, Any]) -> str | None:
-    """Return a withdrawal's state (Bot API, RevenueWithdrawalState), by the row's partner; None: it has none."""
+    """Read a withdrawal's state (Bot API, RevenueWithdrawalState) from a ledger row's partner; None: it has none."""
     state = partner.get("withdrawal_state")
     return _word(state.get("type")) if isinstance(state, dict) else None
 
 
 def partner_id(partner: Mapping[str, Any]) -> int | None:
-    """Return the Telegram id of a ledger row's partner, a user or chat; None: the row names nobody."""
+    """Read the Telegram id of the user or chat that is a ledger row's partner; None: the row names nobody."""
     return _first_partner_id(partner, "user", "sponsor_user", "chat")
 
 
 def affiliate_id(affiliate: Mapping[str, Any]) -> int | None:
-    """Return the Telegram id of a ledger row's partner that is an affiliate with a commission (AffiliateInfo)."""
+    """Read the Telegram id of the user or chat in a ledger row's AffiliateInfo; None: it names nobody."""
     return _first_partner_id(affiliate, "affiliate_user", "affiliate_chat")
 
 
 def _first_partner_id(said: Mapping[str, Any], *names: str) -> int | None:
-    """Return the first valid id among these fields of a ledger row's partner; None: there is none."""
+    """Return the first valid Telegram id among these fields of a ledger row's partner; None: all lack one."""
     for name in names:
         found = said.get(name)
         number = found.get("id") if isinstance(found, dict) else None
@@ -85,7 +85,7 @@ def _first_partner_id(said: Mapping[str, Any], *names: str) -> int | None:
 
 
 def _word(said: object) -> str | None:
-    """Return a word of Telegram's about a partner that is fit to show and keep; None: it is not."""
+    """Return Telegram's word about a partner if it is short printable ASCII, fit to show and keep; otherwise None."""
     if isinstance(said, str) and said.isascii() and said.isprintable() and 0 < len(said) <= _WORD_LENGTH_MAX:
         return said
     return None

@@ -1,8 +1,8 @@
-"""Bulk settlement of plain ledger payments: one-time charges for a number of days, never refunded.
+"""Settles plain ledger payments in bulk: one-time charges for a number of days, without a refund.
 
-Most of a ledger is plain. A few statements settle a batch of it, with the same result that
-payments/settlement/settlement.py reaches one by one. If anything of a buyer in the batch is not plain, all of that
-buyer's events are settled one by one, because their order matters.
+Most payments in a ledger are plain. A few statements settle a batch of them, with the same result that
+payments/settlement/settlement.py reaches one by one. If one event of a buyer in the batch is not plain, the rebuild
+settles all of that buyer's events one by one, because their order matters.
 """
 
 from collections import defaultdict
@@ -25,7 +25,7 @@ from payments.settlement.judgement import Granted, Payment, judge, needs_no_proo
 
 @dataclass(frozen=True, slots=True)
 class _BatchFacts:
-    """Facts by which a batch's charges are judged: the refunded charges, and each user's lifetime entitlements."""
+    """The facts for judging a batch's charges: refunded charges, and each user's lifetime entitlements."""
 
     refunded: frozenset[str]
     for_life: Mapping[str, frozenset[str]]
@@ -41,7 +41,7 @@ async def settle_plain_payments(
 ) -> list[StripeEvent]:
     """Settle the plain payments of a batch of open events in bulk; return the other events in their order.
 
-    It sends no notice. The caller has locked the users (by `users.id`) and the events, and is within
+    The buyers get no notice. The caller has locked the users (by `users.id`) and the events, and is within
     `defer_standings`.
     """
     beside = await _read_batch_facts(session, batch)
@@ -77,7 +77,7 @@ async def settle_plain_payments(
 def _judge_plain(
     event: StripeEvent, user: User, beside: _BatchFacts, catalog: Catalog, signer: PayloadSigner
 ) -> Granted | None:
-    """Judge a charge for the bulk settlement of plain payments; None: it is not plain."""
+    """Judge a charge for bulk settlement, and return its grant; None: the charge is not plain."""
     if event.refund_of is not None or event.status != EventStatus.PENDING or event.event_id in beside.refunded:
         return None
     if event.payload is None or event.webhook_timestamp is None or user.telegram_id is None:
@@ -94,9 +94,9 @@ def _judge_plain(
 
 
 async def _read_batch_facts(session: AsyncSession, batch: Sequence[StripeEvent]) -> _BatchFacts:
-    """Read the refunds and lifetime entitlements that a batch of plain payments is judged by."""
+    """Read the refunded charges of a batch and the lifetime entitlements of its users."""
     refunds = select(StripeEvent.refund_of).where(StripeEvent.refund_of.in_({event.event_id for event in batch}))
-    # Grants of any date count, because lifetime owners are settled one by one.
+    # Grants of any date count, because the rebuild settles lifetime owners one by one.
     held = select(EntitlementGrant.user_id, EntitlementGrant.entitlement_type).where(
         EntitlementGrant.user_id.in_({event.customer_id for event in batch}),
         EntitlementGrant.duration_days.is_(None),

@@ -1,6 +1,6 @@
-"""The progress of reading Telegram's ledger (`ledger_reading`), and the mark that a whole pass is wanted first.
+"""Keeps the progress of reading Telegram's ledger (`ledger_reading`), and the mark that a whole pass comes first.
 
-Functions take the caller's session and never commit. Nothing here imports aiogram.
+Functions take the caller's session and never commit. The module imports no aiogram.
 """
 
 from datetime import datetime
@@ -13,14 +13,14 @@ from db.tables import ORIGIN, LedgerReading, OutboxMessage, Renewal, StripeEvent
 
 
 async def find(session: AsyncSession) -> LedgerReading | None:
-    """Read the ledger's progress row; None: the ledger was never read."""
+    """Read the row with the progress of reading the ledger; None: no reading has begun."""
     return await session.scalar(select(LedgerReading), execution_options={"populate_existing": True})
 
 
 async def lock(session: AsyncSession) -> LedgerReading:
-    """Lock the ledger's progress row until the transaction ends; make the row first if there is none.
+    """Lock the row with the ledger's progress until the transaction ends; make the row first if it is missing.
 
-    It comes before any user in the lock order.
+    In the lock order this row comes before any user.
     """
     await session.execute(insert_into(session, LedgerReading).on_conflict_do_nothing(index_elements=["id"]), {"id": 1})
     query = select(LedgerReading).with_for_update()
@@ -28,11 +28,11 @@ async def lock(session: AsyncSession) -> LedgerReading:
 
 
 async def mark_unfinished(session: AsyncSession, now: datetime, *, trusts_unsigned: bool = False) -> None:
-    """Mark in the ledger's progress that a whole pass is wanted before anything is settled; reading begins anew.
+    """Mark the ledger's progress as unfinished, so that a whole pass from the first row comes before any settlement.
 
-    For a copy of the database that may be restored long after, and for a rebuild before its first write. The copy's
-    notices and resumed renewals are withdrawn, because they belong to the desk it was made of. A cancellation stays
-    wanted: a second one is harmless, and without it Telegram would go on taking Stars.
+    A backup marks its copy of the database so, because somebody may restore it long after; a rebuild marks the database
+    before its first write. The mark withdraws notices and resumed renewals, because they belong to the desk that made
+    the copy. A cancellation stays wanted: a second one is harmless, and without it Telegram would go on taking Stars.
     """
     reading = await lock(session)
     start_over(reading)
@@ -46,9 +46,9 @@ async def mark_unfinished(session: AsyncSession, now: datetime, *, trusts_unsign
 
 
 def begin_pass(reading: LedgerReading, now: datetime) -> bool:
-    """Begin in the ledger's progress a wanted whole pass, unless it has begun; tell whether it began.
+    """Note in the ledger's progress that the wanted whole pass begins now; False: it has begun, or nobody wants one.
 
-    Payments that are made or recorded from here on do not belong to the pass.
+    The pass leaves out payments that are made or recorded from here on.
     """
     if reading.pass_wanted_at is None or reading.pass_begun_at is not None:
         return False
@@ -58,12 +58,12 @@ def begin_pass(reading: LedgerReading, now: datetime) -> bool:
 
 
 def start_over(reading: LedgerReading) -> None:
-    """Reset the ledger's progress: the next page is the first one."""
+    """Reset the ledger's progress, so that the next page is the first one."""
     reading.row_count = reading.nanostars = reading.payment_stars = reading.event_stars = 0
     reading.latest = "[]"
     reading.compared_at = reading.balance_off_nanostars = reading.balance_nanostars = None
 
 
 async def has_events(session: AsyncSession) -> bool:
-    """Tell whether there is progress to lose: any payment or refund of ours on record."""
+    """Tell whether the database has a payment or refund of ours on record."""
     return await session.scalar(select(StripeEvent.id).where(StripeEvent.origin == ORIGIN).limit(1)) is not None

@@ -1,7 +1,7 @@
-"""The rebuild: one whole pass over Telegram's ledger makes the database anew, or a restored copy up to date.
+"""Rebuilds the database by one whole pass over Telegram's ledger, or brings a restored copy up to date.
 
-It tells nobody. The pass is marked before its first write (payments/ledger/progress.py), and until it is complete
-nobody else settles. A kill at any moment loses the open transaction alone: the next start goes on from there.
+A pass is silent. A mark stands in the database before its first write (payments/ledger/progress.py), and until the pass
+is complete nobody else settles. A kill at any moment loses the open transaction alone: the next start goes on there.
 """
 
 from collections import Counter
@@ -52,14 +52,14 @@ class PassReport:
 
 @dataclass(frozen=True, slots=True)
 class _SettlementRules:
-    """The rules by which a whole pass settles, and the signer that reads its payloads."""
+    """The settlement of a whole pass, and the signer that reads its payloads."""
 
     settlement: Settlement
     signer: PayloadSigner
 
 
 class WholePass:
-    """The whole pass over the ledger, from its place to its end. The mark must be set."""
+    """The whole pass over the ledger, from the place that it has reached to the ledger's end. It needs the mark."""
 
     def __init__(
         self,
@@ -87,19 +87,20 @@ class WholePass:
     ) -> PassReport:
         """Run a rebuild: read and settle the whole ledger, then remove the mark; return the report.
 
-        1. Begin the pass, or go on with one that has begun; later payments do not belong to it.
+        1. Begin the pass, or go on with one that has begun; the pass leaves out later payments.
         2. Record every ledger row, page by page, without settling any (payments/ledger/scan.py).
         3. Settle the open events of the pass and from before it, by date and charge id, now that all refunds are known.
-        4. Settle what had failed before the pass and, if unsigned payloads are trusted, what was parked for that.
-        5. Remove the mark: the worker goes on with what came in meanwhile.
+        4. Settle the events that failed before the pass and, if the mark says to trust unsigned payloads, those parked
+           for their payload.
+        5. Remove the mark: the worker goes on with the events that came in meanwhile.
 
-        `on_settled` gets each batch's number of events. Raises LedgerError when the ledger is not the one that was read
-        before, and the errors of Scan.step; another run goes on from there.
+        `on_settled` gets each batch's number of events. Raises LedgerError when Telegram's ledger lacks the rows that
+        an earlier reading has seen, and the errors of Scan.step; another run goes on from there.
         """
         reading = await self._begin_pass()
         signer = self._signer.trusting() if reading.pass_trusts_unsigned else self._signer
         report = PassReport()
-        # A whole pass is silent: its findings go to no admin.
+        # A whole pass is silent, so that it has no admins to send its findings to.
         scan = Scan(self._database, self._ledger, signer, self._clock, Admins(), is_pass=True)
         await self._read_ledger(scan, report, on_step)
         settlement = Settlement(self._catalog, signer, self._clock, SILENT, self._terms)
@@ -109,7 +110,7 @@ class WholePass:
 
     @retry_transaction
     async def _begin_pass(self) -> LedgerReading:
-        """Begin the whole pass of a rebuild, or log the row it goes on from. Raises ValueError without the mark."""
+        """Begin the whole pass, or log the row from which it goes on. Raises ValueError if the mark is missing."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             reading = await progress.lock(session)
             if reading.pass_wanted_at is None:
@@ -121,7 +122,7 @@ class WholePass:
         return reading
 
     async def _read_ledger(self, scan: Scan, report: PassReport, on_step: Callable[[PageStep], None]) -> None:
-        """Read the ledger to its end for a rebuild, and record its rows. Raises LedgerError."""
+        """Read the ledger to its end, and record its payments and refunds unsettled. Raises LedgerError."""
         while True:
             step = await scan.step()
             if step.is_broken:
@@ -137,7 +138,7 @@ class WholePass:
     async def _settle_pass(
         self, rules: _SettlementRules, reading: LedgerReading, report: PassReport, on_settled: Callable[[int], None]
     ) -> None:
-        """Settle a rebuild's events, those of the whole pass and those open before it began; leave later ones."""
+        """Settle the events of the whole pass and those open before it began; leave later ones to the worker."""
         failed = StripeEvent.status == EventStatus.FAILED
         unproved = and_(
             StripeEvent.outcome == EventOutcome.PARKED,
@@ -161,10 +162,10 @@ class WholePass:
     async def _next_batch(
         self, which: ColumnElement[bool], after: tuple[datetime, str] | None
     ) -> Sequence[tuple[datetime, str]]:
-        """List the next events of a rebuild's whole pass, by Telegram's dates.
+        """List the next events for the whole pass to settle, by their provider's dates.
 
-        A refund that is only asked for waits for the worker. A returned refund waits too, because settling it tells the
-        admins, and no earlier desk has told them.
+        A refund that its provider has yet to make waits for the worker. A returned refund waits too, because its
+        settlement tells the admins, and no earlier desk has told them.
         """
         place = (StripeEvent.webhook_timestamp, StripeEvent.event_id)
         is_told = StripeEvent.event_type.not_in([method.refund_failed_type for method in METHODS.values()])
@@ -178,7 +179,7 @@ class WholePass:
             return [(happened_at, event_id) for happened_at, event_id in rows if happened_at is not None]
 
     async def _settle_batch(self, rules: _SettlementRules, event_ids: Sequence[str]) -> None:
-        """Settle a batch of a rebuild's whole pass in one transaction; if that fails, each event in its own."""
+        """Settle a batch of the whole pass in one transaction; if that fails, settle each event in its own."""
         try:
             await self._settle_transaction(rules, event_ids)
         except Exception as error:
@@ -188,7 +189,7 @@ class WholePass:
                 await self._settle_alone(rules, event_id)
 
     async def _settle_alone(self, rules: _SettlementRules, event_id: str) -> None:
-        """Settle one event of a rebuild's whole pass; note a failure on it and leave it to the worker."""
+        """Settle one event of the whole pass in its own transaction; if that fails, leave the event to the worker."""
         try:
             await self._settle_transaction(rules, [event_id])
         except Exception as error:
@@ -203,7 +204,7 @@ class WholePass:
 
     @retry_transaction
     async def _settle_transaction(self, rules: _SettlementRules, event_ids: Sequence[str]) -> None:
-        """Settle events of a rebuild's whole pass in one transaction, the plain ones in bulk."""
+        """Settle events of the whole pass in one transaction: plain payments in bulk, then the others one by one."""
         which = StripeEvent.event_id.in_(event_ids)
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             found = await lock_users(session, User.id.in_(select(StripeEvent.customer_id).where(which)))
@@ -218,7 +219,7 @@ class WholePass:
 
     @retry_transaction
     async def _complete_pass(self, report: PassReport) -> None:
-        """Complete a rebuild: remove the mark of the whole pass, and report the events by outcome."""
+        """Complete the whole pass: remove its mark, and count the events by outcome for the report."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             reading = await progress.lock(session)
             reading.pass_wanted_at = reading.pass_begun_at = None

@@ -1,7 +1,7 @@
 """Reconciliation: compares Telegram's ledger with our rows, both ways, while the desk runs.
 
-It settles nothing: the events that it records fall due. A run reads on from where the last one ended, so its cost grows
-with the new rows alone.
+The events that it records fall due, and the worker settles them. A run reads on from the place where the last one
+ended, so that its cost grows with the new rows alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ from payments.notices import Admins
 from payments.sale.payload import PayloadSigner
 
 BALANCE_ASKED_MAX: Final = 3
-"""One run asks for the balance so often, while new ledger rows come in between."""
+"""One run asks for the balance so often while the ledger grows in between."""
 REFRESHED_PAGES_MAX: Final = 3
-"""One run reads so many pages with a pending withdrawal once more."""
+"""One run reads so many pages with a pending withdrawal again."""
 _MARGIN_ROWS: Final = 25
-"""A ledger row may stand so far from where it was read: a late row moves those behind it."""
+"""A ledger row may have moved so far from the place where a scan read it: a late row moves those behind it."""
 
 
 @dataclass(slots=True)
@@ -40,29 +40,29 @@ class Comparison:
     row_count: int = 0
     is_complete: bool = False
     is_broken: bool = False
-    """The ledger is not the one that was read before."""
+    """The ledger lacks the rows that an earlier reading has seen."""
 
     @property
     def is_finished(self) -> bool:
-        """Tell whether another reconciliation at once would find nothing more."""
+        """Tell whether the reconciliation has read all there is: to the ledger's end, or to a broken ledger."""
         return self.is_complete or self.is_broken
 
 
 @dataclass(frozen=True, slots=True)
 class _Balance:
-    """The bot's Star balance by Telegram (None: it cannot tell), and the sum of the ledger's rows."""
+    """The bot's Star balance by Telegram (None: the Bot API server is too old to say), and the ledger rows' sum."""
 
     there_nanostars: int | None
     here_nanostars: int
 
     @property
     def difference_nanostars(self) -> int:
-        """The difference that a reconciliation finds between the balance and the ledger's rows."""
+        """The balance less the sum of the ledger's rows; 0 while the balance is unknown."""
         return 0 if self.there_nanostars is None else self.there_nanostars - self.here_nanostars
 
     @property
     def found(self) -> list[Unexplained]:
-        """The reconciliation's finding of a balance that differs from the ledger's rows; empty: it does not."""
+        """The finding that the balance differs from the ledger rows' sum; empty: they are equal."""
         if not self.difference_nanostars or self.there_nanostars is None:
             return []
         here, there = stars(self.here_nanostars), stars(self.there_nanostars)
@@ -70,11 +70,11 @@ class _Balance:
 
 
 class PassUnfinishedError(Exception):
-    """A whole pass over the ledger is wanted first, and it alone may read and settle now."""
+    """A whole pass over the ledger comes first, and it alone may read the ledger and settle now."""
 
 
 class Reconciliation:
-    """The reconciliation of ledger and rows, a run at a time."""
+    """Compares the ledger with our audit rows, run by run, and tells the admins of differences."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Reconciliation:
         admins: Admins,
         on_recovered: Callable[[], None],
     ) -> None:
-        """Prepare; `on_recovered` is called when an event has fallen due, or a notice."""
+        """Prepare; a reconciliation calls `on_recovered` when an event or a notice has fallen due."""
         self._database = database
         self._ledger = ledger
         self._signer = signer
@@ -136,7 +136,7 @@ class Reconciliation:
         return comparison
 
     async def _read_page(self, scan: Scan, comparison: Comparison) -> PageStep:
-        """Read and record one ledger page for a reconciliation's comparison. Raises PassUnfinishedError."""
+        """Read and record the next ledger page, and add it to the comparison. Raises PassUnfinishedError."""
         async with self._database.reading() as session:
             reading = await progress.find(session)
         if reading is not None and reading.pass_wanted_at is not None:
@@ -153,9 +153,10 @@ class Reconciliation:
         return step
 
     async def _compare_totals(self, scan: Scan, comparison: Comparison, *, is_dry: bool) -> None:
-        """Compare the ledger's totals with the balance and our events, at the end of a reconciliation."""
+        """Compare the whole ledger with the balance and with our events; store the result, and alert the admins."""
         balance = await self._ask_balance_until_equal(scan, comparison)
-        # Rows that come in during the rest of this were not compared: a month is over only if it was before that.
+        # Ledger rows that come in from here on are uncompared, so that this run can close only a month that was over
+        # before its last page.
         asked_at = self._asked_at
         comparison.is_complete = True
         comparison.counts.add_findings(*balance.found)
@@ -170,7 +171,7 @@ class Reconciliation:
             reading.balance_nanostars = balance.there_nanostars
             reading.balance_off_nanostars = balance.difference_nanostars
         comparison.counts.add_findings(*missing)
-        # Balance and rows are two answers of a busy server: tell a difference when the next run finds the same.
+        # Balance and rows are two answers of a busy server: report a difference when two runs find the same one.
         again = balance.found if balance.difference_nanostars == before_nanostars else []
         await self._owe_findings([*again, *missing])
         async with self._database.reading() as session:
@@ -180,7 +181,7 @@ class Reconciliation:
             bound.error("drift: our rows have {} Stars more than the ledger", drift.stars)
 
     async def _ask_balance_until_equal(self, scan: Scan, comparison: Comparison) -> _Balance:
-        """Ask for the balance to reconcile; while it differs from the ledger's rows, read new rows and ask again."""
+        """Ask for the balance; while it differs from the ledger rows' sum, read new rows and ask again."""
         balance = await self._ask_balance_once(scan)
         for _ in range(BALANCE_ASKED_MAX - 1):
             if not balance.difference_nanostars or not (await self._read_page(scan, comparison)).page.counts.seen:
@@ -189,14 +190,14 @@ class Reconciliation:
         return balance
 
     async def _ask_balance_once(self, scan: Scan) -> _Balance:
-        """Ask Telegram for the balance, and add up the ledger rows, for a reconciliation."""
+        """Ask Telegram for the balance, and read the ledger rows' sum beside it."""
         return _Balance(await self._ledger.balance_nanostars(), await scan.nanostars())
 
     async def _refresh_withdrawals(self, row_count: int) -> None:
-        """Read ledger pages with a pending withdrawal again in a reconciliation: Telegram changes its state in place.
+        """Read ledger pages with a pending withdrawal again, because Telegram changes its state in place.
 
-        At most REFRESHED_PAGES_MAX pages, in turn, so that withdrawals that stay pending do not keep the others
-        waiting.
+        Each run reads at most REFRESHED_PAGES_MAX pages, in turn, so that every withdrawal gets its turn, however long
+        others stay pending.
         """
         async with self._database.reading() as session:
             places = await find_pending_withdrawals(session, row_count - OVERLAP_ROWS)
@@ -220,7 +221,7 @@ class Reconciliation:
 
     @retry_transaction
     async def _owe_findings(self, findings: Sequence[Unexplained]) -> None:
-        """Owe the admins a reconciliation's findings beside the rows; each page tells those in its rows."""
+        """Owe the admins an alert of findings about the ledger as a whole; Scan reports those of single rows."""
         if findings:
             async with self._database.transaction(Priority.RECONCILIATION) as session:
                 new = await owe_findings(session, findings, self._admins, self._clock())

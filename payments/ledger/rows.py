@@ -2,7 +2,7 @@
 
 A payment and its refund have the same id: the payment has a `source`, the refund a `receiver`. Telegram lists some
 payments of invoices as `paid_media_payment`, with the payload under another name (telegram-bot-api, Client.cpp,
-JsonStarTransactionPartner). Every row is read: an unreadable one says why.
+JsonStarTransactionPartner). Every raw row gives a ledger row; an unreadable one says why.
 """
 
 import json
@@ -42,10 +42,10 @@ _KEY_BYTES: Final = 8
 class LedgerRow:
     """One ledger row. `nanostars` is its part of the balance; `event_id` is that of its audit row, if it can have one.
 
-    `kind` is Telegram's own word for what moved the Stars. `fact` is the payment or refund that the row would be.
-    `is_invoice`: it surely is one; otherwise only a known charge of the same id makes it one. `problem` names what of
-    the row is unreadable. `raw` is the whole row as JSON if something of it is unreadable; without an `id` only `raw`
-    can be kept.
+    `kind` is Telegram's own word for the reason of the movement. `fact` is the payment or refund in the row, if it
+    belongs to an invoice of ours: `is_invoice` says that it surely does, otherwise a known charge of the same id proves
+    it. `problem` names the unreadable part. `raw` is the whole row as JSON if a part is unreadable; without an `id`,
+    `raw` alone can be kept.
     """
 
     key: str
@@ -84,9 +84,9 @@ class _Partner(Narrow):
 
 
 def read_row(raw: object, signer: PayloadSigner) -> LedgerRow:
-    """Read one raw ledger row, whatever it holds.
+    """Read one raw ledger row, readable or not, into a LedgerRow.
 
-    The signed price is the amount of a row that a commission may have changed.
+    If a commission may have changed a row's amount, the signed price counts as its amount.
     """
     if not isinstance(raw, dict):
         return _unreadable_row(raw, UNKNOWN_KIND, "it is no object")
@@ -117,17 +117,17 @@ def read_row(raw: object, signer: PayloadSigner) -> LedgerRow:
 
 
 def _direction_key(row_id: str, *, is_out: bool) -> str:
-    """Return the text that a ledger row's key is made of: its id, and its direction."""
+    """Return a ledger row's id and direction as the text from which its key is made."""
     if is_out:
         return REFUND_PREFIX + row_id
-    # An incoming row whose id looks like a refund's is not that refund; no id has a NUL.
+    # The NUL, which no real id has, keeps an incoming row with an id like a refund's apart from that refund.
     return f"charge\0{row_id}" if row_id.startswith(REFUND_PREFIX) else row_id
 
 
 def _read_user_row(
     read: LedgerRow, raw: Mapping[str, Any], partner: Mapping[str, Any], signer: PayloadSigner
 ) -> LedgerRow:
-    """Add to a user's ledger row what it is: a payment, a refund, or neither."""
+    """Add to a user's ledger row the payment or refund that it holds, if it holds one."""
     event_id = f"{REFUND_PREFIX if read.direction is Direction.OUT else ''}{read.id}"
     try:
         fact, reading = _fact_of_user_row(read, _Partner.model_validate(partner), partner, signer)
@@ -143,25 +143,25 @@ def _read_user_row(
 
 
 def _unreadable_row(raw: object, kind: str, problem: str) -> LedgerRow:
-    """Return a ledger row that is unreadable, with the problem and the raw JSON."""
+    """Make a ledger row of an unreadable raw row, with the problem and the raw JSON."""
     said = _row_json(raw)
     return LedgerRow(_row_key(said), kind, problem=problem, raw=said)
 
 
 def _row_json(raw: object) -> str:
-    """Return a raw ledger row as JSON, for a row that is unreadable."""
+    """Write a raw ledger row as JSON, to keep an unreadable row whole."""
     return json.dumps(raw, sort_keys=True)
 
 
 def _row_key(text: str) -> str:
-    """Return the short key of a raw ledger row, by which rows that were read before are recognised."""
+    """Return a ledger row's short key, by which a later reading recognises the row."""
     return blake2b(text.encode(), digest_size=_KEY_BYTES).hexdigest()
 
 
 def _fact_of_user_row(
     read: LedgerRow, partner: _Partner, said: Mapping[str, Any], signer: PayloadSigner
 ) -> tuple[MoneyFact, ReadPayload]:
-    """Return the payment or refund in a user's ledger row; ValueError: it is none that can be recorded."""
+    """Read the payment or refund in a user's ledger row. Raises ValueError if the row cannot be recorded as one."""
     payload = partner.invoice_payload if partner.invoice_payload is not None else partner.paid_media_payload
     reading = signer.read(payload or "")
     amount = paid_price(abs(read.nanostars), read.commission, reading)
@@ -172,7 +172,7 @@ def _fact_of_user_row(
         return RefundFact(read.id, person, amount, STARS_CURRENCY, read.happened_at), reading
     if payload is None:
         raise ValueError("invoice_payload: it is missing")
-    # A `paid_media_payment` does not tell its period, and some of them may have one.
+    # A `paid_media_payment` may have a period, and Telegram leaves it out.
     is_recurring = partner.subscription_period is not None or (None if partner.invoice_payload is None else False)
     charge = ChargeFact(
         read.id,

@@ -1,7 +1,7 @@
-"""Reads Telegram's ledger on from where it was read to, one page and one transaction at a time.
+"""Reads Telegram's ledger on from the place that the last reading reached, a page in a transaction at a time.
 
-The place is in the database and moves with the page in one commit, so a kill loses nothing. Of two processes that read
-at once, one gets each page.
+The place is in the database and moves with the page in one commit, so a kill loses nothing. If two processes read at
+once, one of them gets each page.
 """
 
 import json
@@ -30,14 +30,14 @@ from payments.notices import Admins
 from payments.sale.payload import PayloadSigner
 
 OVERLAP_ROWS: Final = 50
-"""A scan reads so many rows again at its beginning, because Telegram may put in a row late."""
+"""A scan reads so many rows again at its beginning, because Telegram may insert a row late."""
 CROSSED_MAX: Final = 10
 """A scan gives up after another process has taken its page so often."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageStep:
-    """One ledger page that was recorded. `is_end`: it was the last; `is_broken`: the ledger is another than before."""
+    """One step of a scan. `is_end`: its ledger page was the last; `is_broken`: rows that were read before are gone."""
 
     page: LedgerPage = field(default_factory=LedgerPage)
     row_count: int = 0
@@ -51,7 +51,7 @@ class CrossedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Fetched:
-    """A fetched ledger page, with the progress before and after it; `counted` are keys of rows read again."""
+    """A fetched ledger page, with the progress before and after it; `counted` has the keys of rows read before."""
 
     reading: LedgerReading
     rows: Sequence[LedgerRow]
@@ -63,7 +63,7 @@ class _Fetched:
 
 
 class Scan:
-    """One run over the ledger rows that were not read yet, with a small overlap."""
+    """One run over the unread rows of the ledger, with a small overlap."""
 
     def __init__(
         self,
@@ -77,9 +77,9 @@ class Scan:
         is_dry: bool = False,
         from_start: bool = False,
     ) -> None:
-        """Prepare. A whole pass settles its rows itself, and leaves younger ones to their update.
+        """Prepare; `is_dry` writes nothing, `from_start` reads the ledger from its first row.
 
-        `is_dry` writes nothing; `from_start` reads the ledger from its first row.
+        `is_pass`: a whole pass scans. It settles the events itself, and leaves younger rows to their update.
         """
         self._database = database
         self._ledger = ledger
@@ -93,7 +93,7 @@ class Scan:
         self._reading: LedgerReading | None = None
 
     async def step(self) -> PageStep:
-        """Scan the next ledger page: fetch and record it. Raises aiogram's errors, SQLAlchemy's, and CrossedError."""
+        """Fetch and record the next ledger page. Raises aiogram's and SQLAlchemy's errors, and CrossedError."""
         for _ in range(CROSSED_MAX):
             reading = await self._read_progress()
             fetched = await self._fetch_next_page(reading)
@@ -106,11 +106,11 @@ class Scan:
         raise CrossedError("another process reads the ledger at the same time")
 
     async def nanostars(self) -> int:
-        """Return the sum of the ledger rows that the scan has read."""
+        """Return the sum in nanostars of all ledger rows that this scan and earlier ones have read."""
         return (await self._read_progress()).nanostars
 
     async def _read_progress(self) -> LedgerReading:
-        """Read the ledger's progress; reset it first if the scan is to begin anew."""
+        """Read the ledger's progress; reset it first if the scan is to read from the first row."""
         if self._is_dry and self._reading is not None:
             return self._reading
         if self._from_start and not self._is_dry:
@@ -125,7 +125,7 @@ class Scan:
         return reading
 
     async def _fetch_next_page(self, reading: LedgerReading) -> _Fetched | None:
-        """Fetch the next ledger page to scan; None: the rows that were read before are gone."""
+        """Fetch the next ledger page after the progress; None: the rows that were read before are gone."""
         overlap = min(self._overlap_rows, reading.row_count)
         latest: list[str] = json.loads(reading.latest)
         raw = await self._ledger.page(reading.row_count - overlap)
@@ -147,7 +147,7 @@ class Scan:
         )
 
     async def _record_page(self, fetched: _Fetched) -> LedgerPage | None:
-        """Record a scanned ledger page; None: another process has moved the progress."""
+        """Record a fetched ledger page, row by row if a row is refused; None: another process moved the progress."""
         if self._is_dry:
             async with self._database.reading() as session:
                 page = await record_page(session, fetched.rows, self._clock(), counted=fetched.counted, is_dry=True)
@@ -162,7 +162,7 @@ class Scan:
 
     @retry_transaction
     async def _record_page_once(self, fetched: _Fetched, *, one_by_one: bool) -> LedgerPage | None:
-        """Record a scanned ledger page in one transaction, whole or row by row; None as `_record_page`."""
+        """Record a fetched ledger page in one transaction, whole or row by row; None: as in `_record_page`."""
         async with self._database.transaction(Priority.RECONCILIATION) as session:
             reading = await progress.lock(session)
             before = fetched.reading
@@ -188,13 +188,13 @@ class Scan:
         return page
 
     async def _owe_page_findings(self, session: AsyncSession, found: Sequence[Unexplained]) -> Sequence[Unexplained]:
-        """Owe the admins the findings of a scanned ledger page; return those to log. A whole pass tells nobody."""
+        """Owe the admins an alert of a ledger page's findings, unless a whole pass scans; return those to log."""
         if self._is_pass or not found:
             return found
         return await owe_findings(session, found, self._admins, self._clock())
 
     async def _record_rows_one_by_one(self, session: AsyncSession, fetched: _Fetched) -> LedgerPage:
-        """Record each scanned ledger row on its own, so that one refused row costs none of the others."""
+        """Record each ledger row of a page in its own savepoint, so that one refused row costs none of the others."""
         whole = LedgerPage()
         counted = Counter(fetched.counted)
         for row in fetched.rows:
@@ -215,10 +215,10 @@ class Scan:
 
 
 def _rows_before_pass(rows: Sequence[LedgerRow], reading: LedgerReading) -> list[LedgerRow]:
-    """Drop a scanned page's last ledger rows if they are not older than the pass: somebody waits for their notice.
+    """Drop the last ledger rows of a page if they are from after the pass began: their buyers wait for a notice.
 
-    Their update or the next reconciliation records them. Only the end of the page counts, so that one row with a wrong
-    date keeps none of those behind it from the pass.
+    Their update or the next reconciliation records them. Only rows at the end of the page are dropped, so that the pass
+    still takes the rows behind one with a wrong date.
     """
     until = reading.pass_begun_at
     if until is None:
@@ -230,7 +230,7 @@ def _rows_before_pass(rows: Sequence[LedgerRow], reading: LedgerReading) -> list
 
 
 def _advance_progress(reading: LedgerReading, fetched: _Fetched, page: LedgerPage) -> None:
-    """Move a scan's progress past a ledger page, and add its sums."""
+    """Move the ledger's progress past a page, and add the page's sums to it."""
     reading.row_count = fetched.row_count
     reading.latest = json.dumps(list(fetched.latest))
     reading.nanostars += page.nanostars

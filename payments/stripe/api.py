@@ -1,7 +1,7 @@
-"""Stripe's API, as far as the desk calls it: makes refunds; lists charges, refunds, disputes and events.
+"""Calls Stripe's API: makes refunds; lists charges, refunds, disputes and events.
 
 It uses the `stripe` package with its AIOHTTP client. Narrow models of our own read Stripe's objects, and every failure
-is one of the channel's errors (payments/errors.py). Nothing here retries: the row that a call is for does.
+is one of the channel's errors (payments/errors.py). Each call is made once; its audit row decides about a retry.
 """
 
 import re
@@ -51,7 +51,7 @@ class _ChargeObject(Narrow):
 
     @property
     def happened_at(self) -> datetime:
-        """The moment at which Stripe, by its API, made the object."""
+        """The moment at which Stripe made the refund or dispute."""
         return moment(self.created)
 
 
@@ -68,17 +68,17 @@ class Refund(_ChargeObject):
 
     status: str | None = None
     row: str | None = Field(default=None, validation_alias=AliasPath("metadata", ROW_KEY))
-    """The `event_id` of the refund's row, if the refund is ours."""
+    """The `event_id` of the refund's audit row, if the desk made the refund."""
     failure_reason: str | None = None
 
     @property
     def is_through(self) -> bool:
-        """Tell, by Stripe's API, whether a refund has left for the buyer; an event tells if a pending one returns."""
+        """Tell whether Stripe has sent the refund to the buyer; if a pending one returns, a Stripe event says so."""
         return self.status in {"succeeded", "pending"}
 
     @property
     def made(self) -> MadeRefund:
-        """The refund of Stripe's API in the words that all channels share."""
+        """The Stripe refund as a MadeRefund, which all channels share."""
         failure = None
         if self.status in _RETURNED_STATUSES:
             failure = self.failure_reason or ("unknown" if self.status == "failed" else self.status)
@@ -94,17 +94,17 @@ class Dispute(_ChargeObject):
 
     @property
     def is_lost(self) -> bool:
-        """Tell, by Stripe's API, whether a dispute is lost: the buyer's bank has kept the money for good."""
+        """Tell whether the seller has lost the dispute: the buyer's bank keeps the money for good."""
         return self.status == "lost"
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether a Stripe dispute is over (Stripe API, the dispute object)."""
+        """Tell whether the dispute is over (Stripe API, the dispute object)."""
         return self.status in {"won", "lost", "warning_closed", "prevented"}
 
 
 class StripeCharge(Narrow):
-    """A charge at Stripe, of this shop or of another sale in the account; `currency` in lower case."""
+    """A charge at Stripe, of this shop or of another one in the account; `currency` in lower case."""
 
     id: _Id
     amount: int
@@ -112,17 +112,17 @@ class StripeCharge(Narrow):
     created: Seconds
     paid: bool
     refunded: bool
-    """All of the charge went back."""
+    """Stripe has refunded the whole charge."""
     payment_intent: _Id | None = None
 
     @property
     def happened_at(self) -> datetime:
-        """The moment at which Stripe, by its API, made the charge."""
+        """The moment at which Stripe made the charge."""
         return moment(self.created)
 
 
 class Event(Narrow):
-    """A Stripe event: it tells that something happened to a charge; the object itself must be asked for details."""
+    """A Stripe event: it says that something happened to a charge; the desk fetches the object itself for the rest."""
 
     id: _Id
     type: str
@@ -135,25 +135,25 @@ class Event(Narrow):
 
     @property
     def is_of_return(self) -> bool:
-        """Tell, of an event in Stripe's API about a refund, whether its money had returned to the seller."""
+        """Tell whether the refund that a Stripe event is about had returned to the seller."""
         return self.status in _RETURNED_STATUSES
 
     @property
     def charge_id(self) -> str:
-        """The id of the charge that an event in Stripe's API is about: the object, or the charge it belongs to."""
+        """The id of the charge that a Stripe event is about: the event's object, or the charge of that object."""
         return self.object_charge_id or self.object_id
 
     @property
     def payment_ids(self) -> tuple[str, ...]:
-        """The ids of an event's payment in Stripe's API that may be on record: the charge's, or the intent's."""
+        """The ids under which the payment of a Stripe event may be on record: the charge's, or the payment intent's."""
         return (self.charge_id,) if self.payment_intent is None else (self.charge_id, self.payment_intent)
 
 
 class StripeApi:
-    """The API of one Stripe account. Close it when done."""
+    """Calls the API of one Stripe account. The caller closes it."""
 
     def __init__(self, secret_key: str, api_url: str, session: aiohttp.ClientSession | None) -> None:
-        """Prepare; a `session` carries the calls and is closed with this (None: the package's own)."""
+        """Prepare; `session` carries the calls, and `close` closes it (None: the package's own)."""
         self.page_size = PAGE_SIZE
         self.refund_pages_max = REFUND_PAGES_MAX
         self.charge_pages_max = CHARGE_PAGES_MAX
@@ -170,7 +170,7 @@ class StripeApi:
         await self._http.close_async()  # type: ignore[no-untyped-call]  # the package types its own calls only in part
 
     async def refund(self, charge_id: str, amount: int, *, row: str, idempotency_key: str) -> Refund:
-        """Call Stripe's API to make a refund of `amount` minor units of a charge, for the audit row `row`.
+        """Have Stripe refund `amount` minor units of a charge, for the audit row `row`; return Stripe's refund.
 
         The same idempotency key brings the same answer and moves no money again (Stripe API, idempotent requests).
         Raises ChannelAwayError, ChannelPauseError and RefusedByChannelError with Stripe's code.
@@ -184,25 +184,25 @@ class StripeApi:
         return _read_object(Refund, said)
 
     async def fetch_refund(self, refund_id: str) -> Refund:
-        """Fetch a refund from Stripe's API as it stands now. Raises as `refund` does."""
+        """Fetch a refund as it stands now at Stripe. Raises as `refund` does."""
         return _read_object(Refund, await self._call_stripe("get", f"/v1/refunds/{refund_id}"))
 
     async def list_refunds(self, charge_id: str) -> list[Refund]:
-        """List all refunds of a charge by Stripe's API, whoever made them. Raises as `refund` does."""
+        """List all refunds of a charge at Stripe, the desk's and others. Raises as `refund` does."""
         pages = self._list_pages("/v1/refunds", _payment_parameter(charge_id), self.refund_pages_max)
         return [_read_object(Refund, each) async for page in pages for each in page]
 
     async def fetch_dispute(self, dispute_id: str) -> Dispute:
-        """Fetch a dispute from Stripe's API as it stands now. Raises as `refund` does."""
+        """Fetch a dispute as it stands now at Stripe. Raises as `refund` does."""
         return _read_object(Dispute, await self._call_stripe("get", f"/v1/disputes/{dispute_id}"))
 
     async def list_disputes(self, charge_id: str) -> list[Dispute]:
-        """List all disputes about a charge by Stripe's API. Raises as `refund` does."""
+        """List all disputes about a charge at Stripe. Raises as `refund` does."""
         pages = self._list_pages("/v1/disputes", _payment_parameter(charge_id), self.refund_pages_max)
         return [_read_object(Dispute, each) async for page in pages for each in page]
 
     async def list_charges(self, since: int, until: int) -> list[StripeCharge]:
-        """List by Stripe's API the charges between two moments (seconds since 1970), both included, newest first.
+        """List the charges at Stripe between two moments (seconds since 1970), both included, newest first.
 
         Raises as `refund` does.
         """
@@ -211,10 +211,10 @@ class StripeApi:
         return [charge async for page in pages for charge in _read_page(StripeCharge, page)]
 
     async def list_events(self, event_type: str, since: int | None) -> AsyncIterator[list[Event]]:
-        """Yield by Stripe's API events of a type since a moment (seconds since 1970), in pages, newest first.
+        """Yield Stripe's events of a type since a moment (seconds since 1970), in pages, newest first.
 
-        Without `since`, as far back as Stripe keeps them: 30 days (Stripe API, list all events). Raises as `refund`
-        does.
+        Without `since` they go as far back as Stripe keeps events: 30 days (Stripe API, list all events). Raises as
+        `refund` does.
         """
         wanted: dict[str, Any] = {"type": event_type}
         if since is not None:
@@ -225,7 +225,7 @@ class StripeApi:
     async def _list_pages(
         self, path: str, wanted: dict[str, Any], pages_max: int
     ) -> AsyncIterator[list[dict[str, Any]]]:
-        """Yield the pages of a list in Stripe's API. Raises RefusedByChannelError for too many."""
+        """Yield the pages of a list at Stripe. Raises RefusedByChannelError if it has more than `pages_max`."""
         after: dict[str, str] = {}
         for _ in range(pages_max):
             page = _read_object(
@@ -240,7 +240,7 @@ class StripeApi:
     async def _call_stripe(
         self, method: str, path: str, params: Mapping[str, Any] | None = None, idempotency_key: str | None = None
     ) -> object:
-        """Call Stripe's API once, and turn its failures into the channel's errors."""
+        """Call Stripe's API once and return the answer. Turns each failure into one of the channel's errors."""
         options = {} if idempotency_key is None else {"idempotency_key": idempotency_key}
         try:
             said = await self._client.raw_request_async(method, path, **(params or {}), **options)
@@ -249,18 +249,18 @@ class StripeApi:
         except (stripe.InvalidRequestError, stripe.CardError, stripe.PermissionError) as error:
             raise RefusedByChannelError(error.code or "refused", _QUOTED_KEY.sub("(the key)", str(error))) from None
         except stripe.AuthenticationError:
-            # Stripe's own text quotes the key in part.
+            # Stripe's own text quotes a part of the key, so that it must stay out of the error.
             raise RefusedByChannelError(KEY_REFUSED, "Stripe does not know the key in STRIPE_SECRET_KEY") from None
         except stripe.StripeError as error:
             raise ChannelAwayError(f"{type(error).__name__}: HTTP {error.http_status}") from None
         except (aiohttp.ClientError, TimeoutError) as error:
-            # The package lets an answer that is cut off through.
+            # When the connection breaks within an answer, the package lets aiohttp's own error through.
             raise ChannelAwayError(type(error).__name__) from None
         return said.data
 
 
 def _payment_parameter(payment_id: str) -> dict[str, str]:
-    """Name a payment for Stripe: by its charge, or by its payment intent (Stripe API, create a refund).
+    """Return the parameter that names a payment to Stripe: a charge or a payment intent (Stripe API, create a refund).
 
     Telegram's provider_payment_charge_id has been a charge's id so far; no document says that it stays one.
     """
@@ -268,7 +268,7 @@ def _payment_parameter(payment_id: str) -> dict[str, str]:
 
 
 def _read_object(model: type[_T], said: object) -> _T:
-    """Read one object from Stripe's API by its model. Raises UnreadableMoneyError."""
+    """Read one of Stripe's objects by its model. Raises UnreadableMoneyError."""
     try:
         return model.model_validate(said)
     except ValidationError as error:
@@ -277,7 +277,7 @@ def _read_object(model: type[_T], said: object) -> _T:
 
 
 def _read_page(model: type[_T], page: Iterable[object]) -> Iterator[_T]:
-    """Read the objects of a page from Stripe's API; skip and log an unreadable one, so that it hides no other."""
+    """Read the objects of one of Stripe's pages; log and skip an unreadable one, so that it hides no other."""
     for said in page:
         try:
             yield _read_object(model, said)
@@ -286,7 +286,7 @@ def _read_page(model: type[_T], page: Iterable[object]) -> Iterator[_T]:
 
 
 def _retry_after_seconds(error: stripe.RateLimitError) -> float:
-    """Return the seconds that a 429 of Stripe's API asks us to wait."""
+    """Return the pause in seconds that Stripe asks for by a 429."""
     try:
         return max(1.0, float((error.headers or {}).get("Retry-After", RETRY_AFTER_SECONDS)))
     except ValueError:

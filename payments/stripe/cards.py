@@ -1,4 +1,4 @@
-"""The channel of cards: makes a card refund at Stripe, once for each refund row."""
+"""The channel of cards: has Stripe make a card refund, once for each refund row."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from payments.stripe.api import StripeApi
 
 
 class CardChannel:
-    """Makes card refunds over Stripe's API."""
+    """The channel over which the worker refunds card charges at Stripe."""
 
     method: Method = CARDS
 
@@ -17,11 +17,11 @@ class CardChannel:
         self._api = api
 
     async def refund(self, order: RefundOrder) -> None:
-        """Make the card refund of an order at Stripe, which never gives back more than was paid.
+        """Have Stripe make the card refund of an order; Stripe never refunds more than the buyer paid.
 
-        An attempt whose answer was lost is found in the charge's list of refunds by the row that it names, because
-        Stripe forgets an idempotency key after a day and would make the refund again (Stripe API, idempotent requests).
-        Raises ChannelError.
+        If the answer to an earlier attempt was lost, this looks for its refund in Stripe's list, by the audit row that
+        the refund names. The list decides because Stripe forgets an idempotency key after a day and would make the
+        refund again (Stripe API, idempotent requests). Raises ChannelError.
         """
         if order.may_be_made and _is_order_made(order, await self._list_made_refunds(order, ends_attempt=False)):
             return
@@ -30,25 +30,25 @@ class CardChannel:
                 order.charge_id, order.amount, row=order.event_id, idempotency_key=order.attempt_key
             )
         except RefusedByChannelError as error:
-            # "Already refunded" or "more than is left": the list of refunds tells whether we made it, or somebody at
-            # Stripe.
+            # "Already refunded" or "more than is left": the list of refunds tells whether the desk made it, or somebody
+            # in Stripe's dashboard.
             made = await self._list_made_refunds(order, ends_attempt=True)
             if not _is_order_made(order, made):
                 raise RefusedByChannelError(error.code, str(error), made) from None
             return
-        # Stripe answers an old attempt as it did then (Stripe API, idempotent requests); the refund may have failed
-        # since.
+        # Stripe repeats its first answer to an old attempt (Stripe API, idempotent requests), and the refund may have
+        # failed since.
         refund = await self._api.fetch_refund(answered.id)
         if refund.is_through:
             return
         words = f"Stripe says of the refund: {refund.status}"
         if refund.made.failure is None:
-            # The refund may still be made, and one under another key could be a second refund.
+            # Stripe may still make the refund, and an attempt under another key could make a second one.
             raise ChannelAwayError(words)
         raise RefusedByChannelError(str(refund.status), words)
 
     async def _list_made_refunds(self, order: RefundOrder, *, ends_attempt: bool) -> list[MadeRefund]:
-        """List a card charge's refunds at Stripe; `ends_attempt`: Stripe has refused the attempt before."""
+        """List a card charge's refunds at Stripe; a failure ends the attempt if `ends_attempt`, after a refusal."""
         try:
             return [each.made for each in await self._api.list_refunds(order.charge_id)]
         except PaymentError as error:
@@ -57,5 +57,5 @@ class CardChannel:
 
 
 def _is_order_made(order: RefundOrder, made: Sequence[MadeRefund]) -> bool:
-    """Tell whether one of these card refunds is the order's."""
+    """Tell whether Stripe has made the order's refund, by the audit row that each card refund names."""
     return any(each.row == order.event_id and each.is_through for each in made)

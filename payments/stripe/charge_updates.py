@@ -1,4 +1,4 @@
-"""Updates a card charge of ours from Stripe: records refunds, returned refunds and lost disputes; tells the admins."""
+"""Records news of a card charge from Stripe: refunds, returned refunds, lost disputes; tells the admins of others."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -24,15 +24,15 @@ from payments.stripe.api import Dispute, Event, StripeApi
 REFUNDED: Final = "charge.refunded"
 REFUND_FAILED: Final = "refund.failed"
 REFUND_UPDATED: Final = "refund.updated"
-"""Any news of a refund. No other event tells of a canceled refund (Stripe API, types of events)."""
+"""Any news of a refund. This event alone tells of a canceled refund (Stripe API, types of events)."""
 DISPUTE_OPENED: Final = "charge.dispute.created"
 DISPUTE_CLOSED: Final = "charge.dispute.closed"
 EVENT_TYPES: Final = (REFUND_FAILED, REFUND_UPDATED, REFUNDED, DISPUTE_OPENED, DISPUTE_CLOSED)
-"""Returned refunds are read first, because a later refund may otherwise seem to complete the charge."""
+"""Returned refunds come first, because a later refund may otherwise seem to complete the charge."""
 
 
 class ChargeUpdates:
-    """Records at our charges what Stripe has made of them."""
+    """Records refunds and disputes at Stripe as audit rows of our card charges."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class ChargeUpdates:
         admins: Admins,
         on_recorded: Callable[[], None],
     ) -> None:
-        """Prepare; `on_recorded` is called when a row was recorded that is to be settled or told."""
+        """Prepare; calls `on_recorded` when it has recorded an audit row or a notice that is due."""
         self._database = database
         self._api = api
         self._clock = clock
@@ -51,7 +51,7 @@ class ChargeUpdates:
 
     @retry_transaction
     async def record_refunds(self, charge_id: str, charge: StripeEvent) -> None:
-        """Update a charge of ours: record the refunds that Stripe has made of it."""
+        """Record the refunds that Stripe has made of a card charge of ours."""
         made = [each.made for each in await self._api.list_refunds(charge_id)]
         async with self._database.transaction() as session:
             await events.lock(session, charge.event_id)
@@ -59,13 +59,13 @@ class ChargeUpdates:
         self._on_recorded()
 
     async def update_from_provider(self, charge: StripeEvent, user: User) -> None:
-        """Update a late charge of ours from Stripe's lists of its refunds and disputes."""
+        """Record a late card charge's refunds and lost disputes by Stripe's lists; tell the admins of open disputes."""
         charge_id = CARDS.provider_charge_id(charge.event_id)
         try:
             await self.record_refunds(charge_id, charge)
             for dispute in await self._api.list_disputes(charge_id):
                 if dispute.is_lost:
-                    # Stripe's dispute does not tell when it was closed.
+                    # A dispute at Stripe has no date of its closing, so that the present stands for it.
                     await self._record_lost_dispute(dispute, charge, user, self._clock())
                 elif not dispute.is_closed:
                     await self.tell_admins(Notice.DISPUTED, dispute, charge, user, dispute.reason)
@@ -78,7 +78,7 @@ class ChargeUpdates:
             await self.tell_admins(Notice.UNRECORDED, charge, charge, user, str(error))
 
     async def _record_returned_refund(self, event: Event, charge: StripeEvent, user: User) -> None:
-        """Update a charge of ours: record that a refund has returned to the seller, or tell the admins."""
+        """Record that a made refund of a card charge has returned to the seller; else tell the admins."""
         made = [each.made for each in await self._api.list_refunds(event.charge_id)]
         failed = next((each for each in made if each.id == event.object_id), None)
         if failed is None or failed.failure is None:
@@ -95,7 +95,7 @@ class ChargeUpdates:
             await self.tell_admins(Notice.REFUND_FAILED, failed, charge, user, failed.failure, stays=stays)
 
     async def apply_event(self, event: Event, charge: StripeEvent, user: User) -> None:
-        """Update a charge of ours by a Stripe event about one object of it: a returned refund, or a dispute."""
+        """Record the returned refund or lost dispute of a Stripe event; tell the admins of any other dispute."""
         if event.type == REFUND_UPDATED and not event.is_of_return:
             return
         if event.type in {REFUND_FAILED, REFUND_UPDATED}:
@@ -113,7 +113,7 @@ class ChargeUpdates:
     async def _record_lost_dispute(
         self, dispute: Dispute, charge: StripeEvent, user: User, closed_at: datetime
     ) -> None:
-        """Update a charge of ours: record a lost dispute as a refund of it."""
+        """Record a lost dispute as a refund of its card charge."""
         fact = RefundFact(
             charge_id=charge.event_id,
             person=payer(user),
@@ -138,11 +138,11 @@ class ChargeUpdates:
         reason: str | None = None,
         **facts: Any,
     ) -> None:
-        """Owe the admins a notice about news of a charge of ours at Stripe."""
+        """Owe the admins a notice about news from Stripe of a card charge, once for each object at Stripe."""
         facts |= money_facts(charge) | {"buyer": user.telegram_id, "reason": reason}
         if not isinstance(about, Event | StripeEvent):
             facts |= {"amount": about.amount, "currency": about.currency.upper()}
         async with self._database.transaction() as session:
-            # The object's id is the notice's key, so that an event that comes twice makes one notice.
+            # The object's id is the notice's key, so that two events about it make one notice.
             await self._admins.tell(session, notice, f"stripe:{about.id}", facts, self._clock())
         self._on_recorded()

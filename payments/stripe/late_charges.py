@@ -1,7 +1,7 @@
 """Finds card charges recorded so late that earlier Stripe events about them were skipped as not ours.
 
-The update of such a charge was in quarantine, for example, and a reading of Stripe's events goes back by a day alone
-(payments/stripe/watch.py). The desk asks Stripe about each such charge once in a process, for 30 days.
+Such a charge may have waited in quarantine, for example, while readings of Stripe's events go back by a day alone
+(payments/stripe/watch.py). Each process asks Stripe about each such charge once, up to 30 days after its recording.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,31 +19,30 @@ from payments.errors import RefusedByChannelError, UnreadableMoneyError
 from payments.methods import CARDS
 
 LATE: Final = timedelta(hours=12)
-"""A card charge is late when it is recorded so long after it was made."""
+"""A card charge is late if the desk recorded it so long after the payment."""
 SETTLED: Final = timedelta(minutes=2)
-"""No row can appear before a row of this age any more, because a transaction takes less."""
+"""All rows before a row of this age are visible, because a transaction takes less."""
 LOOKED_DAYS: Final = 30
-"""Older charges are not asked about."""
+"""A search for late charges looks back so far."""
 ROUND_MAX: Final = 500
 """One round looks through so many card charges; the next round goes on with the others."""
 MISSING: Final = "resource_missing"
-"""Stripe's code for an object that is not in the account (Stripe API, error codes): there is nothing to ask about it.
-"""
+"""Stripe's code for an object that the account lacks (Stripe API, error codes): asking again is useless."""
 
 _PLACE: Final = (StripeEvent.created_at, StripeEvent.event_id)
 
 
 class LateCharges:
-    """Looks through the recorded card charges for late ones, the oldest first, while the process lives."""
+    """Looks through the recorded card charges for late ones, the oldest first, each once in a process."""
 
     def __init__(self, database: Database, clock: Clock, ask: Callable[[StripeEvent, User], Awaitable[None]]) -> None:
-        """Prepare; `ask` asks Stripe about a late charge, and records the answer."""
+        """Prepare; `ask` asks Stripe about a late charge, and records Stripe's answer."""
         self._database = database
         self._clock = clock
         self._ask = ask
         self.round_max = ROUND_MAX
         self._asked: tuple[datetime, str] | None = None
-        # Charges before that place that Stripe could not be asked about: at most ROUND_MAX, since a round begins with
+        # Charges before that place for which Stripe gave no usable answer: at most ROUND_MAX, since a round begins with
         # them.
         self._ask_again: set[str] = set()
 
@@ -87,6 +86,6 @@ class LateCharges:
 
 
 def _was_recorded_late(charge: StripeEvent) -> bool:
-    """Tell whether a card charge was recorded late."""
+    """Tell whether the desk recorded a card charge late: 12 hours or more after the payment."""
     made_at, recorded_at = charge.webhook_timestamp, charge.created_at
     return made_at is not None and recorded_at is not None and recorded_at - made_at >= LATE

@@ -2,9 +2,9 @@
 
 Telegram keeps an update for 24 hours, and its ledger has no cards.
 
-The record of such a payment is its pre-checkout: accepted, and without a charge. Most of those are declined cards. A
-charge at Stripe of the same amount, made at that time and not on record, is most likely the payment. The admins are
-told, and nothing is settled by it, because the account may sell elsewhere too.
+The trace of such a payment is its pre-checkout: accepted, and without a charge. Most of those are declined cards. A
+charge at Stripe of the same amount, made at that time and missing from our rows, is most likely the payment. The admins
+get a notice, and they alone decide, because another shop may use the same account.
 """
 
 import math
@@ -33,12 +33,12 @@ from payments.stripe.api import StripeApi, StripeCharge
 LOST_HOURS: Final = 25
 """Telegram keeps an update for 24 hours (Bot API, getting updates); until then the payment may still come."""
 LOOKED_DAYS: Final = 30
-"""Older pre-checkouts are not searched for."""
+"""A search for lost payments looks back so far."""
 BEFORE: Final = timedelta(minutes=1)
 AFTER: Final = timedelta(minutes=10)
-"""A charge may be made so long before and after its pre-checkout, by two clocks."""
+"""A charge may be dated so long before and after its pre-checkout, because Stripe's clock and ours may differ."""
 ROUND_MAX: Final = 100
-"""One round searches for so many pre-checkouts; the next round goes on with the others."""
+"""One round searches Stripe for the payments of so many pre-checkouts; the next round goes on with the others."""
 NAMED_MAX: Final = 3
 """One notice names so many purchases, and so many other charges."""
 
@@ -47,7 +47,7 @@ _Place = tuple[datetime, str]
 
 
 class LostPayments:
-    """Searches Stripe once for each unpaid pre-checkout, the oldest first, while the process lives."""
+    """Searches Stripe for the payment of each unpaid pre-checkout, the oldest first, each once in a process."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class LostPayments:
         admins: Admins,
         on_owed: Callable[[], None],
     ) -> None:
-        """Prepare; `on_owed` is called when a notice is due."""
+        """Prepare; calls `on_owed` when a notice is due."""
         self._database = database
         self._api = api
         self._catalog = catalog
@@ -71,11 +71,11 @@ class LostPayments:
         self._asked: _Place | None = None
 
     async def search_lost_payments(self) -> None:
-        """Search Stripe for the charges of the next ROUND_MAX unpaid pre-checkouts; tell the admins.
+        """Search Stripe for the charges of the next ROUND_MAX unpaid pre-checkouts; tell the admins of those found.
 
-        Raises ChannelError, and SQLAlchemy's errors when the database is away. When Stripe refuses one or answers it
-        unreadably, that error is raised after the others were searched for; the search repeats it if no later one
-        works.
+        Raises ChannelError, and SQLAlchemy's errors when the database is away. If Stripe refuses the search for one
+        pre-checkout or answers unreadably, this searches for the others first and then raises that error; the next
+        round repeats the one that failed unless a later one has worked.
         """
         now = self._clock()
         query = select_unpaid_checkouts(now - timedelta(days=LOOKED_DAYS), now - timedelta(hours=LOST_HOURS))
@@ -98,7 +98,7 @@ class LostPayments:
             raise refused
 
     async def _search_charge_of(self, checkout: Checkout) -> None:
-        """Search Stripe for the lost charge of one pre-checkout."""
+        """Search Stripe for the lost charge of one pre-checkout, by amount and date; tell the admins of it."""
         since, until = checkout.created_at - BEFORE, checkout.created_at + AFTER
         found = await self._api.list_charges(math.ceil(since.timestamp()), math.floor(until.timestamp()))
         kept = [each for each in found if each.paid and not each.refunded and _price_of(each) == _price_of(checkout)]
@@ -109,7 +109,7 @@ class LostPayments:
 
     @retry_transaction
     async def _tell_lost_payment(self, charge: StripeCharge, others: Sequence[str]) -> None:
-        """Owe the admins a notice of a charge at Stripe that is not on record, once."""
+        """Owe the admins one notice of a charge at Stripe that our rows lack, if a purchase fits it."""
         key, now = f"stripe:lost:{charge.id}", self._clock()
         told = exists().where(OutboxMessage.event_id == key, OutboxMessage.kind == Notice.LOST_PAYMENT)
         async with self._database.transaction() as session:
@@ -131,7 +131,7 @@ class LostPayments:
         self._on_owed()
 
     async def _possible_purchases(self, session: AsyncSession, charge: StripeCharge) -> list[dict[str, Any]]:
-        """Return the purchases that a lost payment at Stripe may be of, each once, as a notice's facts."""
+        """List the purchases that a lost payment at Stripe may be of, each once, as a notice's facts."""
         amount, currency = _price_of(charge)
         query = select_unpaid_checkouts(charge.happened_at - AFTER, charge.happened_at + BEFORE)
         query = query.where(Checkout.amount == amount, Checkout.currency == currency)
@@ -140,7 +140,7 @@ class LostPayments:
             reading = self._signer.read(checkout.payload)
             order = reading.order or reading.claimed
             if order is None:
-                # An older version signed a payload of another form.
+                # An older version of the desk signed payloads of another form.
                 continue
             plan = self._catalog.get(order.plan)
             fit = {
@@ -155,9 +155,9 @@ class LostPayments:
 
 
 def select_unpaid_checkouts(since: datetime, until: datetime) -> Select[Checkout]:
-    """Select pre-checkouts by card that may have lost payments: accepted more often than paid, oldest first.
+    """Select pre-checkouts by card that may have a lost payment: accepted more often than paid, the oldest first.
 
-    Declined cards are among them, because the record does not say which acceptance was paid.
+    Declined cards are among them, because the rows leave open which acceptance the buyer paid.
     """
     again = aliased(Checkout)
     accepted = select(func.count()).where(again.payload == Checkout.payload, *_is_accepted_by_card(again))
@@ -176,9 +176,9 @@ def select_unpaid_checkouts(since: datetime, until: datetime) -> Select[Checkout
 
 
 def _is_accepted_by_card(checkout: type[Checkout]) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions of a card pre-checkout that may lack its payment, in the words of the partial indexes.
+    """Return the conditions of an accepted pre-checkout by card, in the words of the partial indexes.
 
-    A bound value would keep the database from using those indexes.
+    The values are literals, because a bound value would keep the database from using those indexes.
     """
     accepted: ColumnElement[str] = literal_column(f"'{CheckoutVerdict.ACCEPTED}'")
     stars: ColumnElement[str] = literal_column(f"'{STARS_CURRENCY}'")
@@ -186,7 +186,7 @@ def _is_accepted_by_card(checkout: type[Checkout]) -> tuple[ColumnElement[bool],
 
 
 async def _is_on_record(session: AsyncSession, charge: StripeCharge) -> bool:
-    """Tell whether the charge of a possibly lost payment is on record, or its update waits in quarantine."""
+    """Tell whether our rows have a charge at Stripe, or the quarantine has an update that names it."""
     names = [name for name in (charge.id, charge.payment_intent) if name is not None]
     row = exists().where(StripeEvent.event_id.in_([*names, *map(CARDS.event_id, names)]))
     told = exists().where(or_(*(QuarantinedUpdate.raw.contains(name, autoescape=True) for name in names)))
@@ -194,5 +194,5 @@ async def _is_on_record(session: AsyncSession, charge: StripeCharge) -> bool:
 
 
 def _price_of(of: StripeCharge | Checkout) -> tuple[int, str]:
-    """Return amount and currency, by which a lost payment at Stripe and a pre-checkout are matched."""
+    """Return the amount and currency by which a search matches a charge at Stripe with a pre-checkout."""
     return of.amount, of.currency.upper()

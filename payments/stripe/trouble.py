@@ -1,6 +1,6 @@
-"""Trouble at Stripe that a person has to mend: tells the admins once a day (UTC) while it lasts.
+"""Tells the admins of trouble at Stripe that a person has to mend, once a day (UTC) while it lasts.
 
-The outbox has each trouble by day, and the last reading's date tells how long it lasts: a restart forgets neither.
+The outbox has each trouble by day, and the last reading's date shows how long it lasts: both survive a restart.
 """
 
 import enum
@@ -23,24 +23,25 @@ from payments.pause import SECONDS_MAX
 from payments.stripe.api import KEY_REFUSED
 
 AWAY_HOURS: Final = 6
-"""For so long, outages alone are Stripe's own matter: the log and /healthz have them, the admins do not."""
+"""An outage of Stripe stays in the log and /healthz alone for so long; then the admins get a notice."""
 AWAY_MINUTES: Final = 10
-"""This process must have failed for so long too, because a desk that was down for days proves nothing about Stripe."""
+"""This process must have failed for so long too, because a desk that stood still for days proves nothing about Stripe.
+"""
 
 
 class StripeTrouble(enum.StrEnum):
-    """A reason why events at Stripe have no effect here."""
+    """A reason why the desk misses events at Stripe."""
 
     KEY = "key"
     """Stripe does not know the key in STRIPE_SECRET_KEY."""
     REFUSED = "refused"
     """Stripe refuses to list its events, for example because the key may not read them."""
     CHARGES = "charges"
-    """Stripe refuses to list its charges: lost payments are not found."""
+    """Stripe refuses to list its charges, so that the desk cannot find lost payments."""
     AWAY = "away"
-    """Stripe has not answered for hours, or not as Stripe does."""
+    """For hours Stripe has left calls unanswered, or the answers are unlike Stripe's."""
     GAP = "gap"
-    """The events were not read for longer than Stripe keeps them."""
+    """The desk's last reading of events is older than the events that Stripe keeps."""
 
 
 async def owe_trouble_notice(
@@ -54,7 +55,7 @@ async def owe_trouble_notice(
 ) -> None:
     """Owe the admins a notice of trouble at Stripe.
 
-    `read_at` is the time of the last reading of events (None: never); `why` is the reason in words.
+    `read_at` is the time of the last reading of events (None: no reading so far); `why` is the reason in words.
     """
     facts = {"trouble": trouble.value, "why": why, "read_at": read_at.isoformat() if read_at else None}
     await admins.tell(session, Notice.STRIPE_TROUBLE, f"stripe:{trouble}:{now:%Y-%m-%d}", facts, now)
@@ -72,7 +73,7 @@ class TroubleAlert:
         *,
         refused: StripeTrouble = StripeTrouble.REFUSED,
     ) -> None:
-        """Prepare; `on_owed` is called when a notice is due; `refused` is the trouble that a refusal by Stripe is."""
+        """Prepare; calls `on_owed` when a notice is due; `refused` is the trouble behind a refusal by Stripe."""
         self._database = database
         self._clock = clock
         self._admins = admins
@@ -82,7 +83,10 @@ class TroubleAlert:
         self._told_on: dict[StripeTrouble, date] = {}
 
     async def note_failure(self, error: Exception) -> None:
-        """Note a failed reading from Stripe; tell the admins of trouble, with the next one if the database is away."""
+        """Note a failed reading from Stripe, and owe the admins a notice of trouble.
+
+        While the database is away there is no notice; the next failed reading makes up for it.
+        """
         now = self._clock()
         self._failing_since = self._failing_since or now
         try:
@@ -102,13 +106,13 @@ class TroubleAlert:
             self._on_owed()
 
     def note_success(self) -> None:
-        """Note the end of trouble: a reading from Stripe has worked."""
+        """Note that a reading from Stripe has worked, which ends the trouble."""
         self._failing_since = None
 
     def _judge_trouble(self, error: Exception, lasting: timedelta, seen: timedelta) -> StripeTrouble | None:
-        """Return the trouble that a person must hear of; None: it may pass by itself.
+        """Return the trouble at Stripe that an admin must mend; None: it may pass by itself.
 
-        `seen` is how long this process has failed.
+        `lasting` is the time since the last reading that worked, `seen` the time for which this process has failed.
         """
         if isinstance(error, RefusedByChannelError):
             return StripeTrouble.KEY if error.code == KEY_REFUSED else self._refused
@@ -117,19 +121,19 @@ class TroubleAlert:
 
 
 class Attempts:
-    """Attempts to read one kind of Stripe's objects. An outage is logged once, and its end once."""
+    """Attempts to read one kind of Stripe's objects. The log has one line for an outage, and one for its end."""
 
     def __init__(self, objects: str, alert: TroubleAlert) -> None:
-        """Prepare; `objects` names the objects in the plural."""
+        """Prepare; `objects` is Stripe's word for the objects, in the plural."""
         self._objects = objects
         self._alert = alert
         self.trouble: str | None = None
-        """The reason why Stripe's objects cannot be read, in words without secrets; None: the last attempt worked."""
+        """The reason why the last attempt to read from Stripe failed, in words without secrets; None: it worked."""
 
     async def try_reading(self, read: Callable[[], Awaitable[None]]) -> float:
-        """Try to read from Stripe and note trouble; return the pause in seconds that Stripe asks for, an hour at most.
+        """Try to read from Stripe and note trouble; return the pause in seconds that Stripe asks for.
 
-        Raises bugs.
+        The pause is an hour at most. Raises bugs.
         """
         try:
             await read()
@@ -152,7 +156,7 @@ class Attempts:
         return 0
 
     def _log_outage_once(self, error: Exception, why: str) -> None:
-        """Log the beginning of a trouble that may pass, an outage of Stripe, once."""
+        """Log the beginning of an outage of Stripe once, and keep its reason."""
         if self.trouble is None:
             logger.error("Stripe's {} cannot be read, trying on: {}", self._objects, error)
         self.trouble = f"Stripe's {self._objects} cannot be read: {why}"

@@ -1,9 +1,9 @@
-"""The loop over Stripe events: polls them, so that refunds and disputes made at Stripe take effect here.
+"""Polls Stripe's events in a loop, so that refunds and disputes made at Stripe take effect here.
 
-An event tells only that something happened to a charge, and the charge itself is asked for the rest; so the order and
-number of events do not matter. Stripe keeps them for 30 days (Stripe API, list all events). Once an hour a reading goes
-back by more than a day, because the update of a charge may come so late, and until then its events are skipped as not
-ours. Events of other sales in the same account are counted.
+An event says only that something happened to a charge, and the desk asks Stripe for the charge's present state; so any
+order and number of events has the same result. Stripe keeps events for 30 days (Stripe API, list all events). Once an
+hour a reading goes back by more than a day, because the update of a charge may come so late, and until then the watch
+skips its events as not ours. The watch counts events of other sales in the same account.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ from payments.stripe.lost_payments import LostPayments
 from payments.stripe.trouble import Attempts, StripeTrouble, TroubleAlert, owe_trouble_notice
 
 LATE_SECONDS: Final = 600
-"""Each reading starts so long before the newest event that was read, because Stripe need not list events in order."""
+"""Each reading starts so long before the newest event read so far, because Stripe may list events out of order."""
 DEEP_SECONDS: Final = 26 * 3600
-"""A deep reading starts so long before. Telegram keeps an update for 24 hours (Bot API, getting updates)."""
+"""A deep reading starts so long before it. Telegram keeps an update for 24 hours (Bot API, getting updates)."""
 DEEP_EVERY_SECONDS: Final = 3600
 KEPT_DAYS: Final = 30
 
@@ -51,7 +51,7 @@ class StripeWatch:
         lost: LostPayments | None,
         poll_seconds: float = PRODUCTION.stripe_poll_seconds,
     ) -> None:
-        """Prepare; `on_recorded` is called when a row was recorded that is to be settled or told.
+        """Prepare; calls `on_recorded` when it has recorded an audit row or a notice that is due.
 
         With `lost`, the loop searches for lost payments each hour.
         """
@@ -61,7 +61,7 @@ class StripeWatch:
         self._admins = admins
         self._lost = lost
         self._poll_seconds = poll_seconds
-        # Stripe events of our charges that were applied, by id, with their dates, as far back as a reading goes.
+        # Applied Stripe events of our charges, by id, with their dates, as far back as a reading goes.
         self._done: dict[str, int] = {}
         self._deep_at: datetime | None = None
         self._charges = ChargeUpdates(database, api, clock, admins, on_recorded)
@@ -77,16 +77,16 @@ class StripeWatch:
         1. Read each type of event from a little before the newest one on, once an hour from more than a day before.
         2. Find the events of our charges; count the others.
         3. Ask Stripe for the charge's refunds or the dispute, and record them (payments/stripe/charge_updates.py).
-        4. Record how far the reading went; tell the admins of a gap that is longer than Stripe keeps events.
+        4. Record the reading's newest event; tell the admins of a gap that is longer than Stripe keeps events.
         5. Once an hour, ask about late charges and search for lost payments.
-        6. Tell the admins when Stripe cannot be read (payments/stripe/trouble.py), and wait.
+        6. Tell the admins when the desk cannot read Stripe (payments/stripe/trouble.py), and wait.
         """
         while True:
             pause_seconds = await self.try_once()
             await asyncio.sleep(pause_seconds)
 
     async def try_once(self) -> float:
-        """Watch Stripe once: read its events, note a failure, and return the seconds to wait.
+        """Read Stripe's events once, note a failure, and return the seconds to wait.
 
         Each hour, and at once after an outage, it asks about late charges and searches for lost payments.
         """
@@ -97,17 +97,17 @@ class StripeWatch:
 
     @property
     def trouble(self) -> str | None:
-        """The reason why the watch over Stripe cannot read events or charges; None: it can."""
+        """The reason why the last attempt to read Stripe's events or charges failed; None: it worked."""
         return self._reading.trouble or self._search.trouble
 
     def _is_hour_since(self, then: datetime | None) -> bool:
-        """Tell whether an hour has passed since an earlier reading of the watch, or the clock was set back."""
+        """Tell whether an hour has passed since an earlier reading of Stripe, or somebody has set the clock back."""
         hour = timedelta(seconds=DEEP_EVERY_SECONDS)
-        # A moment ahead of the clock was noted before the clock was set back.
+        # A moment ahead of the clock comes from before somebody set the clock back.
         return then is None or not timedelta() <= self._clock() - then < hour
 
     async def _search_charges(self) -> None:
-        """Have the watch over Stripe ask about late charges, and search for lost payments."""
+        """Ask Stripe about late charges, and search it for lost payments. Raises the last refusal after both."""
         now = self._clock()
         refused: RefusedByChannelError | UnreadableMoneyError | None = None
         for look in (
@@ -124,9 +124,9 @@ class StripeWatch:
             raise refused
 
     async def read_once(self) -> None:
-        """Read the new events of the watch over Stripe, apply those of our charges, and record the progress.
+        """Read Stripe's new events, apply those of our charges, and record the progress.
 
-        Raises ChannelError when Stripe is away or refuses, UnreadableMoneyError when the answer is not Stripe's, and
+        Raises ChannelError when Stripe is away or refuses, UnreadableMoneyError when the answer is unlike Stripe's, and
         SQLAlchemy's errors when the database is away.
         """
         async with self._database.reading() as session:
@@ -148,7 +148,7 @@ class StripeWatch:
 
     @retry_transaction
     async def _record_progress(self, newest: int | None, foreign: int) -> None:
-        """Record the watch's newest Stripe event and its number of foreign ones; warn of a gap."""
+        """Record the newest Stripe event and the number of foreign ones; tell the admins of a gap."""
         async with self._database.transaction() as session:
             insert = insert_into(session, StripeReading).on_conflict_do_nothing(index_elements=["id"])
             await session.execute(insert, {"id": 1})
@@ -163,12 +163,12 @@ class StripeWatch:
             logger.info("{} Stripe events are about charges that are not ours", foreign)
 
     async def _tell_reading_gap(self, session: AsyncSession, read_at: datetime, now: datetime) -> None:
-        """Tell the admins that the watch over Stripe did not read for longer than Stripe keeps events."""
+        """Tell the admins that the last reading of Stripe's events is longer ago than Stripe keeps them."""
         logger.error("Stripe's events were last read on {:%d %B %Y}; look for refunds since then there", read_at)
         await owe_trouble_notice(session, StripeTrouble.GAP, read_at=read_at, why="", admins=self._admins, now=now)
 
     async def _apply_events(self, page: Sequence[Event]) -> list[Event]:
-        """Apply the watch's Stripe events of our charges; return the other events."""
+        """Apply the Stripe events of our charges; return the events of others."""
         fresh = [event for event in page if event.id not in self._done]
         ours = await self._find_our_charges(fresh)
         asked: set[str] = set()
@@ -187,8 +187,7 @@ class StripeWatch:
                 bound.error("a Stripe event cannot be recorded, look at the charge at Stripe: {}", error)
                 await self._charges.tell_admins(Notice.UNRECORDED, event, charge, user, str(error))
                 if isinstance(error, UnreadableMoneyError):
-                    # Another server may have answered in Stripe's place: a later reading that goes back so far asks
-                    # again.
+                    # Another server may have answered in Stripe's place: the next deep reading asks again.
                     continue
             else:
                 bound.info("a Stripe event was applied: {}", event.type)
@@ -196,7 +195,7 @@ class StripeWatch:
         return [event for event in fresh if event.id not in ours]
 
     async def _find_our_charges(self, about: Sequence[Event]) -> dict[str, tuple[StripeEvent, User]]:
-        """Find the charges of ours, with users, that the watch's Stripe events are about, by their ids."""
+        """Find our charges, with their users, that these Stripe events are about, by the events' ids."""
         payment_ids = {payment_id for event in about for payment_id in event.payment_ids}
         if not payment_ids:
             return {}
