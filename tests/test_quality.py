@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.support.prose import prose_of, without_subject
+from tests.prose import prose_of, without_subject
 
 ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = ("bot", "payments", "entitlements", "db", "sandbox")

@@ -12,8 +12,7 @@ from typing import Final
 import pytest
 
 from db.address import PostgresAddress, parse_database_url
-from tests.support.ports import free_port
-from tests.support.waiting import until
+from tests.support.ports import free_port, until_listening
 
 PGBOUNCER: Final = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
 needs_pgbouncer: Final = pytest.mark.skipif(not Path(PGBOUNCER).exists(), reason="pgbouncer is not installed")
@@ -36,18 +35,8 @@ async def pooled(url: str, mode: str) -> AsyncIterator[str]:
             stderr=asyncio.subprocess.DEVNULL,
         )
 
-        async def listens() -> bool:
-            assert process.returncode is None, "PgBouncer has ended"
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                return False
-            writer.close()
-            await writer.wait_closed()
-            return True
-
         try:
-            await until(listens)
+            await until_listening(process, port, lambda: "PgBouncer has ended")
             yield f"postgresql://{address.user}@127.0.0.1:{port}/{address.database}"
         finally:
             if process.returncode is None:

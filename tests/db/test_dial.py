@@ -15,8 +15,8 @@ from db.engine import Database, Priority
 from db.errors import NoServerError, UnfitServerError, is_away
 from db.lock import desk_lock
 from db.timings import Timings
+from tests.db.in_front import Authority, authority, way_to
 from tests.support.document import run
-from tests.support.in_front import Authority, authority, way_to
 from tests.support.postgresql import Cluster, cluster_directory, remove_cluster
 from tests.support.waiting import WAIT_SECONDS, until
 

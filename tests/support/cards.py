@@ -4,12 +4,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from db.tables import StripeEvent
+from payments.audit import events
 from payments.audit.facts import ChargeFact, Person
 from payments.methods import CARDS
 from payments.settlement.worker import Worker
 from payments.stripe.watch import StripeWatch
 from tests.support.clock import START
-from tests.support.desk import Desk
+from tests.support.desk import Desk, dump
 from tests.support.money import ADMINS, BUYER, SIGNER, charge, charge_update, order, plan
 from tests.support.stripe_account import StripeAccount
 
@@ -48,8 +50,25 @@ async def read(watch: StripeWatch, worker: Worker) -> None:
         pass
 
 
+async def refunds(desk: Desk, charge_id: str) -> list[StripeEvent]:
+    """Return the refund rows of a charge by card, by time."""
+    async with desk.database.reading() as session:
+        return list(await events.refunds_of(session, f"stripe:{charge_id}"))
+
+
 async def hear_all_again(desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker) -> None:
     """Have Stripe tell of everything once more, to a process that has heard nothing of it; then work it off."""
     for each in list(account.events):
         account.tell(each["type"], each["data"]["object"])
     await read(StripeWatch(desk.database, watch._api, desk.clock, ADMINS, lambda: None, lost=None), worker)
+
+
+async def assert_hearing_again_changes_nothing(
+    desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
+) -> None:
+    """Assert that all rows stay as they are when a process that starts anew hears of everything once more."""
+    async with desk.database.reading() as session:
+        before = await dump(session)
+    await hear_all_again(desk, account, watch, worker)
+    async with desk.database.reading() as session:
+        assert await dump(session) == before

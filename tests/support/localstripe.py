@@ -1,7 +1,6 @@
 """localstripe, a stateful Stripe over HTTP, in a process of its own, because it cannot start within another."""
 
 import asyncio
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import aiohttp
 
+from tests.support.ports import free_port, until_listening
 from tests.support.stripe_account import KEY
-from tests.support.waiting import until
 
 _CARD = {"card[number]": "4242424242424242", "card[exp_month]": "12", "card[exp_year]": "34", "card[cvc]": "123"}
 
@@ -42,9 +41,7 @@ class LocalStripe:
 @asynccontextmanager
 async def running_localstripe(directory: Path) -> AsyncIterator[LocalStripe]:
     """Run it beside the block, with nothing in it; its log goes to `directory`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with (directory / "localstripe.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             Path(sys.executable).with_name("localstripe"),
@@ -53,18 +50,7 @@ async def running_localstripe(directory: Path) -> AsyncIterator[LocalStripe]:
             stderr=log,
         )
     try:
-
-        async def listens() -> bool:
-            assert process.returncode is None, (directory / "localstripe.log").read_text()
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                return False
-            writer.close()
-            await writer.wait_closed()
-            return True
-
-        await until(listens)
+        await until_listening(process, port, (directory / "localstripe.log").read_text)
         yield LocalStripe(f"http://127.0.0.1:{port}")
     finally:
         if process.returncode is None:

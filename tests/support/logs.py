@@ -1,4 +1,4 @@
-"""Log lines as records, for the tests."""
+"""Log lines as records or as text, for the tests."""
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,6 +9,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from loguru import Message, Record
+
+
+@contextmanager
+def log_lines(line_format: str = "{level}: {message}") -> "Iterator[list[str]]":
+    """Collect what is logged in the block from INFO on, each as a line of a format of loguru's."""
+    lines: list[str] = []
+    sink = logger.add(lines.append, level="INFO", format=line_format)
+    try:
+        yield lines
+    finally:
+        logger.remove(sink)
 
 
 @contextmanager

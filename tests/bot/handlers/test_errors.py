@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 from aiogram.methods import SendInvoice, TelegramMethod
-from loguru import logger
 from sqlalchemy import text
 
 from bot.calls.retry_calls import ANSWER
@@ -12,6 +11,7 @@ from sandbox.faults import FaultKind
 from sandbox.people import Reach
 from tests.support.bots import talking_bot
 from tests.support.chats import Chats
+from tests.support.logs import log_lines
 from tests.support.money import TOKEN
 from tests.support.proxies import proxy_that_answers
 from tests.support.refusals import break_calls
@@ -22,10 +22,8 @@ SORRY = "That did not work, and the fault is ours. Please try again in a minute.
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    lines: list[str] = []
-    sink = logger.add(lines.append, level="INFO", format="{level}: {message} {extra}")
-    yield lines
-    logger.remove(sink)
+    with log_lines("{level}: {message} {extra}") as lines:
+        yield lines
 
 
 def _at(level: str, log: list[str]) -> list[str]:

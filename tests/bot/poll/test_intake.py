@@ -16,13 +16,14 @@ from sqlalchemy import select
 from bot.poll.intake import ALLOWED_UPDATES, Intake
 from bot.poll.lanes import Lanes
 from db.engine import Database
-from db.tables import QuarantinedUpdate, StripeEvent, SubscriptionChange
+from db.tables import SubscriptionChange
 from db.timings import Timings
 from payments.audit.facts import ChargeFact, Fact
 from payments.notices import Notice
 from payments.recording.recorder import Recorder
 from sandbox.client import SandboxClient
 from sandbox.server import running_sandbox
+from tests.bot.poll.on_record import quarantined_ids, recorded_ids
 from tests.support.bots import talking_bot
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk
@@ -105,12 +106,10 @@ class Line:
         return [update.id for update in await self.client.updates_waiting()]
 
     async def recorded(self) -> set[str]:
-        async with self._database.reading() as session:
-            return set(await session.scalars(select(StripeEvent.event_id)))
+        return await recorded_ids(self._database)
 
     async def quarantined(self) -> list[int]:
-        async with self._database.reading() as session:
-            return list(await session.scalars(select(QuarantinedUpdate.update_id)))
+        return await quarantined_ids(self._database)
 
     async def rest(self) -> None:
         """Let the lanes do all that they have."""

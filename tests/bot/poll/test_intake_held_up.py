@@ -6,15 +6,14 @@ from typing import Any
 import pytest
 from aiogram import Bot
 from aiogram.types import Update
-from sqlalchemy import select
 
 from bot.poll.intake import Intake
 from bot.poll.lanes import Lanes
 from db.engine import Database
-from db.tables import QuarantinedUpdate, StripeEvent
 from db.timings import Timings
 from payments.audit.facts import Fact
 from payments.recording.recorder import Recorder
+from tests.bot.poll.on_record import quarantined_ids, recorded_ids
 from tests.support.clock import FakeClock
 from tests.support.money import ADMINS, BUYER, STRANGER, TOKEN, charge, charge_update
 from tests.support.obstacles import locked_user, refusing
@@ -49,12 +48,10 @@ class Taking:
         return self.intake._offset
 
     async def on_record(self) -> set[str]:
-        async with self.database.reading() as session:
-            return set(await session.scalars(select(StripeEvent.event_id)))
+        return await recorded_ids(self.database)
 
     async def quarantined(self) -> list[int]:
-        async with self.database.reading() as session:
-            return list(await session.scalars(select(QuarantinedUpdate.update_id)))
+        return await quarantined_ids(self.database)
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from loguru import logger
 
 from db.engine import Database
 from tests.support.chats import Chats, running_chats
+from tests.support.logs import log_lines
 
 
 @pytest_asyncio.fixture
@@ -19,7 +19,5 @@ async def chats(sqlite_database: Database) -> AsyncIterator[Chats]:
 @pytest.fixture
 def log() -> Iterator[list[str]]:
     """Give the lines of the log from INFO on, each as `LEVEL: message`."""
-    lines: list[str] = []
-    sink = logger.add(lines.append, level="INFO", format="{level}: {message}")
-    yield lines
-    logger.remove(sink)
+    with log_lines() as lines:
+        yield lines

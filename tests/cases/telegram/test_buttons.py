@@ -42,17 +42,8 @@ async def test_the_second_tap_is_no_error(chats: Chats, ann: Subscriber, log: li
     assert [line for line in log if line.startswith("ERROR")] == []
 
 
-async def test_a_tap_after_it_was_done_hears_that_it_is_done(chats: Chats, ann: Subscriber) -> None:
-    question = await _question(ann)
-    row = await ann.row()
-    await chats.press(ann.person, question, text="Yes, cancel it")
-    await chats.settle()
-    press = await chats.press_altered(ann.person, question, f"sub:cancel_now:{row.id}")
-    assert (press.text, press.show_alert) == ("It is cancelled already.", False)
-
-
-@pytest.mark.parametrize("wish", ["cancel", "keep"])
-async def test_an_old_question_about_what_is_cancelled_hears_that_it_is(
+@pytest.mark.parametrize("wish", ["cancel_now", "cancel", "keep"])
+async def test_old_button_of_a_cancelled_subscription_answers_that_it_is_cancelled(
     chats: Chats, ann: Subscriber, wish: str
 ) -> None:
     question = await _question(ann)

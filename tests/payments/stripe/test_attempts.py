@@ -2,8 +2,8 @@
 
 import pytest
 
-from db.tables import EventOutcome, StripeEvent
-from payments.audit import events, transitions
+from db.tables import EventOutcome
+from payments.audit import transitions
 from payments.channel import by_name
 from payments.notices import Notice
 from payments.refunds.sending import RefundSender
@@ -11,7 +11,7 @@ from payments.settlement.worker import Worker
 from payments.stripe.api import StripeApi
 from payments.stripe.cards import CardChannel
 from payments.stripe.watch import StripeWatch
-from tests.support.cards import read, sell
+from tests.support.cards import read, refunds, sell
 from tests.support.desk import Desk
 from tests.support.stripe_account import Fault, StripeAccount
 
@@ -60,7 +60,7 @@ async def test_what_was_made_without_our_knowing_is_found_and_not_made_again(
 async def test_a_retry_after_a_death_does_not_make_it_again(
     desk: Desk, account: StripeAccount, api: StripeApi, worker: Worker, charge_id: str
 ) -> None:
-    [waiting] = [row for row in await _refunds(desk, charge_id) if row.amount_cents == REST]
+    [waiting] = [row for row in await refunds(desk, charge_id) if row.amount_cents == REST]
     await RefundSender(desk.database, by_name(CardChannel(api)), desk.clock).send(waiting.event_id)
     async with desk.database.transaction() as session:
         await transitions.release_claims(session)
@@ -74,7 +74,7 @@ async def test_a_retry_after_a_death_does_not_make_it_again(
 async def test_an_attempt_that_may_be_under_way_keeps_its_key(
     desk: Desk, account: StripeAccount, worker: Worker, charge_id: str
 ) -> None:
-    [waiting] = [row for row in await _refunds(desk, charge_id) if row.amount_cents == REST]
+    [waiting] = [row for row in await refunds(desk, charge_id) if row.amount_cents == REST]
     account.faults.extend([Fault.CUT_BEFORE, None, Fault.CUT_BEFORE])
     keys = []
     for _ in range(2):
@@ -113,8 +113,3 @@ async def _part_comes_back(desk: Desk, account: StripeAccount, charge_id: str) -
     desk.clock.advance(minutes=1)
     [part] = [each["id"] for each in account.refunds(charge_id) if each["amount"] == PART]
     account.fail_refund(part)
-
-
-async def _refunds(desk: Desk, charge_id: str) -> list[StripeEvent]:
-    async with desk.database.reading() as session:
-        return list(await events.refunds_of(session, f"stripe:{charge_id}"))

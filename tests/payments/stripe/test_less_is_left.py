@@ -2,14 +2,13 @@
 
 import pytest
 
-from db.tables import EventOutcome, EventStatus, StripeEvent
-from payments.audit import events
+from db.tables import EventOutcome, EventStatus
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.notices import Notice
 from payments.settlement.worker import Worker
 from payments.stripe.watch import StripeWatch
 from payments.waiting import RetryResult, list_pending
-from tests.support.cards import read, sell
+from tests.support.cards import read, refunds, sell
 from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, BUYER
 from tests.support.stripe_account import Fault, StripeAccount
@@ -19,12 +18,7 @@ ADMIN_ID = 42
 
 async def _rows(desk: Desk, charge_id: str) -> list[tuple[int, int, str | None]]:
     """Return amount, status and outcome of a charge's refunds, in the order of their amounts."""
-    return sorted((row.amount_cents, row.status, row.outcome) for row in await _refunds(desk, charge_id))
-
-
-async def _refunds(desk: Desk, charge_id: str) -> list[StripeEvent]:
-    async with desk.database.reading() as session:
-        return list(await events.refunds_of(session, f"stripe:{charge_id}"))
+    return sorted((row.amount_cents, row.status, row.outcome) for row in await refunds(desk, charge_id))
 
 
 async def _pending(desk: Desk) -> list[str]:
@@ -44,7 +38,7 @@ async def test_a_part_that_went_back_before_the_whole_is_sent_leaves_the_rest_to
     assert await _rows(desk, charge_id) == [(100, 1, "refunded"), (399, 1, "refunded"), (499, 2, "replaced")]
     assert account.refunded(charge_id) == 499
     assert not await desk.holds()
-    [rest] = [row for row in await _refunds(desk, charge_id) if row.amount_cents == 399]
+    [rest] = [row for row in await refunds(desk, charge_id) if row.amount_cents == 399]
     assert rest.event_id == f"refund:stripe:{charge_id}:{rest.id}"
     assert (rest.requested_by, rest.reason) == (whole.requested_by, whole.reason)
     assert [each["metadata"] for each in account.refunds(charge_id)][1] == {"starledger_refund": rest.event_id}

@@ -19,9 +19,9 @@ from payments.stripe.api import StripeApi
 from payments.stripe.cards import CardChannel
 from payments.stripe.charge_updates import EVENT_TYPES
 from payments.stripe.watch import StripeWatch
-from tests.support.cards import card_charge, hear_all_again, read, sell
+from tests.support.cards import assert_hearing_again_changes_nothing, card_charge, hear_all_again, read, sell
 from tests.support.clock import START
-from tests.support.desk import Desk, dump
+from tests.support.desk import Desk
 from tests.support.money import ADMIN_CHAT_ID, BUYER
 from tests.support.rows import add_other_services_event
 from tests.support.stripe_account import Fault, StripeAccount
@@ -161,11 +161,7 @@ async def test_its_event_twice_and_after_a_restart_changes_nothing(
 ) -> None:
     account.fail_refund(await _given_back(desk, account, watch, worker, charge_id))
     await read(watch, worker)
-    async with desk.database.reading() as session:
-        before = await dump(session)
-    await hear_all_again(desk, account, watch, worker)
-    async with desk.database.reading() as session:
-        assert await dump(session) == before
+    await assert_hearing_again_changes_nothing(desk, account, watch, worker)
 
 
 async def test_one_that_was_never_on_record_as_through_is_told_and_writes_nothing(

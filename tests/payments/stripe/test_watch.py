@@ -17,9 +17,9 @@ from payments.notices import Notice
 from payments.settlement.worker import Worker
 from payments.stripe.charge_updates import EVENT_TYPES, REFUNDED
 from payments.stripe.watch import DEEP_EVERY_SECONDS, DEEP_SECONDS, LATE_SECONDS, StripeWatch
-from tests.support.cards import card_charge, hear_all_again, read, sell
+from tests.support.cards import assert_hearing_again_changes_nothing, card_charge, read, refunds, sell
 from tests.support.clock import START
-from tests.support.desk import Desk, counts, dump
+from tests.support.desk import Desk, counts
 from tests.support.logs import logged
 from tests.support.money import ADMIN_CHAT_ID, BUYER
 from tests.support.rows import add_other_services_event
@@ -86,11 +86,7 @@ async def test_events_twice_and_out_of_order_change_nothing(
     account.give_back(charge_id)
     account.events.reverse()
     await read(watch, worker)
-    async with desk.database.reading() as session:
-        before = await dump(session)
-    await hear_all_again(desk, account, watch, worker)
-    async with desk.database.reading() as session:
-        assert await dump(session) == before
+    await assert_hearing_again_changes_nothing(desk, account, watch, worker)
 
 
 async def test_settled_in_any_order_the_parts_end_the_access_at_the_same_time(
@@ -328,12 +324,6 @@ async def test_an_outage_is_said_once_and_its_end_once(account: StripeAccount, w
         "Stripe's events cannot be read, trying on: APIError: HTTP 500",
         "Stripe's events are read again",
     ]
-
-
-async def refunds(desk: Desk, charge_id: str) -> list[StripeEvent]:
-    """Return the refund rows of a charge, by time."""
-    async with desk.database.reading() as session:
-        return list(await events.refunds_of(session, f"stripe:{charge_id}"))
 
 
 @pytest.mark.criterion("O7")
