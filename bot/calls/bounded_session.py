@@ -53,7 +53,7 @@ class BoundedSession(AiohttpSession):
         method: TelegramMethod[TelegramType],
         timeout: int | None = None,  # noqa: ASYNC109 - aiogram's signature
     ) -> TelegramType:
-        """Make one call in a bounded session to Telegram. Raises aiogram's errors.
+        """Make one call to Telegram. Raises aiogram's errors.
 
         A too large answer raises a ClientDecodeError with the beginning of the answer as `data`; a redirect raises a
         TelegramNetworkError.
@@ -84,7 +84,7 @@ class BoundedSession(AiohttpSession):
     def check_response(
         self, bot: Bot, method: TelegramMethod[TelegramType], status_code: int, content: str
     ) -> Response[TelegramType]:
-        """Read Telegram's answer in a bounded session. Raises aiogram's errors, with words and a bounded pause.
+        """Read Telegram's answer. Raises aiogram's errors, with words and a bounded pause.
 
         A pause lasts a second to a week. Success without a result raises a ClientDecodeError, because every method
         returns something. An error without a description raises a TelegramServerError: Telegram describes each (Bot
@@ -109,7 +109,7 @@ class BoundedSession(AiohttpSession):
 
 
 async def _read(response: ClientResponse, bytes_max: int) -> str:
-    """Read an answer's text within a session's bound, piece by piece, as aiohttp unpacks a compressed one."""
+    """Read an answer's text up to the bound, piece by piece, as aiohttp unpacks a compressed one."""
     pieces = bytearray()
     async for piece in response.content.iter_chunked(_CHUNK_BYTES):
         pieces += piece

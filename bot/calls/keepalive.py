@@ -1,7 +1,7 @@
-"""TCP keepalives: a connection to Telegram or Stripe notices that its other end is gone.
+"""TCP keepalives, by which a connection to Telegram or Stripe notices that its other end is gone.
 
-A NAT or a load balancer that forgets a quiet connection tells neither end of it: a poll would wait out its whole time
-for an answer that cannot come, and a pre-checkout behind it with it.
+A NAT or a load balancer that forgets a quiet connection tells neither end of it. A poll would then wait its whole time
+for an answer that cannot come, and a pre-checkout would wait with it.
 """
 
 import socket
@@ -34,7 +34,7 @@ def keep_alive(connection: Any) -> None:
 
 
 def make_socket(address: Any) -> socket.socket:
-    """Make a socket with keepalives for an address of getaddrinfo: aiohttp's socket_factory."""
+    """Make a socket with keepalives for an address of getaddrinfo; aiohttp calls this as its socket_factory."""
     family, kind, protocol, _, _ = address
     made = socket.socket(family, kind, protocol)
     keep_alive(made)

@@ -21,9 +21,9 @@ _PRIVATE_ENDINGS: Final = (".local", ".internal", ".lan", ".home.arpa", ".locald
 
 
 def proxy_to_telegram(settings: Settings) -> Proxy | None:
-    """Return the network's proxy to Telegram: TELEGRAM_PROXY, else the environment's; None: there is none.
+    """Return the proxy for calls to Telegram: TELEGRAM_PROXY, else the environment's, else None.
 
-    Raises SettingsError for a wrong one.
+    Raises SettingsError for a malformed one.
     """
     if settings.telegram_proxy is not None:
         return read_proxy("TELEGRAM_PROXY", settings.telegram_proxy.get_secret_value())
@@ -31,7 +31,7 @@ def proxy_to_telegram(settings: Settings) -> Proxy | None:
 
 
 def proxy_to(url: str) -> Proxy | None:
-    """Return the environment's proxy to a network address; None: there is none. Raises SettingsError."""
+    """Return the environment's proxy for calls to an address, or None. Raises SettingsError."""
     try:
         return proxy_of_environment(url)
     except ValueError as error:
@@ -39,7 +39,7 @@ def proxy_to(url: str) -> Proxy | None:
 
 
 def is_exposed(url: str) -> bool:
-    """Tell whether calls to an address cross other people's networks without TLS, and the token with them."""
+    """Tell whether calls to an address carry the token across other people's networks without TLS."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme != "http" or is_loopback(host):
@@ -53,14 +53,14 @@ def is_exposed(url: str) -> bool:
 
 
 def in_the_clear(settings: Settings) -> str | None:
-    """Return a warning that others on the network can read the token on its way; None: they cannot."""
+    """Return a warning if others on the network can read the token on its way, else None."""
     if not is_exposed(settings.telegram_api_url):
         return None
     return f"everybody on the way can read the token: TELEGRAM_API_URL is {settings.telegram_api_url}, without TLS"
 
 
 def say_way(settings: Settings) -> None:
-    """Log the network's way to Telegram: the proxy, and a warning if others can read the token."""
+    """Log the proxy for calls to Telegram, and a warning if others on the network can read the token."""
     proxy = proxy_to_telegram(settings)
     if proxy is not None:
         logger.info("calls to Telegram go through {}", proxy)
@@ -70,10 +70,10 @@ def say_way(settings: Settings) -> None:
 
 
 def trusted() -> ssl.SSLContext:
-    """Make the network's TLS context, with OpenSSL's authorities: those of SSL_CERT_FILE and SSL_CERT_DIR, where set.
+    """Make the TLS context that trusts OpenSSL's authorities: those of SSL_CERT_FILE and SSL_CERT_DIR, where set.
 
-    Without either it trusts Mozilla's list beside the machine's own, which may be missing. Raises SettingsError for a
-    file without a certificate.
+    Without either it trusts Mozilla's list as well as the machine's own, which may be missing. Raises SettingsError
+    for a file without a certificate.
     """
     context = ssl.create_default_context()
     file = os.environ.get(_CERT_FILE)
@@ -89,7 +89,7 @@ def trusted() -> ssl.SSLContext:
 
 
 def open_session(proxy: Proxy | None, *, limit: int = 100, **more: Any) -> aiohttp.ClientSession:
-    """Open an aiohttp session on the network, through a proxy or (None) without one; the caller closes it.
+    """Open an aiohttp session, through a proxy or (None) without one; the caller closes it.
 
     Raises SettingsError for unreadable authorities.
     """

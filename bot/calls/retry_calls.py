@@ -90,10 +90,10 @@ def somebody_waits(seconds_gone: float = 0.0) -> Iterator[None]:
 
 
 class CallRetries(BaseRequestMiddleware):
-    """The middleware that retries calls, around all others of a session, which hold, count and time each try."""
+    """Retries calls, as the outermost middleware of a session: the others hold, count and time each try."""
 
     def __init__(self, said_again: Mapping[str, Bounds] = SAID_AGAIN) -> None:
-        """Prepare; `said_again` bounds the retried calls, by their names in the Bot API."""
+        """Make the middleware; `said_again` bounds the retried calls, by their names in the Bot API."""
         self._said_again = said_again
 
     async def __call__(
@@ -123,7 +123,7 @@ class CallRetries(BaseRequestMiddleware):
 
 
 def _tries(bounds: Bounds, since: float) -> AsyncIterator[stamina.Attempt]:
-    """Return the tries of one call that is retried, with pauses between them."""
+    """Return the tries of one call, with pauses between them."""
     now = asyncio.get_running_loop().time
 
     def pause(error: Exception) -> bool | float:
@@ -183,7 +183,7 @@ async def retry_for_sender(
 
 
 def _stand_first(session: BaseSession) -> None:
-    """Put CallRetries, which retries calls, around all other middlewares of a session, unless it has one."""
+    """Put CallRetries around all other middlewares of a session, unless the session has one."""
     others = list(session.middleware)
     if not any(isinstance(each, CallRetries) for each in others):
         for each in others:

@@ -21,14 +21,14 @@ class TelegramSession(BoundedSession):
     """The bounded session with a proxy and authorities of our own; `hide` takes secrets out of errors."""
 
     def __init__(self, way: Proxy | None, hide: Hide, **kwargs: Any) -> None:
-        """Prepare; `way` is the proxy, and `kwargs` go to aiogram."""
+        """Make the session; `way` is the proxy, and `kwargs` go to aiogram."""
         super().__init__(**kwargs)
         self._way = way
         self._hide = hide
         self.traces: list[TraceConfig] = []
 
     async def create_session(self) -> ClientSession:
-        """Return Telegram's open aiohttp session; open one if there is none."""
+        """Return the open aiohttp session; open one if there is none."""
         if self._session is None or self._session.closed:
             self._session = open_session(
                 self._way,
@@ -44,7 +44,7 @@ class TelegramSession(BoundedSession):
         method: TelegramMethod[TelegramType],
         timeout: int | None = None,  # noqa: ASYNC109 - aiogram's own signature
     ) -> TelegramType:
-        """Make one call in Telegram's session. Raises aiogram's errors alone, without secrets in them."""
+        """Make one call to Telegram. Raises aiogram's errors alone, without secrets in them."""
         try:
             return await super().make_request(bot, method, timeout)
         except TelegramNetworkError as error:
@@ -59,7 +59,7 @@ class TelegramSession(BoundedSession):
 
 
 def _is_of_the_way(error: Exception) -> bool:
-    """Tell an error of Telegram's session that is its SOCKS connector's, or a socket's, and not aiohttp's."""
+    """Tell whether an error comes from the SOCKS connector or from a socket, and not from aiohttp."""
     # Loaded only when such a proxy is in use, because the import takes time.
     socks = sys.modules.get("aiohttp_socks")
     return isinstance(error, OSError) or (socks is not None and isinstance(error, socks.ProxyError))

@@ -1,10 +1,10 @@
 """The clock of Telegram's time, learned from answers and updates, because the machine's own clock may be wrong.
 
 An answer bears a `Date` of whole seconds (RFC 9110), which lies between the call and the answer; a message that ends a
-long poll bears Telegram's own. Each is a span in which Telegram's time lies, and the span that most of them share is
-believed: one odd answer among several changes nothing, and a slow one says little. Where messages and the machine's
-clock agree against the answers, a gateway has put a wrong `Date` of its own into them; messages alone prove nothing,
-because Telegram may be late with them.
+long poll bears Telegram's own. Each is a span in which Telegram's time lies, and the clock believes the span that most
+of them share: one odd answer among several changes nothing, and a slow one says little. Where messages and the
+machine's clock agree against the answers, a gateway has put a wrong `Date` of its own into them; messages alone prove
+nothing, because Telegram may be late with them.
 """
 
 import time
@@ -49,7 +49,7 @@ class TelegramTime:
     """
 
     def __init__(self, clock: Clock, steady: Callable[[], float] | None = None) -> None:
-        """Prepare; `clock` is the machine's, `steady` gives seconds that no step of it moves (None: since the boot)."""
+        """Make it; `clock` is the machine's, `steady` gives seconds that no step of it moves (None: since the boot)."""
         self._clock = clock
         self.steady = steady or _since_boot
         self._answers: deque[Span] = deque(maxlen=SPANS_KEPT)
@@ -71,7 +71,7 @@ class TelegramTime:
 
     @property
     def trouble(self) -> str | None:
-        """The machine's error against Telegram's time, and the mend, in words; None: it is right or unknown."""
+        """The error of the machine's clock, and the mend, in words; None: the clock is right, or nobody knows."""
         skew = self.skew
         return (
             f"{skew_in_words(skew)}: let it keep its time (timedatectl set-ntp true)" if abs(skew) > SKEW_MAX else None

@@ -60,7 +60,7 @@ class TimeReader(BaseRequestMiddleware):
 
 
 def _newest(updates: Any) -> datetime | None:
-    """Read the time of the newest message among raw updates; None: there is none."""
+    """Return the date of the newest message among raw updates, or None."""
     dates = []
     for update in updates if isinstance(updates, list) else ():
         message = update.get("message") if isinstance(update, dict) else None

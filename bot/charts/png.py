@@ -1,4 +1,4 @@
-"""A chart as PNG, made from SVG by resvg, which is loaded for the first chart and never at a start."""
+"""A chart as PNG, made from SVG by resvg; the first chart imports it, and no start does."""
 
 from functools import cache
 from typing import Final
@@ -11,7 +11,7 @@ _PROBE: Final = '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20" 
 def to_png(svg: str) -> bytes:
     """Convert a chart from SVG (bot/charts/svg.py) to PNG at twice its size, which telephones show sharp.
 
-    It takes tens of milliseconds: never in the event loop.
+    It takes tens of milliseconds, so the caller runs it outside of the event loop.
     """
     import resvg_py  # noqa: PLC0415 - loaded when it is wanted
 
@@ -20,5 +20,5 @@ def to_png(svg: str) -> bytes:
 
 @cache
 def has_font(fonts: str = FONTS) -> bool:
-    """Tell whether this machine has a font for PNG charts: without one resvg leaves the words out, in silence."""
+    """Tell whether this machine has a font for PNG charts, because without one resvg silently leaves the words out."""
     return to_png(_PROBE.format(fonts, '<text y="15">0</text>')) != to_png(_PROBE.format(fonts, ""))

@@ -19,18 +19,18 @@ class Scale:
 
     @classmethod
     def around(cls, values: Iterable[int], pixels: float) -> Self:
-        """Return a chart's scale around these values: it ends at lines, at 1, 2 or 5 times a power of ten."""
+        """Return a scale around these values; both ends have a line, and the gap is 1, 2 or 5 times a power of ten."""
         least, most = min([0, *values]), max([1, *values])
         gap = _gap(most - least)
         return cls(least // gap * gap, -(-most // gap) * gap, gap, pixels)
 
     @property
     def lines(self) -> range:
-        """The values on a chart's scale with a grid line, from the lowest."""
+        """The values that have a grid line, from the lowest."""
         return range(self.low, self.high + 1, self.gap)
 
     def height(self, value: int) -> float:
-        """Return the pixels by which a value on a chart's scale is below the top."""
+        """Return the distance of a value from the chart's top, in pixels."""
         return (self.high - value) / (self.high - self.low) * self.pixels
 
 

@@ -1,6 +1,6 @@
 """The chart of a report as SVG: a panel for each currency, a group of bars for each step.
 
-Its ground is light and opaque, so that it is readable on a light page and on a dark one.
+Its background is light and opaque, so that a person can read it on a light page and on a dark one.
 """
 
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ class Labels:
 
 
 def most_used_first(reading: ReportData) -> list[str]:
-    """Return the currencies for a report's SVG chart: Stars, then the others by their number of charges."""
+    """Return the currencies in the order of their panels: Stars, then the others by their number of charges."""
 
     def rank(currency: str) -> tuple[bool, int, str]:
         return currency != STARS_CURRENCY, -reading.figures(currency).charges, currency
@@ -132,7 +132,7 @@ def _title(currency: str, whole: Figures) -> Iterator[str]:
 
 
 def _net_after_costs(figures: Figures) -> int:
-    """Return the net after costs for an SVG chart, in whole minor units: a smaller part is invisible there."""
+    """Return the net after costs in whole minor units, because a chart cannot show a smaller part."""
     return round(figures.left_nanostars / NANOSTARS)
 
 

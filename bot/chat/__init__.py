@@ -11,7 +11,7 @@ In reading order:
 - refused_invoices.py: the alert to the admins about an invoice that Telegram refuses
 - subscriptions.py: a subscription in /status, with its buttons
 - history_pages.py: /history as pages
-- commands.py, bot_name.py: the menus of commands, and commands addressed to the bot's @username
+- commands.py, bot_name.py: the menus of commands, and commands that name the bot's @username
 - names.py: the @usernames of users on record
 - moved_chats.py: the admins' group after it became a supergroup
 """

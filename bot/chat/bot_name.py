@@ -1,4 +1,4 @@
-"""The bot's @username, which its owner may change in @BotFather at any time, and commands addressed to it."""
+"""The bot's @username, which its owner may change in @BotFather at any time, and commands that name the bot."""
 
 from datetime import datetime, timedelta
 from typing import Any, Final

@@ -35,7 +35,7 @@ _IN_ADMIN_CHAT: Final = ("history_of", "refund", "pending", "retry", "report", "
 
 
 def _pause(error: Exception) -> bool | float:
-    """Return the seconds before the next try to register the menus of commands, or whether there is one."""
+    """Return the seconds before the next try to register the menus; True: the usual pause, False: no more tries."""
     if isinstance(error, TELEGRAM_ERRORS):
         logger.warning("Telegram has not taken the menus of commands yet: {}", type(error).__name__)
     if isinstance(error, TelegramRetryAfter):
@@ -49,7 +49,7 @@ _PATIENT: Final = stamina.AsyncRetryingCaller(
 
 
 async def register_patiently(bot: Bot, admin_ids: Iterable[int], admin_chat_id: int | None) -> None:
-    """Register the menus of commands beside the poll, with a few retries and no error: no one waits for a menu."""
+    """Register the menus of commands with a few retries; it raises nothing, because nobody waits for a menu."""
     try:
         await _PATIENT(register_commands, bot, admin_ids, admin_chat_id)
     except Exception as error:  # noqa: BLE001 - a desk sells without a menu

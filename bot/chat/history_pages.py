@@ -42,14 +42,14 @@ class HistoryButton(CallbackData, prefix="history"):
 
 @dataclass(frozen=True, slots=True)
 class ShownPage:
-    """A history page ready to be sent; without a keyboard when there is no other page."""
+    """A history page as a message; it has a keyboard if there is another page."""
 
     text: Markup
     keyboard: InlineKeyboardMarkup | None
 
 
 class HistoryPages:
-    """Makes history pages. The invoice's payload says what was sold, the catalog gives its title."""
+    """Makes history pages. The invoice's payload names the plan of a charge, the catalog gives its title."""
 
     def __init__(self, payments: PaymentDesk, catalog: Catalog, signer: PayloadSigner) -> None:
         self._payments = payments

@@ -61,7 +61,7 @@ class AdminChat:
     """The admins' group: the chat in ADMIN_CHAT_ID, and the supergroup that it became."""
 
     def __init__(self, database: Database, clock: Clock, chat_id: int | None, on_owed: Callable[[], None]) -> None:
-        """Prepare; `chat_id` is the setting, None: there is no group. `on_owed` is called when a notice is due."""
+        """Keep the setting, `chat_id` (None: there is no group); `note` calls `on_owed` when a notice is due."""
         self._database = database
         self._clock = clock
         self._chat_id = chat_id
@@ -101,7 +101,7 @@ class AdminChat:
         return True
 
     async def look(self, bot: Bot) -> None:
-        """Ask Telegram whether the admins' group moved to a new id while nobody listened, and log the new id.
+        """Ask Telegram whether the admins' group moved while the desk did not run, and log the new id.
 
         Telegram refuses to write to a former group with its new id, and forgets its own update about the move after a
         day (Bot API, getting updates). Raises SQLAlchemy's errors when the database is away.

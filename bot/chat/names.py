@@ -1,4 +1,4 @@
-"""The @usernames of users on record: recorded from their updates, and asked for before an admin relies on one.
+"""The @usernames of users: the desk records them from updates, and asks Telegram before an admin relies on one.
 
 A @username passes from one account to another; the Telegram id stays. The desk records a name only for users whom the
 database knows, and only when it has changed.
@@ -53,7 +53,7 @@ class Names:
     ) -> Any:
         """Record the sender's @username after an update's handler, as a middleware of all updates.
 
-        A payment brings its name with it, and a pre-checkout waits for nothing.
+        It leaves out payments, whose rows have the name already, and pre-checkouts, which must not wait.
         """
         answered = await handler(event, data)
         if isinstance(event, Update) and not data.get("fact"):
@@ -75,7 +75,7 @@ class Names:
             logger.bind(telegram_id=telegram_id).info("the desk does not record a @username: {}", type(error).__name__)
 
     async def write(self, telegram_id: int, username: str | None) -> None:
-        """Record a user's @username as the present name, None for none; ignore a user who is unknown or erased.
+        """Record a user's present @username, None for none; ignore a user whom nobody knows or who was erased.
 
         Raises SQLAlchemy's errors when the database is away.
         """

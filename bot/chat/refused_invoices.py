@@ -31,7 +31,7 @@ class RefusedInvoices:
         admins: Admins,
         on_owed: Callable[[], None],
     ) -> None:
-        """Prepare; `on_owed` is called when a notice is due."""
+        """Start with no refused invoice; `note` calls `on_owed` when a notice is due."""
         self._database = database
         self._clock = clock
         self._admins = admins

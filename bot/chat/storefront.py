@@ -59,7 +59,7 @@ class Storefront:
         look_seconds: float,
         looks_max: int = LOOKS_MAX,
     ) -> None:
-        """Prepare; `refused` tells the admins of invoices that Telegram refuses."""
+        """Make the storefront; `refused` tells the admins of invoices that Telegram refuses."""
         self._handler = handler
         self._refused = refused
         self._look_seconds = look_seconds
@@ -69,7 +69,7 @@ class Storefront:
 
     @property
     def plans(self) -> tuple[Plan, ...]:
-        """The storefront's plans, which /buy offers, in the order of the catalog."""
+        """The plans that /buy offers, in the order of the catalog."""
         return self._catalog.on_sale
 
     async def offer(
@@ -82,7 +82,7 @@ class Storefront:
         *,
         topic_id: int | None,
     ) -> PurchaseObstacle | None:
-        """Send a plan's invoice, or a subscription's button, from the storefront; return an obstacle if there is one.
+        """Send a plan's invoice, or a subscription's button; return the obstacle to the sale if there is one.
 
         The message goes into the topic of the buyer's chat, if one is given. An invoice in Stars has a button for each
         currency in which the plan can be paid by card. When Telegram refuses the invoice, the storefront tells the
@@ -120,7 +120,7 @@ class Storefront:
         return None
 
     async def _find_recorded_obstacle(self, sale: Sale) -> PurchaseObstacle | None:
-        """Return a recorded obstacle for the storefront; None as well when the database is too slow to answer."""
+        """Return the obstacle to a sale that is on record; None as well when the database is too slow to answer."""
         bound = _bound(sale)
         if len(self._looks) >= self._looks_max:
             bound.warning(
@@ -166,7 +166,7 @@ class Storefront:
         await say(bot, place, text, InlineKeyboardMarkup(inline_keyboard=[[button]]))
 
     async def _tell_refused(self, bot: Bot, place: Place, plan: Plan, currency: str, words: Words) -> None:
-        """Tell the storefront's buyer that Telegram refuses an invoice, and name the ways to pay that are left."""
+        """Tell the buyer that Telegram refuses an invoice, and name the ways to pay that are left."""
         ways = {} if plan.subscription else {STARS_CURRENCY: plan.price_stars, **self._handler.card_prices(plan)}
         left = {way: amount for way, amount in ways.items() if not self._refused.is_known(plan, way)}
         if not left:
@@ -191,9 +191,9 @@ def _log_late_error(look: asyncio.Task[PurchaseObstacle | None]) -> None:
 
 
 def is_invoice_refused(error: TelegramBadRequest) -> bool:
-    """Tell whether Telegram refuses the storefront's invoice for its content, and not for its chat.
+    """Tell whether Telegram refuses an invoice for its content, and not for its chat.
 
-    Its words for an invoice are many (Telegram API, messages.sendMedia), those for a chat are few.
+    Telegram has many words for an invoice (Telegram API, messages.sendMedia), and few for a chat.
     """
     said = error.message.lower()
     return is_refusal(error) and not is_topic_gone(error) and not any(words in said for words in _CHAT_REFUSALS)
@@ -208,7 +208,7 @@ def _way_button(plan: Plan, currency: str, amount: int, words: Words) -> InlineK
 
 
 def _ways_to_pay(plan: Plan, card_prices: Mapping[str, int], words: Words) -> InlineKeyboardMarkup:
-    """Return the buttons below the storefront's invoice in Stars: the first one pays it (Bot API, sendInvoice)."""
+    """Return the buttons below an invoice in Stars: the first one pays it (Bot API, sendInvoice)."""
     pay = words.plain("button.pay", price=words.money(plan.price_stars, STARS_CURRENCY))
     rows = [[InlineKeyboardButton(text=pay, pay=True)]]
     rows += [[_way_button(plan, currency, amount, words)] for currency, amount in card_prices.items()]

@@ -44,7 +44,7 @@ class SubscriptionPages:
         self._catalog = catalog
 
     async def press(self, wish: Wish, subscription_id: str, telegram_id: int) -> Subscription | None:
-        """Do in the chat what a subscription's button says, and return it; None: another's, or out of date.
+        """Carry out a subscription's button, and return the subscription; None: it is another user's, or out of date.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -56,7 +56,7 @@ class SubscriptionPages:
         return await self._payments.resume_renewal(subscription_id, telegram_id)
 
     async def is_done(self, wish: Wish, subscription_id: str, telegram_id: int) -> bool:
-        """Tell whether it is decided already what a button is about: its subscription is cancelled, or resumed.
+        """Tell whether a button's subscription is cancelled, or resumed, already.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -68,7 +68,7 @@ class SubscriptionPages:
         return is_over(row)
 
     def answer(self, words: Words, wish: Wish, row: Subscription) -> tuple[Markup, InlineKeyboardMarkup | None]:
-        """Return the words in the chat after a subscription's button was pressed, and the buttons below them."""
+        """Return the answer to a pressed subscription button: words, and the buttons below them."""
         title = self.title(row)
         match wish:
             case Wish.CANCEL:
@@ -81,12 +81,12 @@ class SubscriptionPages:
                 return words.say("resume.begun", title=title), None
 
     def title(self, row: Subscription) -> str:
-        """Return a subscription's title in the chat: its plan's, or the code of a plan not in the catalog."""
+        """Return a subscription's title: its plan's, or the code of a plan that the catalog lacks."""
         plan = self._catalog.get(row.plan)
         return plan.title if plan else row.plan
 
     def line(self, words: Words, row: Subscription) -> Markup:
-        """Return a subscription's line in the chat's /status, while it has not ended."""
+        """Return the line in /status of a subscription that has not ended."""
         until = row.paid_until or row.current_period_end
         key = SubscriptionState(row.state).value
         if is_ending(row):
@@ -102,14 +102,14 @@ class SubscriptionPages:
         )
 
     def until(self, holding: Holding, rows: Sequence[Subscription]) -> datetime | None:
-        """Return the end of a subscription's access in the chat: without the slack behind it, which is not sold."""
+        """Return the end of a subscription's access, without the slack behind it, because nobody bought the slack."""
         grace = self._payments.grace
         ends = {row.paid_until + more for row in rows if row.paid_until is not None for more in (timedelta(), grace)}
         without_slack = holding.expires_at - SLACK if holding.expires_at is not None else None
         return without_slack if without_slack in ends else holding.expires_at
 
     def button(self, words: Words, row: Subscription, for_life: AbstractSet[str]) -> InlineKeyboardButton | None:
-        """Return a subscription's button in the chat: cancel it, resume it, or buy it again.
+        """Return a subscription's button: cancel it, resume it, or buy it again.
 
         None while it is ending, and when the user holds all that it opens `for_life`.
         """
@@ -125,7 +125,7 @@ class SubscriptionPages:
         return _button(words.plain("button.cancel", title=title), Wish.CANCEL, row)
 
     def question(self, words: Words, row: Subscription) -> tuple[Markup, InlineKeyboardMarkup]:
-        """Return the question in the chat before a subscription is cancelled, and its two buttons."""
+        """Return the question that the bot asks before it cancels a subscription, and its two buttons."""
         title = self.title(row)
         if row.paid_until is None:
             text = words.say("cancel.question.unpaid", title=title)

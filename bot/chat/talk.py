@@ -31,7 +31,7 @@ class Place:
 def topic_of(message: Message) -> int | None:
     """Return the topic in which to talk to a message's sender; None: the chat itself.
 
-    A thread of replies outside of a forum has an id as well, and Telegram takes no message by it.
+    A thread of replies outside of a forum has an id as well, but Telegram takes no message by it.
     """
     return message.message_thread_id if message.is_topic_message else None
 
@@ -44,7 +44,7 @@ def place_of(message: Message) -> Place:
 def place_of_button(query: CallbackQuery) -> Place:
     """Return the place in which to talk to a button's presser; without a message, the presser's own chat.
 
-    Of a message that is too old, Telegram sends the ids alone (Bot API, InaccessibleMessage).
+    Telegram sends only the ids of a message that is too old (Bot API, InaccessibleMessage).
     """
     message = query.message
     if message is None:
@@ -64,7 +64,7 @@ def is_topic_gone(error: TelegramAPIError) -> bool:
 
 
 async def in_topic(topic_id: int | None, send: Callable[[int | None], Awaitable[Said]]) -> Said:
-    """Talk in a topic, and in the chat itself when Telegram refuses the topic; return the result of `send`.
+    """Send into a topic, or into the chat itself when Telegram refuses the topic; return the result of `send`.
 
     Raises the errors of `send` for any other reason.
     """
@@ -80,22 +80,22 @@ async def in_topic(topic_id: int | None, send: Callable[[int | None], Awaitable[
 
 
 async def say(bot: Bot, place: Place, text: str, keyboard: InlineKeyboardMarkup | None = None) -> None:
-    """Talk in a place: send a message there. Raises aiogram's errors."""
+    """Send a message to a place. Raises aiogram's errors."""
     await _send(bot, SendMessage(chat_id=place.chat_id, text=text, reply_markup=keyboard), place)
 
 
 async def answer(message: Message, text: str, keyboard: InlineKeyboardMarkup | None = None) -> None:
-    """Talk to a message's sender: answer in its chat and topic. Raises aiogram's errors."""
+    """Answer a message in its chat and topic. Raises aiogram's errors."""
     await _send(_bot_of(message), message.answer(text, reply_markup=keyboard), place_of(message))
 
 
 async def answer_with(message: Message, photo: SendPhoto) -> None:
-    """Talk to a message's sender by a picture, in its chat and topic. Raises aiogram's errors."""
+    """Answer a message with a picture, in its chat and topic. Raises aiogram's errors."""
     await _send(_bot_of(message), photo, place_of(message))
 
 
 async def edit(bot: Bot, place: Place, text: str, keyboard: InlineKeyboardMarkup | None) -> None:
-    """Talk to a button's presser: edit the button's message, or send a new one below it when it cannot be edited.
+    """Edit the message of a pressed button, or send a new one below it when Telegram refuses the edit.
 
     A second tap changes nothing, and a message may be deleted or too old for an edit: neither undoes what the button
     has done. Raises aiogram's errors when both ways fail.

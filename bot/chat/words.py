@@ -67,7 +67,7 @@ class Words:
         return Markup(self._template(key, count)).format(count=count, **shown)  # noqa: S704 - our own text
 
     def _shown(self, value: object) -> object:
-        """Cut a value among words that nobody would read to its end; Markup has only values cut before."""
+        """Cut a value that is too long to read; leave Markup whole, because its values are cut already."""
         return cut(value, VALUE_LENGTH_MAX) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     def plain(self, key: str, /, *, count: int | None = None, **values: object) -> str:
@@ -87,7 +87,7 @@ class Words:
         return format_currency(in_major(amount, code), code, "#,##0.00 ¤¤", locale=self.locale)
 
     def left(self, until: datetime, now: datetime) -> Markup:
-        """Put the time until a moment into words, as days, a begun one counted whole: 30 days left."""
+        """Put the time until a moment into words, as days, of which the last counts whole: 30 days left."""
         return self.say("left", count=-(-(until - now) // timedelta(days=1)))
 
     def access(self, entitlement: str, until: datetime | None, now: datetime) -> Markup:

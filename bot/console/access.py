@@ -24,7 +24,7 @@ from payments.subscriptions.listing import renewed_by
 async def grant_access(
     settings: Settings, telegram_id: int, entitlement: str, days: int | None, reason: str, console: Console
 ) -> bool:
-    """Grant an entitlement for `days`, or (None) for life, and print its end; False: the grant is refused."""
+    """Grant an entitlement for `days`, or (None) for life, and print its end; False: it refuses the grant, in print."""
     opened = {each for plan in load_catalog(settings.catalog_file).plans.values() for each in plan.entitlements}
     if entitlement not in opened:
         console.print(f"Nothing is granted: no plan of the catalog opens {entitlement}; there are {_listed(opened)}.")
@@ -49,7 +49,7 @@ async def revoke_access(
 ) -> bool:
     """Revoke the grants of an entitlement, all or those of one source, and print them; False: there are none.
 
-    A subscription goes on, because its money does: the renewals that will open the access again are printed too.
+    It also prints the renewals that will open the access again, because it ends no subscription.
     """
     if not _is_reason(reason, console):
         return False

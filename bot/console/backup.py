@@ -19,9 +19,9 @@ from payments.ledger.progress import mark_unfinished
 
 
 def make_backup(settings: Settings, file: Path, console: Console) -> bool:
-    """Copy a SQLite database to a new file, or print how to copy PostgreSQL; False: no backup is made.
+    """Copy a SQLite database to a new file, or print the line that copies PostgreSQL; False: it made no backup.
 
-    The copy is marked, so that payments made before its restoration are read from Telegram's ledger first. Raises
+    It marks the copy, so that a desk on it first reads the later payments from Telegram's ledger. Raises
     WrongDatabaseError when the database is another bot's.
     """
     address = parse_database_url(settings.database_url.get_secret_value())

@@ -73,9 +73,10 @@ def asked_month(text: str) -> Span:
 async def close_month(
     settings: Settings, span: Span, csv_file: Path | None, console: Console, *, as_json: bool
 ) -> bool:
-    """Print a month, and write it as CSV on demand; False: it is not closed, and the printed words say why.
+    """Print a month of the ledger, and write it as CSV on demand; False: it does not close, and the words say why.
 
-    CSV to stdout, and JSON, come alone; the words then go to stderr. Raises typer.BadParameter for an unwritable file.
+    Nothing else goes to stdout beside CSV or JSON; the words then go to stderr. Raises typer.BadParameter for an
+    unwritable file.
     """
     async with open_database(settings) as database:
         closing = await read_closing(database, span)
@@ -139,7 +140,7 @@ def _notes(closing: Closing) -> Iterator[str]:
 
 
 def _reasons(closing: Closing) -> list[str]:
-    """Return a printed sentence for each doubt about a month, with its mend; or the one that it is closed."""
+    """Return a sentence for each doubt about a month, with its mend; or the one that the month is closed."""
     doubts = closing.doubts
     month = f"{closing.span.first:%Y-%m}"
     if not doubts:
@@ -161,7 +162,7 @@ def _reasons(closing: Closing) -> list[str]:
 
 
 def _named(movement: Movement) -> str:
-    """Name a movement of the printed month to close: in our words, or by Telegram's kind where we have none."""
+    """Name a movement of a month: in our words, or by Telegram's kind where we have none."""
     return _WORDS.get((Direction(movement.direction), movement.kind), movement.kind)
 
 

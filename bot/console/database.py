@@ -10,7 +10,7 @@ from db.migrate import migrate
 
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Database]:
-    """Open the database for an operator's command, migrated and checked to be this bot's. Raises as migrate."""
+    """Open the database, migrate it, and check that it is this bot's. Raises as migrate."""
     database = Database(settings.database_url.get_secret_value())
     try:
         await migrate(database, settings.bot_id)

@@ -1,4 +1,4 @@
-"""The command `erase`: a person's name and texts are erased on request; the payments stay."""
+"""The command `erase`: it erases a person's name and texts on request; the payments stay."""
 
 from rich.console import Console
 
@@ -11,7 +11,7 @@ from payments.payment_desk import PaymentDesk
 
 
 async def erase_person(settings: Settings, telegram_id: int, console: Console) -> bool:
-    """Erase a person, and print what is erased and what stays; False: nobody has this id."""
+    """Erase a person's name and texts, and print what goes and what stays; False: nobody has this id."""
     async with open_database(settings) as database:
         erased = await PaymentDesk(database, utc_now).erase(telegram_id)
     if erased is None:

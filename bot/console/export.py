@@ -20,14 +20,14 @@ from payments.audit.export import FIELDS, Row, count_rows, read_rows
 
 
 class Format(enum.StrEnum):
-    """The form in which the rows are written."""
+    """The form of the exported rows."""
 
     CSV = "csv"
     JSONL = "jsonl"
 
 
 async def export_events(settings: Settings, style: Format, file: Path | None) -> int:
-    """Export from the console every audit row to a file, or (None) to stdout; return how many.
+    """Write every audit row to a file, or (None) to stdout; return their number.
 
     Progress goes to stderr. Raises typer.BadParameter when the file cannot be opened.
     """
@@ -60,7 +60,7 @@ def _csv_writer(target: TextIO) -> Callable[[Row], object]:
 
 
 def _cell(value: Any) -> Any:
-    """Export a value as a cell of CSV: no text is a formula, in rows of other services too; a number stays one."""
+    """Return a value as a cell of CSV: no text is a formula, not even another service's; a number stays one."""
     if isinstance(value, datetime):
         return _iso(value)
     return no_formula(value) if isinstance(value, str) else value

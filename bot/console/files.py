@@ -34,7 +34,7 @@ def _told(file: Path) -> Iterator[None]:
 
 
 def no_formula(text: str) -> str:
-    """Return a text as a cell of a written file that no spreadsheet reads as a formula."""
+    """Return a text as a cell that no spreadsheet reads as a formula."""
     # Some programs drop spaces and invisible characters before they look.
     plain = text.replace("\0", "")
     return f"'{plain}" if plain.lstrip(" \u00a0\u200b\ufeff").startswith(_FORMULA) else plain

@@ -23,7 +23,7 @@ PAGES_MAX: Final = 200
 
 
 async def print_history(settings: Settings, who: str, console: Console) -> bool:
-    """Print the history of a Telegram id or a @username, newest first; False: nobody is known by it."""
+    """Print the history of a Telegram id or a @username, newest first; False: the desk knows nobody by it."""
     async with open_database(settings) as database:
         records = await _read(PaymentDesk(database, utc_now), who)
     # Reading in a pager takes long, and holds up no transaction.
@@ -71,7 +71,7 @@ def _of_entry(entry: Entry) -> list[str]:
 
 
 def _name_of(event: StripeEvent) -> str:
-    """Name an event of the printed history in one line, as commands take it where nobody can type the id."""
+    """Name an event by its id in one line; where nobody can type the id, add the one that commands take."""
     if is_typable(event.event_id):
         return shown(event.event_id)
     return f"{shown(event.event_id)!a} (in commands: {event.id})"

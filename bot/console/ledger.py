@@ -56,11 +56,11 @@ T = TypeVar("T")
 
 
 async def compare(settings: Settings, console: Console, *, from_start: bool, is_dry: bool) -> bool:
-    """Compare the ledger with our rows, settle the missing ones, and print a table; False: a difference is unexplained.
+    """Compare the ledger with our rows, settle missing ones, and print a table; False: it cannot explain a difference.
 
-    It works beside a running desk or without one; calls and notices are left to that desk, or to the next start.
-    `from_start` reads the ledger from its first row, `is_dry` writes nothing. A lost database is marked and nothing is
-    settled, because it is rebuilt first, in silence.
+    It works beside a running desk or without one, and leaves calls and notices to that desk, or to the next start.
+    `from_start` reads the ledger from its first row, `is_dry` writes nothing. It marks a lost database and settles
+    nothing there, because the desk rebuilds it first, in silence.
     """
     async with open_database(settings) as database, tools(settings) as having:
         desk, ledger = having.desk(settings, database), TelegramLedger(having.bot)
@@ -89,7 +89,7 @@ async def compare(settings: Settings, console: Console, *, from_start: bool, is_
 async def rebuild(settings: Settings, console: Console, *, fill: bool, trusts_unsigned: bool) -> bool:
     """Rebuild the database from the ledger, or bring a restored one up to it, and print the outcomes.
 
-    False: the rebuild is refused or broke off, or a difference is unexplained. It holds the desk's lock,
+    False: it refuses or breaks off the rebuild, or cannot explain a difference. It holds the desk's lock,
     so no desk may run. Raises AnotherDeskError.
     """
     lock = desk_lock(settings.database_url.get_secret_value(), settings.bot_id)
@@ -117,7 +117,7 @@ async def rebuild(settings: Settings, console: Console, *, fill: bool, trusts_un
 
 
 async def _take(lock: DeskLock) -> None:
-    """Take the lock for a command on the ledger at once, without waiting for a desk that runs."""
+    """Take the desk's lock at once, without waiting for a desk that runs."""
     try:
         await lock.ensure()
         await lock.acquire()
@@ -149,14 +149,14 @@ async def _mark(database: Database, now: datetime, *, trusts_unsigned: bool) -> 
 
 
 async def _rows_known(database: Database, *, from_start: bool) -> int | None:
-    """Return the least count of ledger rows for a command's bar: Telegram tells none (Bot API, getStarTransactions)."""
+    """Return the least count of ledger rows, for the bar; Telegram tells none (Bot API, getStarTransactions)."""
     async with database.reading() as session:
         stand = await progress.find(session)
     return stand.row_count if stand is not None and from_start and stand.row_count else None
 
 
 async def _in_words(run: Awaitable[T], console: Console) -> T | None:
-    """Wait for a command's run over the ledger; None: it broke off, and a printed sentence says why."""
+    """Wait for a run over the ledger; None: it broke off, and a printed sentence says why."""
     again = "The rows that were read are kept: run this again."
     try:
         return await run

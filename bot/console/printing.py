@@ -20,7 +20,7 @@ NAME_LENGTH_MAX: Final = 64
 
 
 def money(amount: int, currency: str) -> str:
-    """Print an amount in minor units (Stars: Stars) in words: 1 XTR, 4.99 USD, 700 JPY."""
+    """Return an amount in minor units (Stars: Stars) in words: 1 XTR, 4.99 USD, 700 JPY."""
     code = shown(currency, CURRENCY_LENGTH_MAX)
     return f"{in_major(amount, code)} {code}"
 
@@ -31,5 +31,5 @@ def shown(text: str | None, length_max: int = VALUE_LENGTH_MAX) -> str:
 
 
 def minute(moment: datetime | None) -> str:
-    """Print an aware moment in UTC to the minute; None gives an empty text."""
+    """Return an aware moment in UTC to the minute as text, empty for None."""
     return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else ""

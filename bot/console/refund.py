@@ -1,4 +1,4 @@
-"""The command `refund`: a refund requested and sent at once, beside a running desk or without one."""
+"""The command `refund`: it requests a refund and sends it at once, beside a running desk or without one."""
 
 from typing import Final
 
@@ -22,7 +22,7 @@ _REFUSALS: Final = {
 
 
 async def refund_one(settings: Settings, charge_id: str, reason: str | None, console: Console) -> bool:
-    """Request a refund, send it and print the result; False: it cannot be requested, or has to wait.
+    """Request a refund, send it and print the result; False: the desk refuses the request, or the refund waits.
 
     The running desk tells the buyer, else the next start does.
     """

@@ -1,4 +1,4 @@
-"""The commands `pending` and `retry`: waiting events, renewals and updates listed, and one of them retried."""
+"""The commands `pending` and `retry`: they list waiting events, renewals and updates, and retry one of them."""
 
 from shlex import quote
 from typing import Final

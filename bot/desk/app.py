@@ -108,13 +108,13 @@ class Daemon:
         self.pulses = {"worker": desk.worker.loop.pulse, "subscriptions": desk.keeper.loop.pulse}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run the daemon's desk until `stop` is set.
+        """Run the desk until `stop` is set.
 
         1. Note the terms on offer, and process the events that are due.
         2. Start the lanes, the loops (worker, outbox, subscriptions), the tasks beside them, and the poll.
         3. Wait for `stop`, or for a task that ends by itself: that is a bug, or another desk.
-        4. Cancel the poll, so that nothing new is taken.
-        5. Finish the updates and the items that were begun, and confirm the last updates to Telegram.
+        4. Cancel the poll, so that the desk takes nothing new.
+        5. Finish the updates and the items under way, and confirm the last updates to Telegram.
 
         Raises what ended a task.
         """
@@ -148,7 +148,7 @@ class Daemon:
             logger.warning("the database is away: due events are processed when it is back")
 
     async def _finish(self, loops: list[asyncio.Task[None]]) -> None:
-        """Finish the daemon's begun updates and items, within `finish_seconds`; the next start does the rest."""
+        """Finish the updates and items under way, within `finish_seconds`; the next start does the rest."""
         try:
             async with asyncio.timeout(self._timings.finish_seconds):
                 await self._lanes.close(self._timings.lanes_seconds)
@@ -165,7 +165,7 @@ class Daemon:
             )
 
     async def _open_admin_chat(self) -> None:
-        """Find for the daemon the present id of the admins' group, and register the menus of commands."""
+        """Find the present id of the admins' group, and register the menus of commands."""
         chat_id = self._desk.admin_chat.setting
         try:
             await self._desk.admin_chat.look(self._bot)
@@ -177,7 +177,7 @@ class Daemon:
         await register_patiently(self._bot, self._admins.ids, chat_id)
 
     async def _watch_lock(self) -> None:
-        """Check the daemon's lock again and again. Raises AnotherDeskError, which ends it, when the lock is lost."""
+        """Check the desk's lock again and again. Raises AnotherDeskError, which ends the daemon, when it is lost."""
         while True:
             await asyncio.sleep(self._timings.lock_check_seconds)
             try:

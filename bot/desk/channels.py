@@ -1,6 +1,6 @@
 """The payment channels that the settings open, each with the loop that watches its provider.
 
-A provider's package is imported only if its setting is there, because the import makes every start slower.
+The module imports a provider's package only if its setting is there, because the import makes every start slower.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -40,7 +40,7 @@ MakeWatch = Callable[[Surroundings], Watch]
 
 @dataclass(frozen=True, slots=True)
 class OpenChannel:
-    """A channel, and the maker of the loop that watches its provider; None: the provider's news come by updates."""
+    """A channel, and the maker of the loop that watches its provider; None: updates bring the provider's news."""
 
     channel: Channel
     watch: MakeWatch | None = None

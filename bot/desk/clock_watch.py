@@ -33,7 +33,7 @@ async def measure(bot: Bot, telegram_time: TelegramTime) -> None:
 
 
 async def check_at_start(bot: Bot, telegram_time: TelegramTime) -> None:
-    """Check the machine's clock against Telegram's time at the start, before the watch over it begins.
+    """Check the machine's clock against Telegram's time once, at the start.
 
     Raises SettingsError when the machine's clock is more than a day off, and aiogram's errors.
     """
@@ -48,7 +48,7 @@ async def check_at_start(bot: Bot, telegram_time: TelegramTime) -> None:
 
 
 class ClockWatch:
-    """A part of the desk: measures the machine's clock again and again. `trouble` says that it is wrong."""
+    """Measures the machine's clock again and again; `trouble` says that it is wrong."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class ClockWatch:
         admins: Admins,
         on_owed: Callable[[], None],
     ) -> None:
-        """Prepare; `on_owed` is called when a notice is due."""
+        """Make the watch; it calls `on_owed` when a notice is due."""
         self._bot = bot
         self._time = telegram_time
         self._database = database
@@ -70,11 +70,11 @@ class ClockWatch:
 
     @property
     def trouble(self) -> str | None:
-        """The error of the watched clock, the machine's, and the mend, in words; None: it is right or unknown."""
+        """The error of the machine's clock, and the mend, in words; None: the clock is right, or nobody knows."""
         return self._time.trouble
 
     async def run(self) -> None:
-        """Watch the clock: measure it and tell the admins, until cancelled."""
+        """Measure the clock again and again, and tell the admins if it is wrong, until cancelled."""
         loop = asyncio.get_running_loop()
         measured_at = loop.time() - DOUBT_SECONDS
         while True:
@@ -92,7 +92,7 @@ class ClockWatch:
             logger.debug("Telegram's time cannot be asked for: {}", type(error).__name__)
 
     async def _tell(self) -> None:
-        """Owe the admins the notice of a wrong clock, once a day of Telegram's; while the database is away, later."""
+        """Owe the admins the notice of a wrong clock, once a day (Telegram's); log while the database is away."""
         why, now = self.trouble, self._time()
         if why is None or self._told_on == now.date():
             return

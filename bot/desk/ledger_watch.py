@@ -28,10 +28,10 @@ _LATER: Final = (*TELEGRAM_ERRORS, LedgerError, CrossedError, PassUnfinishedErro
 
 
 async def open_ledger(database: Database, ledger: TelegramLedger, clock: Clock, timings: Timings = PRODUCTION) -> None:
-    """Open the ledger before its watch: mark a lost database for a whole pass, and begin the pass that is wanted.
+    """Mark a lost database for a whole pass over the ledger, and begin the pass that is wanted.
 
-    The caller holds the desk's lock. It comes before the first recording, because only events of before it are settled
-    in silence. It waits for a database that is away. Raises aiogram's errors.
+    The caller holds the desk's lock, and has recorded nothing yet, because the pass settles in silence only the events
+    from before it began. It waits for a database that is away. Raises aiogram's errors.
     """
     while True:
         try:
@@ -52,9 +52,9 @@ async def _begin_if_wanted(database: Database, clock: Clock) -> None:
 
 
 async def mark_if_lost(database: Database, ledger: TelegramLedger, clock: Clock) -> None:
-    """Mark the database for the ledger watch's whole pass when it is empty and the ledger is not.
+    """Mark the database for a whole pass over the ledger when it is empty and the ledger is not.
 
-    It comes before the first write, because one recorded payment would make a lost database look whole. Raises
+    The caller has written nothing yet, because one recorded payment would make a lost database look whole. Raises
     aiogram's errors.
     """
     async with database.reading() as session:
@@ -70,7 +70,7 @@ async def mark_if_lost(database: Database, ledger: TelegramLedger, clock: Clock)
 
 
 class LedgerWatch:
-    """The loop over the ledger; it calls `on_complete` when a whole pass is complete, and others may settle again."""
+    """The loop over the ledger; it calls `on_complete` after a whole pass, because others may settle from then on."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class LedgerWatch:
         """The obstacle to reading the ledger, in words; None: there is none."""
 
     async def run(self) -> None:
-        """Watch the ledger: complete the whole pass if one is wanted, then compare at once and after each pause."""
+        """Complete the whole pass if one is wanted, then compare at once and after each pause, until cancelled."""
         while True:
             if await self._tried(self._pass_if_wanted):
                 break

@@ -29,7 +29,7 @@ CALL_SECONDS: Final = 20
 
 
 def make_bot(settings: Settings, telegram_time: TelegramTime | None = None) -> Bot:
-    """Make one of the desk's parts, the bot that calls Telegram; this function's caller closes its session.
+    """Make the bot that calls Telegram; the caller closes its session.
 
     `telegram_time` learns Telegram's time from every answer. Raises SettingsError.
     """
@@ -49,24 +49,24 @@ def make_bot(settings: Settings, telegram_time: TelegramTime | None = None) -> B
 
 
 def make_signer(settings: Settings) -> PayloadSigner:
-    """Make one of the desk's parts, the signer of payloads, which also reads those signed under former tokens."""
+    """Make the signer of payloads, which also reads those signed under former tokens."""
     old_tokens = [token.get_secret_value() for token in settings.telegram_bot_tokens_old]
     return PayloadSigner(settings.telegram_bot_token.get_secret_value(), old_tokens)
 
 
 def make_admins(settings: Settings) -> Admins:
-    """Make one of the desk's parts, the admins, from the settings."""
+    """Make the list of admins, and of the places where they get alerts, from the settings."""
     return Admins(settings.admin_ids, settings.admin_chat_id, settings.admin_topic_id)
 
 
 def make_telegram_time(settings: Settings, clock: Clock) -> TelegramTime:
-    """Make one of the desk's parts, the clock of Telegram's time; in a sandbox, one that tests move."""
+    """Make the clock of Telegram's time; in a sandbox, one that tests move."""
     steady = None if settings.sandbox_clock_url is None else lambda: clock().timestamp()
     return TelegramTime(clock, steady)
 
 
 async def open_clock(settings: Settings, stack: AsyncExitStack, timings: Timings) -> Clock:
-    """Open one of the desk's parts, its clock: the machine's, or the sandbox's, followed until the stack closes."""
+    """Open the desk's clock: the machine's, or the sandbox's, which it follows until the stack closes."""
     if settings.sandbox_clock_url is None:
         return utc_now
     clock = FollowedClock(settings.sandbox_clock_url, timings)
@@ -89,12 +89,12 @@ class FollowedClock:
         return utc_now() + self._offset
 
     async def begin(self) -> None:
-        """Read the offset of the sandbox's clock, a part of the desk, once; a sandbox away is asked later."""
+        """Read the offset of the sandbox's clock once; leave it to `follow` while the sandbox is away."""
         async with aiohttp.ClientSession(timeout=self._timeout) as session:
             await self._ask_patiently(session)
 
     async def follow(self) -> None:
-        """Follow the offset of the sandbox's clock, a part of the desk, until cancelled; away: it stays."""
+        """Follow the offset of the sandbox's clock until cancelled; keep the last one while the sandbox is away."""
         async with aiohttp.ClientSession(timeout=self._timeout) as session:
             while True:
                 await self._ask_patiently(session)
@@ -107,7 +107,7 @@ class FollowedClock:
             logger.debug("the sandbox's clock does not answer: {}", type(error).__name__)
 
     async def ask(self, session: aiohttp.ClientSession) -> None:
-        """Ask for the clock's offset by the sandbox's control `clock`. Raises aiohttp.ClientError, and TimeoutError."""
+        """Ask the sandbox's control API for the offset of its clock. Raises aiohttp.ClientError, and TimeoutError."""
         async with session.get(self._url, raise_for_status=True) as answer:
             said = await answer.json()
         self._offset = timedelta(seconds=said["result"]["offset_seconds"])

@@ -64,7 +64,7 @@ async def prepare(
 
 
 def _refused_at(error: TelegramError, since: float | None, patience_seconds: float) -> float | None:
-    """Return since when Telegram refuses the token at the start, by time.monotonic; None: it does not.
+    """Return the time of Telegram's first refusal of the token, by time.monotonic; None: it does not refuse it.
 
     Raises SettingsError after `patience_seconds`, and at once for a token of a wrong form.
     """

@@ -1,4 +1,4 @@
-"""Tasks beside a block of code: run with it, cancelled at its end."""
+"""Tasks that run beside a block of code, until its end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine

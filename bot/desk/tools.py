@@ -32,7 +32,7 @@ class Tools:
     channels: OpenChannels
 
     def desk(self, settings: Settings, database: Database) -> Desk:
-        """Wire a desk on a database from the tools of an operator's command."""
+        """Wire a desk on a database."""
         return make_desk(
             bot=self.bot,
             database=database,
@@ -45,7 +45,7 @@ class Tools:
         )
 
     def worker(self, settings: Settings, database: Database) -> Worker:
-        """Make a worker with a command's tools; the running desk, or the next start, sends the notices that it owes."""
+        """Make a worker; the running desk, or the next start, sends the notices that it owes."""
         return self.desk(settings, database).worker
 
 
@@ -62,9 +62,9 @@ async def tools(settings: Settings) -> AsyncIterator[Tools]:
 
 
 async def refund_once(settings: Settings, database: Database, refund: StripeEvent) -> StripeEvent | None:
-    """Process a refund with a command's tools, and those of the remainder that replace it; return the last.
+    """Process a refund, and the refunds of the remainder that replace it; return the last one.
 
-    None: another process is at it.
+    None: another process works on it.
     """
     async with tools(settings) as having:
         desk = having.desk(settings, database)

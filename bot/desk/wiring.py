@@ -51,7 +51,7 @@ class Desk:
     dispatcher: Dispatcher
 
     def wake(self) -> None:
-        """Wake the loops of the wired desk: something is on record to settle or to tell."""
+        """Wake the loops, because something is on record to settle or to tell."""
         for loop in (self.worker.loop, self.keeper.loop, self.outbox.loop):
             loop.wake()
 
@@ -76,8 +76,8 @@ def make_desk(  # noqa: PLR0913 - all that a desk is made of, named in one place
     """Wire a desk on a database.
 
     `channels` are the ways by which money goes back, and `payment_token` opens sales by card. `telegram_now` gives
-    Telegram's present; None: the clock is Telegram's. `pause` is shared by all that send to Telegram. `ensure_active`
-    is asked before each recording, and raises when another desk has taken over.
+    Telegram's present; None: the clock is Telegram's. All that send to Telegram share `pause`. The recorder calls
+    `ensure_active` before each recording; it raises when another desk has taken over.
     """
     pause = pause or Pause(clock)
     effects = OutwardEffects(clock, admins)

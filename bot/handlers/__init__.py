@@ -47,8 +47,8 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
 ) -> Dispatcher:
     """Return the dispatcher of all handlers, on which `feed_update` is called.
 
-    `support_contact` is what the seller has put in. An update that bears money is fed with its `fact`, which is on
-    record. Every error of a handler ends here. `on_owed` is called when a notice has become due.
+    `support_contact` is the seller's setting. The caller feeds an update that bears money with its `fact`, which is on
+    record. Every error of a handler ends here. The handlers call `on_owed` when a notice has become due.
     """
     # A checkout whose texts nobody has compiled ends here, at the start, and not at the first message.
     our_locales()
@@ -88,7 +88,7 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
 async def _speak(
     handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]], event: TelegramObject, data: dict[str, Any]
 ) -> Any:
-    """Hand in to the handlers the words of the sender's language, as `words`."""
+    """Hand the words of the sender's language to the handlers, as `words`."""
     sender: User | None = data.get("event_from_user")
     data["words"] = for_language(sender.language_code if sender else None)
     return await handler(event, data)

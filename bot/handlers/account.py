@@ -35,9 +35,9 @@ def make_router() -> Router:
 async def on_status(
     message: Message, words: Words, clock: Clock, payments: TelegramPaymentHandler, subscriptions: SubscriptionPages
 ) -> None:
-    """Answer /status with the account: open access and its ends, and the subscriptions with a button for each.
+    """Answer /status with the open access and its ends, and with the subscriptions, a button for each.
 
-    A payment made just before the command is settled first, because the person asks about it.
+    It first settles a payment made just before the command, because the person asks about it.
     """
     await payments.settle_untried(message.chat.id)
     now = clock()
@@ -59,7 +59,7 @@ async def on_status(
 
 
 async def on_history(message: Message, words: Words, history: HistoryPages) -> None:
-    """Answer /history with the newest page of the account's own payments and refunds."""
+    """Answer /history with the newest page of the user's own payments and refunds."""
     page = await history.show(words, HistoryButton(telegram_id=message.chat.id))
     if page is None:
         await answer(message, words.say("history.nothing"))
@@ -77,9 +77,9 @@ async def on_page_button(
     admin_chat: AdminChat,
     callback_answer: CallbackAnswer,
 ) -> None:
-    """Turn an account's history to another page; an alert refuses one that is not the presser's, or not there.
+    """Turn a history to another page; an alert refuses a page that is not the presser's, or not there.
 
-    An admin's page is turned only where an admin may ask for it, because strangers would read it elsewhere.
+    It turns an admin's page only where an admin may ask for it, because strangers would read it elsewhere.
     """
     sender_id, place = query.from_user.id, place_of_button(query)
     may_see = is_own_chat(place, sender_id) and sender_id == callback_data.telegram_id

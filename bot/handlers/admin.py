@@ -1,4 +1,4 @@
-"""The admins' commands /refund and /history USER; an admin is known by the sender's id."""
+"""The admins' commands /refund and /history USER; the sender's id tells an admin from others."""
 
 import re
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def make_router() -> Router:
 
 
 async def on_anonymous(message: Message, words: Words) -> None:
-    """Tell an anonymous admin, who writes in the name of the group, how to be recognised."""
+    """Tell an anonymous admin, who writes in the group's name, how the bot can recognise an admin."""
     await answer(message, words.say("anonymous_admin"))
 
 
@@ -96,7 +96,7 @@ async def on_history_of(
 ) -> None:
     """Answer /history USER with the newest page of the user whom an admin names by Telegram id or @username.
 
-    Telegram is asked for the user's name first, because a name passes from one account to another.
+    It asks Telegram for the user's name first, because a name passes from one account to another.
     """
     named = _USER.fullmatch((command.args or "").strip())
     if named is None or int(named["id"] or 0) > TELEGRAM_ID_MAX:
@@ -140,7 +140,7 @@ def _refused(words: Words, error: RefundRefusedError, charge_id: str) -> Markup:
 
 
 def _split(args: str) -> tuple[str, str | None]:
-    """Split an admin's arguments of /refund into the charge's id and the reason, which becomes one line."""
+    """Split the arguments of /refund into the charge's id and the reason, which becomes one line."""
     charge_id, *rest = args.split(maxsplit=1) or [""]
     return charge_id, " ".join(rest[0].replace("\0", "").split()) or None if rest else None
 

@@ -42,8 +42,8 @@ async def on_pre_checkout(query: PreCheckoutQuery, words: Words, payments: Teleg
 async def _answer(query: PreCheckoutQuery, why_not: str | None) -> bool:
     """Send the one answer to a pre-checkout, yes without `why_not`, for as long as Telegram waits.
 
-    bot/calls/retry_calls.py repeats the call. Return False when Telegram did not take it. Nothing is raised, because an
-    apology would be a second answer.
+    bot/calls/retry_calls.py repeats the call. Return False when Telegram did not take it. It raises nothing, because
+    an apology would be a second answer.
     """
     bound = logger.bind(telegram_id=query.from_user.id, query_id=query.id)
     try:
@@ -61,10 +61,10 @@ async def _answer(query: PreCheckoutQuery, why_not: str | None) -> bool:
 
 
 async def on_charge(_: object, fact: ChargeFact, payments: TelegramPaymentHandler) -> None:
-    """Handle a charge after its checkout: settle it; its notice to the buyer goes through the outbox."""
+    """Settle a charge; the outbox sends the notice to the buyer."""
     await payments.handle_successful_payment(fact)
 
 
 async def on_refunded_payment(_: object, fact: RefundFact, payments: TelegramPaymentHandler) -> None:
-    """Handle a refund of a checkout's charge, made by anybody: settle it."""
+    """Settle a refund, whoever made it."""
     await payments.handle_refund(fact)

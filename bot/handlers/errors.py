@@ -24,7 +24,7 @@ async def on_error(
 ) -> None:
     """Log an error of a handler, and tell the person that something went wrong.
 
-    Nobody is told of an error at a payment, because the worker goes on with it.
+    It tells nobody of an error at a payment, because the worker goes on with the payment.
 
     The words of the error are for the log alone.
     """
@@ -45,12 +45,12 @@ async def on_error(
 
 
 def came_too_late(error: Exception) -> bool:
-    """Tell whether an error of Telegram's says that a handler's answer came too late for anybody to wait for it."""
+    """Tell whether Telegram's error says that an answer came too late: nobody waits for it any more."""
     return isinstance(error, TelegramBadRequest) and "query is too old" in error.message
 
 
 def _not_taken(error: Exception) -> TelegramError | None:
-    """Return the error if Telegram did not take a handler's answer, through no fault of the answer; else None."""
+    """Return the error if Telegram did not take an answer, through no fault of the answer; else None."""
     if isinstance(error, TELEGRAM_ERRORS) and (is_outage(error) or fate_of(error) in _NOT_NOW):
         return error
     return None

@@ -8,7 +8,7 @@ from bot.chat.moved_chats import AdminChat
 
 
 def make_router() -> Router:
-    """Return the router of groups that have moved: they became supergroups."""
+    """Return the router of messages about groups that became supergroups."""
     router = Router(name="moved")
     router.message.register(on_moved, F.migrate_to_chat_id | F.migrate_from_chat_id)
     return router

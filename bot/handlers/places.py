@@ -39,8 +39,8 @@ STRANGERS_PAUSE: Final = timedelta(days=1)
 class Here:
     """The middleware that passes updates from private chats and the admins' group, and hands in `in_admin_chat`.
 
-    In any other group the bot does nothing and counts nothing. A command there that names the bot is answered, once a
-    day for each group, with where the bot is to be found.
+    In any other group the bot does nothing and counts nothing, except that it answers a command which names it, once a
+    day for each group: it says where a person can talk to it.
     """
 
     def __init__(self, admin_chat: AdminChat, name: BotName, clock: Clock) -> None:
@@ -119,7 +119,7 @@ class InPrivateOrAdminChat(Filter):
 
 
 class ByAdmin(Filter):
-    """Passes what an admin sent, known by the sender's id and never by the chat, because others may write there too."""
+    """Passes what an admin sent. The sender's id decides, never the chat, because others may write there too."""
 
     async def __call__(self, event: Message | CallbackQuery, admins: Admins) -> bool:
         """Tell whether the sender is an admin."""

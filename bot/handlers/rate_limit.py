@@ -44,7 +44,7 @@ class RateLimit:
         self._users: OrderedDict[int, _Allowance] = OrderedDict()
 
     def admit(self, user_id: int) -> Admission:
-        """Count a message against its user's rate limit. Users who rest till half the burst is back are warned anew."""
+        """Count a message against its user's rate limit. A warning comes anew after half the burst is back."""
         now = self._clock()
         allowance = self._users.pop(user_id, None) or _Allowance(BURST, now)
         self._users[user_id] = allowance

@@ -35,7 +35,7 @@ def make_router() -> Router:
 
 
 async def on_buy(message: Message, command: CommandObject, bot: Bot, words: Words, storefront: Storefront) -> None:
-    """Answer /buy in the shop with the plans, and /buy CODE with that plan's invoice at once."""
+    """Answer /buy with the plans, and /buy CODE with that plan's invoice at once."""
     if command.args:
         await _sell(message, command.args, bot, words, storefront)
     elif storefront.plans:
@@ -45,14 +45,14 @@ async def on_buy(message: Message, command: CommandObject, bot: Bot, words: Word
 
 
 async def on_buy_link(message: Message, command: CommandObject, bot: Bot, words: Words, storefront: Storefront) -> None:
-    """Answer /start buy_CODE, which a forwarded invoice's button sends, in the shop as /buy CODE."""
+    """Answer /start buy_CODE, which a forwarded invoice's button sends, as /buy CODE."""
     await _sell(message, (command.args or "").removeprefix(START_BUY), bot, words, storefront)
 
 
 async def on_plan_button(
     query: CallbackQuery, bot: Bot, words: Words, storefront: Storefront, callback_answer: CallbackAnswer
 ) -> None:
-    """Send the shop's invoice of the chosen plan; an alert tells that a button sells nothing any more."""
+    """Send the invoice of the chosen plan; an alert tells that the button's plan is no longer on sale."""
     code, topic_id = query.data or "", _topic_of(query)
     obstacle = await storefront.offer(bot, query.from_user.id, code, words, topic_id=topic_id)
     _answer(callback_answer, words, obstacle)
@@ -66,7 +66,7 @@ async def on_card_button(
     storefront: Storefront,
     callback_answer: CallbackAnswer,
 ) -> None:
-    """Send the shop's invoice by card beside the one in Stars, made out to the presser of the button."""
+    """Send the invoice by card beside the one in Stars, made out to the presser of the button."""
     wanted = callback_data
     buyer_id, topic_id = query.from_user.id, _topic_of(query)
     obstacle = await storefront.offer(bot, buyer_id, wanted.code, words, wanted.currency, topic_id=topic_id)
@@ -80,7 +80,7 @@ def _answer(callback_answer: CallbackAnswer, words: Words, obstacle: PurchaseObs
 
 
 def _topic_of(query: CallbackQuery) -> int | None:
-    """Return the topic of the shop's pressed button in the presser's own chat; None where no invoice may go."""
+    """Return the topic of a pressed button in the presser's own chat; None where no invoice may go."""
     place = place_of_button(query)
     return place.topic_id if is_own_chat(place, query.from_user.id) else None
 

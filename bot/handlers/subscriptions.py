@@ -21,7 +21,7 @@ def make_router() -> Router:
 
 
 async def on_change(_: object, fact: SubscriptionFact, payments: TelegramPaymentHandler) -> None:
-    """Handle an update about a subscription: settle the recorded change of its state."""
+    """Settle a subscription's change of state, which is on record."""
     await payments.handle_subscription(fact)
 
 
@@ -33,9 +33,9 @@ async def on_button(
     subscriptions: SubscriptionPages,
     callback_answer: CallbackAnswer,
 ) -> None:
-    """Handle a subscription's button; an alert refuses one of somebody else's subscription, or out of date.
+    """Carry out a subscription's button; an alert refuses one of somebody else's subscription, or out of date.
 
-    A second tap is answered with what the first one has done.
+    It answers a second tap with the result of the first.
     """
     wish, place = callback_data.wish, place_of_button(query)
     sender_id, subscription_id = query.from_user.id, callback_data.subscription_id

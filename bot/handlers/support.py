@@ -54,7 +54,7 @@ def make_router() -> Router:
 
 
 async def on_start(message: Message, words: Words, bot: Bot, admins: Admins) -> None:
-    """Welcome a person, in the router of support. An admin's menu is set here: Telegram knows the chat from now on.
+    """Answer /start with a welcome, and register an admin's menu.
 
     Telegram knows an admin's chat only from now on.
     """
@@ -64,7 +64,7 @@ async def on_start(message: Message, words: Words, bot: Bot, admins: Admins) -> 
 
 
 async def on_help(message: Message, words: Words, admins: Admins) -> None:
-    """List the commands for /help, in the router of support; only admins read the admins' own."""
+    """Answer /help with the commands; only admins read the admins' own."""
     parts = [words.say("help")]
     if message.chat.id in admins.ids:
         parts.append(words.say("help.admin"))
@@ -72,12 +72,12 @@ async def on_help(message: Message, words: Words, admins: Admins) -> None:
 
 
 async def on_terms(message: Message, words: Words, support_contact: str | None) -> None:
-    """Answer /terms, a support command like /paysupport, with the terms of sale."""
+    """Answer /terms with the terms of sale."""
     await answer(message, Markup("\n\n").join([words.say("terms"), *_contact(words, support_contact)]))
 
 
 async def on_privacy(message: Message, words: Words, support_contact: str | None) -> None:
-    """Answer /privacy, a support command: the data kept about a person, the reasons, and the way to be erased."""
+    """Answer /privacy with the data that the desk keeps about a person, the reasons, and the way to be erased."""
     parts = [words.say("privacy", telegram_id=message.chat.id), *_contact(words, support_contact)]
     await answer(message, Markup("\n\n").join(parts))
 
@@ -96,16 +96,16 @@ def _contact(words: Words, support_contact: str | None) -> list[Markup]:
 
 
 async def on_unknown_command(message: Message, words: Words) -> None:
-    """Answer, in the router of support, an unknown command, and admins' commands from others in the same words."""
+    """Answer an unknown command, and in the same words an admins' command from anybody else."""
     await answer(message, words.say("unknown.command"))
 
 
 async def on_other(message: Message, words: Words) -> None:
-    """Answer any other message of a person, in the router of support."""
+    """Answer any other message of a person."""
     await answer(message, words.say("unknown.text"))
 
 
 async def on_stale_button(_: CallbackQuery, words: Words, callback_answer: CallbackAnswer) -> None:
-    """Answer a button that no other handler knows, in the router of support."""
+    """Answer a button that no other handler knows."""
     callback_answer.text = words.plain("toast.stale")
     callback_answer.show_alert = True

@@ -74,7 +74,7 @@ _SILENT_SECONDS: Final = 120
 
 
 class CallMeter(BaseRequestMiddleware):
-    """The middleware of all calls. `trouble` says why Telegram cannot be polled, `pulse` is the poll loop's."""
+    """The middleware of all calls. `trouble` says why the desk cannot poll Telegram, `pulse` is the poll loop's."""
 
     def __init__(self) -> None:
         self.pulse = Pulse()

@@ -1,4 +1,4 @@
-"""The gauges, measured at each scrape: the backlog in the database, the drift, the pools, the age of the last poll."""
+"""The gauges of each scrape: the backlog in the database, the drift, the pools, the age of the last poll."""
 
 import asyncio
 import platform
@@ -45,7 +45,7 @@ class DeskGauges(Collector):
         self._read_last: _Read | None = None
 
     async def read(self) -> None:
-        """Read the backlog and the drift for the gauges, within `read_seconds`; at most one reading is under way."""
+        """Read the backlog and the drift within `read_seconds`; at most one reading is under way."""
         reading = self._reading = self._reading or asyncio.create_task(self._read())
         # asyncio.wait_for would cancel the reading and wait for the database to hear of it.
         done, _ = await asyncio.wait({reading}, timeout=self._read_seconds)

@@ -49,15 +49,15 @@ class Health:
         self.troubles: dict[str, PartTrouble] = {}
 
     def watch(self, part: str, probe: Probe) -> None:
-        """Ask this part for its health from now on, by its name."""
+        """Ask a part for its trouble from now on, by its name."""
         self._probes[part] = probe
 
     def begin(self) -> None:
-        """Note in the desk's health that the start is over: the desk polls and works."""
+        """Note that the start is over: the desk polls and works."""
         self._is_running = True
 
     def note(self, part: str, why: str | None) -> None:
-        """Note the trouble of a part in the desk's health; None: it has none any more."""
+        """Note the trouble of a part, or its end (None)."""
         known = self.troubles.get(part)
         if why is None:
             self.troubles.pop(part, None)

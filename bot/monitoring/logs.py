@@ -72,7 +72,7 @@ class _ToLoguru(logging.Handler):
 
 
 def hider(secrets: Iterable[str]) -> Hide:
-    """Make the function that takes out of the log `secrets`, in each of their forms, and anything like a token."""
+    """Make a function that takes `secrets`, in each of their forms, and anything like a token out of a text."""
     forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), repr(secret)[1:-1])}
     # The longest first, because one secret may begin with another.
     longest_first = sorted(forms, key=lambda form: (-len(form), form))
@@ -91,7 +91,7 @@ def _as_text(record: "Record", traceback: str, hide: Hide) -> str:
 
 
 def escaped(text: str) -> str:
-    """Escape a text into one line of the log without line breaks and without orders to a terminal."""
+    """Return a text as one line of the log, with its line breaks and its orders to a terminal escaped."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escape(each) if unicodedata.category(each) in _BREAKS_A_LINE else each for each in text)

@@ -26,7 +26,7 @@ class Part(Protocol):
 
     @property
     def trouble(self) -> str | None:
-        """The obstacle to a monitored part's work, in words without secrets; None: there is none."""
+        """The obstacle to the part's work, in words without secrets; None: there is none."""
 
 
 class Monitor:

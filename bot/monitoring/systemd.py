@@ -1,4 +1,4 @@
-"""Messages to systemd over its socket (sd_notify(3)); without systemd they go nowhere.
+"""Messages to systemd over its socket (sd_notify(3)); without systemd the desk sends none.
 
 systemd's variable NOTIFY_SOCKET is no setting of ours, so this module reads it.
 """
@@ -21,7 +21,7 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
 
     def tell(self, *assignments: str) -> None:
-        """Send systemd assignments such as `READY=1`, `STATUS=...`, `WATCHDOG=1`; ignore that it is gone."""
+        """Send systemd assignments such as `READY=1`, `STATUS=...`, `WATCHDOG=1`; ignore a systemd that is gone."""
         if not self._address:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as channel:

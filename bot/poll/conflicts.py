@@ -25,7 +25,7 @@ class ConflictAlert:
     """
 
     def __init__(self, database: Database, clock: Clock, admins: Admins, on_owed: Callable[[], None]) -> None:
-        """Prepare; `on_owed` is called when a notice is due."""
+        """Make the alert; it calls `on_owed` when a notice is due."""
         self._database = database
         self._clock = clock
         self._admins = admins
@@ -36,7 +36,7 @@ class ConflictAlert:
         self._owing: asyncio.Task[None] | None = None
 
     async def note(self, why: str) -> None:
-        """Note a conflict, `why` in Telegram's words, and owe its notice; while the database is away, later."""
+        """Note a conflict, `why` in Telegram's words, and owe its notice, once the database can record it."""
         now = self._clock()
         notice, event_id = (Notice.WEBHOOK, f"webhook:{now:%Y-%m-%d}") if names_webhook(why) else self._episode(now)
         if self._owed.get(notice) == event_id:

@@ -105,7 +105,7 @@ class Intake:
         return batch
 
     async def _evade(self, error: ClientDecodeError) -> bool:
-        """Evade an update that makes Telegram's answer unreadable; False: it is not Telegram's, or is tried again."""
+        """Pass by an update that makes an answer unreadable; False: no answer of Telegram's, or one to try again."""
         update_id = first_update_id(error)
         if update_id is None or update_id < (self._offset or 0):
             return False
@@ -120,7 +120,7 @@ class Intake:
         return True
 
     async def _skip_unreadable(self, update_id: int, error: ClientDecodeError) -> bool:
-        """Skip an update that was fetched alone three times, with its readable rest in quarantine; False: not yet."""
+        """Skip an update after three polls for it alone, with its readable rest in quarantine; False: not yet."""
         known_id, tries = self._unreadable or (update_id, 0)
         self._unreadable = update_id, tries + 1 if known_id == update_id else 1
         if self._unreadable[1] < TRIES or update_id not in await self._recorder.record([remains(update_id, error)]):
@@ -137,9 +137,9 @@ class Intake:
             await asyncio.sleep(left_seconds)
 
     async def confirm(self) -> None:
-        """Confirm the updates of the intake to Telegram, at the end of a run.
+        """Confirm the taken updates to Telegram, at the end of a run.
 
-        An offset that Telegram knows is not sent again: Telegram holds a second poll at one offset for three seconds.
+        It sends no offset twice, because Telegram holds a second poll at one offset for three seconds.
         """
         if self._offset != self._told:
             last = GetRawUpdates(offset=self._offset, limit=1, timeout=0)
@@ -151,12 +151,12 @@ class Intake:
         1. Drop updates without a usable id; money among them gets an id of its own.
         2. Dispatch the pre-checkouts, because a buyer waits.
         3. Record the updates that bear money, within the recorder's deadline.
-        4. Move the offset past the batch, or to the first update with money that is not on record: the database is
-           away.
+        4. Move the offset past the batch, or to the first update with money that is not on record because the
+           database is away.
         5. Dispatch the other updates, and the recorded money with its facts.
         6. While money waits, pause before the next poll at the same offset.
 
-        An update that comes again is dispatched once.
+        It dispatches an update that comes again only once.
         """
         updates = self._taken.usable(batch)
         is_known = all(raw["update_id"] in self._taken for raw in updates)
@@ -181,7 +181,7 @@ class Intake:
             await self._sleep_since_poll(self._timings.same_offset_pause_seconds)
 
     def _behind(self, updates: Sequence[RawUpdate], waiting: Collection[int]) -> int | None:
-        """Return the offset behind the intake's part of a batch: before the first one that waits for the database."""
+        """Return the offset behind a batch, or behind the part of it before the first update that is not recorded."""
         offset = self._offset
         for raw in updates:
             update_id: int = raw["update_id"]
@@ -229,13 +229,13 @@ class Intake:
 
 
 def _check(batch: object) -> None:
-    """Check the intake's answer to a poll. Raises ClientDecodeError for one that is no list: it is not Telegram's."""
+    """Check the answer to a poll. Raises ClientDecodeError for one that is no list, because it is not Telegram's."""
     if not isinstance(batch, list):
         raise ClientDecodeError("no list of updates", TypeError(type(batch).__name__), None)
 
 
 def _bare(raw: RawUpdate) -> RawUpdate:
-    """Cut an update of the intake that bears money down to the fields that route it.
+    """Cut an update that bears money down to the fields that route it.
 
     The handler gets the fact beside it.
     """

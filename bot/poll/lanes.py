@@ -84,7 +84,7 @@ class Lanes:
         self._handlers += [asyncio.create_task(self._handle_chatter()) for _ in range(CHATTER_HANDLERS)]
 
     def pre_checkout(self, update: Update) -> None:
-        """Serve a pre-checkout query in its lane at once; past the bound Telegram's time-out says no."""
+        """Handle a pre-checkout query at once; drop one past the bound, which Telegram's time-out then declines."""
         if len(self._pre_checkouts) >= PRE_CHECKOUTS_MAX:
             logger.warning("a pre-checkout query was dropped: {} are under way", PRE_CHECKOUTS_MAX)
             return
@@ -105,7 +105,7 @@ class Lanes:
             del self._by_account[account]
 
     def money(self, update: Update, fact: Fact) -> None:
-        """Queue in the lane of money an update whose money is on record, with its fact."""
+        """Queue an update whose money is on record, with its fact."""
         try:
             self._money.put_nowait((update, fact))
         except asyncio.QueueFull:
@@ -113,7 +113,7 @@ class Lanes:
             bound.info("the payments' lane is full: the worker settles this one")
 
     def chatter(self, user_id: int, update: Update) -> bool:
-        """Queue a user's update without money in the lane of chatter; False: the full lane drops the update."""
+        """Queue a user's update without money; False: the lane is full and drops it."""
         return self._chatter.put(user_id, update)
 
     async def close(self, seconds: float) -> None:

@@ -28,7 +28,7 @@ class Outage:
     """An outage of Telegram: logs it once a minute and once at its end, and waits between the tries."""
 
     def __init__(self, timings: Timings = PRODUCTION, answered_at: float | None = None) -> None:
-        """Prepare; `answered_at` is when Telegram has answered anything, by time.monotonic; None: never yet."""
+        """Start with no outage; `answered_at` is the time.monotonic of Telegram's last answer; None: never yet."""
         self._said_at: float | None = None
         self._answered_at = answered_at
         self._timings = timings
@@ -36,7 +36,7 @@ class Outage:
         self._backoff = Backoff(BackoffConfig(first, longest, _FACTOR, _JITTER_SHARE * first))
 
     def over(self) -> None:
-        """End the outage of the polling: Telegram has answered."""
+        """End the outage, because Telegram has answered."""
         self._answered_at = time.monotonic()
         if self._said_at is not None:
             logger.info("Telegram answers again")
@@ -44,7 +44,7 @@ class Outage:
         self._backoff.reset()
 
     async def wait(self, error: TelegramAPIError | ClientDecodeError) -> None:
-        """Log the polling's error if the last log line is old, and wait for the next try."""
+        """Log the error if the last log line is old, and wait for the next try."""
         now = time.monotonic()
         if self._said_at is None or now - self._said_at >= self._timings.outage_log_seconds:
             logger.error(_trouble(error, self._timings.retry_after_seconds_max))

@@ -1,4 +1,4 @@
-"""The length of a long poll: shorter ones follow when a gateway ends idle polls, which is no outage.
+"""The length of a long poll, which gets shorter when a gateway ends idle polls, because that is no outage.
 
 A gateway between the desk and Telegram may end a call that is silent for long: with a 504, a page of its own, or a
 closed connection. Then only the length of the poll is wrong.
@@ -30,7 +30,7 @@ _CLOSED: Final = ("ServerDisconnectedError", "ClientOSError", "ClientPayloadErro
 
 
 def was_cut_while_idle(error: TelegramError, waited_seconds: float, asked_seconds: int) -> bool:
-    """Tell, for the rhythm of polls, whether a gateway ended one because it was silent."""
+    """Tell whether a gateway ended a poll because it was silent."""
     if not IDLE_SECONDS_MIN <= waited_seconds <= max(asked_seconds, _HELD_SECONDS) + _GRACE_SECONDS:
         return False
     if isinstance(error, TelegramNetworkError):
@@ -49,17 +49,17 @@ class PollRhythm:
 
     @property
     def seconds(self) -> int:
-        """The length of the next poll in the rhythm, in seconds."""
+        """The length of the next poll, in seconds."""
         if self._short is not None and self._clock() >= self._short[1]:
             self._short = None
         return self._seconds_max if self._short is None else self._short[0]
 
     def answered(self) -> None:
-        """Note for the rhythm of polls that one was answered."""
+        """Note that Telegram answered a poll."""
         self._cuts = 0
 
     def is_idle(self, error: TelegramError, waited_seconds: float, asked_seconds: int) -> bool:
-        """Tell whether a failed poll was only idle; if so, shorten the rhythm of the next polls."""
+        """Tell whether a failed poll was only idle; if so, shorten the next polls."""
         if not was_cut_while_idle(error, waited_seconds, asked_seconds):
             return False
         self._cuts += 1

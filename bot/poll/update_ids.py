@@ -1,4 +1,4 @@
-"""The ids of updates: usable ones, stand-ins for missing ones, and the updates that were taken already."""
+"""The ids of updates: usable ones, stand-ins for missing ones, and those of updates taken before."""
 
 import zlib
 from collections import OrderedDict
@@ -34,8 +34,8 @@ class TakenIds:
     def usable(self, batch: Iterable[Any]) -> list[RawUpdate]:
         """Return the usable updates of a batch, each with an id that is an int.
 
-        An update without an id is skipped, and logged once. Money without one stays, because its charge has an id of
-        its own; it gets a negative number made of its content, the same one when it comes again.
+        It skips an update without an id, and logs that once. It keeps money without one, because a charge has an id of
+        its own, and gives it a negative number made of its content, the same one when it comes again.
         """
         return [raw for each in batch if (raw := self._with_id(each)) is not None]
 

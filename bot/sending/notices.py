@@ -54,7 +54,7 @@ class NoticeRenderer:
         return str(text)
 
     def keyboard(self, notice: Notice, facts: Facts, language_code: str | None) -> InlineKeyboardMarkup | None:
-        """Return the notice's button that buys an ending plan again, or None; handlers/shop.py gets its press."""
+        """Return the notice's button that buys an ending plan again, or None; handlers/shop.py answers it."""
         if notice not in _BUY_AGAIN:
             return None
         text = for_language(language_code).plain("button.again", title=facts["title"])
@@ -136,7 +136,7 @@ class NoticeRenderer:
         return f"{notice}.{variant}" if variant else notice.value
 
     def _is_open(self, facts: Facts) -> bool:
-        """Tell, for a notice, whether the paid access of a subscription is still open."""
+        """Tell whether the paid access of a subscription is still open."""
         until = facts["access_until"]
         return until is not None and datetime.fromisoformat(until) > self._clock()
 
@@ -150,7 +150,7 @@ def _what_is_parked(facts: Facts) -> str:
 
 
 def _fit(fit: Facts, stripe_id: str, words: Words) -> Markup:
-    """Render in a notice one purchase that a lost payment may belong to, with the commands that grant it by hand."""
+    """Render one purchase that a lost payment may belong to, with the commands that grant it by hand."""
     who = words.say("person", telegram_id=fit["buyer"])
     lines = [words.say("lost.fit", who=who, title=fit["title"])]
     if fit["entitlements"]:

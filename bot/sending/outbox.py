@@ -80,7 +80,7 @@ class Outbox:
         pace: Pace,
         idle_seconds: float = PRODUCTION.loop_idle_seconds,
     ) -> None:
-        """Prepare the loop; the admins hear of messages that cannot be delivered."""
+        """Make the outbox; the admins hear of undeliverable messages."""
         self._bot = bot
         self._database = database
         self._render = render
@@ -98,12 +98,12 @@ class Outbox:
         self.loop = DueLoop("outbox", self.deliver_once, idle_seconds)
 
     async def deliver_once(self) -> int:
-        """Send the outbox's oldest due message of each chat, at most 50; return how many were tried.
+        """Send the oldest due message of each chat, at most 50; return how many it tried.
 
         1. Read the due messages that have no older one before them in their chat.
         2. Skip chats that rest after a message, or that Telegram asks to leave alone.
         3. Pass a message on to the new id of a group that became a supergroup.
-        4. Render and send the message; note that it was sent, or retry it later with a growing backoff.
+        4. Render and send the message; record its sending, or retry it later with a growing backoff.
         5. Give a message up when Telegram refuses it, and tell the admins.
 
         Raises SQLAlchemy's errors when the database is away.
@@ -169,7 +169,7 @@ class Outbox:
         await in_topic(self._admins.topic_id if is_alert else message.topic_id, send)
 
     async def _deliver(self, message: _DueMessage) -> None:
-        """Render and send a message, and note that it was sent; an error postpones it, or `_resolve_error` decides."""
+        """Render and send a message, and record its sending; an error postpones it, or `_resolve_error` decides."""
         if (message.id, message.due_at) in self._sent_unnoted:
             await self._close(message, None, is_sent=True)
             return
@@ -217,10 +217,10 @@ class Outbox:
 
     @retry_transaction
     async def _give_up(self, message: _DueMessage, error: str, *, is_wanted: bool) -> None:
-        """Close an undeliverable message of the outbox, and owe the admins its notice, once a day for each chat.
+        """Close an undeliverable message, and owe the admins its notice, once a day for each chat.
 
-        A buyer who blocked the bot is no news; an admin who cannot be reached is. An undeliverable alert of this kind
-        owes no other, because such alerts would breed.
+        A buyer who blocked the bot is no news; an admin whom the bot cannot reach is. An undeliverable alert of this
+        kind owes no other, because such alerts would breed.
         """
         self._unrendered.discard(message.id)
         async with self._database.transaction() as session:
@@ -256,7 +256,7 @@ class Outbox:
 
     @retry_transaction
     async def _move(self, message: _DueMessage, chat_id: int) -> None:
-        """Move a message of the outbox to another chat; close it if that chat has the same message."""
+        """Move a message to another chat; close it if that chat has the same message."""
         there = aliased(OutboxMessage)
         is_there = select(there.id).where(
             there.event_id == OutboxMessage.event_id, there.kind == OutboxMessage.kind, there.chat_id == chat_id
@@ -277,7 +277,7 @@ class Outbox:
 
     @retry_transaction
     async def _note(self, message: _DueMessage, **values: object) -> None:
-        """Write a message's result into the outbox, unless it was owed again and is due with other facts."""
+        """Record a message's result, unless somebody has owed the message again, with other facts."""
         async with self._database.transaction() as session:
             await session.execute(_update_of(message).values(values))
 
@@ -294,5 +294,5 @@ def _bound(message: _DueMessage) -> "Logger":
 
 
 def _update_of(message: _DueMessage) -> Update:
-    """Return the update of a message's row, which reaches none that was owed again meanwhile."""
+    """Return an UPDATE of a message's row, which misses the row once somebody has owed the message again."""
     return update(OutboxMessage).where(OutboxMessage.id == message.id, OutboxMessage.due_at == message.due_at)

@@ -10,7 +10,7 @@ from payments.pause import Pause
 class Pace:
     """The pace of messages, by the clock that is handed in.
 
-    `pause` is shared with all others that send to Telegram.
+    All that send to Telegram share `pause`.
     """
 
     def __init__(self, clock: Clock, pause: Pause, timings: Timings = PRODUCTION) -> None:
@@ -21,11 +21,11 @@ class Pace:
         self._written: dict[int, datetime] = {}
 
     def wrote(self, chat_id: int) -> None:
-        """Note for the pace of messages that one goes to a chat now."""
+        """Note that a message goes to a chat now."""
         self._written[chat_id] = self._clock()
 
     def left_seconds(self, chat_id: int) -> float:
-        """Return how long the pace has the chat rest yet; 0 or less: a message may go."""
+        """Return the seconds for which a chat has still to rest; 0 or less: a message may go."""
         now = self._clock()
         longest = timedelta(seconds=max(self._timings.chat_rest_seconds, self._timings.group_rest_seconds))
         # A time ahead is of before the clock was set back.
@@ -35,5 +35,5 @@ class Pace:
         return max(self.pause.chat_seconds_left(chat_id), rest_left)
 
     def _rest_seconds(self, chat_id: int) -> float:
-        """Return how long the pace has a chat rest after a message. Groups' ids are negative (Bot API, Chat)."""
+        """Return the seconds for which a chat rests after a message. Groups' ids are negative (Bot API, Chat)."""
         return self._timings.chat_rest_seconds if chat_id > 0 else self._timings.group_rest_seconds

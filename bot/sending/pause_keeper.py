@@ -24,7 +24,7 @@ class PauseKeeper(BaseRequestMiddleware):
 
     Telegram counts by chat and in all, and does not say which it was (core.telegram.org/bots/faq).
     A call waits for a pause that is nearly over; else it raises TelegramRetryAfter as if Telegram had asked again.
-    Pre-checkouts have ten seconds and are never held. The poll and the menus of commands send nothing: a pause for
+    A pre-checkout has ten seconds, so it passes at once. The poll and the menus of commands send nothing: a pause for
     them is theirs alone, and the poll keeps no other.
     """
 

@@ -1,4 +1,4 @@
-"""The settings of the desk: `.env` and the environment, read once and checked."""
+"""The settings of the desk, from `.env` and the environment, read once and checked."""
 
 from bot.settings.mistakes import SettingsError
 from bot.settings.settings import Settings

@@ -111,7 +111,7 @@ def _variable(environment: Mapping[str, str], name: str) -> str:
 
 
 def _is_excepted(host: str, port: int, exceptions: str) -> bool:
-    """Return whether NO_PROXY names a host, by its name, a domain above it, its address or a network around that."""
+    """Tell whether NO_PROXY names a host, by its name, a domain above it, its address or a network around that."""
     return any(_fits(host.lower(), port, each.strip().lower()) for each in exceptions.split(",") if each.strip())
 
 

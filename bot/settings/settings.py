@@ -113,21 +113,21 @@ class Settings(BaseSettings):
 
     @property
     def bot_id(self) -> int:
-        """The bot's Telegram id, by the settings: the number before the colon of its token."""
+        """The bot's Telegram id: the number before the colon of its token."""
         return int(self.telegram_bot_token.get_secret_value().partition(":")[0])
 
     @property
     def admin_topic_id(self) -> int | None:
-        """The topic, by the settings, of the admins' group where alerts go; None: the group itself."""
+        """The topic of the admins' group where alerts go; None: the group itself."""
         return self.admin_chat_id.topic_id if isinstance(self.admin_chat_id, AdminChatId) else None
 
     @property
     def terms(self) -> Terms:
-        """The seller's terms for subscriptions, by the settings."""
+        """The seller's terms for subscriptions."""
         return Terms(self.grace_days, self.remind_days)
 
     def secrets(self) -> frozenset[str]:
-        """Return the secrets of the settings for no log line: tokens past their colon, Stripe's key, passwords."""
+        """Return the values that no log line may show: tokens past their colon, Stripe's key, passwords."""
         tokens = [self.telegram_bot_token, *self.telegram_bot_tokens_old]
         if self.payment_token is not None:
             tokens.append(self.payment_token)

@@ -54,7 +54,7 @@ class AdminChatId(int):
 
 
 def bot_id_of(token: SecretStr) -> str:
-    """Return the bot's id in a token's value, before the colon. Raises ValueError for another form."""
+    """Return the bot's id, which is in a token before the colon. Raises ValueError for another form."""
     match = _BOT_TOKEN.fullmatch(token.get_secret_value())
     if match is None:
         raise ValueError
@@ -62,7 +62,7 @@ def bot_id_of(token: SecretStr) -> str:
 
 
 def mode_of(form: re.Pattern[str], secret: SecretStr) -> str:
-    """Return the mode that a key's value names, `test` or `live`. Raises ValueError for another form."""
+    """Return the mode that a key names, `test` or `live`. Raises ValueError for another form."""
     match = form.fullmatch(secret.get_secret_value())
     if match is None:
         raise ValueError
@@ -70,7 +70,7 @@ def mode_of(form: re.Pattern[str], secret: SecretStr) -> str:
 
 
 def http_url(value: str) -> HttpUrl:
-    """Return the value of a web address. Raises ValueError for another form, or one with a user's name or password.
+    """Return a web address after its check. Raises ValueError for another form, or one with a user's name or password.
 
     The desk prints these settings, so no secret may stand in them.
     """

@@ -1,4 +1,4 @@
-"""The exit status of a command: settings loaded, and each error told in one line, with a status of its own."""
+"""The exit status of a command: 78 and one line for a fault that a person has to mend, else 1 and the log."""
 
 import logging
 import sys
@@ -22,7 +22,7 @@ EXIT_WRONG_SETTING: Final = 78
 
 
 def load_settings() -> Settings:
-    """Load a command's settings, and log by them. Raises SettingsError."""
+    """Load the settings, and configure the log by them. Raises SettingsError."""
     settings = Settings.load()
     logs.configure(settings.log_level, settings.log_format, settings.secrets())
     return settings
@@ -30,7 +30,7 @@ def load_settings() -> Settings:
 
 @contextmanager
 def errors_in_words() -> Iterator[None]:
-    """End a command line with 78 and one line about a fault that a person has to mend, else with 1 and the log."""
+    """Turn an error of the block into 78 and one line, if a person has to mend it, else into 1 and the log."""
     logs.configure("INFO", "text")
     try:
         yield

@@ -29,7 +29,7 @@ def grant(
 ) -> None:
     """Grant access, with actor and reason on record. Only /status tells the person.
 
-    Exit status 1: the grant was refused.
+    Exit status 1: the command refused the grant.
     """
     if (days is None) != for_life:
         raise typer.BadParameter("say either --days or --for-life")
@@ -44,9 +44,9 @@ def revoke(
     reason: Reason,
     source: Annotated[str | None, typer.Option(help="End only the grant of this source; `history` shows it.")] = None,
 ) -> None:
-    """Revoke access, whatever gave it, with actor and reason on record. Nothing is refunded.
+    """Revoke access, whatever gave it, with actor and reason on record. It refunds nothing.
 
-    A subscription goes on renewing: the refund of its last charge ends it. Exit status 1: nothing was revoked.
+    A subscription goes on renewing: the refund of its last charge ends it. Exit status 1: there was nothing to revoke.
     """
     with errors_in_words():
         done = asyncio.run(revoke_access(load_settings(), telegram_id, entitlement, source, reason, CONSOLE))

@@ -27,7 +27,7 @@ def migrate() -> None:
 def backup(file: Annotated[Path, typer.Argument(help="A new file to write.")]) -> None:
     """Copy the database in use; for PostgreSQL, print the pg_dump line that does so.
 
-    A desk on a restored copy reads Telegram's ledger first, and so fills the gap. Exit status 1: no backup was made.
+    A desk on a restored copy reads Telegram's ledger first, and so fills the gap. Exit status 1: it made no backup.
     """
     with errors_in_words():
         done = make_backup(load_settings(), file, CONSOLE)
@@ -43,8 +43,8 @@ def reconcile(
 ) -> None:
     """Compare Telegram's ledger with the desk's rows, with a desk running or not.
 
-    The command records and settles a missing payment, and a missing refund ends its access. Exit status 1: a difference
-    is unexplained, or the ledger could not be read.
+    The command records and settles a missing payment, and a missing refund ends its access. Exit status 1: it could
+    not explain a difference, or not read the ledger.
     """
     with errors_in_words():
         settings = load_settings()
@@ -68,7 +68,8 @@ def rebuild(
     """Rebuild the database from Telegram's ledger, in silence: no message, no refund.
 
     The desk must not run. It rebuilds by itself when it starts on an empty database. A rebuild that breaks off goes on
-    with the next start. Exit status 1: refused, broken off, or a difference is unexplained.
+    with the next start. Exit status 1: the command refused, broke off, or could not explain a
+    difference.
     """
     with errors_in_words():
         settings = load_settings()
@@ -86,7 +87,7 @@ def doctor(
 ) -> None:
     """Examine everything that the desk needs, and print each fault and its mend.
 
-    The command runs beside the desk or without it, and changes nothing unasked. Exit status 1: a fault is there.
+    The command runs beside the desk or without it, and changes nothing unasked. Exit status 1: it found a fault.
     """
     with errors_in_words():
         from bot.console.doctor.examination import examine  # noqa: PLC0415 - imports aiohttp

@@ -36,7 +36,7 @@ def refund(
 ) -> None:
     """Refund a payment and end the access that it paid for, with a desk running or not.
 
-    Exit status 1: the refund was refused, or is not through yet; `pending` lists it then.
+    Exit status 1: the desk refused the request, or the refund is not through yet; `pending` lists it then.
     """
     with errors_in_words():
         done = asyncio.run(refund_one(load_settings(), charge_id, reason, CONSOLE))

@@ -43,7 +43,7 @@ _Look = Callable[[], Iterable[Check] | AsyncIterator[Check] | Awaitable[Check]]
 async def examine(console: Console, env_file: Path, *, removes_webhook: bool, can_ask: bool) -> bool:
     """Print a line for each check, with the mend below it; False: there was a failure.
 
-    A webhook is removed with `removes_webhook`, or if the person says so where `can_ask`.
+    It removes a webhook with `removes_webhook`, or if the person says so where `can_ask`.
     """
     counts: Counter[Level] = Counter()
     hide = hider(())
@@ -61,7 +61,7 @@ async def examine(console: Console, env_file: Path, *, removes_webhook: bool, ca
 
 
 def _safe(line: str, hide: Hide) -> str:
-    """Hide every secret in a line of the examination, and what looks like one: a value may be in the wrong setting."""
+    """Hide every secret in a line, and all that looks like one, because a value may be in the wrong setting."""
     return escaped(_COULD_BE_A_SECRET.sub(HIDDEN, hide(line)))
 
 
@@ -87,7 +87,7 @@ async def _checks(env_file: Path, *, removes_webhook: bool, can_ask: bool) -> As
 
 
 def _sections(settings: Settings, ask: Callable[[str], bool]) -> Iterator[tuple[str, _Look]]:
-    """Yield the checks of the examination in order, each with the subject under which its own error is told."""
+    """Yield the checks in order, each with the subject that names it when it raises."""
     catalog: _Plans = None
 
     def look_at_plans() -> Iterator[Check]:
@@ -121,7 +121,7 @@ def _look_at_stripe(settings: Settings, key: str) -> Awaitable[Check]:
 
 
 async def _looked(subject: str, look: _Look, hide: Callable[[str], str]) -> AsyncIterator[Check]:
-    """Yield the results of a check of the examination; a check that raises gives a failure, and the next ones run."""
+    """Yield the results of a check; a check that raises yields a failure, and the next ones run."""
     try:
         found = look()
         if isinstance(found, AsyncIterator):

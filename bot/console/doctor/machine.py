@@ -27,7 +27,7 @@ _GROUP_WRITES: Final = 0o020
 
 
 def look_at_env_file(file: Path) -> Check:
-    """Check on this machine who can read the settings file."""
+    """Check who can read the settings file."""
     subject = str(file)
     if not file.exists():
         return ok(subject, "there is none: every setting comes from the environment")
@@ -40,7 +40,7 @@ def look_at_env_file(file: Path) -> Check:
 
 
 def look_at_settings(settings: Settings) -> Iterator[Check]:
-    """Check this machine's settings for gaps that are allowed, and probably not meant."""
+    """Check the settings for gaps that the desk allows, and that nobody may have meant."""
     yield ok(SETTINGS, "every one can be used")
     if not settings.admin_ids:
         mend = "send /paysupport to the bot, and put the id that it tells into ADMIN_IDS"
@@ -51,7 +51,7 @@ def look_at_settings(settings: Settings) -> Iterator[Check]:
 
 
 def look_at_catalog(settings: Settings) -> tuple[Catalog | None, Check]:
-    """Check this machine's catalog; return it too, None: it cannot be used."""
+    """Check the catalog, and return it too; None: the desk cannot use it."""
     try:
         catalog = load_catalog(settings.catalog_file)
     except CatalogError as error:
@@ -63,7 +63,7 @@ def look_at_catalog(settings: Settings) -> tuple[Catalog | None, Check]:
 
 
 def look_at_disk(settings: Settings) -> Iterator[Check]:
-    """Check the room on this machine's disk for a database that is a file."""
+    """Check the room on the disk for a database that is a file."""
     address = parse_database_url(settings.database_url.get_secret_value())
     if not isinstance(address, SqliteAddress):
         return
@@ -81,7 +81,7 @@ def look_at_disk(settings: Settings) -> Iterator[Check]:
 
 
 def look_at_network(settings: Settings) -> Iterator[Check]:
-    """Check this machine's way to Telegram: the proxy, the trusted authorities, and who can read on the way."""
+    """Check the way to Telegram: the proxy, the trusted authorities, and who can read the token on the way."""
     try:
         proxy = proxy_to_telegram(settings)
         trusted()
@@ -96,7 +96,7 @@ def look_at_network(settings: Settings) -> Iterator[Check]:
 
 
 def look_at_files(settings: Settings) -> Iterator[Check]:
-    """Check who on this machine can read a database that is a file, and the files beside it."""
+    """Check who can read a database that is a file, and the files beside it."""
     address = parse_database_url(settings.database_url.get_secret_value())
     if not isinstance(address, SqliteAddress):
         return
@@ -112,7 +112,7 @@ def look_at_files(settings: Settings) -> Iterator[Check]:
 
 
 async def look_at_desk(settings: Settings) -> Check:
-    """Ask the desk that runs on this machine for its health."""
+    """Ask the running desk for its health."""
     if not settings.http_port:
         return ok("desk", "not asked: HTTP_PORT is 0")
     address = f"http://127.0.0.1:{settings.http_port}/healthz"

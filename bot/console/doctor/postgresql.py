@@ -9,7 +9,7 @@ from db.lock import LockReport, read_lock_report
 
 
 async def ask_for_lock(settings: Settings) -> LockReport | None:
-    """Ask for doctor where the PostgreSQL server is and who has the desk's lock; None: the database is a file.
+    """Ask PostgreSQL for its place and for the holder of the desk's lock; None: the database is a file.
 
     Raises WrongDatabaseError behind a pooler in transaction mode, and what db.dial raises.
     """
@@ -20,7 +20,7 @@ async def ask_for_lock(settings: Settings) -> LockReport | None:
 
 
 def words_of_lock(report: LockReport | None) -> str:
-    """Return doctor's words about the lock on PostgreSQL, for the line of a database that is well."""
+    """Return the words about the lock, for the line of a database that is well."""
     if report is None:
         return ""
     over = "TLS" if report.is_tls else "no TLS"

@@ -1,4 +1,4 @@
-"""The check of prices: Telegram makes an invoice link for each, which nobody sees. Imports aiogram."""
+"""The check of prices: Telegram makes an invoice link for each, and nobody sees it. Imports aiogram."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
@@ -20,7 +20,8 @@ PAYLOAD: Final = "doctor"
 async def look_at_prices(bot: Bot, catalog: Catalog, provider_token: str | None) -> AsyncIterator[Check]:
     """Have Telegram make a link for each price on sale, for cards with the token; yield the prices that it refuses.
 
-    A link needs no chat, and nobody is told of it (Bot API, createInvoiceLink). Raises aiogram's errors for an outage.
+    A link needs no chat, and Telegram tells nobody of it (Bot API, createInvoiceLink). Raises aiogram's errors for an
+    outage.
     """
     for plan in catalog.on_sale:
         ways: Mapping[str, int] = {STARS_CURRENCY: plan.price_stars}

@@ -28,7 +28,7 @@ TYPE_LENGTH_SHOWN: Final = 40
 
 
 async def look_at_database(settings: Settings, catalog: Catalog | None) -> AsyncIterator[Check]:
-    """Check the records of a database without changing it; without a catalog, leave out the plans sold."""
+    """Check a database without changing it; without a catalog, leave out the plans sold."""
     missing = _missing_file(settings)
     if missing is not None:
         yield warning("database", f"{missing} is not there yet", "the first start makes it")
@@ -49,7 +49,7 @@ async def look_at_database(settings: Settings, catalog: Catalog | None) -> Async
 
 
 def _missing_file(settings: Settings) -> Path | None:
-    """Return the file of the records that is missing, and that a connection would make; None: none is."""
+    """Return the missing database file, which a connection would make; None: no file is missing."""
     address = parse_database_url(settings.database_url.get_secret_value())
     return address.path if isinstance(address, SqliteAddress) and not address.path.exists() else None
 
@@ -101,7 +101,7 @@ async def _look_at_sold(database: Database, catalog: Catalog, signer: PayloadSig
 
 
 async def _look_at_admin_chat(settings: Settings, database: Database) -> AsyncIterator[Check]:
-    """Warn, by the records, of an admins' group that became a supergroup, with the new id."""
+    """Warn of an admins' group that became a supergroup, with the new id."""
     chat_id = settings.admin_chat_id
     if chat_id is None:
         return
@@ -158,7 +158,7 @@ async def _look_at_drift(database: Database) -> Check:
 
 
 async def _look_at_stripe_reading(database: Database) -> AsyncIterator[Check]:
-    """Check by the records how far Stripe's events were read, and how many were of charges that are not ours."""
+    """Check how far the desk has read Stripe's events, and how many were of charges that are not ours."""
     async with database.reading() as session:
         reading = await session.scalar(select(StripeReading))
     if reading is not None:
@@ -170,7 +170,7 @@ BATCH: Final = 5_000
 
 
 async def plans_sold(database: Database, signer: PayloadSigner) -> Counter[str]:
-    """Count, in doctor's check of the records, the granted charges by the code of their plan, in short reads."""
+    """Count the granted charges by the code of their plan, in short reads."""
     sold: Counter[str] = Counter()
     # A granted charge was proved once; the token of its signature may be gone.
     trusting = signer.trusting()

@@ -1,4 +1,4 @@
-"""The check of Stripe: whether it answers, and what the key may do. Imports stripe."""
+"""The check of Stripe: its answer, and the rights of the key. Imports stripe."""
 
 from bot.calls.network import open_session, proxy_to
 from bot.console.doctor.checks import Check, failure, ok

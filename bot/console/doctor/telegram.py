@@ -1,4 +1,4 @@
-"""Checks at Telegram: token, webhook left over, kinds of updates, clock, balance, server. Imports aiogram."""
+"""Checks at Telegram: token, a webhook left over, kinds of updates, clock, balance, server. Imports aiogram."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
@@ -35,7 +35,7 @@ Ask = Callable[[str], bool]
 
 
 async def look_at_telegram(settings: Settings, clock: Clock, ask: Ask, catalog: Catalog | None) -> AsyncIterator[Check]:
-    """Check the bot at Telegram, and the prices of a catalog. Nothing is changed unless the person agrees."""
+    """Check the bot at Telegram, and the prices of a catalog. It changes nothing unless the person agrees."""
     bot = make_bot(settings)
     try:
         me = await bot.get_me()
@@ -69,7 +69,7 @@ def _look_at_trouble(error: TelegramError, address: str) -> Check:
 
 
 async def _look_at_stars(bot: Bot) -> AsyncIterator[Check]:
-    """Check at Telegram the balance and the oldest ledger rows, which show a server that is too old."""
+    """Check the balance and the oldest ledger rows, which show a server that is too old."""
     balance_nanostars = await TelegramLedger(bot).balance_nanostars()
     if balance_nanostars is not None:
         yield ok("balance", f"{stars(balance_nanostars)} Stars")
