@@ -1,7 +1,7 @@
-"""Checked fields for the narrow models of Telegram's JSON: only fields that bear money, each fit for the database.
+"""Fields of narrow models, which read only the money in Telegram's JSON and check it for the database.
 
-Nothing else in a message can hide a payment. A value that the database would refuse (NUL, a lone surrogate, too long,
-out of range) fails here, before the database is asked.
+A fault in any other field of a message hides no payment. A value that the database would refuse (NUL, a lone surrogate,
+too long, out of range) fails here, before the desk asks the database.
 """
 
 from datetime import UTC, datetime
@@ -39,13 +39,14 @@ ChargeId = Annotated[
     AfterValidator(_check_indexable),
     StringConstraints(min_length=1, max_length=CHARGE_ID_LENGTH_MAX),
 ]
-"""No document tells the letters of an id: every id that the database takes is recorded (payments/notices.py)."""
+"""No document names the letters of an id, so the desk records every id that the database takes (payments/notices.py).
+"""
 Seconds = Annotated[int, Field(ge=0, le=_DATE_MAX)]
 """A moment in Telegram's JSON: seconds since 1970, UTC."""
 
 
 class Narrow(BaseModel):
-    """The base of narrow models: strict, and blind to fields without a name here."""
+    """The base of narrow models: strict about the fields that it names, and blind to all others."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
@@ -57,7 +58,7 @@ class Id(Narrow):
 
 
 def moment(seconds: int) -> datetime:
-    """Convert a field of `Seconds` in Telegram's JSON to a moment, aware, UTC."""
+    """Convert Telegram's seconds since 1970 to an aware moment in UTC."""
     return datetime.fromtimestamp(seconds, UTC)
 
 

@@ -1,6 +1,6 @@
-"""The quarantine: keeps raw updates that bear money and that cannot be recorded, and tells the admins.
+"""Quarantine: keeps raw updates with money that the desk cannot record, and tells the admins.
 
-Rows of Telegram's ledger that do not fit their table are kept here too, already resolved; the reconciliation tells of
+It keeps rows of Telegram's ledger that do not fit their table too, resolved from the start; the reconciliation reports
 them.
 """
 
@@ -19,12 +19,12 @@ from payments.audit.nested_json import pruned, read_json
 from payments.notices import Admins, Notice
 
 QUARANTINE_PREFIX: Final = "quarantine:"
-"""Begins the key of a quarantined row, in its notice and for a retry, where others have an event's id."""
+"""Prefix of a quarantined row's key, which stands for an event's id in notices and retries."""
 
 LEDGER_UPDATE_ID: Final = 0
 """The `update_id` of a quarantined ledger row: Telegram's own begin at 1 (Bot API, Update)."""
 RAW_LENGTH_MAX: Final = 16_000
-"""A longer ledger row is kept as its length alone."""
+"""Characters; of a longer ledger row the quarantine keeps the length alone."""
 
 
 async def quarantine_update(
@@ -49,9 +49,10 @@ async def quarantine_update(
 async def quarantine_ledger_row(
     session: AsyncSession, row: str | Mapping[str, Any], reason: str, now: datetime
 ) -> None:
-    """Quarantine a ledger row without its names, as raw JSON or as the fields read of it, with the reason.
+    """Quarantine a ledger row with the reason and without people's names, resolved from the start.
 
-    It is resolved from the start, because nobody can retry it. The same row again changes nothing.
+    `row` is raw JSON, or the fields that the ledger pass has read. It starts resolved because nobody can retry it. The
+    same row again changes nothing.
     """
     text = row if isinstance(row, str) else json.dumps(row, sort_keys=True)
     said = without_names(read_json(text)) if len(text) <= RAW_LENGTH_MAX else {"length": len(text)}

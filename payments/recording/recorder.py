@@ -1,4 +1,4 @@
-"""The recorder: records payments in a batch of updates within a deadline, before Telegram hears that they arrived."""
+"""The recorder: records the payments in a batch of updates within a deadline, before the poll confirms the batch."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ RecordedFacts = dict[int, Fact | None]
 
 @dataclass(frozen=True, slots=True)
 class _ReadUpdate:
-    """An update as its narrow model has read it, once for every try to record it."""
+    """An update and the fact in it, read once for all tries to record it."""
 
     update: RawUpdate
     fact: Fact | None
@@ -35,7 +35,7 @@ class _ReadUpdate:
 
     @property
     def payer_id(self) -> int:
-        """The Telegram id whose row the recording locks; 0: the update is unreadable and locks none."""
+        """The Telegram id of the user whose row the recording locks; 0: the update is unreadable and locks none."""
         return 0 if self.fact is None else self.fact.person.telegram_id
 
 
@@ -50,7 +50,7 @@ class Recorder:
         record_seconds: float = PRODUCTION.record_seconds,
         ensure_active: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Prepare; `ensure_active` is called before each write, and raises when another desk is active."""
+        """Prepare; the recorder calls `ensure_active` before each write, and it raises when another desk is active."""
         self._database = database
         self._clock = clock
         self._admins = admins
@@ -59,20 +59,20 @@ class Recorder:
         self._writing: asyncio.Task[RecordedFacts] | None = None
         self._taken: RecordedFacts = {}
         self.trouble: str | None = None
-        """The reason why payments cannot be recorded; None: they can."""
+        """The reason why the desk cannot record payments; None: it can."""
 
     async def record(self, money: Sequence[RawUpdate]) -> RecordedFacts:
         """Record a batch of updates that bear money, within the deadline; return the recorded facts by update id.
 
         1. Wait for a write that an earlier call left in flight; its result counts.
-        2. Read each update that is not recorded yet by its narrow model, and start one write of all of them: it
-           commits their audit rows in one transaction.
+        2. Read each update that is not recorded yet by its narrow model, and start one write of all of them: it commits
+           their audit rows in one transaction.
         3. If the database refuses one, or a lock holds one up, write each update in a transaction of its own.
         4. Quarantine an update that is unreadable, or that the database refuses, and tell the admins.
         5. Wait until the deadline; a write that takes longer goes on, and the next call collects it.
 
-        None stands for a quarantined update. A missing update is not on record yet, and must not be confirmed. Raises
-        what `ensure_active` raises.
+        None stands for a quarantined update. A missing update is not on record yet, and the poll must not confirm it.
+        Raises the errors of `ensure_active`.
         """
         deadline = asyncio.get_running_loop().time() + self._record_seconds
         await self._wait_for_write(deadline)
@@ -88,11 +88,11 @@ class Recorder:
         return taken
 
     async def close(self) -> None:
-        """Wait for the recorder's write in flight, at most as long as a deadline."""
+        """Wait for the write in flight, at most as long as a deadline."""
         await self._wait_for_write(asyncio.get_running_loop().time() + self._record_seconds)
 
     async def _wait_for_write(self, deadline: float) -> None:
-        """Wait for the recorder's write in flight until the deadline, and collect the facts that it recorded."""
+        """Wait for the write in flight until the deadline, and collect the facts that it recorded."""
         if self._writing is None:
             return
         # asyncio.wait_for would cancel the write and wait until the database has heard of it.
@@ -108,21 +108,21 @@ class Recorder:
             self._taken |= task.result()
 
     def _note_outage(self, why: str) -> None:
-        """Note and log, once, that the recorder's database is away."""
+        """Note that the database is away, and log it once."""
         if self.trouble is None:
             self.trouble = f"the database is away ({why}): payments wait, unconfirmed, at Telegram"
             logger.error(self.trouble)
 
     def _note_recovery(self) -> None:
-        """Note and log that the recorder's database is back."""
+        """Note and log that the database is back."""
         if self.trouble is not None:
             self.trouble = None
             logger.info("the database is back: payments are recorded and confirmed again")
 
     async def _write_batch(self, money: Sequence[_ReadUpdate]) -> RecordedFacts:
-        """Write the recorder's batch of updates in one transaction; if the database refuses one, each in its own.
+        """Write a batch of updates in one transaction, or each update in its own.
 
-        The same holds if one is held up.
+        Each gets its own if the database refuses one of the batch, or a lock holds one up.
         """
         if self._ensure_active is not None:
             await self._ensure_active()
@@ -182,25 +182,25 @@ class Recorder:
 
     @retry_transaction
     async def _record_facts(self, facts: list[Fact]) -> dict[int, str]:
-        """Record the facts that the recorder has read from updates, in one transaction; return the users' ids."""
+        """Record the facts of updates in one transaction; return the users' ids by Telegram id."""
         async with self._database.transaction(Priority.INTAKE) as session:
             return await events.record(session, facts, self._clock())
 
     async def _quarantine(self, update: RawUpdate, reason: str, error: Exception | None = None) -> None:
-        """Log an update that cannot be recorded, and quarantine it."""
+        """Log an update that the desk cannot record, and quarantine it."""
         bound = logger.bind(update_id=update["update_id"]).opt(exception=error)
         bound.error("an update that bears money is in quarantine: {}", reason)
         await self._keep_raw_update(update, reason)
 
     @retry_transaction
     async def _keep_raw_update(self, update: RawUpdate, reason: str) -> None:
-        """Keep an update that the recorder cannot record in quarantine, in a transaction of its own."""
+        """Write an update to the quarantine in a transaction of its own."""
         async with self._database.transaction(Priority.INTAKE) as session:
             await quarantine_update(session, update, reason, self._admins, self._clock())
 
 
 def _read_update(update: RawUpdate) -> _ReadUpdate:
-    """Read for the recorder, by its narrow model, an update that it must record."""
+    """Read the fact in an update by its narrow model, or the reason why the update is unreadable."""
     try:
         return _ReadUpdate(update, read_fact(update))
     except UnreadableMoneyError as error:

@@ -68,11 +68,11 @@ class _SubscriptionUpdated(Narrow):
 
 
 UNREAD: Final = "unread"
-"""The key under which an update says that it could not be read at all (bot/poll/unreadable_batch.py)."""
+"""The key of an update that the poll could not read at all; its value says why (bot/poll/unreadable_batch.py)."""
 
 
 def must_be_recorded(update: Mapping[str, Any]) -> bool:
-    """Tell whether a raw update must be recorded before it is confirmed: a payment, a refund, a subscription change."""
+    """Tell whether the desk must record a raw update before it confirms it: a payment, refund, subscription change."""
     message = update.get("message")
     is_payment = isinstance(message, dict) and ("successful_payment" in message or "refunded_payment" in message)
     return is_payment or "subscription" in update
@@ -142,6 +142,6 @@ def person_of(user: Id, said: Mapping[str, Any]) -> Person:
 
 
 def _printable_name(value: object) -> str | None:
-    """Return a name or language of an update that is fit to keep; None: it is odd."""
-    # A name is a courtesy: an odd one is left out, and never keeps a payment from being recorded.
+    """Return an update's name or language if it is short, printable ASCII; else None."""
+    # A name is a courtesy: the desk leaves an odd one out, and records the payment all the same.
     return value if isinstance(value, str) and value.isascii() and value.isprintable() and len(value) <= 64 else None  # noqa: PLR2004 - twice Telegram's 32

@@ -1,4 +1,4 @@
-"""Refunds: requested on record, sent to their provider, and recognised when a provider lists its own.
+"""Refunds: recorded on request, sent to their provider, and matched with the refunds that the provider lists.
 
 A refund is a row of `stripe_events` that names its charge in `refund_of`. Its row moves so:
 
@@ -23,7 +23,7 @@ A refund is a row of `stripe_events` that names its charge in `refund_of`. Its r
       |      |                               | returned (status 1)     |
       |      |                               | counts the other way    |
       |      |                               +-------------------------+
-      |      +-- refused, because less is left of the charge: settlement/refused_refunds.py
+      |      +-- provider refuses, less is left of the charge: settlement/refused_refunds.py
       |                 |
       |                 v
       |          +----------------------+   a new row, due, of the remainder
@@ -36,8 +36,9 @@ A refund is a row of `stripe_events` that names its charge in `refund_of`. Its r
       +-->| parked (status 2, no      |-- an admin's /retry or /refund --> due
           | due_at)                   |
           +---------------------------+
-          refused with no such reason, the last attempt failed, or it contradicts its charge
+          the provider refuses for another reason, the last attempt failed, or it contradicts its charge
 
 The boxes are `status`, `outcome` and `due_at`; payments/audit/transitions.py makes the moves, and the database refuses
-all others. A refund that comes before its charge is settled as refunded, and the charge is then born revoked.
+all others. A refund may arrive before its charge: the desk settles the refund, and later grants the charge born
+revoked.
 """

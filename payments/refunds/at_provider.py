@@ -1,8 +1,8 @@
-"""Refunds as their provider lists them: matched with the rows of a charge, and recorded where a row is missing.
+"""Matches the refunds that a provider lists with the rows of their charge, and records those without a row.
 
 Every reader of the provider's list has to match a refund with the same row at any time. The match therefore goes by
-what never changes: the row that the refund names, its id, its amount and its time. Two refunds of the whole amount can
-stand in one list, when the first one returned.
+what never changes: the row that the refund names, its id, its amount and its time. Two refunds of the whole amount
+stand in one list when the first one returned.
 """
 
 from collections import defaultdict
@@ -24,7 +24,7 @@ async def record_provider_refunds(
     """Record the refunds of a charge that its provider has made, and those of them that returned since.
 
     `made` are all refunds of the charge that the provider has. A returned refund is dated `now`, because the list does
-    not say when it returned. The caller holds the user's lock (events.lock). Raises as events.record.
+    not say when it returned. The caller holds the user's lock (events.lock). Raises the errors of events.record.
     """
     person = payer(await session.get_one(User, charge.customer_id))
     known = await events.refunds_of(session, charge.event_id)
@@ -53,9 +53,9 @@ async def record_returned_refund(
     failed_at: datetime,
     now: datetime,
 ) -> bool:
-    """Record the return of `failed`, one of the refunds `made` at the provider; False: no row says it was through.
+    """Record that `failed`, a refund at the provider, returned to the seller; False: no row of ours has it as made.
 
-    The caller holds the user's lock (events.lock).
+    `made` are all refunds of the charge that the provider has. The caller holds the user's lock (events.lock).
     """
     known = await events.refunds_of(session, charge.event_id)
     for row, refund in find_returned(charge, known, made):
@@ -70,7 +70,7 @@ async def record_returned_refund(
 def find_returned(
     charge: StripeEvent, known: Sequence[StripeEvent], made: Sequence[MadeRefund]
 ) -> list[tuple[StripeEvent, MadeRefund]]:
-    """Find the refund rows returned at the provider that no row says so of, each with the provider's refund.
+    """Find refunds that returned at the provider and have no returned row yet; pair each with the provider's refund.
 
     `known` are the rows of the charge's refunds, and `made` all refunds of it that the provider has.
     """
@@ -82,7 +82,7 @@ def find_returned(
     for row in known:
         refunds = of_row[row.event_id]
         failed = [refund for refund in refunds if refund.failure is not None]
-        # A failed attempt may be followed by one that goes through.
+        # Another attempt may go through after a failed one.
         is_out = any(refund.is_through for refund in refunds)
         if failed and not is_out and is_at_provider(row) and returned_id(row.event_id) not in on_record:
             found.append((row, max(failed, key=lambda refund: refund.happened_at)))
@@ -92,7 +92,7 @@ def find_returned(
 def part_of(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent]) -> str | None:
     """Return the part (facts.RefundFact) that names a provider's refund among those of its charge.
 
-    None: it is the refund of the whole charge. `known` are the rows of the charge's refunds.
+    None: the refund is of the whole charge. `known` are the rows of the charge's refunds.
     """
     rows = {row.event_id: row for row in known}
     whole_id = refund_id(charge.event_id)
@@ -112,7 +112,7 @@ def part_of(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent
 
 
 def _apart(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent]) -> str | None:
-    """Return the part of a refund at the provider whose row stands apart (events.record): another row has its key."""
+    """Return the part of a provider's refund whose row stands apart because another row has its key (events.record)."""
     for row in known:
         is_apart = row.event_id == refund_id(charge.event_id, row.id)
         if is_apart and (row.webhook_timestamp, row.amount_cents) == (refund.happened_at, refund.amount):
@@ -121,7 +121,7 @@ def _apart(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent]
 
 
 def payer(user: User) -> Person:
-    """Return the payer of a charge at the provider as the person of facts. Raises ValueError without a Telegram id."""
+    """Return the payer of a charge as the person of a fact. Raises ValueError for a user without a Telegram id."""
     if user.telegram_id is None:
         raise ValueError(f"the user {user.id} of a charge of ours has no Telegram id")
     return Person(user.telegram_id)

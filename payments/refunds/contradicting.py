@@ -1,4 +1,4 @@
-"""Refunds that contradict their charge or each other: the true one is recorded, the wrong ones are replaced.
+"""Resolves refunds that contradict their charge or each other: records the true one, replaces the wrong ones.
 
 Two refunds of a charge may contradict each other before the charge is on record. The first one then has the row, and
 the other one waits in quarantine, because only the charge tells which of them is true.
@@ -21,11 +21,11 @@ from payments.methods import METHODS
 from payments.recording.updates import read_fact
 
 READ_MAX: Final = 20
-"""Quarantined updates that are read for one charge."""
+"""Quarantined updates that the desk reads for one charge."""
 
 
 async def record_from_quarantine(session: AsyncSession, charge: StripeEvent, buyer: User, clock: Clock) -> bool:
-    """Record quarantined refunds that do not contradict a charge on record; return whether there were any.
+    """Record the quarantined refunds that agree with their charge on record; return whether there were any.
 
     The caller holds the buyer's lock. Raises SQLAlchemy's errors when the database is away.
     """
@@ -50,14 +50,14 @@ async def record_from_quarantine(session: AsyncSession, charge: StripeEvent, buy
 
 
 async def replace_contradicting(session: AsyncSession, charge: StripeEvent) -> None:
-    """Replace the parked refunds that contradict a charge, once other refunds have given back all of the charge."""
+    """Replace the parked refunds that contradict a charge; the caller has seen other refunds give back all of it."""
     for row in await events.refunds_of(session, charge.event_id):
         if row.outcome == EventOutcome.PARKED and (mismatch := contradiction(row, charge)) is not None:
             transitions.replace(row, mismatch)
 
 
 async def is_charge_refunded(session: AsyncSession, fact: Fact) -> bool:
-    """Tell whether a contradicting refund is of a charge that other refunds gave back: then nobody waits for it."""
+    """Tell whether other refunds gave back all of a contradicting refund's charge: then the refund needs no admin."""
     charge = await events.find_charge(session, fact.charge_id) if isinstance(fact, RefundFact) else None
     return (
         charge is not None and completing_refund(charge, await events.refunds_of(session, charge.event_id)) is not None

@@ -1,7 +1,7 @@
-"""Requests for refunds: the row of a refund is written here, before any provider is called.
+"""Requests for refunds: writes the row of a refund before the worker calls its provider.
 
 payments/refunds/sending.py sends the refund, and settlement closes the same row. At most one refund of a charge waits
-to be made. The amount of a row never changes: a refund of more than the remainder is replaced
+for its provider. The amount of a row never changes: a refund of the remainder replaces one that asks for more
 (payments/settlement/refused_refunds.py).
 """
 
@@ -43,7 +43,7 @@ class RequestedRefund:
 
 
 async def read_requested(session: AsyncSession, refund: StripeEvent) -> RequestedRefund:
-    """Read the buyer and the charge of a refund that was asked for."""
+    """Read the buyer and the charge of a requested refund."""
     buyer = await session.get_one(User, refund.customer_id)
     return RequestedRefund(refund, buyer, await events.find_charge(session, refund.refund_of))
 
@@ -58,13 +58,13 @@ async def request_refund(
     now: datetime,
     reply_topic_id: int | None = None,
 ) -> StripeEvent:
-    """Ask for a refund of a charge: record it, due at once, with asker and reason; a parked one becomes due again.
+    """Record a refund of a charge, due at once, with its requester and reason; make a parked one due again.
 
     A new refund is of the remainder of the charge. A parked refund keeps its amount, because the provider may have made
     it; it takes the new requester and reason, and keeps the earlier ones (`asked_before` in payments/audit/history.py).
 
-    `charge_id` may also be the UUID of the row of the charge, or of one of its refunds. The chat `reply_chat_id`, in
-    its topic `reply_topic_id`, is told when the refund is through. Raises RefundRefusedError.
+    `charge_id` may also be the UUID of the row of the charge, or of one of its refunds. The desk tells the chat
+    `reply_chat_id`, in its topic `reply_topic_id`, when the refund is through. Raises RefundRefusedError.
     """
     charge = await events.lock(session, await _charge_named(session, charge_id))
     if charge is None or charge.refund_of is not None:
@@ -97,7 +97,7 @@ async def request_refund(
 
 
 async def _charge_named(session: AsyncSession, name: str) -> str:
-    """Return the id of the charge that somebody asks to refund by `name`: its id, its row's UUID, or its refund's."""
+    """Return the id of the charge to refund; `name` is its id, its row's UUID, or the UUID of one of its refunds."""
     event = await find_named(session, name)
     return name if event is None or event.event_id == name else event.refund_of or event.event_id
 
@@ -105,7 +105,7 @@ async def _charge_named(session: AsyncSession, name: str) -> str:
 async def record_refund_request(
     session: AsyncSession, charge: StripeEvent, *, reason: str | None, requested_by: str, now: datetime
 ) -> StripeEvent:
-    """Write the audit row of a refund that is asked for, of a charge's remainder; return the one that waits, if any.
+    """Record a refund of a charge's remainder, due at once; if another refund blocks it, return that one instead.
 
     The caller holds the user's lock. Raises RefundRefusedError when the charge has no remainder.
     """
@@ -124,8 +124,8 @@ async def record_refund_request(
     event_id = refund_id(charge.event_id)
     if await events.find(session, event_id) is not None:
         if not method.gives_back_parts:
-            # Telegram names no part of a charge. This id is the same for whoever records the refund later, so that
-            # both are one row (events.record).
+            # Telegram names no part of a charge. An update or ledger row that tells of the refund later gets this same
+            # id, so that both are one row (events.record).
             user = await session.get_one(User, charge.customer_id)
             row_id = apart_id(event_id, user.telegram_id or 0, amount, charge.currency)
         event_id = refund_id(charge.event_id, row_id)
@@ -151,20 +151,20 @@ async def record_refund_request(
 
 
 async def find_waiting(session: AsyncSession, charge_id: str) -> StripeEvent | None:
-    """Read the refund asked for a charge that waits to be made or is parked, without a lock; None: there is none."""
+    """Read, without a lock, the refund of a charge that waits for its provider or is parked; None: there is none."""
     charge = await events.find_charge(session, charge_id)
     blocking = None if charge is None else _blocking_refund(charge, await events.refunds_of(session, charge_id))
     return None if blocking is None or is_at_provider(blocking) else blocking
 
 
 async def was_fully_refunded(session: AsyncSession, charge_id: str) -> bool:
-    """Tell, before a refund is asked for, whether the charge was ever refunded in full, ending its access."""
+    """Tell whether refunds ever gave back all of a charge, which ended its access."""
     charge = await events.find_charge(session, charge_id)
     return charge is not None and completing_refund(charge, await events.refunds_of(session, charge_id)) is not None
 
 
 def _change_requester(refund: StripeEvent, reason: str | None, requested_by: str) -> None:
-    """Write who asks, and the reason, into a parked refund, and keep those who asked before.
+    """Write the new requester and reason into a parked refund, and keep the earlier ones.
 
     A request without a reason leaves the earlier reason standing.
     """
@@ -178,7 +178,7 @@ def _change_requester(refund: StripeEvent, reason: str | None, requested_by: str
 
 
 def _refusal(refund: StripeEvent, reason: str | None, requested_by: str) -> RefundRefusedError:
-    """Return the refusal to somebody who asks for a refund beside one that stands, with that one's asker if another."""
+    """Return the refusal of a request beside a refund on record, with that refund's requester and reason, if others."""
     refusal = RefundRefusal.ALREADY_REFUNDED if is_at_provider(refund) else RefundRefusal.UNDER_WAY
     if requested_by == refund.requested_by and reason in {None, refund.reason}:
         return RefundRefusedError(refusal)
@@ -186,9 +186,10 @@ def _refusal(refund: StripeEvent, reason: str | None, requested_by: str) -> Refu
 
 
 def _blocking_refund(charge: StripeEvent, refunds: Sequence[StripeEvent]) -> StripeEvent | None:
-    """Return the refund beside which no other may be asked for; None: another may be.
+    """Return the refund that blocks another request for its charge; None: no refund blocks it.
 
-    A refund that waits to be made is one. Of a method that gives back whole charges only, any true refund is one.
+    A refund that waits for its provider blocks. If the method refunds whole charges only, any refund that does not
+    contradict the charge blocks.
     """
     true = [row for row in refunds if contradiction(row, charge) is None]
     if not METHODS[charge.payment_method].gives_back_parts:

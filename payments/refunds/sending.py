@@ -23,12 +23,12 @@ class RefundSender:
         self._clock = clock
 
     async def send(self, event_id: str) -> bool:
-        """Send a due refund; True: the provider has it, False: another process sends it now.
+        """Send a due refund to its provider; True: the provider has it, False: another process sends it now.
 
-        1. The row is claimed for LEASE_SECONDS, with an idempotency key that an unresolved attempt keeps.
-        2. The channel is called, with no transaction open.
+        1. Claim the row for LEASE_SECONDS, with an idempotency key that an unresolved attempt keeps.
+        2. Call the channel, with no transaction open.
 
-        Raises ChannelError when the provider refuses or is away. Settling the row is the caller's.
+        Raises ChannelError when the provider refuses or is away. The caller settles the row.
         """
         claimed = await self._claim(event_id)
         if claimed is None:
@@ -36,7 +36,8 @@ class RefundSender:
         method_name, order = claimed
         if method_name not in self._channels:
             closed = RefusedByChannelError("closed", f"no way to refund {method_name} is set up")
-            # No provider was asked, so the result of an earlier attempt stays unknown and its key stays in force.
+            # The desk has asked no provider, so the result of an earlier attempt stays unknown and its key stays in
+            # force.
             closed.ends_attempt = False
             raise closed
         await self._channels[method_name].refund(order)

@@ -1,1 +1,1 @@
-"""Sale: the catalog, the signed payload of an invoice, the terms once offered, and the rule who may buy what."""
+"""Sale: the catalog, the signed payload of an invoice, the terms ever offered, and the rule of who may buy what."""

@@ -1,4 +1,4 @@
-"""Catalog of the plans on sale, read from a TOML file and checked whole before the desk starts."""
+"""The catalog of plans, which the desk reads from a TOML file and checks whole before it starts."""
 
 import tomllib
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ from payments.sale.payload import Order
 
 
 class CatalogError(PaymentError):
-    """The catalog cannot be used; the text lists every mistake, one a line, for the seller to read."""
+    """The desk cannot use the catalog; the text lists every mistake for the seller, one a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A plan: one thing that the shop sells, or has sold.
 
-    `days` is the length of access, None for ever; a subscription has none, Telegram counts its 30 days (Bot API,
-    createInvoiceLink). `prices` holds the card channel's prices by currency, in minor units.
+    `days` is the length of access (None: lifetime). A subscription has no `days` either, because Telegram counts its 30
+    days (Bot API, createInvoiceLink). `prices` holds the card channel's prices by currency, in minor units.
     """
 
     code: str
@@ -35,11 +35,11 @@ class Plan:
     subscription: bool = False
 
     def price(self, currency: str) -> int | None:
-        """Return the price of the catalog's plan in a currency's minor unit (Stars: Stars); None: it has none."""
+        """Return the plan's price in a currency's minor unit (Stars: Stars); None: the plan has no price in it."""
         return self.price_stars if currency == STARS_CURRENCY else self.prices.get(currency)
 
     def offers(self, order: Order) -> bool:
-        """Tell whether an order is on the terms that the catalog's plan has now, retired or not."""
+        """Tell whether an order has the plan's present terms (price, days, subscription); the plan may be retired."""
         offered = (self.price(order.currency), self.days, self.subscription)
         return (order.amount, order.days, order.subscription) == offered
 
@@ -56,7 +56,7 @@ class Catalog:
         return tuple(plan for plan in self.plans.values() if not plan.retired)
 
     def get(self, code: str) -> Plan | None:
-        """Return the plan of a code, retired or not; None: the catalog has no such code."""
+        """Return the plan with a code, retired or not; None: the catalog has no such code."""
         return self.plans.get(code)
 
 

@@ -1,7 +1,7 @@
 """Checks the shape of the catalog file, and explains each mistake in it to the seller.
 
-The sentences are for a shopkeeper, who need not be a programmer: each names the key as the file has it, and says what
-must stand there.
+The sentences are for a shopkeeper, who need not be a programmer: each names the key as the file writes it, and the
+value that the key needs.
 """
 
 import json
@@ -17,7 +17,7 @@ from db.limits import AMOUNT_MAX
 from payments.sale.payload import CODE_PATTERN, DAYS_MAX
 
 PRICE_STARS_MAX: Final = 100_000
-"""Highest price of a one-time invoice at Telegram: measured by others, the Bot API names no figure."""
+"""Highest price of a one-time invoice: others have measured it, because the Bot API names no figure."""
 SUBSCRIPTION_PRICE_STARS_MAX: Final = 10_000
 """Bot API, createInvoiceLink, subscription_period."""
 TITLE_LENGTH_MAX: Final = 32
@@ -34,8 +34,8 @@ _LINE_RULE: Final = "must be one line of 1 to {} characters (an emoji counts as 
 
 
 def _check_line(value: str, info: ValidationInfo) -> str:
-    # Telegram does not document its count, characters or UTF-16 units. UTF-16 is never the smaller count, so a text
-    # that passes here can be sold, instead of being refused when somebody wants to buy.
+    # Telegram does not document its count, characters or UTF-16 units. UTF-16 is never the smaller count, so Telegram
+    # takes every text that passes here, and refuses none when somebody wants to buy.
     length = len(value.encode("utf-16-le")) // 2
     length_max = TITLE_LENGTH_MAX if info.field_name == "title" else DESCRIPTION_LENGTH_MAX
     breaks_line = any(unicodedata.category(char) in {"Cc", "Zl", "Zp"} for char in value)
@@ -75,7 +75,7 @@ def _check_distinct(value: list[str]) -> list[str]:
 
 
 def _check_currency(value: str) -> str:
-    # A currency out of use is known as well: a plan once sold stays in the file, and some outlive their currency.
+    # The list has currencies out of use too, because a plan once sold stays in the file and may outlive its currency.
     if value not in list_currencies():
         raise PydanticCustomError("rule", "is not the code of a currency, such as USD; the price in Stars is `stars`")
     return value
@@ -93,9 +93,9 @@ class _Table(BaseModel):
 
 
 class PlanTable(_Table):
-    """A plan as the file has it; the description of a field explains a mistake in it to the seller."""
+    """One plan of the catalog file, checked; each field's description explains a mistake in it to the seller."""
 
-    # It stands first because the checks of the fields below it ask for it.
+    # First, because the checks of the fields below read it.
     subscription: bool = Field(default=False, description="must be true or false")
     title: _Line = Field(description=_LINE_RULE.format(TITLE_LENGTH_MAX))
     description: _Line = Field(description=_LINE_RULE.format(DESCRIPTION_LENGTH_MAX))
@@ -124,7 +124,7 @@ class _Document(_Table):
 def check_document(document: dict[str, Any]) -> tuple[dict[str, PlanTable], list[str]]:
     """Return the plans of a catalog file's TOML by code, in order, and a sentence for each mistake.
 
-    The plans are usable only without a mistake.
+    The caller may use the plans only if there is no mistake.
     """
     crowd = _explain_crowd(document)
     try:
@@ -169,5 +169,5 @@ def _explain(error: ErrorDetails) -> str:
 
 
 def _key(parts: list[str]) -> str:
-    """Write a key of the catalog file as TOML does; a key that TOML would put in quotes is escaped."""
+    """Write a key of the catalog file as TOML does, with quotes around a part that needs them."""
     return ".".join(part if re.fullmatch("[A-Za-z0-9_-]+", part) else json.dumps(part) for part in parts)

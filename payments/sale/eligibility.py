@@ -1,10 +1,9 @@
 """One rule for who may buy what: the shop and the pre-checkout ask it before a payment, the judgement after it.
 
 A payment that the desk declines is therefore one that it would give back, and the other way round. The functions are
-pure: each caller reads the facts about the payer itself, because a pre-checkout asks what stands now, and a charge is
-judged by what stood when it was paid. The invoice (its signature, its price) is another question, which the callers
-ask first. So are rate limits: they are steps of the callers before a payment, because nothing may stand between a
-payment and the audit table.
+pure. Each caller reads the facts about the payer itself, because a pre-checkout asks about the present, and the
+judgement about the moment of payment. The callers check the invoice (its signature, its price) first. Rate limits are
+theirs too, and apply only before a payment, because nothing may stand between a payment and the audit table.
 """
 
 import enum
@@ -16,12 +15,12 @@ from payments.sale.catalog import Plan
 class PurchaseObstacle(enum.StrEnum):
     """Reason why a person may not buy a plan.
 
-    Stored as the verdict of a pre-checkout, as the `error` of a charge, and as the `reason` of a refund that no person
-    asked for; the words of each have it in their key.
+    The desk stores it as the verdict of a pre-checkout, as the `error` of a charge, and as the `reason` of a refund
+    that no person asked for. The key of each one's text has the value in it.
     """
 
     NOT_THE_BUYER = "not_the_buyer"
-    """The invoice was made for another person."""
+    """The invoice is for another person."""
     NOT_ON_SALE = "not_on_sale"
     HELD_FOR_LIFE = "held_for_life"
     """The payer holds for life all that the plan opens."""
@@ -42,9 +41,9 @@ class Sale:
 class Payer:
     """A person who is about to pay, or has paid.
 
-    `held_for_life` are the entitlement types that the payer holds for ever, `subscribed` those that running
-    subscriptions of the payer open. Facts that are left out count as nothing held: the rule may be asked by the facts
-    that are known so far, because more facts never take an obstacle away.
+    `held_for_life` are the entitlement types that the payer holds for life, `subscribed` those that running
+    subscriptions of the payer open. Facts that a caller leaves out count as nothing held: a caller may ask with the
+    facts that it has so far, because more facts never remove an obstacle.
     """
 
     telegram_id: int
@@ -53,11 +52,11 @@ class Payer:
 
 
 def find_obstacle(sale: Sale, payer: Payer, *, is_paid: bool) -> PurchaseObstacle | None:
-    """Judge a payer's eligibility for a purchase now: return the first reason against it; None: there is none.
+    """Find the first reason why a payer may not buy a plan; None: the payer may buy it.
 
-    1. An invoice is for the buyer that it was made for.
-    2. Nobody can buy a plan that is retired, or in no catalog. `is_paid` lets a retired one through, because a plan
-       may be retired between an invoice and its payment, and what was sold is delivered.
+    1. Only the buyer of an invoice may pay it.
+    2. Nobody can buy a plan that is retired, or in no catalog. `is_paid` lets a retired one through, because the seller
+       may retire a plan between an invoice and its payment, and the desk delivers what it has sold.
     3. Lifetime owners of all that a plan opens cannot buy it again.
     4. A subscription cannot start beside a running one that opens the same.
     """

@@ -1,7 +1,7 @@
-"""Terms that the catalog has ever offered, recorded: they expose orders that somebody signed with a leaked token.
+"""Record of all terms that the catalog has offered: exposes orders that a thief signed with a leaked token.
 
-A leaked token signs any order, so the desk honours an order under a former token only on terms that the catalog has,
-or once had.
+Anybody with a leaked token can sign any order, so the desk honours an order under a former token only on terms that the
+catalog has, or once had.
 """
 
 from datetime import datetime

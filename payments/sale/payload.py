@@ -1,4 +1,4 @@
-"""Signs and reads invoice payloads, which say what was sold to whom: Telegram's ledger alone is enough to read it.
+"""Signs and reads invoice payloads; each tells what the desk sold to whom, even from Telegram's ledger alone.
 
 A payload is one line of ASCII, its fields joined by colons::
 
@@ -11,8 +11,8 @@ A payload is one line of ASCII, its fields joined by colons::
     |   `- the plan's code
     `- form and version
 
-Telegram takes 1 to 128 bytes (Bot API, sendInvoice). The longest fields and the seven colons:
-3 + 20 + 5 + 10 + 3 + 16 + 24 + 32 + 7 = 120.
+Telegram takes 1 to 128 bytes (Bot API, sendInvoice). The longest fields and the seven colons: 3 + 20 + 5 + 10 + 3 + 16
++ 24 + 32 + 7 = 120.
 """
 
 import hmac
@@ -39,8 +39,8 @@ _BODY: Final = re.compile(
     f"sl1:(?P<plan>{CODE_PATTERN}):(?P<term>[1-9][0-9]{{0,4}}|ever|{SUBSCRIPTION_TERM}):(?P<amount>[1-9][0-9]{{0,9}})"
     f":(?P<currency>[A-Z]{{3}}):(?P<buyer>[1-9][0-9]{{0,15}}):(?P<nonce>[0-9a-f]{{{2 * _NONCE_BYTES}}})"
 )
-# Another version's number is our form as well: after a step back to an older program the money waits, parked,
-# for the program that can read it, and is not taken for a stranger's.
+# Another version's number is our form as well: an older program parks such a charge for the program that can read it,
+# and does not call it foreign.
 OUR_FORM_BEGINS: Final = "sl[0-9]{1,3}:"
 _OUR_FORM: Final = re.compile(f"{OUR_FORM_BEGINS}[!-~]*")
 _KEY_LABEL: Final = b"starledger invoice payload"
@@ -49,7 +49,7 @@ _KEY_LABEL: Final = b"starledger invoice payload"
 class PayloadError(PaymentError):
     """An order that no payload can carry, or a token that cannot guard one: a bug or a wrong setting of ours.
 
-    Never raised by reading a payload, whatever it holds.
+    Reading a payload never raises it, whatever the payload holds.
     """
 
 
@@ -57,8 +57,9 @@ class PayloadError(PaymentError):
 class Order:
     """An order: the plan that one invoice sells, its buyer, its price and the length of access.
 
-    `days` is the length of access, None for ever; a subscription has none, Telegram counts its 30 days (Bot API,
-    createInvoiceLink). `amount` is in the currency's minor unit. Raises PayloadError when a field is out of its range.
+    `days` is the length of access (None: lifetime). A subscription has no `days` either, because Telegram counts its 30
+    days (Bot API, createInvoiceLink). `amount` is in the currency's minor unit. Raises PayloadError when a field is out
+    of its range.
     """
 
     plan: str
@@ -93,26 +94,26 @@ def term_of(days: int | None, *, subscription: bool) -> str:
 
 
 class PayloadVerdict(Enum):
-    """Kind that a payload proves to be of, by its form and its signature."""
+    """Verdict on a payload, by its form and its signature."""
 
     VALID = "valid"
     """Signed under the token in use."""
     OLD = "old"
-    """Signed under a former token: a charge is settled, a pre-checkout is declined with "send /buy again"."""
+    """Signed under a former token: the desk settles a charge, and declines a pre-checkout with "send /buy again"."""
     DAMAGED = "damaged"
-    """Of our form, but not signed under any token we know: a charge is parked."""
+    """Of our form, but not signed under any token we know: the desk parks a charge."""
     FOREIGN = "foreign"
     """Of another form: another program sells under the same token."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadPayload:
-    """A payload that was read: its verdict, and the order that it proves or merely claims.
+    """A payload after reading: its verdict, and the order that it proves or merely claims.
 
-    `order` is there if and only if the verdict is VALID or OLD. `claimed` is what a DAMAGED payload says, where it can
-    be read at all: anybody can have written it, so nothing may be granted on it without other proof (an equal payload
-    of a settled charge, or an operator's word about a lost token). `is_vouched`: such a proof is there, so that an OLD
-    order needs no other one for its terms.
+    `order` is there if and only if the verdict is VALID or OLD. `claimed` is the order in a DAMAGED payload, if the
+    desk can read one: anybody can have written it, so the desk grants nothing on it without other proof (an equal
+    payload of a settled charge, or an operator's word about a lost token). `is_vouched`: such a proof exists, so an OLD
+    order needs no other proof of its terms.
     """
 
     verdict: PayloadVerdict
@@ -125,7 +126,7 @@ class PayloadSigner:
     """Signs orders under the bot's token, and reads payloads under that token and former ones.
 
     The key is HMAC-SHA256 of the whole token, bot id included, under a label of its own: it never equals a key that
-    something else derives from the token, and whoever revokes a leaked token revokes the invoices with it. Raises
+    something else derives from the token, and a seller who revokes a leaked token revokes its invoices too. Raises
     PayloadError for an empty token, whose key everybody would know.
     """
 
@@ -137,9 +138,9 @@ class PayloadSigner:
         self._old_keys = tuple(map(_derive_key, old_tokens))
 
     def trusting(self) -> Self:
-        """Return a signer that believes any payload of our form: it reads as OLD, though no token proves it.
+        """Return a signer that reads any payload of our form as OLD, though no token proves it.
 
-        For an operator who has lost the token that it was signed under, and never for a pre-checkout.
+        It serves an operator who has lost the token of the signature, and never a pre-checkout.
         """
         trusting = copy(self)
         trusting._trusts_unsigned = True  # noqa: SLF001 - a copy of this very class
@@ -150,13 +151,13 @@ class PayloadSigner:
         return _sign(self._key, order)
 
     def read(self, text: str) -> ReadPayload:
-        """Read a payload and check its signature. Takes any text and never raises; compares in constant time."""
+        """Read a payload and check its signature in constant time. Takes any text and never raises."""
         if len(text) > PAYLOAD_BYTES_MAX or _OUR_FORM.fullmatch(text) is None:
             return ReadPayload(PayloadVerdict.FOREIGN)
         order = _parse(text)
         if order is None:
             return ReadPayload(PayloadVerdict.DAMAGED)
-        # The whole text is compared with the one text that the order has, so nothing beside it can be valid.
+        # An order has one text, and this compares the whole of it, so that no other text is valid.
         if hmac.compare_digest(text, _sign(self._key, order)):
             return ReadPayload(PayloadVerdict.VALID, order)
         if any(hmac.compare_digest(text, _sign(key, order)) for key in self._old_keys):
@@ -176,7 +177,7 @@ def _sign(key: bytes, order: Order) -> str:
 
 
 def _parse(text: str) -> Order | None:
-    """Parse the order out of a payload, without a look at its signature; None: there is no order in it."""
+    """Parse the order in a payload, and leave the signature unchecked; None: the payload holds no order."""
     found = _BODY.fullmatch(text.rpartition(":")[0])
     if found is None:
         return None

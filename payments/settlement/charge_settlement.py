@@ -1,4 +1,4 @@
-"""Settles charges: grants what was paid for, gives back what may not be bought, or parks the charge."""
+"""Settles charges: grants the plan that the buyer paid for, gives the charge back, or parks it for an admin."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,9 +43,9 @@ from payments.subscriptions.chain import PERIOD
 
 @dataclass(frozen=True, slots=True)
 class ChargeRules:
-    """Rules for settling charges: the plans, the payload's key, and the time.
+    """Inputs of settling charges: the catalog, the signer of payloads, and the time.
 
-    `telegram_now` is Telegram's present as far as it is known, by which lateness is reckoned.
+    `telegram_now` is Telegram's present as far as the desk knows it; lateness counts by it.
     """
 
     catalog: Catalog
@@ -74,13 +74,13 @@ class ChargeSettlement:
         self._book = book
 
     async def settle(self, session: AsyncSession, event: StripeEvent) -> None:
-        """Settle an open charge: bring it to access, to a refund, or before a person.
+        """Settle an open charge: grant it, give it back, park it, or leave it to another program.
 
-        1. Its refunds are read, because a refund may be told of before its charge.
-        2. The pure judgement decides on the payload, the price and the rule who may buy what.
-        3. A granted charge grants its plan's entitlements, born revoked if it is refunded already. Any other one is
-           closed if it is refunded, else set aside: given back, parked, or left to another program.
-        4. Its subscription is brought up to date. A charge that was refunded or goes back ends the renewal.
+        1. Read its refunds, because a refund may arrive before its charge.
+        2. Have the pure judgement decide by the payload, the price and the rule of who may buy what.
+        3. Grant the plan's entitlements of a granted charge, born revoked if refunds gave it back before. Close any
+           other charge that refunds gave back, and set the rest aside: given back, parked, or left to another program.
+        4. Bring its subscription up to date. A charge that is refunded or goes back ends the renewal.
         5. If the charge stays granted: end the renewals that it makes needless, then tell the buyer. If it was parked
            and its time is over already, tell the admins instead.
         """
@@ -111,9 +111,9 @@ class ChargeSettlement:
                 await self._effects.tell_admins(session, Notice.NOTHING_OPENED, event, user)
 
     async def settle_news(self, session: AsyncSession, charge: StripeEvent) -> None:
-        """Bring the subscription of a settled charge up to date with facts that were learned since.
+        """Bring a settled charge's subscription up to date with facts that the desk has learned since.
 
-        By these facts a subscription may have started beside a running one: such a start is given back.
+        By these facts a subscription may have started beside a running one: the desk gives such a start back.
         """
         user = await session.get_one(User, charge.customer_id)
         await self._link.update(session, charge, user)
@@ -122,7 +122,7 @@ class ChargeSettlement:
         transitions.finish_news(charge)
 
     async def _judge(self, session: AsyncSession, event: StripeEvent, payer_telegram_id: int) -> ChargeJudgement:
-        """Judge a charge to settle by what stood when it was paid, so that the order of settling does not decide."""
+        """Judge a charge by what the payer held when paying, so that the order of settling does not decide."""
         payload = event.payload or ""
         reading = self._rules.signer.read(payload)
         is_offered = needs_no_proof_of_offer(reading, self._rules.catalog)
@@ -132,8 +132,8 @@ class ChargeSettlement:
             is_offered = await self._was_offered(session, event, reading)
         is_subscription = reading.order is not None and reading.order.subscription
         is_for_life = reading.order is not None and reading.order.days is None and not is_subscription
-        # Of two charges that are paid for life, the one that is settled last goes back, even if it was paid first:
-        # for these, grants of any date count.
+        # Of two lifetime charges the desk gives back the one that it settles last, even if the buyer paid it first: for
+        # these, grants of any date count.
         by_all = is_for_life and not self._effects.goes_by_date
         until = None if by_all else event.webhook_timestamp or self._rules.clock()
         own = METHODS[event.payment_method].source(event.event_id)
@@ -146,14 +146,14 @@ class ChargeSettlement:
         return judge(payment, payer, reading, self._rules.catalog, is_offered=is_offered)
 
     async def _was_offered(self, session: AsyncSession, event: StripeEvent, reading: ReadPayload) -> bool:
-        """Tell, to settle a charge, whether the catalog offered its terms, or it renews a grant on these terms."""
+        """Tell whether the catalog ever offered a charge's terms, or the charge renews a grant on these terms."""
         order = reading.order
         if order is not None and await was_offered(session, order):
             return True
         return await self._is_renewal(session, event)
 
     async def _is_renewal(self, session: AsyncSession, event: StripeEvent) -> bool:
-        """Tell, to settle a charge, whether it is a renewal: one of the same user and payload was granted.
+        """Tell whether a charge is a renewal: the desk has granted another charge of the same user and payload.
 
         A renewal brings the payload of its subscription's first invoice, maybe under a key that is gone.
         """
@@ -168,7 +168,7 @@ class ChargeSettlement:
     async def _grant(
         self, session: AsyncSession, event: StripeEvent, user: User, granted: Granted, refund: StripeEvent | None
     ) -> bool:
-        """Settle a charge by granting what it paid for; False: another grant stands in its place, none is granted."""
+        """Grant a charge's entitlements and close its row; False: another grant contradicts them, and none opens."""
         now = self._rules.clock()
         service = EntitlementService(session)
         source = METHODS[event.payment_method].source(event.event_id)
@@ -193,7 +193,7 @@ class ChargeSettlement:
     def _wanted_grants(
         self, event: StripeEvent, user: User, granted: Granted, source: str, now: datetime
     ) -> list[WantedGrant]:
-        """Return the grants that settle a charge, with those that make up for the time lost before."""
+        """Return the grants of a charge, and those that give back the time lost before its settlement."""
         paid_at = event.webhook_timestamp or now
         ends_at = None
         if granted.order.subscription:
@@ -212,9 +212,9 @@ class ChargeSettlement:
     async def _set_aside(
         self, session: AsyncSession, event: StripeEvent, user: User, judgement: Foreign | Parked | GivenBack
     ) -> None:
-        """Settle a charge without a grant: leave it to another program, park it, or have it refunded.
+        """Set a charge without a grant aside: leave it to another program, park it, or give it back.
 
-        It is parked if nothing may go back by itself.
+        The desk parks a charge that its effects do not give back.
         """
         match judgement:
             case Foreign(reason):
@@ -231,7 +231,7 @@ class ChargeSettlement:
     async def _end_needless_renewals(
         self, session: AsyncSession, charge: StripeEvent, user: User, granted: Granted, own: Subscription | None
     ) -> None:
-        """End the renewals that settling a charge leaves without a purpose; `own` is the charge's subscription."""
+        """End the renewals that a granted charge makes needless; `own` is the charge's subscription."""
         if own is not None:
             is_given_back = await self._give_back_starts(session, charge, user)
             ended = await self._book.end_replaced_renewals(session, user)
@@ -242,10 +242,10 @@ class ChargeSettlement:
             await self._book.end_lifetime_renewals(session, user)
 
     async def _give_back_starts(self, session: AsyncSession, charge: StripeEvent, user: User) -> bool:
-        """Give back granted charges that a settled one shows to have begun beside a subscription; True: any.
+        """Give back first charges that, as `charge` shows, started a subscription beside a running one; True: any.
 
-        The order of settling does not decide, because a charge that is told of first may have been paid last. Each
-        turn of the loop gives one charge back, or looks at it for the last time.
+        The order of settling does not decide, because the buyer may have paid last for the charge that Telegram told of
+        first. Each turn of the loop gives one charge back, or looks at it for the last time.
         """
         seen: set[str] = set()
         is_given_back = False

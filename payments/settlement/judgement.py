@@ -1,4 +1,4 @@
-"""Judges a charge: a pure function of what was paid, what was signed, and what the payer holds."""
+"""Judges a charge by its payment, its signed payload and the payer's access: a pure function."""
 
 import enum
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from payments.sale.eligibility import Payer, PurchaseObstacle, Sale, find_obstac
 from payments.sale.payload import Order, PayloadVerdict, ReadPayload
 
 GIVEN_BACK_FOR: Final = frozenset(PurchaseObstacle) - {PurchaseObstacle.NOT_ON_SALE}
-"""The obstacles that stand against a charge: a plan that is retired declines no payment that was made."""
+"""The obstacles for which the desk gives a charge back: a retired plan is none after the payment."""
 
 
 class ChargeProblem(enum.StrEnum):
-    """Reason why a charge of ours waits for a person, or is of another program. Stored as the event's `error`."""
+    """Reason why a charge waits for an admin, or belongs to another program. Stored as the event's `error`."""
 
     ANOTHER_PROGRAM = "another_program"
     DAMAGED_PAYLOAD = "damaged_payload"
@@ -34,21 +34,24 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """Another program on the same token made the sale: recorded and reported, never refunded by itself."""
+    """Another program on the same token made the sale.
+
+    The desk records and reports the charge, and never refunds it by itself.
+    """
 
     reason: ChargeProblem = ChargeProblem.ANOTHER_PROGRAM
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """The charge waits for a person to decide."""
+    """The charge waits for an admin to decide."""
 
     reason: ChargeProblem
 
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """The charge is surely ours and cannot be honoured: the money goes back by itself, once.
+    """The charge is surely ours, and its payer may not buy the plan: the desk refunds it by itself, once.
 
     The `reason` is one of GIVEN_BACK_FOR, stored as the event's `error` and as the `reason` of its refund.
     """
@@ -61,7 +64,7 @@ ChargeJudgement = Granted | Foreign | Parked | GivenBack
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """Money that was paid: `amount` in the currency's minor unit (Stars: Stars)."""
+    """The money of a charge: `amount` in the currency's minor unit (Stars: Stars)."""
 
     amount: int
     currency: str
@@ -70,14 +73,15 @@ class Payment:
 def judge(
     payment: Payment, payer: Payer, reading: ReadPayload, catalog: Catalog, *, is_offered: bool
 ) -> ChargeJudgement:
-    """Decide a charge in one judgement: grant it, give it back, park it, or leave it to another program.
+    """Judge a charge: grant it, give it back, park it, or leave it to another program.
 
-    `reading` is of its payload. The facts about the `payer` leave out what the charge itself has opened.
-    `is_offered`: the order needs no proof that its terms were offered (`needs_no_proof_of_offer`), or there is one.
+    `reading` is of its payload. The facts about the `payer` leave out what the charge itself has opened. `is_offered`:
+    the order needs no proof that the catalog offered its terms (`needs_no_proof_of_offer`), or there is one.
 
     1. A payload of another form is of another program.
-    2. Without an order or its plan a person decides, and so on terms or a price that are not those of the order.
-    3. The rule of payments/sale/eligibility.py, by which pre-checkouts are declined, says what goes back.
+    2. An admin decides on a charge without an order or its plan, and on terms, a price or a currency that are not those
+       of the order.
+    3. The rule of payments/sale/eligibility.py, which declines pre-checkouts too, says what goes back.
     """
     if reading.verdict is PayloadVerdict.FOREIGN:
         return Foreign()
@@ -95,10 +99,10 @@ def judge(
 
 
 def needs_no_proof_of_offer(reading: ReadPayload, catalog: Catalog) -> bool:
-    """Tell whether an order needs, for the judgement, no further proof that its terms were offered.
+    """Tell whether an order needs no proof that the catalog ever offered its terms.
 
     An order under the token in use needs none. An order under a former token needs terms that its plan has, retired or
-    not, because that token may have been in other hands.
+    not, because somebody else may have had that token.
     """
     order = reading.order
     if order is None or reading.verdict is not PayloadVerdict.OLD or reading.is_vouched:

@@ -6,9 +6,9 @@ from typing import Final
 from payments.sale.payload import Order
 
 LATE_HOURS: Final = 1
-"""A settlement that is late by no more takes nothing."""
+"""A settlement that is late by no more costs the buyer nothing."""
 DELAY_DAYS_MAX: Final = 7
-"""A charge that comes to the desk later than that is old news: its time is not given back."""
+"""A charge that reaches the desk later than that is old news: the buyer gets no time back."""
 
 
 def compensate(
@@ -28,12 +28,12 @@ def compensate(
 
 
 def delay_days(order: Order, paid_at: datetime, parked_at: datetime | None, now: datetime) -> int:
-    """Return the days that the lateness of a settlement took from the buyer, a begun one counted whole.
+    """Return the days that a late settlement took from the buyer; a begun day counts whole.
 
-    0 within the hour. The time since a charge was first parked counts whole, whatever its age. The time before that
-    counts within DELAY_DAYS_MAX, and only for a plan of some days, because Telegram sets the end of a subscription.
-    `now` and `parked_at` (None: never) are Telegram's time as far as the desk knows it, so that a wrong clock of its
-    own gives nothing away. A purchase for life loses nothing.
+    Within LATE_HOURS it took none. The time since the desk first parked a charge counts whole, whatever its age. The
+    time before that counts within DELAY_DAYS_MAX, and only for a plan of some days, because Telegram sets the end of a
+    subscription. `now` and `parked_at` (None: never) are Telegram's time as far as the desk knows it, so that a wrong
+    clock of its own gives nothing away. A lifetime purchase loses nothing.
     """
     if order.days is None and not order.subscription:
         return 0

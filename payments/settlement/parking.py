@@ -1,4 +1,4 @@
-"""Parks an audit row: puts a charge or a refund before the admins, and tells those who wait for it."""
+"""Parks an audit row: leaves a charge or a refund to the admins, and tells them and the buyer."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,7 +17,7 @@ class Parking:
         self._telegram_now = telegram_now
 
     async def park(self, session: AsyncSession, event: StripeEvent, reason: str) -> None:
-        """Park an audit row for a reason and tell of it. The caller holds the user's lock."""
+        """Park an audit row for a reason, and tell the admins and the buyer. The caller holds the user's lock."""
         transitions.set_aside(event, EventOutcome.PARKED, reason, parked_at=self._telegram_now())
         await self.tell(session, event, reason)
 
@@ -28,7 +28,7 @@ class Parking:
         """
         user = await session.get_one(User, event.customer_id)
         is_settled = event.status == EventStatus.PROCESSED
-        # Again when it is parked again: the admin who took it up waits to hear of it.
+        # `again`, because an admin who has retried a row waits to hear that it is parked once more.
         await self._effects.tell_admins(
             session, Notice.PARKED, event, user, reason, again=True, **({"is_settled": True} if is_settled else {})
         )

@@ -1,4 +1,4 @@
-"""Settles refunds: revokes what a refunded charge has opened, and puts a returned refund before the admins."""
+"""Settles refunds: revokes the grants of a charge without a remainder, and tells the buyer and the admins."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -34,10 +34,11 @@ class RefundSettlement:
     async def settle(self, session: AsyncSession, refund: StripeEvent) -> None:
         """Settle a refund that its provider has made.
 
-        1. A refund that contradicts its charge is parked; if the charge went back by others, it is replaced instead.
-        2. The row is closed as refunded. The charge may not be on record yet: it is then granted as already refunded.
-        3. If nothing of the charge is left, its grants are revoked, and its subscription's renewal is ended.
-        4. The admin who asked for the refund, the buyer, and the admins of a refund made outside are told.
+        1. Park a refund that contradicts its charge; if other refunds gave back all of the charge, replace it instead.
+        2. Close the row as refunded. The charge may not be on record yet: its own settlement then grants it born
+           revoked.
+        3. If the charge has no remainder, revoke its grants and end its subscription's renewal.
+        4. Tell the admin who asked for the refund, the buyer, and, of a refund made outside, all admins.
         """
         now = self._clock()
         user = await session.get_one(User, refund.customer_id)
@@ -62,7 +63,7 @@ class RefundSettlement:
     async def settle_returned(self, session: AsyncSession, returned: StripeEvent) -> None:
         """Close the row of a refund that returned to the seller, and tell the admins.
 
-        The access stays as it is, because the money is still owed to the buyer.
+        The access stays as it is, because the seller still owes the buyer the money.
         """
         user = await session.get_one(User, returned.customer_id)
         transitions.close(returned, EventOutcome.RETURNED, self._clock())
@@ -72,9 +73,9 @@ class RefundSettlement:
         await self._effects.tell_admins(session, Notice.REFUND_FAILED, returned, user, returned.reason, stays=stays)
 
     async def find_completing(self, session: AsyncSession, charge: StripeEvent, user: User) -> StripeEvent | None:
-        """Find, to settle refunds, the one by which, in order of time, all of a charge was back; None: never.
+        """Find the refund after which, in order of time, a charge had no remainder; None: it has always had one.
 
-        If a refund on record contradicts the charge, the true ones are recorded from quarantine first.
+        If a refund on record contradicts the charge, the true ones in quarantine go on record first.
         """
         refunds = await events.refunds_of(session, charge.event_id)
         is_contradicted = False
@@ -88,9 +89,9 @@ class RefundSettlement:
         return completing_refund(charge, refunds)
 
     async def _revoke_access(self, session: AsyncSession, charge: StripeEvent, last: StripeEvent, user: User) -> None:
-        """Settle a refund of all of a charge: revoke its grants, whose money went at last with the refund `last`.
+        """Revoke the grants of a charge that has no remainder since the refund `last`, and end its renewal.
 
-        The renewal ends as well, except when the desk gave the charge back: it ends that renewal when it decides so.
+        Where the desk gave the charge back itself, it ends the renewal with that decision, and not here.
         """
         now = self._clock()
         await replace_contradicting(session, charge)
@@ -114,7 +115,7 @@ class RefundSettlement:
             await self._link.end_refunded(session, charge, user, subscription)
 
     async def _tell_replaced(self, session: AsyncSession, refund: StripeEvent, user: User, mismatch: str) -> None:
-        """Tell the admins of a settled refund that contradicts its charge, and of which nothing waits."""
+        """Tell the admins of a refund that contradicts its charge and waits for nobody."""
         await self._effects.tell_admins(session, Notice.PARKED, refund, user, mismatch, again=True, is_over=True)
 
     async def _tell_refunded(
@@ -125,7 +126,10 @@ class RefundSettlement:
         user: User,
         last: StripeEvent | None,
     ) -> None:
-        """Tell of a settled refund; `last` is the one after which all of the charge was back (None: never)."""
+        """Tell the buyer of a settled refund, and the admins of one made outside.
+
+        `last` is the refund after which the charge had no remainder (None: it has one).
+        """
         method = METHODS[refund.payment_method]
         is_part = last is None
         told = None if refund.requested_by == BY_ITSELF else refund.reason

@@ -1,4 +1,4 @@
-"""Resolves a refund that its provider refuses, by the refunds of the charge that the provider has made."""
+"""Resolves a refund that its provider refuses, from the provider's list of the charge's refunds."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -29,12 +29,12 @@ async def resolve_refusal(
     words: str,
     now: datetime,
 ) -> StripeEvent | None:
-    """Settle a refused refund that is through, or replace it by the remainder; None: neither explains the refusal.
+    """Settle a refused refund that the provider has made, or replace it by the remainder; None: neither fits.
 
-    `made` are all refunds of the charge that the provider has, and they are recorded first. `words` are the refusal's.
-    Raises ChannelAwayError while the event of a returned refund was not read, because its time says whether all of the
-    charge was gone. At the last of RETURN_ATTEMPTS_MAX the refund counts as returned now, because Stripe may no longer
-    keep its event.
+    `made` are all refunds of the charge that the provider has; they go on record first. `words` are the refusal's.
+    Raises ChannelAwayError while the desk has not read Stripe's event of a returned refund, because its time says
+    whether all of the charge was gone. At the last of RETURN_ATTEMPTS_MAX the refund counts as returned now, because
+    Stripe may no longer keep its event.
     """
     refund = await events.lock(session, event_id)
     if refund is None or not transitions.is_open(refund):
@@ -54,7 +54,7 @@ async def resolve_refusal(
 
 
 async def _replace(session: AsyncSession, charge: StripeEvent, refund: StripeEvent, words: str, now: datetime) -> None:
-    """Replace a refused refund: take it out of the work, and open one of the charge's remainder, if there is any."""
+    """Replace a refused refund by a refund of the charge's remainder, if there is any."""
     transitions.replace(refund, words)
     if remainder(charge, await events.refunds_of(session, charge.event_id)) <= 0:
         await release(session, Notice.REFUND_DONE, refund.event_id, now, instead=Notice.NOTHING_LEFT)

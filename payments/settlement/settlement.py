@@ -34,8 +34,7 @@ class Settlement:
     ) -> None:
         """Wire the settlement of charges and of refunds.
 
-        `telegram_now` is Telegram's present as far as it is known, by which lateness is reckoned; None: the clock is
-        as good.
+        `telegram_now` is Telegram's present as far as the desk knows it; lateness counts by it (None: by `clock`).
         """
         self.telegram_now = telegram_now or clock
         self.subscriptions = SubscriptionBook(catalog, clock, effects, terms)
@@ -46,18 +45,18 @@ class Settlement:
         self._charges = ChargeSettlement(rules, effects, self.parking, self._refunds, link, self.subscriptions)
 
     async def settle(self, session: AsyncSession, event_id: str, *, confirmed: bool = False) -> StripeEvent | None:
-        """Settle an audit row, or leave it where it ended before; None: there is no such row of ours.
+        """Settle an audit row if it is open, and return it; None: no row of ours has this id.
 
-        1. The payers of the row, and of the refunds that stand in for it, are locked, then each row.
-        2. Each row that is open and ours is settled by its kind (`settle_open`).
+        1. Lock the payers of the row and of the refunds that stand in for it, then each row.
+        2. Settle each open row of ours by its kind (`settle_open`).
 
-        `confirmed` says of a refund that its provider has just made it; a refund that the provider told of (its
-        `webhook_timestamp` is known) is confirmed anyway. An unconfirmed refund stays open, because it has to be sent.
-        Where another row has taken the key of a refund, the refund apart (events.record) is returned.
+        `confirmed`: the provider has just made the refund. The provider's own news of a refund (`webhook_timestamp` is
+        known) confirms it as well. An unconfirmed refund stays open, because the worker has yet to send it. Where
+        another row has the key of a refund, this returns the refund apart (events.record).
         """
         event = None
         ids = [event_id, *await events.find_refunds_apart(session, event_id)]
-        # Held here, so that the session does not read them anew.
+        # The variable keeps the users, so that the session does not read them anew.
         users = await events.lock_users_of(session, ids)
         for each in ids if users else ():
             locked = await events.lock_row(session, each)

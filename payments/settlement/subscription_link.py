@@ -1,4 +1,4 @@
-"""Links a charge to the subscription that it pays for: brings that up to date, and ends its renewal after a refund."""
+"""Links a charge to its subscription: brings the subscription up to date, and ends its renewal after a refund."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,13 +18,13 @@ class SubscriptionLink:
         self._effects = effects
 
     def order(self, charge: StripeEvent) -> Order | None:
-        """Return the order that links a charge to its subscription, from its payload, proved or not; None: none."""
+        """Return the order of a subscription in a charge's payload, proved or not; None: the payload holds none."""
         reading = self._signer.read(charge.payload or "")
         order = reading.order or reading.claimed
         return order if order is not None and order.subscription else None
 
     async def update(self, session: AsyncSession, charge: StripeEvent, user: User) -> Subscription | None:
-        """Bring the subscription of a charge up to date; None: the charge is of none that is known."""
+        """Bring the subscription of a charge up to date, and return it; None: no known subscription has the charge."""
         order = self.order(charge)
         if charge.payload is None or (order is None and not charge.is_recurring):
             return None
@@ -34,7 +34,7 @@ class SubscriptionLink:
     async def end_refunded(
         self, session: AsyncSession, charge: StripeEvent, user: User, subscription: Subscription | None
     ) -> None:
-        """End the renewal of a refunded charge's subscription, even if the charge's payload cannot be read here."""
+        """End the renewal of a refunded charge's subscription, even if the desk cannot read the charge's payload."""
         is_unread = subscription is None and charge.is_recurring and not self._effects.goes_by_date
         if is_unread and charge.payload is not None:
             price_stars = charge.amount_cents

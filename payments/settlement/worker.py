@@ -1,4 +1,4 @@
-"""Processes due audit rows: settles charges, sends and settles refunds. A row that fails is retried, then parked."""
+"""Processes due audit rows: settles charges, sends and settles refunds, and retries failures until it parks them."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -34,9 +34,10 @@ BATCH_MAX: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class _FirstStep:
-    """An audit row after the worker's first step; `goes_on`: the row was settled as far as it goes, in its turn.
+    """An audit row after the step that needs no provider.
 
-    `was_settled`: the row was processed before, and had only news.
+    `goes_on`: the row was open, and the step has settled it as far as it goes. `was_settled`: an earlier step had
+    settled the row, and it had only news.
     """
 
     event: StripeEvent | None
@@ -73,17 +74,17 @@ class Worker:
         self._gate = Gate()
 
     async def catch_up(self) -> None:
-        """Have the worker free the rows that the last active desk claimed, and settle the oldest due charges.
+        """Free the rows that the last active desk claimed, and settle the oldest batch of due charges.
 
-        One batch of them. The loop does the rest, and all refunds, which go over HTTP, because buyers wait for the
-        first poll. Raises SQLAlchemy's errors when the database is away.
+        The loop does the rest, and all refunds, because they go over HTTP and buyers wait for the first poll. Raises
+        SQLAlchemy's errors when the database is away.
         """
         async with self._database.transaction() as session:
             await transitions.release_claims(session)
         await self._process_all([each for each in await self._due() if not each.startswith(REFUND_PREFIX)])
 
     async def work_once(self) -> int:
-        """Process in the worker at most 50 due audit rows; return how many were brought further.
+        """Process at most 50 due audit rows; return how many made progress.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -96,7 +97,7 @@ class Worker:
             return await events.due(session, self._clock(), BATCH_MAX, but=self._cooldown.current())
 
     async def _process_all(self, event_ids: Sequence[str]) -> int:
-        """Process audit rows in the worker; return how many were brought further: its loop sleeps if all are stuck."""
+        """Process audit rows; return how many made progress, because the loop sleeps if none did."""
         moved = 0
         for event_id in event_ids:
             if self.loop.is_stopping:
@@ -113,21 +114,21 @@ class Worker:
         return moved
 
     def _is_still_due(self, event: StripeEvent) -> bool:
-        """Tell whether the worker would find an event again at once, because processing it changed nothing."""
+        """Tell whether the loop would find a row again at once, because processing it changed nothing."""
         is_free = event.claimed_until is None or event.claimed_until <= self._clock()
         return event.due_at is not None and event.due_at <= self._clock() and is_free
 
     async def process(self, event_id: str) -> StripeEvent | None:
-        """Have the worker bring one audit row as far as it goes now; return it, None: unknown, or another has it.
+        """Process one audit row as far as it goes now; return it. None: no row has this id, or another process has it.
 
-        1. In one transaction the row is locked and settled. It stays as it is if it is not ours or not open, and
-           while a pass over the ledger is wanted.
-        2. A refund that is still open is sent to its provider, with no transaction open, and then settled. The
-           provider may ask for a pause: then the refund waits. It may refuse: then its own list of refunds decides.
-        3. A failure is noted on the row, which waits for its next attempt. The last attempt parks it.
-        4. A row that has come to its end is logged and counted, and `on_progress` is called.
+        1. Lock and settle the row in one transaction. Leave it as it is if it is not ours or not open, and while a
+           whole pass over the ledger is wanted.
+        2. Send a refund that is still open to its provider, with no transaction open, and then settle it. If the
+           provider asks for a pause, the refund waits. If it refuses, its own list of refunds decides.
+        3. Note a failure on the row, which waits for its next attempt. The last attempt parks it.
+        4. Log and count a row that has come to its end, and call `on_progress`.
 
-        Raises SQLAlchemy's errors when the database is away: the row is as it was.
+        Raises SQLAlchemy's errors when the database is away: then the row is as it was.
         """
         try:
             first = await self._settle_without_provider(event_id)
@@ -149,7 +150,7 @@ class Worker:
 
     @retry_transaction
     async def _settle_without_provider(self, event_id: str) -> _FirstStep:
-        """Have the worker settle a row without its provider, unless it is not to be settled, or not now."""
+        """Settle a row as far as it needs no provider, if it is ours and open, and the gate is open."""
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
             if event is None or event.origin != ORIGIN or not transitions.is_open(event):
@@ -162,12 +163,12 @@ class Worker:
 
     @retry_transaction
     async def _settle_sent_refund(self, event_id: str) -> StripeEvent | None:
-        """Have the worker settle a refund that its provider has made."""
+        """Settle a refund that its provider has made."""
         async with self._database.transaction() as session:
             return await self._settlement.settle(session, event_id, confirmed=True)
 
     async def _send_refund(self, refund: StripeEvent) -> StripeEvent | None:
-        """Have the worker send a refund, unless its provider asks for a pause; None: another process sends it."""
+        """Send a refund and settle it, unless its provider asks for a pause; None: another process sends it."""
         pause = self._pauses.setdefault(refund.payment_method, Pause(self._clock))
         if pause.until is not None:
             return await self._postpone(refund.event_id, pause.until)
@@ -183,11 +184,11 @@ class Worker:
         return await self._settle_sent_refund(refund.event_id)
 
     async def _resolve_refusal(self, event_id: str, refusal: RefusedByChannelError) -> StripeEvent | None:
-        """Have the worker resolve a refusal by the provider's list of refunds; re-raise it if that explains none."""
+        """Resolve a refusal from the provider's list of refunds; re-raise it if the list does not explain it."""
         if refusal.made is None:
             raise refusal
-        # On record by itself, because the attempt is over even if what the refusal means is not known yet: under its
-        # key Stripe would go on giving the same answer (Stripe API, idempotent requests).
+        # In a transaction of its own, because the attempt is over even while the meaning of the refusal is unknown:
+        # under its key Stripe would go on giving the same answer (Stripe API, idempotent requests).
         await self._end_attempt(event_id)
         event = await self._settle_refused(event_id, refusal.made, str(refusal))
         if event is None:
@@ -201,7 +202,7 @@ class Worker:
 
     @retry_transaction
     async def _end_attempt(self, event_id: str) -> None:
-        """End the worker's attempt that the provider has refused: drop its idempotency key; the next needs another."""
+        """End an attempt that the provider has refused: drop its idempotency key, because the next needs another."""
         async with self._database.transaction() as session:
             refund = await events.lock(session, event_id)
             if refund is not None and transitions.is_open(refund):
@@ -209,7 +210,7 @@ class Worker:
 
     @retry_transaction
     async def _postpone(self, event_id: str, until: datetime) -> StripeEvent | None:
-        """Postpone the worker's refund for as long as its provider asks; that counts as no failed attempt."""
+        """Postpone a refund for as long as its provider asks; a pause counts as no failed attempt."""
         async with self._database.transaction() as session:
             event = await events.lock(session, event_id)
             if event is not None and transitions.is_open(event):
@@ -243,13 +244,13 @@ class Worker:
         return event
 
     def _note_failed_attempt(self, event: StripeEvent, words: str, attempts_max: int) -> bool:
-        """Note on the row a failed attempt of the worker; False: it was the last, and the row is parked."""
+        """Note a failed attempt on its row; False: it was the last one, and the row is parked."""
         parked_at, jitter = self._settlement.telegram_now(), random.random()  # noqa: S311 - jitter
         return transitions.fail(event, words, self._clock(), jitter, attempts_max, parked_at=parked_at)
 
 
 def _bound(event: StripeEvent) -> "Logger":
-    """Return a log of the worker whose lines name the charge, be the row the charge or a refund of it."""
+    """Return a logger whose lines name the charge, for the row of the charge or of a refund."""
     return logger.bind(
         event_id=event.event_id,
         charge_id=event.refund_of or event.event_id,
