@@ -8,7 +8,7 @@ TELEGRAM_ID_MAX: Final = 2**52 - 1
 """Bot API, User and Chat: the id "has at most 52 significant bits"."""
 
 CHARGE_ID_LENGTH_MAX: Final = 1024
-"""Characters of a charge's id; ids of more than 128 were seen."""
+"""Characters of a charge's id; ids of more than 128 exist."""
 CHARGE_ID_BYTES_MAX: Final = 2048
 """PostgreSQL indexes at most 2,704 bytes, and `returned:refund:` and a UUID may stand around a charge's id."""
 

@@ -1,4 +1,4 @@
-"""Access: grants come in, entitlements go out as the fold of all grants of a user and type. Knows no payments.
+"""Access: grants come in, and the fold of all grants of a user and type goes out. It knows no payments.
 
 In reading order:
 

@@ -27,7 +27,7 @@ async def grant_by_hand(
     reason: str,
     now: datetime,
 ) -> str:
-    """Grant `days` of access by hand from now on, None for life; return the grant's source, for a revocation.
+    """Grant `days` of access from now on (None: lifetime); return the grant's source, for a revocation.
 
     Raises InvalidEntitlementTypeError, UnknownUserError and ContradictedGrantError.
     """
@@ -49,7 +49,7 @@ async def revoke_by_hand(
     reason: str,
     now: datetime,
 ) -> tuple[str, ...]:
-    """Revoke a user's grants of a type by hand, from any source or only from `source`; return the sources.
+    """Revoke a user's grants of a type, from any source or only from `source`; return the revoked sources.
 
     The money stays where it is: a charge whose access an admin revoked can still be refunded.
     """

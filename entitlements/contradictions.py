@@ -17,7 +17,7 @@ from entitlements.errors import ContradictedGrantError
 
 @dataclass(frozen=True, slots=True)
 class WantedGrant:
-    """A grant to be made: for `duration_days`, or until `ends_at`, or (both None) for life."""
+    """A grant to make: for `duration_days`, until `ends_at`, or (both None) for life."""
 
     user_id: str
     entitlement_type: str
@@ -30,7 +30,7 @@ class WantedGrant:
 async def find_contradictions(
     session: AsyncSession, wanted: Sequence[WantedGrant], *, may_differ: bool = False
 ) -> dict[str, str]:
-    """Find existing grants that contradict the wanted ones; return the differences by source, in words for an admin.
+    """Find grants on record that contradict the wanted ones; return the differences by source, in words for an admin.
 
     `may_differ`: only another user counts as a contradiction, because the end of a subscription's time moves, and a
     revoked grant opens nothing.
@@ -60,7 +60,7 @@ async def refuse_contradictions(
 
 
 def _difference(standing: EntitlementGrant, wanted: WantedGrant, *, may_differ: bool) -> str | None:
-    """Return how an existing grant contradicts the wanted one, in words; None: they are the same."""
+    """Return the difference between a grant on record and the wanted one, in words; None: they are the same."""
     if standing.user_id != wanted.user_id:
         return "it is another user's"
     if may_differ:

@@ -10,16 +10,16 @@ Operational failures (the database is away) are SQLAlchemy's own.
 
 
 class EntitlementError(Exception):
-    """Base of the errors of access. One of these is raised before the database is touched."""
+    """Base of the errors of access. The service raises one of these before the refused grant changes a row."""
 
 
 class InvalidEntitlementTypeError(EntitlementError):
-    """The error of an entitlement type that is not 1 to 20 of a-z, 0-9 and _, as in the catalog."""
+    """An entitlement type is not 1 to 20 of a-z, 0-9 and _, as in the catalog."""
 
 
 class ContradictedGrantError(EntitlementError):
-    """The error of another grant under the same source and type; the text says how it differs, for an admin."""
+    """Another grant is on record under the same source and type; the text tells an admin the difference."""
 
 
 class UnknownUserError(EntitlementError):
-    """The error of a grant for a user who is not in `users`."""
+    """No user in `users` has the id that a grant names."""

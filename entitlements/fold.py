@@ -5,8 +5,8 @@
 - One-time days use up only time that no dated grant covers, end to end, never before their own `granted_at`: they wait
   while a subscription runs, whether it began before them or in their midst. A day is 24 hours.
 - A grant without days and without an end is for life: it covers everything from `granted_at` on.
-- A revoked grant counts for nothing, as if it had never been made: one-time days that had waited for it are counted
-  anew from their own `granted_at`.
+- A revoked grant counts for nothing, as if nobody had made it: one-time days that had waited for it count anew from
+  their own `granted_at`.
 
 So the grants' order of arrival never matters, nor does any order among equal times: days are worth the same in any
 grant. A further grant never shortens access at any moment, and never changes a moment before its own `granted_at`.
@@ -29,8 +29,8 @@ class Grant:
     """One grant of one entitlement type to one user; all times are aware and in UTC.
 
     `duration_days` (above 0) is for one-time days, `ends_at` for a dated grant, neither for life, never both.
-    `opened_at` is before `granted_at` where the clock that recorded the grant was behind: by that clock it is open from
-    then on. Two equal grants are two grants, hence sequences of them and no sets.
+    `opened_at` is before `granted_at` where the clock that recorded the grant was behind: by that clock the grant is
+    open from then on. Two equal grants are two grants, hence sequences of them and no sets.
     """
 
     granted_at: datetime
@@ -48,7 +48,7 @@ class Interval:
     end: datetime | None
 
     def holds(self, at: datetime) -> bool:
-        """Tell whether a moment is in the folded interval."""
+        """Tell whether a moment lies in the interval."""
         return self.start <= at and (self.end is None or at < self.end)
 
 
@@ -97,7 +97,7 @@ def coverage(grants: Sequence[Grant]) -> tuple[Interval, ...]:
 
 
 def open_now(grants: Sequence[Grant], now: datetime) -> Interval | None:
-    """Return the folded interval of access that is open at the present, by a clock that may be behind; None: none is.
+    """Return the interval of access that is open at the present, by a clock that may be behind; None: none is.
 
     No grant begins in the future, so the latest interval has begun, whatever the clock shows.
     """
@@ -129,13 +129,13 @@ def fold_grants(grants: Sequence[Grant]) -> Standing:
 
 
 def holds(grants: Sequence[Grant], at: datetime) -> bool:
-    """Tell whether the fold of the grants opens access at a moment, by the clock that recorded them."""
+    """Tell whether the grants open access at a moment, by the clock that recorded them."""
     begun = _begun_by(grants, at)
     return any(interval.holds(begun) for interval in coverage(grants))
 
 
 def opens(grants: Sequence[Grant], beside: Sequence[Grant], at: datetime) -> bool:
-    """Tell whether the fold of `grants` opens any moment from `at` on that the grants `beside` them do not open."""
+    """Tell whether `grants` open any moment from `at` on that the grants `beside` them do not open."""
     return _from(coverage([*grants, *beside]), at) != _from(coverage(beside), at)
 
 
@@ -144,7 +144,7 @@ def _from(intervals: Sequence[Interval], at: datetime) -> list[Interval]:
 
 
 def _begun_by(grants: Sequence[Grant], at: datetime) -> datetime:
-    """Return the earliest true time to fold at when a slow clock shows `at`: grants recorded by then have begun."""
+    """Return the moment to fold at when a slow clock shows `at`: every grant recorded by then has begun."""
     begun = [
         grant.granted_at
         for grant in grants

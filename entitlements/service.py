@@ -35,7 +35,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class DaysGranted:
-    """A grant of one-time days, to be made together with many others."""
+    """A grant of one-time days, which `grant_days` makes together with many others."""
 
     user_id: str
     entitlement_type: str
@@ -43,11 +43,11 @@ class DaysGranted:
     granted_at: datetime
     duration_days: int
     opened_at: datetime | None = None
-    """When the grant is recorded, by a clock that is behind `granted_at`."""
+    """The moment of recording, by a clock that is behind `granted_at`."""
 
 
 class EntitlementService:
-    """The users' grants and access, on the caller's session."""
+    """Makes and revokes grants, and answers questions about access, on the caller's session."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -64,7 +64,7 @@ class EntitlementService:
         revoked_at: datetime | None = None,
         revoke_reason: str | None = None,
     ) -> bool:
-        """Grant days, time until a date, or lifetime access; False: `source` had granted it.
+        """Grant days, time until a date, or lifetime access; False: `source` granted it before.
 
         The grant is for `duration_days`, until `ends_at`, or (neither) for life. It works as `grant` does, with its
         arguments one by one. The specification names this function; the desk itself grants by `grant_all`.
@@ -80,7 +80,7 @@ class EntitlementService:
         revoke_reason: str | None = None,
         now: datetime | None = None,
     ) -> bool:
-        """Make a grant; False: its source had granted that type.
+        """Make a grant; False: its source granted that type before.
 
         `find_contradictions` says how that grant differs. With `revoked_at` the grant is born revoked, because its
         refund came first. `now` is the desk's present: while that is before `granted_at`, the grant is open all the
@@ -123,7 +123,7 @@ class EntitlementService:
         revoke_reason: str | None = None,
         now: datetime | None = None,
     ) -> bool:
-        """Make all of these grants or none; False: some had been made, on the same terms.
+        """Make all of these grants or none; False: some are on record already, on the same terms.
 
         Raises the errors of `grant`, and ContradictedGrantError, before the first grant, when an existing one
         contradicts them. Only another user's grant contradicts one that is born revoked.
@@ -141,8 +141,8 @@ class EntitlementService:
     async def grant_days(self, grants: Sequence[DaysGranted]) -> frozenset[str]:
         """Make many grants of one-time days at once; an existing grant of a source stays as it is.
 
-        A source with a contradicted type grants nothing; return those sources. The users are known and locked. Raises
-        InvalidEntitlementTypeError.
+        A source with a contradicted type grants nothing; return those sources. The caller has found and locked the
+        users. Raises InvalidEntitlementTypeError.
         """
         for grant in grants:
             if _TYPE.fullmatch(grant.entitlement_type) is None:
@@ -167,7 +167,7 @@ class EntitlementService:
         entitlement_type: str | None = None,
         user_id: str | None = None,
     ) -> tuple[tuple[str, str], ...]:
-        """Revoke the grants of a source; return whose they are: (user id, entitlement type).
+        """Revoke the grants of a source; return the user id and entitlement type of each.
 
         With `entitlement_type` it revokes only that type, and with `user_id` only that user's grants, because another
         program may have used the source for somebody else.
@@ -188,9 +188,9 @@ class EntitlementService:
         return revoked
 
     async def unrevoked(self, sources: Collection[str], user_id: str | None = None) -> dict[str, frozenset[str]]:
-        """Return to the service's caller, by source, the entitlement types whose grants are not revoked.
+        """Return, by source, the entitlement types of the grants that nobody has revoked.
 
-        With `user_id` only the types granted to that user.
+        With `user_id` only the types of that user's grants.
         """
         query = select(EntitlementGrant.source, EntitlementGrant.entitlement_type).where(
             EntitlementGrant.source.in_(sources), EntitlementGrant.revoked_at.is_(None)
@@ -218,7 +218,7 @@ class EntitlementService:
             await write_standing(self._session, whose, entitlement_type)
 
     async def has_entitlement(self, user_id: str, entitlement_type: str, at: datetime) -> bool:
-        """Tell the service's caller whether a user's access is open at a moment, by the grants known now.
+        """Tell whether a user's access is open at a moment, by the grants known now.
 
         The moment may be past or to come. A grant that was recorded while the desk's clock was behind is open by that
         clock from then on. The specification names this function; the desk itself reads `holdings`.
@@ -228,7 +228,7 @@ class EntitlementService:
         )
 
     async def holdings(self, user_id: str, now: datetime) -> tuple[Holding, ...]:
-        """List to the service's caller a user's open entitlements by type, with ends, as `active_entitlements`."""
+        """List a user's open entitlements by type, with their ends, as the view `active_entitlements` does."""
         return tuple(
             Holding(entitlement_type, interval.end)
             for (_, entitlement_type), grants in sorted((await read_grants(self._session, [user_id])).items())
@@ -236,7 +236,7 @@ class EntitlementService:
         )
 
     async def opens(self, user_id: str, sources: Collection[str], at: datetime) -> bool:
-        """Tell the service's caller whether these sources' grants open a moment from `at` on that no other opens."""
+        """Tell whether the grants of these sources open a moment from `at` on that no other grant opens."""
         of_sources = await read_grants(self._session, [user_id], which=EntitlementGrant.source.in_(sources))
         beside = await read_grants(self._session, [user_id], which=EntitlementGrant.source.not_in(sources))
         return any(fold.opens(grants, beside[of], at) for of, grants in of_sources.items())
@@ -244,7 +244,7 @@ class EntitlementService:
     async def held_for_life(
         self, user: ColumnElement[bool], at: datetime | None, but: str | None = None
     ) -> frozenset[str]:
-        """Return to the service's caller the types that a user holds for life, without the grants of `but`.
+        """Return the types that a user holds for life, without the grants of the source `but`.
 
         Grants up to `at` count (None: all). `user` is a condition on `users`.
         """

@@ -14,7 +14,7 @@ from db.tables import Entitlement, EntitlementGrant
 from entitlements import fold
 
 _TOUCHED: Final = "starledger.touched"
-"""The key in a session's `info` of the users and types whose standing is still to be written."""
+"""The key in a session's `info` of the users and types whose standing waits for the end of `defer_standings`."""
 
 
 async def read_grants(
@@ -23,7 +23,7 @@ async def read_grants(
     entitlement_type: str | None = None,
     which: ColumnElement[bool] | None = None,
 ) -> defaultdict[tuple[str, str], list[fold.Grant]]:
-    """Read the users' grants for their standings, of one type or of all, by user and type."""
+    """Read the users' grants, of one type or of all, by user and type."""
     query = select(
         EntitlementGrant.user_id,
         EntitlementGrant.entitlement_type,

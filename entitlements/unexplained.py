@@ -11,7 +11,7 @@ from entitlements import fold
 from entitlements.standings import read_grants
 
 _BATCH: Final = 1_000
-"""The number of users whose rows are read at once."""
+"""The number of users whose rows one step reads."""
 
 
 async def find_unexplained(session: AsyncSession) -> AsyncIterator[tuple[str, str]]:
@@ -31,9 +31,9 @@ async def find_unexplained(session: AsyncSession) -> AsyncIterator[tuple[str, st
 
 
 def _explains(grants: Sequence[fold.Grant], row: fold.Standing) -> bool:
-    """Tell whether an `entitlements` row has nothing unexplained: it opens no more than its grants; less is allowed.
+    """Tell whether grants explain an `entitlements` row: the row opens no more than they do.
 
-    A row that opens less harms only its user.
+    A row may open less, because that harms only its user.
     """
     if row.revoked_at is not None:
         return True

@@ -1,1 +1,1 @@
-"""Money: the catalog, the audit table, settlement and refunds. Knows channels, not chats."""
+"""Payments: the catalog, the audit table, settlement and refunds. The package knows channels, and no chats."""

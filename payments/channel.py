@@ -1,4 +1,4 @@
-"""Channel, the interface to a payment provider: refund orders go out, and refunds made there are listed.
+"""Channel, the interface to a payment provider: takes the desk's refund orders, and lists the refunds made there.
 
 A channel is the live end of a payment method (payments/methods.py). docs/channels.md says how to add one, and
 tests/payments/test_channels.py tests the promises of every channel.
@@ -16,9 +16,9 @@ from payments.methods import Method
 class RefundOrder:
     """A refund on record for the provider to make: `amount` in the currency's minor unit (Stars: Stars).
 
-    `event_id` is the id of its row, `charge_id` the provider's. `attempt_key` is the idempotency key: it stays while
-    the result of an attempt is unknown, in whatever process, and a refusal ends it. `may_be_made`: an earlier attempt
-    had this key.
+    `event_id` is the id of its row, `charge_id` the provider's. `attempt_key` is the idempotency key: every process
+    keeps it while the result of an attempt is unknown, and a refusal ends it. `may_be_made`: an earlier attempt had
+    this key.
     """
 
     event_id: str
@@ -34,8 +34,8 @@ class RefundOrder:
 class MadeRefund:
     """A refund in its provider's list, made by anybody: `id` is the provider's, `amount` in the minor unit.
 
-    `row` is the `event_id` that its order carried; None: it was made elsewhere. `is_through`: the money has left for
-    the buyer. `failure`: the provider's word for why it returned to the seller.
+    `row` is the `event_id` that its order carried; None: somebody made it elsewhere. `is_through`: the money has left
+    for the buyer. `failure`: the provider's word for why it returned to the seller.
     """
 
     id: str
@@ -53,22 +53,23 @@ class Channel(Protocol):
     method: Method
 
     async def refund(self, order: RefundOrder) -> None:
-        """Have the channel's provider make a refund; return once it has it, from this attempt or an earlier one.
+        """Have the provider make a refund; return once the provider has it, from this attempt or an earlier one.
 
-        Raises ChannelAwayError when nobody knows whether it has, ChannelPauseError when it asks for a pause, and
-        RefusedByChannelError when it refuses: of a method with partial refunds, with its refunds of the charge.
+        Raises ChannelAwayError when nobody knows whether the provider has it, ChannelPauseError when the provider asks
+        for a pause, and RefusedByChannelError when it refuses: of a method with partial refunds, with its refunds of
+        the charge.
         """
 
 
 class Watch(Protocol):
-    """The loop over a provider's own news: refunds that were made there, or charges."""
+    """The loop that reads a provider's news: refunds and charges made there."""
 
     @property
     def trouble(self) -> str | None:
-        """The trouble that keeps the loop over a channel from reading, in words without secrets; None: none."""
+        """The trouble that keeps the loop from reading, in words without secrets; None: there is none."""
 
     async def run(self) -> None:
-        """Read a channel's news until cancelled; an outage shows as `trouble`, a bug ends the loop and the desk."""
+        """Read the provider's news until cancelled; an outage shows as `trouble`, a bug ends the loop and the desk."""
 
 
 Channels = Mapping[str, Channel]
@@ -85,5 +86,5 @@ CALL_SECONDS: Final = 30
 LEASE_SECONDS: Final = 60
 """The time for which one process claims a refund or a renewal for its call: longer than the time-outs of its calls.
 
-payments/loop.py takes a claim beyond its LEASE_SECONDS_MAX for that of a clock that was ahead.
+payments/loop.py ignores a claim beyond its LEASE_SECONDS_MAX, because a clock that was ahead has made it.
 """

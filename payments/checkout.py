@@ -1,8 +1,8 @@
-"""Answers pre-checkout queries in time, so that a buyer never waits behind anything, and removes their old rows.
+"""Decides pre-checkout queries in time, so that a buyer never waits behind anything, and deletes their old rows.
 
-Telegram gives ten seconds (Bot API, answerPreCheckoutQuery). The invoice is checked without the database. Then one
-transaction reads what the buyer holds (for a subscription, also which others run) and writes the query's own row, which
-proves that a payment could be recorded. If that is not done within the deadline, the answer is no, in words.
+Telegram gives ten seconds (Bot API, answerPreCheckoutQuery). The desk checks the invoice without the database. Then one
+transaction reads the buyer's access (for a subscription, also the running subscriptions) and writes the query's own
+row, which proves that the desk could record a payment. At the deadline the desk declines what is undecided, in words.
 """
 
 import asyncio
@@ -43,16 +43,16 @@ SWEEP_PAUSE_SECONDS: Final = 5.0
 
 
 class CheckoutVerdict(enum.StrEnum):
-    """Answer to a pre-checkout query, but for what stands between its payer and the plan (`PurchaseObstacle`).
+    """Answer to a pre-checkout query, beside the obstacles between its payer and the plan (`PurchaseObstacle`).
 
-    Stored in the query's row; everything but ACCEPTED declines it, in words that have the value in their key.
+    The query's row stores it. All but ACCEPTED decline the query, in words that have the value in their key.
     """
 
     ACCEPTED = "accepted"
     UNKNOWN_INVOICE = "unknown_invoice"
     """The payload is not ours, or damaged."""
     STALE_INVOICE = "stale_invoice"
-    """The invoice was signed under a former token, or for a price or a length that has changed since."""
+    """The invoice is signed under a former token, or for a price or a length that has changed since."""
     TRY_AGAIN = "try_again"
     """The database did not answer in time."""
 
@@ -72,7 +72,7 @@ class CheckoutQuery:
 
 
 class _WithdrawnError(Exception):
-    """The query was answered already, so that the late transaction has to leave nothing behind."""
+    """The desk has answered the query already, so the late transaction must leave nothing behind."""
 
 
 class CheckoutDesk:
@@ -100,10 +100,10 @@ class CheckoutDesk:
     async def decide(self, query: CheckoutQuery) -> CheckoutAnswer:
         """Decide a pre-checkout query, and return the answer within the deadline, whatever the database does.
 
-        1. The invoice is checked without the database: its signature, its buyer, its plan, its price.
-        2. A query beyond LATE_MAX or ACCOUNT_MAX is declined.
-        3. One transaction asks the rule who may buy what, by what the buyer holds, and writes the query's row.
-        4. If the database is away or too slow, the answer is TRY_AGAIN, and no row stays that says yes.
+        1. Check the invoice without the database: its signature, its buyer, its plan, its price.
+        2. Decline a query beyond LATE_MAX or ACCOUNT_MAX.
+        3. In one transaction ask the rule of who may buy what, with what the buyer holds, and write the query's row.
+        4. If the database is away or too slow, answer TRY_AGAIN, and leave no row that says yes.
         """
         sale = self._check_invoice(query)
         if not isinstance(sale, Sale):
@@ -132,12 +132,12 @@ class CheckoutDesk:
             del self._by_account[account]
 
     async def close(self) -> None:
-        """Wait for pre-checkouts that were answered without their transactions; database time-outs bound it."""
+        """Wait for the transactions of pre-checkouts that the desk has answered without them, until their time-outs."""
         if self._under_way:
             await asyncio.wait(self._under_way)
 
     def _check_invoice(self, query: CheckoutQuery) -> Sale | CheckoutAnswer:
-        """Return what an invoice sells, or why it is declined without asking the database."""
+        """Return the sale that an invoice offers, or the answer that declines it without asking the database."""
         reading = self._signer.read(query.payload)
         if reading.verdict is PayloadVerdict.OLD:
             return CheckoutVerdict.STALE_INVOICE
@@ -194,21 +194,22 @@ class CheckoutDesk:
             "created_at": now,
             "declined_on": None if answer is CheckoutVerdict.ACCEPTED else f"{now:%Y-%m-%d}",
         }
-        # The row is there already for a query told twice, or for a second decline of this payload on one day.
+        # The row exists already if Telegram sent the query twice, or the desk declined this payload before on the same
+        # day.
         await session.execute(insert_into(session, Checkout).on_conflict_do_nothing(), row)
 
     @retry_transaction
     async def _mark_late(self, query: CheckoutQuery) -> None:
-        """Replace the row of a pre-checkout that was committed after the answer was no."""
+        """Replace the row of a pre-checkout whose transaction committed after the desk had declined."""
         async with self._database.transaction(Priority.PRE_CHECKOUT) as session:
             await session.execute(delete(Checkout).where(Checkout.query_id == query.query_id))
             await self._write_row(session, query, CheckoutVerdict.TRY_AGAIN)
 
 
 async def find_obstacle_on_record(session: AsyncSession, sale: Sale, now: datetime) -> PurchaseObstacle | None:
-    """Read for the pre-checkout the reason why a buyer may not pay for a plan now; None: the buyer may.
+    """Find, by the rows on record, the reason why a buyer may not pay for a plan now; None: the buyer may.
 
-    The shop asks before it sends an invoice, and the pre-checkout before it is paid. The subscriptions are read only
+    The shop asks before it sends an invoice, and the pre-checkout before the payment. It reads the subscriptions only
     for a plan that is one, and only if nothing else stands in the way, because a buyer waits for each statement.
     """
     user = User.telegram_id == sale.buyer_telegram_id
@@ -232,8 +233,8 @@ class OldCheckouts:
     def __init__(self, database: Database, clock: Clock, telegram_now: Clock | None = None) -> None:
         """Prepare; `telegram_now` gives Telegram's present (None: the clock is Telegram's).
 
-        The earlier of the two counts, so that a clock that is ahead deletes nothing too soon, and a clock that was
-        behind when it dated a row does not either.
+        The earlier of the two counts, so that neither a clock that is ahead, nor one that was behind when it dated a
+        row, deletes anything too soon.
         """
         self._database = database
         self._clock = clock
@@ -269,6 +270,6 @@ class OldCheckouts:
 
 
 def select_old_checkouts(now: datetime) -> Select[str]:
-    """Select the ids of the next pre-checkouts that are too old to be kept, the oldest first."""
+    """Return the query for the ids of the next pre-checkouts that are too old to keep, the oldest first."""
     query = select(Checkout.query_id).where(Checkout.created_at < now - timedelta(days=CHECKOUTS_KEPT_DAYS))
     return query.order_by(Checkout.created_at).limit(SWEEP_MAX)

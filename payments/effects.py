@@ -1,8 +1,8 @@
 """Effects of a settlement outside our database: notices to people, refunds to send, renewals to end.
 
-Each effect is a row in the caller's transaction, tried after its commit (bot/sending/outbox.py,
-payments/refunds/sending.py). A rebuild settles the past with the `SILENT` ones, because all of it was said and sent
-before.
+Each effect is a row in the caller's transaction; a loop acts on it after the commit (bot/sending/outbox.py,
+payments/refunds/sending.py). A rebuild settles the past with the `SILENT` ones, because the desk has said and sent all
+of it before.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ _NEWS: Final = frozenset(
         Notice.PARTLY_REFUNDED_OUTSIDE,
     }
 )
-"""Notices that only say that something happened. The others tell of what the desk does now, or of what waits."""
+"""Notices that only say that something happened. The others say that the desk acts now, or that something waits."""
 
 
 class Effects:
@@ -42,10 +42,10 @@ class Effects:
     gives_time_back = False
     """True: a buyer gets back the time that a late settlement took."""
     goes_by_date = True
-    """True: charges are settled in the order of their dates, so that nothing counts that was granted later."""
+    """True: the desk settles charges in the order of their dates, so that no grant of a later date counts."""
 
     async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
-        """Tell the buyer what a charge has opened, and until when."""
+        """Tell the buyer the access that a charge has opened, and its end."""
 
     async def tell_buyer(
         self, session: AsyncSession, notice: Notice, event: StripeEvent, user: User, **facts: object
@@ -66,7 +66,7 @@ class Effects:
         """Alert the admins, once for a row and a notice unless `again`; `facts` are this notice's."""
 
     async def tell_asker(self, session: AsyncSession, refund: StripeEvent, *, is_part: bool) -> None:
-        """Tell the admin who asked that a refund is done; `is_part`: the charge has a remainder."""
+        """Tell the admin who asked for a refund that it is done; `is_part`: the charge has a remainder."""
 
     async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:  # noqa: ARG002 - OutwardEffects needs them
         """Refund a charge and tell its buyer; False: nothing goes back by itself, an admin decides."""
@@ -81,7 +81,7 @@ class Effects:
         """Tell the admins of something without an audit row, once for a notice and a `key`."""
 
     def end_renewal(self, subscription: Subscription, because: RenewalReason) -> None:
-        """Have Telegram renew a subscription no more, for a reason that is put on record."""
+        """End a subscription's renewal at Telegram, for a reason that goes on record."""
 
 
 SILENT: Final = Effects()
@@ -89,7 +89,7 @@ SILENT: Final = Effects()
 
 
 class OutwardEffects(Effects):
-    """Effects of a desk that is open: each is recorded, due at once."""
+    """Effects of a desk that is open: records each of them, due at once."""
 
     gives_time_back = True
     goes_by_date = False
@@ -99,7 +99,7 @@ class OutwardEffects(Effects):
         self._admins = admins
 
     async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
-        """Owe the buyer the notice of what a charge has opened, unless it is old news."""
+        """Owe the buyer the notice of the access that a charge has opened, unless it is old news."""
         if is_old_news(charge):
             return
         query = select(Entitlement).where(
@@ -146,7 +146,7 @@ class OutwardEffects(Effects):
         await self._admins.tell(session, notice, event.event_id, facts, self._clock(), again=again)
 
     async def tell_asker(self, session: AsyncSession, refund: StripeEvent, *, is_part: bool) -> None:
-        """Release the notice to the admin who asked for a refund, held until it is done."""
+        """Release the held notice to the admin who asked for a refund."""
         instead = Notice.PART_DONE if is_part else None
         await release(session, Notice.REFUND_DONE, refund.event_id, self._clock(), instead=instead)
 
@@ -169,13 +169,13 @@ class OutwardEffects(Effects):
         await self._admins.tell(session, notice, key, facts, self._clock())
 
     def end_renewal(self, subscription: Subscription, because: RenewalReason) -> None:
-        """Record the end of a renewal as a wanted effect, which the loop over subscriptions brings about."""
+        """Record that a renewal is to end; the loop over subscriptions tells Telegram."""
         record_wanted_renewal(subscription, Renewal.CANCELED, because, self._clock())
 
     async def _tell(
         self, session: AsyncSession, notice: Notice, key: str, user: User, facts: Mapping[str, object]
     ) -> None:
-        """Owe an effect's notice to a user, in the chat with the bot; a user of another service has none."""
+        """Owe a user a notice in the chat with the bot; a user of another service has no such chat."""
         if user.telegram_id is not None:
             chat_id, now = user.telegram_id, self._clock()
             await owe(session, notice, event_id=key, chat_id=chat_id, facts=dict(facts), now=now)

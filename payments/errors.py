@@ -2,8 +2,8 @@
 
 PaymentError
 ├── BusinessError             told to the person in words, no alert
-│   └── RefundRefusedError    a refund that cannot be requested, and why
-├── UnrecordableError         an update that bears money and cannot be recorded: kept raw in quarantine, an alert
+│   └── RefundRefusedError    the desk refuses a request for a refund, and says why
+├── UnrecordableError         the desk cannot record an update with money: kept raw in quarantine, an alert
 │   ├── UnreadableMoneyError
 │   ├── AnotherServicesRowError
 │   └── ContradictionError
@@ -11,12 +11,12 @@ PaymentError
 │   ├── ChannelAwayError      operational: retried after a growing backoff
 │   ├── ChannelPauseError     operational: the provider names the pause
 │   └── RefusedByChannelError final: a person decides
-├── LedgerError               Telegram's ledger is another one than before: a person decides
+├── LedgerError               Telegram's ledger lacks rows that the desk read before: a person decides
 ├── CatalogError              no catalog to sell from: the process ends with its text, for the seller (catalog.py)
 └── PayloadError              an order that no payload can carry: a bug, or a wrong setting (payload.py)
 
-SQLAlchemy and aiogram raise the operational failures (the database or Telegram is away): counted and retried.
-Any other error is a bug: logged with its context, and the row waits.
+SQLAlchemy and aiogram raise the operational failures (the database or Telegram is away): the loops count them and try
+again. Any other error is a bug: the desk logs it with its context, and the row waits.
 """
 
 import enum
@@ -37,7 +37,7 @@ class BusinessError(PaymentError):
 
 
 class RefundRefusal(enum.StrEnum):
-    """The reasons why a refund cannot be requested."""
+    """Reason why the desk refuses a request for a refund."""
 
     UNKNOWN = "unknown"
     """No charge has this id."""
@@ -49,7 +49,7 @@ class RefundRefusal(enum.StrEnum):
 
 
 class RefundRefusedError(BusinessError):
-    """A refund cannot be requested; `refusal` says why.
+    """The desk refuses a request for a refund; `refusal` says why.
 
     `requested_by` and `requested_why` name the request that stands instead, if another person made it or for another
     reason; None: no such request stands.
@@ -65,11 +65,14 @@ class RefundRefusedError(BusinessError):
 
 
 class UnrecordableError(PaymentError):
-    """An update bears money and cannot be recorded; the text says why."""
+    """The desk cannot record an update that bears money; the text says why."""
 
 
 class UnreadableMoneyError(UnrecordableError):
-    """A field is missing, of another type, or no value for the database; the text names it and quotes no value."""
+    """A field of an update is missing, of another type, or unfit for the database; the text names it.
+
+    The text never quotes the field's value.
+    """
 
 
 class AnotherServicesRowError(UnrecordableError):
@@ -89,7 +92,7 @@ class ChannelAwayError(ChannelError):
 
 
 class ChannelPauseError(ChannelError):
-    """The provider asks to be left alone for `seconds`."""
+    """The provider asks for a pause of `seconds`."""
 
     def __init__(self, seconds: float, words: str) -> None:
         super().__init__(words)
@@ -111,4 +114,4 @@ class RefusedByChannelError(ChannelError):
 
 
 class LedgerError(PaymentError):
-    """Telegram's ledger is another one than before; the text tells a person how."""
+    """Telegram's ledger lacks rows that the desk read before; the text says how many."""

@@ -43,24 +43,27 @@ _Moment = InstrumentedAttribute[datetime | None]
 
 
 def where_free(claimed_until: _Moment, now: datetime) -> ColumnElement[bool]:
-    """Return the loop's condition of rows that no process claims: never, no more, or by a clock ahead of `now`."""
+    """Return the condition of rows that no process claims: without a claim, with one that is over, or ahead of `now`.
+
+    A clock that was ahead has made a claim that ends later than LEASE_SECONDS_MAX from `now`.
+    """
     is_ahead = claimed_until > now + timedelta(seconds=LEASE_SECONDS_MAX)
     return or_(claimed_until.is_(None), claimed_until <= now, is_ahead)
 
 
 def where_due(due_at: _Moment, now: datetime) -> ColumnElement[bool]:
-    """Return the loop's condition of rows due by `now`, or put off by a clock that was ahead; an index serves it."""
+    """Return the condition of rows due by `now`, or put off by a clock that was ahead; an index serves it."""
     return and_(due_at > _BEFORE_ALL, or_(due_at <= now, due_at > now + AHEAD_MAX))
 
 
 def backoff(attempts: int, jitter: float) -> timedelta:
-    """Return the backoff of a row that failed in a loop: 5 s, doubling, at most an hour, plus up to a half."""
+    """Return the backoff of a row that failed: 5 s, doubling, at most an hour, plus up to a half."""
     seconds = min(BACKOFF_SECONDS_FIRST * 2 ** (attempts - 1), BACKOFF_SECONDS_MAX)
     return timedelta(seconds=seconds * (1 + jitter / 2))
 
 
 class Pulse:
-    """The heartbeat of one loop; nobody expects a beat before the first one, and after `rest`.
+    """The heartbeat of one loop; nobody expects a beat before the first one, or after `rest`.
 
     `seconds` is a clock that only goes forward, in seconds.
     """
@@ -92,14 +95,14 @@ class Cooldown:
         self._until: dict[str, datetime] = {}
 
     def current(self) -> Collection[str]:
-        """Return the keys that the loop leaves out; forget those over, or from before the clock was set back."""
+        """Return the keys in cooldown; forget those whose time is over, or from before somebody set the clock back."""
         now = self._clock()
         latest = now + timedelta(seconds=COOLDOWN_SECONDS)
         self._until = {key: until for key, until in self._until.items() if now < until <= latest}
         return self._until.keys()
 
     def add(self, key: str, what: str, error: Exception, log: "Logger") -> None:
-        """Have the loop leave out a key for 60 s from now, and log why; `what` is its kind in words."""
+        """Put a key into cooldown for 60 s from now, and log why; `what` is its kind in words."""
         log.opt(exception=None if is_held_up(error) else error).error(
             "{} is left alone for {} s: {}", what, COOLDOWN_SECONDS, type(error).__name__
         )
@@ -117,7 +120,7 @@ class Gate:
         self._is_open = False
 
     async def is_open(self, session: AsyncSession) -> bool:
-        """Tell whether loops may work, as no pass is wanted; the database is asked until it says so once."""
+        """Tell whether loops may work because no ledger pass is wanted; ask the database until it says so once."""
         if not self._is_open:
             wanted = select(LedgerReading.id).where(LedgerReading.pass_wanted_at.is_not(None))
             self._is_open = await session.scalar(wanted) is None
@@ -163,7 +166,7 @@ class DueLoop:
     async def run(self) -> None:
         """Work until stopped. The log tells of an outage once, and once of its end; a bug ends the loop."""
         while not self.is_stopping:
-            # Cleared before the look, so that a row which becomes due meanwhile wakes the next one.
+            # Cleared before the look, so that a row that becomes due meanwhile starts the next look.
             self._wakened.clear()
             self._rest_seconds = self._idle_seconds
             if await self._work() or self.is_stopping:

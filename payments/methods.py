@@ -15,7 +15,7 @@ RETURN_ENDING: Final = "refund_failed"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One payment method. No two methods make the same `event_id` or the same source of any two charges."""
+    """One payment method. The charges of two methods never share an `event_id` or a source of grants."""
 
     name: str
     """`stripe_events.payment_method`."""
@@ -32,34 +32,34 @@ class Method:
 
     @property
     def charge_type(self) -> str:
-        """`stripe_events.event_type` of a charge by this payment method."""
+        """`stripe_events.event_type` of a charge by this method."""
         return f"{self.name}.successful_payment"
 
     @property
     def refund_type(self) -> str:
-        """`stripe_events.event_type` of a refund by this payment method."""
+        """`stripe_events.event_type` of a refund by this method."""
         return f"{self.name}.refunded"
 
     @property
     def dispute_type(self) -> str:
-        """`stripe_events.event_type` of a lost dispute by this payment method: the buyer's bank took the money."""
+        """`stripe_events.event_type` of a lost dispute by this method: the buyer's bank took the money."""
         return f"{self.name}.dispute_lost"
 
     @property
     def refund_failed_type(self) -> str:
-        """`stripe_events.event_type` of this payment method's refund that returned; it counts the other way."""
+        """`stripe_events.event_type` of a returned refund by this method, which counts the other way."""
         return f"{self.name}.refund_failed"
 
     def event_id(self, provider_charge_id: str) -> str:
-        """Return the key of the audit row of a charge by this payment method."""
+        """Return the key of the audit row of a charge, from the provider's id of the charge."""
         return self.event_id_prefix + provider_charge_id
 
     def provider_charge_id(self, event_id: str) -> str:
-        """Return the provider's id, by this payment method, of the charge of an audit row."""
+        """Return the provider's id of a charge, from the key of its audit row."""
         return event_id.removeprefix(self.event_id_prefix)
 
     def source(self, event_id: str) -> str:
-        """Return the source of the grants that a charge by this payment method pays for."""
+        """Return the source of the grants that a charge pays for."""
         return self.source_prefix + event_id
 
 
@@ -87,7 +87,7 @@ def method_of(currency: str) -> Method:
 
 
 def charge_of(source: str) -> str | None:
-    """Return the `event_id`, of any payment method, of the charge that paid for a grant's source; None: no charge."""
+    """Return the `event_id` of the charge, by any method, that paid for a grant's source; None: no charge did."""
     for method in METHODS.values():
         if source.startswith(method.source(method.event_id(""))):
             return source.removeprefix(method.source_prefix)
@@ -95,13 +95,10 @@ def charge_of(source: str) -> str | None:
 
 
 def delay_source(charge_id: str) -> str:
-    """Return the source, for any payment method, of grants that give back the time lost by a late settlement."""
+    """Return the source of the grants that give back the time lost by a charge's late settlement."""
     return f"delay:{charge_id}"
 
 
 def grace_source(charge_id: str) -> str:
-    """Return the source, beside the payment methods' own, of grace grants after a subscription's last paid charge.
-
-    A grace grant comes after a renewal that failed.
-    """
+    """Return the source of the grace grants that follow a failed renewal; `charge_id` is the last paid charge."""
     return f"grace:{charge_id}"

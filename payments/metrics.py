@@ -41,7 +41,7 @@ FAILED_ATTEMPTS: Final = Counter(
 
 
 def count_processed(event: StripeEvent) -> None:
-    """Count in the metrics a settled event by its outcome, and observe the time that it took."""
+    """Count a settled event by its outcome, and observe the time that it took."""
     is_refund = event.refund_of is not None
     counter, seconds = (REFUNDS, REFUND_SECONDS) if is_refund else (PAYMENTS, PAYMENT_SECONDS)
     counter.labels(event.payment_method, event.outcome or GIVING_BACK).inc()
@@ -53,5 +53,5 @@ def count_processed(event: StripeEvent) -> None:
 
 
 def count_failed_attempt(event: StripeEvent) -> None:
-    """Count in the metrics a failed attempt at an event, the last one or not."""
+    """Count a failed attempt at an event, the last one or not."""
     FAILED_ATTEMPTS.labels("charge" if event.refund_of is None else "refund").inc()

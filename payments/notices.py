@@ -1,7 +1,7 @@
 """Notices to buyers and admins: rows of the outbox, written in the transaction that makes them true.
 
-bot/sending/outbox.py delivers them. A notice is unique by event, kind and chat, so that settling twice tells once. Its
-facts are JSON; the words are made at delivery, in the reader's language.
+bot/sending/outbox.py delivers them. A notice is unique by event, kind and chat, so that a second settlement tells
+nobody again. Its facts are JSON; the outbox makes the words at delivery, in the reader's language.
 """
 
 import enum
@@ -19,7 +19,7 @@ from db.insert import insert_into
 from db.tables import OutboxMessage, StripeEvent
 
 TOLD_DAYS_MAX: Final = 7
-"""Old news is not told: a ledger row that came later than that, or a subscription that ended longer ago."""
+"""The desk tells no old news: a ledger row that came later than that, or a subscription that ended longer ago."""
 
 
 _ONE_WORD: Final = re.compile(r"(?!-)[!-~]+")
@@ -31,15 +31,15 @@ def is_typable(event_id: str) -> bool:
 
 
 def handle(event: StripeEvent) -> str:
-    """Return the id of an event that a notice's command uses, or the UUID of its row if nobody can type the id."""
+    """Return the id by which a notice's command names an event, or the UUID of its row if nobody can type the id."""
     return event.event_id if is_typable(event.event_id) else event.id
 
 
 def is_old_news(event: StripeEvent) -> bool:
     """Tell whether an event is too old for a notice: the ledger brought it more than TOLD_DAYS_MAX after it happened.
 
-    Nobody is told of it, because whoever had this desk before did so. Only the ledger brings anything so old, except
-    for a retry out of quarantine: an update is a day old at most (Bot API, getUpdates).
+    The desk tells nobody of it, because the desk that ran before it has done so. Only the ledger brings anything so
+    old, except for a retry out of quarantine: an update is a day old at most (Bot API, getUpdates).
     """
     recorded_at, happened_at = event.created_at, event.webhook_timestamp
     # A row recorded at the moment when the ledger showed it came from there.
@@ -49,7 +49,7 @@ def is_old_news(event: StripeEvent) -> bool:
 
 
 class Notice(enum.StrEnum):
-    """The kinds of notices: who reads each, and its facts beside `charge_id`, `amount` and `currency`.
+    """The kinds of notices: the reader of each, and its facts beside `charge_id`, `amount` and `currency`.
 
     Notices about a subscription as such have no amount.
     """
@@ -57,13 +57,13 @@ class Notice(enum.StrEnum):
     GRANTED = "granted"
     """Buyer: `title`, `access`, a list of [entitlement type, until when in ISO 8601 or None], and `is_renewal`."""
     WAITING = "waiting"
-    """Buyer: the payment is parked before the seller."""
+    """Buyer: the payment is parked, and the seller decides."""
     GIVING_BACK = "giving_back"
-    """Buyer: the payment could not be honoured and goes back; `reason`."""
+    """Buyer: the desk gives the payment back; `reason`."""
     REFUNDED = "refunded"
     """Buyer: the money is back; `was_granted` (then the access is gone), `reason` (None: not given).
 
-    `is_rest`, if there: partial refunds went before. `is_again`, if there: all of it had been refunded before.
+    `is_rest`, if there: partial refunds went before. `is_again`, if there: refunds had given back all of it before.
     """
     SUBSCRIPTION_CANCELED = "subscription_canceled"
     """Subscriber: cancelled at Telegram. This and the next six: `title` and code of the `plan`, `price_stars`,
@@ -71,7 +71,7 @@ class Notice(enum.StrEnum):
     SUBSCRIPTION_ACTIVE = "subscription_active"
     """Subscriber: resumed at Telegram; no money has moved."""
     SUBSCRIPTION_FAILED = "subscription_failed"
-    """Subscriber: the renewal could not be paid; `access_until` has the grace in it."""
+    """Subscriber: Telegram could not take the renewal's price; `access_until` has the grace in it."""
     SUBSCRIPTION_ENDED = "subscription_ended"
     """Subscriber: the time of the subscription is over."""
     RENEWAL_SOON = "renewal_soon"
@@ -145,7 +145,7 @@ class Notice(enum.StrEnum):
     CLOCK = "clock"
     """Admins: `why`; the machine's clock is not Telegram's."""
     WEBHOOK = "webhook"
-    """Admins: `why`; a webhook is set, and no poll gets anything until it is removed."""
+    """Admins: `why`; a webhook is set, and no poll gets anything until somebody removes it."""
     STRIPE_TROUBLE = "stripe_trouble"
     """Admins: `trouble` (payments/stripe/trouble.py), `why`, `read_at`; refunds made at Stripe have no effect here."""
 
@@ -215,7 +215,7 @@ class Admins:
         *,
         again: bool = False,
     ) -> None:
-        """Owe a notice to each chat where admins are told, in the caller's transaction, as `owe` does."""
+        """Owe a notice to each chat of the admins, in the caller's transaction, as `owe` does."""
         for chat_id in self.chat_ids:
             await owe(session, notice, event_id=event_id, chat_id=chat_id, facts=dict(facts), now=now, again=again)
 

@@ -6,13 +6,14 @@ from typing import Final
 from db.clock import Clock
 
 SECONDS_MAX: Final = 3600
-"""The longest pause that is kept; Telegram asks again for the rest of a longer one."""
+"""The longest pause that the desk keeps; Telegram asks again for the rest of a longer one."""
 
 
 class Pause:
-    """Keeps until when nothing is sent, by the clock handed in; outbox, refunds and answers in chats share it.
+    """Keeps the end of Telegram's pause, by the clock handed in; outbox, refunds and answers in chats share it.
 
-    Telegram says so with an error 429 and `retry_after` (Bot API, ResponseParameters). One chat may pause alone.
+    Telegram asks for a pause with an error 429 and `retry_after` (Bot API, ResponseParameters). One chat may pause
+    alone.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""The payment desk: what chats and commands ask of payments, each request in one transaction.
+"""The payment desk: takes the requests of chats and commands, each in one transaction.
 
 It imports no aiogram, because that import takes seconds and most commands never speak to Telegram.
 `TelegramPaymentHandler` (payments/telegram.py) is the same desk with Telegram beside it.
@@ -43,7 +43,7 @@ __all__ = [
 
 
 class PaymentDesk:
-    """Opens the transaction of each request, and hands the request to the room that it is for.
+    """Opens the transaction of each request, and hands the request to its room.
 
     Every method raises SQLAlchemy's errors when the database is away.
     """
@@ -53,7 +53,7 @@ class PaymentDesk:
         self._clock = clock
 
     def wake(self) -> None:
-        """Start the payment desk's loops on what has become due. None runs here: a running desk's find it in 10 s."""
+        """Wake the loops for rows that have become due. None runs here: those of a running desk find them in 10 s."""
 
     @retry_transaction
     async def request_refund(
@@ -82,12 +82,12 @@ class PaymentDesk:
             return await requests.read_requested(session, refund)
 
     async def was_fully_refunded(self, charge_id: str) -> bool:
-        """Tell whether a charge was ever refunded in full, which ended its access."""
+        """Tell whether refunds ever gave back all of a charge, which ended its access."""
         async with self._database.reading() as session:
             return await requests.was_fully_refunded(session, charge_id)
 
     async def find_waiting_refund(self, charge_id: str) -> StripeEvent | None:
-        """Read a charge's refund that is on record and not made yet; None: there is none."""
+        """Read a charge's refund that waits for its provider or is parked; None: there is none."""
         async with self._database.reading() as session:
             return await requests.find_waiting(session, charge_id)
 
@@ -97,12 +97,12 @@ class PaymentDesk:
             return await waiting.list_pending(session)
 
     async def read_backlog(self) -> Backlog:
-        """Count what waits, by kind and state."""
+        """Count the waiting entries, by kind and state."""
         async with self._database.reading() as session:
             return await waiting.read_backlog(session)
 
     async def retry(self, waiting_id: str) -> RetryResult:
-        """Retry what waits under an id of `list_pending`: make it due, and wake the loops."""
+        """Retry the waiting entry with an id of `list_pending`: make it due, and wake the loops."""
         result = await self._retry(waiting_id)
         self.wake()
         return result
@@ -123,14 +123,14 @@ class PaymentDesk:
             return await listing.find(session, subscription_id, telegram_id)
 
     async def cancel_renewal(self, subscription_id: str, telegram_id: int) -> Subscription | None:
-        """Record that a subscriber cancels the renewal; None: not theirs, or it is over.
+        """Record that a subscriber cancels a renewal; None: it is another's, or over.
 
         A renewal is over when Telegram takes no more anyway.
         """
         return await self._want_renewal(subscription_id, telegram_id, Renewal.CANCELED)
 
     async def resume_renewal(self, subscription_id: str, telegram_id: int) -> Subscription | None:
-        """Record that a subscriber resumes a renewal; None: not theirs, or it cannot."""
+        """Record that a subscriber resumes a renewal; None: it is another's, or the subscriber cannot resume it."""
         return await self._want_renewal(subscription_id, telegram_id, Renewal.ALLOWED)
 
     async def _want_renewal(self, subscription_id: str, telegram_id: int, renewal: Renewal) -> Subscription | None:
@@ -149,9 +149,9 @@ class PaymentDesk:
             return await history.read_history(session, telegram_id, number)
 
     async def read_records(self, who: int | str, pages_max: int) -> Sequence[UserRecord]:
-        """Read all on record of a Telegram id, or of everybody under a @username.
+        """Read all rows on record of a Telegram id, or of everybody under a @username.
 
-        The @username is without the @, and the last one seen.
+        The @username is without the @, and the last one that the desk has seen.
         """
         async with self._database.reading() as session:
             return await history.read_records(session, who, self._clock(), pages_max)

@@ -1,7 +1,7 @@
-"""TelegramPaymentHandler, the front door of payments: every handler of the bot asks for money matters here.
+"""TelegramPaymentHandler, the front door of payments: every handler of the bot asks here for money matters.
 
-Invoices go out, pre-checkouts are answered, charges and refunds come in; the requests of payments/payment_desk.py are
-part of it.
+It sends invoices, answers pre-checkouts, and settles charges, refunds and changes of subscriptions. The requests of
+payments/payment_desk.py are part of it.
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ UNTRIED_MAX: Final = 10
 
 
 def order_of(plan: Plan, buyer_telegram_id: int, currency: str = STARS_CURRENCY) -> Order:
-    """Return a buyer's order of a plan in Telegram. Raises ValueError when the plan has no price in the currency."""
+    """Return a buyer's order of a plan. Raises ValueError when the plan has no price in the currency."""
     amount = plan.price(currency)
     if amount is None:
         raise ValueError(f"the plan {plan.code} has no price in {currency}")
@@ -61,7 +61,7 @@ def order_of(plan: Plan, buyer_telegram_id: int, currency: str = STARS_CURRENCY)
 
 
 def invoice_of(plan: Plan, chat_id: int, order: Order, signer: PayloadSigner, provider_token: str) -> SendInvoice:
-    """Return the call that sends a plan's invoice in Telegram; Stars need an empty token (Bot API, sendInvoice)."""
+    """Return the Telegram call that sends a plan's invoice; Stars need an empty token (Bot API, sendInvoice)."""
     return SendInvoice(
         chat_id=chat_id,
         title=plan.title,
@@ -75,7 +75,7 @@ def invoice_of(plan: Plan, chat_id: int, order: Order, signer: PayloadSigner, pr
 
 
 class TelegramPaymentHandler(PaymentDesk):
-    """The payment desk with Telegram beside it. Buyers are known by their Telegram ids."""
+    """The payment desk with Telegram beside it; it knows buyers by their Telegram ids."""
 
     def __init__(
         self,
@@ -99,17 +99,17 @@ class TelegramPaymentHandler(PaymentDesk):
         self._provider_token = provider_token
 
     def wake(self) -> None:
-        """Wake, behind Telegram's handler, the worker and the loop over subscriptions: something has become due."""
+        """Wake the worker and the loop over subscriptions, because something has become due."""
         self._worker.loop.wake()
         self._keeper.loop.wake()
 
     @property
     def grace(self) -> timedelta:
-        """The time that access lasts after a failed renewal, for Telegram's handlers."""
+        """The time that access lasts after a failed renewal."""
         return self._keeper.terms.grace
 
     def card_prices(self, plan: Plan) -> Mapping[str, int]:
-        """Return a plan's prices for cards in Telegram, by currency, in minor units; none while cards are off."""
+        """Return a plan's prices for cards by currency, in minor units; none while cards are off."""
         return {} if self._provider_token is None else plan.prices
 
     async def send_invoice(
@@ -122,9 +122,9 @@ class TelegramPaymentHandler(PaymentDesk):
         *,
         topic_id: int | None,
     ) -> Message:
-        """Send a plan's invoice by Telegram, into a topic of the chat if one is given.
+        """Send a plan's invoice into a chat, or into its topic `topic_id`.
 
-        Nothing is written here, because the signed payload says all that is sold. Nobody else can pay a forwarded copy:
+        The desk writes no row, because the signed payload says all that it sells. Nobody else can pay a forwarded copy:
         its button opens the bot. Raises aiogram's errors, and ValueError when the plan has no price in the currency.
         """
         method = method_of(currency)
@@ -136,7 +136,7 @@ class TelegramPaymentHandler(PaymentDesk):
         return sent
 
     async def create_invoice_link(self, buyer_telegram_id: int, plan: Plan) -> str:
-        """Create by Telegram a link that opens the payment window of a subscription for this buyer.
+        """Create a link that opens the payment window of a subscription for this buyer.
 
         Telegram sells subscriptions by links only (Bot API, createInvoiceLink: subscription_period). Raises aiogram's
         errors.
@@ -154,7 +154,7 @@ class TelegramPaymentHandler(PaymentDesk):
         return link
 
     async def find_obstacle(self, sale: Sale) -> PurchaseObstacle | None:
-        """Return to Telegram's handlers the reason on record why a buyer may not buy a plan; None: they may.
+        """Find, by the rows on record, the reason why a buyer may not buy a plan; None: the buyer may.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -162,33 +162,33 @@ class TelegramPaymentHandler(PaymentDesk):
             return await find_obstacle_on_record(session, sale, self._clock())
 
     async def validate_pre_checkout(self, query: CheckoutQuery) -> CheckoutAnswer:
-        """Decide Telegram's pre-checkout within the deadline of payments/checkout.py; count the verdict."""
+        """Decide a pre-checkout within the deadline of payments/checkout.py, and count the verdict."""
         answer = await self._checkouts.decide(query)
         PRE_CHECKOUTS.labels(answer.value).inc()
         return answer
 
     async def handle_successful_payment(self, charge: ChargeFact) -> StripeEvent | None:
-        """Settle a charge from Telegram, recorded before or not; return its event, None: another process is at it.
+        """Settle a charge, on record already or not; return its event. None: another process works on it.
 
         Raises SQLAlchemy's errors when the database is away, and UnrecordableError when the charge contradicts its row.
         """
         return await self._handle(charge)
 
     async def handle_refund(self, refund: RefundFact) -> StripeEvent | None:
-        """Settle a refund that Telegram tells of, made by anybody; as handle_successful_payment."""
+        """Settle a refund that Telegram tells of, whoever made it, as handle_successful_payment settles a charge."""
         return await self._handle(refund)
 
     async def handle_subscription(self, change: SubscriptionFact) -> None:
-        """Settle a change of a subscription that Telegram tells of and that is on record.
+        """Settle a recorded change of a subscription that Telegram tells of.
 
         Raises SQLAlchemy's errors when the database is away.
         """
         await self._keeper.settle(change)
 
     async def settle_untried(self, telegram_id: int) -> None:
-        """Settle a Telegram buyer's recorded, untried charges, at most UNTRIED_MAX, the oldest first.
+        """Settle a buyer's charges on record that nobody has tried yet, the oldest first, at most UNTRIED_MAX.
 
-        Raises as handle_successful_payment.
+        Raises the errors of handle_successful_payment.
         """
         async with self._database.reading() as session:
             user = await find_user(session, telegram_id)
@@ -197,7 +197,7 @@ class TelegramPaymentHandler(PaymentDesk):
             await self._worker.process(event_id)
 
     async def _handle(self, fact: MoneyFact) -> StripeEvent | None:
-        """Settle a fact of money, and record it first if its caller has not.
+        """Settle a charge or a refund, and record it first if the caller has not.
 
         The intake records before it dispatches; a program that embeds the desk may call with a fact of its own.
         """

@@ -10,7 +10,7 @@ Every caller of Telegram asks `fate_of` for the fate of an error, and does what 
 | a code or a class that nobody knows, or no description | AWAY | nothing | try again |
 | 429, `retry_after` | PAUSE | not done; all who send rest | try again after the pause, which is no failed attempt |
 | 400 `Logged out`, `AUTH_KEY_...`, `SESSION_...` | LOGGED_OUT | nothing: the bot moves between servers | try again |
-| 401; 404 `Not Found` and no more | TOKEN | nothing: a token not known | try again; at the start end with 78 |
+| 401; 404 `Not Found` and no more | TOKEN | nothing: Telegram knows no such token | try again; a start ends with 78 |
 | 409 that names a webhook | WEBHOOK | nothing: it gets all updates | poll on, tell the admins the mend |
 | any other 409 | CONFLICT | nothing: another program polls | poll on, tell the admins |
 | 400, `migrate_to_chat_id` | MOVED | not done: the group has another id | ask again for that one |
@@ -48,7 +48,7 @@ TelegramError = TelegramAPIError | ClientDecodeError
 
 
 class Fate(enum.StrEnum):
-    """The fate of a call that raised an error; the table above."""
+    """The fate of a call that raised an error; the table above explains each."""
 
     AWAY = "away"
     PAUSE = "pause"
@@ -70,7 +70,7 @@ _NOT_FOUND: Final = re.compile(r"(?:not found)?[\s.]*", re.IGNORECASE)
 
 
 def fate_of(error: TelegramError) -> Fate:
-    """Return the fate of the call that raised Telegram's error. Never raises, whatever the error holds."""
+    """Return the fate of the call that raised an error. Never raises, whatever the error holds."""
     said = str(error.message)
     match error:
         case ClientDecodeError():
@@ -91,21 +91,21 @@ def fate_of(error: TelegramError) -> Fate:
 
 
 def names_webhook(said: str) -> bool:
-    """Tell whether Telegram's error of a conflict (409) names a webhook, and not another poller."""
+    """Tell whether an error of a conflict (409) names a webhook, and not another poller."""
     return "webhook" in said.lower()
 
 
 def is_refusal(error: TelegramError) -> bool:
-    """Tell whether Telegram's error says that it has understood a call and refuses it."""
+    """Tell whether an error says that Telegram has understood a call and refuses it."""
     return fate_of(error) is Fate.REFUSED
 
 
 def is_outage(error: TelegramError) -> bool:
-    """Tell whether Telegram's error says nothing of its call, which may succeed later. A pause (429) is none."""
+    """Tell whether an error says nothing of its call, so that a later one may succeed. A pause (429) is no outage."""
     return fate_of(error) in _OUTAGES
 
 
 def in_words(error: TelegramError) -> str:
-    """Return Telegram's error in one line; an unreadable answer is not quoted: it may hold people's messages."""
+    """Return Telegram's error in one line, without an unreadable answer, which may hold people's messages."""
     said = type(error.original).__name__ if isinstance(error, ClientDecodeError) else error.message
     return f"{type(error).__name__}: {said}"

@@ -1,7 +1,7 @@
-"""Waiting events, stuck renewals and quarantined updates: listed for an admin, counted, and retried by a command.
+"""Lists, counts and retries the entries that wait: events, stuck renewals and quarantined updates.
 
-An entry waits for its next attempt, or for an admin. `waits` is the one condition that the list and the counts go by,
-and `is_retryable` adds what a retry takes up beyond the list.
+An entry waits for its next attempt, or for an admin. `waits` is the one condition of the list and the counts, and
+`is_retryable` adds the events that a retry takes up beyond the list.
 """
 
 import enum
@@ -46,7 +46,7 @@ STATES: Final = ("pending", "failed", "parked")
 def waits() -> ColumnElement[bool]:
     """Return the condition of events that wait; a charge on its way back waits in the row of its refund.
 
-    A settled event waits as well, while later news about it cannot be settled.
+    A settled event waits as well, while the worker cannot settle later news about it.
     """
     failed = and_(
         StripeEvent.status == EventStatus.FAILED,
@@ -78,7 +78,7 @@ class Pending:
 
 
 async def list_pending(session: AsyncSession) -> Pending:
-    """Read the list of waiting entries."""
+    """Read the list of waiting entries, and count all that wait."""
     waiting = select(StripeEvent, User).join(User, User.id == StripeEvent.customer_id).where(waits())
     found = await session.execute(waiting.order_by(StripeEvent.created_at, StripeEvent.event_id).limit(LISTED_MAX))
     stuck = select(Subscription, User).join(User, User.id == Subscription.user_id).where(where_stuck())
@@ -147,7 +147,7 @@ class RetryResult(enum.StrEnum):
     """The result of a retry."""
 
     BEGUN = "begun"
-    """Due at once, or a quarantined update on record at last."""
+    """The entry is due at once, or the quarantined update is on record at last."""
     NOT_WAITING = "not_waiting"
     UNKNOWN = "unknown"
     STILL_UNRECORDABLE = "still_unrecordable"
@@ -155,7 +155,7 @@ class RetryResult(enum.StrEnum):
 
 
 async def retry(session: AsyncSession, waiting_id: str, now: datetime) -> RetryResult:
-    """Make a waiting event or renewal due at once with all attempts before it, or record a quarantined update.
+    """Make a waiting event or renewal due at once, with no attempts counted, or record a quarantined update.
 
     `waiting_id` is an `event_id` or its row's UUID, `quarantine:` and a row's id, or `renewal:` and a charge of a
     subscription. The worker, or the loop over subscriptions, does the rest. Raises SQLAlchemy's errors when the
@@ -206,7 +206,7 @@ async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) 
     if row.update_id == LEDGER_UPDATE_ID:
         return RetryResult.NOT_WAITING
     try:
-        # The user is locked before the row, as `erase` does. An erased update tells the same of money.
+        # Lock the user before the row, as `erase` does. An erased update keeps its facts about money.
         fact = read_fact(read_json(row.raw) or {})
         await lock_users(session, User.telegram_id == fact.person.telegram_id)
         await session.refresh(row, with_for_update=True)
@@ -225,7 +225,7 @@ async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) 
 
 
 async def _leave_in_quarantine(session: AsyncSession, row: QuarantinedUpdate, now: datetime) -> RetryResult:
-    """Return that a waiting update stays unrecordable; resolve it if other refunds have given back its charge."""
+    """Leave an unrecordable update in quarantine, or resolve it if other refunds gave back all of its charge."""
     try:
         is_over = await is_charge_refunded(session, read_fact(read_json(row.raw) or {}))
     except UnrecordableError:
