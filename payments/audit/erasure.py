@@ -1,7 +1,7 @@
-"""Erasure of a person on request: names and texts go, the money and the Telegram id stay.
+"""Erases a person on request: names and texts go, the money and the Telegram id stay.
 
-The seller has to keep the rows of money, and Telegram's ledger is compared with them; the Telegram id is their key. No
-later update brings the name back, because the user's row says that it was erased.
+The seller has to keep the rows of money, and reconciliation compares them with Telegram's ledger by the Telegram id. A
+later update leaves the name empty, because the user's row has the date of the erasure.
 """
 
 import json
@@ -26,7 +26,7 @@ _BATCH: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """The numbers of emptied refund reasons, grant reasons, notices and quarantined updates, and of kept audit rows."""
+    """The counts of an erasure: emptied refund reasons, grant reasons, notices and updates, and kept audit rows."""
 
     reasons: int
     grant_reasons: int
@@ -36,9 +36,9 @@ class Erased:
 
 
 async def erase(session: AsyncSession, telegram_id: int, now: datetime) -> Erased | None:
-    """Erase a person's names and texts; None: nobody has this Telegram id.
+    """Erase a person's names and texts, and return the counts; None: the Telegram id is unknown.
 
-    A second erasure empties what has come since.
+    A second erasure empties the texts that came after the first.
     """
     users = await lock_users(session, User.telegram_id == telegram_id)
     if not users:
@@ -62,7 +62,7 @@ async def erase(session: AsyncSession, telegram_id: int, now: datetime) -> Erase
     ]
     asked = select(StripeEvent).where(theirs, StripeEvent.asked_before.is_not(None))
     for refund in await session.scalars(asked):
-        # The admin who asked stays, as in `requested_by`.
+        # The admin's id stays, as in `requested_by`.
         refund.asked_before = json.dumps([(by, "") for by, _ in json.loads(refund.asked_before or "[]")])
     notices = await _erase_notices(session, user)
     updates = await _erase_quarantined(session, telegram_id)
@@ -71,7 +71,7 @@ async def erase(session: AsyncSession, telegram_id: int, now: datetime) -> Erase
 
 
 async def _erase_notices(session: AsyncSession, user: User) -> int:
-    """Empty the notices that were sent about a person, and the reasons in those still to be sent."""
+    """Empty the delivered and the dropped notices about a person, and the reasons in those still to be sent."""
     about = select(StripeEvent.event_id).where(StripeEvent.customer_id == user.id)
     # A notice about an object at Stripe has that object's id as its key, and names the buyer in its JSON.
     named = (OutboxMessage.facts.contains(f'"buyer": {user.telegram_id}{end}') for end in ",}")
@@ -93,7 +93,7 @@ async def _erase_notices(session: AsyncSession, user: User) -> int:
 
 
 async def _erase_quarantined(session: AsyncSession, telegram_id: int) -> int:
-    """Reduce a person's quarantined updates to their money and the Telegram id."""
+    """Reduce a person's quarantined updates to their money and the Telegram id; return the number changed."""
     count = 0
     last = ""
     while True:
@@ -102,7 +102,7 @@ async def _erase_quarantined(session: AsyncSession, telegram_id: int) -> int:
         for row in rows:
             raw = read_json(row.raw)
             if not isinstance(raw, dict):
-                # Unreadable JSON may name anybody, and nothing of it can be recorded any more: keep nothing.
+                # Unreadable JSON may name anybody, and no retry can record it: keep nothing.
                 raw = {}
             elif not _names_person(raw, telegram_id) and not (is_deep(row.raw) and str(telegram_id) in row.raw):
                 continue
@@ -116,14 +116,14 @@ async def _erase_quarantined(session: AsyncSession, telegram_id: int) -> int:
 
 
 def _names_person(value: Any, telegram_id: int) -> bool:
-    """Tell whether an update, or a part of it, names the person to be erased, by user or private chat id."""
+    """Tell whether an update, or a part of it, names a person by the id of the user or of the private chat."""
     if isinstance(value, dict):
         return value.get("id") == telegram_id or any(_names_person(each, telegram_id) for each in value.values())
     return isinstance(value, list) and any(_names_person(each, telegram_id) for each in value)
 
 
 def _reduce_update(raw: dict[str, Any]) -> dict[str, Any]:
-    """Reduce a quarantined update of an erased person to its money and the ids in it."""
+    """Return a quarantined update reduced to its money and the ids in it."""
     message = raw.get("message")
     if isinstance(message, dict):
         raw = raw | {"message": {name: message[name] for name in _KEPT_MESSAGE_FIELDS if name in message}}
@@ -132,7 +132,7 @@ def _reduce_update(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_names(value: Any) -> Any:
-    """Erase the names from an update's JSON: people and chats keep id and kind, card payments lose their address."""
+    """Return an update's JSON without names: people and chats keep id and kind, card payments lose the address."""
     if isinstance(value, list):
         return [without_names(each) for each in value]
     if not isinstance(value, dict):

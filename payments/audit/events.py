@@ -1,4 +1,4 @@
-"""The audit table `stripe_events`: the one way in for money, and the reads and locks of its rows.
+"""Writes, reads and locks rows of the audit table `stripe_events`; `record` is the one way in for money.
 
 Functions take the caller's session and never commit. Every function that changes rows locks their users first, sorted
 by id.
@@ -41,9 +41,9 @@ _FILLED_IN_COLUMNS: Final = (
 
 
 async def lock_people(session: AsyncSession, people: Iterable[Person], now: datetime) -> dict[int, User]:
-    """Lock the users of the people in events to record, make the new ones, and return them by Telegram id.
+    """Lock the users of these people, insert the new ones, and return all by Telegram id.
 
-    A changed name or language replaces the old one, unless the person was erased (payments/audit/erasure.py).
+    A changed name or language replaces the old one, unless the user is erased (payments/audit/erasure.py).
     """
     by_id = {person.telegram_id: person for person in people}
     users = await _lock_known_people(session, by_id)
@@ -71,7 +71,7 @@ async def lock_people(session: AsyncSession, people: Iterable[Person], now: date
 
 
 async def _lock_known_people(session: AsyncSession, telegram_ids: Iterable[int]) -> dict[int, User]:
-    """Lock the users on record of the people in events to record, and return them by Telegram id."""
+    """Lock the users on record with these Telegram ids, and return them by Telegram id."""
     found = await lock_users(session, User.telegram_id.in_(list(telegram_ids)))
     return {user.telegram_id: user for user in found if user.telegram_id is not None}
 
@@ -79,9 +79,9 @@ async def _lock_known_people(session: AsyncSession, telegram_ids: Iterable[int])
 async def record(
     session: AsyncSession, facts: Sequence[Fact], now: datetime, *, falls_due: bool = True
 ) -> dict[int, str]:
-    """Record facts about money as audit rows of events, at status 0; return the users' ids by Telegram id.
+    """Record facts about money as audit rows at status 0; return the users' ids by Telegram id.
 
-    1. Lock the users of all facts, and make the new ones.
+    1. Lock the users of all facts, and insert the new ones.
     2. Record subscription changes in their own table.
     3. Insert a row for each new charge or refund; fill in unknown columns of known rows.
     4. Give a refund a row apart (facts.RefundFact.apart) if it agrees with its charge, and another row has its
@@ -90,7 +90,7 @@ async def record(
     `now` is the time of recording. `falls_due` makes the rows due at once; other rows wait for the whole pass over the
     ledger that writes them.
     Raises AnotherServicesRowError when another service has one of the ids, and ContradictionError when an event is
-    known with another amount, currency or user, or as something else.
+    on record with another amount, currency or user, or as something else.
     """
     users = await lock_people(session, (fact.person for fact in facts), now)
     told = [(fact, users[fact.person.telegram_id].id) for fact in facts if isinstance(fact, SubscriptionFact)]
@@ -116,12 +116,12 @@ async def record(
 async def _record_rows(
     session: AsyncSession, rows: Sequence[dict[str, Any]], now: datetime
 ) -> dict[str, UnrecordableError]:
-    """Insert audit rows of events, or fill in those on record; return the errors of rows that conflict, by row id."""
+    """Insert new audit rows and fill in those on record; return the errors of rows that conflict, by row id."""
     barred: dict[str, UnrecordableError] = {}
     wanted = {row["event_id"]: row for row in reversed(rows)}
     in_order = sorted(wanted.values(), key=lambda row: (row["customer_id"], row["event_id"]))
     insert = insert_into(session, StripeEvent).on_conflict_do_nothing(index_elements=["event_id"])
-    # Without the option, SQLAlchemy sends a statement for each change between charges and refunds.
+    # Without the option, SQLAlchemy would send a statement for each change between charges and refunds.
     options = {"render_nulls": True}
     recorded = set(await session.scalars(insert.returning(StripeEvent.event_id), in_order, execution_options=options))
     again = [row for row in rows if row["event_id"] not in recorded or row is not wanted[row["event_id"]]]
@@ -138,7 +138,7 @@ async def _record_rows(
 
 
 async def _may_stand_apart(session: AsyncSession, row: Mapping[str, Any]) -> bool:
-    """Tell whether a refund event agrees with its charge, and the audit row under its key does not."""
+    """Tell whether a refund gets a row apart: it agrees with its charge, and the audit row under its key does not."""
     charge = await find_charge(session, row["refund_of"])
     if charge is None or contradiction(StripeEvent(**row), charge) is not None:
         return False
@@ -147,14 +147,14 @@ async def _may_stand_apart(session: AsyncSession, row: Mapping[str, Any]) -> boo
 
 
 def is_in_the_way(holder: StripeEvent, charge: StripeEvent) -> bool:
-    """Tell whether an audit row has the key of a charge's refund event without being a refund of the charge."""
+    """Tell whether an audit row only takes the key of a charge's refund, because it is another event."""
     if holder.origin != ORIGIN or holder.refund_of != charge.event_id:
         return True
     return contradiction(holder, charge) is not None
 
 
 def _row_values(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime | None) -> dict[str, Any]:
-    """Return the column values with which the audit row of a fact's event is inserted."""
+    """Return the column values of a fact's new audit row."""
     row = {
         "id": new_id(),
         "event_id": fact.event_id,
@@ -193,7 +193,7 @@ def _row_values(fact: MoneyFact, user_id: str, now: datetime, due_at: datetime |
 
 
 def _find_conflict(event: StripeEvent, row: Mapping[str, Any]) -> UnrecordableError | None:
-    """Return the error of an event that conflicts with the audit row under its key; None: it does not."""
+    """Return the error of an event that conflicts with the audit row under its key; None: they agree."""
     if event.origin != ORIGIN:
         return AnotherServicesRowError(
             f"{event.event_id} is a row of another service ({event.payment_method}): on the server, starledger grant"
@@ -206,30 +206,30 @@ def _find_conflict(event: StripeEvent, row: Mapping[str, Any]) -> UnrecordableEr
 
 
 def _fill_in_row(event: StripeEvent, row: Mapping[str, Any], now: datetime) -> None:
-    """Fill in unknown columns of an event's audit row; make it due again if that can change its settlement."""
+    """Fill in unknown columns of an audit row, and make it due again if that can change its settlement."""
     learned = False
     for column in _FILLED_IN_COLUMNS:
         if row[column] is not None and getattr(event, column) is None:
             setattr(event, column, row[column])
             learned = True
-    # Of settled rows, only a subscription's charge can still change by it: its end, and its subscription.
+    # Of all settled rows, news can change a subscription's charge alone: its end, and its subscription.
     if learned and (event.status != EventStatus.PROCESSED or event.is_recurring):
         event.due_at = now
 
 
 async def find(session: AsyncSession, event_id: str) -> StripeEvent | None:
-    """Read the audit row of an event, without a lock."""
+    """Read the audit row of an event, without a lock; None: the table lacks it."""
     return await session.scalar(select(StripeEvent).where(StripeEvent.event_id == event_id))
 
 
 async def find_charge(session: AsyncSession, charge_id: str | None) -> StripeEvent | None:
-    """Read the audit row of a charge's event, without a lock; None: there is none, or the id is a refund's."""
+    """Read the audit row of a charge, without a lock; None: the table lacks it, or the id is a refund's."""
     event = None if charge_id is None else await find(session, charge_id)
     return event if event is not None and event.refund_of is None else None
 
 
 async def find_fact_row(session: AsyncSession, fact: MoneyFact) -> StripeEvent | None:
-    """Read the audit row of a fact's event, in its place or apart, without a lock; None: there is none."""
+    """Read the audit row of a fact, under its own key or apart, without a lock; None: the table lacks it."""
     ids = {fact.event_id} | ({fact.apart.event_id} if isinstance(fact, RefundFact) else set())
     query = (
         select(StripeEvent)
@@ -242,7 +242,7 @@ async def find_fact_row(session: AsyncSession, fact: MoneyFact) -> StripeEvent |
 
 
 async def find_refunds_apart(session: AsyncSession, event_id: str) -> Sequence[str]:
-    """List the event ids of a charge's refunds in rows apart, beside a row that has their key and is no refund."""
+    """List the event ids of a charge's refunds in rows apart, if another event's row has the refund key `event_id`."""
     charge_id = event_id.removeprefix(REFUND_PREFIX)
     if charge_id == event_id:
         return []
@@ -257,13 +257,13 @@ async def find_refunds_apart(session: AsyncSession, event_id: str) -> Sequence[s
 
 
 async def find_named(session: AsyncSession, name: str) -> StripeEvent | None:
-    """Read the audit row that a command names, by its event id, else by its row id; None: there is none."""
+    """Read the audit row that a command names by event id or row id; None: the table lacks it."""
     by_id = await session.scalar(select(StripeEvent).where(StripeEvent.event_id == name))
     return by_id or await session.scalar(select(StripeEvent).where(StripeEvent.id == name))
 
 
 async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
-    """Lock the audit row of an event after its user, and read it under the lock; None: there is no such row."""
+    """Lock the user of an event, then its audit row, and read the row; None: the table lacks it."""
     user_id = await session.scalar(select(StripeEvent.customer_id).where(StripeEvent.event_id == event_id))
     if user_id is None:
         return None
@@ -272,26 +272,26 @@ async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
 
 
 async def lock_row(session: AsyncSession, event_id: str) -> StripeEvent | None:
-    """Lock the audit row of an event, and read it under the lock. The caller holds its user's lock."""
+    """Lock the audit row of an event, and read it under the lock. The caller holds the user's lock."""
     query = select(StripeEvent).where(StripeEvent.event_id == event_id).with_for_update(key_share=True)
     return await session.scalar(query, execution_options={"populate_existing": True})
 
 
 async def lock_users_of(session: AsyncSession, event_ids: Collection[str]) -> Sequence[User]:
-    """Lock the users of these events' audit rows, sorted by id, and return them."""
+    """Lock the users of these audit rows, sorted by id, and return them."""
     payers = select(StripeEvent.customer_id).where(StripeEvent.event_id.in_(event_ids))
     return await lock_users(session, User.id.in_(payers))
 
 
 async def refunds_of(session: AsyncSession, charge_event_id: str) -> Sequence[StripeEvent]:
-    """Read the audit rows of a charge's refund events, returned ones included, by date. The caller holds its lock."""
+    """Read the audit rows of a charge's refunds, returned ones included, by date. The caller holds the user's lock."""
     query = select(StripeEvent).where(StripeEvent.refund_of == charge_event_id, StripeEvent.origin == ORIGIN)
     query = query.order_by(StripeEvent.webhook_timestamp.nulls_last(), StripeEvent.event_id)
     return (await session.scalars(query, execution_options={"populate_existing": True})).all()
 
 
 async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[str]) -> Sequence[str]:
-    """List the row ids of our events that are due, the longest due first; leave out those in `but`."""
+    """List the event ids of our due and unclaimed audit rows, the longest due first, without those in `but`."""
     query = (
         select(StripeEvent.event_id)
         .where(where_due(StripeEvent.due_at, now), StripeEvent.origin == ORIGIN)
@@ -304,7 +304,7 @@ async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[
 
 
 async def untried(session: AsyncSession, user_id: str, limit: int) -> Sequence[str]:
-    """List the row ids of a user's charge events that await their first settlement, the oldest first."""
+    """List the event ids of a user's charges that await their first settlement, the oldest first."""
     query = select(StripeEvent.event_id).where(
         StripeEvent.customer_id == user_id,
         StripeEvent.origin == ORIGIN,

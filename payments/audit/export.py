@@ -28,7 +28,7 @@ FIELDS: Final = (
     "requested_by",
     "error",
 )
-"""The fields of an exported audit row: the columns of docs/database.md and the user's Telegram id; no name."""
+"""The fields of an exported audit row: columns of docs/database.md and the user's Telegram id, without names."""
 
 BATCH: Final = 1_000
 
@@ -36,15 +36,15 @@ Row = dict[str, Any]
 
 
 async def count_rows(session: AsyncSession) -> int:
-    """Count the audit rows to export, of all services."""
+    """Count the audit rows of all services, for the progress of an export."""
     return await session.scalar(select(func.count()).select_from(StripeEvent)) or 0
 
 
 async def read_rows(database: Database, batch_rows: int = BATCH) -> AsyncIterator[list[Row]]:
-    """Yield the audit rows to export, in batches, by `FIELDS`; times are aware, UTC, amounts in minor units.
+    """Yield all audit rows in batches, with the fields of `FIELDS`; times are aware, UTC, amounts in minor units.
 
-    Rows of other services without a readable date of recording come first, then all others by that date. No transaction
-    is open between two batches, so that a slow reader holds up nobody.
+    Rows of other services without a readable date of recording come first, then all others by that date. Each batch has
+    a transaction of its own, so that a slow reader holds up nobody.
     """
     has_date = _has_readable_date(is_sqlite=database.is_sqlite)
     undated = _select_export_rows().where(not_(has_date)).order_by(StripeEvent.id)
@@ -64,8 +64,8 @@ async def read_rows(database: Database, batch_rows: int = BATCH) -> AsyncIterato
 
 
 def _has_readable_date(*, is_sqlite: bool) -> ColumnElement[bool]:
-    """Return the condition that an exported audit row has a readable date of recording."""
-    # SQLite keeps any text that another service writes there; one that is no date gives no place to go on from.
+    """Return the condition that an audit row has a readable date of recording."""
+    # SQLite keeps any text that another service writes there, and the export can go on only from a date.
     if not is_sqlite:
         return StripeEvent.created_at.is_not(None)
     written = type_coerce(StripeEvent.created_at, String)
@@ -74,13 +74,13 @@ def _has_readable_date(*, is_sqlite: bool) -> ColumnElement[bool]:
 
 
 def _select_export_rows() -> Select[Any]:
-    """Select a batch of audit rows to export, with the users' Telegram ids."""
+    """Select the columns of an export: row id, the user's Telegram id, and the other fields of an audit row."""
     columns = [getattr(StripeEvent, name) for name in FIELDS if name != "telegram_id"]
     return select(StripeEvent.id, User.telegram_id, *columns).outerjoin(User, User.id == StripeEvent.customer_id)
 
 
 async def _read_batch(database: Database, batch_rows: int, query: Select[Any]) -> list[tuple[str, Row]]:
-    """Read a batch of exported audit rows, each with its row id."""
+    """Read a batch of audit rows for an export, each with its row id."""
     async with database.reading() as session:
         rows = (await session.execute(query.limit(batch_rows))).mappings()
         return [(found.id, {name: found[name] for name in FIELDS}) for found in rows]

@@ -1,4 +1,4 @@
-"""Facts about money, whoever tells them: a charge, a refund, a returned refund, a subscription's change of state."""
+"""Facts about money from any source: a charge, a refund, a returned refund, a subscription's change of state."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,23 +13,23 @@ RETURNED_PREFIX: Final = "returned:"
 
 
 def refund_id(charge_id: str, part: str | None = None) -> str:
-    """Return a refund fact's `event_id`: the charge's, and for one of several the provider's id of it, or its row's."""
+    """Make a refund's `event_id` from the charge's; `part` (RefundFact) tells it from other refunds of the charge."""
     return f"{REFUND_PREFIX}{charge_id}" if part is None else f"{REFUND_PREFIX}{charge_id}:{part}"
 
 
 def apart_id(refund_event_id: str, telegram_id: int, amount: int, currency: str) -> str:
-    """Return the UUID of a refund fact's row apart, for when another row has its key: every teller gets the same."""
+    """Make the UUID of a refund's row apart, for when another row has its key; every source gets the same UUID."""
     return str(uuid5(NAMESPACE_URL, f"{refund_event_id} {telegram_id} {amount} {currency}"))
 
 
 def returned_id(refund_event_id: str) -> str:
-    """Return the `event_id` of a returned refund's fact."""
+    """Make a returned refund's `event_id` from the refund's."""
     return RETURNED_PREFIX + refund_event_id
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """The person of a fact: the Telegram id, and the name and language that came with it."""
+    """The person whom a fact is about: the Telegram id, and the name and language that came with the fact."""
 
     telegram_id: int
     username: str | None = None
@@ -38,10 +38,10 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class ChargeFact:
-    """A payment by Telegram's word. `amount` is in the currency's minor unit (Stars: Stars); times are aware, UTC.
+    """A payment, as Telegram tells of it. `amount` is in the currency's minor unit (Stars: Stars), times are UTC, aware.
 
-    `charge_id` is the `event_id` of its audit row; a card's has its method as a prefix. Only an update tells the flags,
-    the end and its own id: None is unknown.
+    `charge_id` is the `event_id` of its audit row; a card's begins with its method. Only an update has the flags, the
+    end and its own id; None stands for unknown.
     """
 
     kind: ClassVar = "charge"
@@ -55,31 +55,32 @@ class ChargeFact:
     is_recurring: bool | None = False
     is_first_recurring: bool | None = False
     subscription_expires_at: datetime | None = None
-    # The same payment comes from an update and from the ledger: the update's id does not tell them apart.
+    # An update and the ledger tell of the same payment, so that their facts must be equal without the update's id.
     update_id: int | None = field(default=None, compare=False)
 
     @property
     def method(self) -> Method:
-        """The payment method of a charge fact."""
+        """The payment method of the charge, by its currency."""
         return method_of(self.currency)
 
     @property
     def event_id(self) -> str:
-        """The key of a charge fact's audit row."""
+        """The `event_id` of the charge's audit row."""
         return self.charge_id
 
     @property
     def event_type(self) -> str:
-        """The type of a charge fact's audit row."""
+        """The `event_type` of the charge's audit row."""
         return self.method.charge_type
 
 
 @dataclass(frozen=True, slots=True)
 class RefundFact:
-    """A refund by its provider's word, whoever made it.
+    """A refund, the desk's or another's, as the provider tells of it.
 
-    `part` tells a refund from others of its charge: the provider's id of it, or its row's own if that was there first;
-    None: the one row with neither. `is_dispute`: the buyer's bank took the money back; `reason` says why, if known.
+    `part` tells a refund from others of its charge: it is the provider's id of the refund, or the row's own id if the
+    row came first; None: the one refund that needs neither. `is_dispute`: the buyer's bank took the money back.
+    `reason` says why, if known.
     """
 
     kind: ClassVar = "refund"
@@ -95,30 +96,31 @@ class RefundFact:
 
     @property
     def method(self) -> Method:
-        """The payment method of a refund fact's charge."""
+        """The payment method of the refund and its charge, by the currency."""
         return method_of(self.currency)
 
     @property
     def event_type(self) -> str:
-        """The type of a refund fact's audit row."""
+        """The `event_type` of the refund's audit row."""
         return self.method.dispute_type if self.is_dispute else self.method.refund_type
 
     @property
     def event_id(self) -> str:
-        """The key of a refund fact's audit row."""
+        """The `event_id` of the refund's audit row."""
         return refund_id(self.charge_id, self.part)
 
     @property
     def apart(self) -> "RefundFact":
-        """The same refund fact for a row apart, beside another row that has its key."""
+        """The same fact for a row apart, beside the row of another event that has the refund's key."""
         return replace(self, part=apart_id(self.event_id, self.person.telegram_id, self.amount, self.currency))
 
 
 @dataclass(frozen=True, slots=True)
 class ReturnFact:
-    """A refund that returned to the seller: the buyer's bank did not take it, or it was canceled.
+    """A refund that returned to the seller: the buyer's bank sent it back, or somebody canceled it.
 
-    `refund_id` is its row's `event_id`; `happened_at` is when it returned; `reason` is the provider's word for why.
+    `refund_id` is the `event_id` of the refund's row; `happened_at` is the time of its return; `reason` is the
+    provider's word for why.
     """
 
     kind: ClassVar = "returned refund"
@@ -133,23 +135,23 @@ class ReturnFact:
 
     @property
     def method(self) -> Method:
-        """The payment method of a returned refund fact's charge."""
+        """The payment method of the returned refund and its charge, by the currency."""
         return method_of(self.currency)
 
     @property
     def event_type(self) -> str:
-        """The type of a returned refund fact's audit row."""
+        """The `event_type` of the returned refund's audit row."""
         return self.method.refund_failed_type
 
     @property
     def event_id(self) -> str:
-        """The key of a returned refund fact's audit row."""
+        """The `event_id` of the returned refund's audit row."""
         return returned_id(self.refund_id)
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionFact:
-    """A subscription's new state by Telegram's word: with user and payload, without charge and date."""
+    """A subscription's new state, as Telegram tells of it: with user and payload, without charge and date."""
 
     kind: ClassVar = "subscription"
     charge_id: ClassVar = None
@@ -162,18 +164,18 @@ class SubscriptionFact:
 
     @property
     def event_id(self) -> str:
-        """The name of a subscription fact in logs."""
+        """The id that stands for the subscription's change in logs."""
         return f"subscription:{self.update_id}"
 
 
 MoneyFact = ChargeFact | RefundFact | ReturnFact
 Fact = MoneyFact | SubscriptionFact
-"""A fact that must be recorded before Telegram hears that its update arrived."""
+"""A fact that the desk must record before it confirms the update to Telegram."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """A recorded change of a subscription's state: by Telegram, or (with `charge_id`, the first charge) by the desk."""
+    """A recorded change of a subscription's state: Telegram's, or (with `charge_id`, the first charge) the desk's."""
 
     id: int
     state: SubscriptionState

@@ -1,4 +1,4 @@
-"""The history of a user's payments and refunds, of all channels and services, newest first, page by page."""
+"""Reads the history of a user's payments and refunds, of all channels and services, newest first, page by page."""
 
 import enum
 import json
@@ -26,19 +26,19 @@ class EntryState(enum.StrEnum):
     OPEN = "open"
     DONE = "done"
     WAITING = "waiting"
-    """A charge that is parked before an admin."""
+    """A parked charge: it waits for an admin."""
     FOREIGN = "foreign"
     """A sale of another program on the same token."""
     GIVEN_BACK = "given_back"
     """A charge whose remainder is 0."""
     OWED = "owed"
-    """A charge that went back whole, and of which something returned to the seller since."""
+    """A charge with refunds of its whole amount, a part of which has returned to the seller since."""
     RETURNED = "returned"
     """The row of a returned refund; the refund itself stays done."""
     REPLACED = "replaced"
-    """A refund that will not be made, because it is more than the remainder of its charge."""
+    """A refund that the provider will never make, because it is more than the remainder of its charge."""
     FAILED = "failed"
-    """A row of another service that has failed by that service's word."""
+    """A row of another service, which says that it has failed."""
 
 
 _STATE_BY_OUTCOME: Final[Mapping[str | None, EntryState]] = {
@@ -63,13 +63,13 @@ class Entry:
 
     @property
     def is_dispute(self) -> bool:
-        """Tell whether a history entry is a lost dispute: the buyer's bank took the money back."""
+        """Tell whether the entry is a lost dispute: the buyer's bank took the money back."""
         method = METHODS.get(self.event.payment_method)
         return method is not None and self.event.event_type == method.dispute_type
 
     @property
     def asked_before(self) -> list[tuple[str | None, str | None]]:
-        """A history entry's earlier requests of its refund (admin and reason), the oldest first."""
+        """The earlier requests of the entry's refund (admin and reason), the oldest first."""
         return asked_before(self.event)
 
 
@@ -92,7 +92,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class UserRecord:
-    """Everything on record of a user: history entries, grants, and the access that they add up to now."""
+    """The records of a user: history entries, grants, and the access that the grants add up to now."""
 
     user: User
     entries: Sequence[Entry]
@@ -101,9 +101,9 @@ class UserRecord:
 
 
 def asked_before(refund: StripeEvent) -> list[tuple[str | None, str | None]]:
-    """Return, for the history, a refund's earlier requests (admin and reason), the oldest first.
+    """Return the earlier requests of a refund (admin and reason), the oldest first.
 
-    Each is from before the refund was asked anew.
+    A request is an earlier one once an admin has asked for the same refund again.
     """
     return [(by, why) for by, why in json.loads(refund.asked_before or "[]")]
 
@@ -152,22 +152,22 @@ async def read_page(session: AsyncSession, user_id: str, number: int = 1) -> Pag
 
 
 async def find_user(session: AsyncSession, telegram_id: int) -> User | None:
-    """Find the user of a history by the Telegram id."""
+    """Find the user with this Telegram id; None: the user is unknown."""
     return await session.scalar(select(User).where(User.telegram_id == telegram_id))
 
 
 async def find_namesakes(session: AsyncSession, username: str) -> Sequence[User]:
-    """Find the users, for a history, last seen under a @username (without the @, in any case), at most 5.
+    """Find the users last seen under a @username (without the @, in any case), at most 5.
 
-    Several have it when a name has passed from one account to another, because ours is the name that came with a
-    payment.
+    Several users have it after the name has passed from one account to another, because our name of a user is the one
+    that came with a payment.
     """
     query = select(User).where(func.lower(User.username) == username.lower(), User.telegram_id.is_not(None))
     return (await session.scalars(query.order_by(User.telegram_id).limit(NAMESAKES_MAX))).all()
 
 
 def _select_newest_first(user_id: str) -> Select[StripeEvent]:
-    """Select a user's audit rows for the history, newest first."""
+    """Select a user's audit rows in the order of the history, newest first."""
     happened_at = func.coalesce(StripeEvent.webhook_timestamp, StripeEvent.created_at, StripeEvent.processed_at)
     # Telegram's times are whole seconds: within one, the later record is newer, and a refund newer than its charge.
     recorded_at = StripeEvent.created_at.desc().nulls_last()
@@ -176,7 +176,7 @@ def _select_newest_first(user_id: str) -> Select[StripeEvent]:
 
 
 async def _read_related(session: AsyncSession, events: Sequence[StripeEvent]) -> dict[str, StripeEvent]:
-    """Read the refunds and charges that belong to a history page's rows, with the rows themselves, by `event_id`."""
+    """Read the refunds and charges of a history page's rows, and return them with the rows, by `event_id`."""
     charges = StripeEvent.event_id.in_({event.refund_of for event in events if event.refund_of is not None})
     refunds = StripeEvent.refund_of.in_({event.event_id for event in events if event.refund_of is None})
     found = await session.scalars(select(StripeEvent).where(or_(charges, refunds)))
@@ -185,7 +185,7 @@ async def _read_related(session: AsyncSession, events: Sequence[StripeEvent]) ->
 
 def _make_entry(event: StripeEvent, related: dict[str, StripeEvent]) -> Entry:
     """Make the history entry of an audit row."""
-    # Other services without `refund_of` tell a refund by the type alone.
+    # Other services may leave `refund_of` empty, and then the type alone shows a refund.
     is_refund = event.refund_of is not None or event.event_type.endswith((*REFUND_ENDINGS, RETURN_ENDING))
     charge = related.get(event.refund_of or "") if is_refund else event
     refunds = [each for each in related.values() if each.refund_of == event.event_id]
@@ -196,7 +196,7 @@ def _make_entry(event: StripeEvent, related: dict[str, StripeEvent]) -> Entry:
 
 
 def _takes_from_charge(refund: StripeEvent, charge: StripeEvent) -> bool:
-    """Tell whether a refund in a history takes from its charge; another service's word on its own rows is taken."""
+    """Tell whether a refund counts against its charge in the history; another service's rows count as they are."""
     return charge.origin != ORIGIN or contradiction(refund, charge) is None
 
 

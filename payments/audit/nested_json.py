@@ -1,4 +1,5 @@
-"""JSON of others, cut at a depth: code that walks JSON is recursive, and recursion has a limit."""
+"""Reads JSON from other programs, cut at a depth, because code that walks JSON is recursive, and recursion has a limit.
+"""
 
 import json
 from typing import Any, Final
@@ -8,7 +9,7 @@ DEPTH_MAX: Final = 64
 
 
 def pruned(value: Any, depth: int = DEPTH_MAX) -> Any:
-    """Cut everything out of a JSON value that is nested deeper than `depth`."""
+    """Return a JSON value without the parts that are nested deeper than `depth`."""
     if isinstance(value, dict):
         return {name: pruned(each, depth - 1) for name, each in value.items()} if depth else None
     if isinstance(value, list):
@@ -26,7 +27,7 @@ def is_deep(text: str) -> bool:
 
 
 def read_json(text: str) -> Any:
-    """Read a JSON text, cut at a depth; None: it is no JSON, or nested deeper than Python reads."""
+    """Read a JSON text, cut at DEPTH_MAX; None: it is no JSON, or nested deeper than Python reads."""
     try:
         return pruned(json.loads(text))
     except (ValueError, RecursionError):

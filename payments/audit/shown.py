@@ -1,19 +1,25 @@
-"""Makes values of others fit to show, because a row that another service wrote may hold anything."""
+"""Makes values from other programs fit to show, because a row that another service wrote may hold anything."""
 
 import unicodedata
 from typing import Final
 
 _BAD: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 AMOUNT_MAX: Final = 10**24
-"""The largest amount shown: no money has more, and no format takes more."""
+"""The largest amount shown: it is beyond any real amount, and the most that all formats take."""
 
 
 def cut(text: str, length_max: int) -> str:
-    """Shorten a text to be shown, without characters that a message, a cell or a terminal takes for a command."""
+    """Return a text cut to a length to be shown, with blanks for control characters and line separators.
+
+    A message, a cell or a terminal may take such a character for a command.
+    """
     clean = "".join(" " if unicodedata.category(each) in _BAD else each for each in text[: length_max + 1])
     return clean if len(text) <= length_max else f"{clean[: length_max - 1]}…"
 
 
 def bounded(amount: int) -> int:
-    """Bound an amount to be shown; SQLite gives a float where a row holds more than 64 bits."""
+    """Return an amount to be shown as a whole number, at most AMOUNT_MAX either way.
+
+    SQLite gives a float where a row holds more than 64 bits.
+    """
     return int(max(-AMOUNT_MAX, min(AMOUNT_MAX, amount)))

@@ -1,4 +1,4 @@
-"""Changes of a subscription's state, Telegram's and the desk's own: recorded as they come, settled later."""
+"""Records changes of a subscription's state, Telegram's and the desk's own, as they come; the keeper settles them."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from payments.audit.facts import Change, SubscriptionFact
 
 
 async def record(session: AsyncSession, told: Sequence[tuple[SubscriptionFact, str]], now: datetime) -> None:
-    """Record subscription changes by Telegram's word, each with its `users.id`; a known change stays as it is.
+    """Record the subscription changes that Telegram tells of, each with its `users.id`; skip the known ones.
 
     The caller holds the users' locks. `now` is the time of recording.
     """
@@ -32,7 +32,7 @@ async def record(session: AsyncSession, told: Sequence[tuple[SubscriptionFact, s
 
 
 def note_own(session: AsyncSession, row: Subscription, state: SubscriptionState, now: datetime) -> None:
-    """Record a subscription change that the desk has made at Telegram.
+    """Record, as settled, a subscription change that the desk has made at Telegram.
 
     The caller holds the user's lock, and updates the subscription.
     """
@@ -66,7 +66,7 @@ async def read(session: AsyncSession, user_id: str, payloads: Collection[str]) -
 
 
 async def unsettled(session: AsyncSession, limit: int, but: Collection[str]) -> Sequence[tuple[str, str]]:
-    """List user and payload of unsettled subscription changes, the oldest first, without those in `but`.
+    """List the user and payload of unsettled subscription changes, the oldest first, without those in `but`.
 
     A key in `but` is a user and a payload with a space between.
     """

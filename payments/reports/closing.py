@@ -1,7 +1,7 @@
-"""The closing of a month of Telegram's ledger: opening balance, movements, closing balance, and doubts about them.
+"""Closes a month of Telegram's ledger: opening balance, movements, closing balance, and doubts about them.
 
-A month closes when a reconciliation that reached the ledger's end after the month found that all rows add up to the
-balance (Bot API, getMyStarBalance), and every row that it read is on record. Nothing here imports aiogram.
+A month closes when a reconciliation after its end has read the whole ledger, all rows add up to the bot's balance (Bot
+API, getMyStarBalance), and `ledger_rows` has every row that was read. The module imports no aiogram.
 """
 
 import enum
@@ -22,26 +22,26 @@ from payments.ledger.partners import WITHDRAWAL_KIND
 from payments.reports.spans import Span
 
 WITHDRAWALS_MAX: Final = 100
-"""A month's closing lists so many withdrawals; its sums have all of them."""
+"""A month's closing lists so many withdrawals; its sums include all of them."""
 
 
 class Doubt(enum.StrEnum):
-    """A reason why a month is not closed."""
+    """A reason why a month of the ledger stays open."""
 
     NOT_READ = "not_read"
-    """The ledger was never compared to its end, or is read anew from its first row."""
+    """No reconciliation has reached the ledger's end since the reading began at its first row."""
     PASS_WANTED = "pass_wanted"  # noqa: S105 - no password
-    """A whole pass over the ledger is not complete."""
+    """A whole pass over the ledger has yet to complete."""
     NOT_OVER = "not_over"
-    """The month was not over when the ledger was last compared."""
+    """The month ended after the last complete reconciliation."""
     STILL_READING = "still_reading"
-    """Rows were read since the last reconciliation that reached the ledger's end."""
+    """The desk has read rows since the last reconciliation that reached the ledger's end."""
     NOT_KEPT = "not_kept"
-    """The rows on record are not all rows that were read."""
+    """`ledger_rows` lacks some of the rows that were read."""
     NO_BALANCE = "no_balance"
-    """The Bot API server cannot tell the balance."""
+    """The Bot API server is too old to tell the balance."""
     BALANCE_OFF = "balance_off"
-    """The balance is not the sum of all rows."""
+    """The balance differs from the sum of all rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """A withdrawal of the month, or (`direction` in) Stars that returned from one or were deposited."""
+    """A withdrawal of Stars in the month; with `direction` in, Stars that came back from one, or a deposit."""
 
     id: str
     direction: str
@@ -71,7 +71,7 @@ class Closing:
     """A month's closing. All amounts are in nanostars; outgoing amounts are positive in `movements`.
 
     `after` is the sum of later rows, `read` the sum of all rows that were read. `balance` is Telegram's word at
-    `compared_at`; it had `balance_off` more than the rows then. `set_aside` rows could not be kept.
+    `compared_at`; it had `balance_off` more than the rows then. `set_aside` counts the rows in quarantine.
     """
 
     span: Span
@@ -88,22 +88,22 @@ class Closing:
 
     @property
     def came_in(self) -> int:
-        """The incoming nanostars of a month's closing."""
+        """The nanostars that came in during the month."""
         return sum(each.nanostars for each in self.movements if each.direction == Direction.IN)
 
     @property
     def went_out(self) -> int:
-        """The outgoing nanostars of a month's closing."""
+        """The nanostars that went out during the month."""
         return sum(each.nanostars for each in self.movements if each.direction == Direction.OUT)
 
     @property
     def closing(self) -> int:
-        """The closing balance of the month."""
+        """The closing balance of the month, in nanostars."""
         return self.opening + self.came_in - self.went_out
 
     @property
     def doubts(self) -> list[Doubt]:
-        """The reasons why the month is not closed; empty: it is closed."""
+        """The reasons why the month stays open; empty: the month is closed."""
         if self.is_pass_wanted:
             return [Doubt.PASS_WANTED]
         if self.compared_at is None:
@@ -120,10 +120,10 @@ class Closing:
 
 
 async def read_closing(database: Database, span: Span) -> Closing:
-    """Read a month's closing as it stands, from all rows of the ledger. Raises SQLAlchemy's errors."""
+    """Read a month's closing from all kept rows of the ledger. Raises SQLAlchemy's errors."""
     async with database.reading() as session:
         if not database.is_sqlite:
-            # Rows and progress must be of one moment, because a reconciliation may run beside this.
+            # One snapshot must give both rows and progress, because a reconciliation may run beside this.
             await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         reading = await progress.find(session) or LedgerReading(nanostars=0)
         sums = await _sum_movements(session, span)
@@ -146,7 +146,7 @@ _BEFORE, _WITHIN, _AFTER = range(3)
 
 
 async def _sum_movements(session: AsyncSession, span: Span) -> tuple[list[Movement], ...]:
-    """Add up the ledger rows before, in and after the month to be closed, by direction and kind."""
+    """Add up the ledger rows before, in and after a month, by direction and kind."""
     part = case(
         (LedgerEntry.happened_at < span.since, _BEFORE), (LedgerEntry.happened_at < span.until, _WITHIN), else_=_AFTER
     ).label("part")
@@ -167,12 +167,12 @@ async def _sum_movements(session: AsyncSession, span: Span) -> tuple[list[Moveme
 
 
 def _sum_nanostars(movements: Sequence[Movement]) -> int:
-    """Add up movements of a month's closing: incoming less outgoing nanostars."""
+    """Add up movements of the ledger: incoming less outgoing nanostars."""
     return sum(each.nanostars * (1 if each.direction == Direction.IN else -1) for each in movements)
 
 
 async def _read_withdrawals(session: AsyncSession, span: Span) -> list[Withdrawal]:
-    """Read the withdrawals of a month's closing."""
+    """Read the first WITHDRAWALS_MAX withdrawals of a month, by date."""
     query = (
         select(
             LedgerEntry.id,

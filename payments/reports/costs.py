@@ -4,8 +4,8 @@
 | --- | --- |
 | a payment that a report counts, with an affiliate | its commission, for the plan that was sold |
 | the refund of such a payment | the commission that came back |
-| Stars that went out for no sale and no withdrawal | a cost of the bot, of no plan |
-| Stars that came back from ads or broadcasts | a cost less |
+| Stars that went out for anything but a sale or a withdrawal | a cost of the bot, without a plan |
+| Stars that came back from ads or broadcasts | less cost |
 | a sale of another program under the same token, and its refund | nothing |
 """
 
@@ -26,9 +26,9 @@ from payments.ledger.partners import (
 from payments.reports.counted import Claims
 
 NO_COSTS: Final = (WITHDRAWAL_KIND, INVOICE_KIND, PAID_MEDIA_KIND)
-"""Kinds of outgoing rows that are no costs: the seller's own money, or a buyer's refund."""
+"""Kinds of outgoing rows beside costs: the seller's own money, or a buyer's refund."""
 RETURNING: Final = (ADS_KIND, BROADCAST_KIND)
-"""Kinds of incoming rows that are costs coming back."""
+"""Kinds of incoming rows by which Telegram sends costs back."""
 
 
 def select_commissions(*, is_sqlite: bool) -> Select[Any]:
@@ -65,7 +65,7 @@ def select_other_costs() -> Select[Any]:
 def _select_cost_columns(
     plan: ColumnElement[str], *, commission: ColumnElement[int], costs: ColumnElement[int]
 ) -> Select[Any]:
-    """Select the columns of a report's cost rows."""
+    """Select a report's columns of commissions and costs from the ledger's rows."""
     columns: list[ColumnElement[Any]] = [
         literal(STARS_CURRENCY).label("currency"),
         literal(TELEGRAM_STARS).label("channel"),
@@ -77,11 +77,11 @@ def _select_cost_columns(
 
 
 def _is_in_span() -> ColumnElement[bool]:
-    """Return the condition that a ledger row's cost is within the report's span."""
+    """Return the condition that the cost in a ledger row is of the report's span."""
     since, until = bindparam("since", type_=UtcDateTime), bindparam("until", type_=UtcDateTime)
     return and_(LedgerEntry.happened_at >= since, LedgerEntry.happened_at < until)
 
 
 def _net_sum(amount: Any, adding: Direction) -> ColumnElement[int]:
-    """Add up costs: ledger rows of one direction, less those of the other."""
+    """Return the sum of costs in ledger rows: the amounts of one direction less those of the other."""
     return func.sum(case((LedgerEntry.direction == adding, amount), else_=-amount))

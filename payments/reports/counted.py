@@ -2,14 +2,14 @@
 
 | a row of ours | counts |
 | --- | --- |
-| a charge | as revenue from when it is on record, also while it is parked or on its way back |
-| a refund, a partial refund, a lost dispute | as given back once its provider has made it, not while it is asked for |
+| a charge | as revenue from its recording on, also while it is parked or a refund of it is under way |
+| a refund, a partial refund, a lost dispute | as refunded, once its provider has made it |
 | a refund that returned to the seller | the other way |
-| a refund that was replaced | nothing |
+| a refund that the remainder's refund has replaced | nothing |
 | a charge that another program sold under the same token, or a refund of it | nothing |
 
-A row of another service counts once its status is 1. The end of its type makes it a refund or a returned one; a type
-that says it failed counts nothing; any other is a charge. A row without an amount is no payment. A row's date is
+A row of another service counts once its status is 1 and it has an amount. The end of its type makes it a refund or a
+returned refund; a type that ends in "failed" counts nothing; any other is a charge. A row's date is
 `webhook_timestamp`, without that `created_at`, without either `processed_at`.
 """
 
@@ -52,7 +52,7 @@ def select_counted_rows(*, is_sqlite: bool) -> Select[Any]:
     charge = aliased(StripeEvent, name="charge")
     payload = func.coalesce(StripeEvent.payload, charge.payload)
     claims = Claims.on_sqlite(payload) if is_sqlite else Claims.on_postgresql(payload)
-    # After its refund, the payload alone tells that a charge is foreign.
+    # A refund replaces the outcome of a foreign charge; from then on the payload alone shows that it is foreign.
     is_foreign = or_(StripeEvent.outcome == EventOutcome.FOREIGN, not_(claims.is_of_our_form))
     counts = or_(and_(_COUNTS_OF_OURS, func.coalesce(not_(is_foreign), True)), _COUNTS_OF_OTHERS)
     return (
@@ -70,18 +70,18 @@ def select_counted_rows(*, is_sqlite: bool) -> Select[Any]:
 
 
 def _has_type(*endings: str) -> ColumnElement[bool]:
-    """Return the condition that a counted row's type ends in one of these words."""
+    """Return the condition that the type of a counted row ends in one of these words."""
     return or_(*(StripeEvent.event_type.endswith(ending, autoescape=True) for ending in endings))
 
 
 def _is_in_span(moment: InstrumentedAttribute[datetime | None]) -> ColumnElement[bool]:
-    """Return the condition that a counted row's date column is within the report's span."""
+    """Return the condition that this date of a counted row is within the report's span."""
     since, until = bindparam("since", type_=UtcDateTime), bindparam("until", type_=UtcDateTime)
     return and_(moment >= since, moment < until)
 
 
 _TOLD, _RECORDED, _SETTLED = StripeEvent.webhook_timestamp, StripeEvent.created_at, StripeEvent.processed_at
-# One condition for each date column, so that the database uses their indexes.
+# One condition for each date column lets the database use their indexes.
 _IN_SPAN: Final = or_(
     _is_in_span(_TOLD),
     and_(_TOLD.is_(None), _is_in_span(_RECORDED)),
@@ -105,7 +105,7 @@ _COUNTS_OF_OTHERS: Final = and_(
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Columns read out of a column of payloads: our form or not, the plan's code or empty, a subscription or not."""
+    """Columns read from a report's payloads: our form or not, the plan's code or empty, a subscription or not."""
 
     is_of_our_form: ColumnElement[bool]
     plan: ColumnElement[str]
@@ -113,7 +113,7 @@ class Claims:
 
     @classmethod
     def on_postgresql(cls, payload: ColumnElement[str]) -> Self:
-        """Read the claims of counted rows' payloads with PostgreSQL's functions."""
+        """Read the claims in counted rows' payloads with PostgreSQL's functions."""
         plan, term = (func.split_part(payload, _SEPARATOR, number) for number in (2, 3))
         is_code = plan.regexp_match(rf"^{CODE_PATTERN}$")
         is_of_our_form = payload.regexp_match(f"^{OUR_FORM_BEGINS}")
@@ -121,7 +121,7 @@ class Claims:
 
     @classmethod
     def on_sqlite(cls, payload: ColumnElement[str]) -> Self:
-        """Read the claims of counted rows' payloads with SQLite's functions."""
+        """Read the claims in counted rows' payloads with SQLite's functions."""
         _, after_form = _split_payload(payload)
         plan, after_plan = _split_payload(after_form)
         term, _ = _split_payload(after_plan)
@@ -131,15 +131,15 @@ class Claims:
 
 
 def _split_payload(text: ColumnElement[str]) -> tuple[ColumnElement[str], ColumnElement[str]]:
-    """Split a counted row's payload at the first separator (without one: nothing before it)."""
+    """Split a payload in SQLite at its first separator; a payload without one is all after it."""
     place = func.instr(text, _SEPARATOR)
     return func.substr(text, 1, place - 1), func.substr(text, place + 1)
 
 
 def _counted_kind(claims: Claims) -> ColumnElement[str]:
-    """Return the kind under which a report counts a row."""
+    """Return the column with the kind under which a report counts a row."""
     is_subscription = func.coalesce(StripeEvent.is_recurring, claims.is_subscription)
-    # The ledger does not tell which charge is the first; the subscription's row, made from all of them, does.
+    # The ledger leaves open which charge is the first; the subscription's row, made from all of them, names it.
     begins = exists().where(Subscription.first_charge_id == StripeEvent.event_id)
     is_first = func.coalesce(StripeEvent.is_first_recurring, begins)
     return case(

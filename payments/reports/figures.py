@@ -1,6 +1,6 @@
-"""A report's figures, each of one currency. Amounts are in its minor unit (Stars: Stars).
+"""The figures of a report, each of one currency. Amounts are in the currency's minor unit (Stars: Stars).
 
-Commissions and costs are in billionths of it, as in Telegram's ledger of Stars: nanostars.
+Commissions and costs are in billionths of that unit, as in Telegram's ledger of Stars: nanostars.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,44 +13,44 @@ from payments.reports.spans import Span
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The sums of a report over some payments. They add up within one currency alone."""
+    """A report's sums over some payments. Only figures of one currency may be added."""
 
     revenue: int = 0
-    """The amount taken, whether or not it was honoured."""
+    """The amount of all charges, settled or not."""
     renewal_revenue: int = 0
     """The part of the revenue from renewals."""
     given_back: int = 0
-    """The amount of refunds and lost disputes, less what returned."""
+    """The amount of refunds and lost disputes, less the returned refunds."""
     purchases: int = 0
     """The number of charges without a subscription."""
     new_subscriptions: int = 0
     """The number of first charges of subscriptions."""
     renewals: int = 0
     refunds: int = 0
-    """The number of refunds, partial ones each by itself, and lost disputes, less those that returned."""
+    """The number of refunds, partial refunds (each by itself) and lost disputes, less the returned refunds."""
     commission_nanostars: int = 0
-    """The affiliates' part of the charges, less what came back with refunds. In billionths, like the costs."""
+    """The affiliates' part of the charges, less the part that came back with refunds. In billionths, like the costs."""
     costs_nanostars: int = 0
     """The bot's other costs in Stars: ads, paid broadcasts, gifts."""
 
     @property
     def charges(self) -> int:
-        """The figure of charges of every kind, a number."""
+        """The number of charges of every kind."""
         return self.purchases + self.new_subscriptions + self.renewals
 
     @property
     def net(self) -> int:
-        """The net figure: revenue less refunds, before costs and the fees of Telegram or Stripe; it may be below 0."""
+        """The net revenue: revenue less refunds, before costs and the fees of Telegram or Stripe; it may be below 0."""
         return self.revenue - self.given_back
 
     @property
     def has_costs(self) -> bool:
-        """Tell whether the figures have commissions or costs."""
+        """Tell whether the report's figures include commissions or costs."""
         return bool(self.commission_nanostars or self.costs_nanostars)
 
     @property
     def left_nanostars(self) -> int:
-        """The net figure less commissions and costs, in billionths of the minor unit."""
+        """The net revenue less commissions and costs, in billionths of the minor unit."""
         return self.net * NANOSTARS - self.commission_nanostars - self.costs_nanostars
 
     def __add__(self, other: Self) -> "Figures":
@@ -58,7 +58,7 @@ class Figures:
 
 
 class Source(NamedTuple):
-    """The source of a report's money."""
+    """The source of revenue in a report: a plan sold over a channel in a currency."""
 
     currency: str
     channel: str
@@ -89,7 +89,7 @@ class ReportData:
 
     @property
     def currencies(self) -> list[str]:
-        """The currencies of a report's figures, sorted."""
+        """The currencies of a report's lines, sorted."""
         return sorted({line.source.currency for line in self.lines})
 
     def figures(self, currency: str) -> Figures:
@@ -99,12 +99,12 @@ class ReportData:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report: a span step by step, and as a whole. Except for the payers, the whole is the sum of its steps."""
+    """A report on a span, step by step and as a whole. Except for the payers, the whole is the sum of its steps."""
 
     steps: tuple[ReportData, ...]
     whole: ReportData
 
 
 def total(figures: Iterable[Figures]) -> Figures:
-    """Add up a report's figures of one currency."""
+    """Add up figures of one currency."""
     return sum(figures, Figures())

@@ -1,4 +1,4 @@
-"""Reads a report from the database: two short statements for each step of a span, and two for the whole."""
+"""Reads a report from the database, by two short statements for each step of a span and two for the whole."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from payments.reports.spans import Span, Step, divide
 _Add = Callable[[ColumnElement[int]], ColumnElement[int]]
 _OVERFLOW: Final = "integer overflow"
 _WHOLE_CURRENCY: Final = None
-"""Stands in place of channel and plan in a currency's row."""
+"""Stands in place of channel and plan in the row of a whole currency."""
 _COUNTED: Final = 7
 """The number of fields of Figures that come from `stripe_events`; they are the first."""
 
@@ -26,9 +26,9 @@ _COUNTED: Final = 7
 async def read_report(database: Database, span: Span, step: Step) -> Report:
     """Read a report: the figures of a span and of its steps. Raises SpanError for too many steps.
 
-    No transaction is open between two steps.
+    Each step has a transaction of its own.
     """
-    # Without MATERIALIZED the database judges every row anew for each of its sums.
+    # Without MATERIALIZED the database would judge every row again for each of its sums.
     rows = select_counted_rows(is_sqlite=database.is_sqlite).cte("counted").prefix_with("MATERIALIZED")
     queries = _ReportQueries(
         union_all(_by_source(rows, func.sum), _by_currency(rows)),
@@ -48,13 +48,13 @@ class _ReportQueries:
 
 
 async def _read_span(database: Database, queries: _ReportQueries, span: Span) -> ReportData:
-    """Read a report's data for one span from the database."""
+    """Read a report's lines and numbers of payers for one span."""
     within = {"since": span.since, "until": span.until}
     async with database.reading() as session:
         try:
             found = (await session.execute(queries.money, within)).all()
         except OperationalError as error:
-            # sqlite.org/lang_aggfunc, sum and total.
+            # SQLite's sum() fails on an overflow, total() does not (sqlite.org/lang_aggfunc).
             if _OVERFLOW not in str(error.orig):
                 raise
             found = (await session.execute(queries.roughly, within)).all()
@@ -73,9 +73,9 @@ async def _read_span(database: Database, queries: _ReportQueries, span: Span) ->
 
 
 def _by_source(rows: CTE, add: _Add) -> Select[Any]:
-    """Select a report's figures by source, for the reader."""
+    """Select a report's figures and numbers of payers by source."""
     source = (rows.c.currency, rows.c.channel, rows.c.plan)
-    # In the order of the fields of Figures.
+    # The order is that of the fields of Figures.
     figures = (
         _sum_of_kinds(rows, add, *CHARGES),
         _sum_of_kinds(rows, add, Kind.RENEWAL),
@@ -89,7 +89,7 @@ def _by_source(rows: CTE, add: _Add) -> Select[Any]:
 
 
 def _by_currency(rows: CTE) -> Select[Any]:
-    """Select the number of payers by currency for the reader of a report, in the same columns."""
+    """Select a report's numbers of payers by currency, in the same columns as the figures by source."""
     nothing = [literal(0)] * _COUNTED
     return select(
         rows.c.currency, literal(_WHOLE_CURRENCY), literal(_WHOLE_CURRENCY), _count_payers(rows), *nothing
@@ -97,22 +97,22 @@ def _by_currency(rows: CTE) -> Select[Any]:
 
 
 def _sum_of_kinds(rows: CTE, add: _Add, *kinds: Kind) -> ColumnElement[int]:
-    """Sum the amounts of these kinds among the rows that the reader of a report selects."""
+    """Return the sum of the amounts of these kinds among a report's counted rows."""
     return add(case((rows.c.kind.in_(kinds), rows.c.amount), else_=0))
 
 
 def _count_of_kind(rows: CTE, kind: Kind) -> ColumnElement[int]:
-    """Count the rows of a kind among those that the reader of a report selects."""
+    """Return the number of rows of a kind among a report's counted rows."""
     return func.count(case((rows.c.kind == kind, 1)))
 
 
 def _count_payers(rows: CTE) -> ColumnElement[int]:
-    """Count the users who paid among the rows that the reader of a report selects."""
+    """Return the number of users who paid among a report's counted rows."""
     return func.count(case((rows.c.kind.in_(CHARGES), rows.c.user_id)).distinct()).label("payers")
 
 
 def _sum_of_steps(whole: ReportData, steps: tuple[ReportData, ...]) -> ReportData:
-    """Make the whole that the reader returns the sum of its steps, also when a payment came in between."""
+    """Replace the lines of a report's whole by the sums of its steps, because a payment may come between two reads."""
     sums: defaultdict[Source, Figures] = defaultdict(Figures)
     for step in steps:
         for line in step.lines:

@@ -1,4 +1,4 @@
-"""The span of days that a report covers, and its steps: days, weeks from Monday, months. All days are of UTC."""
+"""Divides the span of days that a report covers into steps: days, weeks from Monday, months. All days are of UTC."""
 
 import enum
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _WEEK: Final = timedelta(weeks=1)
 
 
 class SpanError(ValueError):
-    """A report's span that is impossible; one sentence says why."""
+    """A report cannot cover this span; the message says why in one sentence."""
 
 
 class Step(enum.StrEnum):
@@ -26,7 +26,7 @@ class Step(enum.StrEnum):
     MONTH = "month"
 
     def first_day(self, day: date) -> date:
-        """Return the first day of the step, in a span, that contains a day."""
+        """Return the first day of the step that contains `day`."""
         match self:
             case Step.DAY:
                 return day
@@ -36,7 +36,7 @@ class Step(enum.StrEnum):
                 return day.replace(day=1)
 
     def after(self, day: date) -> date:
-        """Return the first day of the step, in a span, after the one that contains a day."""
+        """Return the first day of the step after the one that contains `day`."""
         first = self.first_day(day)
         match self:
             case Step.DAY:
@@ -66,17 +66,17 @@ class Span:
 
     @property
     def since(self) -> datetime:
-        """The moment at which the span begins, aware, UTC."""
+        """The moment at which the span of days begins, aware, UTC."""
         return datetime.combine(self.first, time(), UTC)
 
     @property
     def until(self) -> datetime:
-        """The moment at which the span is over (exclusive), aware, UTC."""
+        """The moment at which the span of days is over (exclusive), aware, UTC."""
         return datetime.combine(self.last + _DAY, time(), UTC)
 
 
 def latest(step: Step, count: int, last: date) -> Span:
-    """Return the span of a report's `count` latest steps that ends with a day."""
+    """Return a report's span of the `count` latest steps up to the day `last`, included."""
     first = step.first_day(last)
     for _ in range(count - 1):
         first = step.first_day(first - _DAY)
@@ -84,7 +84,7 @@ def latest(step: Step, count: int, last: date) -> Span:
 
 
 def divide(span: Span, step: Step) -> tuple[Span, ...]:
-    """Divide a span into its steps, in order; the first and last step have only days of the span.
+    """Divide a report's span into its steps, in order; the first and last step keep to days of the span.
 
     Raises SpanError for more than 400 steps.
     """
