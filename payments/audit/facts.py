@@ -38,10 +38,10 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class ChargeFact:
-    """A payment, as Telegram tells of it. `amount` is in the currency's minor unit (Stars: Stars), times are UTC, aware.
+    """A payment, as Telegram tells of it. `amount` is in the currency's minor unit (Stars: Stars); times are aware.
 
-    `charge_id` is the `event_id` of its audit row; a card's begins with its method. Only an update has the flags, the
-    end and its own id; None stands for unknown.
+    All times are UTC. `charge_id` is the `event_id` of its audit row; a card's begins with its method. Only an update
+    has the flags, the end and its own id; None stands for unknown.
     """
 
     kind: ClassVar = "charge"

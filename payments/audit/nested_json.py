@@ -1,5 +1,4 @@
-"""Reads JSON from other programs, cut at a depth, because code that walks JSON is recursive, and recursion has a limit.
-"""
+"""Reads JSON from other programs, cut at a depth, because code that walks JSON is recursive: recursion is limited."""
 
 import json
 from typing import Any, Final
