@@ -20,7 +20,7 @@ def main(
     rows: Annotated[int, typer.Option(help="Payments in the ledger that is rebuilt.")] = 100_000,
     history: Annotated[int, typer.Option(help="Rows that were read before, in the comparison.")] = 1_000_000,
 ) -> None:
-    """Measure the desk on both engines, and print the bench figures."""
+    """Measure the desk on both engines, and print the figures."""
     logger.remove()
     logger.add(sys.stderr, level="ERROR")
     # Wide enough for one line for each figure, also without a terminal.

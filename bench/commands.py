@@ -1,4 +1,4 @@
-"""Bench figure of an operator's wait for a command that needs no Telegram, from the shell and back."""
+"""Measures an operator's wait for a command that needs no Telegram, from the shell and back."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).parents[1]
 
 
 async def measure() -> list[Figure]:
-    """Measure the bench figure of `pending` on an empty SQLite desk.
+    """Measure the wait for `pending` on an empty SQLite desk.
 
     It is the best of five, because the machine has other things to do as well.
     """

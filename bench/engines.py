@@ -1,4 +1,4 @@
-"""Databases for the bench: fresh and migrated, on each engine, as durable as in production."""
+"""Fresh, migrated databases on each engine, as durable as in production."""
 
 import tempfile
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ ENGINES: Final = ("sqlite", "postgresql")
 
 @asynccontextmanager
 async def fresh_database(engine: str) -> AsyncIterator[Database]:
-    """Create a database for the bench, and drop it at the end of the block."""
+    """Create a database, and drop it at the end of the block."""
     if engine == "sqlite":
         with tempfile.TemporaryDirectory(prefix="starledger-bench-") as directory:
             async with _migrated(f"sqlite+aiosqlite:///{Path(directory) / 'bench.sqlite'}") as database:

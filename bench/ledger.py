@@ -1,4 +1,4 @@
-"""Bench figures of the ledger: a rebuild of 100,000 transactions, and a comparison that costs by new rows alone."""
+"""Measures a rebuild from a ledger of 100,000 transactions, and a comparison whose cost depends on new rows alone."""
 
 import json
 import resource
@@ -38,7 +38,7 @@ _STARS: Final = 5
 
 
 class TimedLedger(TelegramLedger):
-    """A ledger for the bench that counts its calls and their seconds."""
+    """A ledger that counts its calls and their seconds."""
 
     def __init__(self, bot: Bot) -> None:
         super().__init__(bot)
@@ -55,7 +55,7 @@ class TimedLedger(TelegramLedger):
 
 
 async def measure_rebuild(engine: str, database: Database, row_count: int) -> list[Figure]:
-    """Measure the bench figures of a rebuild of so many transactions, one in twenty of them a refund."""
+    """Measure a rebuild of so many transactions, of which one in twenty is a refund."""
     async with _sandbox() as (client, ledger):
         for chunk in _chunks(row_count):
             await client.add_rows(chunk)
@@ -86,7 +86,7 @@ async def measure_rebuild(engine: str, database: Database, row_count: int) -> li
 
 
 async def measure_comparison(engine: str, database: Database, row_count: int) -> list[Figure]:
-    """Measure the bench figures of a comparison of 50 new ledger rows behind so many that were read before."""
+    """Measure a comparison of 50 new ledger rows behind so many that the desk has read before."""
     old, new = _other("old"), _other("new")
     async with _sandbox() as (client, ledger):
         await client.add_copies(old, row_count)
@@ -135,7 +135,7 @@ def _chunks(row_count: int) -> Iterator[list[Row]]:
 
 @asynccontextmanager
 async def _sandbox() -> AsyncIterator[tuple[SandboxClient, TimedLedger]]:
-    """Run a sandbox for the bench in a process of its own, so that its work and memory are not counted."""
+    """Run a sandbox in a process of its own, so that the figures leave out its work and memory."""
     options = ["--port", "0", "--page-port", "-1", "--token", TOKEN]
     with running("sandbox", options, until="Control API") as program:
         url = program.address("Bot API")

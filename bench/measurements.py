@@ -1,4 +1,4 @@
-"""Bench figures with their floors, and the table of all."""
+"""Figures of the benchmarks with their floors, and the table of all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One bench figure; `floor` is the most that it may be (None: it is only shown)."""
+    """One figure; `floor` is the most that it may be (None: the table only shows it)."""
 
     what: str
     engine: str
@@ -20,17 +20,17 @@ class Figure:
 
     @property
     def shown(self) -> str:
-        """The bench figure with its unit."""
+        """The figure with its unit."""
         return f"{self.value:,.4g} {self.unit}".rstrip()
 
     @property
     def is_met(self) -> bool:
-        """Tell whether the bench figure keeps its floor."""
+        """Tell whether the figure keeps its floor."""
         return self.floor is None or self.value <= self.floor
 
 
 def print_figures(console: Console, figures: Sequence[Figure]) -> bool:
-    """Print the table of bench figures; False: one misses its floor."""
+    """Print the table of figures; False: one misses its floor."""
     table = Table("what", "engine", "figure", "at most", "", "note")
     for each in figures:
         floor = "" if each.floor is None else f"{each.floor:g} {each.unit}"

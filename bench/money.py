@@ -1,4 +1,4 @@
-"""Bench figures of money: a payment and a refund below 100 ms, a repeated one below 10 ms, 25 at once."""
+"""Measures money: a payment and a refund below 100 ms, a repeated one below 10 ms, 25 at once."""
 
 import asyncio
 import statistics
@@ -30,7 +30,7 @@ BUYER: Final = Person(7001)
 
 
 async def measure(engine: str, database: Database) -> list[Figure]:
-    """Measure the bench figures of payments and refunds on one database."""
+    """Measure payments and refunds on one database."""
     async with _desk(database) as (worker, server):
         charges = [await _paid(server) for _ in range(ROUNDS)]
         payments = [await _timed(_settle(database, worker, each)) for each in charges]
@@ -65,7 +65,7 @@ async def _desk(database: Database) -> AsyncIterator[tuple[Worker, SandboxServer
 
 
 async def _paid(server: SandboxServer) -> ChargeFact:
-    """Add a payment to the bench's Telegram, so that it can be refunded."""
+    """Add a payment to Telegram, so that Telegram can refund it."""
     fact = charge(payer=BUYER, at=utc_now())
     past = PastPayment(user_id=BUYER.telegram_id, payload=fact.payload, stars=fact.amount, at=fact.happened_at)
     [charge_id] = await server.client.add_past_payments([past])
@@ -87,7 +87,7 @@ async def _refund(database: Database, worker: Worker, fact: ChargeFact) -> None:
 
 
 async def _timed(work: Awaitable[None]) -> float:
-    """Return the milliseconds that a step of the bench takes."""
+    """Return the milliseconds that a step takes."""
     began = perf_counter()
     await work
     return (perf_counter() - began) * 1000

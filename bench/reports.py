@@ -1,4 +1,4 @@
-"""Bench figures of a report over all the payments that a rebuild has left."""
+"""Measures a report over all the payments that a rebuild has left."""
 
 from datetime import timedelta
 from time import perf_counter
@@ -13,7 +13,7 @@ _DAYS = 90
 
 
 async def measure(engine: str, database: Database) -> list[Figure]:
-    """Measure the bench figures of a report of three months, for each kind of step."""
+    """Measure a report of three months, for each kind of step."""
     first = FIRST_DAY.date()
     span = Span(first, first + timedelta(days=_DAYS - 1))
     figures = []

@@ -99,7 +99,7 @@ async def _serve(settings: Settings, host: str, port: int, state: Path | None, p
 
 @asynccontextmanager
 async def _page(sandbox_url: str, host: str, port: int) -> AsyncIterator[None]:
-    """Serve the sandbox's chat page while the block runs; without the optional NiceGUI say how to install it."""
+    """Serve the chat page while the block runs; without the optional NiceGUI, print how to install it."""
     if port == NO_PAGE:
         yield
     elif find_spec("nicegui") is None:

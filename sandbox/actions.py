@@ -59,7 +59,7 @@ class Actions:
         """Write a person's text to the bot or a group; `anonymous`: as a group's anonymous administrator.
 
         It goes into the named topic of the chat, whether or not the chat has it. `via_bot` is the inline bot whose
-        result the person has picked.
+        result the person picked.
         """
         person = self._people.person(user_id)
         content = without_none(
@@ -93,7 +93,7 @@ class Actions:
         data: str | None = None,
         text: str | None = None,
     ) -> Press:
-        """Press a callback button for a person, by its data or its text. Raises ControlError when there is none."""
+        """Press a callback button for a person, by its data or text. Raises ControlError without such a button."""
         person = self._people.person(user_id)
         found = self._messages.for_person(chat_id or user_id, message_id)
         if chat_id is not None and chat_id != user_id:
@@ -105,7 +105,7 @@ class Actions:
         raise ControlError(f"message {message_id} has no such button; it has {found.buttons()}")
 
     def press_stale(self, *, user_id: int, message_id: int, data: str) -> Press:
-        """Press a button for a person that is gone, or that an altered app made up: the bot gets any data."""
+        """Press a button that is gone, or that an altered app made up, for a person: the bot gets any data."""
         found = self._messages.for_person(user_id, message_id)
         return self._callbacks.press(self._people.person(user_id), found, data)
 

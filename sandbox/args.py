@@ -1,4 +1,4 @@
-"""The arguments of a Bot API call, read as Client.cpp reads them: all are text, and an empty one is absent."""
+"""The arguments of a Bot API call, read as Client.cpp reads them: all are text, and an empty one counts as absent."""
 
 import json
 import re
@@ -28,27 +28,27 @@ class Args:
     files: dict[str, Upload] = field(default_factory=dict)
 
     def text(self, name: str) -> str:
-        """Return an argument of the Bot API call, or an empty text."""
+        """Return an argument, or an empty text."""
         return self.values.get(name, "")
 
     def required(self, name: str) -> str:
-        """Return a required argument of the Bot API call; raises ApiError without it."""
+        """Return a required argument; raises ApiError without it."""
         value = self.text(name)
         if not value:
             raise bad_request(f'Parameter "{name}" is required')
         return value
 
     def integer(self, name: str, default: int = 0, low: int = -_INT32_MAX - 1, high: int = _INT32_MAX) -> int:
-        """Return an argument of the Bot API call as a number, clamped into its range; other text counts as 0."""
+        """Return an argument as a number, clamped into its range; other text counts as 0."""
         value = self.text(name)
         return min(max(leading_integer(value), low), high) if value else default
 
     def boolean(self, name: str) -> bool:
-        """Tell whether an argument of the Bot API call is `true`, `yes` or `1`, in any case."""
+        """Tell whether an argument is `true`, `yes` or `1`, in any case."""
         return self.text(name).strip().lower() in ("true", "yes", "1")
 
     def json(self, name: str, refusal: str) -> Any:
-        """Parse an argument of the Bot API call as JSON, None when absent; raises ApiError with `refusal`."""
+        """Parse an argument as JSON, None when absent; raises ApiError with `refusal`."""
         value = self.text(name)
         if not value:
             return None

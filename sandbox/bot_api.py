@@ -100,7 +100,7 @@ class BotApi:
             return METHODS[method](self._world, args)
 
     async def _suffer(self, fault: Fault | None) -> None:
-        """Apply a fault that comes before a Bot API call's effect; raises ApiError for 429, 400 and 5xx."""
+        """Apply a fault that comes before the effect of a call; raises ApiError for 429, 400 and 5xx."""
         if fault is None:
             return
         match fault.kind:
@@ -128,7 +128,7 @@ class BotApi:
             faults.held -= 1
 
     def _cut(self, request: web.Request, method: str, args: Args, came_at: float) -> web.Response:
-        """Cut the connection of a Bot API call, so that aiohttp cannot send the response."""
+        """Cut the connection of a call, so that aiohttp cannot send the response."""
         self._world.calls.add(method, args.values, 0, {}, _ms_since(came_at))
         if request.transport is not None:
             request.transport.abort()
@@ -144,7 +144,7 @@ def _response(answer: Json, status: int, headers: dict[str, str] | None = None) 
 
 
 async def _read_args(request: web.Request) -> Args:
-    """Read the arguments of a Bot API call from its query and its body: a form, multipart or JSON."""
+    """Read the arguments of a call from its query and its body: a form, multipart or JSON."""
     values = dict(request.query)
     files: dict[str, Upload] = {}
     if request.content_type == "application/json":

@@ -1,4 +1,4 @@
-"""A bot as a child process of the sandbox: started, killed like a power cut, or stopped, with its last output."""
+"""A bot as a child process of the sandbox, which starts it, kills it like a power cut, or stops it."""
 
 import asyncio
 import contextlib
@@ -16,8 +16,8 @@ class BotProcess:
     """The child process of a bot: one command, run at most once at a time.
 
     `lines` are its last 500 lines of output; `status` is the exit status of the last run (negative: the signal), None
-    before the first has ended, and `ended_by_itself` tells that nobody here asked for that end. Each function in
-    `watchers` is called after each change.
+    before the first has ended, and `ended_by_itself` tells that nobody here asked for the end. The process
+    calls each function in `watchers` after each change.
     """
 
     def __init__(

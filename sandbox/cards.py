@@ -1,6 +1,6 @@
-"""Card payments in the sandbox's Telegram: the number on a card sheet becomes a charge at Stripe, or is declined.
+"""Card payments: Stripe charges the card whose number a person puts into the sheet, or declines it.
 
-The charge is made in the sandbox's own account, or at another Stripe (localstripe, or any server that speaks its API).
+The sandbox's own account makes the charge, or another Stripe (localstripe, or any server that speaks its API).
 A refund made there is Stripe's affair: Telegram tells a bot of none (Bot API, RefundedPayment: "currently, always
 XTR"). No Star moves, and getStarTransactions knows nothing of it.
 """
@@ -49,7 +49,7 @@ class CardCharge:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The reason why a card was not charged, in words for its holder."""
+    """The reason why Stripe did not charge a card, in words for its holder."""
 
     words: str
 
@@ -85,7 +85,7 @@ class Cards:
         return [found for found in self.charges if user_id in (None, found.user_id)]
 
     def charge(self, person: Person, invoice: Invoice, number: str, on_end: OnEnd) -> None:
-        """Charge a card and call `on_end` with the result, at once or when Stripe has answered."""
+        """Charge a card, and call `on_end` with the result, at once or after Stripe's answer."""
         if self._settings.stripe_url is None:
             on_end(self._charge_here(person, invoice, number))
         else:
@@ -165,7 +165,7 @@ async def _post(stripe: aiohttp.ClientSession, path: str, form: Mapping[str, str
 
 
 def read_card(number: str | None) -> str:
-    """Return a card's number without spaces, by default one that is paid; raises ControlError."""
+    """Return a card's number without spaces, by default one that Stripe charges; raises ControlError."""
     bare = (number or PAID_CARD).replace(" ", "")
     if not _CARD.fullmatch(bare):
         raise ControlError("a card has a number of 16 digits")

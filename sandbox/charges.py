@@ -68,7 +68,7 @@ class Charges:
     def take(self, person: Person, invoice: Invoice, period: Period | None = None) -> Charge:
         """Move the price in Stars from person to bot: balance, ledger row, and the successful_payment message.
 
-        The caller has seen that the balance is high enough.
+        The caller has checked that the balance is high enough.
         """
         charge = self.new(person.id, invoice.payload, invoice.total_amount, self._clock.now())
         if period is not None:
@@ -85,9 +85,9 @@ class Charges:
         return charge
 
     def refund(self, user_id: int, charge_id: str) -> Charge:
-        """Refund a sandbox charge in Stars for refundStarPayment; raises ApiError with Telegram's CHARGE_ texts.
+        """Refund a charge in Stars for refundStarPayment; raises ApiError with Telegram's CHARGE_ texts.
 
-        That a wrong user gets CHARGE_NOT_FOUND is a guess: Telegram's text is not known.
+        CHARGE_NOT_FOUND for a wrong user is a guess, because nobody has seen Telegram's text.
         """
         charge = self.by_id.get(charge_id)
         if charge is None or charge.user_id != user_id:
@@ -100,7 +100,7 @@ class Charges:
         return charge
 
     def refund_elsewhere(self, *, charge_id: str) -> Charge:
-        """Refund a sandbox charge in Stars as Telegram's support does, without the bot."""
+        """Refund a charge in Stars as Telegram's support does, without the bot."""
         charge = self.by_id.get(charge_id)
         if charge is None or charge.refunded_at is not None:
             raise ControlError(f"there is no charge {charge_id} to refund")
@@ -127,7 +127,7 @@ class Charges:
         return without_none(amount=stars, nanostar_amount=nanostars or None)
 
     def new(self, user_id: int, payload: str, stars: int, at: datetime) -> Charge:
-        """Make a sandbox charge in Stars with a new id; no Star moves yet."""
+        """Make a charge in Stars with a new id; no Star moves yet."""
         length = self._settings.charge_id_length
         charge_id = "stx" + urlsafe_b64encode(self._random.randbytes(length)).decode()[: length - len("stx")]
         charge = Charge(charge_id, f"{user_id}_{len(self.by_id) + 1}", user_id, stars, payload, at)

@@ -1,4 +1,4 @@
-"""The checkout in the sandbox's Telegram: from the Confirm button over the bot's answer to the charge."""
+"""The checkout: from the Confirm button over the bot's answer to the charge."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -77,7 +77,7 @@ class Checkout:
     def start(self, *, user_id: int, offer_id: str, card: str | None = None) -> Payment:
         """Start an attempt to pay an offer, by its id or link. Raises ControlError without a Pay button for the person.
 
-        `card` is the number on the sheet of an offer that is not in Stars; None is one that is paid.
+        `card` is the number on the sheet of an offer that is not in Stars; None: one that Stripe charges.
         """
         person = self._people.person(user_id)
         offer = self._offers.find(offer_id)
@@ -111,7 +111,7 @@ class Checkout:
     def answer(self, query_id: str, error_message: str | None) -> None:
         """Take the bot's answer to a pre_checkout_query: None is yes.
 
-        Raises ApiError when the query waits no longer.
+        Raises ApiError when the query no longer waits.
         """
         if query_id not in self._asking:
             raise bad_request("QUERY_ID_INVALID")

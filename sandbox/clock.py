@@ -12,7 +12,7 @@ MOVE_MAX = timedelta(days=3660)
 
 @dataclass(order=True, slots=True)
 class Timer:
-    """A callback at a moment of the sandbox's virtual time, unless it is cancelled before."""
+    """A callback at a moment of virtual time, unless somebody cancels it before."""
 
     when: datetime
     number: int
@@ -30,7 +30,7 @@ def real_now() -> datetime:
 
 
 class VirtualClock:
-    """The sandbox's clock: it runs with real time, and can be moved forward; timers fire in order, at their moments."""
+    """The sandbox's clock: real time, moved forward by `move`; timers fire in order, each at its moment."""
 
     def __init__(self, real: Callable[[], datetime] = real_now) -> None:
         self.offset = timedelta()

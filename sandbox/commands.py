@@ -1,4 +1,4 @@
-"""The bot's lists of commands in the sandbox, by scope and language, and the list that a person sees."""
+"""The bot's lists of commands, by scope and language, and the list that a person sees."""
 
 from typing import Any
 

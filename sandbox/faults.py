@@ -1,4 +1,4 @@
-"""Faults on demand between a bot and the sandbox's Telegram, each for a number of calls or updates."""
+"""Faults between a bot and Telegram, each set for a number of calls or updates."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -47,7 +47,7 @@ class Fault:
 
 @dataclass(slots=True)
 class UpdateFault:
-    """A fault of updates: the next `count` of a kind are lost, or come twice under two update ids.
+    """A fault of updates: Telegram loses the next `count` of a kind, or sends each under two update ids.
 
     A kind is a field of Update, or of its message (`successful_payment`); "*" is any.
     """
@@ -108,7 +108,7 @@ class Faults:
         self._feed.publish("faults")
 
     def set_away(self, *, away: bool) -> None:
-        """Make the sandbox's Telegram unreachable for the bot, or reachable again."""
+        """Make Telegram unreachable for the bot, or reachable again."""
         self.away = away
         self.on_away()
         self._feed.publish("faults", away=away)

@@ -1,4 +1,4 @@
-"""Past payments, written straight into the sandbox's ledger: a history for a rebuild."""
+"""Past payments, which go straight into the ledger: a history for a rebuild."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,7 +49,7 @@ class History:
         self._subscriptions = subscriptions
 
     def add_past_payments(self, *, payments: list[PastPayment]) -> list[str]:
-        """Write past payments into the sandbox's ledger in the order given; return their charge ids.
+        """Write past payments into the ledger in the given order; return their charge ids.
 
         Raises ControlError for an unknown person.
         """

@@ -1,4 +1,4 @@
-"""Invoices in the sandbox: read from a call, checked as Telegram checks them and in its order, and offered."""
+"""Invoices: the sandbox reads them from a call, checks them in Telegram's order, and offers them."""
 
 import re
 from dataclasses import dataclass, field
@@ -64,7 +64,7 @@ class Offer:
     """A payable invoice: an invoice message (`chat_id` set) or a link.
 
     With a start_parameter, a message is for its private chat alone and payable once; without one, copies keep a Pay
-    button, and like a link it is payable by anyone, many times (Bot API, sendInvoice).
+    button, and anyone can pay them many times, as a link (Bot API, sendInvoice).
     """
 
     id: str
@@ -74,7 +74,7 @@ class Offer:
 
     @property
     def once(self) -> bool:
-        """Tell whether an invoice is payable once, by one person."""
+        """Tell whether only one person can pay an invoice, and only once."""
         return bool(self.chat_id and self.chat_id > 0 and self.invoice.start_parameter)
 
     @property
@@ -152,8 +152,8 @@ def check_amounts(request: InvoiceRequest) -> None:
 def check_on_server(request: InvoiceRequest, settings: Settings, *, link: bool) -> None:
     """Check an invoice as Telegram's servers do.
 
-    The texts are on the official lists; which answers what is observed or, for title and description, a guess; the
-    order is ours.
+    The texts are on the official lists. Developers have seen the text for each fault, except for title and
+    description, where it is a guess; the order is ours.
     """
     invoice = request.invoice
     if len(invoice.payload.encode()) > PAYLOAD_BYTES_MAX:
@@ -182,7 +182,7 @@ def _check_start_parameter(start_parameter: str) -> None:
 
 
 def _check_provider(request: InvoiceRequest, settings: Settings) -> None:
-    """Check an invoice to be paid by card; the sandbox leaves out Telegram's limits of each currency."""
+    """Check an invoice for a payment by card; the sandbox leaves out Telegram's limits of each currency."""
     is_currency = request.invoice.currency in list_currencies()
     if request.provider_token != settings.provider_token or not is_currency:
         raise bad_request("PAYMENT_PROVIDER_INVALID")

@@ -1,4 +1,4 @@
-"""Inline keyboards (reply_markup) of a Bot API call, read and checked as Client.cpp and Telegram's servers do."""
+"""Inline keyboards (reply_markup) of a call: the sandbox reads and checks them as Client.cpp and Telegram do."""
 
 import re
 from typing import Any
@@ -73,7 +73,7 @@ def _text_field(button: Json, name: str) -> str | None:
 
 
 def check_pay_button(markup: Json | None, *, invoice: bool) -> None:
-    """Raise ApiError for a Pay button anywhere but first in an invoice; which text answers which case is a guess."""
+    """Raise ApiError for a Pay button anywhere but first in an invoice; the text for each case is a guess."""
     buttons = [button for row in (markup or {}).get("inline_keyboard", []) for button in row]
     if invoice and buttons and not buttons[0].get("pay"):
         raise bad_request("REPLY_MARKUP_BUY_EMPTY")

@@ -1,4 +1,4 @@
-"""The bot's Star ledger in the sandbox: every transaction, oldest first, as getStarTransactions returns it."""
+"""The bot's Star ledger: every transaction, oldest first, as getStarTransactions returns it."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -49,7 +49,7 @@ class Ledger:
         self._random = random
 
     def page(self, offset: int, limit: int) -> list[Json]:
-        """Return up to `limit` rows of the sandbox's ledger after the first `offset`, oldest first."""
+        """Return up to `limit` rows after the first `offset`, oldest first."""
         return self.rows[offset : offset + limit]
 
     def balance(self) -> Json:
@@ -63,26 +63,26 @@ class Ledger:
         return self._balance_nanostars // NANO
 
     def append(self, row: Json) -> None:
-        """Append a row to the sandbox's ledger and its balance."""
+        """Append a row, and add it to the balance."""
         self.rows.append(row)
         amount_nanostars = row.get("amount", 0) * NANO + row.get("nanostar_amount", 0)
         self._balance_nanostars += amount_nanostars if "source" in row else -amount_nanostars
         self._feed.publish("ledger", id=row.get("id"))
 
     def add_rows(self, *, rows: list[Json]) -> int:
-        """Append any rows to the sandbox's ledger as they are, also odd ones; return its number of rows."""
+        """Append any rows as they are, also odd ones; return the ledger's number of rows."""
         for row in rows:
             self.append(row)
         return len(self.rows)
 
     def add_copies(self, *, row: Json, count: int) -> int:
-        """Append copies of a row to the sandbox's ledger, each under an id of its own; return its number of rows."""
+        """Append copies of a row, each under an id of its own; return the ledger's number of rows."""
         for number in range(count):
             self.append(row | {"id": f"{row['id']}-{number}"})
         return len(self.rows)
 
     def end_withdrawal(self, *, row_id: str, succeeded: bool) -> Json:
-        """End a pending withdrawal in the sandbox's ledger; one that failed comes back as a row of its own.
+        """End a pending withdrawal; one that failed comes back as a row of its own.
 
         Raises ControlError.
         """

@@ -100,7 +100,7 @@ class People:
     ) -> Person:
         """Add a person; `started` if the person has opened the bot's chat before, so that the bot may write.
 
-        Raises ControlError for an id that is taken.
+        Raises ControlError for an id that somebody has.
         """
         person_id = id or max(self.persons, default=PERSON_ID_FIRST - 1) + 1
         if person_id in self.persons:

@@ -1,4 +1,4 @@
-"""getUpdates in the sandbox: long polls, the throttle of busy loops, and 409 for the older of two pollers.
+"""getUpdates: long polls, the throttle of busy loops, and 409 for the older of two pollers.
 
 The rules are those of Client.cpp: process_get_updates_query, do_get_updates, abort_long_poll. A poll is a matter of the
 connection, so its seconds are real ones, not the virtual clock's.
@@ -58,7 +58,7 @@ class Poller:
 
     @property
     def holding(self) -> bool:
-        """Tell whether a getUpdates call is held: the bot waits for updates."""
+        """Tell whether a getUpdates call is open: the bot waits for updates."""
         return self._held is not None
 
     def wake(self) -> None:

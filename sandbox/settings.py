@@ -1,4 +1,4 @@
-"""Settings of a sandbox at its start, and switches that can be turned while it runs."""
+"""Settings of a sandbox at its start, and switches for behaviour that tests change while it runs."""
 
 from dataclasses import dataclass, field
 

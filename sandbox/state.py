@@ -1,4 +1,4 @@
-"""The state of a sandbox in a file: read at the start, written after changes and at the end.
+"""The state of a sandbox in a file: the server reads it at the start, and writes it after changes and at the end.
 
 The file has everything that Telegram would still have after a night: people, chats, Stars, offers, subscriptions,
 files, commands, and the updates that wait; and the account at Stripe. It leaves out the log of calls, updates of the
@@ -40,7 +40,7 @@ PAUSE_SECONDS = 1.0
 
 
 class StateError(Exception):
-    """The error of a state file that cannot be used, or is no state of this bot's sandbox, in one line."""
+    """The error of an unusable state file, or of another bot's, in one line."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Star subscriptions in the sandbox: 30 days each, renewed by Telegram without asking the bot."""
+"""Star subscriptions: Telegram renews each every 30 days, and does not ask the bot."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +27,7 @@ class SubscriptionState(StrEnum):
 
 @dataclass(slots=True)
 class Subscription:
-    """A subscription, known by its first charge. `canceled_by_bot`: the person cannot resume it."""
+    """A subscription, with the id of its first charge. `canceled_by_bot`: the person cannot resume it."""
 
     id: str
     user_id: int
@@ -84,7 +84,7 @@ class Subscriptions:
             self._schedule(subscription)
 
     def listing(self, *, user_id: int | None = None) -> list[Subscription]:
-        """Return all subscriptions in the sandbox, or those of a person."""
+        """Return all subscriptions, or those of a person."""
         return [found for found in self.by_id.values() if user_id in (None, found.user_id)]
 
     def fail_renewals(self, *, subscription_id: str, count: int = 1) -> Subscription:
@@ -95,7 +95,7 @@ class Subscriptions:
         return subscription
 
     def renew(self, *, subscription_id: str) -> Subscription:
-        """Renew a person's subscription in the sandbox now: early, or again after it failed.
+        """Renew a subscription now: early, or again after a renewal failed.
 
         Raises ControlError when it does not renew.
         """
@@ -106,7 +106,7 @@ class Subscriptions:
         return subscription
 
     def cancel(self, *, subscription_id: str) -> Subscription:
-        """Cancel a person's subscription in the sandbox as its owner; it lasts to the end of the period."""
+        """Cancel a subscription as its owner; it lasts to the end of the period."""
         subscription = self._find(subscription_id)
         if subscription.state is not SubscriptionState.ACTIVE:
             raise ControlError(f"the subscription is {subscription.state}: there is nothing to cancel")
@@ -115,7 +115,7 @@ class Subscriptions:
         return subscription
 
     def take_up_again(self, *, subscription_id: str) -> Subscription:
-        """Resume a person's subscription in the sandbox as its owner, who had cancelled it; no money moves."""
+        """Resume a subscription as its owner, who had cancelled it; no money moves."""
         subscription = self._find(subscription_id)
         if subscription.state is not SubscriptionState.CANCELED:
             raise ControlError(f"the subscription is {subscription.state}: it cannot be resumed")
@@ -126,10 +126,10 @@ class Subscriptions:
         return subscription
 
     def edit_by_bot(self, user_id: int, charge_id: str, *, canceled: bool) -> None:
-        """Cancel a sandbox subscription's renewal, or allow its person to resume it.
+        """Cancel a subscription's renewal, or allow its owner to resume it.
 
-        It does the work of editUserStarSubscription. Raises ApiError. The first charge's id is needed (MTProto,
-        payments.botCancelStarsSubscription); whether a renewal's would do is not known.
+        It does the work of editUserStarSubscription. Raises ApiError. It takes the first charge's id (MTProto,
+        payments.botCancelStarsSubscription); nobody knows whether Telegram takes a renewal's.
         """
         subscription = self.by_id.get(charge_id)
         if subscription is None:

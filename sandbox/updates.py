@@ -75,7 +75,7 @@ class Fate(StrEnum):
 
 @dataclass(slots=True)
 class UpdateRecord:
-    """An update with its fate: `id` is 0 when it never got into the queue."""
+    """An update with its fate: `id` is 0 when it never came into the queue."""
 
     id: int
     kind: str
@@ -163,7 +163,7 @@ class UpdateQueue:
     def take(self, offset: int, limit: int) -> list[Json]:
         """Confirm all updates before `offset` and return up to `limit` from there (TQueue.get).
 
-        An offset more than 10 above the next id is answered from the head.
+        For an offset more than 10 above the next id, it returns updates from the head.
         """
         head = self.head()
         if offset > self.next_id + OFFSET_AHEAD_MAX:

@@ -19,7 +19,7 @@ from sandbox.world import World
 class About:
     """The bot's token and name, and the values that payments by card need.
 
-    `stripe_url`: another Stripe where cards are charged, None: it is the sandbox's own account.
+    `stripe_url`: another Stripe that charges cards; None: the sandbox's own account does.
     """
 
     token: str
@@ -78,7 +78,7 @@ class Views:
         return list(self._world.queue.past)
 
     def polling(self) -> bool:
-        """View whether a getUpdates call is held: the bot waits."""
+        """Tell whether a getUpdates call is open: the bot waits."""
         return self._world.poller.holding
 
     def ledger(self, *, offset: int = 0, limit: int = 1_000) -> list[Json]:

@@ -1,4 +1,4 @@
-"""JSON of the sandbox's APIs: escaped to ASCII as Telegram's is, so that odd text and lone surrogates get through."""
+"""JSON of the sandbox's APIs, in ASCII like Telegram's, so that odd text and lone surrogates get through."""
 
 import json
 from dataclasses import fields, is_dataclass

@@ -42,7 +42,7 @@ class ClockReading:
 
 
 class World:
-    """The world, wired from all its parts; `token` opens the Bot API and can be replaced, as BotFather does."""
+    """The world, wired from all its parts; `token` opens the Bot API, and `replace_token` changes it."""
 
     def __init__(self, settings: Settings) -> None:
         random = self.random = Random(settings.seed)  # noqa: S311 - reproducible identifiers, no secrets

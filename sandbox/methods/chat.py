@@ -75,7 +75,7 @@ def get_chat(world: World, args: Args) -> Json:
 
 
 def get_file(world: World, args: Args) -> Json:
-    """GetFile: return any file of the bot's chats, to be fetched for as long as the sandbox runs."""
+    """GetFile: return any file of the bot's chats, which the bot can fetch for as long as the sandbox runs."""
     return world.files.for_bot(args.text("file_id")).file()
 
 

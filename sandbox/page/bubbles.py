@@ -27,7 +27,7 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A message on the page, with all that its look depends on.
+    """A message, with all that its look on the page depends on.
 
     `opens_day`: a day's first message has the date above it. `charge`: the payment of its invoice that is payable once,
     or that it reports. `is_mine`: the person of this pane wrote it; `sender`: another member of the group wrote it.

@@ -1,4 +1,4 @@
-"""Elements of the page: boxes, lines, buttons, amounts. Text goes in as text: nothing here takes markup."""
+"""Elements of the page: boxes, lines, buttons, amounts. They show text as text, because none of them takes markup."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

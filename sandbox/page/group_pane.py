@@ -1,4 +1,4 @@
-"""The pane of a group with the bot in it: all members write in one pane, each when chosen."""
+"""The pane of a group with the bot in it: all members write in it, each when a click has chosen that member."""
 
 from nicegui import ui
 

@@ -78,7 +78,7 @@ class Pane(ABC):
         return {}
 
     def sender(self, message: Json) -> Sender | None:  # noqa: ARG002 - which kinds of chat need
-        """Return the name above a pane's message, None where it is obvious."""
+        """Return the name above a message, None where it is obvious."""
         return None
 
     def is_mine(self, found: ChatMessage) -> bool:

@@ -30,7 +30,7 @@ class Piece:
 def pieces(text: str, entities: Sequence[Json]) -> list[Piece]:
     """Split a message's text where an entity begins or ends; their offsets and lengths count UTF-16 units.
 
-    A lone surrogate becomes U+FFFD, which a browser can be sent.
+    A lone surrogate becomes U+FFFD, because the page can send that to a browser.
     """
     units = text.encode("utf-16-le", "surrogatepass")
     length = len(units) // 2

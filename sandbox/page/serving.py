@@ -34,7 +34,7 @@ class _Server(uvicorn.Server):
         self.ready = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, and tell it."""
+        """Start to listen, and set `ready`."""
         await super().startup(sockets)
         self.ready.set()
 

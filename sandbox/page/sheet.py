@@ -35,7 +35,7 @@ _REFUSED = {PaymentState.DECLINED, PaymentState.CARD_DECLINED}
 
 
 class PaymentSheet(Veil):
-    """The payment sheet over a pane. Closing it does not stop a payment that was confirmed."""
+    """The payment sheet over a pane. Closing it does not stop a confirmed payment."""
 
     def __init__(
         self, client: SandboxClient, speaker: Speaker, cover: ui.element, toast: Callable[[str], None]

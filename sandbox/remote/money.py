@@ -45,7 +45,7 @@ class MoneyCalls(Transport):
     ) -> Payment:
         """Have the sandbox press Pay and Confirm, without waiting: on an invoice message or an offer (a link or an id).
 
-        `card` is the number on the sheet of an invoice that is not in Stars; None is one that is paid.
+        `card` is the number on the sheet of an invoice that is not in Stars; None: one that Stripe charges.
         """
         return await self.call(
             _PAYMENT,
@@ -66,7 +66,7 @@ class MoneyCalls(Transport):
         return await self.call(_PAYMENTS, "payments")
 
     async def payment_end(self, payment_id: int, *, timeout_seconds: float = 15.0) -> Payment:
-        """Wait until an attempt to pay is no longer `asking`."""
+        """Wait until an attempt to pay has left the state `asking`; return it."""
 
         async def ended() -> Payment | None:
             payment = await self.payment(payment_id)
@@ -155,7 +155,7 @@ class MoneyCalls(Transport):
         return await self.call(NUMBER, "add_copies", row=row, count=count)
 
     async def subscriptions(self, user_id: int | None = None) -> list[Subscription]:
-        """Ask the sandbox for all subscriptions, or those of a person; each is known by its first charge's id."""
+        """Ask the sandbox for all subscriptions, or those of a person; the id of one is its first charge's."""
         return await self.call(_SUBSCRIPTIONS, "subscriptions", user_id=user_id)
 
     async def cancel_subscription(self, subscription_id: str) -> Subscription:

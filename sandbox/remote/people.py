@@ -108,14 +108,14 @@ class PeopleCalls(Transport):
     ) -> Press:
         """Have a person in the sandbox press the callback button with this data or text.
 
-        Raises SandboxError when there is none.
+        Raises SandboxError when there is no such button.
         """
         return await self.call(
             _PRESS, "press", user_id=user_id, message_id=message_id, data=data, text=text, chat_id=chat_id
         )
 
     async def press_stale(self, user_id: int, message_id: int, data: str) -> Press:
-        """Have the sandbox send a callback query with any data, from a button that is gone or was altered."""
+        """Have the sandbox send a callback query with any data, from a button that is gone or never was."""
         return await self.call(_PRESS, "press_stale", user_id=user_id, message_id=message_id, data=data)
 
     async def press_answer(self, query_id: str, *, timeout_seconds: float = 10.0) -> Press:
@@ -167,7 +167,7 @@ class PeopleCalls(Transport):
 
 
 def line(found: ChatMessage) -> str:
-    """Write a message in one line, for a person who reads a failed test."""
+    """Write a message in one line, for the reader of a failed test."""
     other = [name for name in ("invoice", "successful_payment", "refunded_payment") if name in found.message]
     content = found.text() or " ".join(f"[{name}: {found.message[name]}]" for name in other) or "[file]"
     buttons = " ".join(f"[{button['text']}]" for button in found.buttons())

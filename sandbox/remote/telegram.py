@@ -75,7 +75,7 @@ class TelegramCalls(Transport):
         await self.wait_until(none_waits, timeout_seconds=timeout_seconds, what="the confirmation of all updates")
 
     async def polling(self) -> bool:
-        """Ask the sandbox whether a getUpdates call is held: the bot is idle."""
+        """Ask the sandbox whether a getUpdates call is open: the bot is idle."""
         return await self.call(_FLAG, "polling")
 
     async def wait_until_polling(self, *, timeout_seconds: float = 10.0) -> None:
@@ -107,7 +107,7 @@ class TelegramCalls(Transport):
         await self.call(NOTHING, "spare_updates", dropped=dropped, kind=kind)
 
     async def set_away(self, *, away: bool) -> None:
-        """Make the sandbox's Telegram unreachable for the bot, or reachable again."""
+        """Have the sandbox make Telegram unreachable for the bot, or reachable again."""
         await self.call(NOTHING, "set_away", away=away)
 
     async def release_holds(self) -> None:

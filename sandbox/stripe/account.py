@@ -1,4 +1,4 @@
-"""The account at the sandbox's Stripe: payment methods, charges, refunds, disputes, and their events.
+"""The account at Stripe: payment methods, charges, refunds, disputes, and their events.
 
 Amounts are in a currency's minor unit, currencies in lower case, times in seconds since 1970, as Stripe's API has them.
 The account knows no HTTP (sandbox.stripe.api). Acts in the dashboard, or of a buyer's bank, are plain methods.
@@ -29,7 +29,7 @@ _NOT_LOST = {"won", "warning_closed"}
 
 
 class Account:
-    """One account at the sandbox's Stripe, opened by its secret `key`.
+    """One account at Stripe, which the secret `key` opens.
 
     `clock` is its time, UTC. Each change calls `on_change`.
     """
@@ -43,14 +43,14 @@ class Account:
         self._random = random
 
     def add_payment_method(self, number: str) -> str:
-        """Add a card as a payment method at the sandbox's Stripe; return its id."""
+        """Add a card as a payment method; return its id."""
         card = {"brand": "visa", "last4": number[-4:], "fingerprint": _fingerprint(number)}
         return self._add("payment_method", type="card", card=card)
 
     def pay(self, payment_method_id: str, amount: int, currency: str) -> str:
-        """Charge a card at the sandbox's Stripe; return the charge's id.
+        """Charge a card; return the charge's id.
 
-        Raises StripeRefusalError when the card is declined: that, too, leaves a charge, which has failed.
+        Raises StripeRefusalError when the bank declines the card; a failed charge stays all the same.
         """
         _check_positive(amount)
         card = self.find("payment_method", payment_method_id)["card"]
@@ -68,7 +68,7 @@ class Account:
         return charge_id
 
     def charge(self, amount: int, currency: str, **odd: Any) -> str:
-        """Make a charge at the sandbox's Stripe; return its id.
+        """Make a charge; return its id.
 
         It belongs to a sale here or on the seller's own site. `odd` replaces facts of it.
         """
@@ -80,7 +80,7 @@ class Account:
         return charge_id
 
     def give_back(self, charge_id: str, amount: int | None = None, **odd: Any) -> str:
-        """Refund the remainder of a charge at the sandbox's Stripe, or a part; return the refund's id.
+        """Refund the remainder of a charge, or a part of it; return the refund's id.
 
         `odd` replaces facts of the refund. Raises StripeRefusalError for a charge that has failed or has a dispute that
         is open or lost, for nothing, and for more than the remainder.
@@ -104,9 +104,9 @@ class Account:
         return refund_id
 
     def fail_refund(self, refund_id: str) -> None:
-        """Have the buyer's bank send a refund back to Stripe.
+        """Make a refund a returned one: the buyer's bank sends it back to Stripe.
 
-        Raises StripeRefusalError for one that came back before.
+        Raises StripeRefusalError for a returned one.
         """
         refund = self.find("refund", refund_id)
         if refund["status"] == RETURNED:
@@ -116,9 +116,9 @@ class Account:
         self.tell("refund.failed", refund)
 
     def open_dispute(self, charge_id: str, amount: int | None = None) -> str:
-        """Open a dispute at the sandbox's Stripe: the buyer's bank demands the money; return its id.
+        """Open a dispute, in which the buyer's bank demands the money; return its id.
 
-        Raises StripeRefusalError for a charge that was disputed before, or was never paid.
+        Raises StripeRefusalError for a charge that had a dispute before, or that failed.
         """
         charge = self.find("charge", charge_id)
         if charge["disputed"] or not charge["paid"]:
@@ -135,7 +135,7 @@ class Account:
         return dispute_id
 
     def close_dispute(self, dispute_id: str, status: str) -> None:
-        """Close a dispute at the sandbox's Stripe: `lost`, `won`, `warning_closed`.
+        """Close a dispute: `lost`, `won`, `warning_closed`.
 
         Raises StripeRefusalError for a closed one.
         """
@@ -152,29 +152,29 @@ class Account:
         self.on_change()
 
     def find(self, kind: str, object_id: str) -> Json:
-        """Find an object of the account at Stripe by its kind and id; raises StripeRefusalError."""
+        """Find an object by its kind and id; raises StripeRefusalError."""
         found = self.objects.get(object_id)
         if found is None or found["object"] != kind:
             raise missing(kind, object_id)
         return found
 
     def listing(self, kind: str) -> list[Json]:
-        """Return all objects of a kind in the account, or the events of the last 30 days, newest first."""
+        """Return all objects of a kind, or the events of the last 30 days, newest first."""
         if kind != "event":
             return [each for each in reversed(self.objects.values()) if each["object"] == kind]
         since = int((self.clock() - EVENTS_KEPT).timestamp())
         return [each for each in reversed(self.events) if each["created"] >= since]
 
     def refunds(self, charge_id: str) -> list[Json]:
-        """Return the refunds of a charge at the sandbox's Stripe, oldest first."""
+        """Return the refunds of a charge, oldest first."""
         return self._of_charge("refund", charge_id)
 
     def disputes(self, charge_id: str) -> list[Json]:
-        """Return the disputes about a charge at the sandbox's Stripe, oldest first."""
+        """Return the disputes about a charge, oldest first."""
         return self._of_charge("dispute", charge_id)
 
     def refunded(self, charge_id: str) -> int:
-        """Return the amount of a charge at Stripe that was refunded and did not come back."""
+        """Return the refunded amount of a charge, less returned refunds."""
         return sum(each["amount"] for each in self.refunds(charge_id) if each["status"] != RETURNED)
 
     def _of_charge(self, kind: str, charge_id: str) -> list[Json]:
@@ -198,7 +198,7 @@ class Account:
 
 
 def _fingerprint(number: str) -> str:
-    """Return a card's fingerprint, which tells cards apart without the number that Stripe does not show."""
+    """Return a card's fingerprint, which tells cards apart, because Stripe does not show their numbers."""
     return sha256(number.encode()).hexdigest()[:16]
 
 
@@ -208,5 +208,5 @@ def _check_positive(amount: int) -> None:
 
 
 def _of(charge: Json) -> Json:
-    """Return the fields of an object at Stripe that name its charge."""
+    """Return the fields of an object that name its charge."""
     return {"charge": charge["id"], "payment_intent": charge.get("payment_intent"), "currency": charge["currency"]}

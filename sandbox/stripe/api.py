@@ -1,4 +1,4 @@
-"""The API of the sandbox's Stripe over HTTP: the calls that a shop makes, under /v1.
+"""Stripe's API over HTTP: the calls that a shop makes, under /v1.
 
 Idempotency keys, refusals, lists in pages and their filters are those of Stripe's API reference. The API refuses any
 other call as Stripe refuses an unknown address.
@@ -46,16 +46,16 @@ class AccountApi:
 
     @property
     def keys(self) -> list[str]:
-        """Return the idempotency keys that the sandbox's Stripe keeps."""
+        """Return the idempotency keys that the account keeps."""
         return list(self._kept)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer an HTTP call of Stripe's API."""
+        """Answer an HTTP call."""
         status, body = await self.answer(request)
         return web.Response(text=to_json(body), status=status, content_type="application/json")
 
     async def answer(self, request: web.Request) -> Answer:
-        """Carry out a call of Stripe's API; return the HTTP status and the body."""
+        """Carry out a call; return the HTTP status and the body."""
         try:
             self._check_key(request.headers.get("Authorization", ""))
             if request.method == "POST":
@@ -66,7 +66,7 @@ class AccountApi:
             return refusal.status, refusal.body()
 
     def refund(self, form: Form) -> str:
-        """Make the refund in a form of Stripe's API; return its id."""
+        """Make the refund that a form asks for; return its id."""
         metadata = {name[len(_METADATA) : -1]: value for name, value in form.items() if name.startswith(_METADATA)}
         amount = _integer(form, "amount") if "amount" in form else None
         return self.account.give_back(self._charge_named(form), amount, metadata=metadata, reason=form.get("reason"))
@@ -77,7 +77,7 @@ class AccountApi:
             raise StripeRefusalError(401, f"Invalid API Key provided: {shown}***", "invalid_api_key")
 
     def _once(self, key: str | None, path: str, form: Form) -> Answer:
-        """Carry out a write of Stripe's API once: repeat the answer, also a refusal, under the same idempotency key."""
+        """Carry out a write once: repeat the answer, also a refusal, under the same idempotency key."""
         if key is None:
             return self._write(path, form)
         now = self.account.clock()
@@ -119,7 +119,7 @@ class AccountApi:
         return self.account.pay(method_id, _integer(form, "amount"), _needed(form, "currency").lower())
 
     def _charge_named(self, form: Form) -> str:
-        """Find the charge that a refund at Stripe is for, by its own id or by its payment intent."""
+        """Find the charge of a refund, by its own id or by its payment intent."""
         if "payment_intent" not in form:
             return _needed(form, "charge")
         for charge in self.account.listing("charge"):

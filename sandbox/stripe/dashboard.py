@@ -1,4 +1,4 @@
-"""Stripe's dashboard in the sandbox, for the seller, and the acts of a buyer's bank: for a page, for tests."""
+"""Stripe's dashboard for the seller, and the acts of a buyer's bank: for the page and for tests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,13 +33,13 @@ class Dashboard:
         self._cards = cards
 
     def charges(self, *, limit: int = 100) -> list[StripeCharge]:
-        """Return the newest charges of Stripe's dashboard, oldest first."""
+        """Return the newest charges, oldest first."""
         payers = {paid.provider_id: paid.user_id for paid in self._cards.charges}
         newest = self._account.listing("charge")[:limit]
         return [self._shown(charge, payers.get(charge["id"])) for charge in reversed(newest)]
 
     def give_back(self, *, charge_id: str, amount: int | None = None) -> Json:
-        """Refund the remainder of a charge in Stripe's dashboard, or `amount` in its minor unit; return the refund."""
+        """Refund the remainder of a charge, or `amount` in its minor unit; return the refund."""
         with _refusals_told():
             return self._account.objects[self._account.give_back(charge_id, amount)]
 

@@ -1,4 +1,4 @@
-"""Refusals of the sandbox's Stripe, in Stripe's own form (Stripe API reference, errors)."""
+"""Refusals of Stripe, in Stripe's own form (Stripe API reference, errors)."""
 
 from sandbox.shapes import Json, without_none
 

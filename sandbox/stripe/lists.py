@@ -1,4 +1,4 @@
-"""Lists of Stripe's API in the sandbox: filtered, newest first, in pages (Stripe API reference, pagination)."""
+"""Lists of Stripe's API: filtered, newest first, in pages (Stripe API reference, pagination)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -13,7 +13,7 @@ _FACTS: Final = ("charge", "payment_intent", "type")
 
 
 def page_of(newest_first: Sequence[Json], path: str, query: Mapping[str, str]) -> Json:
-    """Return the page of a list of Stripe's API that a query names; raises StripeRefusalError."""
+    """Return the page of a list that a query names; raises StripeRefusalError."""
     found = [each for each in newest_first if _is_wanted(each, query)]
     limit = _number(query, "limit", LIMIT)
     if not 1 <= limit <= LIMIT_MAX:

@@ -1,4 +1,4 @@
-"""HTML in messages: parsed into text and entities, or refused with Telegram's own words.
+"""The parser of HTML in messages: text and entities come out, or a refusal in Telegram's own words.
 
 Follows TDLib's parse_html (MessageEntity.cpp), byte offsets included, so that the sandbox, and not a customer, catches
 a bot which forgets to escape somebody's name.

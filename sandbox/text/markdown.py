@@ -1,4 +1,4 @@
-"""The older Markdown in messages, which does not nest, parsed as TDLib's parse_markdown does (MessageEntity.cpp)."""
+"""The parser of the older Markdown, which does not nest, as in TDLib's parse_markdown (MessageEntity.cpp)."""
 
 import re
 
@@ -16,7 +16,7 @@ FENCE_BEGIN = re.compile(r"```(?:([^\s`]+)(?=\s))?(?:\r\n|\n\r|\r|\n)?")
 def parse_markdown(source: str) -> tuple[str, list[Json]]:
     """Parse Markdown into plain text and its MessageEntity objects.
 
-    Raises ApiError `can't parse entities: ...` for an entity that is not closed.
+    Raises ApiError `can't parse entities: ...` for an open entity.
     """
     draft = Draft()
     at = 0

@@ -1,4 +1,4 @@
-"""MarkdownV2 in messages, with each character that must be escaped, parsed as TDLib's parse_markdown_v2 does."""
+"""The parser of MarkdownV2, with each character that a bot must escape, as in TDLib's parse_markdown_v2."""
 
 import re
 from dataclasses import dataclass, field
@@ -58,7 +58,7 @@ class _Open:
 def parse_markdown_v2(source: str) -> tuple[str, list[Json]]:
     """Parse MarkdownV2 into plain text and its MessageEntity objects, outermost first.
 
-    Raises ApiError `can't parse entities: ...` for a reserved character that is not escaped, and for an entity that is
+    Raises ApiError `can't parse entities: ...` for an unescaped reserved character, and for an entity that is
     not closed.
     """
     return _Parser(source).parse()
@@ -110,7 +110,7 @@ class _Parser:
         return mark is not None and self.source.startswith(mark, self.at)
 
     def _begin(self, character: str) -> None:
-        """Read the begin of a MarkdownV2 entity, or of a line."""
+        """Read the beginning of an entity, or of a line."""
         if character == "\n":
             self._add("\n")
             self.at += 1
@@ -133,7 +133,7 @@ class _Parser:
         self.open.append(_Open(entity, self.at, self.draft.offset, len(self.draft.text)))
 
     def _end(self) -> None:
-        """Close the innermost MarkdownV2 entity; one around nothing, or a link that leads nowhere, is none."""
+        """Close the innermost entity; one around nothing, or a link that leads nowhere, is none."""
         opened = self.open[-1]
         self.at += len(_ENDS[opened.kind])
         entity: Json | None = opened.entity
@@ -154,7 +154,7 @@ class _Parser:
         return custom_emoji(found.group(1) if found is not None else "")
 
     def _url(self, what: str) -> str | None:
-        """Read a MarkdownV2 address in brackets, None when there are none."""
+        """Read an address in brackets, None when there are none."""
         found = _URL.match(self.source, self.at)
         if found is None:
             return None
@@ -165,7 +165,7 @@ class _Parser:
         return _ESCAPED.sub(r"\1", found.group(1))
 
     def _end_quote(self, line_end: str) -> None:
-        """Close a MarkdownV2 quotation at the end of its last line, included; `||` there folds it up."""
+        """Close a quotation after its last line; `||` at the end of that line folds it up."""
         kind = "blockquote"
         opened = self.open[-1]
         line = self.source[opened.position : self.at].rstrip("\r")

@@ -38,7 +38,7 @@ class OwnBotCard:
         self._state.set_text("polls" if await self._client.polling() else "does not poll")
 
     async def update(self, events: list[Json]) -> None:
-        """Update the bot's card when a poll came or went, or the token was replaced."""
+        """Update the bot's card after a poll came or went, or the token changed."""
         if any(event["topic"] in {"poll", "token"} for event in events):
             await self.refresh()
 

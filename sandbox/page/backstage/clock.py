@@ -34,7 +34,7 @@ class ClockCard:
         self._show()
 
     async def update(self, events: list[Json]) -> None:
-        """Update the clock's card when the clock was moved."""
+        """Update the clock's card after the clock moved."""
         if any(event["topic"] == "clock" for event in events):
             await self.refresh()
 

@@ -44,7 +44,7 @@ class _State:
 
 
 class FaultsCard:
-    """The card of the faults that are set. Its switches stay in place, so that a click is never lost to a refresh."""
+    """The card of the faults that are set. Its switches stay in place, so that a refresh loses no click."""
 
     def __init__(self, client: SandboxClient) -> None:
         self._client = client
@@ -66,7 +66,7 @@ class FaultsCard:
             switch.show(state)
 
     async def update(self, events: list[Json]) -> None:
-        """Update the faults' card when a fault was set, or may have happened."""
+        """Update the faults' card after somebody set a fault, or one may have happened."""
         if any(event["topic"] in _TOPICS for event in events):
             await self.refresh()
 

@@ -29,7 +29,7 @@ class LedgerCard:
         self._rows.show(dict(enumerate(rows, start=first)))
 
     async def update(self, events: list[Json]) -> None:
-        """Update the ledger's card when a row was added."""
+        """Update the ledger's card after a new row."""
         if any(event["topic"] == "ledger" for event in events):
             await self.refresh()
 

@@ -1,4 +1,4 @@
-"""The status light in the page's head: whether the bot runs, and how far the clock was moved."""
+"""The status light in the page's head: the state of the bot's process, and the offset of the clock."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ def ahead(offset: timedelta) -> str:
 
 
 class StatusLight:
-    """The status light: two small words that appear only when something is unusual."""
+    """The status light: two small words, which appear only when something is unusual."""
 
     def __init__(self, client: SandboxClient, bot: BotProcess | None) -> None:
         self._client = client
@@ -36,7 +36,7 @@ class StatusLight:
         self._clock.set_visibility(bool(told))
 
     async def update(self, events: list[Json]) -> None:
-        """Update the status light when the clock was moved."""
+        """Update the status light after the clock moved."""
         if any(event["topic"] == "clock" for event in events):
             await self.refresh()
 
