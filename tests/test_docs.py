@@ -69,7 +69,7 @@ def test_every_alert_is_told_of_with_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_what_a_document_points_to_is_there(document: str) -> None:
+def test_links_of_a_document_lead_to_files(document: str) -> None:
     file = ROOT / document
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", file.read_text(encoding="utf-8")):
         assert (file.parent / target).exists(), target

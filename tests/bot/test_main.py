@@ -114,7 +114,7 @@ def start(directory: Path, *arguments: str, python_path: Path = ROOT) -> subproc
 
 
 @pytest.mark.parametrize("command", ["--help", "migrate"])
-def test_what_speaks_to_nobody_imports_neither_aiogram_nor_stripe(command: str, tmp_path: Path) -> None:
+def test_help_and_migrate_import_neither_aiogram_nor_stripe(command: str, tmp_path: Path) -> None:
     process = start(tmp_path, "-X", "importtime", "-m", "bot", command)
     assert process.returncode == 0
     assert " sqlalchemy" in process.stderr, "the imports are listed"

@@ -105,7 +105,7 @@ USERS_OF_OTHERS = (
 )
 
 
-async def test_what_users_already_have_is_used_as_it_is(found: Database, empty_database_url: str) -> None:
+async def test_existing_columns_of_users_are_used_as_they_are(found: Database, empty_database_url: str) -> None:
     timestamp = "TIMESTAMP" if found.is_sqlite else "TIMESTAMP WITH TIME ZONE"
     await run(
         empty_database_url,

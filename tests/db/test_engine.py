@@ -60,7 +60,7 @@ async def test_every_session_is_given_back_also_after_errors(
     assert await _count_users(database) == 0
 
 
-async def test_at_sqlites_one_writer_the_hurried_go_first(sqlite_database: Database) -> None:
+async def test_urgent_transactions_go_first_at_sqlites_one_writer(sqlite_database: Database) -> None:
     passed: list[str] = []
 
     async def write(priority: Priority, name: str) -> None:

@@ -93,7 +93,7 @@ WRONG: Final = [
 
 
 @pytest.mark.parametrize(("wrong", "words"), WRONG)
-async def test_what_only_a_setting_mends_is_certain(
+async def test_wrong_setting_ends_every_command_with_its_mend(
     closed: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str], words: str
 ) -> None:
     url = url_of(closed, **wrong)
@@ -115,7 +115,7 @@ def test_an_authentication_that_another_server_decides_is_an_outage(way: str) ->
     assert _explain_server_error(asyncpg.PostgresError.new(said | {"M": 'role "desk" is not permitted to log in'}))[1]
 
 
-async def test_one_server_that_is_away_makes_it_uncertain(closed: Cluster) -> None:
+async def test_wrong_password_beside_an_absent_server_is_an_outage(closed: Cluster) -> None:
     url = url_of(closed, password="wrong")
     with pytest.raises(NoServerError):
         await desk_lock(f"{url}&host=127.0.0.1").acquire()
@@ -183,7 +183,7 @@ async def _changed_password(closed: Cluster) -> AsyncIterator[None]:
         await closed.execute(f"ALTER ROLE desk PASSWORD '{PASSWORD}'")
 
 
-async def test_the_one_who_holds_the_lock_of_migrations_is_told(
+async def test_holder_of_the_migration_lock_is_named(
     empty_postgresql_url: str, open_database: Callable[..., Database]
 ) -> None:
     address = parse_database_url(empty_postgresql_url)

@@ -104,7 +104,7 @@ async def test_a_plain_exception_of_a_trigger_is_a_refusal(postgresql_database: 
     assert not is_away(caught.value)
 
 
-async def test_of_two_that_wait_for_each_other_one_is_held_up(postgresql_database: Database) -> None:
+async def test_deadlock_holds_up_one_of_two_transactions(postgresql_database: Database) -> None:
     async with postgresql_database.transaction() as session:
         user_ids = [await add_user(session) for _ in range(2)]
     barrier = asyncio.Barrier(2)
@@ -172,7 +172,7 @@ def test_a_bug_is_neither() -> None:
     assert not is_away(ValueError("a bug"))
 
 
-async def test_what_a_pooler_makes_of_a_statement_is_known_by_its_code(postgresql_database: Database) -> None:
+async def test_pooler_error_is_known_by_its_code(postgresql_database: Database) -> None:
     prepare = text("PREPARE same AS SELECT 1")
     async with postgresql_database.transaction() as session:
         await session.execute(prepare)

@@ -26,7 +26,7 @@ from tests.support.rows import add_user
 from tests.support.subscription_facts import paid, row
 
 
-async def test_of_two_that_end_each_other_both_come_through(postgresql_database: Database) -> None:
+async def test_both_transactions_of_a_deadlock_succeed(postgresql_database: Database) -> None:
     async with postgresql_database.transaction() as session:
         user_ids = [await add_user(session) for _ in range(2)]
     # Only the first tries meet: a barrier of two lets each through once.
@@ -51,7 +51,9 @@ async def test_of_two_that_end_each_other_both_come_through(postgresql_database:
 @pytest.mark.parametrize(
     ("sqlstate", "tries"), [("40001", TRIES_MAX), ("40P01", TRIES_MAX), ("55P03", 1), ("23514", 1)]
 )
-async def test_it_is_done_a_few_times_and_no_more(postgresql_database: Database, sqlstate: str, tries: int) -> None:
+async def test_aborted_transaction_is_retried_a_few_times(
+    postgresql_database: Database, sqlstate: str, tries: int
+) -> None:
     tried = 0
 
     @retry_transaction
@@ -115,7 +117,7 @@ async def test_a_payment_is_settled_in_the_same_pass(postgresql_database: Databa
     assert event.attempts == 0
 
 
-async def test_what_a_role_or_a_server_has_as_its_isolation_is_not_ours(postgresql_database: Database) -> None:
+async def test_transaction_is_read_committed_whatever_the_server_default(postgresql_database: Database) -> None:
     name = postgresql_database._writer.url.database
     async with postgresql_database.transaction() as session:
         await session.execute(text(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"))
@@ -135,7 +137,9 @@ async def test_a_refund_that_is_asked_for_is_put_on_record(postgresql_database: 
     assert (refund.refund_of, refund.reason) == ("c1", "by mistake")
 
 
-async def test_what_waits_is_taken_up_again(postgresql_database: Database, clock: FakeClock) -> None:
+async def test_retry_of_a_parked_charge_survives_an_aborted_transaction(
+    postgresql_database: Database, clock: FakeClock
+) -> None:
     desk = Desk(postgresql_database, clock)
     await desk.record(charge("c1"))
     async with postgresql_database.transaction() as session:

@@ -179,7 +179,7 @@ async def test_a_fact_of_an_event_is_never_changed(session: AsyncSession, column
 
 
 @pytest.mark.parametrize("column", EVENT_ONCE)
-async def test_what_was_unknown_of_an_event_is_filled_in_once(session: AsyncSession, column: str) -> None:
+async def test_unknown_fact_of_an_event_is_filled_in_once(session: AsyncSession, column: str) -> None:
     await _insert_event(session)
     old, new = EVENT_ONCE[column]
     await session.execute(update(StripeEvent).values(**{column: old}))
@@ -195,7 +195,7 @@ async def test_a_reason_can_be_erased_and_not_rewritten(session: AsyncSession) -
         assert not await _is_refused(session, StripeEvent, reason=erased)
 
 
-async def test_who_asks_for_a_parked_refund_anew_takes_the_place_of_who_asked_before(session: AsyncSession) -> None:
+async def test_new_asker_of_a_parked_refund_keeps_the_earlier_one_on_record(session: AsyncSession) -> None:
     await _insert_event(session, requested_by="a", reason="it broke")
     anew = {"requested_by": "b", "reason": "another"}
     before = '[["a", "it broke"]]'
@@ -210,7 +210,7 @@ async def test_who_asks_for_a_parked_refund_anew_takes_the_place_of_who_asked_be
     assert await _is_refused(session, StripeEvent, requested_by="c", asked_before="[]")
 
 
-async def test_what_is_work_and_no_fact_changes_freely(session: AsyncSession) -> None:
+async def test_work_columns_of_an_event_change_freely(session: AsyncSession) -> None:
     await _insert_event(session)
     for due_at, attempts, error in ((NOON, 1, "away"), (None, 0, None)):
         work = {"due_at": due_at, "claimed_until": due_at, "attempts": attempts, "error": error, "attempt_key": error}
@@ -267,7 +267,7 @@ async def _one_of_each(database: Database) -> None:
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM stripe_events", "DELETE FROM entitlement_grants"])
-async def test_what_money_did_is_not_deleted(database: Database, database_url: str, statement: str) -> None:
+async def test_money_rows_cannot_be_deleted(database: Database, database_url: str, statement: str) -> None:
     await _one_of_each(database)
     with pytest.raises(IntegrityError, match="starledger:"):
         await run(database_url, statement)
@@ -292,7 +292,7 @@ async def test_event_deletion_cascade(database: Database, database_url: str) -> 
 @pytest.mark.parametrize(
     "table", ["stripe_events", "entitlement_grants", "users CASCADE", "stripe_events, entitlement_grants"]
 )
-async def test_what_money_did_is_not_truncated(postgresql_database: Database, postgresql_url: str, table: str) -> None:
+async def test_money_tables_cannot_be_truncated(postgresql_database: Database, postgresql_url: str, table: str) -> None:
     await _one_of_each(postgresql_database)
     with pytest.raises(IntegrityError, match="starledger: money rows are for ever"):
         await run(postgresql_url, f"TRUNCATE {table}")
@@ -305,7 +305,7 @@ async def test_what_money_did_is_not_truncated(postgresql_database: Database, po
         "UPDATE OR REPLACE stripe_events SET event_id = 'charge' WHERE id = 'theirs'",
     ],
 )
-async def test_what_money_did_is_not_replaced(sqlite_database: Database, statement: str) -> None:
+async def test_money_rows_cannot_be_replaced(sqlite_database: Database, statement: str) -> None:
     await _one_of_each(sqlite_database)
     async with sqlite_database.transaction() as session:
         await _insert_event(session, id="theirs", event_id="theirs", origin="other")

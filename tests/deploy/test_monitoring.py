@@ -36,7 +36,7 @@ def _of_rules() -> list[str]:
 
 @pytest.mark.criterion("O7")
 @pytest.mark.parametrize("expressions", [_of_dashboard(), _of_rules()], ids=["dashboard", "rules"])
-def test_whatever_is_asked_for_is_there(exported: dict[str, set[str]], expressions: list[str]) -> None:
+def test_metrics_of_dashboard_and_rules_are_exported(exported: dict[str, set[str]], expressions: list[str]) -> None:
     assert expressions
     for expression in expressions:
         for name, labels in _used(expression):

@@ -58,7 +58,7 @@ def test_a_script_is_one_that_the_shell_can_read(script: Path) -> None:
     assert script.stat().st_mode & 0o111
 
 
-def test_what_is_installed_is_tried_as_the_user_that_runs_it_before_the_switch() -> None:
+def test_release_is_tried_as_its_user_before_the_switch() -> None:
     script = (ROOT / "deploy" / "install.sh").read_text(encoding="utf-8")
     order = [
         "umask 022",

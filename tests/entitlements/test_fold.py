@@ -103,14 +103,14 @@ def test_a_revoked_grant_counts_for_nothing(grants: list[Grant]) -> None:
 
 
 @given(anything, moments)
-def test_one_for_life_absorbs(grants: list[Grant], bought_at: datetime) -> None:
+def test_lifetime_grant_absorbs_all_others(grants: list[Grant], bought_at: datetime) -> None:
     with_life = [*grants, life(bought_at)]
     assert fold_grants(with_life) == Standing(expires_at=None, revoked_at=None)
     assert coverage(with_life)[-1].start <= bought_at
 
 
 @given(limited)
-def test_one_time_days_use_only_time_that_nothing_dated_covers(grants: list[Grant]) -> None:
+def test_one_time_days_run_only_outside_dated_grants(grants: list[Grant]) -> None:
     unrevoked = [grant for grant in grants if grant.revoked_at is None]
     days = sum(grant.duration_days for grant in unrevoked if grant.duration_days is not None)
     dated_alone = covered([grant for grant in unrevoked if grant.duration_days is None])
@@ -202,7 +202,7 @@ def test_the_standing_agrees_with_the_grants_at_every_moment_since_the_last_one(
         ),
     ],
 )
-def test_worked_examples(grants: list[Grant], expected: list[tuple[float, float | None]]) -> None:
+def test_coverage_of_worked_examples(grants: list[Grant], expected: list[tuple[float, float | None]]) -> None:
     assert coverage(grants) == tuple(Interval(day(a), None if b is None else day(b)) for a, b in expected)
 
 
@@ -217,7 +217,7 @@ def test_a_dated_grant_of_no_time_stands_expired_and_not_revoked() -> None:
     assert fold_grants(grants) == Standing(expires_at=day(2), revoked_at=None)
 
 
-def test_nothing_stands_without_grants() -> None:
+def test_standing_without_grants_is_an_error() -> None:
     with pytest.raises(ValueError, match="without a grant"):
         fold_grants([])
 
@@ -232,7 +232,7 @@ def test_nothing_stands_without_grants() -> None:
         pytest.param([one_time(day(0), 1), dated(day(0), LAST_MOMENT - SLACK)], id="waiting days lead out of it"),
     ],
 )
-def test_beyond_the_calendar_is_for_ever(grants: list[Grant]) -> None:
+def test_access_beyond_the_calendar_is_lifetime(grants: list[Grant]) -> None:
     assert coverage(grants) == (Interval(day(0), None),)
     assert holds(grants, LAST_MOMENT)
 
@@ -242,7 +242,7 @@ def test_the_last_moment_of_the_calendar_is_still_an_end() -> None:
 
 
 @given(anything.filter(bool), moments)
-def test_what_a_clock_that_was_behind_has_recorded_is_open_by_it(grants: list[Grant], recorded_at: datetime) -> None:
+def test_grant_recorded_by_a_slow_clock_is_open_by_that_clock(grants: list[Grant], recorded_at: datetime) -> None:
     late = [replace(grant, opened_at=recorded_at) if grant.granted_at > recorded_at else grant for grant in grants]
     assert coverage(late) == coverage(grants)
     begun_at = max([recorded_at, *(grant.granted_at for grant in grants if grant.revoked_at is None)])
@@ -250,7 +250,7 @@ def test_what_a_clock_that_was_behind_has_recorded_is_open_by_it(grants: list[Gr
 
 
 @given(anything.filter(bool), moments)
-def test_what_is_open_now_is_what_stands(grants: list[Grant], now: datetime) -> None:
+def test_open_interval_agrees_with_the_standing(grants: list[Grant], now: datetime) -> None:
     standing = fold_grants(grants)
     is_open = standing.revoked_at is None and (standing.expires_at is None or now < standing.expires_at)
     interval = open_now(grants, now)
@@ -260,7 +260,7 @@ def test_what_is_open_now_is_what_stands(grants: list[Grant], now: datetime) -> 
 
 
 @given(anything, anything, moments)
-def test_what_opens_nothing_can_be_left_out(grants: list[Grant], beside: list[Grant], at: datetime) -> None:
+def test_grants_that_open_nothing_change_no_moment(grants: list[Grant], beside: list[Grant], at: datetime) -> None:
     both = [*grants, *beside]
     hours = (at + timedelta(hours=step) for step in range(0, 1200, 7))
     differs = any(holds(both, moment) != holds(beside, moment) for moment in hours)

@@ -66,7 +66,7 @@ async def test_a_source_grants_once(database: Database, user_id: str) -> None:
 
 @pytest.mark.criterion("S10")
 @pytest.mark.criterion("S9")
-async def test_of_many_grants_of_one_source_at_once_one_is_made(database: Database, user_id: str) -> None:
+async def test_simultaneous_grants_of_one_source_are_one(database: Database, user_id: str) -> None:
     async def grant() -> bool:
         async with database.transaction() as session:
             return await EntitlementService(session).grant_entitlement(

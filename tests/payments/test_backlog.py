@@ -18,7 +18,7 @@ async def _backlog(desk: Desk) -> Backlog:
         return await read_backlog(session)
 
 
-async def test_where_nothing_waits_every_count_is_nought(desk: Desk) -> None:
+async def test_backlog_without_waiting_rows_is_zero(desk: Desk) -> None:
     nothing = Queue(0, None)
     await desk.take(charge())
     await desk.deliver()
@@ -26,7 +26,7 @@ async def test_where_nothing_waits_every_count_is_nought(desk: Desk) -> None:
     assert await _backlog(desk) == Backlog(states, nothing, nothing, 0)
 
 
-async def test_what_waits_is_counted_by_state_with_its_oldest(desk: Desk, worker: Worker) -> None:
+async def test_waiting_rows_are_counted_by_state_with_the_oldest(desk: Desk, worker: Worker) -> None:
     await desk.record(charge("failed"))
     async with refusing(desk.database, "INSERT", "entitlement_grants"):
         await worker.process("failed")

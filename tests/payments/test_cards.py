@@ -49,7 +49,7 @@ def test_a_card_payment_without_the_providers_id_cannot_be_recorded(said: object
 
 
 @pytest.mark.parametrize("said", [None, "", "any thing", 7, {}])
-def test_what_stands_there_for_stars_is_not_read(said: Any) -> None:
+def test_provider_charge_id_of_a_stars_payment_is_ignored(said: Any) -> None:
     update = charge_update(charge())
     update["message"]["successful_payment"]["provider_payment_charge_id"] = said
     fact = read_fact(update)
@@ -74,7 +74,7 @@ async def test_a_query_by_card_is_checked_against_the_price_in_its_currency(
     assert await checkout_desk(desk).decide(query) is verdict
 
 
-async def test_when_cards_are_no_longer_taken_their_invoices_are_stale(desk: Desk) -> None:
+async def test_card_invoice_is_stale_when_cards_are_no_longer_taken(desk: Desk) -> None:
     assert await checkout_desk(desk, sells_by_card=False).decide(card_query()) is CheckoutVerdict.STALE_INVOICE
 
 

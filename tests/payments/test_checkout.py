@@ -82,7 +82,7 @@ async def test_a_plan_that_is_gone_is_not_on_sale(desk: Desk) -> None:
 
 
 @pytest.mark.criterion("L2")
-async def test_what_is_held_for_life_is_not_sold_again(desk: Desk) -> None:
+async def test_pre_checkout_of_a_lifetime_owner_is_declined(desk: Desk) -> None:
     bought = charge(code="life")
     await desk.take(bought)
     checkouts = _checkouts(desk)

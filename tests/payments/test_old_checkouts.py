@@ -33,7 +33,7 @@ async def _kept(database: Database) -> list[str]:
         return list(await session.scalars(select(Checkout.query_id).order_by(Checkout.query_id)))
 
 
-async def test_what_is_older_than_ninety_days_goes_and_the_rest_stays(database: Database, clock: FakeClock) -> None:
+async def test_checkouts_older_than_ninety_days_are_deleted(database: Database, clock: FakeClock) -> None:
     edge = clock() - timedelta(days=CHECKOUTS_KEPT_DAYS)
     await _write(database, edge - timedelta(days=1))
     await _write(database, edge)
@@ -55,7 +55,7 @@ async def test_many_go_in_batches_without_waiting_for_the_hour(database: Databas
 
 
 @pytest.mark.parametrize("ahead_days", [400, -400])
-async def test_nothing_goes_by_a_clock_that_is_wrong(database: Database, clock: FakeClock, ahead_days: int) -> None:
+async def test_wrong_clock_deletes_no_checkout(database: Database, clock: FakeClock, ahead_days: int) -> None:
     telegram_now = clock()
     await _write(database, telegram_now)
     clock.advance(days=ahead_days)

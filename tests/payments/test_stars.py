@@ -23,7 +23,7 @@ ORDER = RefundOrder("refund:charge-1", "first", False, "charge-1", 200, "XTR", 5
     ],
     ids=["a page", "a page that refuses", "JSON of another form", "the token is refused"],
 )
-async def test_what_says_nothing_of_the_refund_is_no_refusal_of_it(answer: str, status: int, words: str) -> None:
+async def test_answer_of_a_proxy_is_no_refusal_of_the_refund(answer: str, status: int, words: str) -> None:
     async with proxy_that_answers(answer, status=status) as proxy, talking_bot(proxy.url, TOKEN) as bot:
         with pytest.raises(ChannelAwayError) as caught:
             await StarsChannel(bot).refund(ORDER)

@@ -60,7 +60,7 @@ def _told(status: int, words: str, **parameters: int) -> TelegramAPIError | Clie
 
 
 @pytest.mark.parametrize(("status", "words", "fate"), TOLD)
-def test_it_is_known_by_code_and_words(status: int, words: str, fate: Fate) -> None:
+def test_fate_of_an_error_is_known_by_code_and_words(status: int, words: str, fate: Fate) -> None:
     error = _told(status, words)
     assert fate_of(error) is fate
     assert is_refusal(error) is (fate is Fate.REFUSED)
@@ -80,7 +80,7 @@ def test_a_page_in_telegrams_place_is_an_outage(body: str) -> None:
     assert "<html>" not in in_words(error)
 
 
-def test_what_telegram_has_done_and_aiogram_cannot_read_was_done() -> None:
+def test_unreadable_success_of_telegram_counts_as_done() -> None:
     error = raised_by(200, {"ok": True, "result": {"odd": 1}})
     assert fate_of(error) is Fate.DONE
     assert not is_outage(error)

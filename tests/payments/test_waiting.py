@@ -151,7 +151,7 @@ async def test_a_retry_has_all_its_attempts_before_it(desk: Desk) -> None:
 
 
 @pytest.mark.criterion("I5")
-async def test_what_does_not_wait_is_left_alone(desk: Desk) -> None:
+async def test_retry_of_a_row_that_does_not_wait_changes_nothing(desk: Desk) -> None:
     await desk.take(charge("granted"))
     await desk.take(charge("foreign", payload="another program's"))
     async with desk.database.transaction() as session:
@@ -200,7 +200,7 @@ async def test_the_user_is_locked_before_the_quarantined_update_as_by_whoever_er
     [charge("unreadable\0"), replace(charge(), amount=1), charge(payer=STRANGER)],
     ids=["NUL", "amount", "payer"],
 )
-async def test_what_still_cannot_be_recorded_stays_in_quarantine(desk: Desk, told: ChargeFact) -> None:
+async def test_retry_of_an_unrecordable_update_leaves_it_in_quarantine(desk: Desk, told: ChargeFact) -> None:
     await desk.take(charge())
     waiting_id = await _quarantine(desk, charge_update(told))
     async with desk.database.reading() as session:

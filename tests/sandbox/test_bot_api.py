@@ -66,7 +66,7 @@ async def test_a_replaced_token_is_401_and_the_new_one_opens(server: SandboxServ
         assert (await response.json())["result"]["id"] == 100200300
 
 
-async def test_what_is_no_method_is_404(api: Api, server: SandboxServer, http: ClientSession) -> None:
+async def test_unknown_method_is_404(api: Api, server: SandboxServer, http: ClientSession) -> None:
     assert await api("getNothing") == {"ok": False, "error_code": 404, "description": "Not Found: method not found"}
     async with http.get(f"{server.url}/botany") as response:
         assert await response.json() == {"ok": False, "error_code": 404, "description": "Not Found"}

@@ -38,7 +38,7 @@ async def until_up(process: BotProcess) -> None:
         await up.wait()
 
 
-async def test_it_runs_once_and_can_be_killed_and_started_again(make: Make) -> None:
+async def test_bot_process_can_be_killed_and_started_again(make: Make) -> None:
     process = make(WAITS)
     await process.start()
     first = process.pid
@@ -63,7 +63,7 @@ async def test_an_end_by_itself_is_told_with_its_words(make: Make) -> None:
 
 
 @pytest.mark.parametrize(("program", "status"), [(WAITS, -15), (STUBBORN, -9)])
-async def test_it_is_asked_to_stop_and_then_made_to(make: Make, program: str, status: int) -> None:
+async def test_bot_process_is_killed_when_it_does_not_stop(make: Make, program: str, status: int) -> None:
     process = make(program)
     await process.start()
     pid = process.pid

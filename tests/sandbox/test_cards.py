@@ -110,7 +110,7 @@ async def test_the_charge_is_made_at_another_stripe(account: StripeAccount) -> N
     assert (charge["amount"], charge["currency"]) == (499, "usd")
 
 
-async def test_what_stripe_says_is_what_the_payer_reads(
+async def test_payer_reads_stripes_words_of_a_declined_card(
     account: StripeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cards, "DECLINED_CARD", "none")

@@ -66,7 +66,7 @@ async def test_due_things_happen_as_real_time_goes_by(server: SandboxServer) -> 
         await fired.wait()
 
 
-async def test_it_starts_now_and_dates_what_happens(client: SandboxClient, ann: Person) -> None:
+async def test_clock_starts_now_and_dates_messages(client: SandboxClient, ann: Person) -> None:
     before = real_now()
     reading = await client.clock()
     assert before <= reading.now <= real_now()
@@ -78,7 +78,7 @@ async def test_it_starts_now_and_dates_what_happens(client: SandboxClient, ann: 
 
 
 @pytest.mark.parametrize("seconds", [-1, 10**9, float("inf")])
-async def test_it_goes_forward_by_years_at_most(seconds: float, client: SandboxClient) -> None:
+async def test_clock_refuses_to_go_back_or_too_far(seconds: float, client: SandboxClient) -> None:
     with pytest.raises(SandboxError):
         await client.move_clock(seconds)
     assert (await client.clock()).offset_seconds == 0

@@ -35,7 +35,7 @@ async def test_any_language_reads_it(server: SandboxServer, http: ClientSession,
         ("replace_token", b'{"token": "5:x"}', 409, "begins with 100200300:"),
     ],
 )
-async def test_what_is_wrong_is_said(
+async def test_wrong_control_request_is_refused_in_words(
     operation: str, body: bytes, status: int, words: str, server: SandboxServer, http: ClientSession
 ) -> None:
     headers = {"Content-Type": "application/json"}
@@ -72,7 +72,7 @@ async def test_a_wrong_event_number_is_refused(server: SandboxServer, http: Clie
         assert response.status == 422
 
 
-async def test_waiting_for_a_message(bot: Bot, client: SandboxClient, ann: Person) -> None:
+async def test_wait_for_a_text_skips_older_and_other_messages(bot: Bot, client: SandboxClient, ann: Person) -> None:
     old = await bot.send_message(ann.id, "welcome")
     waiting = asyncio.create_task(client.wait_for_text(ann.id, "welcome", after_message_id=old.message_id))
     await bot.send_message(ann.id, "no")
@@ -80,7 +80,7 @@ async def test_waiting_for_a_message(bot: Bot, client: SandboxClient, ann: Perso
     assert (await waiting).text() == "welcome back"
 
 
-async def test_waiting_in_vain_tells_the_whole_chat(bot: Bot, client: SandboxClient, ann: Person) -> None:
+async def test_failed_wait_shows_the_whole_chat(bot: Bot, client: SandboxClient, ann: Person) -> None:
     await client.send_text(ann.id, "/buy")
     sent = await bot.send_message(ann.id, "sold out")
     await bot.edit_message_text("sold out, sorry", chat_id=ann.id, message_id=sent.message_id)

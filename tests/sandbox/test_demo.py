@@ -15,7 +15,7 @@ def left_in(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*")}
 
 
-async def test_it_is_up_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_demo_runs_and_leaves_no_files_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # The settings of the user's own bot are not for the demo's.
     monkeypatch.setenv("ADMIN_CHAT_ID", "no number")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -39,7 +39,7 @@ async def test_a_taken_port_is_passed_over_and_a_closed_terminal_ends_it() -> No
             demo.stop(signal.SIGHUP)
 
 
-async def test_it_says_when_the_bot_ends_by_itself() -> None:
+async def test_demo_says_when_the_bot_ends_by_itself() -> None:
     with running("sandbox.demo", ["--port", "0"], "Open ") as demo:
         (bot,) = psutil.Process(demo.process.pid).children()
         bot.kill()

@@ -98,7 +98,7 @@ async def test_a_held_call_waits_to_be_released(bot: Bot, client: SandboxClient,
     assert (await client.faults()).held == 0
 
 
-async def test_what_was_asked_happens_though_the_asker_is_gone(bot: Bot, client: SandboxClient, ann: Person) -> None:
+async def test_held_call_takes_effect_though_its_caller_is_gone(bot: Bot, client: SandboxClient, ann: Person) -> None:
     await client.add_fault(FaultKind.HOLD, "sendMessage")
     sending = asyncio.create_task(bot.send_message(ann.id, "hello"))
     await client.wait_until_held()
@@ -161,7 +161,7 @@ async def test_faults_are_bounded(client: SandboxClient) -> None:
         await client.add_fault(FaultKind.DELAY)
 
 
-async def test_one_fault_is_taken_back_and_the_others_stay(client: SandboxClient) -> None:
+async def test_removed_fault_leaves_the_others(client: SandboxClient) -> None:
     await client.add_fault(FaultKind.SERVER_ERROR, "sendMessage", count=3)
     await client.add_fault(FaultKind.RETRY_AFTER, "sendMessage")
     await client.lose_updates(kind="message")

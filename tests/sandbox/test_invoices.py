@@ -82,7 +82,9 @@ async def link_to(bot: Bot) -> str:
         ({"prices": [{"label": "x", "amount": 100_001}]}, "CURRENCY_TOTAL_AMOUNT_INVALID"),
     ],
 )
-async def test_refused(method: str, wrong: dict[str, Any], description: str, api: Api, ann: Person) -> None:
+async def test_wrong_invoice_is_refused_by_both_methods(
+    method: str, wrong: dict[str, Any], description: str, api: Api, ann: Person
+) -> None:
     answer = await api(method, **({"chat_id": ann.id} | GOOD | wrong))
     assert answer["description"] == f"Bad Request: {description}"
 
@@ -98,7 +100,7 @@ async def test_refused(method: str, wrong: dict[str, Any], description: str, api
         ({"reply_markup": pay_keyboard("Pay", "Pay")}, "BUTTON_TYPE_INVALID"),
     ],
 )
-async def test_refused_in_a_chat(wrong: dict[str, Any], description: str, api: Api, ann: Person) -> None:
+async def test_wrong_invoice_message_is_refused(wrong: dict[str, Any], description: str, api: Api, ann: Person) -> None:
     answer = await api("sendInvoice", **({"chat_id": ann.id} | GOOD | wrong))
     assert answer["description"] == f"Bad Request: {description}"
 
@@ -113,7 +115,7 @@ async def test_refused_in_a_chat(wrong: dict[str, Any], description: str, api: A
         ),
     ],
 )
-async def test_refused_as_a_link(wrong: dict[str, Any], description: str, api: Api) -> None:
+async def test_wrong_invoice_link_is_refused(wrong: dict[str, Any], description: str, api: Api) -> None:
     assert (await api("createInvoiceLink", **(GOOD | wrong)))["description"] == f"Bad Request: {description}"
 
 
@@ -199,7 +201,7 @@ async def test_an_invoice_in_a_group_is_paid_by_members_in_their_own_chats(
     assert "successful_payment" in (await client.chat(ann.id))[-1].message
 
 
-async def test_what_is_not_offered_cannot_be_paid(bot: Bot, client: SandboxClient, ann: Person) -> None:
+async def test_message_without_an_invoice_cannot_be_paid(bot: Bot, client: SandboxClient, ann: Person) -> None:
     text = await bot.send_message(ann.id, "no invoice")
     for what in ({"message_id": text.message_id}, {"message_id": 999}, {"offer": "https://t.me/$nothing"}):
         with pytest.raises(SandboxError):

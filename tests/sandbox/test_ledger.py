@@ -41,7 +41,7 @@ async def page(api: Api, **arguments: object) -> list[str]:
     return [row["id"] for row in (await api("getStarTransactions", **arguments))["result"]["transactions"]]
 
 
-async def test_it_is_read_oldest_first_in_pages(api: Api, charge_ids: list[str]) -> None:
+async def test_ledger_is_read_oldest_first_in_pages(api: Api, charge_ids: list[str]) -> None:
     assert await page(api) == charge_ids[:100]
     assert await page(api, offset=100) == charge_ids[100:200]
     assert await page(api, offset=200) == charge_ids[200:]
@@ -131,7 +131,7 @@ async def test_rows_of_every_other_kind(bot: Bot, client: SandboxClient, ann: Pe
     assert (balance.amount, balance.nanostar_amount) == (0, None)
 
 
-async def test_parts_of_a_star_add_up(client: SandboxClient) -> None:
+async def test_nanostars_add_up_in_the_balance(client: SandboxClient) -> None:
     await client.add_other(OtherRow.AFFILIATE_PROGRAM, 1, nanostars=600_000_000)
     await client.add_other(OtherRow.AFFILIATE_PROGRAM, 1, nanostars=600_000_000)
     assert await client.balance() == {"amount": 3, "nanostar_amount": 200_000_000}

@@ -24,7 +24,7 @@ async def run(*options: str) -> asyncio.subprocess.Process:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-async def test_it_prints_where_it_is_and_stops_cleanly(stop: signal.Signals) -> None:
+async def test_sandbox_prints_its_addresses_and_stops_cleanly(stop: signal.Signals) -> None:
     process = await run(
         "--port", "0", "--token", "7:secret", "--charge-id-length", "140", "--stripe-key", "sk_test_mine"
     )
@@ -54,7 +54,7 @@ async def test_it_prints_where_it_is_and_stops_cleanly(stop: signal.Signals) -> 
         (["--state", "/nowhere/sandbox.json"], "cannot be written"),
     ],
 )
-async def test_what_it_will_not_do(options: list[str], words: str) -> None:
+async def test_wrong_options_are_refused_in_words(options: list[str], words: str) -> None:
     process = await run(*options)
     _, errors = await process.communicate()
     assert process.returncode == 2

@@ -56,7 +56,7 @@ async def test_editing_replaces_and_the_story_stays(bot: Bot, client: SandboxCli
     assert marked.reply_markup.inline_keyboard[0][0].callback_data == "new"
 
 
-async def test_what_cannot_be_edited(bot: Bot, client: SandboxClient, ann: Person) -> None:
+async def test_edit_of_another_kind_of_message_is_refused(bot: Bot, client: SandboxClient, ann: Person) -> None:
     by_person = await client.send_text(ann.id, "mine")
     photo = await bot.send_photo(ann.id, BufferedInputFile(PNG, "chart.png"))
     for message_id, complaint in (
@@ -68,7 +68,7 @@ async def test_what_cannot_be_edited(bot: Bot, client: SandboxClient, ann: Perso
             await bot.edit_message_text("x", chat_id=ann.id, message_id=message_id)
 
 
-async def test_deleting_within_48_hours(bot: Bot, client: SandboxClient, ann: Person) -> None:
+async def test_message_can_be_deleted_within_48_hours(bot: Bot, client: SandboxClient, ann: Person) -> None:
     first, second = await bot.send_message(ann.id, "one"), await bot.send_message(ann.id, "two")
     assert await bot.delete_message(ann.id, first.message_id)
     assert [(one.text(), one.deleted) for one in await client.chat(ann.id)] == [("one", True), ("two", False)]
@@ -117,7 +117,7 @@ async def test_buttons_that_are_refused(button: object, description: str, api: A
     assert answer["description"] == f"Bad Request: {description}"
 
 
-async def test_pressing_a_button(bot: Bot, client: SandboxClient, ann: Person) -> None:
+async def test_pressed_button_reaches_the_bot_and_gets_its_answer(bot: Bot, client: SandboxClient, ann: Person) -> None:
     sent = await bot.send_message(ann.id, "choose", reply_markup=keyboard(Pro="buy:pro", Basic="buy:basic"))
     press = await client.press(ann.id, sent.message_id, text="Basic")
     [update] = await bot.get_updates()
@@ -191,7 +191,7 @@ async def test_a_missing_and_an_unknown_file(api: Api, ann: Person) -> None:
     assert unknown["description"] == "Bad Request: wrong file identifier/HTTP URL specified"
 
 
-async def test_replies(bot: Bot, client: SandboxClient, ann: Person) -> None:
+async def test_reply_needs_its_message_unless_it_may_do_without(bot: Bot, client: SandboxClient, ann: Person) -> None:
     asked = await client.send_text(ann.id, "why?")
     sent = await bot.send_message(ann.id, "so", reply_parameters=ReplyParameters(message_id=asked.message_id))
     assert sent.reply_to_message is not None
@@ -210,7 +210,7 @@ async def test_replies(bot: Bot, client: SandboxClient, ann: Person) -> None:
         (Reach.NOT_STARTED, "Forbidden: bot can't initiate conversation with a user"),
     ],
 )
-async def test_who_cannot_be_written_to(
+async def test_message_to_a_blocked_or_deactivated_person_is_refused(
     reach: Reach, complaint: str, bot: Bot, client: SandboxClient, ann: Person
 ) -> None:
     await client.set_reach(ann.id, reach)

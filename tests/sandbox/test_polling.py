@@ -33,7 +33,7 @@ async def test_a_long_poll_ends_empty(api: Api) -> None:
     assert await api("getUpdates", timeout=1) == {"ok": True, "result": []}
 
 
-async def test_what_waits_is_given_at_once(api: Api, client: SandboxClient, ann: Person) -> None:
+async def test_waiting_update_ends_a_long_poll_at_once(api: Api, client: SandboxClient, ann: Person) -> None:
     await client.send_text(ann.id, "hello")
     assert len((await api("getUpdates", timeout=50))["result"]) == 1
 
@@ -58,7 +58,7 @@ async def test_a_newer_long_poll_ends_the_older_with_409(api: Api, client: Sandb
     assert len((await newer)["result"]) == 1
 
 
-async def test_of_three_long_polls_the_newest_stays(api: Api, client: SandboxClient, ann: Person) -> None:
+async def test_newest_of_three_long_polls_stays(api: Api, client: SandboxClient, ann: Person) -> None:
     first = await start(client, api("getUpdates", timeout=50))
     second = await start(client, api("getUpdates", timeout=50))
     third = await start(client, api("getUpdates", timeout=50))

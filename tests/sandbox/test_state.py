@@ -73,7 +73,7 @@ async def told(client: SandboxClient, user_id: int) -> list[object]:
     ]
 
 
-async def test_it_goes_on_where_it_ended(file: Path) -> None:
+async def test_sandbox_goes_on_from_its_state_file(file: Path) -> None:
     async with running_sandbox(Settings(token=TOKEN, seed=1), state_file=file) as server:
         ann = await server.client.add_person("Änn 🙂 \ud83d", balance_stars=500, started=True)
         await server.client.add_group("Readers", member_ids=[ann.id])
@@ -100,7 +100,7 @@ async def test_it_goes_on_where_it_ended(file: Path) -> None:
         assert ids == sorted(set(ids))
 
 
-async def test_it_is_written_while_it_runs(file: Path) -> None:
+async def test_state_file_is_written_while_the_sandbox_runs(file: Path) -> None:
     async with running_sandbox(state_file=file) as server:
         await server.client.add_person("Ann")
 
@@ -118,7 +118,7 @@ async def test_it_is_written_while_it_runs(file: Path) -> None:
         ('{"format": 1}', "is no state of a sandbox"),
     ],
 )
-async def test_what_is_no_state_is_refused(content: str, words: str, file: Path) -> None:
+async def test_broken_state_file_is_refused_and_kept(content: str, words: str, file: Path) -> None:
     write(file, content)
     with pytest.raises(StateError, match=words):
         async with running_sandbox(state_file=file):

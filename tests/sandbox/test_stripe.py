@@ -91,7 +91,7 @@ async def test_a_refund_may_name_the_payment_intent_of_its_charge(stripe: Stripe
     assert [each["id"] for each in (await stripe("charges?payment_intent=pi_1"))[1]["data"]] == [charge_id]
 
 
-async def test_what_stripe_refuses(stripe: Stripe, account: Account) -> None:
+async def test_wrong_calls_get_stripes_refusals(stripe: Stripe, account: Account) -> None:
     charge_id, disputed_id = account.charge(499, "usd"), account.charge(499, "usd")
     invalid = "invalid_request_error"
     account.open_dispute(disputed_id)

@@ -66,7 +66,7 @@ async def test_the_first_charge_has_both_flags_and_a_date(
     assert int(row.source.subscription_period) == 2_592_000
 
 
-async def test_it_renews_at_its_own_moments_without_asking_until_the_stars_are_gone(
+async def test_subscription_renews_without_pre_checkout_until_the_stars_are_gone(
     bot: Bot, client: SandboxClient, ann: Person, subscription: Subscription
 ) -> None:
     await pass_time(client, MONTH * 3 + timedelta(hours=1))
@@ -153,7 +153,7 @@ async def test_the_bot_ends_it_and_only_the_bot_allows_it_again(
     assert (await states_told(client))[-1] == "canceled"
 
 
-async def test_only_the_first_charge_names_it(
+async def test_edit_of_a_subscription_takes_its_first_charge_only(
     bot: Bot, client: SandboxClient, ann: Person, ben: Person, subscription: Subscription
 ) -> None:
     await pass_time(client, MONTH + timedelta(hours=1))

@@ -141,7 +141,7 @@ def test_the_default_leaves_three_kinds_out() -> None:
     assert not {"chat_member", "message_reaction", "message_reaction_count"} & DEFAULT_KINDS
 
 
-async def test_raw_updates_come_as_they_are(api: Api, client: SandboxClient) -> None:
+async def test_pushed_raw_update_comes_as_it_is(api: Api, client: SandboxClient) -> None:
     record = await client.push_raw({"update_id": 5, "message": {"odd": "\ud800\x00"}})
     [update] = (await api("getUpdates"))["result"]
     assert update == {"update_id": record.id, "message": {"odd": "\ud800\x00"}}

@@ -75,7 +75,7 @@ async def test_a_pause_that_telegram_asks_for_is_no_failed_attempt(ann: Subscrib
 
 
 @pytest.mark.criterion("N3")
-async def test_what_telegram_refuses_is_said_plainly_and_an_admin_goes_on_with_it(ann: Subscriber) -> None:
+async def test_refused_cancellation_is_told_and_an_admin_can_retry_it(ann: Subscriber) -> None:
     row = await ann.row()
     await _rename(ann, row.id, "stx-not-the-first")
     await ann.chats.settle()
@@ -125,7 +125,7 @@ async def test_two_processes_call_once(ann: Subscriber) -> None:
 
 
 @pytest.mark.criterion("N3")
-async def test_what_is_over_at_telegram_is_cancelled(ann: Subscriber) -> None:
+async def test_cancellation_of_an_expired_subscription_is_done(ann: Subscriber) -> None:
     await ann.client.cancel_subscription((await ann.row()).first_charge_id)
     await ann.client.move_clock(31 * 24 * 3600)
     await ann.chats.keeper.work_once()

@@ -16,7 +16,7 @@ from tests.support.subscribers import Subscriber
 @pytest.mark.criterion("N3", "R4")
 @pytest.mark.parametrize("how", ["cancel", "refund"])
 @pytest.mark.parametrize("pause", [timedelta(days=31, hours=2), timedelta(days=40)])
-async def test_the_same_link_again_rebuilt_then_ended(
+async def test_same_link_paid_again_can_be_ended_after_a_rebuild(
     chats: Chats, databases: Databases, open_database: Callable[[str], Database], how: str, pause: timedelta
 ) -> None:
     ann = Subscriber(chats, chats.people.buyer)

@@ -88,7 +88,7 @@ async def test_cancelled_and_taken_up_again_at_telegram_gives_no_free_day(ann: S
 
 
 @pytest.mark.criterion("N3")
-async def test_what_the_bot_has_cancelled_the_subscriber_takes_up_again_in_two_steps(ann: Subscriber) -> None:
+async def test_subscription_cancelled_by_the_bot_is_resumed_in_two_steps(ann: Subscriber) -> None:
     first = await ann.subscribe()
     await _cancel_in_chat(ann)
     with pytest.raises(Exception, match="only the bot"):

@@ -40,7 +40,7 @@ ODD: Final = st.fixed_dictionaries(
 
 
 @given(status=st.sampled_from(STATUSES), said=ODD | ANYTHING)
-def test_whatever_is_answered_is_judged_and_said_in_words(status: int, said: Any) -> None:
+def test_any_answer_raises_an_error_with_a_fate_and_words_or_none(status: int, said: Any) -> None:
     raised: TelegramError | None = None
     try:
         BoundedSession().check_response(Bot(TOKEN), CALL, status, json.dumps(said))
@@ -78,7 +78,7 @@ async def test_a_pause_has_a_least_and_a_most(told: int, taken: int) -> None:
     assert raised.value.retry_after == taken
 
 
-async def test_what_is_too_large_is_a_refusal_behind_a_proxy_as_well() -> None:
+async def test_too_large_request_is_a_refusal_behind_a_proxy() -> None:
     async with running_sandbox() as server, fronting(server.url) as front:
         front.rules["sendmessage"] = lambda *_: error(413, f"Request Entity Too Large {server.token}")
         bot = make_bot(Settings(_env_file=None, telegram_bot_token=server.token, telegram_api_url=front.url))

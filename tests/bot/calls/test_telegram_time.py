@@ -147,5 +147,5 @@ def test_a_poll_that_was_not_held_dates_nothing() -> None:
         (timedelta(), "0 s behind"),
     ],
 )
-def test_how_it_is_said(skew: timedelta, words: str) -> None:
+def test_skew_of_the_clock_is_written_in_words(skew: timedelta, words: str) -> None:
     assert skew_in_words(skew) == f"this machine's clock is {words} Telegram's"

@@ -69,7 +69,7 @@ def test_each_currency_has_a_panel_in_its_own_units() -> None:
 
 
 @pytest.mark.criterion("S5")
-def test_what_another_service_calls_its_currency_is_no_markup() -> None:
+def test_currency_of_another_service_is_escaped_in_the_picture() -> None:
     assert "<&>" in _words(_drawn(_report({"<&>": Figures(revenue=1)})))
 
 
@@ -79,7 +79,7 @@ def test_the_fewest_payments_are_left_out_of_a_picture_that_would_be_too_long() 
     assert shown == [f"A{letter}A" for letter in "HGFEDCBA"][:PANELS_MAX]
 
 
-def test_nothing_is_a_picture_too() -> None:
+def test_report_without_payments_is_drawn() -> None:
     report = _report({})
     assert "Nothing was paid or given back." in _words(_drawn(report))
     assert to_png(draw(report, Step.MONTH, Labels())).startswith(b"\x89PNG")

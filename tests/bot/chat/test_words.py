@@ -167,7 +167,7 @@ def test_no_value_becomes_markup(value: str) -> None:
         assert "".join(element.itertext()) == "".join(template.itertext()).format(**values)
 
 
-def test_what_was_said_is_put_into_another_text_as_it_is() -> None:
+def test_markup_inside_another_text_is_not_escaped_twice() -> None:
     who = WORDS.say("person.named", username="<ann>", telegram_id=7)
     assert WORDS.say("history.title_of", who=who) == "<b>Payments of @&lt;ann&gt; (<code>7</code>)</b>"
     assert isinstance(WORDS.say("history.title_of", who=who), Markup)
@@ -233,7 +233,7 @@ def test_a_language_is_found_by_its_tag(with_polish: Path, code: str) -> None:
     assert words.date(NOW) == "23 grudnia 2026, 07:02 UTC"
 
 
-def test_what_a_language_has_not_translated_is_english(with_polish: Path) -> None:
+def test_untranslated_text_is_english(with_polish: Path) -> None:
     words = for_language("pl", load_locales(with_polish))
     assert words.say("status.nothing") == WORDS.say("status.nothing")
     assert words.say("pending.more", count=3) == "… and 3 more."

@@ -76,7 +76,7 @@ async def test_revoking_what_a_subscription_opens_says_that_it_renews_and_how_to
         (("revoke", "999", "premium", "--reason", "x"), "Nothing is revoked: 999 has no premium."),
     ],
 )
-async def test_what_is_refused_says_why(commands: Commands, arguments: tuple[str, ...], words: str) -> None:
+async def test_refused_grant_or_revocation_says_why(commands: Commands, arguments: tuple[str, ...], words: str) -> None:
     assert words in await commands.prints(*arguments, status=1)
 
 

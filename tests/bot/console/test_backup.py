@@ -74,7 +74,7 @@ async def test_a_desk_that_writes_meanwhile_is_not_held_up(
         assert await session.scalar(text("SELECT attempts FROM stripe_events")) == 0, "what was committed by then"
 
 
-async def test_nothing_is_written_over(commands: Commands) -> None:
+async def test_backup_refuses_to_write_over_a_file(commands: Commands) -> None:
     file = commands.directory / "desk.backup"
     file.write_text("somebody's")
     assert "nothing is written over" in await commands.prints("backup", str(file), status=1)
@@ -92,7 +92,7 @@ async def test_a_backup_that_fails_leaves_nothing(commands: Commands, monkeypatc
     assert "No such file or directory" in said
 
 
-async def test_of_postgresql_the_line_is_printed_without_the_password(
+async def test_backup_of_postgresql_prints_pg_dump_without_the_password(
     commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://desk:hush-hush@db:5433/desk?sslmode=require")

@@ -109,7 +109,9 @@ async def test_a_month_closes_to_the_nanostar(books: Books, server: SandboxServe
 
 @pytest.mark.criterion("N11")
 @pytest.mark.engines("sqlite")
-async def test_the_same_as_json_and_as_csv(books: Books, server: SandboxServer, commands: Commands) -> None:
+async def test_closed_month_has_the_same_sums_as_json_and_as_csv(
+    books: Books, server: SandboxServer, commands: Commands
+) -> None:
     await _compared(books, server)
     said = json.loads(await commands.prints("report", "--close", "2026-03", "--json"))
     assert (said["is_closed"], said["opening_nanostars"], said["closing_nanostars"]) == (True, OPENING, CLOSING)
@@ -199,7 +201,7 @@ async def test_a_failed_withdrawal_that_did_not_come_back_is_said(
         ("--close", "2026-03", "--chart", "x.svg"),
     ],
 )
-async def test_what_is_no_month_is_said(commands: Commands, arguments: tuple[str, ...]) -> None:
+async def test_wrong_month_is_a_usage_error(commands: Commands, arguments: tuple[str, ...]) -> None:
     result = await commands.run("report", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "--close" in result.stderr

@@ -95,7 +95,7 @@ async def test_wrong_settings_are_told_and_end_it(commands: Commands, monkeypatc
 @only_sqlite
 @pytest.mark.usefixtures("server")
 @pytest.mark.parametrize(("setting", "subject"), [("ADMIN_IDS", "admins"), ("SUPPORT_CONTACT", "contact")])
-async def test_what_every_seller_should_set_is_missed(
+async def test_doctor_warns_of_missing_admins_and_contact(
     commands: Commands, monkeypatch: pytest.MonkeyPatch, setting: str, subject: str
 ) -> None:
     monkeypatch.delenv(setting)
@@ -109,7 +109,7 @@ async def test_what_every_seller_should_set_is_missed(
     ("mode", "level", "mend"),
     [(0o600, "ok", ""), (0o640, "ok", ""), (0o644, "failure", "o="), (0o660, "warning", "g-w")],
 )
-async def test_who_can_read_the_token(commands: Commands, mode: int, level: str, mend: str) -> None:
+async def test_env_file_that_others_can_read_is_a_failure(commands: Commands, mode: int, level: str, mend: str) -> None:
     file = commands.directory / ".env"
     file.write_text("LOG_LEVEL=INFO\n")
     file.chmod(mode)
@@ -138,7 +138,7 @@ async def test_a_plan_that_was_sold_and_is_gone(commands: Commands, desk: Desk) 
 
 
 @pytest.mark.usefixtures("server")
-async def test_what_waits_for_a_person_and_what_fails(commands: Commands, desk: Desk) -> None:
+async def test_doctor_counts_waiting_decisions_and_failed_attempts(commands: Commands, desk: Desk) -> None:
     await desk.take(charge("c1", payload="sl1:month:30:200:XTR:5001:00:00"))
     async with desk.database.transaction() as session:
         await quarantine_update(session, {"update_id": 1, "message": {}}, "said nothing", Admins(), desk.clock())

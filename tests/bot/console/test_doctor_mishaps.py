@@ -60,7 +60,7 @@ async def test_an_exception_in_a_check_is_its_failure(
 
 
 @pytest.mark.parametrize("name", ["look_at_telegram", "look_at_stripe"])
-async def test_so_it_is_with_whoever_is_asked_over_the_network(
+async def test_exception_in_a_network_check_is_its_failure(
     commands: Commands, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("PAYMENT_TOKEN", "1:TEST:x")

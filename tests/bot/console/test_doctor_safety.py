@@ -51,7 +51,7 @@ async def test_a_database_that_others_can_read(commands: Commands) -> None:
     assert "files:" not in await commands.prints("doctor", status=1)
 
 
-def test_what_is_made_is_its_owners_alone(tmp_path: Path) -> None:
+def test_new_database_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "data" / "desk.db"
     make_private(file)
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)

@@ -63,7 +63,7 @@ async def test_json_lines_hold_the_same(commands: Commands, desk: Desk) -> None:
 
 
 @pytest.mark.engines("sqlite")
-async def test_what_a_person_wrote_is_no_formula_of_a_spreadsheet(commands: Commands, desk: Desk) -> None:
+async def test_exported_reason_is_no_spreadsheet_formula(commands: Commands, desk: Desk) -> None:
     await desk.take(charge())
     async with desk.database.transaction() as session:
         await requests.request_refund(
@@ -81,7 +81,7 @@ async def test_a_file_that_cannot_be_written_is_told(commands: Commands, tmp_pat
 
 
 @pytest.mark.engines("sqlite")
-async def test_who_has_read_enough_is_no_outage(commands: Commands, desk: Desk) -> None:
+async def test_closed_pipe_ends_an_export_without_a_word_on_the_database(commands: Commands, desk: Desk) -> None:
     await desk.take(charge())
     (commands.directory / ".env").write_text(f"TELEGRAM_BOT_TOKEN={TOKEN}\n")
     reader, writer = os.pipe()

@@ -26,7 +26,7 @@ async def test_a_history_tells_of_money_and_of_access(commands: Commands, desk: 
         assert lines[-2] == "has now: premium for ever"
 
 
-async def test_nobody_is_known_by_it(commands: Commands) -> None:
+async def test_history_of_an_unknown_id_or_name_says_so(commands: Commands) -> None:
     assert "Nobody is known here as 99" in await commands.prints("history", "9" * 30, status=1)
     said = await commands.prints("history", "@nobody", status=1)
     assert said.startswith("Nobody is known here as @nobody: it takes a Telegram id")

@@ -90,7 +90,7 @@ async def test_a_refund_while_telegram_is_away_stays_on_record_and_is_listed(
 
 
 @pytest.mark.criterion("E5")
-async def test_what_waits_is_listed_and_taken_up_again(
+async def test_waiting_payments_are_listed_and_retried(
     database: Database, commands: Commands, clock: FakeClock
 ) -> None:
     async with running_sandbox(Settings(token=TOKEN)) as server:

@@ -82,7 +82,7 @@ async def _with_rows(desk: Desk, rows: list[dict[str, Any]], name: str) -> Async
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(rows=odd_rows(), name=ODD)
-async def test_whatever_a_neighbour_wrote_is_shown_drawn_and_exported(
+async def test_any_row_of_another_service_is_shown_drawn_and_exported(
     desk: Desk, rows: list[dict[str, Any]], name: str
 ) -> None:
     await desk.take(charge())
@@ -135,7 +135,7 @@ def test_a_list_shows_one_entry_at_least() -> None:
 
 
 @given(st.text(), st.integers(1, 40))
-def test_what_is_cut_is_no_longer_and_orders_nothing(value: str, length_max: int) -> None:
+def test_cut_text_keeps_its_bound_and_its_one_line(value: str, length_max: int) -> None:
     assert len(cut(value, length_max)) <= length_max
     assert len(shown(value).splitlines()) <= 1
 

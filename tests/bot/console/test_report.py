@@ -104,7 +104,7 @@ async def test_a_channel_of_another_service_is_no_formula_of_a_spreadsheet(comma
 
 
 @pytest.mark.engines("sqlite")
-async def test_nobody_says_until_when_and_it_is_of_the_days_up_to_today(commands: Commands) -> None:
+async def test_report_without_an_end_goes_up_to_today(commands: Commands) -> None:
     before = utc_now().date()
     said = await commands.prints("report", "--since", "2026-02-09")
     told = "Nothing was paid or given back from 2026-02-09 to {}, UTC.\n"
@@ -116,7 +116,7 @@ async def test_nobody_says_until_when_and_it_is_of_the_days_up_to_today(commands
     ("step", "first"),
     [(Step.DAY, date(2026, 2, 3)), (Step.WEEK, date(2025, 12, 15)), (Step.MONTH, date(2025, 4, 1))],
 )
-def test_nobody_says_since_when_and_it_is_of_the_latest_steps(step: Step, first: date) -> None:
+def test_report_without_a_start_has_the_latest_steps(step: Step, first: date) -> None:
     today = date(2026, 3, 4)
     assert asked_span(step, None, None, today) == Span(first, today)
     assert asked_span(step, None, today, date(2026, 5, 6)) == Span(first, today)
@@ -137,7 +137,9 @@ def test_nobody_says_since_when_and_it_is_of_the_latest_steps(step: Step, first:
         (("--csv", "no/such/place.csv"), "no/such/place.csv cannot be written: No such file or directory"),
     ],
 )
-async def test_what_cannot_be_reported_is_said(commands: Commands, arguments: tuple[str, ...], why: str) -> None:
+async def test_wrong_span_of_a_report_is_a_usage_error(
+    commands: Commands, arguments: tuple[str, ...], why: str
+) -> None:
     result = await commands.run("report", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert why in " ".join(result.stderr.replace("│", "").split())

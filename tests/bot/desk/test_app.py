@@ -222,7 +222,7 @@ async def test_a_desk_that_was_suspended_ends_at_once_when_another_has_taken_ove
 
 
 @pytest.mark.criterion("C3", "E2")
-async def test_what_a_predecessor_left_open_is_settled_before_the_first_poll(
+async def test_open_charge_is_settled_before_the_first_poll(
     server: SandboxServer, tmp_path: Path, database_url: str, database: Database
 ) -> None:
     await _record(database, "charge-1")
@@ -347,7 +347,9 @@ async def test_a_second_signal_ends_it_at_once(server: SandboxServer, tmp_path: 
     assert "not answered within" not in daemon.said()
 
 
-async def test_whatever_hangs_it_ends_within_its_time(server: SandboxServer, tmp_path: Path, sqlite_url: str) -> None:
+async def test_hanging_answer_does_not_keep_the_daemon_from_its_end(
+    server: SandboxServer, tmp_path: Path, sqlite_url: str
+) -> None:
     timings = Timings(end_seconds=0.1, finish_seconds=60)
     await server.client.add_fault(FaultKind.HOLD, "sendMessage")
     with running_daemon(tmp_path, server.url, sqlite_url, timings=timings) as daemon:

@@ -14,7 +14,7 @@ HOUR_SECONDS = 3600
 HASTY = Timings(sandbox_clock_pause_seconds=0.01, sandbox_clock_answer_seconds=0.2)
 
 
-async def test_it_follows_the_sandbox_through_what_fails() -> None:
+async def test_followed_clock_survives_failed_readings() -> None:
     asked = 0
 
     async def clock(_: web.Request) -> web.Response:
@@ -43,7 +43,7 @@ async def test_it_follows_the_sandbox_through_what_fails() -> None:
     await runner.cleanup()
 
 
-async def test_it_reads_the_sandboxs_clock() -> None:
+async def test_followed_clock_reads_the_sandboxs_clock() -> None:
     async with running_sandbox() as server:
         followed = FollowedClock(f"{server.url}/control/clock", HASTY)
         following = asyncio.create_task(followed.follow())

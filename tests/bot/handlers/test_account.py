@@ -85,7 +85,7 @@ async def test_a_history_reads_like_a_statement(chats: Chats) -> None:
     assert charge.splitlines()[1:] == ["Premium, 30 days, 200 ⭐: given back", charge_id]
 
 
-async def test_what_went_back_by_itself_shows_no_word_of_the_programs_own(chats: Chats) -> None:
+async def test_history_of_an_automatic_refund_shows_no_internal_reason(chats: Chats) -> None:
     buyer = chats.people.buyer
     invoices = [await chats.answer(buyer, "/buy life") for _ in range(2)]
     for invoice in invoices:

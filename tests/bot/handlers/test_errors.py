@@ -134,7 +134,7 @@ async def test_while_the_database_is_away_a_command_is_answered_with_sorry(chats
 
 
 @pytest.mark.parametrize("reach", [Reach.BLOCKED, Reach.DEACTIVATED])
-async def test_who_has_gone_meanwhile_is_no_error(chats: Chats, log: list[str], reach: Reach) -> None:
+async def test_blocked_or_deactivated_buyer_is_no_error(chats: Chats, log: list[str], reach: Reach) -> None:
     buyer = chats.people.buyer
     await chats.client.send_text(buyer.id, "/status")
     await chats.client.set_reach(buyer.id, reach)
@@ -159,9 +159,7 @@ async def test_telegram_away_costs_one_answer_and_no_more(
 
 
 @pytest.mark.criterion("E1")
-async def test_what_a_proxy_answers_is_not_quoted(
-    chats: Chats, log: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_log_quotes_no_answer_of_a_proxy(chats: Chats, log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     buyer = chats.people.buyer
     skip_sleeps(monkeypatch)
     for database_is_away in (False, True):

@@ -34,7 +34,7 @@ async def _park(chats: Chats, charge_id: str = "odd-1", amount: int = 7) -> None
 
 
 @pytest.mark.criterion("E5")
-async def test_what_is_parked_is_listed_with_the_command_that_takes_it_up(chats: Chats) -> None:
+async def test_parked_payment_is_listed_with_its_commands(chats: Chats) -> None:
     admin = chats.people.admin
     assert (await chats.answer(admin, "/pending")).text() == (
         "Nothing waits: every payment and refund has come to its end."
@@ -59,7 +59,7 @@ async def test_retry_takes_up_again_what_is_listed(chats: Chats) -> None:
     assert "/retry odd-1" in (await chats.answer(admin, "/pending")).text(), "its amount is still another one"
 
 
-async def test_what_has_come_to_its_end_is_not_taken_up(chats: Chats) -> None:
+async def test_retry_of_a_settled_or_unknown_payment_changes_nothing(chats: Chats) -> None:
     admin = chats.people.admin
     charge_id = await chats.buy(chats.people.buyer, "month")
     assert (await chats.answer(admin, f"/retry {charge_id}")).text() == (
@@ -138,7 +138,7 @@ async def test_a_long_list_is_cut_and_says_how_much_more_there_is(chats: Chats) 
 
 @pytest.mark.criterion("S12")
 @pytest.mark.parametrize("command", ["/pending", "/retry odd-1"])
-async def test_who_is_no_admin_is_answered_as_if_there_were_no_such_command(chats: Chats, command: str) -> None:
+async def test_pending_and_retry_look_unknown_to_buyers(chats: Chats, command: str) -> None:
     buyer = chats.people.buyer
     assert (await chats.answer(buyer, command)).text() == (await chats.answer(buyer, "/nonsense")).text()
 

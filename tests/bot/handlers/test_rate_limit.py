@@ -10,7 +10,7 @@ SLOW_DOWN = "One moment, please: that was a lot at once. Try again in a minute."
 
 
 @pytest.mark.criterion("L4")
-async def test_who_floods_is_told_once_and_pays_all_the_same(chats: Chats) -> None:
+async def test_flooding_buyer_is_told_once_and_can_pay(chats: Chats) -> None:
     buyer = chats.people.buyer
     chats.stop_clock()
     invoice = await chats.answer(buyer, "/buy month")
@@ -21,7 +21,7 @@ async def test_who_floods_is_told_once_and_pays_all_the_same(chats: Chats) -> No
     assert (await chats.answer(chats.people.other, "/help")).text() != SLOW_DOWN
 
 
-async def test_two_who_write_in_the_names_of_chats_share_no_allowance(chats: Chats) -> None:
+async def test_two_sender_chats_share_no_allowance(chats: Chats) -> None:
     """Telegram puts one account before all channels that write in a group."""
     chats.stop_clock()
     desk, shown = chats.people.desk, {"id": 136_817_688, "is_bot": True, "first_name": "Channel"}
@@ -56,7 +56,7 @@ def test_a_clock_that_is_set_back_takes_nothing_away(clock: FakeClock) -> None:
 
 
 @given(pauses_seconds=st.lists(st.floats(0, 60), max_size=200))
-def test_nobody_is_answered_more_than_the_burst_and_the_rest_allow(pauses_seconds: list[float]) -> None:
+def test_answers_never_exceed_burst_and_rest(pauses_seconds: list[float]) -> None:
     clock = FakeClock()
     limit = RateLimit(clock)
     answered = 0
@@ -66,7 +66,7 @@ def test_nobody_is_answered_more_than_the_burst_and_the_rest_allow(pauses_second
     assert answered <= BURST + sum(pauses_seconds) * PER_SECOND + 1e-6
 
 
-def test_only_the_latest_users_are_remembered(clock: FakeClock) -> None:
+def test_rate_limit_remembers_only_the_latest_users(clock: FakeClock) -> None:
     limit = RateLimit(clock)
     for user_id in range(USERS_MAX + 10):
         limit.admit(user_id)

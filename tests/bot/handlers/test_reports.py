@@ -62,7 +62,7 @@ async def test_a_picture_comes_with_its_sums_in_each_currency(chats: Chats) -> N
 
 
 @pytest.mark.parametrize("args", ["year", "week 0", "week 91", "week 1 2", "12", "day -1", "day ²"])
-async def test_what_cannot_be_drawn_is_answered_with_how_it_is_asked(chats: Chats, args: str) -> None:
+async def test_wrong_arguments_of_report_get_its_usage(chats: Chats, args: str) -> None:
     said = (await chats.answer(chats.people.admin, f"/report {args}")).text()
     assert said.startswith("Send /report for this month and the last")
     assert "at most 90" in said

@@ -76,7 +76,7 @@ async def test_an_altered_button_is_answered_by_an_alert(chats: Chats) -> None:
         assert await chats.said(chats.people.buyer.id, after=shown.message_id) == []
 
 
-async def test_what_is_held_for_life_is_not_sold_again(chats: Chats) -> None:
+async def test_lifetime_owner_gets_no_invoice(chats: Chats) -> None:
     buyer = chats.people.buyer
     shown = await chats.answer(buyer, "/buy")
     await chats.buy(buyer, "life")

@@ -26,7 +26,7 @@ async def test_status_shows_price_next_renewal_and_a_button(ann: Subscriber) -> 
 
 
 @pytest.mark.criterion("N3")
-async def test_who_thinks_better_of_it_keeps_the_subscription(ann: Subscriber) -> None:
+async def test_declined_question_keeps_the_subscription(ann: Subscriber) -> None:
     await ann.press("Cancel Premium, renewed monthly")
     await ann.press("No, keep it")
     assert (await ann.told())[-1] == "Premium, renewed monthly goes on as before."

@@ -66,12 +66,12 @@ async def test_paysupport_gives_what_the_seller_will_ask_for(chats: Chats) -> No
     ],
     ids=["text", "markup", "sticker", "photo", "command as a caption"],
 )
-async def test_what_is_no_command_is_answered_politely(chats: Chats, content: dict[str, Any]) -> None:
+async def test_message_without_a_command_gets_a_polite_answer(chats: Chats, content: dict[str, Any]) -> None:
     [told] = await chats.send(chats.people.buyer, **content)
     assert told.text() == UNKNOWN_TEXT
 
 
-async def test_what_the_app_reports_is_not_answered(chats: Chats) -> None:
+async def test_service_messages_get_no_answer(chats: Chats) -> None:
     contents: tuple[dict[str, Any], ...] = (
         {"pinned_message": {"message_id": 1, "date": 0, "chat": {"id": 1, "type": "private"}}},
         {"message_auto_delete_timer_changed": {"message_auto_delete_time": 60}},
@@ -83,7 +83,7 @@ async def test_what_the_app_reports_is_not_answered(chats: Chats) -> None:
         assert await chats.send(chats.people.buyer, **content) == []
 
 
-async def test_what_is_not_a_message_to_the_bot_is_not_answered(chats: Chats) -> None:
+async def test_edited_channel_and_business_messages_get_no_answer(chats: Chats) -> None:
     for kind in ("edited_message", "channel_post", "business_message"):
         buyer = chats.people.buyer
         message = {"message_id": 1, "date": 1, "from": buyer.user(), "chat": buyer.chat(), "text": "/status"}

@@ -29,7 +29,7 @@ def test_trouble_is_told_by_its_part_with_since_when_and_why(clock: FakeClock) -
     assert health.look() is HealthState.HEALTHY
 
 
-def test_what_a_start_waits_for_is_told(clock: FakeClock) -> None:
+def test_health_names_the_trouble_of_a_waiting_start(clock: FakeClock) -> None:
     health = Health(clock)
     health.note("database", "it cannot be reached: OSError")
     assert health.report()["state"] == "starting"

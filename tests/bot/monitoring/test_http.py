@@ -68,7 +68,7 @@ async def test_the_health_page_tells_the_states_apart(served: Served) -> None:
 
 
 @pytest.mark.criterion("O7", "L3")
-async def test_what_waits_is_read_from_the_database_when_somebody_asks(served: Served, desk: Desk) -> None:
+async def test_metrics_read_the_waiting_rows_from_the_database(served: Served, desk: Desk) -> None:
     await desk.record(charge())
     desk.clock.advance(seconds=90)
     samples = await served.samples()
@@ -105,7 +105,7 @@ async def test_the_drift_of_the_ledger_is_told_once_it_was_compared(served: Serv
     assert samples["starledger_ledger_compared_age_seconds",] == 300
 
 
-async def test_two_who_ask_at_once_share_one_reading(served: Served, desk: Desk) -> None:
+async def test_simultaneous_scrapes_share_one_reading(served: Served, desk: Desk) -> None:
     await desk.record(charge())
     for samples in await asyncio.gather(served.samples(), served.samples(), served.samples()):
         assert samples["starledger_events_waiting", "pending"] == 1

@@ -49,7 +49,7 @@ def test_another_stream_of_the_same_process_is_left_as_it_is(tmp_path: Path) -> 
     assert not is_journal(io.StringIO())
 
 
-def test_what_ends_a_start_is_an_error_in_the_journal(journal: TextIO, tmp_path: Path) -> None:
+def test_failed_start_is_an_error_in_the_journal(journal: TextIO, tmp_path: Path) -> None:
     environment = {"PYTHONPATH": str(Path(__file__).parents[3]), "JOURNAL_STREAM": os.environ["JOURNAL_STREAM"]}
     ended = subprocess.run([sys.executable, "-m", "bot"], cwd=tmp_path, env=environment, stderr=journal, check=False)
     journal.seek(0)

@@ -30,7 +30,7 @@ def test_no_character_breaks_a_line_or_orders_a_terminal(bad: str) -> None:
 
 
 @given(st.text(), st.text())
-def test_whatever_is_logged_is_one_line(message: str, value: str) -> None:
+def test_any_logged_text_is_one_line(message: str, value: str) -> None:
     line = _logged(message, charge_id=value).removesuffix("\n")
     assert len(line.splitlines()) == 1
     assert not [each for each in line if unicodedata.category(each) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
@@ -40,7 +40,7 @@ def test_letters_of_every_language_stay() -> None:
     assert "Ünïcode Премиум 高級 ⭐" in _logged("Ünïcode Премиум 高級 ⭐")
 
 
-def test_what_an_error_quotes_is_no_line_of_the_log() -> None:
+def test_text_in_an_error_forges_no_line_of_the_log() -> None:
     stream = io.StringIO()
     logs.configure("INFO", "text", (), stream)
     logger.opt(exception=ValueError(FORGED)).error("{}", FORGED)

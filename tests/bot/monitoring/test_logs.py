@@ -159,7 +159,7 @@ def test_an_error_is_one_line_with_its_context_and_traceback(stream: io.StringIO
 
 
 @pytest.mark.parametrize("style", ["json"], indirect=True)
-def test_what_is_bound_cannot_replace_the_lines_own_facts(stream: io.StringIO) -> None:
+def test_bound_value_cannot_replace_level_or_message(stream: io.StringIO) -> None:
     logger.bind(level="none", message="none").info("said")
     line = json.loads(stream.getvalue())
     assert (line["level"], line["message"]) == ("INFO", "said")

@@ -180,7 +180,7 @@ async def test_a_payment_is_on_record_before_it_is_confirmed(line: Line) -> None
     assert all(name in polls[0].args["allowed_updates"] for name in ALLOWED_UPDATES)
 
 
-async def test_what_was_confirmed_is_not_confirmed_again(line: Line) -> None:
+async def test_confirm_without_news_makes_no_call(line: Line) -> None:
     await line.intake.confirm()
     assert await line.client.calls("getUpdates") == []
 
@@ -244,7 +244,7 @@ async def test_an_update_that_cannot_be_read_holds_nothing_up(line: Line, poison
 
 
 @pytest.mark.criterion("E3")
-async def test_what_could_not_be_read_is_named_in_the_log_and_not_quoted(line: Line) -> None:
+async def test_unreadable_update_is_logged_by_its_field_without_its_text(line: Line) -> None:
     secret = _message("my secret")
     secret["message"]["forward_origin"] = {"type": "dream"}
     (update_id,) = await line.push(secret)
@@ -257,7 +257,7 @@ async def test_what_could_not_be_read_is_named_in_the_log_and_not_quoted(line: L
 
 
 @pytest.mark.criterion("C1", "E3")
-async def test_nothing_odd_around_a_payment_hides_it(line: Line) -> None:
+async def test_payment_with_odd_fields_around_it_is_recorded(line: Line) -> None:
     odd = deepcopy(CHARGE)
     odd["message"] |= {
         "forward_origin": {"type": "dream"},

@@ -92,7 +92,7 @@ async def test_a_locked_users_payment_waits_at_telegram_and_all_others_are_serve
 
 
 @pytest.mark.criterion("E3")
-async def test_what_another_services_trigger_refuses_is_kept_and_not_taken_for_an_outage(taking: Taking) -> None:
+async def test_charge_refused_by_a_foreign_trigger_goes_to_quarantine(taking: Taking) -> None:
     bad, good = charge_update(charge("bad"), 7), charge_update(charge("good"), 8)
     async with refusing(taking.database, "INSERT", "stripe_events", when="NEW.event_id = 'bad'", sqlstate="P0001"):
         assert await taking.take(bad, good, _message(9, "behind")) == 10

@@ -70,7 +70,7 @@ def _pre_checkout(update_id: int, telegram_id: int) -> Update:
 
 
 @pytest.mark.criterion("L4")
-async def test_who_floods_is_dropped_and_the_others_are_served_in_turn(handlers: Handlers) -> None:
+async def test_flooding_user_is_dropped_and_others_are_served_in_turn(handlers: Handlers) -> None:
     """Updates are numbered by their user: 5,003 is the third of user 5."""
     taken = Counter[int]()
     for n in range(10_000):
@@ -93,7 +93,7 @@ async def test_who_floods_is_dropped_and_the_others_are_served_in_turn(handlers:
     assert turns[-(CHATTER_PER_USER_MAX - 3) :] == [FLOODER] * (CHATTER_PER_USER_MAX - 3)
 
 
-async def test_one_update_of_a_user_is_under_way_at_a_time(handlers: Handlers) -> None:
+async def test_user_has_one_update_under_way_at_a_time(handlers: Handlers) -> None:
     for n in range(CHATTER_PER_USER_MAX):
         assert handlers.lanes.chatter(1, _update(n))
     handlers.lanes.chatter(2, _update(100))
@@ -165,7 +165,7 @@ async def test_pre_checkouts_wait_for_nobody_and_are_bounded(handlers: Handlers)
     await handlers.until_begun(PRE_CHECKOUTS_MAX + 1)
 
 
-async def test_one_account_does_not_fill_the_lane_of_pre_checkouts(handlers: Handlers) -> None:
+async def test_account_cannot_fill_the_lane_of_pre_checkouts(handlers: Handlers) -> None:
     flood = [_pre_checkout(n, BUYER.telegram_id) for n in range(PRE_CHECKOUTS_MAX)]
     for update in flood:
         handlers.lanes.pre_checkout(update)
@@ -178,7 +178,7 @@ async def test_one_account_does_not_fill_the_lane_of_pre_checkouts(handlers: Han
 
 
 @pytest.mark.criterion("E3", "O6")
-async def test_what_a_handler_raises_ends_no_lane(handlers: Handlers) -> None:
+async def test_exception_of_a_handler_ends_no_lane(handlers: Handlers) -> None:
     bugs = max(CHATTER_HANDLERS, MONEY_HANDLERS) + 1
     handlers.broken = set(range(3 * bugs))
     handlers.gate.set()

@@ -94,7 +94,9 @@ async def poll(sqlite_database: Database) -> AsyncIterator[Poll]:
         (FaultKind.RETRY_AFTER, {"retry_after_seconds": 1}, "Telegram asks for a pause of 1 s (getUpdates)"),
     ],
 )
-async def test_it_outlives_what_telegram_does(poll: Poll, fault: FaultKind, more: dict[str, int], words: str) -> None:
+async def test_polling_outlives_outages_and_floods_of_telegram(
+    poll: Poll, fault: FaultKind, more: dict[str, int], words: str
+) -> None:
     with logged() as records:
         await poll.client.add_fault(fault, "getUpdates", count=2, **more)
         for charge_id in ("before", "between", "behind"):
@@ -184,7 +186,7 @@ async def test_a_bug_is_logged_and_the_batch_comes_again(poll: Poll) -> None:
     assert [record["exception"] is not None for record in records] == [True, True]
 
 
-async def test_it_ends_when_another_desk_has_taken_over(poll: Poll) -> None:
+async def test_polling_ends_when_another_desk_has_taken_over(poll: Poll) -> None:
     async def taken_over() -> None:
         raise AnotherDeskError("another desk has taken over this database")
 

@@ -54,7 +54,7 @@ def rhythm(seconds: Seconds) -> PollRhythm:
         (TelegramUnauthorizedError(CALL, "Unauthorized"), 20, False),
     ],
 )
-def test_only_silence_that_was_cut_short_is_idle(error: TelegramError, waited_seconds: float, is_idle: bool) -> None:  # noqa: FBT001 - a case
+def test_idle_poll_is_a_silence_that_was_cut_short(error: TelegramError, waited_seconds: float, is_idle: bool) -> None:  # noqa: FBT001 - a case
     assert was_cut_while_idle(error, waited_seconds, 30) is is_idle
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.engines("sqlite", "postgresql")
 
 
 @pytest.mark.criterion("C9", "R6")
-async def test_what_is_owed_comes_once_and_in_order(owed: Owed) -> None:
+async def test_owed_notices_come_once_and_in_order(owed: Owed) -> None:
     await owed.owe(ANN, "1", "2", "3")
     await owed.owe(BOB, "4")
     assert await owed.outbox.deliver_once() == 2
@@ -85,7 +85,7 @@ async def test_a_kind_of_a_newer_version_holds_up_no_other_chat(owed: Owed) -> N
     ],
     ids=["a proxy's page", "a proxy's JSON", "Telegram's, of another form"],
 )
-async def test_what_is_told_is_known_by_telegrams_word_alone(owed: Owed, answer: str, *, is_told: bool) -> None:
+async def test_notice_is_sent_only_by_telegrams_own_answer(owed: Owed, answer: str, *, is_told: bool) -> None:
     await owed.owe(ANN, "1")
     async with proxy_that_answers(answer, status=200) as proxy, talking_bot(proxy.url, TOKEN) as bot:
         owed.outbox = owed.next_outbox(bot)
@@ -99,9 +99,7 @@ async def test_what_is_told_is_known_by_telegrams_word_alone(owed: Owed, answer:
 
 
 @pytest.mark.criterion("E2")
-async def test_what_telegram_has_is_told_once_though_the_database_was_away_to_note_it(
-    owed: Owed, database_url: str
-) -> None:
+async def test_sent_notice_is_not_repeated_when_the_database_was_away(owed: Owed, database_url: str) -> None:
     await owed.owe(ANN, "1", "2")
     if owed.database.is_sqlite:
         obstacle = locked(owed.database, database_url, "outbox")
@@ -119,7 +117,7 @@ async def test_what_telegram_has_is_told_once_though_the_database_was_away_to_no
     assert owed.outbox._sent_unnoted == set()
 
 
-async def test_what_is_owed_anew_while_it_is_being_told_is_told_anew(owed: Owed) -> None:
+async def test_notice_renewed_while_it_is_sent_is_sent_again(owed: Owed) -> None:
     await owed.owe(ANN, "1")
     await owed.client.add_fault(FaultKind.HOLD, "sendMessage")
     telling = asyncio.create_task(owed.outbox.deliver_once())

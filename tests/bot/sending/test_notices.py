@@ -163,7 +163,7 @@ async def test_a_notice_says_what_it_is_about(bot: Bot, notice: Notice) -> None:
 
 
 @pytest.mark.parametrize("finding", Finding)
-async def test_what_nothing_explains_is_told_in_words(bot: Bot, finding: Finding) -> None:
+async def test_every_ledger_finding_has_words(bot: Bot, finding: Finding) -> None:
     facts = _facts(Notice.LEDGER, "known by this") | {"finding": finding.value}
     text = (await _read(bot, RENDERER.render(Notice.LEDGER, facts, None))).text
     assert text is not None
@@ -277,7 +277,7 @@ def test_taking_up_again_is_told_to_be_the_subscribers_last_step() -> None:
         ("prevented", "is closed</b> (prevented)"),
     ],
 )
-def test_how_a_dispute_ended_is_told_with_what_it_means(reason: str, said: str) -> None:
+def test_closed_dispute_is_told_with_its_meaning(reason: str, said: str) -> None:
     text = RENDERER.render(Notice.DISPUTE_CLOSED, _facts(Notice.DISPUTE_CLOSED, "x") | {"reason": reason}, None)
     assert said in text
     assert ("Look at it in Stripe's dashboard" in text) is (reason == "prevented")
@@ -310,7 +310,7 @@ def test_the_rest_of_a_payment_is_not_said_to_be_all_of_it() -> None:
     assert "The rest of your payment, 3.99 USD, was given back" in text
 
 
-def test_of_a_refund_that_waits_for_nobody_no_retry_is_named() -> None:
+def test_parked_notice_of_a_settled_refund_names_no_retry() -> None:
     text = RENDERER.render(Notice.PARKED, _facts(Notice.PARKED, "x") | {"is_over": True}, None)
     assert "contradicts its payment" in str(text)
     assert "/retry" not in str(text)

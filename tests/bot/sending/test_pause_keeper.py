@@ -88,7 +88,7 @@ async def test_a_chat_that_is_written_to_too_often_rests_alone(
     await bot.send_message(ANN, "x")
 
 
-async def test_when_a_second_chat_is_to_rest_all_do(
+async def test_pause_of_a_second_chat_pauses_all(
     bot: Bot, telegram: SandboxClient, pause: Pause, clock: FakeClock
 ) -> None:
     await _ask(bot, telegram, ANN, 30)

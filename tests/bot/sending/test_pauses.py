@@ -58,7 +58,7 @@ async def test_a_chat_is_written_to_once_a_second_and_a_group_every_three(owed: 
     assert len(await owed.told(ANN)) == 6
 
 
-async def test_what_waits_for_its_chat_goes_out_when_the_rest_is_over(owed: Owed) -> None:
+async def test_notice_goes_out_when_its_chats_rest_is_over(owed: Owed) -> None:
     pace = Pace(utc_now, Pause(utc_now), Timings(chat_rest_seconds=0.05))
     owed.outbox = owed.make_outbox(pace, utc_now, idle_seconds=3600)
     await owed.owe(ANN, "1", "2", "3")
@@ -70,7 +70,7 @@ async def test_what_waits_for_its_chat_goes_out_when_the_rest_is_over(owed: Owed
 
 @pytest.mark.criterion("E1")
 @pytest.mark.parametrize("fault", [FaultKind.CUT_BEFORE, FaultKind.SERVER_ERROR])
-async def test_what_fails_is_tried_again_with_growing_pauses_in_order(owed: Owed, fault: FaultKind) -> None:
+async def test_failed_notice_is_retried_in_order_with_growing_backoff(owed: Owed, fault: FaultKind) -> None:
     await owed.owe(ANN, "1", "2")
     pauses = []
     for _ in range(3):

@@ -33,7 +33,7 @@ async def test_a_refusal_is_final_and_noted(owed: Owed, chat_id: int, words: str
     assert await owed.told(ANN) == ["3"]
 
 
-async def test_what_cannot_be_delivered_is_told_to_the_admins_once_a_day_for_each_chat(owed: Owed) -> None:
+async def test_undeliverable_notice_is_told_to_admins_once_a_day_per_chat(owed: Owed) -> None:
     await owed.owe(NOBODY, "1", "2")
     await owed.deliver()
     (told,) = await owed.told(ADMIN)
@@ -52,7 +52,7 @@ async def test_a_buyer_who_blocked_the_bot_is_no_news(owed: Owed) -> None:
     assert await owed.told(ADMIN) == []
 
 
-async def test_when_alerts_cannot_be_delivered_another_admin_hears_of_it_and_nothing_breeds(owed: Owed) -> None:
+async def test_undeliverable_alert_is_told_to_another_admin_once(owed: Owed) -> None:
     for admin_id in (ADMIN, BOB):
         await owed.client.set_reach(admin_id, Reach.BLOCKED)
     await owed.owe(ADMIN, "1", "2")
@@ -69,7 +69,7 @@ async def test_when_alerts_cannot_be_delivered_another_admin_hears_of_it_and_not
     assert [text.partition(": ")[0] for text in await owed.told(BOB)] == [f"undelivered to {ADMIN}"]
 
 
-async def test_what_fails_for_ever_is_given_up_and_the_next_goes_on(owed: Owed) -> None:
+async def test_notice_that_always_fails_is_given_up_and_the_next_is_sent(owed: Owed) -> None:
     await owed.owe(ANN, "1", "2")
     await owed.client.add_fault(FaultKind.SERVER_ERROR, "sendMessage", count=AWAY_ATTEMPTS_MAX)
     with logged("ERROR") as records:
@@ -87,7 +87,7 @@ async def test_what_fails_for_ever_is_given_up_and_the_next_goes_on(owed: Owed) 
     assert told.startswith(f"undelivered to {ANN}: ")
 
 
-async def test_what_is_owed_to_a_group_that_became_another_chat_is_told_there(owed: Owed) -> None:
+async def test_notice_to_a_moved_group_goes_to_its_new_chat(owed: Owed) -> None:
     group = await owed.client.add_group("Desk", member_ids=[ANN], admin_ids=[ANN])
     await owed.owe(OLD_GROUP, "1")
     await owed.client.add_fault(FaultKind.MIGRATED, "sendMessage", migrate_to_chat_id=group.id)
@@ -99,7 +99,7 @@ async def test_what_is_owed_to_a_group_that_became_another_chat_is_told_there(ow
     assert f"the group is now {group.id}: put that into ADMIN_CHAT_ID" in said["message"]
 
 
-async def test_what_the_new_chat_of_a_group_is_owed_already_is_told_there_once(owed: Owed) -> None:
+async def test_notice_owed_to_old_and_new_chat_of_a_group_comes_once(owed: Owed) -> None:
     group = await owed.client.add_group("Desk", member_ids=[ANN], admin_ids=[ANN])
     for chat_id in (OLD_GROUP, group.id):
         await owed.owe(chat_id, "1", event_id="parked before and after ADMIN_CHAT_ID was changed")

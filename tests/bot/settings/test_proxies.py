@@ -26,7 +26,7 @@ CREDENTIALS = st.text(st.characters(max_codepoint=255), min_size=1, max_size=40)
         ("http://ann:p%40ss%3A@[::1]:3128", "http://ann:p%40ss%3A@[::1]:3128"),
     ],
 )
-def test_what_names_a_proxy(value: str, address: str) -> None:
+def test_address_of_a_proxy_is_read(value: str, address: str) -> None:
     assert read_proxy("HTTPS_PROXY", value).address == address
 
 
@@ -45,7 +45,7 @@ def test_what_names_a_proxy(value: str, address: str) -> None:
         "http://a:%E2%82%AC@proxy",
     ],
 )
-def test_what_does_not(value: str) -> None:
+def test_wrong_address_of_a_proxy_is_refused(value: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - no words: whoever names the variable adds them
         read_proxy("HTTPS_PROXY", value)
 
@@ -58,7 +58,7 @@ def test_a_password_comes_through_and_stands_in_no_words(user: str, password: st
 
 
 @given(st.text(string.printable, max_size=60))
-def test_whatever_stands_there_is_read_or_refused_in_words(value: str) -> None:
+def test_any_proxy_value_is_read_or_refused_in_words(value: str) -> None:
     if value == "":
         return
     try:
@@ -82,7 +82,7 @@ def test_whatever_stands_there_is_read_or_refused_in_words(value: str) -> None:
         ({"HTTPS_PROXY": "", "ALL_PROXY": ""}, None),
     ],
 )
-def test_which_variable_counts(environment: dict[str, str], proxy: str | None) -> None:
+def test_proxy_variables_count_in_their_order(environment: dict[str, str], proxy: str | None) -> None:
     found = proxy_of_environment(TELEGRAM, environment)
     assert (found.address if found else None) == proxy
 
@@ -107,7 +107,7 @@ def test_which_variable_counts(environment: dict[str, str], proxy: str | None) -
         ("", "http://[::1]:8081", True),
     ],
 )
-def test_what_is_reached_straight(no_proxy: str, url: str, *, is_straight: bool) -> None:
+def test_no_proxy_names_hosts_reached_without_a_proxy(no_proxy: str, url: str, *, is_straight: bool) -> None:
     proxies = {"HTTPS_PROXY": "http://a:1", "HTTP_PROXY": "http://a:1", "NO_PROXY": no_proxy}
     assert (proxy_of_environment(url, proxies) is None) is is_straight
 
@@ -134,5 +134,5 @@ def test_the_passwords_of_the_environment_are_secrets() -> None:
         ("http://[2001:4860:4860::8888]:8081", True),
     ],
 )
-def test_where_the_token_would_be_read_on_the_way(url: str, *, exposed: bool) -> None:
+def test_token_is_exposed_over_plain_http_to_another_machine(url: str, *, exposed: bool) -> None:
     assert is_exposed(url) is exposed

@@ -54,7 +54,7 @@ async def test_old_button_of_a_cancelled_subscription_answers_that_it_is_cancell
     assert (press.text, press.show_alert) == ("It is cancelled already.", False)
 
 
-async def test_what_was_taken_up_again_is_told_as_done_to_a_second_tap(chats: Chats, ann: Subscriber) -> None:
+async def test_second_tap_on_resume_answers_that_it_renews_already(chats: Chats, ann: Subscriber) -> None:
     await chats.press(ann.person, await _question(ann), text="Yes, cancel it")
     await chats.settle()
     await ann.press("Take up Premium, renewed monthly again")
@@ -68,7 +68,7 @@ async def test_what_was_taken_up_again_is_told_as_done_to_a_second_tap(chats: Ch
 
 
 @pytest.mark.parametrize("why", GONE)
-async def test_what_was_done_is_not_called_a_failure(chats: Chats, ann: Subscriber, why: str) -> None:
+async def test_cancelled_renewal_is_told_when_its_question_is_gone(chats: Chats, ann: Subscriber, why: str) -> None:
     question = await _question(ann)
     refuse(chats.bot, EditMessageText, why)
     await chats.press(ann.person, question, text="Yes, cancel it")

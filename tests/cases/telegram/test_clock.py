@@ -140,7 +140,7 @@ class _Head:
         {"Date": format_datetime(datetime(2031, 1, 1, tzinfo=UTC), usegmt=True), "Content-Type": "text/html"},
     ],
 )
-async def test_what_is_no_date_of_telegrams_is_passed_over(headers: dict[str, str]) -> None:
+async def test_wrong_date_header_does_not_move_telegrams_time(headers: dict[str, str]) -> None:
     time = TelegramTime(lambda: datetime(2026, 3, 1, tzinfo=UTC), lambda: 5.0)
     reader = TimeReader(time)
     for _ in range(5):

@@ -28,7 +28,7 @@ async def test_slow_the_alert_names_the_mend(tmp_path: Path, sqlite_url: str) ->
         assert "--remove-webhook" in told.text() + daemon.said(), told.text()
 
 
-async def test_it_is_told_once_a_day_in_each_admin_chat_and_apart_from_another_poller(
+async def test_leftover_webhook_is_told_once_a_day_in_each_admin_chat(
     sqlite_database: Database, clock: FakeClock
 ) -> None:
     desk = Desk(sqlite_database, clock)

@@ -41,7 +41,9 @@ async def _pass_hours(chats: Chats, seconds: int, times: int) -> None:
 
 
 @pytest.mark.parametrize(("kind", "words"), OUTAGES.values(), ids=OUTAGES.keys())
-async def test_nothing_is_given_up_meanwhile(chats: Chats, kind: type[TelegramAPIError], words: str) -> None:
+async def test_refund_and_notices_outlast_a_logged_out_bot(
+    chats: Chats, kind: type[TelegramAPIError], words: str
+) -> None:
     buyer, admin, other = chats.people.buyer, chats.people.admin, chats.people.other
     charge = await chats.buy(buyer, "month")
     invoice = await chats.answer(other, "/buy month")

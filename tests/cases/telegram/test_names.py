@@ -18,7 +18,7 @@ async def _name(chats: Chats, telegram_id: int) -> str | None:
         return (await session.scalars(select(User.username).where(User.telegram_id == telegram_id))).one()
 
 
-async def test_who_writes_under_a_new_name_is_found_by_it(chats: Chats) -> None:
+async def test_renamed_buyer_is_found_by_the_new_name(chats: Chats) -> None:
     buyer, admin = chats.people.buyer, chats.people.admin
     await chats.buy(buyer, "month")
     await chats.client.rename(buyer.id, "Ann", username="Ann_New")
@@ -45,7 +45,7 @@ async def test_a_name_that_is_as_it_was_is_neither_asked_for_nor_written(chats: 
     assert said == []
 
 
-async def test_of_somebody_unknown_or_erased_no_name_is_kept(chats: Chats) -> None:
+async def test_name_of_an_unknown_or_erased_person_is_not_kept(chats: Chats) -> None:
     buyer, other = chats.people.buyer, chats.people.other
     await chats.buy(buyer, "month")
     async with chats.database.transaction() as session:

@@ -41,7 +41,7 @@ def _answer_oddly(chats: Chats, kind: type[TelegramMethod[Any]], result: object,
 
 
 @pytest.mark.parametrize("result", ODD)
-async def test_what_the_outbox_has_told_is_told_once(chats: Chats, result: object) -> None:
+async def test_notice_with_an_odd_answer_is_sent_once(chats: Chats, result: object) -> None:
     invoice = await chats.answer(chats.people.buyer, "/buy month")
     _answer_oddly(chats, SendMessage, result)
     await chats.pay(chats.people.buyer, invoice)

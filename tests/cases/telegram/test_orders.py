@@ -40,7 +40,7 @@ async def _in_group(chats: Chats, chat: dict[str, Any], **content: Any) -> list[
 
 
 @pytest.mark.parametrize("how", NOT_AN_ORDER)
-async def test_what_an_admin_has_not_written_by_hand_is_no_order(chats: Chats, how: str) -> None:
+async def test_command_not_typed_by_an_admin_is_ignored(chats: Chats, how: str) -> None:
     charge_id = await chats.buy(chats.people.buyer, "month")
     for command in COMMANDS:
         text = command.format(charge=charge_id, buyer=chats.people.buyer.id)
@@ -52,7 +52,7 @@ async def test_what_an_admin_has_not_written_by_hand_is_no_order(chats: Chats, h
 
 
 @pytest.mark.parametrize("picture", ["photo", "document"])
-async def test_what_stands_below_a_picture_is_no_order(chats: Chats, picture: str) -> None:
+async def test_command_in_a_caption_is_ignored(chats: Chats, picture: str) -> None:
     charge_id = await chats.buy(chats.people.buyer, "month")
     file = {"file_id": "f", "file_unique_id": "u", "width": 1, "height": 1}
     content = {picture: [file] if picture == "photo" else file, "caption": f"/refund {charge_id}"}
@@ -80,7 +80,7 @@ async def test_anonymous_admins_of_other_groups_share_no_allowance_with_ours(cha
     assert told.text().startswith("You write as the group")
 
 
-async def test_what_somebody_writes_in_a_group_of_others_counts_against_nobody(chats: Chats) -> None:
+async def test_message_in_a_foreign_group_takes_no_allowance(chats: Chats) -> None:
     chats.stop_clock()
     for _ in range(BURST + 5):
         assert await chats.say(chats.people.buyer, "/buy", group=chats.people.elsewhere) == []
@@ -107,7 +107,7 @@ async def test_a_picture_whose_caption_calls_the_bot_hears_it_as_well(chats: Cha
     assert [line for line in log if line.startswith(("ERROR", "WARNING"))] == []
 
 
-async def test_two_who_call_the_bot_at_once_hear_one_sentence(chats: Chats) -> None:
+async def test_simultaneous_calls_in_a_foreign_group_get_one_sentence(chats: Chats) -> None:
     others = chats.people.elsewhere
     said = [
         chats.write_through(chats.bot, each, "/buy@sandbox_bot", others)

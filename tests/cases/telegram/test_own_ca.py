@@ -43,7 +43,9 @@ async def test_the_authority_of_the_environment_is_trusted(
             await daemon.stop()
 
 
-async def test_at_stripe_too(tmp_path: Path, sqlite_url: str, certificate: Path, gateway: ssl.SSLContext) -> None:
+async def test_authority_of_the_environment_is_trusted_at_stripe(
+    tmp_path: Path, sqlite_url: str, certificate: Path, gateway: ssl.SSLContext
+) -> None:
     async with running_sandbox(Settings(token=TOKEN)) as server, fronting(server.url, ssl_context=gateway) as front:
         cards: dict[str, Any] = {
             "STRIPE_SECRET_KEY": STRIPE_KEY,

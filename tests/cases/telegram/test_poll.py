@@ -192,7 +192,7 @@ async def test_an_answer_without_progress_is_not_asked_for_at_once_again(poll: P
     assert poll.served == (["again"] if "again" in str(answer) else [])
 
 
-async def test_what_was_seen_is_not_served_again_nor_does_the_offset_go_back(poll: Poll) -> None:
+async def test_seen_update_is_not_served_again_and_the_offset_stays(poll: Poll) -> None:
     batches = [[_message(3, "a"), _message(9, "b")], [_message(3, "a")], [_message(3, "a"), _message(10, "c")]]
     poll.answers(lambda *_: _ok(*(batches.pop(0) if batches else [])))
     async with _running(poll):
@@ -292,7 +292,7 @@ async def _is_served(poll: Poll, text: str) -> bool:
 
 
 @pytest.mark.parametrize("body", ["<html>", '{"ok":true,"result":[{"update_id":3,' + "x" * 10_000], ids=["page", "old"])
-async def test_what_is_not_telegrams_next_update_is_not_passed_over(
+async def test_unreadable_answer_does_not_move_the_offset(
     poll: Poll, monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
     poll.bound_updates(5_000)

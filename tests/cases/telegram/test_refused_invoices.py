@@ -105,7 +105,7 @@ async def test_a_subscription_that_telegram_refuses_is_told(chats: Chats) -> Non
     assert "SUBSCRIPTION_AMOUNT_INVALID" in alert
 
 
-async def test_what_telegram_says_of_the_chat_is_no_word_about_the_invoice(chats: Chats) -> None:
+async def test_refusal_about_the_chat_is_not_told_as_a_refused_invoice(chats: Chats) -> None:
     refuse(chats.bot, SendInvoice, "not enough rights to send invoices to the chat")
     told = await chats.answer(chats.people.buyer, "/buy month")
     assert told.text().startswith("That did not work")

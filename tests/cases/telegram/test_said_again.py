@@ -102,7 +102,7 @@ async def test_a_button_whose_press_cannot_be_answered_has_done_its_work(
 
 
 @pytest.mark.parametrize("method", ["sendInvoice", "createInvoiceLink"])
-async def test_what_is_not_taken_is_counted_and_told_in_one_sentence(
+async def test_invoice_that_stays_refused_is_counted_and_apologised_for(
     chats: Chats, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     await chats.client.add_fault(FaultKind.SERVER_ERROR, method, count=OFTEN)
@@ -234,7 +234,7 @@ async def test_an_answer_that_is_said_again_stands_in_nobody_elses_way(chats: Ch
     await lanes.close(WAIT_SECONDS)
 
 
-async def test_nothing_is_said_again_to_nobody(chats: Chats) -> None:
+async def test_call_that_nobody_waits_for_is_not_retried(chats: Chats) -> None:
     chats.bot.session.middleware(CallRetries())
     await chats.client.add_fault(FaultKind.CUT_BEFORE, "sendMessage", count=2)
     call = SendMessage(chat_id=chats.people.buyer.id, text="x")

@@ -28,7 +28,7 @@ async def test_slow_it_is_asked_again(tmp_path: Path, sqlite_url: str, code: int
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0, "Unauthorized"), (3600, "Unauthorized: invalid token specified")])
-async def test_one_that_stays_refused_or_is_no_token_ends_the_start(
+async def test_token_that_stays_refused_ends_the_start(
     tmp_path: Path, sqlite_url: str, seconds: int, words: str
 ) -> None:
     async with running_sandbox(Settings(token=TOKEN)) as server, fronting(server.url) as front:

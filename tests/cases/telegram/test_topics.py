@@ -60,12 +60,12 @@ async def test_every_answer_to_an_admin_goes_into_the_topic(chats: Chats, comman
 @pytest.mark.parametrize(
     "command", ["/buy", "/buy month", "/buy auto", "/status", "/start buy_month", "/help", "hello"]
 )
-async def test_what_a_buyer_asks_for_comes_into_the_topic_of_the_private_chat(chats: Chats, command: str) -> None:
+async def test_answer_to_a_buyer_goes_into_the_topic_of_the_private_chat(chats: Chats, command: str) -> None:
     said = await _in_topic(chats, chats.people.buyer, chats.people.buyer.chat(), command)
     assert [topic for _, topic in said] == [str(TOPIC)]
 
 
-async def test_what_a_button_brings_comes_into_the_buttons_topic(chats: Chats) -> None:
+async def test_answer_to_a_button_goes_into_the_buttons_topic(chats: Chats) -> None:
     buyer = chats.people.buyer
     shown = await chats.answer(buyer, "/buy")
     message = shown.message | {"message_thread_id": TOPIC, "is_topic_message": True}
@@ -83,7 +83,7 @@ async def test_the_thread_of_a_reply_outside_of_a_forum_is_no_topic(chats: Chats
 
 
 @pytest.mark.parametrize("why", GONE)
-async def test_what_a_closed_or_deleted_topic_refuses_the_chat_itself_takes(chats: Chats, why: str) -> None:
+async def test_answer_refused_by_a_topic_goes_into_the_chat_itself(chats: Chats, why: str) -> None:
     charge_id = await chats.buy(chats.people.buyer, "month")
     for kind in (SendMessage, SendInvoice, SendPhoto):
         refuse(chats.bot, kind, why, message_thread_id=TOPIC)

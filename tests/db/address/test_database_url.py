@@ -67,7 +67,7 @@ def test_sqlite_stays_a_file() -> None:
         ("bücher.example/desk", [("bücher.example", 5432)]),
     ],
 )
-def test_where_the_servers_are(place: str, servers: list[tuple[str, int]]) -> None:
+def test_servers_of_the_address_are_read(place: str, servers: list[tuple[str, int]]) -> None:
     for account in ("", f"desk:{SECRET}@"):
         address = postgresql(f"postgresql://{account}{place}")
         assert [(each.host, each.port) for each in address.servers] == servers
@@ -88,7 +88,7 @@ def test_where_the_servers_are(place: str, servers: list[tuple[str, int]]) -> No
         ("", None, None),
     ],
 )
-def test_who_connects(account: str, user: str | None, password: str | None) -> None:
+def test_user_and_password_of_the_address_are_read(account: str, user: str | None, password: str | None) -> None:
     address = postgresql(f"postgresql://{account}@db/desk")
     assert (address.user, address.password) == (user, password)
     assert password is None or {password, account.partition(":")[2]} <= address.secrets()
@@ -160,12 +160,12 @@ def test_a_server_that_takes_writes_is_wanted_when_it_is_asked_for(value: str) -
         ("schema=bot1", {"search_path": "bot1"}),
     ],
 )
-def test_what_the_session_is_to_have(query: str, settings: dict[str, str]) -> None:
+def test_options_of_the_address_become_session_settings(query: str, settings: dict[str, str]) -> None:
     assert dict(parameters(query).settings) == settings
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("10", 10), ("1", 2), ("0", 3), ("100000", 60)])
-def test_how_long_a_server_may_take_to_answer(value: str, seconds: float) -> None:
+def test_connect_timeout_is_bounded(value: str, seconds: float) -> None:
     assert parameters(f"connect_timeout={value}").connect_seconds == seconds
 
 
@@ -204,7 +204,7 @@ def test_the_name_of_the_program_is_ascii_and_fits() -> None:
         "postgresql://u:p@h/shop?keepalives=1&keepalives_idle=30&tcp_user_timeout=10000&gssencmode=disable",
     ],
 )
-def test_what_providers_print_is_taken(url: str) -> None:
+def test_address_printed_by_a_provider_is_read(url: str) -> None:
     address = postgresql(url)
     assert address.user
     assert address.password
@@ -267,7 +267,7 @@ REFUSED: Final = [
 
 
 @pytest.mark.parametrize(("url", "words"), REFUSED)
-def test_what_cannot_be_meant_is_refused_in_words_that_quote_nothing(url: str, words: str) -> None:
+def test_wrong_address_is_refused_without_a_quotation(url: str, words: str) -> None:
     with pytest.raises(AddressError) as caught:
         parse_database_url(url)
     assert words in str(caught.value)
@@ -359,7 +359,7 @@ def _read(url: str) -> PostgresAddress | SqliteAddress | AddressError:
 
 
 @given(st.lists(_PIECES, max_size=14).map("".join) | st.text(max_size=60) | st.text(string.printable, max_size=60))
-def test_whatever_is_written_is_an_address_or_the_one_refusal(text: str) -> None:
+def test_any_text_is_an_address_or_an_address_error(text: str) -> None:
     for url in (text, f"postgresql://desk:{_PASSWORD}@{text}", f"postgresql://desk:{_PASSWORD}{text}@db/desk"):
         read = _read(url)
         if isinstance(read, AddressError):

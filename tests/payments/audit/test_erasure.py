@@ -94,7 +94,7 @@ async def test_an_update_in_quarantine_keeps_its_money(desk: Desk) -> None:
     assert kept[STRANGER.telegram_id]["from"]["username"] == STRANGER.username
 
 
-async def test_what_is_still_to_be_told_goes_out_without_the_reason(desk: Desk) -> None:
+async def test_unsent_notice_goes_out_without_the_erased_reason(desk: Desk) -> None:
     await _live_through_everything(desk)
     await _erase(desk)
     due = [facts for _, chat_id, facts in await desk.notices("refund:c1") if chat_id == BUYER.telegram_id]
@@ -103,7 +103,7 @@ async def test_what_is_still_to_be_told_goes_out_without_the_reason(desk: Desk) 
 
 
 @pytest.mark.criterion("R7")
-async def test_what_was_told_of_an_object_at_stripe_goes_by_the_buyer_that_it_names(desk: Desk) -> None:
+async def test_notices_about_stripe_objects_are_erased_by_their_buyer(desk: Desk) -> None:
     await desk.take(charge())
     fits = [{"buyer": STRANGER.telegram_id, "title": "A month"}, {"buyer": BUYER.telegram_id, "title": TEXTS[1]}]
     others = f"{BUYER.telegram_id}1"

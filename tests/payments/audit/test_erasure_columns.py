@@ -91,7 +91,7 @@ def _nested(depth: int, inside: Any) -> Any:
 
 
 @pytest.mark.parametrize("depth", [3, DEPTH_MAX, 900, 100_000])
-async def test_whatever_is_nested_is_erased(desk: Desk, depth: int) -> None:
+async def test_name_in_a_nested_update_is_erased(desk: Desk, depth: int) -> None:
     await desk.take(charge(payer=Person(BUYER.telegram_id, "Sophie_Doe", "fr")))
     raw = "[" * depth + json.dumps({"id": BUYER.telegram_id, "first_name": "Sophie_Doe"}) + "]" * depth
     async with desk.database.transaction() as session:
@@ -117,7 +117,7 @@ def _held(directory: Path) -> bytes:
     return b"".join(file.read_bytes() for file in directory.glob("desk.sqlite*"))
 
 
-async def test_what_is_erased_is_in_no_file_of_sqlites(tmp_path: Path, sqlite_url: str) -> None:
+async def test_erased_name_is_in_no_file_of_sqlite(tmp_path: Path, sqlite_url: str) -> None:
     database = Database(sqlite_url)
     desk = Desk(database, FakeClock())
     await desk.take(charge(payer=Person(BUYER.telegram_id, "Sophie_Doe", "fr")))

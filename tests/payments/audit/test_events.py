@@ -77,7 +77,7 @@ async def test_a_batch_is_written_in_the_order_of_users_and_events(desk: Desk) -
 
 
 @pytest.mark.criterion("C3", "S3")
-async def test_the_same_update_again_changes_nothing(desk: Desk) -> None:
+async def test_repeated_fact_changes_no_row(desk: Desk) -> None:
     facts: list[MoneyFact] = [charge(), refund(charge("other", payer=STRANGER))]
     await desk.record(*facts)
     async with desk.database.reading() as session:
@@ -94,7 +94,7 @@ async def test_a_batch_may_hold_the_same_update_twice(desk: Desk) -> None:
     assert (await counts(desk.database))["stripe_events"] == 2
 
 
-async def test_what_was_unknown_is_filled_in_and_the_event_is_due_again(desk: Desk) -> None:
+async def test_unknown_end_of_a_subscription_is_filled_in_and_makes_the_row_due(desk: Desk) -> None:
     await desk.record(charge("unknown-end", "auto"))
     async with desk.database.transaction() as session:
         event = await events.lock(session, "unknown-end")
@@ -113,7 +113,9 @@ async def test_what_was_unknown_is_filled_in_and_the_event_is_due_again(desk: De
     ids=["amount", "currency", "payer"],
 )
 @pytest.mark.parametrize("is_refund", [False, True], ids=["charge", "refund"])
-async def test_what_contradicts_the_row_is_refused(desk: Desk, told: ChargeFact, *, is_refund: bool) -> None:
+async def test_contradicting_fact_is_refused_and_changes_nothing(
+    desk: Desk, told: ChargeFact, *, is_refund: bool
+) -> None:
     await desk.record(refund(charge()) if is_refund else charge())
     await desk.record(charge("makes the stranger known", payer=STRANGER))
     async with desk.database.reading() as session:
@@ -137,7 +139,7 @@ async def test_another_services_row_is_refused_and_stays_as_it_is(desk: Desk, fa
         assert await dump(session) == before
 
 
-async def test_what_is_due_comes_in_order_and_bounded(desk: Desk) -> None:
+async def test_due_rows_come_in_order_and_bounded(desk: Desk) -> None:
     for number in (3, 1, 2):
         desk.clock.now = START + number * MINUTE
         await desk.record(charge(f"at {number}"))
@@ -166,7 +168,9 @@ async def test_what_is_due_comes_in_order_and_bounded(desk: Desk) -> None:
     ],
     ids=["a hundred", "one", "both kinds"],
 )
-async def test_statements_do_not_grow_with_the_batch(desk: Desk, facts: list[MoneyFact], count_max: int) -> None:
+async def test_recording_a_batch_takes_a_fixed_number_of_statements(
+    desk: Desk, facts: list[MoneyFact], count_max: int
+) -> None:
     with statements(desk.database) as said:
         await desk.record(*facts)
     assert len(said) <= count_max
@@ -179,7 +183,7 @@ async def test_statements_do_not_grow_with_the_batch(desk: Desk, facts: list[Mon
 @pytest.mark.parametrize(
     "text", ["'); DROP TABLE users; --", '"', "\\'", "%s %(id)s :id $1 ?", "${id}", "\u2028\ufdd0🙂"]
 )
-async def test_what_others_wrote_is_data_and_never_sql(desk: Desk, text: str) -> None:
+async def test_hostile_text_is_stored_as_data(desk: Desk, text: str) -> None:
     told = charge(text, payload=text)
     await desk.take(told)
     await desk.take(refund(told))

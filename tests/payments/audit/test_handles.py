@@ -70,12 +70,12 @@ async def test_a_refund_of_an_odd_id_is_known_by_its_rows_id_too(desk: Desk, cha
 
 @pytest.mark.criterion("E3")
 @pytest.mark.parametrize("charge_id", ["", "x" * 1025, "\U0001f642" * 513], ids=_ids)
-async def test_what_no_key_can_be_is_kept_in_quarantine(desk: Desk, charge_id: str) -> None:
+async def test_charge_with_an_impossible_id_goes_to_quarantine(desk: Desk, charge_id: str) -> None:
     recorder = Recorder(desk.database, desk.clock, ADMINS, 10)
     assert await recorder.record([charge_update(charge(charge_id))]) == {1: None}
     assert await desk.told() == [(Notice.QUARANTINED, ADMIN_CHAT_ID)]
 
 
-def test_what_can_be_typed_is_one_word_and_no_option() -> None:
+def test_typable_id_is_one_word_and_no_option() -> None:
     assert all(map(is_typable, PLAIN))
     assert not any(map(is_typable, [*ODD, ""]))

@@ -60,7 +60,7 @@ async def test_a_refund_of_the_same_second_stands_above_its_charge(database: Dat
     assert await _states(database) == [("refund:z-charge", EntryState.OPEN), ("z-charge", EntryState.OPEN)]
 
 
-async def test_of_charges_of_the_same_second_the_later_recorded_stands_above(database: Database) -> None:
+async def test_later_recorded_charge_of_the_same_second_stands_above(database: Database) -> None:
     for recorded_after_seconds, charge_id in enumerate(("b", "a", "c")):
         async with database.transaction() as session:
             await events.record(session, [_charge(charge_id)], START + timedelta(seconds=recorded_after_seconds))
@@ -84,7 +84,9 @@ async def test_a_charge_is_given_back_once_its_refund_is_done(database: Database
 @pytest.mark.parametrize(
     ("outcome", "state"), [(EventOutcome.PARKED, EntryState.WAITING), (EventOutcome.FOREIGN, EntryState.FOREIGN)]
 )
-async def test_what_was_set_aside_says_why(database: Database, outcome: EventOutcome, state: EntryState) -> None:
+async def test_set_aside_charge_has_its_state_in_the_history(
+    database: Database, outcome: EventOutcome, state: EntryState
+) -> None:
     await _record(database, _charge("charge"))
     async with database.transaction() as session:
         charge = await events.lock(session, "charge")

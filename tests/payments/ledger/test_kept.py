@@ -93,7 +93,7 @@ async def test_a_row_that_was_read_before_is_not_written_again(books: Books, tel
     assert {key: entry.recorded_at for key, entry in (await entries(books.desk.database)).items()} == before
 
 
-async def test_nothing_is_kept_by_a_dry_run(books: Books, telegram: SandboxClient) -> None:
+async def test_dry_run_keeps_no_ledger_row(books: Books, telegram: SandboxClient) -> None:
     await telegram.add_rows(EVERY_KIND)
     await books.compare(is_dry=True)
     assert await entries(books.desk.database) == {}
@@ -120,7 +120,7 @@ async def test_the_database_refuses_to_change_what_telegram_said(books: Books, t
                 await session.execute(text(change))
 
 
-async def test_what_a_newer_server_tells_is_filled_in(books: Books, server: SandboxServer) -> None:
+async def test_facts_of_a_newer_server_fill_in_a_kept_row(books: Books, server: SandboxServer) -> None:
     bare = row(charge("gift"))
     bare["source"] = {"type": "user"}
     server.world.ledger.rows += [bare]

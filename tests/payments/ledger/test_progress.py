@@ -52,7 +52,7 @@ async def test_a_mark_makes_the_reading_begin_anew(desk: Desk) -> None:
     assert found.pass_wanted_at == desk.clock()
 
 
-async def test_what_waited_to_be_told_or_changed_is_not_told_nor_changed_by_a_copy(desk: Desk) -> None:
+async def test_restored_copy_sends_no_notice_and_edits_no_subscription(desk: Desk) -> None:
     await desk.take(charge(code="auto", ends_at=desk.clock() + timedelta(days=30)))
     async with desk.database.transaction() as session:
         row = (await session.scalars(select(Subscription))).one()
@@ -85,7 +85,7 @@ async def test_a_refund_that_is_asked_for_meanwhile_waits(desk: Desk, worker: Wo
     assert len(await telegram.calls("refundStarPayment")) == 1
 
 
-async def test_nothing_is_settled_before_the_pass_is_complete(desk: Desk, worker: Worker) -> None:
+async def test_charge_is_settled_only_after_a_complete_pass(desk: Desk, worker: Worker) -> None:
     await _mark(desk)
     await desk.record(charge())
     assert await worker.work_once() == 0

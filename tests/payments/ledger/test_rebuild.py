@@ -69,9 +69,7 @@ async def test_a_refund_that_is_dated_before_its_payment_takes_the_access_away_a
     assert access.revoked_at == START
 
 
-async def test_what_would_go_back_by_itself_is_parked_and_nothing_is_called(
-    books: Books, telegram: SandboxClient
-) -> None:
+async def test_rebuild_parks_automatic_refunds_and_calls_nothing(books: Books, telegram: SandboxClient) -> None:
     charges = [
         charge("charge-1", payer=STRANGER, buyer=BUYER),
         charge("charge-2", "life"),
@@ -92,7 +90,7 @@ async def test_what_would_go_back_by_itself_is_parked_and_nothing_is_called(
     assert await telegram.calls("refundStarPayment") == []
 
 
-async def test_what_came_in_since_the_pass_began_is_left_to_be_told(
+async def test_charge_that_arrives_during_a_rebuild_is_told_afterwards(
     books: Books, telegram: SandboxClient, worker: Worker
 ) -> None:
     desk = books.desk
@@ -119,9 +117,7 @@ async def test_what_came_in_since_the_pass_began_is_left_to_be_told(
     assert await desk.expires_at() == now + 60 * DAY
 
 
-async def test_one_row_with_a_date_to_come_keeps_none_of_those_behind_it_from_the_pass(
-    books: Books, telegram: SandboxClient
-) -> None:
+async def test_future_dated_row_does_not_stop_the_rebuild(books: Books, telegram: SandboxClient) -> None:
     charges = [charge(f"charge-{number:03d}") for number in range(250)]
     for number in (3, 99, 199):
         charges[number] = replace(charges[number], happened_at=START + 9999 * DAY)

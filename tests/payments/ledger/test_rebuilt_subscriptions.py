@@ -18,7 +18,7 @@ OTHER = SIGNER.sign(order("auto"))
 @pytest.mark.criterion("N3", "R4")
 @pytest.mark.parametrize("payload", [PAYLOAD, OTHER], ids=["one link", "two links"])
 @pytest.mark.parametrize("kept", ["older", "newer"])
-async def test_the_one_that_was_kept_is_granted_whichever_it_is(
+async def test_unrefunded_subscription_of_two_is_granted(
     books: Books, telegram: SandboxClient, payload: str, kept: str
 ) -> None:
     older, newer = paid(1, charge_id="older"), paid(1, at=START + MINUTE, payload=payload, charge_id="newer")
@@ -31,7 +31,7 @@ async def test_the_one_that_was_kept_is_granted_whichever_it_is(
 
 
 @pytest.mark.criterion("N3", "R4")
-async def test_of_two_that_were_kept_the_later_one_waits_for_a_person(books: Books, telegram: SandboxClient) -> None:
+async def test_later_of_two_kept_subscriptions_is_parked(books: Books, telegram: SandboxClient) -> None:
     older, newer = paid(1, charge_id="older"), paid(1, at=START + MINUTE, payload=OTHER, charge_id="newer")
     books.desk.clock.now = START + timedelta(days=1)
     await telegram.add_rows([row(older), row(newer)])

@@ -122,7 +122,7 @@ async def test_a_payment_seen_both_ways_is_one(books: Books, telegram: SandboxCl
     assert (report.counts.known, report.counts.recovered) == (2, 0)
 
 
-async def test_what_is_known_is_read_and_not_written(books: Books, telegram: SandboxClient) -> None:
+async def test_known_charge_is_read_without_a_write(books: Books, telegram: SandboxClient) -> None:
     await books.desk.take(charge())
     await telegram.add_rows([row(charge())])
     await books.compare()
@@ -132,7 +132,7 @@ async def test_what_is_known_is_read_and_not_written(books: Books, telegram: San
     assert not [each for each in said if "stripe_events" in each and each.startswith(("INSERT", "UPDATE"))]
 
 
-async def test_only_what_is_new_is_read_with_a_little_before_it(books: Books, telegram: SandboxClient) -> None:
+async def test_next_reconciliation_reads_new_rows_and_an_overlap(books: Books, telegram: SandboxClient) -> None:
     await telegram.add_rows([other_row(number) for number in range(250)])
     assert (await books.compare()).counts.seen == 250
     assert (await books.compare()).counts.seen == OVERLAP_ROWS
@@ -161,7 +161,7 @@ async def test_a_row_that_comes_late_among_those_read_is_found_and_counted_once(
     assert (report.counts.recovered, report.counts.unexplained, report.row_count) == (1, 0, 71)
 
 
-async def test_nothing_is_written_by_a_dry_run(books: Books, telegram: SandboxClient) -> None:
+async def test_dry_run_of_a_reconciliation_writes_nothing(books: Books, telegram: SandboxClient) -> None:
     await telegram.add_rows([row(charge()), *(other_row(number) for number in range(150))])
     for _ in range(2):
         report = await books.compare(is_dry=True)
@@ -177,7 +177,7 @@ async def test_two_that_compare_at_once_count_each_row_once(books: Books, telegr
     assert (stand.row_count, stand.payment_stars, stand.event_stars) == (250, 50_000, 50_000)
 
 
-async def test_what_differs_is_told_once_and_nothing_is_changed(books: Books, telegram: SandboxClient) -> None:
+async def test_difference_to_the_ledger_is_told_once_and_changes_nothing(books: Books, telegram: SandboxClient) -> None:
     desk = books.desk
     await desk.take(charge())
     async with desk.database.transaction() as session:
@@ -224,7 +224,7 @@ async def test_a_ledger_that_lies_throughout_is_told_a_few_at_a_time(books: Book
         assert len(await books.desk.told()) == told
 
 
-async def test_what_a_page_has_is_told_though_the_next_one_cannot_be_had(
+async def test_finding_of_a_page_is_told_though_the_next_page_fails(
     books: Books, telegram: SandboxClient, server: SandboxServer
 ) -> None:
     server.world.ledger.rows += [{"id": "a lie"}, *(other_row(number) for number in range(150))]
@@ -276,9 +276,7 @@ async def test_another_ledger_of_the_same_length_is_told_from_the_one_that_was_r
 
 
 @pytest.mark.criterion("N11")
-async def test_it_is_compared_as_of_the_last_page_however_long_the_rest_takes(
-    books: Books, telegram: SandboxClient, bot: Bot
-) -> None:
+async def test_reconciliation_is_dated_by_its_last_page(books: Books, telegram: SandboxClient, bot: Bot) -> None:
     """A row that comes in during the question for the balance, or while Telegram is away, was not read."""
 
     class SlowLedger(TelegramLedger):

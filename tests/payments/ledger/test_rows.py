@@ -34,7 +34,7 @@ def test_a_payment_and_its_refund_are_two_rows_of_one_id() -> None:
     ],
     ids=["subscription", "once", "odd form"],
 )
-def test_what_a_row_does_not_say_of_a_subscription_is_unknown(
+def test_unsaid_facts_of_a_subscription_row_are_unknown(
     change: Callable[[dict[str, Any]], object], flags: tuple[bool | None, bool | None]
 ) -> None:
     said = row(charge())
@@ -89,7 +89,7 @@ def test_no_row_is_refused_whatever_it_holds(changes: dict[str, Any], partner: d
         assert read.problem is None
 
 
-def test_nothing_but_a_row_is_unreadable_and_keeps_its_own_key() -> None:
+def test_unreadable_row_keeps_its_own_key() -> None:
     no_rows: list[object] = [None, [], "row", {}, {"id": "x"}]
     read = [read_row(said, SIGNER) for said in no_rows]
     assert all(each.problem for each in read)

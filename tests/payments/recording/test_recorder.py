@@ -59,7 +59,7 @@ async def test_a_batch_is_on_record_when_it_returns(desk: Desk, recorder: Record
 
 @pytest.mark.criterion("E3", "E4")
 @pytest.mark.parametrize("charge_id", ["nul\0 and lone \ud800", INCOMPRESSIBLE], ids=["text", "length in bytes"])
-async def test_what_cannot_be_read_is_kept_raw_and_the_rest_is_recorded(
+async def test_unreadable_update_is_kept_raw_and_the_rest_is_recorded(
     desk: Desk, recorder: Recorder, charge_id: str
 ) -> None:
     bad = _unreadable(12, charge_id)
@@ -107,7 +107,7 @@ async def test_an_update_that_contradicts_its_row_goes_to_quarantine(desk: Desk,
 
 
 @pytest.mark.criterion("E3")
-async def test_what_the_database_refuses_goes_to_quarantine(desk: Desk, recorder: Recorder) -> None:
+async def test_update_refused_by_the_database_goes_to_quarantine(desk: Desk, recorder: Recorder) -> None:
     async with refusing(desk.database, "INSERT", "stripe_events"):
         assert await recorder.record([CHARGE_UPDATE, REFUND_UPDATE]) == {11: None, 13: None}
     assert [kept.update_id for kept in await _quarantined(desk)] == [11, 13]
@@ -166,7 +166,7 @@ async def test_a_write_that_ends_after_its_deadline_counts_at_the_next_poll(desk
 
 
 @pytest.mark.criterion("I9")
-async def test_one_deadline_is_kept_over_the_write_in_flight_and_the_next_one(
+async def test_write_in_flight_and_the_next_share_one_deadline(
     desk: Desk, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = Recorder(desk.database, desk.clock, ADMINS, record_seconds=0.1)

@@ -74,13 +74,13 @@ def test_the_person_of_a_refund_is_the_chat_and_never_the_sender() -> None:
     ],
     ids=["empty", "text", "odd", "query"],
 )
-def test_nothing_else_must_be_recorded(update: dict[str, Any]) -> None:
+def test_update_without_money_need_not_be_recorded(update: dict[str, Any]) -> None:
     assert not must_be_recorded(update)
 
 
 @pytest.mark.criterion("C1")
 @given(places, new_fields)
-def test_what_is_new_to_us_never_hides_a_payment(place: tuple[str, ...], fields: dict[str, Any]) -> None:
+def test_unknown_fields_never_hide_a_payment(place: tuple[str, ...], fields: dict[str, Any]) -> None:
     changed = CHARGE_UPDATE
     for name, value in fields.items():
         changed = _changed(changed, (*place, name), value)
@@ -157,7 +157,7 @@ wrong_refunds = [
     ("update", "path", "value"),
     [(CHARGE_UPDATE, *wrong) for wrong in wrong_charges] + [(REFUND_UPDATE, *wrong) for wrong in wrong_refunds],
 )
-def test_what_cannot_be_recorded_is_named_and_not_quoted(
+def test_wrong_field_of_a_payment_is_named_and_not_quoted(
     update: dict[str, Any], path: tuple[str, ...], value: object
 ) -> None:
     changed = _changed(update, path, value)

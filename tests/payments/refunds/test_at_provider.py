@@ -47,5 +47,5 @@ def row(event_id: str = WHOLE, amount: int = 499, **state: object) -> StripeEven
         (replace(MADE, row=WHOLE), [row(), row(f"{WHOLE}:re_1")], "re_1"),
     ],
 )
-def test_which_row_a_refund_is(refund: MadeRefund, known: list[StripeEvent], part: str | None) -> None:
+def test_refund_at_the_provider_finds_its_row(refund: MadeRefund, known: list[StripeEvent], part: str | None) -> None:
     assert part_of(refund, CHARGE, known) == part

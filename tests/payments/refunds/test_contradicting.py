@@ -75,7 +75,7 @@ async def test_the_true_refund_is_taken_up_when_its_charge_comes_last(
     [refund(charge("X2")), refund(charge("x")), refund(charge("X", payer=STRANGER)), replace(TRUE, amount=199)],
     ids=["longer", "lower case", "another user's", "another amount"],
 )
-async def test_nothing_else_in_quarantine_is_taken_up(desk: Desk, worker: Worker, other: RefundFact) -> None:
+async def test_other_updates_in_quarantine_stay_there(desk: Desk, worker: Worker, other: RefundFact) -> None:
     await _tell(desk, WRONG["amount"], 8)
     if other.charge_id != "X":
         await _tell(desk, replace(other, amount=7), 7)
@@ -122,7 +122,7 @@ async def test_a_wrong_refund_that_is_settled_after_the_true_one_waits_for_nobod
 
 @pytest.mark.criterion("R3")
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_what_is_told_of_a_refund_that_is_settled_names_no_retry(desk: Desk, worker: Worker, wrong: str) -> None:
+async def test_notice_of_a_settled_refund_names_no_retry(desk: Desk, worker: Worker, wrong: str) -> None:
     await desk.take(WRONG[wrong])
     await desk.take(charge("X"))
     await _work(worker)

@@ -34,7 +34,7 @@ async def test_asking_puts_the_refund_on_record(desk: Desk) -> None:
 
 @pytest.mark.criterion("R8")
 @pytest.mark.parametrize("is_settled", [False, True], ids=["told", "settled"])
-async def test_what_telegram_has_refunded_is_not_asked_for_again(desk: Desk, *, is_settled: bool) -> None:
+async def test_request_for_a_charge_refunded_by_telegram_is_refused(desk: Desk, *, is_settled: bool) -> None:
     await desk.take(charge())
     await desk.record(refund(charge()))
     if is_settled:
@@ -43,7 +43,7 @@ async def test_what_telegram_has_refunded_is_not_asked_for_again(desk: Desk, *, 
 
 
 @pytest.mark.criterion("R8")
-async def test_what_is_under_way_is_not_asked_for_again(desk: Desk) -> None:
+async def test_request_while_a_refund_is_under_way_is_refused(desk: Desk) -> None:
     await desk.take(charge())
     await desk.request_refund("charge-1")
     await _is_refused(desk, "charge-1", RefundRefusal.UNDER_WAY)
@@ -77,7 +77,7 @@ async def _park(desk: Desk) -> None:
     ],
     ids=["another admin", "on the server, without a reason", "another reason", "the same", "the same, in short"],
 )
-async def test_who_asks_for_a_parked_refund_anew_is_on_record_beside_who_asked_before(
+async def test_new_asker_of_a_parked_refund_is_recorded_beside_the_earlier(
     desk: Desk, reason: str | None, requested_by: str, stands: tuple[str, str], before: list[tuple[str, str]]
 ) -> None:
     await desk.take(charge())
@@ -92,7 +92,7 @@ async def test_who_asks_for_a_parked_refund_anew_is_on_record_beside_who_asked_b
 
 
 @pytest.mark.criterion("R7")
-async def test_who_asked_first_and_who_asked_lately_are_kept_of_many(desk: Desk) -> None:
+async def test_first_and_latest_of_many_askers_are_kept(desk: Desk) -> None:
     await desk.take(charge())
     await desk.request_refund("charge-1")
     await _park(desk)
@@ -105,7 +105,7 @@ async def test_who_asked_first_and_who_asked_lately_are_kept_of_many(desk: Desk)
 
 
 @pytest.mark.criterion("R7", "S2")
-async def test_what_goes_back_by_itself_and_is_parked_is_the_admins_who_takes_it_up(desk: Desk) -> None:
+async def test_admin_who_requests_a_parked_automatic_refund_owns_it(desk: Desk) -> None:
     await desk.take(charge(payer=STRANGER, buyer=BUYER))
     await _park(desk)
     again = await _ask(desk, "sorry", "telegram:43")
@@ -128,7 +128,7 @@ async def test_a_second_admin_is_told_whose_request_stands(desk: Desk, *, is_don
 
 
 @pytest.mark.criterion("R7", "R8")
-async def test_of_two_admins_at_once_one_has_the_refund_and_the_other_is_told_so(desk: Desk) -> None:
+async def test_second_of_two_simultaneous_requests_is_refused_with_the_first(desk: Desk) -> None:
     await desk.take(charge())
     asked = await asyncio.gather(
         *(_ask(desk, f"reason {number}", f"telegram:{number}") for number in (1, 2)), return_exceptions=True
@@ -139,7 +139,7 @@ async def test_of_two_admins_at_once_one_has_the_refund_and_the_other_is_told_so
 
 
 @pytest.mark.criterion("I5")
-async def test_what_is_no_charge_of_ours_is_not_refunded(desk: Desk) -> None:
+async def test_refund_of_unknown_or_foreign_charge_is_refused(desk: Desk) -> None:
     await desk.take(refund(charge("unknown")))
     async with desk.database.transaction() as session:
         await add_other_services_event(session, "stripe:ch_1", await desk.user_id())

@@ -155,7 +155,9 @@ async def test_an_answer_that_was_lost_is_success_at_the_next_attempt(
 
 
 @pytest.mark.criterion("E5")
-async def test_what_telegram_refuses_is_parked_at_once(desk: Desk, worker: Worker, telegram: SandboxClient) -> None:
+async def test_refund_refused_by_telegram_is_parked_at_once(
+    desk: Desk, worker: Worker, telegram: SandboxClient
+) -> None:
     await telegram.add_person("Buyer", id=BUYER.telegram_id)
     await desk.take(charge("not at Telegram"))
     await desk.deliver()
@@ -265,9 +267,7 @@ async def test_a_start_settles_charges_and_leaves_refunds_which_ask_telegram_to_
 
 
 @pytest.mark.criterion("S2")
-async def test_what_a_stranger_paid_goes_back_by_itself_once(
-    desk: Desk, worker: Worker, telegram: SandboxClient
-) -> None:
+async def test_charge_of_a_stranger_is_refunded_once(desk: Desk, worker: Worker, telegram: SandboxClient) -> None:
     await telegram.add_person("Stranger", id=STRANGER.telegram_id)
     paid = charge(payer=STRANGER, buyer=BUYER)
     past = PastPayment(STRANGER.telegram_id, paid.payload, paid.amount, paid.happened_at)

@@ -45,11 +45,11 @@ def test_a_plan_is_read_with_all_its_settings() -> None:
     )
 
 
-def test_what_is_left_out_is_for_ever_and_opens_the_plans_own_code() -> None:
+def test_plan_without_days_and_entitlements_is_lifetime_of_its_code() -> None:
     assert the_plan() == Plan("monthly", "Month", "All", ("monthly",), 200)
 
 
-def test_one_entitlement_needs_no_list() -> None:
+def test_single_entitlement_needs_no_list() -> None:
     assert the_plan(entitlement='"premium"').entitlements == ("premium",)
 
 
@@ -188,7 +188,7 @@ def test_no_more_plans_are_on_sale_than_a_message_has_buttons() -> None:
         ("stars = " + "[" * 5000, "(recursion|nested)"),
     ],
 )
-def test_what_is_not_toml_is_told_in_one_sentence(text: str, reason: str) -> None:
+def test_broken_toml_is_told_in_one_sentence(text: str, reason: str) -> None:
     with pytest.raises(CatalogError, match=f"^catalog.toml: this is not TOML: [^\n]*{reason}[^\n]*$"):
         parse_catalog(text, "catalog.toml")
 

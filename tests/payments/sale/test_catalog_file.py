@@ -34,7 +34,7 @@ plan_like = st.fixed_dictionaries(
 
 
 @given(st.dictionaries(st.text() | st.just("plans"), toml_values | st.dictionaries(st.text(), toml_values)))
-def test_nothing_that_a_file_can_hold_is_answered_otherwise_than_in_sentences(document: dict[str, Any]) -> None:
+def test_any_document_is_answered_in_printable_sentences(document: dict[str, Any]) -> None:
     _, mistakes = check_document(document)
     assert mistakes
     assert all(line.isprintable() and ": " in line for line in mistakes)

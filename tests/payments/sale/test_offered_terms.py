@@ -126,7 +126,7 @@ async def test_the_word_of_an_operator_is_taken(desk: Desk) -> None:
     currency=st.sampled_from(["XTR", "USD", "EUR"]),
     subscription=st.booleans(),
 )
-async def test_what_is_on_record_as_offered_is_what_a_plan_offers(
+async def test_recorded_terms_are_those_of_the_catalog(
     desk: Desk, code: str, days: int | None, amount: int, currency: str, *, subscription: bool
 ) -> None:
     made = Order(code, None if subscription else days, subscription, amount, currency, BUYER.telegram_id)

@@ -50,7 +50,7 @@ near_orders = st.builds(
 
 
 @given(orders)
-def test_what_was_signed_reads_back_whole(order: Order) -> None:
+def test_signed_order_reads_back_whole(order: Order) -> None:
     payload = SIGNER.sign(order)
     assert SIGNER.read(payload) == ReadPayload(PayloadVerdict.VALID, order)
     assert payload.isascii()

@@ -66,7 +66,7 @@ async def test_a_charge_in_whose_place_another_grant_stands_is_parked(
 
 
 @pytest.mark.parametrize("code", ["month", "bundle", "life"])
-async def test_the_same_grant_again_is_the_same(desk: Desk, code: str) -> None:
+async def test_charge_with_an_equal_grant_in_its_place_is_granted(desk: Desk, code: str) -> None:
     users = await _users(desk)
     await _write(desk, users["buyer"], "telegram_stars:X", duration_days=None if code == "life" else 30)
     assert (await desk.take(charge("X", code))).outcome == EventOutcome.GRANTED

@@ -90,7 +90,7 @@ def test_every_combination_is_decided_as_the_table_says() -> None:
 
 
 @pytest.mark.criterion("C4")
-def test_what_was_signed_counts_and_not_what_the_plan_costs_today() -> None:
+def test_signed_price_counts_above_todays_price() -> None:
     sold: Order = replace(ORDER, amount=250)
     payment, payer = Payment(250, "XTR"), Payer(BUYER.telegram_id)
     judgement = judge(payment, payer, ReadPayload(PayloadVerdict.VALID, sold), CATALOG, is_offered=True)

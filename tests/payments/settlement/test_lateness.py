@@ -32,7 +32,7 @@ _spans = st.integers(0, 400 * 24 * 60).map(lambda minutes: timedelta(minutes=min
         ("life", 2 * DAY, 10 * DAY, 0),
     ],
 )
-def test_worked_examples(code: str, before: timedelta, parked: timedelta | None, days: int) -> None:
+def test_given_back_days_of_worked_examples(code: str, before: timedelta, parked: timedelta | None, days: int) -> None:
     parked_at = None if parked is None else START + before
     now = START + before + (parked or timedelta())
     assert delay_days(order(code), START, parked_at, now) == days
@@ -47,7 +47,7 @@ def test_the_time_in_which_it_was_parked_is_given_back_whole(before: timedelta, 
 
 
 @given(before=_spans)
-def test_what_was_never_parked_is_given_back_within_the_week(before: timedelta) -> None:
+def test_unparked_delay_is_given_back_within_a_week(before: timedelta) -> None:
     days = delay_days(order("month"), START, None, START + before)
     assert (days > 0) == (LATE_HOURS * HOUR < before <= DELAY_DAYS_MAX * DAY)
 

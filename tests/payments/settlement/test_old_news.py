@@ -94,7 +94,7 @@ async def test_an_old_charge_that_goes_back_now_is_told(desk: Desk) -> None:
     assert await desk.told() == [(Notice.GIVING_BACK, BUYER.telegram_id)]
 
 
-async def test_what_an_admin_takes_out_of_quarantine_is_news_however_old(desk: Desk) -> None:
+async def test_charge_recorded_late_from_quarantine_is_told(desk: Desk) -> None:
     desk.clock.now = START + timedelta(days=90)
     await desk.take(charge("X"))
     assert (Notice.GRANTED, BUYER.telegram_id) in await desk.told()

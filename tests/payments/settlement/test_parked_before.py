@@ -50,7 +50,7 @@ async def _parked_before(database: Database, *, recorded_after: timedelta) -> No
 
 
 @pytest.mark.parametrize("days", [5, 20, 400])
-async def test_what_an_earlier_desk_has_parked_opens_its_whole_time(
+async def test_charge_parked_by_an_earlier_version_opens_its_whole_time(
     empty_database_url: str, open_database: Callable[[str], Database], clock: FakeClock, days: int
 ) -> None:
     database = open_database(empty_database_url)
@@ -64,7 +64,7 @@ async def test_what_an_earlier_desk_has_parked_opens_its_whole_time(
     assert clock.now + 7 * DAY <= until <= clock.now + 8 * DAY
 
 
-async def test_what_came_to_it_months_late_is_as_old_as_it_was(
+async def test_charge_parked_months_late_opens_nothing(
     empty_database_url: str, open_database: Callable[[str], Database], clock: FakeClock
 ) -> None:
     database = open_database(empty_database_url)

@@ -42,7 +42,7 @@ async def _take_up(desk: Desk, charge_id: str) -> StripeEvent:
 @pytest.mark.parametrize(
     "charged", [charge("X", "old"), charge("X", "bundle"), card_charge("ch_1")], ids=["Stars", "two", "card"]
 )
-async def test_what_was_parked_opens_its_whole_time(desk: Desk, charged: ChargeFact, days: float) -> None:
+async def test_parked_charge_opens_its_whole_time(desk: Desk, charged: ChargeFact, days: float) -> None:
     assert (await _without_plans(desk).take(charged)).outcome == EventOutcome.PARKED
     desk.clock.now = START + days * DAY
     assert (await _take_up(desk, charged.event_id)).outcome == EventOutcome.GRANTED
@@ -53,7 +53,7 @@ async def test_what_was_parked_opens_its_whole_time(desk: Desk, charged: ChargeF
     assert (Notice.GRANTED, BUYER.telegram_id) in await desk.told()
 
 
-async def test_it_is_taken_up_in_vain_and_parked_again(desk: Desk) -> None:
+async def test_charge_parked_again_opens_its_whole_time_at_last(desk: Desk) -> None:
     without = _without_plans(desk)
     await without.take(charge("X", "old"))
     for _ in range(3):
@@ -65,7 +65,7 @@ async def test_it_is_taken_up_in_vain_and_parked_again(desk: Desk) -> None:
     assert await desk.expires_at() == desk.clock() + 7 * DAY
 
 
-async def test_what_a_bug_has_parked_opens_its_whole_time(desk: Desk, worker: Worker) -> None:
+async def test_charge_parked_by_a_bug_opens_its_whole_time(desk: Desk, worker: Worker) -> None:
     await desk.record(charge("X", "old"))
     async with desk.database.transaction() as session:
         event = await events.lock(session, "X")
@@ -117,7 +117,7 @@ async def test_an_admin_hears_that_what_was_taken_up_opens_nothing(desk: Desk) -
     assert (Notice.GRANTED, BUYER.telegram_id) not in told
 
 
-async def test_what_another_payment_opens_does_not_hide_that(desk: Desk) -> None:
+async def test_other_access_does_not_hide_that_a_charge_opened_nothing(desk: Desk) -> None:
     desk.clock.now = START + 60 * DAY
     await _without_plans(desk).take(charge("X", "old"))
     await desk.take(charge("Y", at=desk.clock()))

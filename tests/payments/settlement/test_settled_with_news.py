@@ -34,7 +34,7 @@ async def _fail(desk: Desk, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> 
     return await desk.event("sub-1")
 
 
-async def test_what_is_granted_is_not_told_as_waiting(
+async def test_granted_charge_with_failed_news_is_not_told_as_waiting(
     desk: Desk, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event = await _fail(desk, worker, monkeypatch)
@@ -45,7 +45,7 @@ async def test_what_is_granted_is_not_told_as_waiting(
     assert await desk.holds()
 
 
-async def test_it_is_listed_and_counted_and_taken_up_again(
+async def test_granted_charge_with_failed_news_is_listed_counted_and_retried(
     desk: Desk, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await _fail(desk, worker, monkeypatch)
@@ -67,13 +67,15 @@ async def test_it_is_listed_and_counted_and_taken_up_again(
     assert await desk.retry("sub-1") is RetryResult.NOT_WAITING
 
 
-async def test_its_refund_goes_on_as_ever(desk: Desk, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_granted_charge_with_failed_news_can_be_refunded(
+    desk: Desk, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await _fail(desk, worker, monkeypatch)
     await desk.take(refund(paid(1), desk.clock()))
     assert not await desk.holds()
 
 
-async def test_what_was_never_settled_is_told_as_waiting(desk: Desk) -> None:
+async def test_unsettled_charge_is_told_as_waiting(desk: Desk) -> None:
     await desk.record(charge("X"))
     async with desk.database.transaction() as session:
         event = await events.lock(session, "X")

@@ -173,7 +173,7 @@ async def test_a_retired_plan_is_still_honoured(desk: Desk) -> None:
 
 
 @pytest.mark.criterion("C4")
-async def test_what_was_signed_is_delivered_after_the_plan_has_changed(desk: Desk) -> None:
+async def test_signed_days_are_granted_after_the_plan_has_changed(desk: Desk) -> None:
     changed = Catalog({"month": replace(plan("month"), price_stars=999, days=1)})
     desk = Desk(
         desk.database,
@@ -237,7 +237,9 @@ async def test_rows_of_another_service_are_never_touched(desk: Desk) -> None:
     ],
     ids=["charge", "refund"],
 )
-async def test_statements_of_a_settlement(desk: Desk, fact: ChargeFact | RefundFact, count: int) -> None:
+async def test_settlement_takes_a_bounded_number_of_statements(
+    desk: Desk, fact: ChargeFact | RefundFact, count: int
+) -> None:
     if isinstance(fact, RefundFact):
         await desk.take(charge())
     await desk.record(fact)

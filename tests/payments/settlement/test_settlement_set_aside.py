@@ -45,7 +45,7 @@ def _without(desk: Desk, code: str) -> Desk:
     ],
     ids=["less", "more", "currency", "forged", "plan"],
 )
-async def test_what_a_person_must_decide_is_parked(desk: Desk, charged: ChargeFact, reason: str) -> None:
+async def test_charge_that_needs_a_decision_is_parked_and_told(desk: Desk, charged: ChargeFact, reason: str) -> None:
     event = await _without(desk, "bundle").take(charged)
     assert (event.status, event.outcome, event.error) == (EventStatus.FAILED, EventOutcome.PARKED, reason)
     assert (event.due_at, event.processed_at) == (None, None)
@@ -105,7 +105,7 @@ async def _hold_for_life(desk: Desk) -> None:
 
 @pytest.mark.criterion("S2", "R7")
 @GIVEN_BACK
-async def test_what_cannot_be_honoured_is_given_back_once(desk: Desk, charged: ChargeFact, reason: str) -> None:
+async def test_charge_that_cannot_be_honoured_is_refunded_once(desk: Desk, charged: ChargeFact, reason: str) -> None:
     if reason == "held_for_life":
         await _hold_for_life(desk)
     event = await desk.take(charged)
@@ -153,7 +153,7 @@ async def test_a_charge_is_not_parked_for_ever_when_it_turns_out_to_be_given_bac
 
 @pytest.mark.criterion("S11")
 @pytest.mark.parametrize("payload", ["another program's", FORGED], ids=["foreign", "parked"])
-async def test_what_was_set_aside_can_be_refunded(desk: Desk, payload: str) -> None:
+async def test_set_aside_charge_can_be_refunded(desk: Desk, payload: str) -> None:
     await desk.take(charge(payload=payload))
     await desk.request_refund("charge-1")
     await desk.settle("refund:charge-1", confirmed=True)
@@ -203,7 +203,7 @@ async def test_a_refund_that_contradicts_its_charge_is_parked_and_takes_nothing_
 
 @pytest.mark.criterion("S12", "C3")
 @pytest.mark.parametrize("order_of_settling", [["first", "last"], ["last", "first"]], ids=" ".join)
-async def test_of_two_payments_for_life_one_is_kept_in_whatever_order_they_are_settled(
+async def test_second_settled_lifetime_charge_is_given_back_in_any_order(
     desk: Desk, order_of_settling: list[str]
 ) -> None:
     earlier, later = charge("first", "life"), charge("last", "life", at=START + timedelta(seconds=2))

@@ -32,7 +32,7 @@ async def _is_settled(desk: Desk, event_id: str) -> bool:
 
 
 @pytest.mark.criterion("C3", "E2")
-async def test_what_a_crash_left_unsettled_is_settled_at_the_start(desk: Desk, worker: Worker) -> None:
+async def test_rows_left_open_by_a_crash_are_settled(desk: Desk, worker: Worker) -> None:
     await desk.record(charge("1"), charge("2"), refund(charge("2")), charge("3", payer=STRANGER))
     assert await worker.work_once() == 4
     assert await worker.work_once() == 0
@@ -71,7 +71,7 @@ async def test_a_failing_entitlement_service_leaves_the_event_at_2_until_it_work
 
 
 @pytest.mark.criterion("E5")
-async def test_what_keeps_failing_is_parked_and_goes_on_when_it_is_taken_up(desk: Desk, worker: Worker) -> None:
+async def test_charge_that_keeps_failing_is_parked_and_can_be_retried(desk: Desk, worker: Worker) -> None:
     await desk.record(charge())
     async with refusing(desk.database, "INSERT", "entitlements"):
         for _ in range(transitions.ATTEMPTS_MAX):
@@ -88,7 +88,7 @@ async def test_what_keeps_failing_is_parked_and_goes_on_when_it_is_taken_up(desk
 
 
 @pytest.mark.criterion("E5")
-async def test_one_that_fails_does_not_hold_up_the_next(desk: Desk, worker: Worker) -> None:
+async def test_failing_charge_does_not_hold_up_the_next(desk: Desk, worker: Worker) -> None:
     absurd = Catalog({"month": plan("month"), "bundle": replace(plan("bundle"), entitlements=("premium", "No Type"))})
     settlement = Settlement(absurd, SIGNER, desk.clock, OutwardEffects(desk.clock, ADMINS), terms=Terms())
     worker = Worker(
@@ -128,7 +128,7 @@ async def test_a_failure_that_cannot_even_be_noted_holds_up_neither_the_others_n
     assert await desk.holds()
 
 
-async def test_more_of_them_than_can_be_remembered_let_the_loop_sleep(desk: Desk, worker: Worker) -> None:
+async def test_full_cooldown_lets_the_loop_sleep(desk: Desk, worker: Worker) -> None:
     worker._cooldown = Cooldown(desk.clock, keys_max=1)
     await desk.record(charge("a"), charge("b", payer=STRANGER), charge("c"))
     async with refusing(desk.database, "UPDATE", "stripe_events", when="NEW.event_id <> 'c'"):

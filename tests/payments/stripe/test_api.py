@@ -60,7 +60,7 @@ async def test_a_busy_stripe_names_the_pause(account: StripeAccount, api: Stripe
     assert caught.value.seconds == 7
 
 
-async def test_what_is_refused_has_stripes_code(account: StripeAccount, api: StripeApi) -> None:
+async def test_refusal_by_stripe_has_its_code(account: StripeAccount, api: StripeApi) -> None:
     charge_id = account.charge()
     account.give_back(charge_id)
     with pytest.raises(RefusedByChannelError) as caught:
@@ -134,7 +134,7 @@ async def test_a_key_that_may_not_do_it_is_refused_and_not_quoted() -> None:
     assert str(caught.value) == "The provided key (the key) does not have the required permissions."
 
 
-async def test_what_is_no_stripe_at_all_is_said() -> None:
+async def test_answer_that_is_not_stripes_names_the_missing_fields() -> None:
     async with _answering(200, {"ok": True}) as api:
         with pytest.raises(UnreadableMoneyError, match="data, has_more"):
             await api.list_refunds("ch_1")

@@ -35,7 +35,7 @@ async def charge_id(desk: Desk, account: StripeAccount, watch: StripeWatch, work
     [[Fault.CUT_AFTER], [Fault.CUT_WITHIN], [None, Fault.BUSY], [None, Fault.BROKEN], [None, Fault.CUT_BEFORE]],
     ids=["no answer", "half an answer", "asked again: busy", "asked again: broken", "asked again: cut"],
 )
-async def test_what_was_made_without_our_knowing_is_found_and_not_made_again(
+async def test_refund_made_without_an_answer_is_found_and_not_repeated(
     desk: Desk,
     account: StripeAccount,
     watch: StripeWatch,

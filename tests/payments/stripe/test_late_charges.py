@@ -37,7 +37,7 @@ async def round_of(watch: StripeWatch, worker: Worker) -> None:
 
 
 @pytest.mark.criterion("R1")
-async def test_what_was_given_back_before_it_was_recorded_ends_its_access(
+async def test_refund_made_before_its_charge_was_recorded_ends_the_access(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
 ) -> None:
     charge_id, other = account.charge(499), account.charge(499)
@@ -102,7 +102,7 @@ async def test_each_is_asked_about_once_in_a_process_and_what_is_not_late_or_not
     assert await asked(StripeWatch(desk.database, api, desk.clock, ADMINS, lambda: None, lost=None)) == []
 
 
-async def test_one_that_could_not_be_asked_about_is_asked_again_and_holds_up_no_other(
+async def test_failed_look_at_a_late_charge_is_repeated_and_holds_up_no_other(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
 ) -> None:
     charge_ids = [account.charge(499) for _ in range(2)]

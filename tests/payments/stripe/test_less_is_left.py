@@ -76,9 +76,7 @@ async def test_a_whole_that_is_parked_already_goes_on_with_the_rest(
 
 
 @pytest.mark.criterion("R8")
-async def test_when_nothing_is_left_whoever_asked_is_told_so(
-    desk: Desk, account: StripeAccount, worker: Worker
-) -> None:
+async def test_asker_is_told_when_no_remainder_is_left(desk: Desk, account: StripeAccount, worker: Worker) -> None:
     charge_id = await sell(desk, account)
     whole = await desk.request_refund(f"stripe:{charge_id}", reply_chat_id=ADMIN_ID)
     account.give_back(charge_id, 100)

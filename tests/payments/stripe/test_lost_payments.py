@@ -112,7 +112,7 @@ async def test_a_declined_card_and_another_sale_are_not_told(
     assert account.queries
 
 
-async def test_what_was_given_back_whole_is_not_told_and_what_was_in_part_is(
+async def test_lost_payment_is_told_unless_it_was_refunded_whole(
     desk: Desk, account: StripeAccount, lost: LostPayments
 ) -> None:
     await check_out(desk, "1")
@@ -124,7 +124,7 @@ async def test_what_was_given_back_whole_is_not_told_and_what_was_in_part_is(
     assert [facts["stripe_id"] for facts in await told(desk)] == [partly]
 
 
-async def test_what_is_too_long_ago_or_at_another_time_is_left_alone(
+async def test_charge_far_from_its_checkout_is_not_told_as_lost(
     desk: Desk, account: StripeAccount, api: StripeApi, lost: LostPayments
 ) -> None:
     account.charge(499)
@@ -159,7 +159,9 @@ async def test_a_charge_that_anybody_has_on_record_is_not_lost(
     assert len(account.queries) == 1, "what was paid is not asked for"
 
 
-async def test_what_waits_in_quarantine_is_not_lost(desk: Desk, account: StripeAccount, lost: LostPayments) -> None:
+async def test_payment_in_quarantine_is_not_told_as_lost(
+    desk: Desk, account: StripeAccount, lost: LostPayments
+) -> None:
     await check_out(desk, "1")
     raw = f'{{"message": {{"successful_payment": {{"provider_payment_charge_id": "{account.charge(499)}"}}}}}}'
     async with desk.database.transaction() as session:
@@ -231,7 +233,7 @@ async def test_the_watch_looks_each_hour(
         assert len(await told(desk)) == count
 
 
-async def test_what_is_refused_blocks_no_other_and_is_shown_until_the_search_works(
+async def test_refused_search_blocks_no_other_and_is_shown_until_it_works(
     desk: Desk, account: StripeAccount, api: StripeApi, lost: LostPayments
 ) -> None:
     api.page_size = 2

@@ -84,7 +84,7 @@ async def test_a_busy_stripe_is_left_alone_for_as_long_as_it_asks_and_that_is_no
     assert account.refunded(charge_id) == 499
 
 
-async def test_what_stripe_refuses_waits_for_an_admin_and_a_retry_is_asked_anew(
+async def test_refund_refused_by_stripe_is_parked_and_its_retry_asks_anew(
     desk: Desk, account: StripeAccount, worker: Worker, charge_id: str
 ) -> None:
     account.refusal = "charge_disputed"

@@ -133,7 +133,7 @@ async def test_a_part_that_came_back_is_left_again(
 
 
 @pytest.mark.criterion("R6")
-async def test_what_goes_back_after_all_had_been_back_once_is_told_as_what_it_is(
+async def test_refund_after_a_returned_one_is_told_as_another_refund(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
 ) -> None:
     account.fail_refund(await _given_back(desk, account, watch, worker, charge_id))
@@ -156,7 +156,7 @@ async def _given_back(desk: Desk, account: StripeAccount, watch: StripeWatch, wo
 
 
 @pytest.mark.criterion("R8")
-async def test_its_event_twice_and_after_a_restart_changes_nothing(
+async def test_repeated_event_of_a_returned_refund_changes_nothing(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
 ) -> None:
     account.fail_refund(await _given_back(desk, account, watch, worker, charge_id))
@@ -164,7 +164,7 @@ async def test_its_event_twice_and_after_a_restart_changes_nothing(
     await assert_hearing_again_changes_nothing(desk, account, watch, worker)
 
 
-async def test_one_that_was_never_on_record_as_through_is_told_and_writes_nothing(
+async def test_unrecorded_refund_that_returned_is_told_and_writes_no_row(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
 ) -> None:
     refund_id = account.give_back(charge_id)
@@ -203,7 +203,7 @@ async def test_a_refund_that_failed_before_its_answer_was_on_record_is_not_taken
     assert (account.refunded(charge_id), await _left(desk, charge_id)) == (499, 0)
 
 
-async def test_of_two_attempts_for_one_row_it_came_back_when_both_did(
+async def test_refund_with_two_attempts_is_returned_when_both_are(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
 ) -> None:
     asked = await desk.request_refund(f"stripe:{charge_id}")
@@ -247,7 +247,7 @@ async def test_while_it_is_not_read_since_when_one_is_back_a_refusal_decides_not
 
 
 @pytest.mark.criterion("R7")
-async def test_one_whose_event_is_gone_is_taken_for_back_after_some_attempts(
+async def test_refund_whose_event_is_gone_counts_as_returned_after_some_attempts(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str
 ) -> None:
     part = account.give_back(charge_id, 100)
@@ -303,7 +303,7 @@ async def test_a_refund_that_was_canceled_came_back(
 
 @pytest.mark.criterion("R8")
 @pytest.mark.parametrize("seen", ["before", "after", "never"])
-async def test_what_is_told_by_two_kinds_of_event_is_taken_once(
+async def test_returned_refund_told_by_two_kinds_of_event_counts_once(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, charge_id: str, seen: str
 ) -> None:
     refund_id = account.give_back(charge_id)
@@ -336,7 +336,7 @@ async def test_news_of_a_refund_that_stays_with_the_buyer_asks_stripe_nothing(
 
 @pytest.mark.criterion("R1", "C3", "I5")
 @pytest.mark.parametrize("is_theirs", [True, False], ids=["another service's", "in another currency"])
-async def test_one_that_stands_apart_is_the_same_refund_and_may_come_back(
+async def test_refund_with_a_key_apart_is_one_refund_and_can_return(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, *, is_theirs: bool
 ) -> None:
     charge_id = await sell(desk, account)

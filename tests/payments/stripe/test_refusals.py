@@ -59,7 +59,7 @@ async def test_a_refusal_ends_the_attempt_though_the_refunds_cannot_be_listed(
 
 @pytest.mark.criterion("E1", "C3")
 @pytest.mark.parametrize("is_closed", [False, True], ids=["the key is refused", "the channel is closed"])
-async def test_what_may_have_been_made_keeps_its_key_when_stripe_cannot_be_asked(
+async def test_refund_that_may_have_been_made_keeps_its_key_while_stripe_is_closed(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker, *, is_closed: bool
 ) -> None:
     charge_id = await sell(desk, account)

@@ -44,7 +44,9 @@ async def test_a_key_that_stripe_does_not_know_is_told_once_a_day_for_all_starts
         desk.clock.advance(days=1)
 
 
-async def test_what_comes_and_goes_is_told_once_a_day(desk: Desk, account: StripeAccount, watch: StripeWatch) -> None:
+async def test_trouble_that_comes_and_goes_is_told_once_a_day(
+    desk: Desk, account: StripeAccount, watch: StripeWatch
+) -> None:
     days = set()
     for _ in range(6):
         account.key = KEY
@@ -56,7 +58,7 @@ async def test_what_comes_and_goes_is_told_once_a_day(desk: Desk, account: Strip
     assert await told(desk) == [StripeTrouble.KEY] * len(days)
 
 
-async def test_what_stripe_refuses_otherwise_is_told_in_its_words(desk: Desk) -> None:
+async def test_refusal_without_a_known_code_is_told_in_stripes_words(desk: Desk) -> None:
     alert = TroubleAlert(desk.database, desk.clock, ADMINS, on_owed=lambda: None)
     await alert.note_failure(RefusedByChannelError("refused", "The key may not read events."))
     ((_, _, facts),) = await desk.notices()
@@ -64,7 +66,7 @@ async def test_what_stripe_refuses_otherwise_is_told_in_its_words(desk: Desk) ->
 
 
 @pytest.mark.criterion("E2")
-async def test_what_the_database_cannot_take_now_is_told_with_the_next_attempt(
+async def test_alert_lost_with_the_database_is_told_at_the_next_attempt(
     postgresql_database: Database, clock: FakeClock, account: StripeAccount, api: StripeApi
 ) -> None:
     desk = Desk(postgresql_database, clock)
@@ -99,7 +101,7 @@ async def test_a_stripe_that_is_away_is_told_when_it_has_lasted(
     assert await told(desk) == [StripeTrouble.AWAY]
 
 
-async def test_how_long_it_lasts_is_not_forgotten_by_restarts(
+async def test_duration_of_an_outage_survives_restarts(
     desk: Desk, account: StripeAccount, api: StripeApi, watch: StripeWatch
 ) -> None:
     await watch.try_once()

@@ -224,7 +224,7 @@ async def test_a_dispute_that_is_won_leaves_the_access_and_is_told(
     assert await desk.holds()
 
 
-async def test_what_is_asked_here_after_a_part_is_the_rest(
+async def test_request_after_a_partial_refund_is_for_the_remainder(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
 ) -> None:
     charge_id = await sell(desk, account)
@@ -240,7 +240,7 @@ async def test_what_is_asked_here_after_a_part_is_the_rest(
         await desk.request_refund(f"stripe:{charge_id}")
 
 
-async def test_what_was_asked_here_and_made_in_the_dashboard_meanwhile_counts_once(
+async def test_refund_requested_here_and_made_in_the_dashboard_counts_once(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
 ) -> None:
     charge_id = await sell(desk, account)
@@ -290,7 +290,7 @@ async def test_a_row_of_another_service_is_never_touched(
     assert await desk.holds()
 
 
-async def test_what_cannot_be_recorded_is_told_and_holds_up_nothing_else(
+async def test_unrecordable_refund_is_told_and_holds_up_no_other(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
 ) -> None:
     odd, plain = await sell(desk, account), await sell(desk, account)
@@ -301,7 +301,7 @@ async def test_what_cannot_be_recorded_is_told_and_holds_up_nothing_else(
     assert (Notice.UNRECORDED, ADMIN_CHAT_ID) in await told(desk)
 
 
-async def test_what_somebody_else_answered_in_stripes_place_is_asked_again(
+async def test_answer_of_somebody_else_in_stripes_place_is_asked_again(
     desk: Desk, account: StripeAccount, watch: StripeWatch, worker: Worker
 ) -> None:
     charge_id = await sell(desk, account)

@@ -87,7 +87,7 @@ async def test_in_the_time_before_a_late_renewal_none_may_start(desk: Desk, afte
 
 
 @pytest.mark.criterion("N3", "N2")
-async def test_what_failed_and_is_over_is_ended_at_telegram_when_it_is_bought_anew(desk: Desk) -> None:
+async def test_failed_subscription_is_ended_at_telegram_when_bought_anew(desk: Desk) -> None:
     await fail_and_end(desk)
     assert await checkout(desk) is CheckoutVerdict.ACCEPTED
     await desk.take(start(desk.clock(), 21))
@@ -102,7 +102,7 @@ async def test_what_failed_and_is_over_is_ended_at_telegram_when_it_is_bought_an
 
 @pytest.mark.criterion("N3", "N2")
 @pytest.mark.parametrize("words", [None, "CHARGE_ID_INVALID"], ids=["done", "refused"])
-async def test_what_is_renewed_although_it_was_ended_is_ended_again(desk: Desk, words: str | None) -> None:
+async def test_subscription_renewed_after_its_end_is_ended_again(desk: Desk, words: str | None) -> None:
     await fail_and_end(desk)
     await desk.take(start(desk.clock(), 21))
     kept = {each.first_charge_id: each for each in await rows(desk)}
@@ -149,7 +149,7 @@ async def test_a_renewal_just_before_it_is_ended_for_its_buyer_is_no_news(desk: 
 
 
 @pytest.mark.criterion("N3")
-async def test_what_is_taken_up_again_renews(desk: Desk) -> None:
+async def test_resumed_subscription_renews(desk: Desk) -> None:
     await desk.take(paid(1))
     assert await _ask(desk, (await row(desk)).id, Renewal.CANCELED)
     await editor(desk).apply_wanted_renewal((await row(desk)).id)
@@ -163,7 +163,7 @@ async def test_what_is_taken_up_again_renews(desk: Desk) -> None:
 
 
 @pytest.mark.criterion("N3", "N2")
-async def test_what_is_revoked_by_hand_runs_all_the_same(desk: Desk) -> None:
+async def test_subscription_revoked_by_hand_still_blocks_another(desk: Desk) -> None:
     await desk.take(paid(1))
     desk.clock.now = START + 2 * DAY
     await _revoke(desk)
@@ -175,7 +175,7 @@ async def test_what_is_revoked_by_hand_runs_all_the_same(desk: Desk) -> None:
 
 
 @pytest.mark.criterion("N3", "N2")
-async def test_what_was_refunded_does_not_run_while_its_renewal_is_being_ended(desk: Desk) -> None:
+async def test_refunded_subscription_blocks_no_new_one(desk: Desk) -> None:
     await desk.take(paid(1))
     desk.clock.now = START + DAY
     await desk.request_refund("sub-1")
@@ -198,7 +198,7 @@ async def test_a_renewal_that_failed_before_its_end_may_be_bought_anew_at_once(d
 
 
 @pytest.mark.criterion("N3", "N2")
-async def test_what_goes_back_by_itself_stands_in_nobodys_way(desk: Desk) -> None:
+async def test_twin_under_an_automatic_refund_blocks_no_new_subscription(desk: Desk) -> None:
     await desk.take(paid(1))
     desk.clock.now = START + 20 * DAY
     twin = replace(paid(1, at=desk.clock(), charge_id="twin-1"), update_id=11)
@@ -251,7 +251,7 @@ async def test_a_renewal_that_was_to_end_for_two_reasons_ends_when_one_of_them_i
 @pytest.mark.criterion("N3", "N2", "C3")
 @pytest.mark.parametrize("is_later_first", [False, True])
 @pytest.mark.parametrize("known", [lambda fact: fact, in_ledger], ids=["update", "ledger"])
-async def test_of_two_starts_the_later_one_goes_back_whichever_is_settled_first(
+async def test_later_of_two_starts_is_given_back_in_any_order(
     desk: Desk, known: object, *, is_later_first: bool
 ) -> None:
     assert callable(known)
@@ -281,7 +281,7 @@ async def test_taken_up_at_telegram_beside_one_that_was_bought_meanwhile_it_is_e
 
 
 @pytest.mark.criterion("N3")
-async def test_what_another_has_taken_the_place_of_is_not_taken_up_again(desk: Desk) -> None:
+async def test_replaced_subscription_is_not_resumed(desk: Desk) -> None:
     await fail_and_end(desk)
     await desk.take(start(desk.clock(), 21))
     desk.clock.now += DAY

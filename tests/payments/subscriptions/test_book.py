@@ -135,7 +135,7 @@ async def test_a_link_paid_twice_is_two_subscriptions_each_with_its_own_renewals
 
 
 @pytest.mark.criterion("N3")
-async def test_what_is_told_of_the_state_is_told_on_and_grants_nothing(desk: Desk) -> None:
+async def test_subscription_update_is_told_to_the_buyer_and_grants_nothing(desk: Desk) -> None:
     await desk.take(paid(1))
     ends_at = await desk.expires_at()
     for state, update_id, notice in (
@@ -275,7 +275,7 @@ async def test_a_reminder_comes_once_a_period_and_not_while_it_is_ending(desk: D
 
 
 @pytest.mark.criterion("N3")
-async def test_what_is_never_heard_of_again_ends_and_a_late_charge_takes_it_up(desk: Desk) -> None:
+async def test_unheard_subscription_ends_and_a_late_charge_reopens_it(desk: Desk) -> None:
     await desk.take(paid(1))
     desk.clock.now = START + MONTH + timedelta(days=3)
     await follow(desk)

@@ -116,7 +116,7 @@ def test_ids_that_have_begun_anew_order_nothing(hours: float) -> None:
         ("failed", False, timedelta()),
     ],
 )
-def test_it_ends_when_its_time_is_over(state: str | None, over_after: timedelta, *, is_paid: bool) -> None:
+def test_subscription_ends_when_its_time_is_over(state: str | None, over_after: timedelta, *, is_paid: bool) -> None:
     changes = [_change(state, 11)] if state else []
     [chain] = divide_into_chains([replace(FIRST, is_paid=is_paid)], changes)
     over_at = START + over_after
@@ -177,7 +177,7 @@ def test_a_change_is_not_that_of_a_twin_that_was_given_back() -> None:
 
 
 @pytest.mark.parametrize("is_refunded", [True, False])
-def test_what_the_ledger_alone_tells_of_long_before_an_end_renews_nothing(*, is_refunded: bool) -> None:
+def test_ledger_charge_long_before_the_end_renews_no_twin(*, is_refunded: bool) -> None:
     charges = [FIRST, _twin(is_first=None, is_refunded=is_refunded), _renewal(0, is_first=None)]
     charges = [replace(charge, ends_at=None, is_first=None, update_id=None) for charge in charges]
     assert _ids(charges) == {"1": ["2"], "twin": []}
@@ -193,14 +193,14 @@ def test_a_renewal_is_not_that_of_a_twin_that_was_cancelled() -> None:
 
 
 @pytest.mark.parametrize("minutes", [-1, 0, 1, 59])
-def test_what_the_desk_has_cancelled_is_not_told_of_another_on_its_link(minutes: float) -> None:
+def test_echo_of_the_desks_cancellation_is_not_taken_for_the_twin(minutes: float) -> None:
     own = replace(_change("canceled", None, 1, 7), charge_id="twin")
     echo = _change("canceled", 30, 1 + minutes / 60, 8)
     chains = divide_into_chains([FIRST, _twin()], [own, echo])
     assert {chain.first.id: chain.telegram_state for chain in chains} == {"1": "active", "twin": "canceled"}
 
 
-def test_what_a_buyer_cancels_beside_what_the_desk_has_cancelled_is_theirs() -> None:
+def test_cancellation_by_the_buyer_beside_the_desks_own_counts() -> None:
     own = replace(_change("canceled", None, 1, 7), charge_id="twin")
     echo, later = _change("canceled", 30, 1.01, 8), _change("canceled", 31, 1.5, 9)
     for told in ([own, echo, later], [own, _change("canceled", 31, 2, 9)]):
@@ -220,7 +220,7 @@ def test_a_state_is_news_of_a_subscription_that_is_in_another() -> None:
     assert said[3:] == [["canceled", "active"], ["canceled", "canceled"], ["canceled", "failed"]]
 
 
-def test_each_of_two_that_the_desk_has_cancelled_has_an_echo_of_its_own() -> None:
+def test_each_cancellation_by_the_desk_has_its_own_echo() -> None:
     own = [
         replace(_change("canceled", None, 1 + n / 10, n), charge_id=name) for n, name in enumerate(["twin", "third"])
     ]

@@ -47,7 +47,7 @@ async def test_after_a_jump_of_the_clock_a_subscription_runs_and_can_be_cancelle
 
 @pytest.mark.criterion("N3")
 @pytest.mark.parametrize("state", ["canceled", "failed"])
-async def test_what_was_ended_too_early_has_the_state_again_that_telegram_has_told(desk: Desk, state: str) -> None:
+async def test_subscription_ended_by_a_fast_clock_gets_telegrams_state_back(desk: Desk, state: str) -> None:
     await desk.take(paid(1))
     desk.clock.now = START + MONTH - DAY
     await tell(desk, said(state, 11))
@@ -93,7 +93,7 @@ async def test_a_payment_waits_no_longer_than_anything_may_be_put_off(
     assert await worker.work_once() == 0
 
 
-def test_what_is_left_alone_is_left_alone_for_its_own_time(desk: Desk) -> None:
+def test_cooldown_lasts_its_time_and_ends_when_the_clock_goes_back(desk: Desk) -> None:
     cooldown = Cooldown(desk.clock)
     with logged() as records:
         cooldown.add("x", "an event", RuntimeError("a bug"), logger)

@@ -55,7 +55,7 @@ async def test_not_active_of_a_subscription_that_is_paid_for_is_no_success(desk:
 
 
 @pytest.mark.criterion("N3")
-async def test_the_same_link_after_a_refund_is_another_subscription(desk: Desk) -> None:
+async def test_same_link_after_a_refund_is_another_subscription(desk: Desk) -> None:
     await desk.take(in_ledger(paid(1)))
     desk.clock.now = START + DAY
     await desk.request_refund("sub-1")
@@ -76,7 +76,7 @@ async def test_a_refund_that_came_later_makes_no_renewal_another_subscription(de
 
 
 @pytest.mark.criterion("N3")
-async def test_what_failed_long_ago_is_not_renewed_by_what_the_ledger_tells_of(desk: Desk) -> None:
+async def test_ledger_charge_does_not_renew_a_subscription_that_failed_long_ago(desk: Desk) -> None:
     await desk.take(paid(1))
     desk.clock.now = START + MONTH + timedelta(minutes=1)
     await tell(desk, said("failed", 15))
@@ -92,7 +92,7 @@ async def test_what_failed_long_ago_is_not_renewed_by_what_the_ledger_tells_of(d
 
 @pytest.mark.criterion("N3")
 @pytest.mark.parametrize("first", [NOT_ACTIVE, "CHARGE_ID_INVALID"])
-async def test_what_telegram_does_not_know_by_its_first_charge_is_asked_for_by_another(desk: Desk, first: str) -> None:
+async def test_subscription_unknown_by_its_first_charge_is_edited_by_another(desk: Desk, first: str) -> None:
     await desk.take(in_ledger(paid(1)))
     desk.clock.now = START + MONTH + 40 * DAY
     # Nothing tells that the first one had been cancelled: a rebuild has lost that.
@@ -139,7 +139,7 @@ async def test_not_active_is_success_where_our_own_row_agrees(desk: Desk, state:
 
 @pytest.mark.criterion("N3", "E5")
 @pytest.mark.parametrize("words", ["CHARGE_ID_INVALID", "USER_ID_INVALID"])
-async def test_what_failed_and_was_refunded_and_cannot_be_ended_is_stuck(desk: Desk, words: str) -> None:
+async def test_refunded_failed_subscription_that_cannot_be_ended_is_stuck(desk: Desk, words: str) -> None:
     await desk.take(paid(1))
     desk.clock.now = START + MONTH + timedelta(minutes=1)
     await tell(desk, said("failed", 15))
@@ -186,7 +186,7 @@ async def test_a_refund_of_what_is_no_subscription_begins_none(desk: Desk) -> No
 
 
 @pytest.mark.criterion("N3")
-async def test_what_is_wanted_during_the_call_stays_wanted(desk: Desk) -> None:
+async def test_wish_made_during_the_call_stays_wanted(desk: Desk) -> None:
     await desk.take(paid(1))
     kept = await row(desk)
 
@@ -201,7 +201,7 @@ async def test_what_is_wanted_during_the_call_stays_wanted(desk: Desk) -> None:
 
 
 @pytest.mark.criterion("N3")
-async def test_what_is_wanted_anew_has_all_its_attempts_before_it(desk: Desk) -> None:
+async def test_new_wish_has_all_its_attempts(desk: Desk) -> None:
     await desk.take(paid(1))
     await give_up(desk)
     async with desk.database.transaction() as session:

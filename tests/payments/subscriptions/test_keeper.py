@@ -49,7 +49,7 @@ async def _work(keeper: SubscriptionKeeper) -> None:
 
 
 @pytest.mark.criterion("N3")
-async def test_what_was_recorded_and_not_settled_is_found(desk: Desk, keeper: SubscriptionKeeper) -> None:
+async def test_recorded_change_is_found_by_the_keeper(desk: Desk, keeper: SubscriptionKeeper) -> None:
     await desk.take(paid(1))
     await desk.record(said("canceled", 11))
     await _work(keeper)
@@ -59,7 +59,7 @@ async def test_what_was_recorded_and_not_settled_is_found(desk: Desk, keeper: Su
 
 
 @pytest.mark.criterion("N3")
-async def test_what_time_has_ended_is_found(desk: Desk, keeper: SubscriptionKeeper) -> None:
+async def test_expired_subscription_is_found_by_the_keeper(desk: Desk, keeper: SubscriptionKeeper) -> None:
     await desk.take(paid(1))
     desk.clock.now = START + MONTH + timedelta(days=3)
     await _work(keeper)

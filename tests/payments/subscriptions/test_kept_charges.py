@@ -40,7 +40,7 @@ async def test_a_start_under_a_running_one_goes_back_and_a_renewal_never(desk: D
 
 
 @pytest.mark.criterion("N3", "N2")
-async def test_what_comes_after_a_link_was_paid_twice_is_about_the_one_that_was_kept(desk: Desk) -> None:
+async def test_events_after_a_link_was_paid_twice_belong_to_the_kept_charge(desk: Desk) -> None:
     await desk.take(paid(1))
     at = START + timedelta(seconds=4)
     twin = await desk.take(replace(paid(1, at=at, charge_id="twin-1"), update_id=11))
@@ -70,9 +70,7 @@ async def test_what_comes_after_a_link_was_paid_twice_is_about_the_one_that_was_
 @pytest.mark.criterion("N3", "N2")
 @pytest.mark.parametrize("after", [timedelta(), timedelta(seconds=5), timedelta(days=20)])
 @pytest.mark.parametrize("known", ["update", "ledger, then update", "both in the ledger", "both, the twin told first"])
-async def test_of_a_link_paid_twice_the_second_charge_goes_back_whoever_tells_of_it_first(
-    desk: Desk, after: timedelta, known: str
-) -> None:
+async def test_second_charge_of_a_link_is_given_back_in_any_order(desk: Desk, after: timedelta, known: str) -> None:
     first = paid(1)
     twin = replace(paid(1, at=START + after, charge_id="twin-1"), update_id=11)
     desk.clock.now = START + after

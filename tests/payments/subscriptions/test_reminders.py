@@ -78,7 +78,7 @@ async def test_after_a_clock_was_set_back_the_ends_are_looked_through_anew(desk:
 
 
 @pytest.mark.criterion("N3", "N5")
-async def test_what_was_bought_by_card_is_told_of_as_well(desk: Desk) -> None:
+async def test_plan_bought_by_card_is_reminded_of(desk: Desk) -> None:
     await desk.take(charge(code="bundle"))
     await desk.take(card_charge("ch_1", at=START + DAY))
     reminders = _reminders(desk)
@@ -138,7 +138,7 @@ async def test_more_than_a_batch_is_told_piece_by_piece(desk: Desk) -> None:
 
 
 @pytest.mark.criterion("N3")
-async def test_what_could_not_be_delivered_is_taken_back_when_it_is_no_longer_so(desk: Desk) -> None:
+async def test_undelivered_reminder_is_withdrawn_when_it_is_untrue(desk: Desk) -> None:
     await desk.take(charge())
     stranger = Person(6001)
     payload = SIGNER.sign(order("auto", stranger))

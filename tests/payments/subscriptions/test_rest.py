@@ -56,7 +56,7 @@ async def test_a_row_that_no_charge_begins_any_more_comes_to_rest(desk: Desk) ->
 
 @pytest.mark.criterion("N3")
 @pytest.mark.parametrize("is_refused", [False, True])
-async def test_what_was_wanted_of_it_is_wanted_of_the_one_that_it_is_of(desk: Desk, *, is_refused: bool) -> None:
+async def test_wish_of_an_orphaned_row_moves_to_its_subscription(desk: Desk, *, is_refused: bool) -> None:
     await _two_that_are_one(desk, is_wanted=True, is_refused=is_refused)
     kept = {each.first_charge_id: each for each in await rows(desk)}
     assert (kept["sub-1"].renewal_wanted, kept["sub-1"].due_at) == (Renewal.CANCELED, desk.clock())

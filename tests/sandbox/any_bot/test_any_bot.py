@@ -76,7 +76,7 @@ def shop(request: pytest.FixtureRequest) -> Shop:
     return partial(grammy_shop, request.getfixturevalue("grammy"))
 
 
-async def test_it_sells_refunds_and_reads_the_ledger(
+async def test_any_bot_sells_refunds_and_reads_the_ledger(
     shop: Shop, server: SandboxServer, client: SandboxClient, ann: Person
 ) -> None:
     async with shop(server):

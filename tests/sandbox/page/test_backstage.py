@@ -138,7 +138,7 @@ async def test_a_fault_is_switched_on_and_switches_itself_off(stage: Page, clien
     await stage.get_by_role("region", name="Updates").get_by_text("lost").first.wait_for()
 
 
-async def test_what_is_undocumented_can_be_switched(stage: Page, client: SandboxClient) -> None:
+async def test_undocumented_behaviour_has_a_switch(stage: Page, client: SandboxClient) -> None:
     await stage.get_by_role("switch", name="A refund beyond the bot's balance is refused").click()
     await expect(stage.get_by_role("switch", name="A refund beyond the bot's balance is refused")).to_be_checked()
     assert (await client.switches()).refuse_refund_below_balance
@@ -156,7 +156,9 @@ async def test_waiting_updates_are_told_from_confirmed_ones(stage: Page, client:
     await expect(updates.get_by_text("waiting", exact=True)).to_have_count(0)
 
 
-async def test_whoever_has_a_bot_is_told_what_it_needs(stage: Page, client: SandboxClient, bot: Bot) -> None:
+async def test_card_of_ones_own_bot_shows_address_token_and_polling(
+    stage: Page, client: SandboxClient, bot: Bot
+) -> None:
     own = stage.get_by_role("region", name="Your bot")
     await own.get_by_text("does not poll").wait_for()
     await own.get_by_text(client.url).click()

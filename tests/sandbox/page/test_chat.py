@@ -102,7 +102,7 @@ async def send_card_invoice(bot: Bot, person: Person, start_parameter: str | Non
     )
 
 
-async def test_what_people_and_bots_write_never_becomes_markup(opened: Page, client: SandboxClient, bot: Bot) -> None:
+async def test_text_of_people_and_bots_never_becomes_markup(opened: Page, client: SandboxClient, bot: Bot) -> None:
     title = await opened.title()
     chat, person = await chat_of(opened, client, "Mallory")
     await client.rename(person.id, MARKUP, username="mallory")
@@ -180,9 +180,7 @@ async def test_an_edited_message_changes_and_a_deleted_one_goes(opened: Page, cl
     await expect(chat.pane.get_by_text("Before")).to_have_count(0)
 
 
-async def test_who_writes_sees_the_end_and_who_reads_further_up_stays(
-    opened: Page, client: SandboxClient, bot: Bot
-) -> None:
+async def test_chat_scrolls_down_for_the_writer_only(opened: Page, client: SandboxClient, bot: Bot) -> None:
     chat, person = await chat_of(opened, client, "Petra")
     for number in range(30):
         await bot.send_message(person.id, f"Line {number}")
@@ -299,7 +297,7 @@ async def test_commands_are_suggested_as_the_bot_registered_them(opened: Page, c
     await client.wait_for(person.id, lambda found: found.text() == "/refund x y")
 
 
-async def test_what_is_typed_while_the_page_answers_is_not_lost(opened: Page, client: SandboxClient) -> None:
+async def test_text_typed_while_the_page_answers_is_kept(opened: Page, client: SandboxClient) -> None:
     chat, person = await chat_of(opened, client, "Viktor")
     lines = [f"/line{number}" for number in range(20)]
     for line in lines:

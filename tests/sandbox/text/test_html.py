@@ -51,7 +51,7 @@ def test_tags_become_entities(source: str, expected: list[tuple[str, str]]) -> N
     assert spans(source) == expected
 
 
-def test_what_an_entity_carries() -> None:
+def test_html_entity_carries_language_link_and_emoji() -> None:
     assert parse_html("<pre><code class='language-py'>x</code></pre>")[1][0]["language"] == "py"
     assert parse_html('<a href="https://t.me/$a?x=1&amp;y=2">pay</a>')[1][0]["url"] == "https://t.me/$a?x=1&y=2"
     assert parse_html('<tg-emoji emoji-id="77">x</tg-emoji>')[1][0]["custom_emoji_id"] == "77"
@@ -65,7 +65,7 @@ def test_what_an_entity_carries() -> None:
         ("&ltb", "&ltb"),
     ],
 )
-def test_references(source: str, text: str) -> None:
+def test_html_references_are_decoded(source: str, text: str) -> None:
     assert parse_html(source) == (text, [])
 
 
@@ -87,7 +87,7 @@ def test_references(source: str, text: str) -> None:
         ("<tg-emoji emoji-id='x'>y</tg-emoji>", "invalid custom emoji identifier specified"),
     ],
 )
-def test_complaints(source: str, complaint: str) -> None:
+def test_wrong_html_is_refused_in_telegrams_words(source: str, complaint: str) -> None:
     with pytest.raises(ApiError) as refusal:
         parse_html(source)
     assert refusal.value.description.lower() == f"bad request: can't parse entities: {complaint}"
@@ -119,12 +119,12 @@ def test_any_text_parses_or_is_refused(text: str) -> None:
     assert all(entity["offset"] + entity["length"] <= utf16_length(parsed) for entity in entities)
 
 
-def test_what_telegram_finds_by_itself() -> None:
+def test_commands_mentions_and_links_are_found_in_text() -> None:
     text = "😀 /buy@sandbox_bot pro, ask @ann or https://example.com/a?b=1. not/this a@b"
     found = [(entity["type"], entity["offset"], entity["length"]) for entity in merge_found(text, [])]
     assert found == [("bot_command", 3, 16), ("mention", 29, 4), ("url", 37, 25)]
 
 
-def test_nothing_is_found_inside_code() -> None:
+def test_code_contains_no_found_entities() -> None:
     code = {"type": "code", "offset": 0, "length": 4}
     assert merge_found("/buy", [code]) == [code]

@@ -50,7 +50,7 @@ def test_v2_becomes_entities(source: str, expected: list[tuple[str, str]]) -> No
     assert spans(parse_markdown_v2(source)) == expected
 
 
-def test_what_an_entity_carries() -> None:
+def test_markdown_entity_carries_language_and_link() -> None:
     assert parse_markdown_v2("```py\nx```")[1][0]["language"] == "py"
     assert parse_markdown_v2(r"[a](https://t.me/$a\)b)")[1][0]["url"] == "https://t.me/$a)b"
     assert parse_markdown("[a](https://t.me/$a)")[1][0]["url"] == "https://t.me/$a"
@@ -99,7 +99,7 @@ def test_the_older_markdown_is_refused_where_it_is_not_closed() -> None:
 
 
 @given(_TEXT)
-def test_what_a_bot_escapes_arrives_as_it_was(text: str) -> None:
+def test_escaped_markdown_arrives_as_written(text: str) -> None:
     assert parse_markdown_v2(markdown_decoration.quote(text)) == (text, [])
 
 

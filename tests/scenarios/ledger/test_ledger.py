@@ -141,7 +141,7 @@ async def test_a_copy_of_the_first_day_restored_on_the_twentieth_catches_up_and_
 
 
 @pytest.mark.parametrize("hand", ["old token", "unsigned", "nothing"])
-async def test_the_same_after_the_token_was_replaced(
+async def test_rebuild_after_a_replaced_token_honours_or_parks_every_charge(
     life: Life, server: SandboxServer, bot: Bot, empty_database: Database, hand: str
 ) -> None:
     lost = Life(server, bot, life.database, PayloadSigner(LOST_TOKEN))
