@@ -7,12 +7,12 @@ from sqlalchemy.orm import DeclarativeBase
 
 
 def index_of_some(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
-    """Return a partial index for a table of the base: it holds the rows that meet a condition, on either engine."""
+    """Return a partial index, which holds the rows that meet a condition, on either engine."""
     return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 def new_id() -> str:
-    """Return a new UUID for the key of a row, in any table, as text of 36 characters."""
+    """Return a new UUID for the key of a row, as text of 36 characters."""
     return str(uuid4())
 
 

@@ -82,8 +82,8 @@ class MovedChat(Base):
 class Checkout(Base):
     """The table `checkouts`: one row for each pre-checkout query.
 
-    The row proves that the desk can write, and shows a purchase that was started and not paid. Of declined queries the
-    desk keeps the first of an account, a payload and a day (`declined_on`, YYYY-MM-DD).
+    The row proves that the desk can write, and shows a purchase that a buyer started and did not pay. Of declined
+    queries the desk keeps the first of an account, a payload and a day (`declined_on`, YYYY-MM-DD).
     """
 
     __tablename__ = "checkouts"
@@ -109,7 +109,7 @@ class Checkout(Base):
 
 
 class OutboxMessage(Base):
-    """The table `outbox`: messages that somebody must get, recorded before they are tried.
+    """The table `outbox`: messages that somebody must get, recorded before the desk tries to send them.
 
     A message is unique by event, kind and chat.
     """
@@ -138,9 +138,9 @@ class OutboxMessage(Base):
 
 
 class QuarantinedUpdate(Base):
-    """The table `quarantine`: raw updates that bear money and that the audit table refused, for an admin.
+    """The table `quarantine`: raw updates with money that the audit table refuses, for an admin.
 
-    `id` comes from the raw text, so that an update that comes again is the same row, because `update_id` may restart.
+    `id` comes from the raw text, because `update_id` may restart: an update that comes again is the same row.
     """
 
     __tablename__ = "quarantine"

@@ -61,7 +61,7 @@ class DeskConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has n
     """Statements that set the limits of each transaction. A pooler refuses settings of a session, or leaks them."""
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's signature
-        """Run a statement on a dialled PostgreSQL as asyncpg does; append the transaction's limits to a BEGIN."""
+        """Run a statement as asyncpg does; append the transaction's limits to a BEGIN."""
         if query.startswith("BEGIN"):
             query += self.limits
         status: str = await super().execute(query, *args, timeout=timeout)
@@ -72,7 +72,7 @@ class Dialer:
     """Connects to the PostgreSQL servers of one address, and remembers the one that answered last."""
 
     def __init__(self, address: PostgresAddress) -> None:
-        """Prepare to connect; `only` may be set."""
+        """Prepare to connect; the caller may set `only` to allow one server."""
         self.address: Final = address
         self.server: Server | None = None
         """The server of the latest connection."""
@@ -88,12 +88,13 @@ class Dialer:
         writes: bool = False,
         caches: bool = True,
     ) -> DeskConnection:
-        """Dial the first usable PostgreSQL server; `writes` passes over a server that takes no writes.
+        """Connect to the first usable server; `writes` passes over a server that takes no writes.
 
         `limits` are statements, each with its semicolon, that open every transaction of the connection. Without
         `caches` no statement gets a name, because a pooler may run it on another connection.
 
-        Raises UnfitServerError when only another setting mends it, NoServerError, or the one server's own error.
+        Raises UnfitServerError when only another setting mends the connection, NoServerError, or the one server's own
+        error.
         """
         tls = tls_setting(self.address.parameters.tls)
         settings = {
@@ -171,7 +172,7 @@ class Dialer:
                 raise UnfitServerError(f"the server does not take the {name} in DATABASE_URL: {error}") from error
 
     def _log_server_message(self, _connection: Any, message: Any) -> None:
-        """Log a warning that a dialled PostgreSQL server sends, once for each text: nobody else sees it."""
+        """Log a warning that the server sends, once for each text, because nobody else sees it."""
         severity, said = getattr(message, "severity_en", None) or "", str(message).partition("\n")[0]
         if severity in _WARNINGS and said not in self._logged:
             self._logged.append(said)
@@ -179,7 +180,7 @@ class Dialer:
 
 
 def _set_keepalives(connection: Any) -> None:
-    """Set TCP keepalives on a dialled connection to PostgreSQL, so that no NAT or load balancer forgets it idle."""
+    """Set TCP keepalives on a connection, so that no NAT or load balancer forgets it while it is idle."""
     transport = connection._transport  # noqa: SLF001 - asyncpg hides its socket, and has no setting for it
     plain = transport.get_extra_info("socket")
     if plain is None or plain.family not in {socket.AF_INET, socket.AF_INET6}:
@@ -197,7 +198,7 @@ def _set_keepalives(connection: Any) -> None:
 
 
 def _join_server_errors(errors: list[tuple[Server, BaseException]]) -> BaseException:
-    """Join the errors of all dialled servers into one; UnfitServerError if only a setting mends each of them."""
+    """Join the errors of all servers into one; UnfitServerError if only a setting mends each of them."""
     said, are_unfit = [], True
     for server, error in errors:
         words, is_unfit = _explain_server_error(error)
@@ -211,7 +212,7 @@ def _join_server_errors(errors: list[tuple[Server, BaseException]]) -> BaseExcep
 
 
 def _explain_server_error(error: BaseException) -> tuple[str, bool]:
-    """Explain a dialled PostgreSQL server's error in words, and whether only another setting mends it."""
+    """Explain a server's error in words, and tell whether only another setting mends it."""
     if isinstance(error, UnfitServerError):
         return str(error), True
     if isinstance(error, ssl.SSLError):

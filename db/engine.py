@@ -99,20 +99,19 @@ class Database:
 
     @property
     def server(self) -> Server | None:
-        """The PostgreSQL server of the engine's latest connection; None: none yet, or the database is a file."""
+        """The PostgreSQL server of the latest connection; None: none yet, or the database is a file."""
         return None if self.is_sqlite else self._dialer.server
 
     def pin_server(self, server: Pin) -> None:
-        """Let the engine connect only to the server that `server` returns, the one with the desk's lock; None: to any.
+        """Connect only to the server that `server` returns, the one with the desk's lock; None: to any.
 
-        The engine keeps to it because two servers take writes after a failed fail-over, and the money belongs on the
-        one with the lock.
+        Two servers take writes after a failed fail-over, and the money belongs on the one with the lock.
         """
         if not self.is_sqlite:
             self._dialer.only = server
 
     def doubt(self) -> None:
-        """Mark every pooled connection of the engines as doubtful, so that each is checked before its next use.
+        """Mark every pooled connection as doubtful, so that the pool checks each before its next use.
 
         The caller has seen the server not answer.
         """
@@ -121,7 +120,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, priority: Priority = Priority.WORKER) -> AsyncIterator[AsyncSession]:
-        """Open one transaction on the engine: the block's end commits it, an error rolls it back.
+        """Open one transaction to write: the block's end commits it, an error rolls it back.
 
         On SQLite it waits for its turn by `priority`; a cancelled wait leaves nothing behind.
         """
@@ -134,13 +133,13 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
-        """Open a session to read on the engine; it takes no write lock, and on SQLite it cannot write."""
+        """Open a session to read; it takes no write lock, and on SQLite it cannot write."""
         async with _begin(self._reader) as session:
             yield session
 
     @asynccontextmanager
     async def migration(self) -> AsyncIterator[AsyncConnection]:
-        """Open one transaction on the engine for a migration, on PostgreSQL without a time limit for statements.
+        """Open one transaction for a migration, on PostgreSQL without a time limit for statements.
 
         A new column or index on a large table takes as long as it takes.
         """
@@ -152,7 +151,7 @@ class Database:
             yield connection
 
     def pools(self) -> dict[str, tuple[int, int]]:
-        """Return for each engine's connection pool the connections in use, and its size."""
+        """Return, for each pool of connections by its name, the connections in use and its size."""
         engines = {"writer": self._writer, "reader": self._reader}
         if not self.is_sqlite:
             engines = {"main": self._writer, "urgent": self._urgent}
@@ -181,7 +180,7 @@ class Database:
         return engine
 
     async def dispose(self) -> None:
-        """Dispose of the engines: close every connection to the database."""
+        """Close every connection to the database."""
         for engine in {self._writer, self._reader, self._urgent}:
             await engine.dispose()
 

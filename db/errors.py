@@ -1,10 +1,10 @@
-"""Database errors, and how to tell an outage from a refused value.
+"""Database errors, and the functions that tell an outage from a refused value.
 
 DeskDatabaseError
 ├── AnotherDeskError      another process is the active desk of this database
 └── WrongDatabaseError    the settings lead to a database that we must not use; the process ends with one line
 OSError
-├── NoServerError         no server of several can be used now, or the one takes no writes: an outage, for a while
+├── NoServerError         no server of several is of use now, or the only one takes no writes: an outage, for a while
 └── UnfitServerError      an outage for a desk that runs; a desk that starts says what to mend, and ends
 
 Everything else comes from SQLAlchemy; `is_refusal` and `is_away` tell a refused value from an outage.
@@ -26,22 +26,22 @@ class DeskDatabaseError(Exception):
 
 
 class AnotherDeskError(DeskDatabaseError):
-    """The error of a desk that finds another process active on its database: one line for a person."""
+    """Another process is the active desk of this database: one line for a person."""
 
 
 class WrongDatabaseError(DeskDatabaseError):
-    """The error of a database that is another bot's, newer than the program, or without room for our columns.
+    """The database is another bot's, newer than the program, or without room for our columns.
 
-    Its text is one line for a person.
+    The text is one line for a person.
     """
 
 
 class NoServerError(OSError):
-    """The error when no PostgreSQL server takes writes now, as during a fail-over: one line for a person."""
+    """No PostgreSQL server takes writes now, as during a fail-over: one line for a person."""
 
 
 class UnfitServerError(OSError):
-    """The error of a PostgreSQL server that only another setting or certificate connects to: one line for a person.
+    """The desk cannot connect to a PostgreSQL server without another setting or certificate: one line for a person.
 
     A desk that runs treats it as an outage, because somebody may be at work on the server; at the start it is a wrong
     setting.
@@ -57,10 +57,10 @@ def another_bots(owner_id: int, bot_id: int) -> WrongDatabaseError:
 
 
 def is_refusal(error: DBAPIError) -> bool:
-    """Tell whether a database error means a refused value, and not an outage.
+    """Tell whether an error means that the database refuses a value, and not that it is away.
 
-    A bad value taken for an outage would hold up everything behind it for ever; an outage taken for a bad value would
-    lose the money in it.
+    A refused value taken for an outage would hold up everything behind it without end; an outage taken for a refused
+    value would lose the money in it.
     """
     sqlstate = getattr(error.orig, "sqlstate", None)
     if sqlstate is not None:
@@ -81,7 +81,7 @@ def is_away(error: BaseException) -> bool:
 
 
 def is_held_up(error: BaseException) -> bool:
-    """Tell whether only another transaction's lock is behind a database outage, so that others can be served.
+    """Tell whether only the lock of another transaction causes a database outage, so that other work can go on.
 
     PostgreSQL only: SQLite has one lock for all, and a writer that cannot get it finds the database away.
     """

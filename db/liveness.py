@@ -1,9 +1,9 @@
-"""Liveness of pooled PostgreSQL connections: a dead one, or one to a former server, serves nobody.
+"""Checks pooled PostgreSQL connections before their use: a dead one, or one to a former server, serves nobody.
 
 The event loop knows at once of a connection that the other side closed. A connection forgotten on the way, by a NAT or
-a machine that vanished, looks whole until a statement is sent, and then for as long as a statement may take. So the
-pool queries a connection that was idle for a minute before its use, with a short deadline; one dead connection makes
-the pool replace all of its age.
+a machine that vanished, looks whole until somebody sends a statement, and then for as long as a statement may take. So
+the pool queries a connection that was idle for a minute before its use, with a short deadline; one dead connection
+makes the pool replace all of its age.
 """
 
 import asyncio
@@ -34,11 +34,12 @@ class Liveness:
         self._dead_at = 0.0
 
     def doubt(self) -> None:
-        """Doubt the liveness of every pooled connection, because the server did not answer: check before use."""
+        """Mark every pooled connection as doubtful, because the server did not answer; the pool checks each before use.
+        """
         self._doubted_at = time.monotonic()
 
     def watch(self, engine: AsyncEngine) -> None:
-        """Watch the liveness of the connections in one engine's pool."""
+        """Watch the connections in one engine's pool."""
         target = engine.sync_engine
         event.listen(target, "connect", self._note_answer)
         event.listen(target, "checkin", self._note_answer)
@@ -72,7 +73,7 @@ class Liveness:
 
     @staticmethod
     def _treat_read_only_as_lost(context: ExceptionContext) -> None:
-        """Treat a PostgreSQL server that takes no writes any more as lost: no liveness, another took over."""
+        """Treat a server that takes no writes any more as lost, because another one has taken over."""
         if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
             context.is_disconnect = True
 

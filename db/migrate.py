@@ -19,7 +19,7 @@ from db.errors import NoServerError, WrongDatabaseError, another_bots, is_refusa
 from db.lock.holder import find_migration_lock_holder
 from db.tables import VERSION_TABLE, DeskRow
 
-# "starled" in ASCII: the key of the advisory lock under which PostgreSQL is migrated.
+# "starled" in ASCII: the key of PostgreSQL's advisory lock for migrations.
 _MIGRATION_LOCK: Final = 0x737461726C6564
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 # PostgreSQL's SQLSTATE when a view depends on a column whose type is to change.
@@ -51,7 +51,7 @@ class Schema:
 
 
 async def read_schema(database: Database) -> Schema:
-    """Read how far a database is migrated, and its bot; change nothing. Raises SQLAlchemy's errors when it is away."""
+    """Read the schema's revision and the bot of a database; change nothing. Raises SQLAlchemy's errors."""
     async with database.reading() as session:
         return await (await session.connection()).run_sync(_read_schema)
 

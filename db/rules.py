@@ -55,7 +55,7 @@ def _changed_once_known(columns: tuple[str, ...]) -> str:
 
 
 def _rewritten(columns: tuple[str, ...]) -> str:
-    """Return a rule's condition in SQL of a text column that was changed to another text, and not emptied."""
+    """Return the SQL condition of an update that changes a text column to another text, and does not empty it."""
     return " OR ".join(
         f"(OLD.{c} IS NOT NULL AND NEW.{c} IS NOT NULL AND NEW.{c} <> '' AND NEW.{c} <> OLD.{c})" for c in columns
     )
@@ -84,8 +84,7 @@ _NOT_NEW_BORN: Final = (
     "NEW.status <> 0 OR NEW.outcome IS NOT NULL OR NEW.processed_at IS NOT NULL"
     " OR NEW.amount_cents <= 0 OR length(NEW.currency) <> 3"
 )
-# A parked refund that is requested again: the new requester and reason replace the former ones, which move to
-# asked_before.
+# A new request for a parked refund: its requester and reason replace the former ones, which move to asked_before.
 _ASKED_ANEW: Final = (
     "coalesce(OLD.outcome, '') = 'parked' AND OLD.status = 2"
     " AND NEW.asked_before IS NOT NULL AND NEW.asked_before IS DISTINCT FROM OLD.asked_before"

@@ -36,7 +36,8 @@ class EventOutcome(enum.StrEnum):
     PARKED = "parked"
     """Waits for an admin."""
     REPLACED = "replaced"
-    """A refund that will not be made, because less is left of its charge. The remainder has a refund of its own."""
+    """A refund that the desk sends no more, because less is left of its charge. The remainder has a refund of its own.
+    """
     RETURNED = "returned"
     """A refund that the buyer's bank sent back to the seller."""
 
@@ -48,7 +49,7 @@ class SubscriptionState(enum.StrEnum):
     CANCELED = "canceled"
     """It will not renew; access stays to the end of the paid time."""
     FAILED = "failed"
-    """The renewal could not be paid."""
+    """Telegram could not take the renewal's price."""
     ENDED = "ended"
 
 

@@ -22,7 +22,7 @@ class Timings:
     lock_try_seconds: float = 1.0
     """The pause between two tries to take the desk's lock: so soon a desk that stands by takes over."""
     lock_answer_seconds: float = 2
-    """The longest answer of the connection that holds the desk's lock, before it counts as away."""
+    """The longest wait for an answer of the connection that holds the desk's lock; then the server counts as away."""
     lock_patience_seconds: float = 15.0
     """The silence after which the desk gives that connection up, as the server gives up a client that vanished."""
     lock_stranger_seconds: float = 60.0
@@ -40,7 +40,7 @@ class Timings:
     lanes_seconds: float = 4
     """The time that a stop gives the handlers for the updates that they have begun: half of the stop's."""
     finish_seconds: float = 8
-    """The time that a stop gives all work that was begun."""
+    """The time that a stop gives all work that has begun."""
     end_seconds: float = 9
     """The time after which a stop ends the process, whatever hangs: the desk ends within ten seconds of SIGTERM."""
 
@@ -58,7 +58,7 @@ class Timings:
     retry_after_seconds_max: float = 3600
     """The longest pause that the poll keeps for Telegram, which asks again for the rest of a longer one."""
     bug_pause_seconds: float = 5
-    """The pause after a batch of updates that a bug kept from being taken."""
+    """The pause after a batch of updates that a bug kept the poll from taking."""
     same_offset_pause_seconds: float = 1.0
     """The pause between polls at one offset while the database is away: Telegram throttles busier ones."""
     empty_poll_pause_seconds: float = 0.5
@@ -78,7 +78,7 @@ class Timings:
     health_look_seconds: float = 1
     """The pause between two looks at the desk's health: systemd's watchdog wants a sign of life each minute."""
     gauges_read_seconds: float = 2
-    """The longest wait of a scrape for the database; without its answer the gauges of the backlog are left out."""
+    """The longest wait of a scrape for the database; without its answer the scrape leaves the backlog out."""
     sandbox_clock_pause_seconds: float = 0.5
     """The pause between two readings of the sandbox's clock."""
     sandbox_clock_answer_seconds: float = 5

@@ -18,7 +18,7 @@ _NOT_YET_VALID, _EXPIRED = 9, 10
 def tls_setting(tls: Tls) -> ssl.SSLContext | str | bool:
     """Return asyncpg's `ssl` argument for PostgreSQL: a TLS context, or the name of a mode.
 
-    Raises UnfitServerError when a file that the address names cannot be used.
+    Raises UnfitServerError when OpenSSL cannot use a file that the address names.
     """
     if tls.mode == "disable":
         return False
@@ -28,7 +28,7 @@ def tls_setting(tls: Tls) -> ssl.SSLContext | str | bool:
 
 
 def explain_tls_error(error: ssl.SSLError) -> tuple[str, bool]:
-    """Return a PostgreSQL server's TLS error in words, and whether only another setting mends it."""
+    """Return a server's TLS error in words, and whether only another setting mends it."""
     if isinstance(error, ssl.SSLCertVerificationError):
         said = error.verify_message or str(error)
         if error.verify_code in {_NOT_YET_VALID, _EXPIRED}:
@@ -82,7 +82,7 @@ def _load_authorities(context: ssl.SSLContext, tls: Tls) -> None:
 
 @contextmanager
 def _naming_parameter(parameter: str) -> Iterator[None]:
-    """Raise UnfitServerError for a TLS file that cannot be used, and name the parameter of the address."""
+    """Raise UnfitServerError for a TLS file that OpenSSL cannot use, and name the parameter of the address."""
     try:
         yield
     except (OSError, ValueError) as error:

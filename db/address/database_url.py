@@ -1,9 +1,9 @@
 """`DATABASE_URL`, parsed once for the engine, the desk's lock, doctor and backup.
 
-The shapes are libpq's (PostgreSQL's manual, "Connection URIs"), SQLAlchemy's, and what providers print. Each part of an
-address is either used or known to be harmless; the parser refuses the rest, because a security that somebody asked for
-and does not get is worse than a desk that does not start. No error quotes the address, because any part of a malformed
-one may be the password.
+The shapes are libpq's (PostgreSQL's manual, "Connection URIs"), SQLAlchemy's, and what providers print. The parser uses
+each part of an address, or knows it to be harmless, and refuses the rest, because a desk without the security that its
+operator asked for is worse than a desk that does not start. No error quotes the address, because any part of a
+malformed one may be the password.
 """
 
 import re
@@ -57,12 +57,12 @@ class PostgresAddress:
 
     @property
     def needs_writable(self) -> bool:
-        """True if, by `DATABASE_URL`, the desk passes over a PostgreSQL server that takes no writes."""
+        """True if the desk must pass over a server that takes no writes."""
         return self.parameters.needs_writable or len(self.servers) > 1
 
     @property
     def names(self) -> str:
-        """The PostgreSQL servers of `DATABASE_URL`, for a person."""
+        """The PostgreSQL servers in words, for a person."""
         return ", ".join(map(str, self.servers))
 
     @property
@@ -156,9 +156,9 @@ def _pairs(query: str) -> list[tuple[str, str]]:
 
 
 def _servers_in_query(said: list[tuple[str, str]]) -> list[Server]:
-    """Return the servers of `host=` and `port=` in `DATABASE_URL`; libpq prefers them to the host in front.
+    """Return the servers of `host=` and `port=` behind the `?`; libpq prefers them to the host in front.
 
-    They are a list, or repeated.
+    Each parameter may have a list, or stand there several times.
     """
     hosts = [host for name, value in said if name == "host" for host in value.split(",")]
     ports = [port for name, value in said if name == "port" for port in value.split(",")]

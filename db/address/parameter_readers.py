@@ -44,7 +44,7 @@ _OUR_SETTINGS: Final = frozenset(
 
 @dataclass(slots=True)
 class Found:
-    """The values of a PostgreSQL address's parameters, as far as they have been read."""
+    """The values of a PostgreSQL address's parameters, as far as the readers have come."""
 
     mode: str | None = None
     files: dict[str, str] = field(default_factory=dict)

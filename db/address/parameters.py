@@ -63,7 +63,7 @@ class Tls:
 
     @property
     def is_wanted(self) -> bool:
-        """True if the parameters of the PostgreSQL address insist on TLS."""
+        """True if the address insists on TLS."""
         return MODES.index(self.mode) >= MODES.index("require")
 
 

@@ -18,7 +18,7 @@ _UNCLEAN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 class AddressError(ValueError):
-    """The error of a `DATABASE_URL` that cannot be used, in our own words: it quotes nothing of the address."""
+    """The desk cannot use `DATABASE_URL`; the words are our own and quote nothing of the address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Server:
 
 
 def refuse_control_characters(text: str) -> str:
-    """Return a part of a server's address unchanged. Raises AddressError when it has a control character.
+    """Return a part of an address unchanged. Raises AddressError when it has a control character.
 
     No name of a server, user or database can have one.
     """
@@ -58,7 +58,7 @@ def refuse_control_characters(text: str) -> str:
 
 
 def percent_decoded(text: str) -> str:
-    """Decode a percent-encoded part of a server's address. Raises AddressError when it is no text."""
+    """Decode a percent-encoded part of an address. Raises AddressError when the result is no text."""
     try:
         return refuse_control_characters(unquote(text, errors="strict"))
     except UnicodeDecodeError:

@@ -22,7 +22,7 @@ _ALIVE: Final = """
     SELECT pg_backend_pid() AS pid, current_setting('transaction_read_only') = 'on' AS is_read_only
     -- holds pg_try_advisory_lock
 """
-# With these keepalives a machine that vanished without a word frees the lock within 15 seconds.
+# With these keepalives the server frees the lock of a machine that vanished within 15 seconds.
 _KEEPALIVE: Final = """
     SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '5', false),
         set_config('tcp_keepalives_count', '2', false)
@@ -62,11 +62,11 @@ class AdvisoryLock:
 
     @property
     def server(self) -> Server | None:
-        """The PostgreSQL server where the desk's advisory lock is held; None: it is not held."""
+        """The PostgreSQL server on which we hold the desk's lock; None: we do not hold it."""
         return self._connection.server if self._held and self._connection is not None else None
 
     async def acquire(self) -> None:
-        """Wait until the desk's advisory lock is ours; stand by while another desk holds it."""
+        """Take the desk's lock; stand by while another desk holds it."""
         try:
             while not await self._try_to_lock():
                 self._report_stranger()
@@ -80,7 +80,7 @@ class AdvisoryLock:
         logger.info("the desk's lock is held, at {}", self.server)
 
     async def ensure(self) -> None:
-        """Make sure that the desk's advisory lock is held; take it again after its connection died."""
+        """Make sure that we hold the desk's lock; take it again if its connection died."""
         async with self._asking:
             if self._held and await self._is_alive():
                 return
@@ -90,7 +90,7 @@ class AdvisoryLock:
             logger.info("the desk's lock is taken again, at {}", self.server)
 
     async def release(self) -> None:
-        """Close the connection that holds the desk's advisory lock."""
+        """Close the connection that holds the desk's lock."""
         if self._connection is not None:
             connection, self._connection, self._held = self._connection, None, False
             if self._question is not None:
@@ -105,10 +105,7 @@ class AdvisoryLock:
                     raise
 
     def _report_stranger(self) -> None:
-        """Log an error when a session that is no desk holds the advisory lock for long.
-
-        Nothing ends that by itself.
-        """
+        """Log an error when a session that is no desk holds the lock for long, because nothing ends that by itself."""
         now = asyncio.get_running_loop().time()
         if self.holder is None or self.holder.may_be_desk:
             self.trouble = self._stranger_since = None
@@ -124,10 +121,10 @@ class AdvisoryLock:
             )
 
     async def _is_alive(self) -> bool:
-        """Query the advisory lock's connection, because a half-open one looks whole until it is used.
+        """Query the connection that holds the lock, because a half-open one looks whole until its next use.
 
-        Raises TimeoutError while there is no answer, because a server that only hangs still keeps the lock for us.
-        After `lock_patience_seconds` without an answer the connection is given up, and at once where the server takes
+        Raises TimeoutError while there is no answer, because a server that only hangs still keeps the lock for us. The
+        desk gives the connection up after `lock_patience_seconds` without an answer, and at once where the server takes
         no writes any more.
         """
         if self._question is None:
@@ -159,7 +156,7 @@ class AdvisoryLock:
         return True
 
     async def _try_to_lock(self) -> bool:
-        """Try once to take the advisory lock and prove it; False when another session holds it."""
+        """Try once to take the lock, and prove it; False: another session holds it."""
         had_it, self._held = self._held, False
         if had_it:
             # Only a connection that held the lock counts, not one that failed in between.
@@ -180,7 +177,7 @@ class AdvisoryLock:
         return False
 
     async def _end_own_lost_session(self, name: str) -> None:
-        """End a lost session of our own that still holds the advisory lock.
+        """End a lost session of our own that still holds the lock.
 
         Raises TimeoutError when the next try may get the lock.
         """

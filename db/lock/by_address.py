@@ -30,31 +30,31 @@ class DeskLock(Protocol):
     trouble: str | None
     """An obstacle to the lock that does not end by itself, in words; None: there is none."""
     on_doubt: Callable[[], None]
-    """Called when the server does not answer."""
+    """The lock calls it when the server does not answer."""
 
     @property
     def server(self) -> Server | None:
-        """By the database's address: the PostgreSQL server with the desk's lock; None: not held, or a file."""
+        """The PostgreSQL server on which we hold the desk's lock; None: we do not hold it, or it is a file."""
 
     async def acquire(self) -> None:
-        """Take the desk's lock, chosen by address; PostgreSQL's without a limit of time, and proved unshared.
+        """Take the desk's lock; on PostgreSQL wait for it without a limit of time, and prove that nobody shares it.
 
         Raises AnotherDeskError on SQLite. PostgreSQL: WrongDatabaseError when the database belongs to another bot or is
         behind a pooler that holds no lock, UnfitServerError and NoServerError as db.dial.
         """
 
     async def ensure(self) -> None:
-        """Hold the lock chosen by address before a write; take the lock again if its connection has died.
+        """Make sure before a write that we hold the desk's lock; take it again if its connection has died.
 
         Raises AnotherDeskError when another desk holds the lock, and the database's errors when the database is away.
         """
 
     async def release(self) -> None:
-        """Give back the desk's lock that was chosen by address."""
+        """Give back the desk's lock."""
 
 
 def desk_lock(url: str, bot_id: int = 0, timings: Timings = PRODUCTION) -> DeskLock:
-    """Choose the desk's lock by address (`DATABASE_URL`); `bot_id` 0 means the bot that owns the database.
+    """Return the desk's lock for a `DATABASE_URL`; `bot_id` 0 means the bot that owns the database.
 
     On PostgreSQL each bot in each schema has a lock of its own. Raises AddressError.
     """
@@ -74,7 +74,7 @@ class LockReport:
 
 
 async def read_lock_report(url: str, bot_id: int) -> LockReport:
-    """Read, by address, where the desk's lock on PostgreSQL is and who holds it, and take none: for a command.
+    """Read the server of the desk's lock on PostgreSQL and the session that holds it, for a command; take no lock.
 
     Raises WrongDatabaseError as `DeskLock.acquire`, and the errors of db.dial.
     """

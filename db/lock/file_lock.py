@@ -28,8 +28,8 @@ class FileLock:
         self.on_doubt = lambda: None
 
     async def acquire(self) -> None:
-        # A start that waits for its database calls again, and keeps the lock in between.
         """Lock the lock file. Raises AnotherDeskError when another desk has locked it."""
+        # A start that waits for its database calls again, and keeps the lock in between.
         if self._file is not None:
             return
         make_private(self._path)

@@ -68,13 +68,13 @@ class Holder:
 
 
 def key_of(bot_id: int, schema: str) -> int:
-    """Return the key under which a holder has the desk's lock, for one bot in one schema: positive, of 63 bits."""
+    """Return the key of the desk's lock for one bot in one schema: positive, of 63 bits."""
     digest = hashlib.sha256(f"starledger:{bot_id}:{schema}".encode()).digest()
     return int.from_bytes(digest[:8]) >> 1
 
 
 async def find_key(connection: Any, bot_id: int) -> int:
-    """Find the key that a holder of the desk's lock uses, by schema and bot; `bot_id` 0: the schema's owner.
+    """Find the key of the desk's lock, by schema and bot; `bot_id` 0: the bot that owns the schema.
 
     Raises WrongDatabaseError when the database belongs to another bot, or when the schema in search_path does not
     exist.

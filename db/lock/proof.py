@@ -32,7 +32,7 @@ _OF_STATEMENT_MODE: Final = "statement pooling"
 
 
 def pooler_error() -> WrongDatabaseError:
-    """Return the error of the lock's proof for a `DATABASE_URL` that leads through a pooler in transaction mode."""
+    """Return the error of a `DATABASE_URL` that leads through a pooler in transaction mode."""
     return WrongDatabaseError(
         "DATABASE_URL leads through a pooler in transaction mode, which cannot hold a lock: give the desk the server's"
         " own address, or a pool of its own in session mode"
@@ -41,7 +41,7 @@ def pooler_error() -> WrongDatabaseError:
 
 @contextmanager
 def explain_pooler_errors() -> Iterator[None]:
-    """Turn an error that a pooler causes in the lock's proof into WrongDatabaseError, in a `with` block."""
+    """Turn an error that a pooler causes inside of the `with` block into WrongDatabaseError."""
     try:
         yield
     except asyncpg.PostgresError as error:
@@ -51,13 +51,13 @@ def explain_pooler_errors() -> Iterator[None]:
 
 
 def is_pooler_error(error: BaseException) -> bool:
-    """Tell whether an error in the lock's proof, asyncpg's or SQLAlchemy's, comes from a pooler in between."""
+    """Tell whether an error, asyncpg's or SQLAlchemy's, comes from a pooler in between."""
     said = error.orig if isinstance(error, DBAPIError) else error
     return getattr(said, "sqlstate", None) in _OF_POOLERS or _OF_STATEMENT_MODE in str(said)
 
 
 async def prove_lock(dialer: Dialer, connection: Any, key: int, pid: int) -> None:
-    """Prove that the desk's lock, which `connection` took in the server's process `pid`, is its alone.
+    """Prove that `connection`, which took the desk's lock in the server's process `pid`, is alone in holding it.
 
     Raises WrongDatabaseError when it is not, after giving the lock back. Raises the database's errors.
     """
@@ -85,7 +85,7 @@ _PROVER: Final = "starledger proof"
 
 
 async def prove_session_keeps_lock(dialer: Dialer) -> None:
-    """Prove on an unused key that a PostgreSQL session keeps its lock: for a command beside the desk that runs."""
+    """Prove on an unused key that a PostgreSQL session keeps its lock, for a command beside the desk that runs."""
     connection = await dialer.connect(application_name=_PROVER, command_seconds=_CLOSE_SECONDS, caches=False)
     try:
         key = randbits(62)
@@ -97,10 +97,7 @@ async def prove_session_keeps_lock(dialer: Dialer) -> None:
 
 
 async def _release_everywhere(connections: list[Any], key: int, pid: int) -> None:
-    """Release the desk's lock on every connection of the proof.
-
-    A pooler keeps its connections, and the lock with them, for ever.
-    """
+    """Release the desk's lock on every connection, because a pooler keeps its connections, and the lock, for ever."""
     for _ in range(_RELEASES_MAX):
         for connection in connections:
             # Each in one message: a pooler would run a prepared statement on another connection.

@@ -1,4 +1,4 @@
-"""Revision 0006: index the renewals that wait for an admin."""
+"""Revision 0006: index the subscriptions whose renewals wait for an admin."""
 
 import sqlalchemy as sa
 from alembic import op

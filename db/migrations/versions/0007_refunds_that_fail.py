@@ -1,4 +1,4 @@
-"""Revision 0007: allow refunds that another one replaces, and refunds that come back."""
+"""Revision 0007: allow refunds that another one replaces, and refunds that returned."""
 
 revision = "0007"
 down_revision = "0006"

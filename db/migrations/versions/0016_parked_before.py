@@ -1,6 +1,6 @@
 """Revision 0016: fill in the moment of parking for charges that an earlier version parked.
 
-Such a charge was parked as it came in, or within its attempts.
+That version parked such a charge on arrival, or within its attempts.
 """
 
 from alembic import op
