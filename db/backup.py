@@ -11,7 +11,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
     """Back up a SQLite database in use from `source` to `target`, which its owner alone can read; check the copy.
 
     Writers do not wait, because a reader in WAL mode sees one moment. Blocks until the copy is complete. Raises OSError
-    when the copy cannot be written, and sqlite3.Error when the source cannot be read or the copy is damaged.
+    when the target takes no copy, and sqlite3.Error when the source is unreadable or the copy is damaged.
     """
     target.touch(mode=0o600)
     address = f"{source.absolute().as_uri()}?mode=ro"

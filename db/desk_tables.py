@@ -61,7 +61,7 @@ class StripeReading(Base):
     __tablename__ = "stripe_reading"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, default=1)
-    # The time of the newest event that was read, in seconds since 1970.
+    # The time of the newest event that the desk has read, in seconds since 1970.
     newest: Mapped[int | None] = mapped_column(BigInteger)
     foreign_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
     read_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

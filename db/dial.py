@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: the pool and the desk's lock both get theirs here, by the same rules.
+"""Connects to PostgreSQL by the same rules for the pool of connections and for the desk's lock.
 
 The dialer tries the servers in the order of the address, and first the one that answered last. Where the address has
 several servers, it passes over one that takes no writes. asyncpg alone would share one time limit among all servers,
@@ -25,7 +25,7 @@ KEEPALIVE_IDLE_SECONDS: Final = 30
 KEEPALIVE_INTERVAL_SECONDS: Final = 5
 KEEPALIVE_COUNT: Final = 3
 UNACKNOWLEDGED_MILLISECONDS: Final = 10_000
-"""After so long without an acknowledgement the kernel gives up what was sent, and the connection with it (tcp(7))."""
+"""After so long without an acknowledgement the kernel gives up the sent data, and the connection with it (tcp(7))."""
 LOGGED_MAX: Final = 100
 
 Pin = Callable[[], Server | None]

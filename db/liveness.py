@@ -34,8 +34,7 @@ class Liveness:
         self._dead_at = 0.0
 
     def doubt(self) -> None:
-        """Mark every pooled connection as doubtful, because the server did not answer; the pool checks each before use.
-        """
+        """Mark every pooled connection as doubtful: the server did not answer, so the pool checks each before use."""
         self._doubted_at = time.monotonic()
 
     def watch(self, engine: AsyncEngine) -> None:

@@ -42,7 +42,7 @@ async def migrate(database: Database, bot_id: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The schema of a database: its revision (None: it has no table of ours), this program's newest, and its bot."""
+    """The schema of a database: its revision (None: it has none of our tables), this program's newest, and its bot."""
 
     revision: str | None
     head: str | None

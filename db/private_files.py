@@ -18,9 +18,9 @@ def make_private(file: Path) -> None:
     """Make an empty private file, and its directory, if they do not exist.
 
     SQLite takes an empty file for a new database, and gives the files beside it the same mode (sqlite.org/walformat).
-    Raises OSError when the directory cannot be made.
+    Raises OSError when the system does not let us make the directory.
     """
     file.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-    # The caller that opens the file reports why it cannot be opened.
+    # The caller that opens the file reports an error.
     with suppress(OSError):
         os.close(os.open(file, os.O_CREAT | os.O_RDONLY, FILE_MODE))

@@ -1,4 +1,4 @@
-"""Timings: the time-outs and pauses of a running desk, in one object that is handed in; tests hand in their own."""
+"""Timings: the time-outs and pauses of a running desk, in one object; tests hand in an object of their own."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -1,4 +1,4 @@
-"""SQLite's write-ahead log, which keeps deleted rows until it is emptied."""
+"""Empties SQLite's write-ahead log, which keeps deleted rows until then."""
 
 import sqlite3
 from contextlib import closing

@@ -51,7 +51,7 @@ async def revoke_by_hand(
 ) -> tuple[str, ...]:
     """Revoke a user's grants of a type, from any source or only from `source`; return the revoked sources.
 
-    The money stays where it is: a charge whose access an admin revoked can still be refunded.
+    The money stays where it is: the seller can still refund a charge whose access an admin revoked.
     """
     standing = (
         select(EntitlementGrant.source)

@@ -220,8 +220,8 @@ class EntitlementService:
     async def has_entitlement(self, user_id: str, entitlement_type: str, at: datetime) -> bool:
         """Tell whether a user's access is open at a moment, by the grants known now.
 
-        The moment may be past or to come. A grant that was recorded while the desk's clock was behind is open by that
-        clock from then on. The specification names this function; the desk itself reads `holdings`.
+        The moment may be past or to come. A grant of the time when the desk's clock was behind is open by that clock
+        from its recording on. The specification names this function; the desk itself reads `holdings`.
         """
         return fold.holds(
             (await read_grants(self._session, [user_id], entitlement_type))[user_id, entitlement_type], at

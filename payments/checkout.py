@@ -213,7 +213,7 @@ async def find_obstacle_on_record(session: AsyncSession, sale: Sale, now: dateti
     for a plan that is one, and only if nothing else stands in the way, because a buyer waits for each statement.
     """
     user = User.telegram_id == sale.buyer_telegram_id
-    # Grants of any date count, because a clock that is behind has not reached what was paid a moment ago.
+    # Grants of any date count, because a clock that is behind has not reached a payment of a moment ago.
     payer = Payer(sale.buyer_telegram_id, await EntitlementService(session).held_for_life(user, None))
     obstacle = find_obstacle(sale, payer, is_paid=False)
     if obstacle is None and sale.is_subscription:

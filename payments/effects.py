@@ -110,7 +110,7 @@ class OutwardEffects(Effects):
             until = each.expires_at
             ends_at = charge.subscription_expires_at
             if until is not None and ends_at is not None and until == ends_at + SLACK:
-                # The slack bridges a renewal that comes a little late; it is not sold.
+                # The slack bridges a renewal that comes a little late; the desk does not sell it.
                 until = ends_at
             access.append((each.entitlement_type, until.isoformat() if until else None))
         is_renewal = bool(charge.is_recurring and not charge.is_first_recurring)

@@ -43,7 +43,7 @@ class RefundRefusal(enum.StrEnum):
     """No charge has this id."""
     ALREADY_REFUNDED = "already_refunded"
     UNDER_WAY = "under_way"
-    """A refund was requested before, and its provider has not confirmed it."""
+    """An earlier request stands, and the provider has not confirmed its refund."""
     NOT_OURS = "not_ours"
     """Another service wrote the row, and refunds it."""
 

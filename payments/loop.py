@@ -28,13 +28,13 @@ SILENT_SECONDS: Final = 120
 """The longest time of one item: its transactions, each within the database's time-outs, and a call to Telegram."""
 COOLDOWN_SECONDS: Final = 60
 COOLDOWNS_MAX: Final = 1_000
-"""Keys that one loop keeps in cooldown; a failure beyond them is tried again at once."""
+"""Keys that one loop keeps in cooldown; the loop tries any further one again at once."""
 AWAY_ATTEMPTS_MAX: Final = 48
 """After so many attempts, about a day and a half, a person looks at an outage."""
 BACKOFF_SECONDS_FIRST: Final = 5
 BACKOFF_SECONDS_MAX: Final = 3600
 LEASE_SECONDS_MAX: Final = 180
-"""The longest claim, for several calls. A claim that ends later was made by a clock that has been set back."""
+"""The longest claim, for several calls. A clock that somebody has set back since made a claim that ends later."""
 AHEAD_MAX: Final = timedelta(hours=2)
 """The longest wait for an attempt: a backoff of an hour, and up to a half more."""
 
@@ -111,7 +111,7 @@ class Cooldown:
 
 
 class Gate:
-    """The gate before settling and sending: closed while a whole pass over the ledger is wanted.
+    """The gate before settling and sending: closed while the desk owes a whole pass over the ledger.
 
     An open gate stays open, because a pass begins before its desk, under the same lock.
     """
@@ -120,7 +120,7 @@ class Gate:
         self._is_open = False
 
     async def is_open(self, session: AsyncSession) -> bool:
-        """Tell whether loops may work because no ledger pass is wanted; ask the database until it says so once."""
+        """Tell whether loops may work because the desk owes no ledger pass; ask the database until it says so once."""
         if not self._is_open:
             wanted = select(LedgerReading.id).where(LedgerReading.pass_wanted_at.is_not(None))
             self._is_open = await session.scalar(wanted) is None

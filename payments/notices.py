@@ -66,8 +66,11 @@ class Notice(enum.StrEnum):
     `is_rest`, if there: partial refunds went before. `is_again`, if there: refunds had given back all of it before.
     """
     SUBSCRIPTION_CANCELED = "subscription_canceled"
-    """Subscriber: cancelled at Telegram. This and the next six: `title` and code of the `plan`, `price_stars`,
-    `renews_at` and `access_until` (ISO 8601; None: nothing is paid)."""
+    """Subscriber: cancelled at Telegram.
+
+    This and the next six: `title` and code of the `plan`, `price_stars`, `renews_at` and `access_until` (ISO 8601;
+    None: nothing is paid).
+    """
     SUBSCRIPTION_ACTIVE = "subscription_active"
     """Subscriber: resumed at Telegram; no money has moved."""
     SUBSCRIPTION_FAILED = "subscription_failed"
@@ -81,7 +84,8 @@ class Notice(enum.StrEnum):
     RENEWAL_REFUSED = "renewal_refused"
     """Subscriber: Telegram refuses the change of the renewal; `renewal`, `reason`."""
     RENEWED_ANYWAY = "renewed_anyway"
-    """Subscriber: a cancelled subscription renewed, and is ended again; the facts of a subscription, `because`."""
+    """Subscriber: a cancelled subscription renewed, and the desk ends it again; the facts of a subscription, `because`.
+    """
     ACCESS_ENDS_SOON = "access_ends_soon"
     """Buyer of a plan for some days: `title` and code of the `plan`, `until`."""
     PARTLY_REFUNDED = "partly_refunded"
@@ -101,7 +105,7 @@ class Notice(enum.StrEnum):
     contradicts its charge, and nothing waits.
     """
     NOTHING_OPENED = "nothing_opened"
-    """Admins: `buyer`; a parked charge is granted, and all of the time that it paid for is over."""
+    """Admins: `buyer`; the desk has granted a parked charge, and all of the time that it paid for is over."""
     FOREIGN = "foreign"
     """Admins: `buyer`; a charge of another program on the same token."""
     REFUNDED_OUTSIDE = "refunded_outside"
@@ -120,12 +124,12 @@ class Notice(enum.StrEnum):
     REFUND_FAILED = "refund_failed"
     """Admins: `reason` (the provider's word), `buyer`; a refund returned to the seller.
 
-    `stays`: `closed`, if the charge was refunded in full once and its access ended; else `open`.
+    `stays`: `closed`, if refunds once gave back all of the charge and its access ended; else `open`.
     """
     LOST_PAYMENT = "lost_payment"
     """Admins: `stripe_id`, `paid_at`; a charge at Stripe that is not on record and most likely should be.
 
-    `fits`: what it may be the payment of, each with `buyer`, `title`, `entitlements` and `days` (None: for ever);
+    `fits`: what it may be the payment of, each with `buyer`, `title`, `entitlements` and `days` (None: lifetime);
     `others`: the ids of charges that fit as well.
     """
     UNRECORDED = "unrecorded"

@@ -44,7 +44,7 @@ class Pause:
     def until(self) -> datetime | None:
         """The end of the pause that lasts; None: there is none."""
         if self._until is not None and not self._until - timedelta(seconds=SECONDS_MAX) <= self._clock() < self._until:
-            # The pause is over, or the clock was set back.
+            # The pause is over, or somebody has set the clock back.
             self._until = None
         return self._until
 

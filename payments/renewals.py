@@ -19,7 +19,7 @@ RENEWING: Final = frozenset({SubscriptionState.ACTIVE, SubscriptionState.FAILED}
 
 
 class RenewalReason(enum.StrEnum):
-    """Reason why the desk wants a renewal to end, or to be allowed again; stored as `wanted_because`."""
+    """Reason why the desk wants a renewal to end or to be possible again, stored as `wanted_because`."""
 
     BUYER = "buyer"
     """The subscriber pressed a button."""

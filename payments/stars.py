@@ -20,7 +20,8 @@ class StarsChannel:
     async def refund(self, order: RefundOrder) -> None:
         """Call refundStarPayment, which refunds whole charges only, and each once.
 
-        `CHARGE_ALREADY_REFUNDED` is success, because the answer to an earlier call may be lost. Raises ChannelError.
+        `CHARGE_ALREADY_REFUNDED` is success, because the desk may have lost the answer to an earlier call. Raises
+        ChannelError.
         """
         try:
             await self._bot.refund_star_payment(

@@ -175,11 +175,11 @@ class TelegramPaymentHandler(PaymentDesk):
         return await self._handle(charge)
 
     async def handle_refund(self, refund: RefundFact) -> StripeEvent | None:
-        """Settle a refund that Telegram tells of, whoever made it, as handle_successful_payment settles a charge."""
+        """Settle a refund that Telegram reports, made by anybody, as handle_successful_payment settles a charge."""
         return await self._handle(refund)
 
     async def handle_subscription(self, change: SubscriptionFact) -> None:
-        """Settle a recorded change of a subscription that Telegram tells of.
+        """Settle a change of a subscription that Telegram has reported and the desk has recorded.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -203,7 +203,7 @@ class TelegramPaymentHandler(PaymentDesk):
         """
         async with self._database.reading() as session:
             known = await events.find_fact_row(session, fact)
-        # A refund requested here is on record before Telegram tells of it.
+        # A refund requested here is on record before Telegram reports it.
         if known is None or known.webhook_timestamp is None:
             async with self._database.transaction(Priority.WORKER) as session:
                 await events.record(session, [fact], self._clock())

@@ -1,4 +1,4 @@
-"""Telegram's errors, sorted by what each says of its call: done, refused, to be paused, or unknown.
+"""Sorts Telegram's errors by the fate of their calls: done, refused, to repeat after a pause, or unknown.
 
 Every caller of Telegram asks `fate_of` for the fate of an error, and does what this table says:
 

@@ -57,7 +57,7 @@ def waits() -> ColumnElement[bool]:
 
 
 def is_retryable(event: StripeEvent) -> bool:
-    """Tell whether a retry takes up an event of ours: each that `waits`, and a settled one due again for news.
+    """Tell whether a retry takes up one of our events: each that `waits`, and a settled one due again for news.
 
     The list leaves the second kind out, because the worker is about to settle it; a retry makes it due at once.
     """
@@ -109,7 +109,7 @@ def retry_id(row: StripeEvent | Subscription | QuarantinedUpdate) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The number of entries that wait, and when the oldest was recorded (None: nothing waits)."""
+    """The number of entries that wait, and the moment of recording of the oldest (None: nothing waits)."""
 
     count: int = 0
     oldest_at: datetime | None = None
@@ -186,7 +186,7 @@ async def _retry_renewal(session: AsyncSession, charge_id: str, now: datetime) -
     chain = await read_chain_of_event(session, charge) if charge is not None else None
     if chain is None:
         return RetryResult.UNKNOWN
-    # A later charge names the row while the first one is recorded and not settled.
+    # A later charge names the row while the first one is on record and still unsettled.
     query = select(Subscription).where(Subscription.first_charge_id.in_([each.charge.id for each in chain.periods]))
     # The row with an error goes first, because a row at rest waits for nothing.
     query = query.order_by(Subscription.error.is_(None))

@@ -2,7 +2,7 @@
 
 In reading order:
 
-- server.py: one PostgreSQL server, its host and port, and the error of an address that cannot be used
+- server.py: one PostgreSQL server, its host and port, and the error of an address that the desk cannot use
 - parameter_readers.py: the readers of single parameters behind the `?` of a PostgreSQL address
 - parameters.py: all parameters of a PostgreSQL address
 - database_url.py: the whole address, a SQLite file or PostgreSQL servers

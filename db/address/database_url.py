@@ -1,4 +1,4 @@
-"""`DATABASE_URL`, parsed once for the engine, the desk's lock, doctor and backup.
+"""Parses `DATABASE_URL` once for the engine, the desk's lock, doctor and backup.
 
 The shapes are libpq's (PostgreSQL's manual, "Connection URIs"), SQLAlchemy's, and what providers print. The parser uses
 each part of an address, or knows it to be harmless, and refuses the rest, because a desk without the security that its

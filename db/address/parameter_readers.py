@@ -39,7 +39,7 @@ _OUR_SETTINGS: Final = frozenset(
         *("tcp_keepalives_count", "tcp_user_timeout", "endpoint", "project", "reference"),
     }
 )
-"""Settings that the desk makes by itself, and names for the proxies of Neon and Supabase, which know us by TLS too."""
+"""Settings that the desk makes itself, and names for the proxies of Neon and Supabase, which know us by TLS too."""
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """The desk's lock: of all processes on one database, one at a time polls Telegram.
 
-In comes `DATABASE_URL`, out goes a lock that is held, or the session that holds it. In reading order:
+In comes `DATABASE_URL`, out goes the lock in our hands, or the session that holds it. In reading order:
 
 - by_address.py: what the program asks of the lock, and the choice between the two locks below
 - file_lock.py: the lock file of a SQLite database

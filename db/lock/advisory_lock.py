@@ -48,11 +48,11 @@ class AdvisoryLock:
         self.is_standing_by = False
         self.holder = self.trouble = None
         self.on_doubt = lambda: None
-        # The loop's time at which a session that is no desk was first seen to hold the lock.
+        # The loop's time at which we first saw a session that is no desk hold the lock.
         self._stranger_since: float | None = None
         # Two calls at once would open two connections, and one would find the lock taken by the other.
         self._asking = asyncio.Lock()
-        # The query that the held connection has not answered yet, and the loop's time at which it was sent.
+        # The query that the lock's connection has not answered yet, and the loop's time at which we sent it.
         self._question: asyncio.Task[Any] | None = None
         self._asked_at = 0.0
         # Each connection has its own application name, because the server may believe that a connection which we gave

@@ -26,7 +26,7 @@ class DeskLock(Protocol):
     is_standing_by: bool
     """True while `acquire` waits for the desk that holds the lock."""
     holder: Holder | None
-    """The session that holds the lock while we do not, as far as it is known."""
+    """The session that holds the lock while we do not, as far as we know it."""
     trouble: str | None
     """An obstacle to the lock that does not end by itself, in words; None: there is none."""
     on_doubt: Callable[[], None]

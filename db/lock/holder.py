@@ -89,7 +89,7 @@ async def find_key(connection: Any, bot_id: int) -> int:
         try:
             owner = await connection.fetchval(_OWNER)
         except (asyncpg.UndefinedColumnError, asyncpg.InsufficientPrivilegeError):
-            # Another program's table, or one that is closed to us: the migration reports that.
+            # Another program's table, or one that our role may not read: the migration reports that.
             owner = None
     if owner is not None and bot_id not in {0, owner}:
         raise another_bots(owner, bot_id)
@@ -105,7 +105,7 @@ async def find_holder(connection: Any, key: int) -> Holder | None:
 
 
 def find_migration_lock_holder(connection: Connection, key: int) -> str:
-    """Find the session that holds the lock of migrations, in words for a person; over SQLAlchemy's connection."""
+    """Return the session that holds the lock of migrations, in words for a person."""
     row = connection.execute(text(_MIGRATOR), {"key": key}).mappings().first()
     return "nobody at this moment" if row is None else _in_words(dict(row))
 

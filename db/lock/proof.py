@@ -1,4 +1,4 @@
-"""The proof that PostgreSQL gave the desk's lock to our session alone, and no pooler shares it.
+"""Proves that PostgreSQL gave the desk's lock to our session alone, and that no pooler shares it.
 
 A pooler in transaction mode runs each statement on any free connection of its own, so a lock that one of them took
 belongs to everybody. The proof: a second connection must fail to take the lock, and the first must stay with one
@@ -25,8 +25,8 @@ _HOLDERS: Final = """
     FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
     AND (classid::bigint << 32 | objid::bigint) = {}
 """
-# The errors of a statement that was prepared on one connection and is run on another (PostgreSQL's manual, "Error
-# Codes"), and PgBouncer's words where each statement is a transaction of its own.
+# The errors of a statement that one connection has prepared and another one runs (PostgreSQL's manual, "Error Codes"),
+# and PgBouncer's words where each statement is a transaction of its own.
 _OF_POOLERS: Final = frozenset({"42P05", "26000"})
 _OF_STATEMENT_MODE: Final = "statement pooling"
 

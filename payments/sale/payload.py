@@ -47,9 +47,9 @@ _KEY_LABEL: Final = b"starledger invoice payload"
 
 
 class PayloadError(PaymentError):
-    """An order that no payload can carry, or a token that cannot guard one: a bug or a wrong setting of ours.
+    """The desk cannot sign: no payload can carry the order, or the token cannot guard one.
 
-    Reading a payload never raises it, whatever the payload holds.
+    It is a bug or a wrong setting of ours. Reading a payload never raises it, whatever the payload holds.
     """
 
 

@@ -81,8 +81,8 @@ class ChargeSettlement:
         3. Grant the plan's entitlements of a granted charge, born revoked if refunds gave it back before. Close any
            other charge that refunds gave back, and set the rest aside: given back, parked, or left to another program.
         4. Bring its subscription up to date. A charge that is refunded or goes back ends the renewal.
-        5. If the charge stays granted: end the renewals that it makes needless, then tell the buyer. If it was parked
-           and its time is over already, tell the admins instead.
+        5. If the charge stays granted: end the renewals that it makes needless, then tell the buyer. If the charge was
+           parked and its paid time is over already, tell the admins instead.
         """
         user = await session.get_one(User, event.customer_id)
         if user.telegram_id is None or event.payload is None:
@@ -244,8 +244,8 @@ class ChargeSettlement:
     async def _give_back_starts(self, session: AsyncSession, charge: StripeEvent, user: User) -> bool:
         """Give back first charges that, as `charge` shows, started a subscription beside a running one; True: any.
 
-        The order of settling does not decide, because the buyer may have paid last for the charge that Telegram told of
-        first. Each turn of the loop gives one charge back, or looks at it for the last time.
+        The order of settling does not decide, because Telegram may report first the charge that the buyer paid last.
+        Each turn of the loop gives one charge back, or looks at it for the last time.
         """
         seen: set[str] = set()
         is_given_back = False

@@ -50,8 +50,8 @@ class Settlement:
         1. Lock the payers of the row and of the refunds that stand in for it, then each row.
         2. Settle each open row of ours by its kind (`settle_open`).
 
-        `confirmed`: the provider has just made the refund. The provider's own news of a refund (`webhook_timestamp` is
-        known) confirms it as well. An unconfirmed refund stays open, because the worker has yet to send it. Where
+        `confirmed`: the provider has just made the refund. The provider's own report of a refund (`webhook_timestamp`
+        has a value) confirms it as well. An unconfirmed refund stays open, because the worker has yet to send it. Where
         another row has the key of a refund, this returns the refund apart (events.record).
         """
         event = None

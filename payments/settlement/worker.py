@@ -121,8 +121,8 @@ class Worker:
     async def process(self, event_id: str) -> StripeEvent | None:
         """Process one audit row as far as it goes now; return it. None: no row has this id, or another process has it.
 
-        1. Lock and settle the row in one transaction. Leave it as it is if it is not ours or not open, and while a
-           whole pass over the ledger is wanted.
+        1. Lock and settle the row in one transaction. Leave it as it is if it is not ours or not open, and while the
+           gate is closed (payments/loop.py).
         2. Send a refund that is still open to its provider, with no transaction open, and then settle it. If the
            provider asks for a pause, the refund waits. If it refuses, its own list of refunds decides.
         3. Note a failure on the row, which waits for its next attempt. The last attempt parks it.
