@@ -1,7 +1,7 @@
-"""Writes the consequences of a subscription's charges and changes: its row, its grants' ends, its grace, its notices.
+"""Writes a subscription's row, its grants' ends, its grace and its notices, all worked out from charges and changes.
 
-`update_from_charges` makes all of them anew from the records, in the caller's transaction, so that any order of arrival
-ends in the same state. The caller holds the user's lock.
+`update_from_charges` works all of them out again from the records, in the caller's transaction, so that any order of
+arrival ends in the same state. The caller holds the user's lock.
 """
 
 from collections.abc import Sequence
@@ -33,14 +33,14 @@ from payments.subscriptions.precedence import Rival, is_replaced
 from payments.subscriptions.running import read_rivals
 
 CLOCKS_APART_MAX: Final = timedelta(days=1)
-"""Telegram's clock may be so far ahead of ours, where believing it does no harm."""
+"""Telegram's clock may be so far ahead of ours; a lifetime grant from so near a future counts already."""
 
 _ACCESS_GOES_ON: Final = frozenset({RenewalReason.FOR_LIFE, RenewalReason.REPLACED})
-"""Reasons for ending a renewal while access goes on: the end of such a subscription is no news."""
+"""Reasons for ending a renewal while access goes on; the subscriber gets no notice of such an end."""
 
 
 class SubscriptionBook:
-    """The subscriptions' rows and grants. It knows the seller's terms and the time; `effects` sends the notices."""
+    """Keeps the rows and grants of subscriptions up to date, by the seller's terms; `effects` owes the notices."""
 
     def __init__(self, catalog: Catalog, clock: Clock, effects: Effects, terms: Terms) -> None:
         self._catalog = catalog
@@ -58,9 +58,7 @@ class SubscriptionBook:
         *,
         unread_price_stars: int | None = None,
     ) -> dict[str, Subscription]:
-        """Write a user's subscriptions on one payload into the book; return them by charge id.
-
-        The book reads all charges and changes.
+        """Update a user's subscriptions on one payload from all charges and changes; return their rows by charge id.
 
         1. Read the rows on the payload, and the chains of charges (payments/subscriptions/division.py).
         2. Set the grants' ends to the periods' ends; grant grace after each failed renewal.
@@ -69,8 +67,8 @@ class SubscriptionBook:
         4. Tell the subscriber of a new state, and of a renewal that is near.
         5. End the rows whose first charge belongs to another chain.
 
-        `order` is the payload's content. Without it nothing is done before the first charge is settled, unless
-        `unread_price_stars` tells the price of a subscription whose payload is unreadable.
+        `order` is the payload's content, and `unread_price_stars` the price of a subscription whose payload is
+        unreadable. Without either, there is nothing to write until the settlement of a first charge has made a row.
         """
         await session.flush()
         rows = await _read_rows(session, user.id, payload)
@@ -93,9 +91,10 @@ class SubscriptionBook:
         return followed
 
     async def end_replaced_renewals(self, session: AsyncSession, user: User) -> Sequence[Subscription]:
-        """End in the book the renewals of replaced subscriptions; return those that are to end.
+        """Have Telegram end the renewals of replaced subscriptions; return those subscriptions.
 
-        Telegram may try them again, whether they have failed, are over by a clock of ours, or were renewed after all.
+        Failed ones, ones that are over by our clock, and ones renewed after all are among them, because Telegram may
+        charge for each again.
         """
         await session.flush()
         rivals = await read_rivals(session, User.id == user.id)
@@ -113,7 +112,7 @@ class SubscriptionBook:
     async def end_unwanted_renewal(
         self, session: AsyncSession, user: User, row: Subscription, *, is_beside: bool
     ) -> None:
-        """End in the book a subscription that Telegram has renewed against the wish; tell subscriber and admins.
+        """Have Telegram end a subscription that it renewed against the wish; tell the subscriber and the admins.
 
         `is_beside`: its newest charge has ended another subscription with the same entitlement. The charge opens its
         time all the same.
@@ -129,8 +128,8 @@ class SubscriptionBook:
             await self._tell_unwanted_renewal(session, user, row, is_for_subscriber=True)
 
     async def end_lifetime_renewals(self, session: AsyncSession, user: User) -> None:
-        """Write into the subscriptions' book the end of renewals that open only what the user holds for life."""
-        # A charge may have a date that our clock has not reached yet.
+        """Have Telegram end the renewals that open only entitlements that the user holds for life."""
+        # A lifetime charge may have a date that our clock has yet to reach.
         held = await EntitlementService(session).held_for_life(User.id == user.id, self._clock() + CLOCKS_APART_MAX)
         for row in await self._read_renewing_rows(session, user) if held else ():
             plan = self._catalog.get(row.plan)
@@ -138,7 +137,7 @@ class SubscriptionBook:
                 self._effects.end_renewal(row, RenewalReason.FOR_LIFE)
 
     async def _read_renewing_rows(self, session: AsyncSession, user: User) -> Sequence[Subscription]:
-        """Read the book's subscriptions that Telegram may charge for, without those whose end it has refused."""
+        """Read a user's subscriptions that Telegram may charge for, without those whose end Telegram has refused."""
         is_refused = and_(
             Subscription.renewal_wanted == Renewal.CANCELED,
             Subscription.due_at.is_(None),
@@ -148,7 +147,7 @@ class SubscriptionBook:
         return (await session.scalars(query.order_by(Subscription.id))).all()
 
     def _withdraw_replacement(self, row: Subscription, rival: Rival, rivals: Sequence[Rival]) -> None:
-        """Let the book's replaced subscription renew if its replacement goes back and Telegram knows of no end."""
+        """Let a replaced subscription renew if the desk refunds its replacement before Telegram ends the renewal."""
         is_open = row.due_at is not None or row.error is not None
         if row.wanted_because != RenewalReason.REPLACED or not is_open or row.claimed_until is not None:
             return
@@ -162,7 +161,7 @@ class SubscriptionBook:
             row.attempts = 0
 
     def _end_orphaned_row(self, row: Subscription, heir: Subscription | None) -> None:
-        """End a row of the book that no chain of charges has; the chain with its charge inherits its wish."""
+        """End an orphaned subscription row; `heir`, the row of the chain with its charge, inherits its wish."""
         is_open = row.due_at is not None or row.error is not None
         if heir is not None and is_open and row.renewal_wanted == Renewal.CANCELED:
             self._effects.end_renewal(heir, RenewalReason(row.wanted_because or RenewalReason.BUYER))
@@ -172,14 +171,14 @@ class SubscriptionBook:
         row.due_at = row.claimed_until = row.error = None
 
     async def _is_resumed(self, session: AsyncSession, row: Subscription) -> bool:
-        """Tell whether the subscriber has resumed a subscription in the book, by Telegram's last word on its state."""
+        """Tell whether the subscriber has resumed a subscription, by the last change that Telegram told of."""
         change = None if row.change_id is None else await session.get(SubscriptionChange, row.change_id)
         return change is not None and change.state == SubscriptionState.ACTIVE
 
     async def _tell_unwanted_renewal(
         self, session: AsyncSession, user: User, row: Subscription, *, is_for_subscriber: bool
     ) -> None:
-        """Tell the admins, and on request the subscriber, of a renewal that was to end by the book."""
+        """Owe the admins a notice of a renewal that Telegram should have ended, and the subscriber if wanted."""
         facts = self.notice_facts(row) | {"because": row.wanted_because}
         if is_for_subscriber:
             await self._effects.tell_subscriber(session, Notice.RENEWED_ANYWAY, row.last_charge_id, user, facts)
@@ -187,13 +186,14 @@ class SubscriptionBook:
         await self._effects.alert(session, Notice.RENEWED_UNWANTED, row.last_charge_id, admins)
 
     async def _update_row(self, session: AsyncSession, user: User, row: Subscription, chain: Chain) -> None:
-        """Write a chain's charges, state and dates into its row of the book, and tell of changes."""
+        """Write a chain's charges, state and dates into its subscription row, and tell the subscriber of changes."""
         status = subscription_status(chain, self.terms, self._clock())
         change, paid = chain.current_change, chain.paid
         before, seen = SubscriptionState(row.state), row.change_id
         if row.error is not None and row.first_charge_id != chain.first.id and row.renewal_wanted == Renewal.CANCELED:
-            # Telegram was asked in the name of a renewal, and the first charge has become known. A buyer's refused wish
-            # to resume stays refused: they were told, and must press again before it costs them Stars.
+            # The desk called Telegram by a renewal's charge, and only now knows the first charge: call by that one. A
+            # buyer's refused wish to resume stays refused: a notice has told the buyer, and only another press of the
+            # button may cost Stars.
             self._effects.end_renewal(row, RenewalReason(row.wanted_because or RenewalReason.BUYER))
         row.first_charge_id = chain.first.id
         row.last_charge_id = chain.newest.id
@@ -202,11 +202,11 @@ class SubscriptionBook:
         row.state = status.state
         row.check_at, row.checked_at = status.check_at, self._clock()
         if row.check_at is None and chain.tried_until is not None and self._clock() < chain.tried_until:
-            # The subscription is over for us, but Telegram may still try to charge another price.
+            # The subscription is over for the desk, but Telegram may still try to charge the next price.
             row.check_at = chain.tried_until
         row.change_id = chain.changes[-1].id if chain.changes else None
         await session.flush()
-        # The module that makes a change of the desk also tells it (editor.py).
+        # editor.py makes the desk's own changes, and tells the subscriber of them.
         is_news = change is not None and change.charge_id is None and change.id != seen
         await self._tell_new_state(session, user, row, before, change if is_news else None, status)
 
@@ -219,7 +219,7 @@ class SubscriptionBook:
         news: Change | None,
         status: SubscriptionStatus,
     ) -> None:
-        """Tell the subscriber of a new state in the book, and of a renewal that is near."""
+        """Owe the subscriber a notice of a subscription's new state, or of a renewal that is near."""
         now = self._clock()
         tell = self._effects.tell_subscriber
         of_period, facts = row.last_charge_id, self.notice_facts(row)
@@ -240,7 +240,7 @@ class SubscriptionBook:
             await tell(session, Notice.RENEWAL_SOON, of_period, user, facts)
 
     def notice_facts(self, row: Subscription) -> dict[str, object]:
-        """Return the facts in the book for every notice about a subscription (payments/notices.py)."""
+        """Return the facts that every notice about a subscription has (payments/notices.py)."""
         plan = self._catalog.get(row.plan)
         access_until = row.paid_until
         if access_until is not None and row.state == SubscriptionState.FAILED:
@@ -258,7 +258,7 @@ class SubscriptionBook:
 def _pair_rows_with_chains(
     rows: Sequence[Subscription], chains: Sequence[Chain]
 ) -> Sequence[tuple[Subscription | None, Chain]]:
-    """Pair each chain with its row in the book: that of its first charge, else of any of its charges."""
+    """Pair each chain with its subscription row: that of its first charge, else of any of its charges."""
     first = {chain.first.id for chain in chains}
     by_charge = {row.first_charge_id: row for row in rows}
     paired = []
@@ -272,7 +272,7 @@ def _pair_rows_with_chains(
 def _new_row(
     user: User, payload: str, order: Order | None, rows: Sequence[Subscription], unread_price_stars: int | None
 ) -> Subscription:
-    """Make a new subscription's row in the book; the second one on a link is like the first."""
+    """Make the row of a new subscription; a second one on the same link takes plan and price from the first."""
     if order is not None:
         plan, price_stars = order.plan, order.amount
     elif rows:
@@ -285,6 +285,6 @@ def _new_row(
 
 
 async def _read_rows(session: AsyncSession, user_id: str, payload: str) -> Sequence[Subscription]:
-    """Read the book's rows of a user's subscriptions on one payload."""
+    """Read the rows of a user's subscriptions on one payload, by first charge."""
     query = select(Subscription).where(Subscription.user_id == user_id, Subscription.payload == payload)
     return (await session.scalars(query.order_by(Subscription.first_charge_id))).all()

@@ -1,7 +1,7 @@
-"""One subscription as a chain of charges: its periods, its state at Telegram, its status. Pure functions.
+"""Treats one subscription as a chain of charges: its periods, its state at Telegram, its status. Pure functions.
 
-A renewal has the payload of the first invoice, a charge id of its own, and no pre-checkout query
-(core.telegram.org/api/subscriptions). The first charge names the subscription at Telegram for ever
+A renewal has the payload of the first invoice and a charge id of its own, and comes without a pre-checkout query
+(core.telegram.org/api/subscriptions). The id of the first charge remains the subscription's name at Telegram
 (payments.botCancelStarsSubscription).
 """
 
@@ -17,27 +17,27 @@ PERIOD: Final = timedelta(days=30)
 """The only subscription period that Telegram sells (Bot API, createInvoiceLink: subscription_period)."""
 
 UPDATE_LIFE: Final = timedelta(days=1)
-"""Telegram keeps an update so long (Bot API, getUpdates): the event in an update is no older."""
+"""Telegram keeps an update so long (Bot API, getUpdates), so that the event in an update is younger."""
 
 UPDATE_IDS_LIFE: Final = timedelta(days=6)
-"""Ids of updates further apart say nothing of their order, because ids restart after a quiet week (Bot API, Update)."""
+"""Only ids of updates within this time tell their order, because ids restart after a quiet week (Bot API, Update)."""
 
 UPDATE_IDS_NEAR: Final = 1_000_000
-"""Ids further apart say nothing either: a week may have been quiet by Telegram's clock alone."""
+"""Only ids within this distance tell their order, because a week may have been quiet by Telegram's clock alone."""
 
 UNHEARD: Final = timedelta(days=3)
-"""A subscription is believed to go on so long after its end while neither a charge nor a failure comes."""
+"""The desk takes a subscription as going on for so long after its end while neither a charge nor a failure comes."""
 
 TRIED: Final = timedelta(days=7)
-"""A failed renewal is believed to be retried so long after the end; Telegram documents no limit."""
+"""The desk expects Telegram to retry a failed renewal for so long after the end; Telegram documents no limit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Charge:
-    """A charge of a subscription as it is known now; times are aware, UTC.
+    """A charge of a subscription, with the records of it so far; times are aware, UTC.
 
-    `ends_at`, `is_first` and `update_id` are None while only Telegram's ledger has told of it. `is_paid`: it has
-    granted something that is not revoked. `is_refunded`: its refund is made, or the desk's own is under way;
+    `ends_at`, `is_first` and `update_id` are None while only Telegram's ledger has told of it. `is_paid`: a grant
+    of it stands unrevoked. `is_refunded`: its provider has made the refund, or the desk's own is under way;
     `refunded_at` is the refund's date, if known. `is_given_back`: the desk refunds it by itself.
     """
 
@@ -85,7 +85,7 @@ class Chain:
 
     @property
     def is_refunded(self) -> bool:
-        """Tell whether all charges of a chain went back: the renewal was ended, or is to be."""
+        """Tell whether all charges of the chain have a refund: its renewal has ended or is to end."""
         return all(period.charge.is_refunded for period in self.periods)
 
     @property
@@ -96,7 +96,7 @@ class Chain:
 
     @property
     def current_change(self) -> Change | None:
-        """The chain's newest change of state; None: there is none, or a later charge has replaced it."""
+        """The chain's newest change of state; None: the state has never changed, or a later charge has replaced it."""
         newest = self.changes[-1] if self.changes else None
         return None if newest is None or is_charge_after_change(self.newest, newest) else newest
 
@@ -108,7 +108,7 @@ class Chain:
 
     @property
     def tried_until(self) -> datetime | None:
-        """The date until which Telegram may charge the chain's next price; None: it charges none."""
+        """The date until which Telegram may charge the chain's next price; None: the renewal is canceled."""
         match self.telegram_state:
             case SubscriptionState.CANCELED:
                 return None
@@ -127,13 +127,13 @@ class Terms:
 
     @property
     def grace(self) -> timedelta:
-        """The time of grace after a chain's failed renewal."""
+        """The time of grace after a failed renewal."""
         return timedelta(days=self.grace_days)
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionStatus:
-    """A subscription's state at a moment, and the time at which it changes by time alone (None: never)."""
+    """A subscription's state at a moment, and the date at which time alone changes it (None: it stays)."""
 
     state: SubscriptionState
     check_at: datetime | None
@@ -141,12 +141,12 @@ class SubscriptionStatus:
 
 
 def charge_order(charge: Charge) -> tuple[datetime, str]:
-    """Return a charge's sort key in a chain: date and id, because Telegram's dates are whole seconds (Bot API)."""
+    """Return a charge's sort key in a chain: date, then id, because Telegram's dates are whole seconds (Bot API)."""
     return charge.paid_at, charge.id
 
 
 def subscription_status(chain: Chain, terms: Terms, now: datetime) -> SubscriptionStatus:
-    """Return a chain's status: the state of its newest charge or change, until its time is over."""
+    """Return a chain's status at `now`: the state by its newest charge or change, or ended once its time is over."""
     state, paid = chain.telegram_state, chain.paid
     if state is SubscriptionState.ACTIVE:
         over_at = chain.ends_at + UNHEARD
@@ -166,7 +166,7 @@ def subscription_status(chain: Chain, terms: Terms, now: datetime) -> Subscripti
 
 
 def failed_periods(chain: Chain) -> list[Period]:
-    """Return a chain's paid periods whose renewal has failed: each gets grace, renewed since or not."""
+    """List a chain's paid periods whose renewal has failed: each gets grace, even if Telegram renewed it later."""
     failed = []
     for change in chain.changes:
         if change.state is SubscriptionState.FAILED:
@@ -177,21 +177,21 @@ def failed_periods(chain: Chain) -> list[Period]:
 
 
 def is_charge_after_change(charge: Charge, change: Change) -> bool:
-    """Tell whether a charge came after a change in its chain, by Telegram's order if it has one."""
+    """Tell whether a charge came after a change in its chain, by update ids if they tell, else by dates."""
     if (ahead := _update_ids_ahead(charge, change)) is not None:
         return ahead > 0
     is_of_ledger = charge.update_id is None or change.update_id is None
     is_failure = change.state is SubscriptionState.FAILED
     if is_of_ledger and is_failure and change.recorded_at - charge.paid_at < UPDATE_LIFE:
-        # The ledger alone tells of the charge: a failure of the same day is the one that the charge has made good.
+        # Only the ledger tells of the charge: it has made good a failure of the same day.
         return True
     return is_change_before_charge(change, charge)
 
 
 def is_change_before_charge(change: Change, charge: Charge) -> bool:
-    """Tell whether a change came before the charge of any chain, by Telegram's order if it has one.
+    """Tell whether a change came before a charge of any chain, by update ids if they tell, else by dates.
 
-    A charge that was recorded before the change is not after it, however far Telegram's clock and ours are apart.
+    A charge recorded before the change came before it, however far Telegram's clock and ours are apart.
     """
     if (ahead := _update_ids_ahead(charge, change)) is not None:
         return ahead > 0
@@ -199,7 +199,7 @@ def is_change_before_charge(change: Change, charge: Charge) -> bool:
 
 
 def _update_ids_ahead(charge: Charge, change: Change) -> int | None:
-    """Return how far a chain's charge is ahead of the change, by update id; None: the ids tell no order."""
+    """Return the update id of a charge less that of a change; None: the ids tell no order."""
     if charge.update_id is None or change.update_id is None:
         return None
     ahead = charge.update_id - change.update_id

@@ -1,4 +1,4 @@
-"""Reads subscription charges, with their refunds, from the audit table for payments/subscriptions/chain.py."""
+"""Reads subscription charges with their refunds from the audit table, and returns them as chains."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -17,14 +17,14 @@ from payments.subscriptions.division import divide_into_chains
 
 
 async def read_charges(session: AsyncSession, user_id: str, payload: str) -> list[Charge]:
-    """Return a user's subscription charges on one payload, settled or not."""
+    """Read a user's subscription charges on one payload, settled or not."""
     return (await read_charges_by_payload(session, user_id, [payload]))[payload]
 
 
 async def read_charges_by_payload(
     session: AsyncSession, user_id: str, payloads: Collection[str]
 ) -> dict[str, list[Charge]]:
-    """Return a user's subscription charges on each of these payloads, settled or not."""
+    """Read a user's subscription charges on each of these payloads, settled or not."""
     query = select(StripeEvent).where(
         StripeEvent.customer_id == user_id,
         StripeEvent.payload.in_(payloads),
@@ -36,7 +36,7 @@ async def read_charges_by_payload(
     refunds = await _read_made_refunds(session, events)
     found: dict[str, list[Charge]] = {payload: [] for payload in payloads}
     for event in events:
-        # Every charge of ours that Telegram has told of has these three.
+        # All three are there in every charge of ours that Telegram has told of.
         if event.payload is None or event.webhook_timestamp is None or event.created_at is None:
             continue
         back = refunds.get(event.event_id, [])
@@ -57,13 +57,13 @@ async def read_charges_by_payload(
 
 
 async def read_chains(session: AsyncSession, user_id: str, payload: str) -> list[Chain]:
-    """Read a user's subscription charges on one payload, as chains by the date of their first."""
+    """Read a user's subscription charges and changes on one payload, as chains by the date of their first charges."""
     told = await subscription_changes.read(session, user_id, [payload])
     return divide_into_chains(await read_charges(session, user_id, payload), told[payload])
 
 
 async def read_chain_of_event(session: AsyncSession, event: StripeEvent) -> Chain | None:
-    """Read the subscription charges beside an event, as a chain with its changes; None: it is a charge of none."""
+    """Read the chain of subscription charges to which an audit row belongs; None: it belongs to none."""
     if event.payload is None:
         return None
     chains = await read_chains(session, event.customer_id, event.payload)
@@ -71,7 +71,7 @@ async def read_chain_of_event(session: AsyncSession, event: StripeEvent) -> Chai
 
 
 async def _read_made_refunds(session: AsyncSession, charges: Sequence[StripeEvent]) -> dict[str, list[StripeEvent]]:
-    """Read the refunds of these charges that are made, or on their way by the desk itself, by charge."""
+    """Read, by charge, the refunds that the provider has made or that the desk itself has asked for."""
     by_id = {charge.event_id: charge for charge in charges}
     is_back = or_(where_at_provider(), StripeEvent.requested_by == BY_ITSELF)
     query = select(StripeEvent).where(StripeEvent.refund_of.in_(by_id), StripeEvent.origin == ORIGIN, is_back)
@@ -84,8 +84,8 @@ async def _read_made_refunds(session: AsyncSession, charges: Sequence[StripeEven
 
 
 def _gone_back_at(refund: StripeEvent) -> datetime | None:
-    """Return the date at which a subscription charge went back: its refund's, or that of the desk's own request.
+    """Return the date of a subscription charge's refund, or of the desk's own request for it.
 
-    The desk's own refund counts while it is under way, and then it has only the second date.
+    The desk's own refund counts while it is under way, and until it is made it has only the date of the request.
     """
     return refunded_at(refund) or refund.created_at

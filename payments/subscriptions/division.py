@@ -1,7 +1,7 @@
 """Divides a user's charges on one payload into subscriptions, each a chain of charges with its changes. Pure functions.
 
-A link may be paid twice, and neither a renewal nor a change of state names its subscription: the dates, Telegram's
-flags and what went back decide.
+A buyer may pay a link twice, and Telegram names the subscription in neither a renewal nor a change of state: the dates,
+Telegram's flags and the refunds decide.
 """
 
 from collections.abc import Sequence
@@ -15,21 +15,22 @@ from payments.audit.facts import Change
 from payments.subscriptions.chain import PERIOD, TRIED, Chain, Charge, Period, charge_order, is_charge_after_change
 
 EARLY_MAX: Final = timedelta(days=23)
-"""A charge so long before a subscription's end does not renew it, because the charge before is days old."""
+"""A charge so long before a subscription's end begins another one, because the charge before is only days old."""
 
 NEARER: Final = PERIOD / 2
-"""A charge must be so much nearer to its end to renew a subscription that was refunded, rather than another one."""
+"""A charge renews a refunded or canceled subscription only if that one's end is so much nearer than any other end."""
 
 ECHO: Final = timedelta(hours=1)
-"""Telegram repeats a change that the desk has made within so much time, if at all."""
+"""Within this time Telegram may send an update that repeats a change of the desk's own."""
 
 
 def divide_into_chains(charges: Sequence[Charge], changes: Sequence[Change]) -> list[Chain]:
     """Divide a user's charges on one payload into chains, by the date of their first charges.
 
-    A charge begins a subscription when Telegram says so, when there is none yet, or, if only the ledger tells of it,
-    when it is long before any end or all others are over. Any other charge renews the subscription whose period ends
-    nearest to it. An unknown end is estimated: the later of the charge's date and the end before it, plus the period.
+    A charge begins a subscription when Telegram says so, when it is the first one, or, if only the ledger tells of it,
+    when it is long before any end or all other subscriptions are over. Any other charge renews the subscription whose
+    period ends nearest to it. The estimate of an unknown end is the later of the charge's date and the end before it,
+    plus the period.
     """
     chains: list[Chain] = []
     told = _mark_echoes(sorted(changes, key=lambda each: (each.recorded_at, each.update_id or 0, each.id)))
@@ -47,9 +48,10 @@ def divide_into_chains(charges: Sequence[Charge], changes: Sequence[Change]) -> 
 
 
 def _find_renewed_chain(chains: Sequence[Chain], charge: Charge, told: Sequence[Change]) -> Chain | None:
-    """Find, in the division so far, the chain that a charge renews; None: it begins one.
+    """Find the chain that a charge renews, among the chains before it; None: the charge begins a chain.
 
-    A subscription that was refunded or cancelled is to renew no more, and a twin's end may be as near to the charge.
+    A refunded or canceled subscription ranks behind its twins, because its renewal is over and their ends may be as
+    near to the charge.
     """
     if charge.is_first:
         return None
@@ -65,7 +67,7 @@ def _find_renewed_chain(chains: Sequence[Chain], charge: Charge, told: Sequence[
 
 
 def _renewal_distance(chain: Chain, chains: Sequence[Chain], charge: Charge, told: Sequence[Change]) -> timedelta:
-    """Return a charge's distance from renewing a chain, by which the division chooses: the smaller, the likelier."""
+    """Return the distance between a charge and a chain's end: the smaller, the likelier the charge renews the chain."""
     is_to_renew = (
         not chain.is_refunded and _state_before_charge(chain, chains, charge, told) != SubscriptionState.CANCELED
     )
@@ -75,7 +77,7 @@ def _renewal_distance(chain: Chain, chains: Sequence[Chain], charge: Charge, tol
 def _state_before_charge(
     chain: Chain, chains: Sequence[Chain], charge: Charge, told: Sequence[Change]
 ) -> SubscriptionState:
-    """Return a chain's state at Telegram when a charge was paid, for the division."""
+    """Return a chain's state at Telegram at the time of a charge."""
     before = [
         each for each in told if is_charge_after_change(charge, each) and _find_changed_chain(chains, each) is chain
     ]
@@ -83,9 +85,9 @@ def _state_before_charge(
 
 
 def _was_over_before_charge(chain: Chain, chains: Sequence[Chain], charge: Charge, told: Sequence[Change]) -> bool:
-    """Tell, for the division, whether a chain was over when a charge was paid that only the ledger tells of.
+    """Tell whether a chain was over at the time of a charge that only the ledger tells of.
 
-    Silence proves nothing, however long it is, because the charge between may still be unknown.
+    A long silence leaves the chain running, because a charge in between may still be unknown.
     """
     kept = [period.charge for period in chain.periods if not _was_refunded_by(period.charge, charge.paid_at)]
     if not kept:
@@ -96,15 +98,14 @@ def _was_over_before_charge(chain: Chain, chains: Sequence[Chain], charge: Charg
 
 
 def _was_refunded_by(charge: Charge, at: datetime) -> bool:
-    """Tell, for the division, whether a charge was refunded before a moment, or at an unknown time."""
+    """Tell whether a subscription charge has a refund from before a moment, or from an unknown time."""
     return charge.is_refunded and (charge.refunded_at is None or charge.refunded_at < at)
 
 
 def _mark_echoes(told: Sequence[Change]) -> Sequence[Change]:
-    """Mark, before the division, the changes that only repeat one of the desk's own, with its charge; keep the order.
+    """Give each echo of the desk's own change the charge id of that change; return all changes in their order.
 
-    Telegram names no charge, and its word about the ended subscription must not seem to be about a twin on the same
-    link.
+    Telegram's update names no charge, and without the id the echo could seem to be about a twin on the same link.
     """
     own = [each for each in told if each.charge_id is not None]
     echoes: dict[int, Change] = {}
@@ -121,10 +122,10 @@ def _mark_echoes(told: Sequence[Change]) -> Sequence[Change]:
 
 
 def _find_changed_chain(chains: Sequence[Chain], change: Change) -> Chain:
-    """Find, in the division, the chain among twins on one link that a change is about.
+    """Find the chain among twins on one link that a change is about.
 
-    Telegram does not say which subscription changed. Pick the newest that had started and whose state can change so; a
-    refunded one only if there is no other.
+    Telegram leaves open which subscription changed. Pick the newest that had started and whose state can change so;
+    pick a refunded one only if there is no other.
     """
     if change.charge_id is not None:
         for chain in chains:
@@ -137,7 +138,7 @@ def _find_changed_chain(chains: Sequence[Chain], change: Change) -> Chain:
 
 
 def _is_news_of_chain(chain: Chain, change: Change) -> bool:
-    """Tell whether a state is news of a chain of the division: a cancelled one is resumed before anything else."""
+    """Tell whether a change is possible for a chain: a canceled one can only resume, and any other cannot resume."""
     before = [period for period in chain.periods if not is_charge_after_change(period.charge, change)]
     is_canceled = Chain(before, chain.changes).telegram_state is SubscriptionState.CANCELED
     return is_canceled is (change.state is SubscriptionState.ACTIVE)

@@ -1,4 +1,4 @@
-"""Brings wanted renewals about at Telegram by editUserStarSubscription: the wish is on record before each attempt.
+"""Has Telegram end or resume renewals by editUserStarSubscription. The wish is on record before each attempt.
 
 One process at a time works on a renewal.
 """
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 
 IDS_MAX: Final = 3
-"""One attempt names so many charges; its calls take no longer than a piece of the loop may (payments/loop.py)."""
+"""One attempt tries so many charges, so that its calls end within the time of one piece of the loop (payments/loop.py).
+"""
 
 _NOT_ACTIVE: Final = "SUBSCRIPTION_NOT_ACTIVE"
 _WRONG_CHARGE_WORDS: Final = (_NOT_ACTIVE, "CHARGE_ID_INVALID")
@@ -54,16 +55,16 @@ class _ClaimedRenewal:
     first_charge_id: str
     renewal: Renewal
     charge_ids: Sequence[str]
-    """Charges that may name the subscription at Telegram: the first, then those that may be the first in truth."""
+    """Charges that may name the subscription at Telegram: our first, then those that may be Telegram's first."""
     is_over: bool
     is_past_end: bool
 
 
 class RenewalEditor:
-    """Applies wanted renewals at Telegram, in the name of the first charge as editUserStarSubscription asks (Bot API).
+    """Applies wanted renewals at Telegram, by the id of the first charge, as editUserStarSubscription asks (Bot API).
 
-    Charges that only the ledger tells of do not say which is the first. If Telegram does not know the subscription by
-    one charge, the editor tries another, before an admin has to look at it.
+    The ledger leaves open which charge is the first. If Telegram does not know the subscription by one charge, the
+    editor tries another before an admin has to look at it.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class RenewalEditor:
         clock: Clock,
         pause: Pause,
     ) -> None:
-        """Prepare; `pause` is shared by all who send to Telegram."""
+        """Prepare; the editor shares `pause` with everything that sends to Telegram."""
         self._pause = pause
         self._database = database
         self._bot = bot
@@ -84,9 +85,9 @@ class RenewalEditor:
         self._clock = clock
 
     async def apply_wanted_renewal(self, subscription_id: str) -> bool:
-        """Edit at Telegram one wanted renewal that is due, and record the result; False: another process is at it.
+        """Apply one wanted renewal that is due at Telegram, and record the result; False: another process has it.
 
-        No transaction is open during the call. Raises SQLAlchemy's errors when the database is away.
+        The call comes between two transactions. Raises SQLAlchemy's errors when the database is away.
         """
         claimed = await self._claim_renewal(subscription_id)
         if claimed is None:
@@ -108,10 +109,10 @@ class RenewalEditor:
         return True
 
     async def _call_telegram(self, claimed: _ClaimedRenewal) -> str | None:
-        """Call editUserStarSubscription; None: the renewal is as wanted; otherwise return Telegram's refusal.
+        """Call editUserStarSubscription, and return Telegram's refusal; None: the renewal is as wanted.
 
-        "Not active" is success if our own row agrees, or if nothing is paid for the present and no other charge names
-        an active subscription.
+        "Not active" is a success if our own row agrees, or if the period is over and no other charge names an active
+        subscription.
         """
         is_canceled = claimed.renewal is Renewal.CANCELED
         refusal: str | None = None
@@ -138,7 +139,7 @@ class RenewalEditor:
 
     @retry_transaction
     async def _claim_renewal(self, subscription_id: str) -> _ClaimedRenewal | None:
-        """Claim for the editor a wanted renewal that is due; None: another process has it."""
+        """Claim a wanted renewal that is due; None: another process has it, or it is due no more."""
         now = self._clock()
         claim = (
             update(Subscription)
@@ -181,7 +182,7 @@ class RenewalEditor:
 
     @retry_transaction
     async def _give_up_renewal(self, subscription_id: str, claimed: _ClaimedRenewal, reason: str) -> None:
-        """Give up editing a renewal: record why, tell the subscriber, and the admins if charges may go on."""
+        """Give up a wanted renewal: record why, tell the subscriber, and the admins if Telegram may go on charging."""
         now = self._clock()
         async with self._database.transaction() as session:
             user, row = await self._lock_claimed_row(session, subscription_id, claimed)
@@ -191,7 +192,7 @@ class RenewalEditor:
             row.error = reason[:ERROR_LENGTH_MAX]
             if row.wanted_because == RenewalReason.BUYER:
                 await self._tell_subscriber(session, user, row, Notice.RENEWAL_REFUSED, now)
-            # Telegram may still try a subscription that is over for us, after a failure or a refund.
+            # After a failure or a refund, Telegram may still charge for a subscription that is over for the desk.
             is_at_rest = row.state == SubscriptionState.ENDED and is_over(row)
             if claimed.renewal is Renewal.CANCELED and not is_at_rest:
                 facts = self._book.notice_facts(row) | self._wish_facts(row)
@@ -205,7 +206,7 @@ class RenewalEditor:
 
     @retry_transaction
     async def _wait_for_pause(self, subscription_id: str, claimed: _ClaimedRenewal, until: datetime) -> None:
-        """Have the editor leave the renewal until Telegram's pause is over; it is no failed attempt."""
+        """Postpone a wanted renewal until Telegram's pause is over; the number of its attempts stays."""
         async with self._database.transaction() as session:
             _, row = await self._lock_claimed_row(session, subscription_id, claimed)
             if row is not None:
@@ -213,7 +214,7 @@ class RenewalEditor:
                 row.claimed_until = None
 
     async def _record_failed_attempt(self, subscription_id: str, claimed: _ClaimedRenewal, words: str) -> None:
-        """Record the editor's failed attempt at a renewal, with backoff, until an admin has to look at it."""
+        """Record a failed attempt at a renewal, and try again after a backoff; after the last, give up."""
         async with self._database.transaction() as session:
             _, row = await self._lock_claimed_row(session, subscription_id, claimed)
             if row is None:
@@ -231,7 +232,7 @@ class RenewalEditor:
     async def _lock_claimed_row(
         self, session: AsyncSession, subscription_id: str, claimed: _ClaimedRenewal
     ) -> tuple[User, Subscription | None]:
-        """Lock the subscriber, read the editor's claimed subscription; None: the wish has changed meanwhile."""
+        """Lock the subscriber, and read the claimed subscription; None: its wish has changed meanwhile."""
         [user] = await lock_users(session, User.id == claimed.user_id)
         row = await session.get_one(Subscription, subscription_id, populate_existing=True)
         return user, (row if row.renewal_wanted == claimed.renewal and row.due_at is not None else None)
@@ -239,25 +240,25 @@ class RenewalEditor:
     async def _tell_subscriber(
         self, session: AsyncSession, user: User, row: Subscription, notice: Notice, now: datetime
     ) -> None:
-        """Tell the subscriber the editor's result of a wanted renewal."""
+        """Owe the subscriber a notice of a wanted renewal's result."""
         await self._effects.tell_subscriber(
             session, notice, _notice_key(row, now), user, self._book.notice_facts(row) | self._wish_facts(row)
         )
 
     def _wish_facts(self, row: Subscription) -> dict[str, object]:
-        """Return the facts of the editor's notice about a wanted renewal: the wish, and its reason."""
+        """Return the facts of a notice about a wanted renewal: the wish, and its reason."""
         return {"renewal": row.renewal_wanted, "because": row.wanted_because}
 
     def _log(self, claimed: _ClaimedRenewal) -> "loguru.Logger":
-        """Return the editor's logger with the renewal's subscriber and first charge."""
+        """Return a logger that names the renewal's subscriber and first charge."""
         return logger.bind(charge_id=claimed.first_charge_id, user_id=claimed.user_id, telegram_id=claimed.telegram_id)
 
 
 async def _possible_first_charges(session: AsyncSession, row: Subscription) -> Sequence[str]:
-    """Return the charge ids by which the editor may name a subscription, at most IDS_MAX, the likeliest first.
+    """List the charge ids that may name a subscription at Telegram, at most IDS_MAX, the likeliest first.
 
-    After the first charge come charges that follow a gap, since one of them may have begun it, then first charges of
-    older subscriptions on the link, and the newest charge last.
+    After the first charge come charges that follow a gap, because one of them may have begun the subscription, then
+    first charges of older subscriptions on the link, and the newest charge last.
     """
     chains = await read_chains(session, row.user_id, row.payload)
     own = next((each for each in chains if any(row.first_charge_id == p.charge.id for p in each.periods)), None)
@@ -271,5 +272,5 @@ async def _possible_first_charges(session: AsyncSession, row: Subscription) -> S
 
 
 def _notice_key(row: Subscription, now: datetime) -> str:
-    """Return the key of the editor's notice of a call: each call has a notice, in one commit with its result."""
+    """Return the key of a notice about a wanted renewal; with its time, each result has a notice of its own."""
     return f"{RENEWAL_PREFIX}{row.first_charge_id}:{now.isoformat()}"

@@ -1,4 +1,4 @@
-"""The grants of subscription charges: each ends with its period, and a failed renewal gets grace."""
+"""Dates the grants of subscription charges: each ends with its period, and a failed renewal gets grace."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ class SubscriptionGrants:
         ends = {STARS.source(period.charge.id): period.ends_at for chain in chains for period in chain.periods}
         failed = [period for chain in chains for period in failed_periods(chain)] if terms.grace_days else []
         if terms.grace_days:
-            # Grace that was granted before a later renewal became known gives no time beside it.
+            # If a later renewal becomes known, earlier grace ends with its period, so that it adds no time.
             ends |= {grace_source(period.charge.id): period.ends_at for chain in chains for period in chain.periods}
         if failed:
             paid = await service.unrevoked([STARS.source(period.charge.id) for period in failed], user.id)
@@ -36,7 +36,7 @@ class SubscriptionGrants:
                 source = grace_source(period.charge.id)
                 ends[source] = period.ends_at + terms.grace
                 for entitlement in sorted(paid[STARS.source(period.charge.id)]):
-                    # Grace begins with the charge, not with its end, because the end may still change.
+                    # Grace begins with the charge, because the end of the period may still change.
                     grace = WantedGrant(user.id, entitlement, source, period.charge.paid_at, None, ends[source])
                     await self._grant_grace(session, user, period.charge, grace)
         await service.move_ends(ends, user.id)

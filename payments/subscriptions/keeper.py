@@ -1,4 +1,4 @@
-"""The loop over subscriptions: settles Telegram's changes, applies wanted renewals, checks what time has changed."""
+"""Settles Telegram's changes of subscriptions, applies wanted renewals, and follows the passing of time, in a loop."""
 
 from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
@@ -39,7 +39,7 @@ class SubscriptionKeeper:
         idle_seconds: float = PRODUCTION.loop_idle_seconds,
         batch_max: int = BATCH_MAX,
     ) -> None:
-        """Prepare the loop; `on_progress` is called when notices may be due."""
+        """Prepare the loop over subscriptions; it calls `on_progress` when notices may be due."""
         self._database = database
         self._book = book
         self._editor = editor
@@ -53,7 +53,7 @@ class SubscriptionKeeper:
         self.loop = DueLoop("subscriptions", self.work_once, idle_seconds)
 
     async def settle(self, fact: SubscriptionFact) -> None:
-        """Have the keeper settle recorded changes at once, unless a whole pass over the ledger is wanted first."""
+        """Settle a subscription's recorded changes at once; leave them while a whole pass over the ledger is wanted."""
         async with self._database.reading() as session:
             is_open = await self._gate.is_open(session)
             user_id = await session.scalar(select(User.id).where(User.telegram_id == fact.person.telegram_id))
@@ -62,13 +62,13 @@ class SubscriptionKeeper:
             self._on_progress()
 
     async def work_once(self) -> int:
-        """Do the keeper's due work on subscriptions, at most 50 of each kind; return the number of pieces.
+        """Do the due work on subscriptions, at most 50 pieces of each kind; return the number of pieces done.
 
         1. Do nothing while a whole pass over the ledger is wanted.
         2. Update the subscriptions with unsettled changes, those that time has changed, and those made ahead of the
            clock.
         3. Apply the wanted renewals at Telegram (payments/subscriptions/editor.py).
-        4. Withdraw reminders that are not true any more, and owe new ones (payments/subscriptions/reminders.py).
+        4. Withdraw outdated reminders, and owe new ones (payments/subscriptions/reminders.py).
 
         A piece that fails cools down and holds up no other. Raises SQLAlchemy's errors when the database is away.
         """
@@ -99,12 +99,12 @@ class SubscriptionKeeper:
         return found
 
     async def _update_reminders(self) -> int:
-        """Have the keeper withdraw reminders that are not true any more, and owe new ones."""
+        """Withdraw outdated reminders, and owe new ones; return the number of ends of access looked at."""
         await self._reminders.withdraw_reminders()
         return await self._reminders.owe_reminders_once()
 
     async def _work_on_piece(self, key: str, work: Callable[[], Awaitable[int | None]]) -> int:
-        """Do one piece of the keeper's work; a piece that fails cools down, and the loop goes on."""
+        """Do one piece of work on subscriptions; a piece that fails cools down, and the loop goes on."""
         if key in self._cooldown.current() or self.loop.is_stopping:
             return 0
         self.loop.beat()
@@ -119,9 +119,9 @@ class SubscriptionKeeper:
 
     @retry_transaction
     async def _update_subscriptions(self, user_id: str, payload: str) -> int:
-        """Have the keeper update a user's subscriptions on one payload, by all changes and by the time.
+        """Update a user's subscriptions on one payload, by all changes and by the time; return the pieces done.
 
-        Returns 1, or 0 when nothing has changed, because work that changes nothing must not keep the loop awake.
+        The result is 1, or 0 when the records stay the same, because only a change may keep the loop awake.
         """
         now = self._clock()
         on_payload = Subscription.user_id == user_id, Subscription.payload == payload
@@ -150,7 +150,7 @@ class SubscriptionKeeper:
 def select_subscriptions_to_check(
     now: datetime, but: Collection[str] = (), limit: int = BATCH_MAX
 ) -> Select[Subscription]:
-    """Select for the keeper the subscriptions that time alone has changed, longest due first, without `but`'s keys."""
+    """Select the subscriptions that time alone has changed, the longest due first, without the keys in `but`."""
     due = select(Subscription).where(Subscription.check_at <= now)
     due = due.where((Subscription.user_id + " " + Subscription.payload).not_in(but))
     return due.order_by(Subscription.check_at).limit(limit)
@@ -159,16 +159,19 @@ def select_subscriptions_to_check(
 def select_checked_ahead_of_clock(
     now: datetime, but: Collection[str] = (), limit: int = BATCH_MAX
 ) -> Select[Subscription]:
-    """Select for the keeper the subscriptions updated by a clock ahead of `now`; leave out the keys in `but`."""
+    """Select the subscriptions whose last check has a date after `now`, without the keys in `but`.
+
+    Somebody has set the clock back since that check.
+    """
     ahead = select(Subscription).where(Subscription.checked_at > now)
     ahead = ahead.where((Subscription.user_id + " " + Subscription.payload).not_in(but))
     return ahead.order_by(Subscription.checked_at).limit(limit)
 
 
 def select_wanted_renewals(now: datetime, but: Collection[str] = (), limit: int = BATCH_MAX) -> Select[str]:
-    """Select for the keeper the ids of subscriptions with a wanted renewal, due and unclaimed, longest due first.
+    """Select the ids of subscriptions with a wanted renewal, due and unclaimed, the longest due first.
 
-    Leaves out the ids in `but`.
+    The ids in `but` are left out.
     """
     due = select(Subscription.id).where(
         where_due(Subscription.due_at, now), where_free(Subscription.claimed_until, now)

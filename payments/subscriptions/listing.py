@@ -1,4 +1,4 @@
-"""A user's subscriptions, listed for the subscriber, and the subscriber's wish to cancel or resume a renewal."""
+"""Lists a user's subscriptions for the subscriber, and records the wish to cancel or resume a renewal."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from payments.subscriptions.running import read_rivals
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user's open access, and the listed subscriptions, read in one transaction."""
+    """A user's open access and listed subscriptions, from one transaction."""
 
     holdings: Sequence[Holding]
     subscriptions: Sequence[Subscription]
 
 
 async def read_account(session: AsyncSession, telegram_id: int, now: datetime) -> Account | None:
-    """List a user's access and subscriptions at `now`, by Telegram id; None: the user is unknown."""
+    """Read a user's access at `now` and subscriptions, by Telegram id; None: the user is unknown."""
     user = await find_user(session, telegram_id)
     if user is None:
         return None
@@ -33,9 +33,9 @@ async def read_account(session: AsyncSession, telegram_id: int, now: datetime) -
 
 
 async def of_user(session: AsyncSession, user_id: str) -> Sequence[Subscription]:
-    """List a user's subscriptions that have not ended, by their next date.
+    """List a user's present subscriptions, by the end of their period.
 
-    Subscriptions that open nothing and are being ended are left out.
+    The list leaves out ended subscriptions, and unpaid ones that the desk is ending.
     """
     query = select(Subscription).where(
         Subscription.user_id == user_id,
@@ -46,7 +46,7 @@ async def of_user(session: AsyncSession, user_id: str) -> Sequence[Subscription]
 
 
 async def renewed_by(session: AsyncSession, charge_ids: Collection[str]) -> Sequence[Subscription]:
-    """List the subscriptions of these charges that Telegram may charge for and nobody is cancelling."""
+    """List the subscriptions of these charges that Telegram may renew, without those that the desk is cancelling."""
     is_being_ended = and_(Subscription.due_at.is_not(None), Subscription.renewal_wanted == Renewal.CANCELED)
     charged = exists().where(
         StripeEvent.event_id.in_(charge_ids),
@@ -58,7 +58,7 @@ async def renewed_by(session: AsyncSession, charge_ids: Collection[str]) -> Sequ
 
 
 async def find(session: AsyncSession, subscription_id: str, telegram_id: int) -> Subscription | None:
-    """Find one of the subscriptions listed for a user, by Telegram id; None: there is none, or it is not theirs."""
+    """Find a subscription of the user with this Telegram id; None: there is none, or it belongs to another user."""
     query = select(Subscription).join(User, User.id == Subscription.user_id)
     return await session.scalar(query.where(Subscription.id == subscription_id, User.telegram_id == telegram_id))
 
@@ -66,7 +66,7 @@ async def find(session: AsyncSession, subscription_id: str, telegram_id: int) ->
 async def record_wish(
     session: AsyncSession, subscription_id: str, telegram_id: int, renewal: Renewal, now: datetime
 ) -> Subscription | None:
-    """Record a subscriber's wish to cancel or resume a listed renewal; None: it is not theirs, or it is too late."""
+    """Record a subscriber's wish to cancel or resume a renewal; None: it is too late, or another's subscription."""
     await lock_users(session, User.telegram_id == telegram_id)
     row = await find(session, subscription_id, telegram_id)
     if row is None:
@@ -82,7 +82,7 @@ async def record_wish(
 
 
 async def _has_renewing_rival(session: AsyncSession, row: Subscription, now: datetime) -> bool:
-    """Tell whether another subscription in the user's list, with the same entitlement, is going to renew."""
+    """Tell whether Telegram is going to renew another subscription of the user with the same entitlement."""
     rivals = await read_rivals(session, User.id == row.user_id)
     own = next((each for each in rivals if row.first_charge_id in each.ids), None)
     return own is not None and any(each.opens_same(own) and is_left_to_renew(each, now) for each in rivals)

@@ -1,7 +1,8 @@
-"""Precedence between two subscriptions that open the same entitlement: the one that goes on. Pure functions.
+"""Decides which of two subscriptions with the same entitlement goes on. Pure functions.
 
-A subscription runs while Telegram is going to renew it, whatever its grants say, and while a paid period is open. None
-may start while another one with the same entitlement runs. A start that was kept replaces the subscriptions before it.
+A subscription runs while Telegram is going to renew it, whatever its grants say, and while a paid period is open. No
+other one with the same entitlement may start while it runs. A start that the desk keeps replaces the subscriptions
+before it.
 """
 
 from collections.abc import Iterable
@@ -15,36 +16,35 @@ from payments.subscriptions.chain import UNHEARD, Chain, Charge, charge_order, i
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """A subscription beside others of its user: its entitlements, and its row (None: not written yet)."""
+    """A subscription beside others of its user: its entitlements, and its row (None: the book has yet to write it)."""
 
     chain: Chain
     opens: frozenset[str]
     row: Subscription | None
     is_to_end: bool
-    """The desk has Telegram end the renewal, or has had it ended."""
+    """The desk wants Telegram to end the renewal, or Telegram has ended it for the desk."""
 
     @property
     def is_over_by_itself(self) -> bool:
-        """Tell whether a rival's end is wanted for a reason of its own, not a rival's."""
+        """Tell whether the rival is to end for a reason of its own, and not because another one replaces it."""
         return self.is_to_end and (self.row is None or self.row.wanted_because != RenewalReason.REPLACED)
 
     @property
     def ids(self) -> frozenset[str]:
-        """The ids of the charges of a rival for precedence."""
+        """The ids of the rival's charges."""
         return frozenset(period.charge.id for period in self.chain.periods)
 
     def opens_same(self, other: "Rival") -> bool:
-        """Tell whether another rival opens an entitlement that this one opens."""
+        """Tell whether another subscription opens an entitlement that this one opens."""
         return other is not self and not self.opens.isdisjoint(other.opens)
 
 
 def runs(rival: Rival, at: datetime, start: Charge | None = None, *, by_what_is_paid: bool = False) -> bool:
     """Tell whether a subscription runs at a moment, or ran when a `start` came.
 
-    One whose renewal has failed does not run: it may be bought anew. With a `start`, only facts from before it count.
-    `by_what_is_paid` asks only whether a period is open that is still paid today, for settling the past anew: a
-    subscription that was not renewed since then was not going to be, and one that was refunded since then has left the
-    other one in its place.
+    After a failed renewal it runs no more, so that the buyer may buy it again. With a `start`, only facts from before
+    it count. `by_what_is_paid` asks only for an open period that is still paid today, to settle the past again: without
+    a renewal since then there was none to come, and a refund since then has left the other one in its place.
     """
     chain = rival.chain if start is None else _chain_before_start(rival.chain, start)
     if chain is None or chain.telegram_state is SubscriptionState.FAILED:
@@ -58,18 +58,18 @@ def runs(rival: Rival, at: datetime, start: Charge | None = None, *, by_what_is_
 
 
 def replaces(later: Rival, earlier: Rival) -> bool:
-    """Tell whether a later subscription took precedence over another with the same entitlement, and was kept."""
+    """Tell whether a later subscription replaces an earlier one: same entitlement, and the desk has kept its charge."""
     first = later.chain.first
     is_kept = not first.is_given_back and not later.chain.is_refunded
     return later.opens_same(earlier) and charge_order(first) > charge_order(earlier.chain.first) and is_kept
 
 
 def is_replaced(rival: Rival, others: Iterable[Rival], now: datetime) -> bool:
-    """Tell whether a subscription's renewal is to end because another one takes precedence over it.
+    """Tell whether a subscription's renewal is to end because a later subscription replaces it.
 
-    A subscription that is left to renew replaces every one that began before it. One that is not left to renew replaces
-    a subscription without any wish or word since it began, because the order in which Telegram tells of the two must
-    not matter.
+    A later one that is left to renew replaces every one that began before it. One that is to end replaces only a
+    subscription without any wish or change since the later one began, so that the result is the same in whatever order
+    Telegram tells of the two.
     """
     if rival.chain.telegram_state is SubscriptionState.CANCELED:
         return False
@@ -83,26 +83,26 @@ def is_replaced(rival: Rival, others: Iterable[Rival], now: datetime) -> bool:
 
 
 def is_left_to_renew(rival: Rival, now: datetime) -> bool:
-    """Tell whether Telegram may charge for a subscription and the desk leaves it so."""
+    """Tell whether Telegram may charge for a subscription and the desk lets it."""
     tried_until = rival.chain.tried_until
     return tried_until is not None and now < tried_until and not rival.is_to_end
 
 
 def _chain_before_start(chain: Chain, start: Charge) -> Chain | None:
-    """Return the part of a rival before another's first charge; None: it began later."""
+    """Return the part of a chain before another subscription's first charge; None: the chain began later."""
     periods = [period for period in chain.periods if charge_order(period.charge) < charge_order(start)]
     changes = [change for change in chain.changes if is_change_before_charge(change, start)]
     return Chain(periods, changes) if periods else None
 
 
 def _opened_something_at(charge: Charge, at: datetime | None) -> bool:
-    """Tell whether a rival's charge opened something then, or (None) now; one given back never."""
+    """Tell whether a charge opened access at a moment, or (None) opens it now; a charge given back never did."""
     was_refunded_later = at is not None and charge.refunded_at is not None and charge.refunded_at > at
     return not charge.is_given_back and (charge.is_paid or was_refunded_later)
 
 
 def _refund_ended_renewal(chain: Chain, at: datetime) -> bool:
-    """Tell whether a refund of the newest charge was to end a renewal, not resumed since."""
+    """Tell whether a refund of the newest charge had ended the renewal by a moment, without a change since."""
     newest = chain.newest
     is_back = newest.is_refunded and (newest.is_given_back or newest.refunded_at is None or newest.refunded_at <= at)
     return is_back and chain.current_change is None

@@ -1,4 +1,4 @@
-"""Reminders before bought days end, with a button to buy them again; one for each purchase."""
+"""Owes the buyer a reminder before bought days end, with a button to buy them again; one for each purchase."""
 
 import json
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ from payments.sale.payload import PayloadSigner
 
 BATCH_MAX: Final = 50
 LOOK_AGAIN_HOURS: Final = 1
-"""All ends of access that are near are looked through so often, because a refund may bring one nearer."""
+"""The reminders begin again with the nearest end of access so often, because a refund may bring an end nearer."""
 
 _REMINDERS: Final = (Notice.ACCESS_ENDS_SOON, Notice.RENEWAL_SOON)
 _Ending = Row[str, int | None, str, datetime | None]
@@ -35,12 +35,12 @@ _Place = tuple[datetime, str, str]
 
 
 class Reminders:
-    """Looks ahead along the ends of access, a piece at a time, and owes each buyer one reminder."""
+    """Looks through the ends of access ahead, a piece at a time, and owes one reminder for each purchase that ends."""
 
     def __init__(
         self, database: Database, catalog: Catalog, signer: PayloadSigner, clock: Clock, remind_days: int
     ) -> None:
-        """Prepare; with `remind_days` 0 nobody gets a reminder."""
+        """Prepare; `remind_days` 0 switches the reminders off."""
         self._database = database
         self._catalog = catalog
         self._signer = signer
@@ -50,7 +50,7 @@ class Reminders:
         self._look_again_at: datetime | None = None
 
     async def owe_reminders_once(self) -> int:
-        """Owe reminders for the next ends of access that are near, at most 50; return their number.
+        """Owe reminders for the next ends of access that are near, at most 50; return the number of ends.
 
         Raises SQLAlchemy's errors when the database is away.
         """
@@ -58,7 +58,7 @@ class Reminders:
             return 0
         now = self._clock()
         hour = timedelta(hours=LOOK_AGAIN_HOURS)
-        # The hour is over, or it began by a clock that was set back since then.
+        # The hour is over, or somebody has set the clock back since it began.
         if self._look_again_at is None or not now < self._look_again_at <= now + hour:
             self._seen, self._look_again_at = None, now + hour
         until = now + timedelta(days=self._remind_days)
@@ -88,9 +88,9 @@ class Reminders:
 
     @retry_transaction
     async def withdraw_reminders(self) -> None:
-        """Withdraw undelivered reminders that are not true any more: renewed, cancelled, bought again, refunded.
+        """Withdraw unsent reminders after a renewal, a cancellation, another purchase or a refund, at most 50.
 
-        At most 50 at a time. Raises SQLAlchemy's errors when the database is away.
+        Raises SQLAlchemy's errors when the database is away.
         """
         waiting = (
             select(OutboxMessage)
@@ -106,7 +106,7 @@ class Reminders:
                 await session.execute(withdrawn.values(due_at=None, error="no longer so"))
 
     async def _is_reminder_true(self, session: AsyncSession, reminder: OutboxMessage) -> bool:
-        """Tell whether a reminder still tells the truth."""
+        """Tell whether a reminder is still true: the renewal or the end that it names lies ahead."""
         now = self._clock()
         if reminder.kind == Notice.RENEWAL_SOON:
             so = exists().where(
@@ -121,7 +121,7 @@ class Reminders:
         return bool(await session.scalar(select(so)))
 
     async def _find_purchase(self, session: AsyncSession, row: _Ending) -> tuple[str, str] | None:
-        """Return charge and plan of the ending days for a reminder; None: no purchase ends, or a newer goes on."""
+        """Find the charge and plan of the days that end; None: no purchase ends, or another one goes on."""
         grants = select(EntitlementGrant).where(
             EntitlementGrant.user_id == row.user_id,
             EntitlementGrant.entitlement_type == row.entitlement_type,
@@ -137,7 +137,8 @@ class Reminders:
             return None
         bought_with = StripeEvent.event_id == charge_of(bought.source)
         charge = (await session.scalars(select(StripeEvent).where(bought_with))).one_or_none()
-        # A charge recorded after the reminder's time was told its end when it was settled, as after a whole pass.
+        # A charge recorded after the reminder's time needs none: its settlement has told the buyer the end, or a whole
+        # pass has settled the past in silence.
         told_at = row.expires_at - timedelta(days=self._remind_days)
         if charge is None or charge.created_at is None or charge.created_at >= told_at:
             return None
@@ -146,7 +147,7 @@ class Reminders:
         return None if order is None else (charge.event_id, order.plan)
 
     async def _has_renewing_subscription(self, session: AsyncSession, row: _Ending) -> bool:
-        """Tell, for a reminder, whether a subscription goes on opening the entitlement that ends."""
+        """Tell whether an active subscription opens the entitlement that ends, so that a reminder is needless."""
         active = select(Subscription.plan).where(
             Subscription.user_id == row.user_id, Subscription.state == SubscriptionState.ACTIVE
         )
@@ -157,7 +158,7 @@ class Reminders:
 def select_ending_access(
     now: datetime, until: datetime, seen: _Place | None
 ) -> Select[str, int | None, str, datetime | None]:
-    """Select the next ends of access for reminders, between two moments, after the place that was `seen` last."""
+    """Select the next ends of access between two moments, after `seen`, the place of the last reminder."""
     place = (Entitlement.expires_at, Entitlement.user_id, Entitlement.entitlement_type)
     query = (
         select(Entitlement.user_id, User.telegram_id, Entitlement.entitlement_type, Entitlement.expires_at)

@@ -1,6 +1,6 @@
-"""Running subscriptions of a user and the entitlements they open: no other subscription may start beside them.
+"""Reads a user's running subscriptions and the entitlements they open: no other subscription may start beside them.
 
-One rule (payments/subscriptions/precedence.py) decides both what checkout declines and what goes back after payment.
+One rule (payments/subscriptions/precedence.py) decides which payments checkout declines and which the desk refunds.
 """
 
 from collections.abc import Sequence
@@ -26,22 +26,22 @@ async def opened(
 ) -> frozenset[str]:
     """Return the entitlement types that a user's running subscriptions open at a moment.
 
-    `user` is a condition on `users`. Subscriptions with a charge in `but` do not count. Nor do those whose renewal has
-    failed: they may be bought anew.
+    `user` is a condition on `users`. The result leaves out subscriptions with a charge in `but`, and those whose
+    renewal has failed, because the buyer may buy them again.
     """
     found = [each for each in await read_rivals(session, user) if each.ids.isdisjoint(but)]
     return frozenset().union(*(each.opens for each in found if runs(each, at)))
 
 
 async def beside(session: AsyncSession, event: StripeEvent, *, by_what_is_paid: bool) -> frozenset[str]:
-    """Return the entitlement types that running subscriptions open beside a first charge; a renewal: none.
+    """Return the entitlement types that running subscriptions open beside a first charge; for a renewal, none.
 
-    Only facts from before the charge count, not the present state, so that the order of settling does not decide.
-    `by_what_is_paid`: the past is settled anew (precedence.py, runs). The caller holds the user's lock.
+    Only facts from before the charge count, so that any order of settling has the same result. `by_what_is_paid`
+    settles the past again (precedence.py, runs). The caller holds the user's lock.
     """
     chain = await read_chain_of_event(session, event)
     start = None if chain is None else chain.first
-    # A renewal whose first charge is unknown is a renewal all the same.
+    # The first charge on record may be a renewal, if the true first charge is unknown.
     if start is None or start.id != event.event_id or start.is_first is False:
         return frozenset()
     found = await read_rivals(session, User.id == event.customer_id)
@@ -52,10 +52,10 @@ async def beside(session: AsyncSession, event: StripeEvent, *, by_what_is_paid: 
 
 
 async def starts_beside(session: AsyncSession, event: StripeEvent) -> Sequence[str]:
-    """Return a payer's granted first charges that started beside a running subscription, the oldest first.
+    """List a user's granted first charges that started a subscription beside a running one, the oldest first.
 
-    Only charges not older than this one count, because news of it changes nothing before it. The caller holds the
-    user's lock.
+    The list has only charges from this one on, because its news bears on nothing before it. The caller holds the user's
+    lock.
     """
     found = await read_rivals(session, User.id == event.customer_id)
     later = [
@@ -71,7 +71,7 @@ async def starts_beside(session: AsyncSession, event: StripeEvent) -> Sequence[s
 
 
 async def read_rivals(session: AsyncSession, user: ColumnElement[bool]) -> Sequence[Rival]:
-    """Read a user's rivals to running subscriptions (a condition on `users`) that have opened something."""
+    """Read a user's subscriptions that have opened an entitlement; `user` is a condition on `users`."""
     charge_id = func.substr(EntitlementGrant.source, _BEFORE_ID + 1)
     granted = (
         select(EntitlementGrant.user_id, StripeEvent.payload, StripeEvent.event_id, EntitlementGrant.entitlement_type)
@@ -101,7 +101,7 @@ async def read_rivals(session: AsyncSession, user: ColumnElement[bool]) -> Seque
 
 
 def _make_rival(chain: Chain, opens: dict[str, set[str]], rows: Sequence[Subscription]) -> Rival:
-    """Return a chain as a rival to other running subscriptions: its entitlements and its row."""
+    """Make a rival of a subscription's chain, with its entitlements and its row."""
     ids = [period.charge.id for period in chain.periods]
     named = {row.first_charge_id: row for row in rows if row.first_charge_id in ids}
     row = next((named[charge_id] for charge_id in ids if charge_id in named), None)
@@ -110,6 +110,6 @@ def _make_rival(chain: Chain, opens: dict[str, set[str]], rows: Sequence[Subscri
 
 
 def _starts_under_rival(start: Charge, rivals: Sequence[Rival]) -> bool:
-    """Tell whether a first charge started while a subscription with the same entitlement was running."""
+    """Tell whether a first charge came while another subscription with the same entitlement was running."""
     own = next(each for each in rivals if start.id in each.ids)
     return any(each.opens_same(own) and runs(each, start.paid_at, start) for each in rivals)
