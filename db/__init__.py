@@ -11,7 +11,7 @@ In comes `DATABASE_URL`; out go sessions inside of a transaction, on tables that
 - lock/: lets one desk poll at a time
 - states.py, limits.py, base.py, utc_datetime.py: the values, limits and column types of the tables
 - tables.py, desk_tables.py: the shared tables, and the desk's own
-- rules.py: the triggers that keep money rows as they were written
+- rules.py: the triggers that keep the facts of money rows as the desk wrote them
 - users.py: locks the rows of users, first of all
 - insert.py: INSERT ... ON CONFLICT for either engine
 - migrate.py, migrations/: bring a database to the program's schema

@@ -36,8 +36,7 @@ class EventOutcome(enum.StrEnum):
     PARKED = "parked"
     """Waits for an admin."""
     REPLACED = "replaced"
-    """A refund that the desk sends no more, because less is left of its charge. The remainder has a refund of its own.
-    """
+    """A refund that the desk sends no more, because its charge has less left. The remainder has a refund of its own."""
     RETURNED = "returned"
     """A refund that the buyer's bank sent back to the seller."""
 

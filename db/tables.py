@@ -1,9 +1,9 @@
-"""The shared tables, in the order in which rows are locked: users, events, grants, entitlements; then subscriptions.
+"""The shared tables, in the order in which the desk locks rows: users, events, grants, entitlements, subscriptions.
 
-`users`, `stripe_events`, `entitlement_grants`, `entitlements` (with the view `active_entitlements`), `subscriptions`
-and `ledger_rows` are shared with other services and documented in docs/database.md. The desk's own tables are in
-desk_tables.py, and can be imported from here as well. Rules that no CHECK can express (the order of states, facts that
-are written once, money rows that are never deleted) are triggers: db/rules.py.
+The desk shares `users`, `stripe_events`, `entitlement_grants`, `entitlements` (with the view `active_entitlements`),
+`subscriptions` and `ledger_rows` with other services; docs/database.md documents them. The desk's own tables are in
+desk_tables.py, and this module exports them as well. Triggers hold the rules that no CHECK can express (the order of
+states, facts that the desk writes once, money rows that nobody can delete): db/rules.py.
 """
 
 from datetime import datetime
@@ -98,7 +98,7 @@ class User(Base):
     username: Mapped[str | None] = mapped_column(Text)
     language_code: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    # When the name was erased on request: the desk records no name from then on.
+    # When the desk erased the name on request: it records no name from then on.
     erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
@@ -131,25 +131,25 @@ class StripeEvent(Base):
     refund_of: Mapped[str | None] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
     requested_by: Mapped[str | None] = mapped_column(Text)
-    # The former requesters and reasons of a parked refund that was requested again: a JSON list, the oldest first.
+    # The former requesters and reasons of a parked refund with a new request: a JSON list, the oldest first.
     asked_before: Mapped[str | None] = mapped_column(Text)
-    # Telegram's facts about a charge beside its amount; a None may be filled when the fact becomes known.
+    # Telegram's facts about a charge beside its amount; the desk fills a None when it learns the fact.
     payload: Mapped[str | None] = mapped_column(Text)
     is_recurring: Mapped[bool | None]
     is_first_recurring: Mapped[bool | None]
     subscription_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # The update that brought a charge: it orders charges among the updates of subscriptions, which bear no date.
     update_id: Mapped[int | None] = mapped_column(BigInteger)
-    # The work that is still to be done for the event. `due_at` None: nothing.
+    # The work that the event still needs. `due_at` None: none.
     due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     attempts: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
     claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     error: Mapped[str | None] = mapped_column(Text)
-    # The idempotency key of a refund's attempt that is not known to have failed.
+    # The idempotency key of a refund's attempt, until the desk knows that the attempt has failed.
     attempt_key: Mapped[str | None] = mapped_column(String(36))
-    # When the event was first seen in Telegram's ledger; None: not yet.
+    # When the desk first saw the event in Telegram's ledger; None: not yet.
     ledger_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    # When the event was parked for the first time.
+    # When the desk first parked the event.
     parked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
@@ -163,7 +163,7 @@ class StripeEvent(Base):
         # Few rows at any time: unsettled events in Telegram's order, and events not yet seen in the ledger.
         index_of_some("ix_stripe_events_unsettled", "webhook_timestamp", "event_id", where=_EVENT_UNSETTLED),
         index_of_some("ix_stripe_events_unseen", "created_at", where=_EVENT_UNSEEN),
-        # Few rows: settled events with a later fact that could not be applied.
+        # Few rows: settled events with a later fact that the desk could not apply.
         index_of_some("ix_stripe_events_has_more", "created_at", where=_EVENT_HAS_MORE),
     )
 
@@ -182,11 +182,11 @@ class EntitlementGrant(Base):
     ends_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revoke_reason: Mapped[str | None] = mapped_column(Text)
-    # The admins who granted and revoked by hand, and the reason of the grant; reasons may be erased.
+    # The admins who granted and revoked by hand, and the reason of the grant; the desk may erase reasons.
     granted_by: Mapped[str | None] = mapped_column(Text)
     grant_reason: Mapped[str | None] = mapped_column(Text)
     revoked_by: Mapped[str | None] = mapped_column(Text)
-    # When the grant was recorded, if the desk's clock was behind `granted_at`: it opens from then on.
+    # When the desk recorded the grant, if its clock was behind `granted_at`: the grant opens from then on.
     opened_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
@@ -211,7 +211,7 @@ class Entitlement(Base):
 
 
 class Subscription(Base):
-    """The table `subscriptions`: a subscription at Telegram, known by its first charge.
+    """The table `subscriptions`: one row for each subscription at Telegram, named by its first charge.
 
     Its row is a function of its charges, its changes and the clock. payments/subscriptions/book.py writes it, but for
     the wanted renewal (payments/renewals.py, payments/subscriptions/editor.py).
@@ -231,11 +231,12 @@ class Subscription(Base):
     paid_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # The next moment at which time alone changes the row; None: never again.
     check_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    # When the row was last computed, by our clock: a moment in the future means that the clock was set back since.
+    # When the desk last computed the row, by its clock: a moment in the future means that somebody has set the clock
+    # back.
     checked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # The newest row of subscription_changes that the row includes.
     change_id: Mapped[int | None] = mapped_column(BigInteger)
-    # The state of the renewal that the desk wants at Telegram, and why. `due_at` None: nothing is to be done.
+    # The state of the renewal that the desk wants at Telegram, and why. `due_at` None: nothing to do.
     renewal_wanted: Mapped[str | None] = mapped_column(Text)
     wanted_because: Mapped[str | None] = mapped_column(Text)
     due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -249,7 +250,7 @@ class Subscription(Base):
         Index("ix_subscriptions_check_at", "check_at"),
         Index("ix_subscriptions_checked_at", "checked_at"),
         Index("ix_subscriptions_due_at", "due_at"),
-        # Few rows at any time: renewals whose change Telegram refused, or was asked for in vain.
+        # Few rows at any time: renewals whose change Telegram refused, or did not make after many attempts.
         index_of_some("ix_subscriptions_given_up", "renewal_wanted", "current_period_end", where=_RENEWAL_GIVEN_UP),
     )
 
@@ -280,9 +281,9 @@ class SubscriptionChange(Base):
 
 
 class LedgerEntry(Base):
-    """The table `ledger_rows`: one row of Telegram's ledger, known by its id and direction.
+    """The table `ledger_rows`: one row of Telegram's ledger, named by its id and direction.
 
-    A charge and its refund share the id. Telegram's facts are written once; only a withdrawal's `state` changes.
+    A charge and its refund share the id. The desk writes Telegram's facts once; only a withdrawal's `state` changes.
     `place` is the row's position in the ledger.
     """
 

@@ -82,7 +82,7 @@ class EntitlementService:
     ) -> bool:
         """Make a grant; False: its source granted that type before.
 
-        `find_contradictions` says how that grant differs. With `revoked_at` the grant is born revoked, because its
+        `find_contradictions` says how that grant differs. With `revoked_at` the grant begins revoked, because its
         refund came first. `now` is the desk's present: while that is before `granted_at`, the grant is open all the
         same. Three statements: the grant, the user's grants, their standing.
 

@@ -2,7 +2,7 @@
 
 Telegram gives ten seconds (Bot API, answerPreCheckoutQuery). The desk checks the invoice without the database. Then one
 transaction reads the buyer's access (for a subscription, also the running subscriptions) and writes the query's own
-row, which proves that the desk could record a payment. At the deadline the desk declines what is undecided, in words.
+row, which proves that the desk could record a payment. At the deadline the desk declines an undecided query, in words.
 """
 
 import asyncio

@@ -28,7 +28,7 @@ class DeskLock(Protocol):
     holder: Holder | None
     """The session that holds the lock while we do not, as far as we know it."""
     trouble: str | None
-    """An obstacle to the lock that does not end by itself, in words; None: there is none."""
+    """An obstacle to the lock that only a person can end, in words; None: there is none."""
     on_doubt: Callable[[], None]
     """The lock calls it when the server does not answer."""
 
