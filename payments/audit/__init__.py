@@ -1,4 +1,4 @@
-"""The audit room: the table of all payments and refunds (`stripe_events`), its rules, and its readings.
+"""The audit room: writes and reads the table of all payments and refunds (`stripe_events`).
 
 In: facts about money from updates, the ledger and Stripe. Out: audit rows, their moves from status to status, sums, the
 history of a user, the export, and the erasure of a person.

@@ -79,7 +79,7 @@ def completing_refund(charge: StripeEvent, refunds: Iterable[StripeEvent]) -> St
 
 
 def refunded_at(refund: StripeEvent) -> datetime | None:
-    """Return the date of a refund: the provider's, or ours until the provider's is known."""
+    """Return the date of a refund: the provider's, or ours until the provider tells its own."""
     return refund.webhook_timestamp or refund.processed_at
 
 

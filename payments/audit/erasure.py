@@ -71,7 +71,7 @@ async def erase(session: AsyncSession, telegram_id: int, now: datetime) -> Erase
 
 
 async def _erase_notices(session: AsyncSession, user: User) -> int:
-    """Empty the delivered and the dropped notices about a person, and the reasons in those still to be sent."""
+    """Empty the delivered and the dropped notices about a person, and the reasons in waiting ones; count them."""
     about = select(StripeEvent.event_id).where(StripeEvent.customer_id == user.id)
     # A notice about an object at Stripe has that object's id as its key, and names the buyer in its JSON.
     named = (OutboxMessage.facts.contains(f'"buyer": {user.telegram_id}{end}') for end in ",}")

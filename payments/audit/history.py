@@ -117,7 +117,7 @@ async def read_history(session: AsyncSession, telegram_id: int, number: int = 1)
 async def read_records(session: AsyncSession, who: int | str, now: datetime, pages_max: int) -> Sequence[UserRecord]:
     """Read history, grants and access of a Telegram id, or of the users last seen under a @username (without the @).
 
-    For each user at most the newest `pages_max` pages of history are read; `now` dates the access.
+    Each user's record has at most the newest `pages_max` pages of history; `now` dates the access.
     """
     if isinstance(who, int):
         user = await find_user(session, who)

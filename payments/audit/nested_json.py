@@ -1,14 +1,14 @@
-"""Reads JSON from other programs, cut at a depth, because code that walks JSON is recursive: recursion is limited."""
+"""Reads JSON from other programs, cut at a depth, because code that walks JSON recurses, and Python limits that."""
 
 import json
 from typing import Any, Final
 
 DEPTH_MAX: Final = 64
-"""No update of Telegram's is nested half as deep, and money stands in the third level (Bot API, Update)."""
+"""Telegram's updates nest less than half as deep, and money stands in the third level (Bot API, Update)."""
 
 
 def pruned(value: Any, depth: int = DEPTH_MAX) -> Any:
-    """Return a JSON value without the parts that are nested deeper than `depth`."""
+    """Return a JSON value without the parts that nest deeper than `depth`."""
     if isinstance(value, dict):
         return {name: pruned(each, depth - 1) for name, each in value.items()} if depth else None
     if isinstance(value, list):

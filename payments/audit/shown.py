@@ -9,7 +9,7 @@ AMOUNT_MAX: Final = 10**24
 
 
 def cut(text: str, length_max: int) -> str:
-    """Return a text cut to a length to be shown, with blanks for control characters and line separators.
+    """Cut a text to at most `length_max` characters, with blanks for control characters and line separators.
 
     A message, a cell or a terminal may take such a character for a command.
     """
@@ -18,7 +18,7 @@ def cut(text: str, length_max: int) -> str:
 
 
 def bounded(amount: int) -> int:
-    """Return an amount to be shown as a whole number, at most AMOUNT_MAX either way.
+    """Return an amount as a whole number fit to show, at most AMOUNT_MAX either way.
 
     SQLite gives a float where a row holds more than 64 bits.
     """

@@ -92,7 +92,7 @@ def fail(
     *,
     parked_at: datetime | None = None,
 ) -> bool:
-    """Note an audit row's failed attempt, and make the row due after a backoff; False: the last one failed: parked.
+    """Note an audit row's failed attempt: the row is due again after a backoff, or parked after the last one (False).
 
     `jitter` from 0 to 1 lengthens the backoff by up to a half, so that rows that failed together are tried apart.
     `parked_at` is the present by Telegram's time; None: `now`.

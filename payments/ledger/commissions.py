@@ -1,4 +1,4 @@
-"""The affiliate's commission in a ledger row, and the price of the sale that it came from.
+"""Reads the affiliate's commission in a ledger row, and works out the price of the sale that it came from.
 
 The Bot API leaves open whether the amount of a sale with an affiliate is the price, or the price less the commission
 (TransactionPartnerUser and AffiliateInfo). A known price agrees with a row that fits it either way. For an unknown

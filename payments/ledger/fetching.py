@@ -36,7 +36,7 @@ def _retry_after_seconds(error: Exception) -> bool | float:
     """Return the seconds to wait before another ledger call; True: stamina's own backoff; False: give up."""
     if isinstance(error, TelegramRetryAfter):
         return error.retry_after <= RETRY_AFTER_SECONDS_MAX and float(error.retry_after)
-    # An unreadable answer is tried again, because a gateway may have sent it. An unknown token fails at once, because
+    # An unreadable answer gets another try, because a gateway may have sent it. An unknown token fails at once, because
     # a person waits for the command.
     return isinstance(error, TELEGRAM_ERRORS) and fate_of(error) in _RETRIED_FATES
 

@@ -1,4 +1,4 @@
-"""Findings of a reconciliation with Telegram's ledger: counts them, and alerts the admins to each one once."""
+"""Counts the findings of a reconciliation with Telegram's ledger, and alerts the admins to each one once."""
 
 import enum
 from collections import Counter
@@ -36,7 +36,7 @@ class Finding(enum.StrEnum):
     BALANCE_OFF = "balance_off"
     """The balance is `there` Stars, and the ledger rows add up to `here`."""
     LEDGER_SHORTER = "ledger_shorter"
-    """The ledger has lost some of the `here` rows that were read before."""
+    """The ledger has lost some of the `here` rows that earlier readings saw."""
 
 
 @dataclass(frozen=True, slots=True)

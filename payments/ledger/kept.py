@@ -36,8 +36,8 @@ async def keep_ledger_rows(
 ) -> None:
     """Keep the rows of a ledger page in `ledger_rows`.
 
-    `charge_ids` are the charges of invoices; `first_place` is the first row's place in the ledger. If the database
-    refuses a row, the others are kept all the same. Raises SQLAlchemy's errors when the database is away.
+    `charge_ids` are the charges of invoices; `first_place` is the first row's place in the ledger. A row that the
+    database refuses goes into quarantine, without the others. Raises SQLAlchemy's errors when the database is away.
     """
     charges = frozenset(charge_ids)
     values: dict[_Key, dict[str, Any]] = {}
@@ -189,7 +189,7 @@ def _quarantine_reason(
 
 
 def _row_as_read(row: LedgerRow) -> dict[str, Any]:
-    """Return the fields of a ledger row as JSON for the quarantine, when the raw row is gone."""
+    """Return the fields of a ledger row for the quarantine, if the row has no raw JSON."""
     return {
         "id": row.id,
         "direction": row.direction.value,

@@ -1,4 +1,4 @@
-"""One page of Telegram's ledger: compares its rows with our audit rows and records the missing ones.
+"""Compares a page of Telegram's ledger with our audit rows, and records the payments and refunds that we lack.
 
 A missing payment or refund goes through payments/audit/events.py (`record`), the same door as an update. A page without
 news costs one read. The caller opens the transaction.

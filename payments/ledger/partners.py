@@ -39,7 +39,7 @@ _KINDS_BY_FIELD: Final = (
 
 
 def row_kind(partner: Mapping[str, Any]) -> str:
-    """Read a ledger row's kind, in Telegram's word, from its partner; `unknown`: no word that fits to be kept."""
+    """Read a ledger row's kind, in Telegram's word, from its partner; `unknown`: the partner has no usable word."""
     if partner.get("type") != "user":
         return _word(partner.get("type")) or UNKNOWN_KIND
     told = _word(partner.get("transaction_type"))

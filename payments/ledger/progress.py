@@ -48,7 +48,7 @@ async def mark_unfinished(session: AsyncSession, now: datetime, *, trusts_unsign
 def begin_pass(reading: LedgerReading, now: datetime) -> bool:
     """Note in the ledger's progress that the wanted whole pass begins now; False: it has begun, or nobody wants one.
 
-    The pass leaves out payments that are made or recorded from here on.
+    The pass leaves out payments that buyers make, or the desk records, from here on.
     """
     if reading.pass_wanted_at is None or reading.pass_begun_at is not None:
         return False

@@ -100,7 +100,7 @@ class WholePass:
         reading = await self._begin_pass()
         signer = self._signer.trusting() if reading.pass_trusts_unsigned else self._signer
         report = PassReport()
-        # A whole pass is silent, so that it has no admins to send its findings to.
+        # Without admins the scan sends no findings, because a whole pass is silent.
         scan = Scan(self._database, self._ledger, signer, self._clock, Admins(), is_pass=True)
         await self._read_ledger(scan, report, on_step)
         settlement = Settlement(self._catalog, signer, self._clock, SILENT, self._terms)

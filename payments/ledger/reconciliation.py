@@ -1,4 +1,4 @@
-"""Reconciliation: compares Telegram's ledger with our rows, both ways, while the desk runs.
+"""Reconciles Telegram's ledger with our audit rows, both ways, while the desk runs.
 
 The events that it records fall due, and the worker settles them. A run reads on from the place where the last one
 ended, so that its cost grows with the new rows alone.

@@ -44,8 +44,8 @@ class LedgerRow:
 
     `kind` is Telegram's own word for the reason of the movement. `fact` is the payment or refund in the row, if it
     belongs to an invoice of ours: `is_invoice` says that it surely does, otherwise a known charge of the same id proves
-    it. `problem` names the unreadable part. `raw` is the whole row as JSON if a part is unreadable; without an `id`,
-    `raw` alone can be kept.
+    it. `problem` names the unreadable part. `raw` is the whole row as JSON if a part is unreadable; of a row without an
+    `id`, the quarantine keeps `raw`.
     """
 
     key: str
@@ -161,7 +161,7 @@ def _row_key(text: str) -> str:
 def _fact_of_user_row(
     read: LedgerRow, partner: _Partner, said: Mapping[str, Any], signer: PayloadSigner
 ) -> tuple[MoneyFact, ReadPayload]:
-    """Read the payment or refund in a user's ledger row. Raises ValueError if the row cannot be recorded as one."""
+    """Read the payment or refund in a user's ledger row. Raises ValueError if the row lacks a part of one."""
     payload = partner.invoice_payload if partner.invoice_payload is not None else partner.paid_media_payload
     reading = signer.read(payload or "")
     amount = paid_price(abs(read.nanostars), read.commission, reading)

@@ -37,7 +37,7 @@ CROSSED_MAX: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class PageStep:
-    """One step of a scan. `is_end`: its ledger page was the last; `is_broken`: rows that were read before are gone."""
+    """One step of a scan. `is_end`: its ledger page was the last; `is_broken`: the ledger has lost rows read before."""
 
     page: LedgerPage = field(default_factory=LedgerPage)
     row_count: int = 0
@@ -125,7 +125,7 @@ class Scan:
         return reading
 
     async def _fetch_next_page(self, reading: LedgerReading) -> _Fetched | None:
-        """Fetch the next ledger page after the progress; None: the rows that were read before are gone."""
+        """Fetch the next ledger page after the progress; None: the ledger has lost the rows read before."""
         overlap = min(self._overlap_rows, reading.row_count)
         latest: list[str] = json.loads(reading.latest)
         raw = await self._ledger.page(reading.row_count - overlap)
@@ -147,7 +147,7 @@ class Scan:
         )
 
     async def _record_page(self, fetched: _Fetched) -> LedgerPage | None:
-        """Record a fetched ledger page, row by row if a row is refused; None: another process moved the progress."""
+        """Record a fetched ledger page, row by row after a refusal; None: another process has moved the progress."""
         if self._is_dry:
             async with self._database.reading() as session:
                 page = await record_page(session, fetched.rows, self._clock(), counted=fetched.counted, is_dry=True)
@@ -217,8 +217,8 @@ class Scan:
 def _rows_before_pass(rows: Sequence[LedgerRow], reading: LedgerReading) -> list[LedgerRow]:
     """Drop the last ledger rows of a page if they are from after the pass began: their buyers wait for a notice.
 
-    Their update or the next reconciliation records them. Only rows at the end of the page are dropped, so that the pass
-    still takes the rows behind one with a wrong date.
+    Their update or the next reconciliation records them. Only the end of the page counts, so that the pass still takes
+    the rows behind one with a wrong date.
     """
     until = reading.pass_begun_at
     if until is None:

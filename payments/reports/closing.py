@@ -1,7 +1,7 @@
 """Closes a month of Telegram's ledger: opening balance, movements, closing balance, and doubts about them.
 
-A month closes when a reconciliation after its end has read the whole ledger, all rows add up to the bot's balance (Bot
-API, getMyStarBalance), and `ledger_rows` has every row that was read. The module imports no aiogram.
+A month closes when a reconciliation after its end has reached the ledger's end, all rows add up to the bot's balance
+(Bot API, getMyStarBalance), and `ledger_rows` has every row that a scan has read. The module imports no aiogram.
 """
 
 import enum
@@ -37,7 +37,7 @@ class Doubt(enum.StrEnum):
     STILL_READING = "still_reading"
     """The desk has read rows since the last reconciliation that reached the ledger's end."""
     NOT_KEPT = "not_kept"
-    """`ledger_rows` lacks some of the rows that were read."""
+    """`ledger_rows` lacks some of the rows that scans have read."""
     NO_BALANCE = "no_balance"
     """The Bot API server is too old to tell the balance."""
     BALANCE_OFF = "balance_off"
@@ -70,7 +70,7 @@ class Withdrawal:
 class Closing:
     """A month's closing. All amounts are in nanostars; outgoing amounts are positive in `movements`.
 
-    `after` is the sum of later rows, `read` the sum of all rows that were read. `balance` is Telegram's word at
+    `after` is the sum of later rows, `read` the sum of all rows that scans have read. `balance` is Telegram's word at
     `compared_at`; it had `balance_off` more than the rows then. `set_aside` counts the rows in quarantine.
     """
 

@@ -2,7 +2,7 @@
 
 | a row of `ledger_rows` | counts |
 | --- | --- |
-| a payment that a report counts, with an affiliate | its commission, for the plan that was sold |
+| a payment that a report counts, with an affiliate | its commission, for the plan sold |
 | the refund of such a payment | the commission that came back |
 | Stars that went out for anything but a sale or a withdrawal | a cost of the bot, without a plan |
 | Stars that came back from ads or broadcasts | less cost |

@@ -2,7 +2,7 @@
 
 | a row of ours | counts |
 | --- | --- |
-| a charge | as revenue from its recording on, also while it is parked or a refund of it is under way |
+| a charge | as revenue from its recording on, parked or with a refund under way as well |
 | a refund, a partial refund, a lost dispute | as refunded, once its provider has made it |
 | a refund that returned to the seller | the other way |
 | a refund that the remainder's refund has replaced | nothing |

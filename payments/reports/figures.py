@@ -13,7 +13,7 @@ from payments.reports.spans import Span
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A report's sums over some payments. Only figures of one currency may be added."""
+    """A report's sums over some payments. Only figures of one currency add up."""
 
     revenue: int = 0
     """The amount of all charges, settled or not."""

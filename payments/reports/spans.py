@@ -19,7 +19,7 @@ class SpanError(ValueError):
 
 
 class Step(enum.StrEnum):
-    """The step by which a report's span is divided."""
+    """The length of the steps into which a report divides its span."""
 
     DAY = "day"
     WEEK = "week"

@@ -1,7 +1,7 @@
 """Calls Stripe's API: makes refunds; lists charges, refunds, disputes and events.
 
 It uses the `stripe` package with its AIOHTTP client. Narrow models of our own read Stripe's objects, and every failure
-is one of the channel's errors (payments/errors.py). Each call is made once; its audit row decides about a retry.
+is one of the channel's errors (payments/errors.py). Each method calls once; a retry is up to the caller's row.
 """
 
 import re

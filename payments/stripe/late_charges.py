@@ -1,4 +1,4 @@
-"""Finds card charges recorded so late that earlier Stripe events about them were skipped as not ours.
+"""Finds card charges recorded so late that the watch skipped earlier Stripe events about them as not ours.
 
 Such a charge may have waited in quarantine, for example, while readings of Stripe's events go back by a day alone
 (payments/stripe/watch.py). Each process asks Stripe about each such charge once, up to 30 days after its recording.

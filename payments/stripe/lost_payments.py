@@ -3,8 +3,8 @@
 Telegram keeps an update for 24 hours, and its ledger has no cards.
 
 The trace of such a payment is its pre-checkout: accepted, and without a charge. Most of those are declined cards. A
-charge at Stripe of the same amount, made at that time and missing from our rows, is most likely the payment. The admins
-get a notice, and they alone decide, because another shop may use the same account.
+charge at Stripe of the same amount, made at that time and missing from our rows, is most likely the payment. The desk
+tells the admins and settles nothing by itself, because another shop may use the same account.
 """
 
 import math
@@ -36,7 +36,7 @@ LOOKED_DAYS: Final = 30
 """A search for lost payments looks back so far."""
 BEFORE: Final = timedelta(minutes=1)
 AFTER: Final = timedelta(minutes=10)
-"""A charge may be dated so long before and after its pre-checkout, because Stripe's clock and ours may differ."""
+"""A charge's date may lie so long before and after its pre-checkout, because Stripe's clock and ours may differ."""
 ROUND_MAX: Final = 100
 """One round searches Stripe for the payments of so many pre-checkouts; the next round goes on with the others."""
 NAMED_MAX: Final = 3

@@ -85,7 +85,7 @@ class RenewalEditor:
         self._clock = clock
 
     async def apply_wanted_renewal(self, subscription_id: str) -> bool:
-        """Apply one wanted renewal that is due at Telegram, and record the result; False: another process has it.
+        """Apply at Telegram one wanted renewal that is due, and record the result; False: another process has it.
 
         The call comes between two transactions. Raises SQLAlchemy's errors when the database is away.
         """

@@ -53,7 +53,7 @@ class SubscriptionKeeper:
         self.loop = DueLoop("subscriptions", self.work_once, idle_seconds)
 
     async def settle(self, fact: SubscriptionFact) -> None:
-        """Settle a subscription's recorded changes at once; leave them while a whole pass over the ledger is wanted."""
+        """Settle a subscription's recorded changes at once, unless a whole pass over the ledger has to come first."""
         async with self._database.reading() as session:
             is_open = await self._gate.is_open(session)
             user_id = await session.scalar(select(User.id).where(User.telegram_id == fact.person.telegram_id))
@@ -64,8 +64,8 @@ class SubscriptionKeeper:
     async def work_once(self) -> int:
         """Do the due work on subscriptions, at most 50 pieces of each kind; return the number of pieces done.
 
-        1. Do nothing while a whole pass over the ledger is wanted.
-        2. Update the subscriptions with unsettled changes, those that time has changed, and those made ahead of the
+        1. Return at once while a whole pass over the ledger has to come first.
+        2. Update the subscriptions with unsettled changes, those that time has changed, and those checked ahead of the
            clock.
         3. Apply the wanted renewals at Telegram (payments/subscriptions/editor.py).
         4. Withdraw outdated reminders, and owe new ones (payments/subscriptions/reminders.py).
@@ -171,7 +171,7 @@ def select_checked_ahead_of_clock(
 def select_wanted_renewals(now: datetime, but: Collection[str] = (), limit: int = BATCH_MAX) -> Select[str]:
     """Select the ids of subscriptions with a wanted renewal, due and unclaimed, the longest due first.
 
-    The ids in `but` are left out.
+    The selection leaves out the ids in `but`.
     """
     due = select(Subscription.id).where(
         where_due(Subscription.due_at, now), where_free(Subscription.claimed_until, now)
