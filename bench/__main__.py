@@ -1,32 +1,70 @@
-"""`python -m bench [--rows N] [--history N]`: measure all bench figures, print the table, exit 1 at a missed floor."""
+"""`python -m bench [--rows N] [--history N]`: measure all bench figures, print the table, exit 1 at a missed floor.
+
+`python -m bench purchases [--quick]` compares whole purchases alone, in less than a minute.
+"""
 
 import asyncio
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 from loguru import logger
 from rich.console import Console
 
-from bench import commands, ledger, money, reports
+from bench import commands, ledger, money, purchases, reports
 from bench.engines import ENGINES, fresh_database
 from bench.measurements import Figure, print_figures
+from bench.profiling import profile_desk
 
 WIDTH: Final = 140
+QUICK_TURNS: Final = 3
+QUICK_PURCHASES: Final = 100
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
+@app.callback(invoke_without_command=True)
 def main(
+    context: typer.Context,
     rows: Annotated[int, typer.Option(help="Payments in the ledger that is rebuilt.")] = 100_000,
     history: Annotated[int, typer.Option(help="Rows that were read before, in the comparison.")] = 1_000_000,
 ) -> None:
     """Measure the desk on both engines, and print the figures."""
     logger.remove()
     logger.add(sys.stderr, level="ERROR")
+    if context.invoked_subcommand is not None:
+        return
     # Wide enough for one line for each figure, also without a terminal.
     console = Console(width=WIDTH)
     is_met = print_figures(console, asyncio.run(_measure(console, rows, history)))
     raise typer.Exit(0 if is_met else 1)
+
+
+@app.command("purchases")
+def compare_purchases(
+    *,
+    engine: Annotated[list[str] | None, typer.Option(help="An engine; without one, both.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Three turns of 100 purchases.")] = False,
+    turns: Annotated[int, typer.Option(help="Turns of each bot.")] = 5,
+    count: Annotated[int, typer.Option(help="Purchases of a bot in a turn.")] = 300,
+    against: Annotated[
+        Path | None, typer.Option(help="Another checkout, whose desk takes turns too.", resolve_path=True)
+    ] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Profile the desk alone, into this file.", resolve_path=True)
+    ] = None,
+) -> None:
+    """Compare the desk with a tutorial shop and a bare bot, or profile it."""
+    engines = engine or list(ENGINES)
+    if quick:
+        turns, count = QUICK_TURNS, QUICK_PURCHASES
+    if profile is not None:
+        asyncio.run(profile_desk(engines[0], count, profile))
+        return
+    comparisons = asyncio.run(purchases.compare(engines, turns=turns, purchases=count, against=against))
+    purchases.print_comparisons(Console(width=WIDTH), comparisons)
 
 
 async def _measure(console: Console, rows: int, history: int) -> list[Figure]:
@@ -50,4 +88,4 @@ async def _measure(console: Console, rows: int, history: int) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -1,8 +1,8 @@
 """Fresh, migrated databases on each engine, as durable as in production."""
 
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -22,15 +22,19 @@ async def fresh_database(engine: str) -> AsyncIterator[Database]:
             async with _migrated(f"sqlite+aiosqlite:///{Path(directory) / 'bench.sqlite'}") as database:
                 yield database
         return
-    directory_of_cluster = cluster_directory()
-    try:
-        async with (
-            Cluster(directory_of_cluster).database() as url,
-            _migrated(url) as database,
-        ):
+    with fresh_cluster() as cluster:
+        async with cluster.database() as url, _migrated(url) as database:
             yield database
+
+
+@contextmanager
+def fresh_cluster() -> Iterator[Cluster]:
+    """Start a PostgreSQL for the bench, and remove it at the end of the block."""
+    directory = cluster_directory()
+    try:
+        yield Cluster(directory)
     finally:
-        remove_cluster(directory_of_cluster)
+        remove_cluster(directory)
 
 
 @asynccontextmanager

@@ -1,0 +1,160 @@
+"""Bench figures of a whole purchase: the desk beside a tutorial shop and a bare bot, by turns in one run.
+
+Each bot runs in a process of its own, at a sandbox in another process, over real HTTP; the buyers are in the bench's
+own process (purchase_loop.py). All bots stay up, and each turn has each bot sell the same number of plans. Measured are
+the processor time of the bot's process (user and kernel, all threads: of SQLite's work too, but not of PostgreSQL's
+server), and the purchases a second, which a busy machine makes worth little. A ratio compares two bots of one turn, so
+that whatever slows the machine slows both; the median and the range of all turns are shown.
+
+The desk runs as in production, but for MESSAGES_PER_SECOND=1000, because 25 messages a second would be the measured
+figure.
+"""
+
+import statistics
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.engines import ENGINES, fresh_cluster
+from bench.programs import ROOT, Program, RunningBot, running_bot
+from bench.purchase_loop import Buyers
+from tests.support.postgresql import Cluster
+
+WARM_UP: Final = 50
+"""Purchases before the first turn: what is imported, compiled or prepared once does not count."""
+DESK: Final = "desk"
+TUTORIAL: Final = "tutorial shop"
+BARE: Final = "bare bot"
+AGAINST: Final = "desk of the other checkout"
+_CATALOG: Final = """
+[plans.premium_monthly]
+title = "Premium, 30 days"
+description = "Everything, for 30 days"
+entitlement = "premium"
+stars = 200
+days = 30
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One bot's part of a turn: the processor time of a purchase, and the purchases a second."""
+
+    cpu_ms: float
+    per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All turns on one engine, by the name of the bot."""
+
+    engine: str
+    turns: dict[str, list[Turn]]
+
+    def cpu_ms(self, name: str) -> float:
+        """Return the median processor time of a bot's purchase."""
+        return statistics.median(turn.cpu_ms for turn in self.turns[name])
+
+    def per_second(self, name: str) -> float:
+        """Return the median of a bot's purchases a second."""
+        return statistics.median(turn.per_second for turn in self.turns[name])
+
+    def cpu_ratios(self, other: str) -> list[float]:
+        """Return the desk's processor time against another bot's, turn by turn."""
+        return [ours.cpu_ms / theirs.cpu_ms for ours, theirs in zip(self.turns[DESK], self.turns[other], strict=True)]
+
+    def pace_ratios(self, other: str) -> list[float]:
+        """Return the desk's purchases a second against another bot's, turn by turn."""
+        return [
+            ours.per_second / theirs.per_second
+            for ours, theirs in zip(self.turns[DESK], self.turns[other], strict=True)
+        ]
+
+
+async def compare(
+    engines: Sequence[str] = ENGINES, *, turns: int, purchases: int, against: Path | None = None
+) -> list[Comparison]:
+    """Compare the desk with the tutorial shop and the bare bot, so many turns of so many purchases, on each engine.
+
+    `against` is the absolute path of another checkout, whose desk takes part in each turn.
+    """
+    comparisons = []
+    for engine in engines:
+        async with AsyncExitStack() as stack:
+            programs = await stack.enter_async_context(_programs(engine, against))
+            bots = [await stack.enter_async_context(running_bot(each)) for each in programs]
+            comparisons.append(await _take_turns(engine, bots, turns, purchases))
+    return comparisons
+
+
+@asynccontextmanager
+async def desk_program(
+    engine: str, cluster: Cluster | None, checkout: Path = ROOT, **more: str
+) -> AsyncIterator[Program]:
+    """Give the desk's program on a fresh database, of any checkout; `more` are settings."""
+    async with _database_url(engine, cluster) as url:
+        with TemporaryDirectory(prefix="starledger-bench-") as directory:
+            catalog = Path(directory) / "catalog.toml"
+            catalog.write_text(_CATALOG)
+            settings = {"DATABASE_URL": url, "CATALOG_FILE": str(catalog), "PYTHONPATH": str(checkout), **more}
+            # -P keeps the bench's own folder out of the path: its modules have the names of others.
+            command = ["-P", str(ROOT / "bench" / "desk_program.py")]
+            yield Program(DESK if checkout == ROOT else AGAINST, command, settings)
+
+
+@asynccontextmanager
+async def _programs(engine: str, against: Path | None) -> AsyncIterator[list[Program]]:
+    async with AsyncExitStack() as stack:
+        cluster = stack.enter_context(fresh_cluster()) if engine == "postgresql" else None
+        programs = [await stack.enter_async_context(desk_program(engine, cluster))]
+        if against is not None:
+            programs.append(await stack.enter_async_context(desk_program(engine, cluster, against)))
+        url = await stack.enter_async_context(_database_url(engine, cluster))
+        programs.append(Program(TUTORIAL, ["-m", "bench.tutorial_shop"], {"DATABASE_URL": url}))
+        programs.append(Program(BARE, ["-m", "bench.bare_bot"]))
+        yield programs
+
+
+@asynccontextmanager
+async def _database_url(engine: str, cluster: Cluster | None) -> AsyncIterator[str]:
+    if cluster is not None:
+        async with cluster.database() as url:
+            yield url
+        return
+    with TemporaryDirectory(prefix="starledger-bench-") as directory:
+        yield f"sqlite+aiosqlite:///{Path(directory) / f'{engine}.db'}"
+
+
+async def _take_turns(engine: str, bots: Sequence[RunningBot], turns: int, purchases: int) -> Comparison:
+    buyers = {bot.name: Buyers(bot.client) for bot in bots}
+    for each in buyers.values():
+        await each.purchase(WARM_UP)
+    comparison = Comparison(engine, {bot.name: [] for bot in bots})
+    for _ in range(turns):
+        for bot in bots:
+            began = bot.cpu_seconds()
+            seconds = await buyers[bot.name].purchase(purchases)
+            cpu_ms = (bot.cpu_seconds() - began) * 1000 / purchases
+            comparison.turns[bot.name].append(Turn(cpu_ms, purchases / seconds))
+    return comparison
+
+
+def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> None:
+    """Print a table of all bots on each engine, with the desk's ratio to each."""
+    table = Table("engine", "bot", "CPU a purchase", "purchases a second", "the desk's CPU against it", "its pace")
+    for each in comparisons:
+        for name in each.turns:
+            ratios = ["", ""] if name == DESK else [spread(each.cpu_ratios(name)), spread(each.pace_ratios(name))]
+            table.add_row(each.engine, name, f"{each.cpu_ms(name):.2f} ms", f"{each.per_second(name):.1f}", *ratios)
+    console.print(table)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Write a median with the range around it."""
+    return f"{statistics.median(values):.2f} x ({min(values):.2f} to {max(values):.2f})"
