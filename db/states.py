@@ -15,6 +15,9 @@ STRIPE: Final = "stripe"
 STARS_CURRENCY: Final = "XTR"
 """Telegram's currency code for Stars; they have no minor unit (Bot API, sendInvoice)."""
 
+BY_ITSELF: Final = "starledger"
+"""`stripe_events.requested_by` of a refund that the desk makes by itself, because no person asked for it."""
+
 
 class EventStatus(enum.IntEnum):
     """The status of a row in `stripe_events`.

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
+from db.states import BY_ITSELF
 from db.tables import Entitlement, Renewal, StripeEvent, Subscription, User
 from entitlements.fold import SLACK
 from payments.notices import Admins, Notice, handle, is_old_news, money_facts, owe, release
@@ -152,9 +153,7 @@ class OutwardEffects(Effects):
 
     async def give_back(self, session: AsyncSession, charge: StripeEvent, user: User, reason: str) -> bool:
         """Open the refund of a charge, for the worker to send, and owe its buyer the notice."""
-        await requests.record_refund_request(
-            session, charge, reason=reason, requested_by=requests.BY_ITSELF, now=self._clock()
-        )
+        await requests.record_refund_request(session, charge, reason=reason, requested_by=BY_ITSELF, now=self._clock())
         await self.tell_buyer(session, Notice.GIVING_BACK, charge, user, reason=reason)
         return True
 

@@ -16,14 +16,13 @@ from payments.audit import erasure, history
 from payments.audit.erasure import Erased
 from payments.audit.history import Entry, History, Page, UserRecord
 from payments.refunds import requests
-from payments.refunds.requests import BY_ITSELF, REASON_LENGTH_MAX, RequestedRefund
+from payments.refunds.requests import REASON_LENGTH_MAX, RequestedRefund
 from payments.renewals import is_over
 from payments.subscriptions import listing
 from payments.subscriptions.listing import Account
 from payments.waiting import LISTED_MAX, Backlog, Pending, RetryResult, retry_id
 
 __all__ = [
-    "BY_ITSELF",
     "LISTED_MAX",
     "REASON_LENGTH_MAX",
     "Account",

@@ -11,10 +11,11 @@ from pydantic import Field
 
 from bot.chat.words import Words
 from db.limits import TELEGRAM_ID_MAX
+from db.states import BY_ITSELF
 from db.tables import StripeEvent, User
 from payments.audit.shown import cut
 from payments.notices import is_typable
-from payments.payment_desk import BY_ITSELF, Entry, Page, PaymentDesk
+from payments.payment_desk import Entry, Page, PaymentDesk
 from payments.sale.catalog import Catalog
 from payments.sale.payload import PayloadSigner
 

@@ -23,9 +23,6 @@ from payments.errors import RefundRefusal, RefundRefusedError
 from payments.methods import METHODS
 from payments.notices import Notice, money_facts, owe
 
-BY_ITSELF: Final = "starledger"
-"""`requested_by` of a refund that no person asked for."""
-
 REASON_LENGTH_MAX: Final = 200
 """Characters of a refund's reason: the buyer reads the reason at the end of a message."""
 

@@ -3,6 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
+from db.states import BY_ITSELF
 from db.tables import EventOutcome, EventStatus, StripeEvent, User
 from entitlements.service import EntitlementService
 from payments.audit import events, transitions
@@ -17,7 +18,6 @@ from payments.effects import Effects
 from payments.methods import METHODS, delay_source, grace_source
 from payments.notices import Notice
 from payments.refunds.contradicting import record_from_quarantine, replace_contradicting
-from payments.refunds.requests import BY_ITSELF
 from payments.settlement.parking import Parking
 from payments.settlement.subscription_link import SubscriptionLink
 

@@ -6,12 +6,12 @@ from datetime import datetime
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from db.states import BY_ITSELF
 from db.tables import ORIGIN, StripeEvent
 from entitlements import EntitlementService
 from payments.audit import subscription_changes
 from payments.audit.balance import contradiction, refunded_at, where_at_provider
 from payments.methods import STARS
-from payments.refunds.requests import BY_ITSELF
 from payments.subscriptions.chain import Chain, Charge
 from payments.subscriptions.division import divide_into_chains
 
