@@ -1,4 +1,4 @@
-"""Values of the tables' columns: states, outcomes, payment methods, currency (db/tables.py)."""
+"""Values of the tables' columns: states, outcomes, verdicts, payment methods, currency (db/tables.py)."""
 
 import enum
 from typing import Final
@@ -61,6 +61,22 @@ class Renewal(enum.StrEnum):
     CANCELED = "canceled"
     ALLOWED = "allowed"
     """The subscriber may resume the renewal that the bot had cancelled."""
+
+
+class CheckoutVerdict(enum.StrEnum):
+    """The verdict of a row in `checkouts`: the answer to the pre-checkout query.
+
+    Beside these values it may be an obstacle between the payer and the plan (`PurchaseObstacle`).
+    All but ACCEPTED decline the query, in words that have the value in their key.
+    """
+
+    ACCEPTED = "accepted"
+    UNKNOWN_INVOICE = "unknown_invoice"
+    """The payload is not ours, or damaged."""
+    STALE_INVOICE = "stale_invoice"
+    """The invoice is signed under a former token, or for a price or a length that has changed since."""
+    TRY_AGAIN = "try_again"
+    """The database did not answer in time."""
 
 
 class Direction(enum.StrEnum):

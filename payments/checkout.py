@@ -6,7 +6,6 @@ row, which proves that the desk could record a payment. At the deadline the desk
 """
 
 import asyncio
-import enum
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,6 +20,7 @@ from db.engine import Database, Priority
 from db.errors import is_away
 from db.insert import insert_into
 from db.retry import retry_transaction
+from db.states import CheckoutVerdict
 from db.tables import STARS_CURRENCY, Checkout, User
 from db.timings import PRODUCTION
 from entitlements import EntitlementService
@@ -42,22 +42,8 @@ SWEEP_PAUSE_SECONDS: Final = 5.0
 """Pause between two batches, and between two looks at the clock."""
 
 
-class CheckoutVerdict(enum.StrEnum):
-    """Answer to a pre-checkout query, beside the obstacles between its payer and the plan (`PurchaseObstacle`).
-
-    The query's row stores it. All but ACCEPTED decline the query, in words that have the value in their key.
-    """
-
-    ACCEPTED = "accepted"
-    UNKNOWN_INVOICE = "unknown_invoice"
-    """The payload is not ours, or damaged."""
-    STALE_INVOICE = "stale_invoice"
-    """The invoice is signed under a former token, or for a price or a length that has changed since."""
-    TRY_AGAIN = "try_again"
-    """The database did not answer in time."""
-
-
 CheckoutAnswer = CheckoutVerdict | PurchaseObstacle
+"""The answer to a pre-checkout query, stored in its row. All but ACCEPTED decline the query."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from db.tables import STARS_CURRENCY, StripeEvent
 from payments.audit import events
 from payments.audit.facts import ChargeFact, MoneyFact, RefundFact, SubscriptionFact
 from payments.audit.history import find_user
-from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict, find_obstacle_on_record
+from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, find_obstacle_on_record
 from payments.methods import STARS, method_of
 from payments.metrics import INVOICES_SENT, PRE_CHECKOUTS
 from payments.payment_desk import PaymentDesk
@@ -32,7 +32,6 @@ from payments.subscriptions.keeper import SubscriptionKeeper
 __all__ = [
     "START_BUY",
     "CheckoutQuery",
-    "CheckoutVerdict",
     "TelegramPaymentHandler",
     "invoice_of",
     "order_of",

@@ -6,9 +6,10 @@ from loguru import logger
 
 from bot.chat.words import Words
 from bot.handlers.errors import came_too_late
+from db.states import CheckoutVerdict
 from payments.audit.facts import ChargeFact, RefundFact
 from payments.metrics import PRE_CHECKOUT_SECONDS
-from payments.telegram import CheckoutQuery, CheckoutVerdict, TelegramPaymentHandler
+from payments.telegram import CheckoutQuery, TelegramPaymentHandler
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 

@@ -20,9 +20,9 @@ from sqlalchemy.orm import aliased
 from db.clock import Clock
 from db.engine import Database
 from db.retry import retry_transaction
+from db.states import CheckoutVerdict
 from db.tables import STARS_CURRENCY, Checkout, OutboxMessage, QuarantinedUpdate, StripeEvent, User
 from db.utc_datetime import UtcDateTime
-from payments.checkout import CheckoutVerdict
 from payments.errors import RefusedByChannelError, UnreadableMoneyError
 from payments.methods import CARDS
 from payments.notices import Admins, Notice

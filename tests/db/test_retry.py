@@ -9,8 +9,9 @@ from sqlalchemy.exc import DBAPIError
 
 from db.engine import Database
 from db.retry import TRIES_MAX, retry_transaction
+from db.states import CheckoutVerdict
 from db.tables import Checkout, Renewal, StripeEvent, User
-from payments.checkout import CheckoutDesk, CheckoutVerdict
+from payments.checkout import CheckoutDesk
 from payments.notices import Admins
 from payments.pause import Pause
 from payments.payment_desk import PaymentDesk

@@ -15,10 +15,11 @@ from sqlalchemy.exc import OperationalError
 from db.clock import utc_now
 from db.engine import Database
 from db.migrate import migrate
+from db.states import CheckoutVerdict
 from db.tables import Checkout, EntitlementGrant, EventStatus, StripeEvent
 from db.timings import Timings
 from payments.audit.facts import ChargeFact, Person
-from payments.checkout import CheckoutDesk, CheckoutVerdict
+from payments.checkout import CheckoutDesk
 from payments.notices import Admins
 from payments.recording.recorder import Recorder
 from payments.sale.catalog import load_catalog

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from db.states import CheckoutVerdict
 from db.tables import EventOutcome, EventStatus
 from payments.channel import by_name
-from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict
+from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery
 from payments.errors import UnreadableMoneyError
 from payments.notices import Notice
 from payments.pause import Pause

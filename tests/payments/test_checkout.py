@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import select, text
 
 from db.engine import Database
+from db.states import CheckoutVerdict
 from db.tables import Checkout
 from payments.audit.facts import Person
-from payments.checkout import ACCOUNT_MAX, LATE_MAX, CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict
+from payments.checkout import ACCOUNT_MAX, LATE_MAX, CheckoutAnswer, CheckoutDesk, CheckoutQuery
 from payments.sale.catalog import Catalog
 from payments.sale.eligibility import PurchaseObstacle
 from payments.sale.payload import PayloadSigner

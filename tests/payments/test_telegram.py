@@ -5,9 +5,10 @@ from typing import Any, Final
 import pytest
 from aiogram import Bot
 
+from db.states import CheckoutVerdict
 from db.tables import STARS_CURRENCY, EventOutcome
 from payments.audit.facts import ChargeFact, RefundFact
-from payments.checkout import CheckoutQuery, CheckoutVerdict
+from payments.checkout import CheckoutQuery
 from payments.errors import AnotherServicesRowError
 from payments.recording.updates import read_fact
 from payments.sale.payload import PayloadVerdict

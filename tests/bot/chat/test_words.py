@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from bot.chat.words import PLAIN, for_language, load_locales
+from db.states import CheckoutVerdict
 from db.tables import Renewal
 from payments.audit.history import EntryState
-from payments.checkout import CheckoutVerdict
 from payments.errors import RefundRefusal
 from payments.sale.eligibility import PurchaseObstacle
 from payments.settlement.judgement import GIVEN_BACK_FOR, ChargeProblem

@@ -7,9 +7,10 @@ from typing import Final
 
 import pytest
 
+from db.states import CheckoutVerdict
 from db.tables import EventOutcome
 from payments.audit.facts import ChargeFact
-from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict
+from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery
 from payments.sale.catalog import Catalog, Plan
 from payments.sale.eligibility import Payer, PurchaseObstacle, Sale, find_obstacle
 from payments.sale.payload import Order, PayloadVerdict, ReadPayload

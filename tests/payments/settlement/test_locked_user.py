@@ -8,10 +8,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from db.engine import POOL_SIZE, Database
+from db.states import CheckoutVerdict
 from db.tables import EventOutcome, EventStatus, Renewal
 from db.timings import Timings
 from payments.audit.facts import Person
-from payments.checkout import CheckoutDesk, CheckoutVerdict
+from payments.checkout import CheckoutDesk
 from payments.loop import COOLDOWN_SECONDS
 from payments.notices import Notice
 from payments.pause import Pause

@@ -7,9 +7,10 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import select, update
 
+from db.states import CheckoutVerdict
 from db.tables import Checkout, QuarantinedUpdate, StripeReading
 from payments.audit.facts import ChargeFact, Person
-from payments.checkout import CheckoutDesk, CheckoutQuery, CheckoutVerdict
+from payments.checkout import CheckoutDesk, CheckoutQuery
 from payments.errors import ChannelAwayError
 from payments.methods import CARDS
 from payments.notices import Notice

@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select
 
+from db.states import CheckoutVerdict
 from db.tables import EntitlementGrant, EventOutcome, Renewal, Subscription, User
 from db.users import lock_users
 from entitlements.by_hand import revoke_by_hand
 from payments.audit import events
 from payments.audit.facts import ChargeFact
-from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, CheckoutVerdict
+from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery
 from payments.notices import Notice
 from payments.renewals import RenewalReason, record_wanted_renewal
 from payments.sale.eligibility import PurchaseObstacle
