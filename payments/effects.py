@@ -40,10 +40,11 @@ class Effects:
     The caller holds the user's lock.
     """
 
-    gives_time_back = False
-    """True: a buyer gets back the time that a late settlement took."""
-    goes_by_date = True
-    """True: the desk settles charges in the order of their dates, so that no grant of a later date counts."""
+    settles_past = True
+    """True: the desk settles charges of the past, in the order of their dates, so that no grant of a later date counts.
+
+    No buyer gets back the time that a late settlement took.
+    """
 
     async def tell_granted(self, session: AsyncSession, charge: StripeEvent, user: User, plan: Plan) -> None:
         """Tell the buyer the access that a charge has opened, and its end."""
@@ -92,8 +93,7 @@ SILENT: Final = Effects()
 class OutwardEffects(Effects):
     """Effects of a desk that is open: records each of them, due at once."""
 
-    gives_time_back = True
-    goes_by_date = False
+    settles_past = False
 
     def __init__(self, clock: Clock, admins: Admins) -> None:
         self._clock = clock

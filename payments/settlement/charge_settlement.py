@@ -134,13 +134,13 @@ class ChargeSettlement:
         is_for_life = reading.order is not None and reading.order.days is None and not is_subscription
         # Of two lifetime charges the desk gives back the one that it settles last, even if the buyer paid it first: for
         # these, grants of any date count.
-        by_all = is_for_life and not self._effects.goes_by_date
+        by_all = is_for_life and not self._effects.settles_past
         until = None if by_all else event.webhook_timestamp or self._rules.clock()
         own = METHODS[event.payment_method].source(event.event_id)
         held_for_life = await EntitlementService(session).held_for_life(User.id == event.customer_id, until, but=own)
         subscribed: frozenset[str] = frozenset()
         if is_subscription:
-            subscribed = await running.beside(session, event, by_what_is_paid=self._effects.goes_by_date)
+            subscribed = await running.beside(session, event, by_what_is_paid=self._effects.settles_past)
         payment = Payment(event.amount_cents, event.currency)
         payer = Payer(payer_telegram_id, held_for_life, subscribed)
         return judge(payment, payer, reading, self._rules.catalog, is_offered=is_offered)
@@ -199,7 +199,7 @@ class ChargeSettlement:
         if granted.order.subscription:
             ends_at = event.subscription_expires_at or paid_at + PERIOD
         days, begin_at = 0, paid_at
-        if self._effects.gives_time_back:
+        if not self._effects.settles_past:
             days, begin_at = compensate(granted.order, (paid_at, ends_at), event.parked_at, self._rules.telegram_now())
         wanted: list[WantedGrant] = []
         for entitlement in granted.plan.entitlements:

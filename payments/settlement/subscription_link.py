@@ -35,7 +35,7 @@ class SubscriptionLink:
         self, session: AsyncSession, charge: StripeEvent, user: User, subscription: Subscription | None
     ) -> None:
         """End the renewal of a refunded charge's subscription, even if the desk cannot read the charge's payload."""
-        is_unread = subscription is None and charge.is_recurring and not self._effects.goes_by_date
+        is_unread = subscription is None and charge.is_recurring and not self._effects.settles_past
         if is_unread and charge.payload is not None:
             price_stars = charge.amount_cents
             followed = await self._book.update_from_charges(
