@@ -10,7 +10,7 @@ from typing import Final
 from bench.measurements import Figure
 from db.clock import utc_now
 from db.engine import Database
-from payments.audit import events
+from payments.audit import fact_rows
 from payments.audit.facts import ChargeFact, Person
 from payments.refunds import requests
 from payments.settlement.worker import Worker
@@ -74,7 +74,7 @@ async def _paid(server: SandboxServer) -> ChargeFact:
 
 async def _settle(database: Database, worker: Worker, fact: ChargeFact) -> None:
     async with database.transaction() as session:
-        await events.record(session, [fact], utc_now())
+        await fact_rows.record(session, [fact], utc_now())
     await worker.process(fact.event_id)
 
 

@@ -15,7 +15,7 @@ from aiogram.types import InlineKeyboardMarkup, LabeledPrice, Message
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.tables import STARS_CURRENCY, StripeEvent
-from payments.audit import events
+from payments.audit import events, fact_rows
 from payments.audit.facts import ChargeFact, MoneyFact, RefundFact, SubscriptionFact
 from payments.audit.history import find_user
 from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, find_obstacle_on_record
@@ -201,10 +201,10 @@ class TelegramPaymentHandler(PaymentDesk):
         The intake records before it dispatches; a program that embeds the desk may call with a fact of its own.
         """
         async with self._database.reading() as session:
-            known = await events.find_fact_row(session, fact)
+            known = await fact_rows.find_fact_row(session, fact)
         # A refund requested here is on record before Telegram reports it.
         if known is None or known.webhook_timestamp is None:
             async with self._database.transaction(Priority.WORKER) as session:
-                await events.record(session, [fact], self._clock())
-                known = await events.find_fact_row(session, fact)
+                await fact_rows.record(session, [fact], self._clock())
+                known = await fact_rows.find_fact_row(session, fact)
         return await self._worker.process(fact.event_id if known is None else known.event_id)

@@ -26,7 +26,7 @@ from db.tables import (
     User,
 )
 from db.users import lock_users
-from payments.audit import events, transitions
+from payments.audit import events, fact_rows, transitions
 from payments.audit.events import find_named
 from payments.audit.nested_json import read_json
 from payments.errors import UnrecordableError
@@ -213,7 +213,7 @@ async def _retry_quarantined(session: AsyncSession, row_id: str, now: datetime) 
         if row.resolved_at is not None:
             return RetryResult.NOT_WAITING
         async with session.begin_nested():
-            await events.record(session, [fact], now)
+            await fact_rows.record(session, [fact], now)
     except UnrecordableError:
         return await _leave_in_quarantine(session, row, now)
     except DBAPIError as error:

@@ -12,7 +12,7 @@ from db.tables import Subscription, User
 from db.users import lock_users
 from entitlements import EntitlementService
 from entitlements.by_hand import grant_by_hand, revoke_by_hand
-from payments.audit.events import lock_people
+from payments.audit.fact_rows import lock_people
 from payments.audit.facts import Person
 from payments.methods import charge_of
 from payments.payment_desk import REASON_LENGTH_MAX

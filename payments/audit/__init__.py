@@ -4,7 +4,7 @@ In: facts about money from updates, the ledger and Stripe. Out: audit rows, thei
 history of a user, the export, and the erasure of a person.
 
 1. facts.py has the facts about money, as plain data.
-2. events.py writes facts as audit rows, and finds and locks the rows.
+2. fact_rows.py records facts as audit rows; events.py finds and locks the rows.
 3. transitions.py moves a row from status to status.
 4. subscription_changes.py records the changes of a subscription's state.
 5. balance.py has the refunded amount and the remainder of a charge.

@@ -1,7 +1,7 @@
 """Compares a page of Telegram's ledger with our audit rows, and records the payments and refunds that we lack.
 
-A missing payment or refund goes through payments/audit/events.py (`record`), the same door as an update. A page without
-news costs one read. The caller opens the transaction.
+A missing payment or refund goes through payments/audit/fact_rows.py (`record`), the same door as an update. A page
+without news costs one read. The caller opens the transaction.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import ORIGIN, StripeEvent, User
 from db.users import lock_users
-from payments.audit import events
+from payments.audit import fact_rows
 from payments.audit.facts import ChargeFact, MoneyFact, RefundFact
 from payments.ledger.findings import Counts, Finding, Unexplained
 from payments.ledger.rows import LedgerRow
@@ -129,8 +129,8 @@ def _audit_id(
 ) -> str:
     """Return the `event_id` that a ledger row has, or is to get, in our audit table.
 
-    A refund that agrees with its charge gets a row apart (payments/audit/events.py) when another row, which contradicts
-    the charge, has its key.
+    A refund that agrees with its charge gets a row apart (payments/audit/fact_rows.py) when another row, which
+    contradicts the charge, has its key.
     """
     if not isinstance(fact, RefundFact):
         is_taken = isinstance(missing.get(row.event_id or ""), RefundFact) and fact is not None
@@ -256,7 +256,7 @@ async def _record_missing(
     payers = [fact.person.telegram_id for fact in missing.values()]
     await lock_users(session, or_(User.id.in_(concerned), User.telegram_id.in_(payers)))
     if missing:
-        await events.record(session, list(missing.values()), now, falls_due=falls_due)
+        await fact_rows.record(session, list(missing.values()), now, falls_due=falls_due)
     seen = update(StripeEvent).where(
         StripeEvent.event_id.in_({key for key in (*missing, *unseen) if "\0" not in key}),
         StripeEvent.ledger_seen_at.is_(None),

@@ -13,7 +13,7 @@ from db.errors import is_away, is_held_up
 from db.limits import ERROR_LENGTH_MAX
 from db.retry import retry_transaction
 from db.timings import PRODUCTION
-from payments.audit import events
+from payments.audit import fact_rows
 from payments.audit.facts import Fact, SubscriptionFact
 from payments.errors import UnreadableMoneyError
 from payments.notices import Admins
@@ -184,7 +184,7 @@ class Recorder:
     async def _record_facts(self, facts: list[Fact]) -> dict[int, str]:
         """Record the facts of updates in one transaction; return the users' ids by Telegram id."""
         async with self._database.transaction(Priority.INTAKE) as session:
-            return await events.record(session, facts, self._clock())
+            return await fact_rows.record(session, facts, self._clock())
 
     async def _quarantine(self, update: RawUpdate, reason: str, error: Exception | None = None) -> None:
         """Log an update that the desk cannot record, and quarantine it."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import StripeEvent, User
-from payments.audit import events
+from payments.audit import events, fact_rows
 from payments.audit.balance import is_at_provider
 from payments.audit.facts import Fact, Person, RefundFact, ReturnFact, refund_id, returned_id
 from payments.channel import MadeRefund
@@ -24,7 +24,7 @@ async def record_provider_refunds(
     """Record the refunds of a charge that its provider has made, and those of them that returned since.
 
     `made` are all refunds of the charge that the provider has. A returned refund is dated `now`, because the list does
-    not say when it returned. The caller holds the user's lock (events.lock). Raises the errors of events.record.
+    not say when it returned. The caller holds the user's lock (events.lock). Raises the errors of fact_rows.record.
     """
     person = payer(await session.get_one(User, charge.customer_id))
     known = await events.refunds_of(session, charge.event_id)
@@ -42,7 +42,7 @@ async def record_provider_refunds(
     ]
     facts += [_returned(row, refund, person, now) for row, refund in find_returned(charge, known, made)]
     if facts:
-        await events.record(session, facts, now)
+        await fact_rows.record(session, facts, now)
 
 
 async def record_returned_refund(
@@ -61,7 +61,7 @@ async def record_returned_refund(
     for row, refund in find_returned(charge, known, made):
         if refund is failed:
             person = payer(await session.get_one(User, charge.customer_id))
-            await events.record(session, [_returned(row, failed, person, failed_at)], now)
+            await fact_rows.record(session, [_returned(row, failed, person, failed_at)], now)
             return True
     row_id = refund_id(charge.event_id, part_of(failed, charge, known))
     return any(row.event_id == returned_id(row_id) for row in known)
@@ -112,7 +112,10 @@ def part_of(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent
 
 
 def _apart(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent]) -> str | None:
-    """Return the part of a provider's refund whose row stands apart because another row has its key (events.record)."""
+    """Return the part of a provider's refund whose row stands apart, because another row has its key.
+
+    `fact_rows.record` makes such rows.
+    """
     for row in known:
         is_apart = row.event_id == refund_id(charge.event_id, row.id)
         if is_apart and (row.webhook_timestamp, row.amount_cents) == (refund.happened_at, refund.amount):

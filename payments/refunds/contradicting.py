@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
 from db.tables import EventOutcome, QuarantinedUpdate, StripeEvent, User
-from payments.audit import events, transitions
+from payments.audit import events, fact_rows, transitions
 from payments.audit.balance import completing_refund, contradiction
 from payments.audit.facts import Fact, RefundFact
 from payments.audit.nested_json import read_json
@@ -43,7 +43,7 @@ async def record_from_quarantine(session: AsyncSession, charge: StripeEvent, buy
     for row in (await session.scalars(query)).all():
         fact = _read(row)
         if isinstance(fact, RefundFact) and _agrees(fact, charge, buyer):
-            await events.record(session, [fact], clock())
+            await fact_rows.record(session, [fact], clock())
             row.resolved_at = clock()
             is_any = True
     return is_any

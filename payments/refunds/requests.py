@@ -122,7 +122,7 @@ async def record_refund_request(
     if await events.find(session, event_id) is not None:
         if not method.gives_back_parts:
             # Telegram names no part of a charge. An update or a ledger row that reports the refund later gets this same
-            # id, so that both are one row (events.record).
+            # id, so that both are one row (fact_rows.record).
             user = await session.get_one(User, charge.customer_id)
             row_id = apart_id(event_id, user.telegram_id or 0, amount, charge.currency)
         event_id = refund_id(charge.event_id, row_id)

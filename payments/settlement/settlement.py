@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
 from db.tables import ORIGIN, EventStatus, StripeEvent
-from payments.audit import events, transitions
+from payments.audit import events, fact_rows, transitions
 from payments.audit.balance import is_at_provider, is_returned_refund
 from payments.effects import Effects
 from payments.sale.catalog import Catalog
@@ -52,10 +52,10 @@ class Settlement:
 
         `confirmed`: the provider has just made the refund. The provider's own report of a refund (`webhook_timestamp`
         has a value) confirms it as well. An unconfirmed refund stays open, because the worker has yet to send it. Where
-        another row has the key of a refund, this returns the refund apart (events.record).
+        another row has the key of a refund, this returns the refund apart (fact_rows.record).
         """
         event = None
-        ids = [event_id, *await events.find_refunds_apart(session, event_id)]
+        ids = [event_id, *await fact_rows.find_refunds_apart(session, event_id)]
         # The variable keeps the users, so that the session does not read them anew.
         users = await events.lock_users_of(session, ids)
         for each in ids if users else ():

@@ -10,7 +10,7 @@ from db.clock import Clock
 from db.engine import Database
 from db.retry import retry_transaction
 from db.tables import StripeEvent, User
-from payments.audit import events
+from payments.audit import events, fact_rows
 from payments.audit.balance import completing_refund
 from payments.audit.facts import RefundFact
 from payments.channel import MadeRefund
@@ -125,7 +125,7 @@ class ChargeUpdates:
             reason=f"dispute lost: {dispute.reason}",
         )
         async with self._database.transaction() as session:
-            await events.record(session, [fact], self._clock())
+            await fact_rows.record(session, [fact], self._clock())
         self._on_recorded()
 
     @retry_transaction

@@ -20,7 +20,7 @@ from db.engine import Database
 from db.lock import desk_lock
 from db.timings import PRODUCTION
 from payments import methods
-from payments.audit import events
+from payments.audit import fact_rows
 from payments.audit.facts import ChargeFact, Person
 from payments.channel import RefundOrder
 from payments.methods import Method
@@ -70,7 +70,7 @@ class BeachWatch:
         while True:
             charge = await self._beach.washed_up.get()
             async with self._around.database.transaction() as session:
-                await events.record(session, [charge], self._around.clock())
+                await fact_rows.record(session, [charge], self._around.clock())
             self._around.wake()
 
 

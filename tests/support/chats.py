@@ -16,7 +16,7 @@ from bot.desk.wiring import make_desk
 from bot.poll.intake import GetRawUpdates
 from db.clock import Clock
 from db.engine import Database
-from payments.audit import events
+from payments.audit import fact_rows
 from payments.channel import by_name
 from payments.ledger import progress
 from payments.notices import Admins
@@ -205,7 +205,7 @@ class Chats:
                 fact = read_fact(raw) if must_be_recorded(raw) else None
                 if fact is not None:
                     async with self.database.transaction() as session:
-                        await events.record(session, [fact], self.clock())
+                        await fact_rows.record(session, [fact], self.clock())
                 await self._dispatcher.feed_update(self.bot, update, fact=fact)
 
 

@@ -15,7 +15,7 @@ from db.engine import Database
 from db.tables import Base, Entitlement, OutboxMessage, StripeEvent, User
 from entitlements import EntitlementService
 from payments import waiting
-from payments.audit import events
+from payments.audit import events, fact_rows
 from payments.audit.facts import Fact, MoneyFact, Person
 from payments.channel import by_name
 from payments.effects import OutwardEffects
@@ -43,7 +43,7 @@ class Desk:
 
     async def record(self, *facts: Fact) -> None:
         async with self.database.transaction() as session:
-            await events.record(session, facts, self.clock())
+            await fact_rows.record(session, facts, self.clock())
 
     async def settle(self, event_id: str, *, confirmed: bool = False) -> StripeEvent | None:
         async with self.database.transaction() as session:

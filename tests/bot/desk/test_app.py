@@ -14,7 +14,7 @@ from db.engine import Database
 from db.lock import desk_lock
 from db.tables import EventStatus, StripeEvent
 from db.timings import Timings
-from payments.audit import events
+from payments.audit import fact_rows
 from payments.audit.facts import ChargeFact, Person
 from payments.sale.catalog import load_catalog
 from payments.sale.payload import Order, PayloadSigner
@@ -58,7 +58,7 @@ async def _status(database: Database, event_id: str = "charge-1") -> int | None:
 
 async def _record(database: Database, *charge_ids: str) -> None:
     async with database.transaction() as session:
-        await events.record(session, [_charge(charge_id) for charge_id in charge_ids], START)
+        await fact_rows.record(session, [_charge(charge_id) for charge_id in charge_ids], START)
 
 
 async def _failed_calls(server: SandboxServer, method: str, count: int) -> None:

@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from payments.audit import events
+from payments.audit import fact_rows
 from payments.audit.facts import ChargeFact, Person
 from payments.audit.history import PAGE_SIZE
 from sandbox.messages import ChatMessage
@@ -21,7 +21,7 @@ async def _foreign_charges(chats: Chats, buyer: Account, count: int) -> None:
         for n in range(1, count + 1)
     ]
     async with chats.database.transaction() as session:
-        await events.record(session, facts, at)
+        await fact_rows.record(session, facts, at)
     await chats.settle()
 
 
@@ -60,7 +60,7 @@ async def test_status_knows_of_a_payment_that_came_with_it(chats: Chats) -> None
     person = Person(buyer.id, buyer.username)
     payload = chats.signer.sign(order("month", person))
     async with chats.database.transaction() as session:
-        await events.record(session, [ChargeFact("c1", person, 200, "XTR", payload, chats.clock())], chats.clock())
+        await fact_rows.record(session, [ChargeFact("c1", person, 200, "XTR", payload, chats.clock())], chats.clock())
     assert "premium until" in (await chats.answer(buyer, "/status")).text()
     await chats.settle()
     assert "Thank you!" in (await chats.said(buyer.id))[-1].text()

@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from bot.calls.retry_calls import ANSWER
 from db.tables import STARS_CURRENCY, EventStatus, StripeEvent
-from payments.audit import events
+from payments.audit import fact_rows
 from payments.audit.facts import ChargeFact, Person
 from payments.audit.history import PAGE_SIZE
 from sandbox.faults import FaultKind
@@ -21,7 +21,7 @@ HISTORY_USAGE = "Send /history with a Telegram id or a @username: /history 12345
 async def _record(chats: Chats, buyer: Account, charge_id: str = "foreign-1", username: str | None = None) -> None:
     fact = ChargeFact(charge_id, Person(buyer.id, username), 70, "XTR", "another program's", chats.clock())
     async with chats.database.transaction() as session:
-        await events.record(session, [fact], chats.clock())
+        await fact_rows.record(session, [fact], chats.clock())
 
 
 async def _refunds(chats: Chats) -> list[StripeEvent]:

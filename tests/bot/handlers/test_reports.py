@@ -1,7 +1,7 @@
 import pytest
 
 from db.tables import LedgerEntry
-from payments.audit import events
+from payments.audit import fact_rows
 from payments.audit.facts import ChargeFact, Person
 from payments.ledger.nanostars import NANOSTARS
 from payments.methods import CARDS
@@ -47,7 +47,7 @@ async def test_a_picture_comes_with_its_sums_in_each_currency(chats: Chats) -> N
         payload = chats.signer.sign(Order("month", 30, False, 499, currency, buyer.id))
         fact = ChargeFact(CARDS.event_id(f"ch_{number}"), Person(buyer.id), 499, currency, payload, chats.clock())
         async with chats.database.transaction() as session:
-            await events.record(session, [fact], chats.clock())
+            await fact_rows.record(session, [fact], chats.clock())
     for command in ("/report week 3", "/REPORT Day", "/report month"):
         sent = await chats.answer(chats.people.admin, command)
         assert (await _picture(chats, sent)).startswith(PNG)

@@ -1,6 +1,6 @@
 """Recorded charges, for the pages of a history."""
 
-from payments.audit import events
+from payments.audit import fact_rows
 from payments.audit.facts import ChargeFact, Person
 from sandbox.people import Person as Account
 from tests.support.chats import Chats
@@ -11,4 +11,4 @@ async def record_charges(chats: Chats, buyer: Account, count: int, username: str
     person = Person(buyer.id, username)
     facts = [ChargeFact(f"{buyer.id}-{n}", person, 70, "XTR", "another program's", chats.clock()) for n in range(count)]
     async with chats.database.transaction() as session:
-        await events.record(session, facts, chats.clock())
+        await fact_rows.record(session, facts, chats.clock())

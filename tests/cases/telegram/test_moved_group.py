@@ -7,7 +7,7 @@ from sqlalchemy import select
 from bot.chat.commands import register_admin_chat
 from bot.chat.moved_chats import AdminChat, note_moved
 from db.tables import MovedChat
-from payments.audit import events
+from payments.audit import fact_rows
 from payments.audit.facts import ChargeFact, Person
 from sandbox.faults import FaultKind
 from sandbox.people import Group
@@ -26,7 +26,7 @@ async def _alert(chats: Chats, charge_id: str) -> None:
     at = chats.clock()
     fact = ChargeFact(charge_id, Person(chats.people.buyer.id), 5, "XTR", "another's", at)
     async with chats.database.transaction() as session:
-        await events.record(session, [fact], at)
+        await fact_rows.record(session, [fact], at)
     await chats.settle()
 
 

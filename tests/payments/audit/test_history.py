@@ -4,7 +4,7 @@ import pytest
 
 from db.engine import Database
 from db.tables import EventOutcome, StripeEvent, User, new_id
-from payments.audit import events, transitions
+from payments.audit import events, fact_rows, transitions
 from payments.audit.facts import ChargeFact, Person
 from payments.audit.history import PAGE_SIZE, EntryState, find_namesakes, find_user, read_page
 from payments.refunds import requests
@@ -27,7 +27,7 @@ async def _user_id(database: Database, telegram_id: int = BUYER.telegram_id) -> 
 
 async def _record(database: Database, *charges: ChargeFact) -> None:
     async with database.transaction() as session:
-        await events.record(session, charges, START)
+        await fact_rows.record(session, charges, START)
 
 
 async def _states(database: Database) -> list[tuple[str, EntryState]]:
@@ -63,7 +63,7 @@ async def test_a_refund_of_the_same_second_stands_above_its_charge(database: Dat
 async def test_later_recorded_charge_of_the_same_second_stands_above(database: Database) -> None:
     for recorded_after_seconds, charge_id in enumerate(("b", "a", "c")):
         async with database.transaction() as session:
-            await events.record(session, [_charge(charge_id)], START + timedelta(seconds=recorded_after_seconds))
+            await fact_rows.record(session, [_charge(charge_id)], START + timedelta(seconds=recorded_after_seconds))
     assert [charge_id for charge_id, _ in await _states(database)] == ["c", "a", "b"]
 
 
