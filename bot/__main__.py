@@ -51,7 +51,7 @@ def run(context: typer.Context) -> None:
         settings = load_settings()
         from bot.desk.app import run_desk  # noqa: PLC0415 - imports aiogram
 
-        # A program in Python may hand in its own, as the tests do.
+        # A program in Python may pass its own, as the tests do.
         timings = context.obj if isinstance(context.obj, Timings) else PRODUCTION
         asyncio.run(run_desk(settings, timings))
 

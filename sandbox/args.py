@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,40}")
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that was uploaded with a Bot API call."""
+    """A file that the bot uploads with a Bot API call."""
 
     name: str
     mime_type: str

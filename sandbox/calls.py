@@ -13,7 +13,7 @@ CALLS_KEPT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One logged call; `status` 0 means that the connection was cut. It names files, and leaves the token out.
+    """One logged call; `status` 0 means that a fault cut the connection. It names files, and leaves the token out.
 
     `took_ms`: milliseconds from its coming to its answer, latency and faults included.
     """

@@ -114,7 +114,7 @@ async def _read(response: ClientResponse, bytes_max: int) -> str:
     async for piece in response.content.iter_chunked(_CHUNK_BYTES):
         pieces += piece
         if len(pieces) > bytes_max:
-            # The connection is of no more use: the rest of the answer is still on it.
+            # The connection is useless now, because the rest of the answer is still on it.
             response.close()
             head = pieces[:HEAD_BYTES].decode(errors="replace")
             raise ClientDecodeError("Too large", AnswerTooLargeError(f"more than {bytes_max} bytes"), head)

@@ -47,7 +47,7 @@ def is_exposed(url: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        # A name of one word is of a private network, such as a container's.
+        # One word is the name of a host on a private network, such as a container.
         return "." in host and not host.endswith(_PRIVATE_ENDINGS)
     return not (address.is_private or address.is_link_local)
 

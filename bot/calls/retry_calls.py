@@ -1,13 +1,13 @@
 """Retries of calls to Telegram while a person waits for the answer.
 
 After a cut connection, a 5xx, a gateway's page or a pause of a second or two, Telegram did not take the call, or nobody
-knows. The same call is retried, so a person never hears two different things. If Telegram took the call and only its
-answer was lost, Telegram takes it twice: an invoice, a message or a picture may stand in the chat two times, which
+knows. The desk repeats the same call, so a person never hears two different things. If Telegram took the call and only
+its answer was lost, Telegram takes it twice: an invoice, a message or a picture may stand in the chat two times, which
 costs nobody money; for an edit, or the answer to a button or a pre-checkout, Telegram's second answer tells that the
 first call was done.
 
-Calls that move money (refundStarPayment, editUserStarSubscription) are not retried here, because they are on record and
-have retries of their own, as the outbox has.
+The middleware retries no calls that move money (refundStarPayment, editUserStarSubscription), because they are on
+record and have retries of their own, as the outbox has.
 """
 
 import asyncio
@@ -116,7 +116,7 @@ class CallRetries(BaseRequestMiddleware):
             ANSWERS_LOST.labels(name).inc()
             if not isinstance(method, AnswerCallbackQuery) or method.text:
                 raise
-            # The button did its work; that it goes on turning must not look like a failure.
+            # The button did its work, so its endless turning must not look like a failure.
             logger.warning("the press of a button was not answered: {}", in_words(error))
             return cast("Response[TelegramType]", _TRUE)
         raise AssertionError("a try returns or raises")

@@ -26,7 +26,7 @@ class BotName:
         self._asked_at: datetime | None = None
 
     async def current(self, bot: Bot) -> str:
-        """Return the bot's @username, without the @. Raises aiogram's errors while no name is known."""
+        """Return the bot's @username, without the @. Raises aiogram's errors until it knows a name."""
         return await self._known(bot, KNOWN_FOR)
 
     async def is_ours(self, bot: Bot, mention: str) -> bool:

@@ -75,7 +75,7 @@ class Names:
             logger.bind(telegram_id=telegram_id).info("the desk does not record a @username: {}", type(error).__name__)
 
     async def write(self, telegram_id: int, username: str | None) -> None:
-        """Record a user's present @username, None for none; ignore a user whom nobody knows or who was erased.
+        """Record a user's present @username, None for none; ignore an unknown or erased user.
 
         Raises SQLAlchemy's errors when the database is away.
         """

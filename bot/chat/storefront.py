@@ -84,10 +84,10 @@ class Storefront:
     ) -> PurchaseObstacle | None:
         """Send a plan's invoice, or a subscription's button; return the obstacle to the sale if there is one.
 
-        The message goes into the topic of the buyer's chat, if one is given. An invoice in Stars has a button for each
-        currency in which the plan can be paid by card. When Telegram refuses the invoice, the storefront tells the
-        buyer so, with the ways to pay that are left, and tells the admins. While the database is away it sends the
-        invoice all the same, because the pre-checkout asks again. Raises aiogram's errors.
+        The message goes into the topic of the buyer's chat, if the caller names one. An invoice in Stars has a button
+        for each currency in which a buyer can pay the plan by card. When Telegram refuses the invoice, the storefront
+        tells the buyer so, with the ways to pay that are left, and tells the admins. While the database is away it
+        sends the invoice all the same, because the pre-checkout asks again. Raises aiogram's errors.
         """
         plan = self._catalog.get(code)
         if plan is None:
@@ -97,7 +97,7 @@ class Storefront:
         if price is None:
             return PurchaseObstacle.NOT_ON_SALE
         sale = Sale(plan, buyer_telegram_id, plan.subscription)
-        # By the catalog alone, and then by what the buyer holds.
+        # The catalog decides first, without a query; then the buyer's access and subscriptions do.
         obstacle = find_obstacle(sale, Payer(buyer_telegram_id), is_paid=False) or await self._find_recorded_obstacle(
             sale
         )

@@ -1,4 +1,4 @@
-"""A subscription as its subscriber sees it: its line in /status, its buttons, the question before it is cancelled."""
+"""A subscription as its subscriber sees it: its line in /status, its buttons, the question before a cancellation."""
 
 import enum
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The command `backup`: a copy of the database that reads Telegram's ledger first, once it is restored."""
+"""The command `backup`: a copy of the database, on which a desk reads Telegram's ledger first."""
 
 import asyncio
 import shlex
@@ -33,7 +33,7 @@ def make_backup(settings: Settings, file: Path, console: Console) -> bool:
         console.print(f"No backup is made: {file} is there already, and nothing is written over.")
         return False
     try:
-        # Made beside its place and then moved there, so that a file of this name is whole and marked.
+        # The copy moves to its place at the end, so that a file of this name is whole and marked.
         with TemporaryDirectory(dir=file.parent, prefix=".starledger-") as directory:
             copy = Path(directory) / file.name
             copy_sqlite(source, copy)

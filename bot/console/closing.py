@@ -1,4 +1,4 @@
-"""The command `report --close MONTH`: a month of Telegram's ledger to the nanostar, and whether it is closed."""
+"""The command `report --close MONTH`: a month of Telegram's ledger to the nanostar, closed or not."""
 
 import csv
 import json

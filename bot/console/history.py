@@ -26,7 +26,7 @@ async def print_history(settings: Settings, who: str, console: Console) -> bool:
     """Print the history of a Telegram id or a @username, newest first; False: the desk knows nobody by it."""
     async with open_database(settings) as database:
         records = await _read(PaymentDesk(database, utc_now), who)
-    # Reading in a pager takes long, and holds up no transaction.
+    # A person reads a pager for long, and no transaction stays open meanwhile.
     if records:
         console.print(*(line for record in records for line in _lines_of(record)), sep="\n")
         if not who.isdecimal():

@@ -9,7 +9,7 @@ from bot.chat.money import in_major
 from bot.monitoring.logs import escaped
 from payments.audit.shown import cut
 
-# No line is wrapped, because nobody can copy a charge id that is broken in two.
+# The console wraps no line, because nobody can copy a charge id out of two lines.
 CONSOLE: Final = Console(soft_wrap=True, highlight=False, markup=False)
 
 

@@ -67,7 +67,7 @@ class OpenChannels:
 async def open_channels(settings: Settings, bot: Bot) -> AsyncIterator[OpenChannels]:
     """Open the payment channels of the settings for the block. Raises SettingsError for a wrong proxy."""
     async with AsyncExitStack() as stack:
-        # News of Stars come by Telegram's updates and its ledger.
+        # Telegram's updates and its ledger bring the news of Stars.
         channels = [OpenChannel(StarsChannel(bot))]
         if settings.stripe_secret_key is not None:
             channels.append(_open_cards(settings, settings.stripe_secret_key.get_secret_value(), stack))

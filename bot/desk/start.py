@@ -89,7 +89,7 @@ async def _become_active(
             await migrate(database, settings.bot_id)
             break
         except Exception as error:
-            # A desk that stood by was let in once, so a wrong password may be a change under way.
+            # PostgreSQL has let in a desk that stands by, so a wrong password may be a change under way.
             is_setting = isinstance(error, UnfitServerError) and lock.holder is None
             if is_setting or not is_away(error):
                 raise

@@ -69,7 +69,7 @@ async def refund_once(settings: Settings, database: Database, refund: StripeEven
     async with tools(settings) as having:
         desk = having.desk(settings, database)
         done = await desk.worker.process(refund.event_id)
-        # Each is of a smaller remainder than the one before.
+        # Each refunds a smaller remainder than the one before, so the loop ends.
         while done is not None and done.outcome == EventOutcome.REPLACED:
             rest = await desk.handler.find_waiting_refund(done.refund_of or "")
             if rest is None:

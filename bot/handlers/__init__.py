@@ -45,7 +45,7 @@ def make_dispatcher(  # noqa: PLR0913 - all that the handlers are given
     on_owed: Callable[[], None],
     timings: Timings,
 ) -> Dispatcher:
-    """Return the dispatcher of all handlers, on which `feed_update` is called.
+    """Return the dispatcher of all handlers; the caller calls its `feed_update`.
 
     `support_contact` is the seller's setting. The caller feeds an update that bears money with its `fact`, which is on
     record. Every error of a handler ends here. The handlers call `on_owed` when a notice has become due.

@@ -30,7 +30,7 @@ async def on_error(
     """
     error = event.exception
     if came_too_late(error):
-        # The answer to a button is given while the error of its handler passes by; that error is the one that counts.
+        # A late answer to a button may hide the error of its handler, and that error counts.
         logger.info("an answer came too late: {}", error)
         if not isinstance(error.__context__, Exception):
             return

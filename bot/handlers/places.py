@@ -47,7 +47,7 @@ class Here:
         self._admin_chat = admin_chat
         self._name = name
         self._clock = clock
-        # The groups that were told, the longest ago first.
+        # The groups that the bot has told, the longest ago first.
         self._told: OrderedDict[int, datetime] = OrderedDict()
 
     async def __call__(
@@ -77,7 +77,7 @@ class Here:
         return None
 
     async def _is_admin_chat(self, message: Message) -> bool:
-        # Only a command is answered in a group, so the database is asked only about commands.
+        # The bot answers only commands in a group, so it asks the database only about commands.
         return message.chat.id == self._admin_chat.setting or (
             _is_command(message) and await self._admin_chat.is_it(message.chat.id)
         )
@@ -87,7 +87,7 @@ class Here:
         try:
             if not mention or not self._may_tell(message.chat.id) or not await self._name.is_ours(bot, mention):
                 return
-            # Another update of the group may have been answered while Telegram was asked for the name.
+            # The bot may have answered another update of the group while it asked Telegram for the name.
             if not self._may_tell(message.chat.id):
                 return
             self._told[message.chat.id] = self._clock()

@@ -37,7 +37,7 @@ class _Allowance:
 
 
 class RateLimit:
-    """Counts the messages of each user, by the clock handed in."""
+    """Counts the messages of each user, by the given clock."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -50,7 +50,7 @@ class RateLimit:
         self._users[user_id] = allowance
         if len(self._users) > USERS_MAX:
             self._users.popitem(last=False)
-        # A clock that was set back takes nothing away.
+        # A clock set back takes nothing away.
         rested_seconds = max(0.0, (now - allowance.counted_at).total_seconds())
         allowance.left = min(BURST, allowance.left + rested_seconds * PER_SECOND)
         allowance.counted_at = now

@@ -112,7 +112,7 @@ def _lines(words: Words, reading: ReportData) -> Iterator[Markup]:
 
 
 def _net(words: Words, figures: Figures, currency: str) -> Markup | str:
-    """Return the net amount of a report in words; net of costs, Stars are written to the nanostar."""
+    """Return the net amount of a report in words; net of costs, it has Stars to the nanostar."""
     if figures.has_costs:
         return words.plain("format.stars", amount=stars(figures.left_nanostars))
     return words.money(figures.net, currency)

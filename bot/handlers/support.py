@@ -77,7 +77,7 @@ async def on_terms(message: Message, words: Words, support_contact: str | None) 
 
 
 async def on_privacy(message: Message, words: Words, support_contact: str | None) -> None:
-    """Answer /privacy with the data that the desk keeps about a person, the reasons, and the way to be erased."""
+    """Answer /privacy with the data that the desk keeps about a person, the reasons, and the way to erasure."""
     parts = [words.say("privacy", telegram_id=message.chat.id), *_contact(words, support_contact)]
     await answer(message, Markup("\n\n").join(parts))
 

@@ -27,7 +27,7 @@ class _OfTheProcess(Collector):
 @asynccontextmanager
 async def monitoring_server(port: int, health: Health, gauges: DeskGauges) -> AsyncIterator[None]:
     """Serve health and metrics over HTTP beside the block. Raises SettingsError when the port is taken."""
-    # The time when a counter was made would be a second series beside each.
+    # prometheus-client would add a second series to each counter, with the time of its making.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no type for it
     # Each desk has a registry, so that the gauges of two in one process do not collide.
     registry = CollectorRegistry()

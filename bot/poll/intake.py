@@ -1,8 +1,8 @@
 """The intake of updates: fetches a batch, records its money, confirms it to Telegram, and dispatches its updates.
 
 The offset of the next getUpdates confirms an update (Bot API, getUpdates), and the offset passes money only after the
-audit row is committed. Updates are fetched raw and validated one by one, so that one which aiogram refuses does not
-hold up the others.
+audit row is committed. The intake fetches updates raw and validates them one by one, so that one which
+aiogram refuses does not hold up the others.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The lanes of updates: pre-checkouts run at once, money has a queue, and users take turns with their chatter.
 
-Every lane is bounded. A payment that finds its lane full is on record already, and the worker settles it; the lanes
+Every lane has a bound. A payment that finds its lane full is on record already, and the worker settles it; the lanes
 drop chatter that finds its lane full.
 """
 

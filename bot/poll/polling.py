@@ -84,7 +84,7 @@ async def poll_forever(intake: Intake, conflicts: ConflictAlert, timings: Timing
 
     Raises AnotherDeskError when another desk has taken over.
     """
-    # Telegram has answered: the start asks it whose the token is (bot/desk/start.py).
+    # Telegram has answered the start, which asks whose the token is (bot/desk/start.py).
     outage = Outage(timings, answered_at=time.monotonic())
     while True:
         try:

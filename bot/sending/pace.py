@@ -8,7 +8,7 @@ from payments.pause import Pause
 
 
 class Pace:
-    """The pace of messages, by the clock that is handed in.
+    """The pace of messages, by the given clock.
 
     All that send to Telegram share `pause`.
     """
@@ -17,7 +17,7 @@ class Pace:
         self.pause = pause
         self._clock = clock
         self._timings = timings
-        # The chats of the latest messages, no more than fit into the longest rest.
+        # The chats of the latest messages; `left_seconds` forgets those past the longest rest.
         self._written: dict[int, datetime] = {}
 
     def wrote(self, chat_id: int) -> None:
@@ -28,7 +28,7 @@ class Pace:
         """Return the seconds for which a chat has still to rest; 0 or less: a message may go."""
         now = self._clock()
         longest = timedelta(seconds=max(self._timings.chat_rest_seconds, self._timings.group_rest_seconds))
-        # A time ahead is of before the clock was set back.
+        # A time ahead of the clock is from before somebody set the clock back.
         self._written = {chat: at for chat, at in self._written.items() if timedelta(0) <= now - at < longest}
         written_at = self._written.get(chat_id)
         rest_left = 0 if written_at is None else self._rest_seconds(chat_id) - (now - written_at).total_seconds()

@@ -21,7 +21,7 @@ RETRY_SECONDS = 1.0
 
 
 async def build_page(client: SandboxClient, bot: BotProcess | None) -> None:
-    """Build the page for one browser tab, and follow the sandbox until the tab is closed."""
+    """Build the page for one browser tab, and follow the sandbox until the tab closes."""
     ui.add_css(STYLE_FILE)
     dark = ui.dark_mode(None)
     about = await client.about()

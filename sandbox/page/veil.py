@@ -1,4 +1,4 @@
-"""The veil of a pane: a sheet comes up from below and covers the chat until it is closed."""
+"""The veil of a pane: a sheet comes up from below and covers the chat until the person closes it."""
 
 from nicegui import ui
 

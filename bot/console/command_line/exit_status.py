@@ -35,7 +35,7 @@ def errors_in_words() -> Iterator[None]:
     try:
         yield
     except (typer.BadParameter, BrokenPipeError):
-        # A wrong argument, or a reader of the output that has ended: the command line's own affairs.
+        # Typer itself reports a wrong argument, and ends quietly when the reader of the output has ended.
         raise
     except (SettingsError, WrongDatabaseError, UnfitServerError) as error:
         _complain(str(error))

@@ -33,5 +33,5 @@ def warning(subject: str, words: str, mend: str) -> Check:
 
 
 def failure(subject: str, words: str, mend: str) -> Check:
-    """Return the check of a subject that has to be mended."""
+    """Return the check of a subject that a person has to mend."""
     return Check(Level.FAILURE, subject, words, mend)

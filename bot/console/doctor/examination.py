@@ -50,7 +50,7 @@ async def examine(console: Console, env_file: Path, *, removes_webhook: bool, ca
     async for check in _checks(env_file, removes_webhook=removes_webhook, can_ask=can_ask):
         counts[check.level] += 1
         if check.subject == SETTINGS:
-            # Even a failed check of the settings leaves their secrets to be hidden.
+            # The lines hide the settings' secrets once Settings can read them, whatever this check found.
             with suppress(SettingsError):
                 hide = hider(Settings.load(env_file).secrets())
         console.print(_safe(f"{check.level:{_WIDTH}} {check.subject}: {check.words}", hide))

@@ -172,7 +172,7 @@ BATCH: Final = 5_000
 async def plans_sold(database: Database, signer: PayloadSigner) -> Counter[str]:
     """Count the granted charges by the code of their plan, in short reads."""
     sold: Counter[str] = Counter()
-    # A granted charge was proved once; the token of its signature may be gone.
+    # Settlement has proved a granted charge; the token of its signature may be gone.
     trusting = signer.trusting()
     last = ""
     while True:

@@ -97,7 +97,7 @@ async def _look_at_webhook(bot: Bot, info: WebhookInfo, ask: Ask) -> Check:
     if not info.url:
         return ok("webhook", "there is none: updates can be polled")
     words = "one is set, and Telegram gives no update to a poll"
-    # Waiting updates are kept, because payments may be among them.
+    # Telegram keeps the waiting updates, because payments may be among them.
     if ask(f"{words}. Remove it?"):
         await bot.delete_webhook(drop_pending_updates=False)
         return ok("webhook", "one was set, and is removed")

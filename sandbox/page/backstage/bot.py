@@ -1,4 +1,4 @@
-"""The page's card of the bot: a process that can be killed and started again, or the token for a bot of one's own."""
+"""The page's card of the bot: buttons that kill its process and start it, or the token for a bot of one's own."""
 
 from nicegui import ui
 
@@ -50,7 +50,7 @@ def _copied_line(text: str) -> ui.label:
 
 
 class BotCard:
-    """The card of a bot's process, until its tab is closed."""
+    """The card of a bot's process, until its tab closes."""
 
     def __init__(self, bot: BotProcess) -> None:
         self._bot = bot
