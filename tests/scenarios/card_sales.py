@@ -95,6 +95,12 @@ class CardSales:
             async with self._shop.life.database.transaction() as session:
                 await waiting.retry(session, event_id, self._shop.life.clock())
 
+    async def _way_of(self, provider_id: str) -> str:
+        """Say which way the update of a charge went that is not on record."""
+        updates = [*await self._shop.client.updates_past(), *await self._shop.client.updates_waiting()]
+        ways = [f"{each.id} of {each.created_at}: {each.fate}" for each in updates if provider_id in str(each.update)]
+        return f"{provider_id} is not on record at {self._shop.life.clock()}: {ways}"
+
     async def _pick(self, which: int) -> str | None:
         found = await self._shop.client.card_charges()
         return found[which % len(found)].provider_id if found else None
@@ -124,6 +130,7 @@ class CardSales:
             is_left = (is_replaced or is_refused) and each.webhook_timestamp is None
             assert each.status == EventStatus.PROCESSED or is_left, each.event_id
         for sold in await self._shop.client.card_charges():
+            assert CARDS.event_id(sold.provider_id) in rows, await self._way_of(sold.provider_id)
             charge = rows[CARDS.event_id(sold.provider_id)]
             done = _done(books, charge)
             out = self._account.refunded(sold.provider_id) + self._lost(sold.provider_id)
