@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from db.tables import ORIGIN
+from db.states import ORIGIN
 
 _WRITTEN_FOR_EVER: Final = (
     "id",

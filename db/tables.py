@@ -34,43 +34,26 @@ from db.desk_tables import (
     QuarantinedUpdate,
     StripeReading,
 )
-from db.states import (
-    ORIGIN,
-    STARS_CURRENCY,
-    STRIPE,
-    TELEGRAM_STARS,
-    EventOutcome,
-    EventStatus,
-    Renewal,
-    SubscriptionState,
-)
+from db.states import ORIGIN
 from db.utc_datetime import UtcDateTime
 
 __all__ = [
-    "ORIGIN",
-    "STARS_CURRENCY",
-    "STRIPE",
-    "TELEGRAM_STARS",
     "VERSION_TABLE",
     "Base",
     "Checkout",
     "DeskRow",
     "Entitlement",
     "EntitlementGrant",
-    "EventOutcome",
-    "EventStatus",
     "LedgerEntry",
     "LedgerReading",
     "MovedChat",
     "OfferedTerms",
     "OutboxMessage",
     "QuarantinedUpdate",
-    "Renewal",
     "StripeEvent",
     "StripeReading",
     "Subscription",
     "SubscriptionChange",
-    "SubscriptionState",
     "User",
     "new_id",
 ]

@@ -20,8 +20,8 @@ from db.engine import Database, Priority
 from db.errors import is_away
 from db.insert import insert_into
 from db.retry import retry_transaction
-from db.states import CheckoutVerdict
-from db.tables import STARS_CURRENCY, Checkout, User
+from db.states import STARS_CURRENCY, CheckoutVerdict
+from db.tables import Checkout, User
 from db.timings import PRODUCTION
 from entitlements import EntitlementService
 from payments.sale.catalog import Catalog

@@ -12,8 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.states import BY_ITSELF
-from db.tables import Entitlement, Renewal, StripeEvent, Subscription, User
+from db.states import BY_ITSELF, Renewal
+from db.tables import Entitlement, StripeEvent, Subscription, User
 from entitlements.fold import SLACK
 from payments.notices import Admins, Notice, handle, is_old_news, money_facts, owe, release
 from payments.refunds import requests

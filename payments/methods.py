@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from db.tables import STARS_CURRENCY, STRIPE, TELEGRAM_STARS
+from db.states import STARS_CURRENCY, STRIPE, TELEGRAM_STARS
 
 REFUND_ENDINGS: Final = ("refunded", "dispute_lost")
 """Ends of `event_type` that mark a refund, in rows of other services too."""

@@ -7,7 +7,8 @@ from typing import Final
 
 from prometheus_client import Counter, Histogram
 
-from db.tables import EventOutcome, StripeEvent
+from db.states import EventOutcome
+from db.tables import StripeEvent
 
 GIVING_BACK: Final = "giving_back"
 """The outcome of a charge that the desk gives back, until its refund is through."""

@@ -10,7 +10,8 @@ from datetime import datetime
 from db.clock import Clock
 from db.engine import Database
 from db.retry import retry_transaction
-from db.tables import Renewal, StripeEvent, Subscription
+from db.states import Renewal
+from db.tables import StripeEvent, Subscription
 from payments import waiting
 from payments.audit import erasure, history
 from payments.audit.erasure import Erased

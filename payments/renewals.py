@@ -6,7 +6,8 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, and_, or_
 
-from db.tables import Renewal, Subscription, SubscriptionState
+from db.states import Renewal, SubscriptionState
+from db.tables import Subscription
 
 RENEWAL_PREFIX: Final = "renewal:"
 """Stands before a first charge's id where an event's id would be: in notices, and in the id that /retry takes."""

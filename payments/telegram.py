@@ -14,7 +14,8 @@ from aiogram.types import InlineKeyboardMarkup, LabeledPrice, Message
 
 from db.clock import Clock
 from db.engine import Database, Priority
-from db.tables import STARS_CURRENCY, StripeEvent
+from db.states import STARS_CURRENCY
+from db.tables import StripeEvent
 from payments.audit import events, fact_rows
 from payments.audit.facts import ChargeFact, MoneyFact, RefundFact, SubscriptionFact
 from payments.audit.history import find_user

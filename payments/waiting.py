@@ -15,16 +15,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.errors import is_refusal
-from db.tables import (
-    ORIGIN,
-    EventOutcome,
-    EventStatus,
-    OutboxMessage,
-    QuarantinedUpdate,
-    StripeEvent,
-    Subscription,
-    User,
-)
+from db.states import ORIGIN, EventOutcome, EventStatus
+from db.tables import OutboxMessage, QuarantinedUpdate, StripeEvent, Subscription, User
 from db.users import lock_users
 from payments.audit import events, fact_rows, transitions
 from payments.audit.events import find_named

@@ -13,7 +13,7 @@ from markupsafe import escape
 
 from bot.charts.scale import Scale
 from bot.chat.money import in_major
-from db.tables import STARS_CURRENCY
+from db.states import STARS_CURRENCY
 from payments.audit.shown import cut
 from payments.ledger.nanostars import NANOSTARS
 from payments.reports.figures import Figures, Report, ReportData

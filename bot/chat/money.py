@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from babel.numbers import get_currency_precision
 
-from db.tables import STARS_CURRENCY
+from db.states import STARS_CURRENCY
 from payments.audit.shown import bounded
 
 

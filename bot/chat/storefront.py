@@ -14,7 +14,7 @@ from bot.chat.refused_invoices import RefusedInvoices
 from bot.chat.talk import Place, in_topic, is_topic_gone, say
 from bot.chat.words import Words
 from db.errors import is_away
-from db.tables import STARS_CURRENCY
+from db.states import STARS_CURRENCY
 from payments.sale.catalog import Catalog, Plan
 from payments.sale.eligibility import Payer, PurchaseObstacle, Sale, find_obstacle
 from payments.telegram import TelegramPaymentHandler

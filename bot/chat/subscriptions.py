@@ -10,7 +10,8 @@ from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
 from markupsafe import Markup
 
 from bot.chat.words import Words
-from db.tables import STARS_CURRENCY, Renewal, Subscription, SubscriptionState
+from db.states import STARS_CURRENCY, Renewal, SubscriptionState
+from db.tables import Subscription
 from entitlements.fold import SLACK
 from entitlements.service import Holding
 from payments.payment_desk import is_over

@@ -18,7 +18,7 @@ from babel.numbers import format_currency, format_decimal
 from markupsafe import Markup, escape
 
 from bot.chat.money import in_major
-from db.tables import STARS_CURRENCY
+from db.states import STARS_CURRENCY
 from payments.audit.shown import bounded, cut
 from payments.settlement.judgement import GIVEN_BACK_FOR, ChargeProblem
 

@@ -19,7 +19,7 @@ from bot.settings import Settings
 from db.engine import Database
 from db.errors import AnotherDeskError
 from db.lock import DeskLock, desk_lock
-from db.tables import EventOutcome
+from db.states import EventOutcome
 from payments.errors import LedgerError
 from payments.ledger import progress
 from payments.ledger.fetching import TelegramLedger

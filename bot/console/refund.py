@@ -9,7 +9,7 @@ from bot.console.database import open_database
 from bot.console.printing import money
 from bot.settings import Settings
 from db.clock import utc_now
-from db.tables import EventOutcome
+from db.states import EventOutcome
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.payment_desk import REASON_LENGTH_MAX, PaymentDesk
 

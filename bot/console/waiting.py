@@ -9,7 +9,7 @@ from bot.console.database import open_database
 from bot.console.printing import minute, money, shown
 from bot.settings import Settings
 from db.clock import utc_now
-from db.tables import STARS_CURRENCY, EventOutcome, EventStatus
+from db.states import STARS_CURRENCY, EventOutcome, EventStatus
 from payments.payment_desk import LISTED_MAX, PaymentDesk, RetryResult, retry_id
 
 _RESULTS: Final = {

@@ -12,7 +12,8 @@ from bot.desk.wiring import Desk, make_desk
 from bot.settings import Settings
 from db.clock import Clock
 from db.engine import Database
-from db.tables import EventOutcome, StripeEvent
+from db.states import EventOutcome
+from db.tables import StripeEvent
 from db.timings import PRODUCTION
 from payments.notices import Admins
 from payments.sale.catalog import Catalog, load_catalog

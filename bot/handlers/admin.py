@@ -17,7 +17,8 @@ from bot.chat.talk import answer, topic_of
 from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE, WRITTEN_HERE, ByAdmin, InNameOfAdminChat, InPrivateOrAdminChat, sender_id
 from db.limits import CHARGE_ID_LENGTH_MAX, TELEGRAM_ID_MAX
-from db.tables import EventOutcome, User
+from db.states import EventOutcome
+from db.tables import User
 from payments.errors import RefundRefusedError
 from payments.payment_desk import REASON_LENGTH_MAX
 from payments.telegram import TelegramPaymentHandler

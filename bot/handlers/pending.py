@@ -16,7 +16,8 @@ from bot.chat.talk import answer
 from bot.chat.words import Words
 from bot.handlers.places import WRITTEN_HERE, ByAdmin, InPrivateOrAdminChat, sender_id
 from db.limits import CHARGE_ID_LENGTH_MAX
-from db.tables import STARS_CURRENCY, EventOutcome, EventStatus, QuarantinedUpdate, StripeEvent, Subscription, User
+from db.states import STARS_CURRENCY, EventOutcome, EventStatus
+from db.tables import QuarantinedUpdate, StripeEvent, Subscription, User
 from payments.audit.shown import cut
 from payments.payment_desk import retry_id
 from payments.telegram import TelegramPaymentHandler

@@ -13,7 +13,7 @@ from bot.chat.storefront import CardButton, Storefront
 from bot.chat.talk import answer, place_of_button, topic_of
 from bot.chat.words import Words
 from bot.handlers.places import IN_PRIVATE, is_own_chat
-from db.tables import STARS_CURRENCY
+from db.states import STARS_CURRENCY
 from payments.sale.catalog import Plan
 from payments.sale.eligibility import PurchaseObstacle
 from payments.sale.payload import CODE_PATTERN

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from bot.chat.words import Words, for_language
 from db.clock import Clock
-from db.tables import STARS_CURRENCY, Renewal
+from db.states import STARS_CURRENCY, Renewal
 from payments.notices import Notice
 from payments.renewals import UNREAD_PLAN, RenewalReason
 

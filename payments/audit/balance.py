@@ -11,7 +11,8 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, or_
 
-from db.tables import ORIGIN, EventStatus, StripeEvent
+from db.states import ORIGIN, EventStatus
+from db.tables import StripeEvent
 from payments.methods import METHODS
 
 _UNDATED_LAST: Final = datetime.max.replace(tzinfo=UTC)

@@ -12,7 +12,8 @@ from typing import Any, Final
 from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import ORIGIN, EntitlementGrant, OutboxMessage, QuarantinedUpdate, StripeEvent, User
+from db.states import ORIGIN
+from db.tables import EntitlementGrant, OutboxMessage, QuarantinedUpdate, StripeEvent, User
 from db.users import lock_users
 from payments.audit.nested_json import is_deep, read_json
 from payments.notices import Notice

@@ -10,7 +10,8 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import ORIGIN, EventStatus, StripeEvent, User
+from db.states import ORIGIN, EventStatus
+from db.tables import StripeEvent, User
 from db.users import lock_users
 from payments.loop import where_due, where_free
 

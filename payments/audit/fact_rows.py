@@ -12,7 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
-from db.tables import ORIGIN, EventStatus, StripeEvent, User, new_id
+from db.states import ORIGIN, EventStatus
+from db.tables import StripeEvent, User, new_id
 from db.users import lock_users
 from payments.audit import events, subscription_changes
 from payments.audit.balance import contradiction

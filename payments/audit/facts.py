@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import ClassVar, Final
 from uuid import NAMESPACE_URL, uuid5
 
-from db.tables import SubscriptionState
+from db.states import SubscriptionState
 from payments.methods import Method, method_of
 
 REFUND_PREFIX: Final = "refund:"

@@ -10,7 +10,8 @@ from typing import Final
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import ORIGIN, EntitlementGrant, EventOutcome, EventStatus, StripeEvent, User
+from db.states import ORIGIN, EventOutcome, EventStatus
+from db.tables import EntitlementGrant, StripeEvent, User
 from entitlements.service import EntitlementService, Holding
 from payments.audit.balance import completing_refund, contradiction, refunded_amount
 from payments.methods import METHODS, REFUND_ENDINGS, RETURN_ENDING

@@ -7,7 +7,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
-from db.tables import Subscription, SubscriptionChange, SubscriptionState
+from db.states import SubscriptionState
+from db.tables import Subscription, SubscriptionChange
 from payments.audit.facts import Change, SubscriptionFact
 
 

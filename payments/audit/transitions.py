@@ -10,7 +10,8 @@ from typing import Final
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import ORIGIN, EventOutcome, EventStatus, StripeEvent
+from db.states import ORIGIN, EventOutcome, EventStatus
+from db.tables import StripeEvent
 from payments.loop import backoff
 
 ATTEMPTS_MAX: Final = 10

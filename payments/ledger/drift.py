@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Select, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, StripeEvent
+from db.states import ORIGIN, TELEGRAM_STARS, EventStatus
+from db.tables import StripeEvent
 from payments.ledger import progress
 from payments.ledger.findings import Finding, Unexplained
 

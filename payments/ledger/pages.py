@@ -12,7 +12,8 @@ from datetime import datetime
 from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import ORIGIN, StripeEvent, User
+from db.states import ORIGIN
+from db.tables import StripeEvent, User
 from db.users import lock_users
 from payments.audit import fact_rows
 from payments.audit.facts import ChargeFact, MoneyFact, RefundFact

@@ -13,7 +13,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import EntitlementGrant, EventOutcome, EventStatus, StripeEvent, User
+from db.states import EventOutcome, EventStatus
+from db.tables import EntitlementGrant, StripeEvent, User
 from entitlements.service import DaysGranted, EntitlementService
 from payments.audit import transitions
 from payments.methods import METHODS

@@ -9,7 +9,8 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
-from db.tables import ORIGIN, LedgerReading, OutboxMessage, Renewal, StripeEvent, Subscription
+from db.states import ORIGIN, Renewal
+from db.tables import LedgerReading, OutboxMessage, StripeEvent, Subscription
 
 
 async def find(session: AsyncSession) -> LedgerReading | None:

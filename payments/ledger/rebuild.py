@@ -17,7 +17,8 @@ from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away
 from db.retry import retry_transaction
-from db.tables import ORIGIN, EventOutcome, EventStatus, LedgerReading, StripeEvent, User
+from db.states import ORIGIN, EventOutcome, EventStatus
+from db.tables import LedgerReading, StripeEvent, User
 from db.users import lock_users
 from db.utc_datetime import UtcDateTime
 from entitlements.standings import defer_standings

@@ -15,8 +15,7 @@ from typing import Any, Final
 from pydantic import Field, ValidationError
 
 from db.limits import AMOUNT_MAX
-from db.states import Direction
-from db.tables import STARS_CURRENCY
+from db.states import STARS_CURRENCY, Direction
 from payments.audit.facts import REFUND_PREFIX, ChargeFact, MoneyFact, RefundFact
 from payments.ledger.commissions import Commission, fits_price, paid_price, read_commission
 from payments.ledger.nanostars import NANOSTARS

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, ValidationInfo
 
 from db.limits import AMOUNT_MAX
-from db.tables import STARS_CURRENCY, SubscriptionState
+from db.states import STARS_CURRENCY, SubscriptionState
 from payments.audit.facts import ChargeFact, Fact, Person, RefundFact, SubscriptionFact
 from payments.errors import UnreadableMoneyError
 from payments.methods import STARS, method_of

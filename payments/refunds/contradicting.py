@@ -11,7 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import EventOutcome, QuarantinedUpdate, StripeEvent, User
+from db.states import EventOutcome
+from db.tables import QuarantinedUpdate, StripeEvent, User
 from payments.audit import events, fact_rows, transitions
 from payments.audit.balance import completing_refund, contradiction
 from payments.audit.facts import Fact, RefundFact

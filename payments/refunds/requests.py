@@ -13,7 +13,8 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import ORIGIN, EventOutcome, EventStatus, StripeEvent, User, new_id
+from db.states import ORIGIN, EventOutcome, EventStatus
+from db.tables import StripeEvent, User, new_id
 from payments.audit import events, transitions
 from payments.audit.balance import completing_refund, contradiction, is_at_provider, remainder
 from payments.audit.events import find_named

@@ -7,7 +7,8 @@ from sqlalchemy import func, update
 from db.clock import Clock
 from db.engine import Database
 from db.retry import retry_transaction
-from db.tables import ORIGIN, StripeEvent, User, new_id
+from db.states import ORIGIN
+from db.tables import StripeEvent, User, new_id
 from payments.channel import LEASE_SECONDS, Channels, RefundOrder
 from payments.errors import RefusedByChannelError
 from payments.loop import where_free

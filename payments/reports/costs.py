@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, literal, or_, select
 
-from db.states import Direction, EventOutcome
-from db.tables import ORIGIN, STARS_CURRENCY, TELEGRAM_STARS, LedgerEntry, StripeEvent
+from db.states import ORIGIN, STARS_CURRENCY, TELEGRAM_STARS, Direction, EventOutcome
+from db.tables import LedgerEntry, StripeEvent
 from db.utc_datetime import UtcDateTime
 from payments.ledger.partners import (
     ADS_KIND,

@@ -21,7 +21,8 @@ from typing import Any, Final, Self
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, func, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from db.tables import ORIGIN, EventOutcome, EventStatus, StripeEvent, Subscription
+from db.states import ORIGIN, EventOutcome, EventStatus
+from db.tables import StripeEvent, Subscription
 from db.utc_datetime import UtcDateTime
 from payments.methods import REFUND_ENDINGS, RETURN_ENDING
 from payments.sale.payload import CODE_PATTERN, OUR_FORM_BEGINS, SUBSCRIPTION_TERM

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from db.tables import STARS_CURRENCY
+from db.states import STARS_CURRENCY
 from payments.errors import PaymentError
 from payments.sale.catalog_file import PlanTable, check_document
 from payments.sale.payload import Order

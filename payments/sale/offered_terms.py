@@ -10,7 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.insert import insert_into
-from db.tables import STARS_CURRENCY, OfferedTerms
+from db.states import STARS_CURRENCY
+from db.tables import OfferedTerms
 from payments.sale.catalog import Catalog
 from payments.sale.payload import Order, term_of
 

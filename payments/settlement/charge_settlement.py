@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
 from db.limits import ERROR_LENGTH_MAX
-from db.tables import ORIGIN, EventOutcome, StripeEvent, Subscription, User
+from db.states import ORIGIN, EventOutcome
+from db.tables import StripeEvent, Subscription, User
 from entitlements.contradictions import WantedGrant
 from entitlements.errors import ContradictedGrantError
 from entitlements.service import EntitlementService

@@ -3,7 +3,8 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import EventOutcome, EventStatus, StripeEvent, User
+from db.states import EventOutcome, EventStatus
+from db.tables import StripeEvent, User
 from payments.audit import transitions
 from payments.effects import Effects
 from payments.notices import Notice

@@ -3,8 +3,8 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.states import BY_ITSELF
-from db.tables import EventOutcome, EventStatus, StripeEvent, User
+from db.states import BY_ITSELF, EventOutcome, EventStatus
+from db.tables import StripeEvent, User
 from entitlements.service import EntitlementService
 from payments.audit import events, transitions
 from payments.audit.balance import (

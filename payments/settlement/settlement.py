@@ -6,7 +6,8 @@ Any order and any repetition of a charge and its refund ends in the same state.
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import ORIGIN, EventStatus, StripeEvent
+from db.states import ORIGIN, EventStatus
+from db.tables import StripeEvent
 from payments.audit import events, fact_rows, transitions
 from payments.audit.balance import is_at_provider, is_returned_refund
 from payments.effects import Effects

@@ -13,7 +13,8 @@ from db.engine import Database
 from db.errors import is_away, is_held_up
 from db.limits import ERROR_LENGTH_MAX
 from db.retry import retry_transaction
-from db.tables import ORIGIN, TELEGRAM_STARS, EventStatus, StripeEvent
+from db.states import ORIGIN, TELEGRAM_STARS, EventStatus
+from db.tables import StripeEvent
 from db.timings import PRODUCTION
 from payments.audit import events, transitions
 from payments.audit.facts import REFUND_PREFIX

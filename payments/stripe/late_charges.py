@@ -13,7 +13,8 @@ from sqlalchemy import and_, literal, or_, select, tuple_
 
 from db.clock import Clock
 from db.engine import Database
-from db.tables import ORIGIN, StripeEvent, User
+from db.states import ORIGIN
+from db.tables import StripeEvent, User
 from db.utc_datetime import UtcDateTime
 from payments.errors import RefusedByChannelError, UnreadableMoneyError
 from payments.methods import CARDS

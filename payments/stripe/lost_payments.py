@@ -20,8 +20,8 @@ from sqlalchemy.orm import aliased
 from db.clock import Clock
 from db.engine import Database
 from db.retry import retry_transaction
-from db.states import CheckoutVerdict
-from db.tables import STARS_CURRENCY, Checkout, OutboxMessage, QuarantinedUpdate, StripeEvent, User
+from db.states import STARS_CURRENCY, CheckoutVerdict
+from db.tables import Checkout, OutboxMessage, QuarantinedUpdate, StripeEvent, User
 from db.utc_datetime import UtcDateTime
 from payments.errors import RefusedByChannelError, UnreadableMoneyError
 from payments.methods import CARDS

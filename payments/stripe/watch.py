@@ -19,7 +19,8 @@ from db.clock import Clock
 from db.engine import Database
 from db.insert import insert_into
 from db.retry import retry_transaction
-from db.tables import ORIGIN, StripeEvent, StripeReading, User
+from db.states import ORIGIN
+from db.tables import StripeEvent, StripeReading, User
 from db.timings import PRODUCTION
 from payments.errors import RefusedByChannelError, UnreadableMoneyError, UnrecordableError
 from payments.methods import CARDS

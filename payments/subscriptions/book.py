@@ -12,7 +12,8 @@ from sqlalchemy import and_, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
-from db.tables import Renewal, Subscription, SubscriptionChange, SubscriptionState, User
+from db.states import Renewal, SubscriptionState
+from db.tables import Subscription, SubscriptionChange, User
 from entitlements import EntitlementService
 from payments.audit.facts import Change
 from payments.effects import Effects

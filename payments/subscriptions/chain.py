@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from db.tables import SubscriptionState
+from db.states import SubscriptionState
 from entitlements.fold import SLACK
 from payments.audit.facts import Change
 

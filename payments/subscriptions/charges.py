@@ -6,8 +6,8 @@ from datetime import datetime
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.states import BY_ITSELF
-from db.tables import ORIGIN, StripeEvent
+from db.states import BY_ITSELF, ORIGIN
+from db.tables import StripeEvent
 from entitlements import EntitlementService
 from payments.audit import subscription_changes
 from payments.audit.balance import contradiction, refunded_at, where_at_provider

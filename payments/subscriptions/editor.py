@@ -19,7 +19,8 @@ from db.clock import Clock
 from db.engine import Database
 from db.limits import ERROR_LENGTH_MAX
 from db.retry import retry_transaction
-from db.tables import Renewal, Subscription, SubscriptionState, User
+from db.states import Renewal, SubscriptionState
+from db.tables import Subscription, User
 from db.users import lock_users
 from entitlements.fold import SLACK
 from payments.audit import subscription_changes

@@ -7,7 +7,8 @@ from datetime import datetime
 from sqlalchemy import and_, exists, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import Renewal, StripeEvent, Subscription, SubscriptionState, User
+from db.states import Renewal, SubscriptionState
+from db.tables import StripeEvent, Subscription, User
 from db.users import lock_users
 from entitlements.service import EntitlementService, Holding
 from payments.audit.history import find_user

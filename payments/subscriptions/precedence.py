@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from db.tables import Subscription, SubscriptionState
+from db.states import SubscriptionState
+from db.tables import Subscription
 from payments.renewals import RenewalReason
 from payments.subscriptions.chain import UNHEARD, Chain, Charge, charge_order, is_change_before_charge
 

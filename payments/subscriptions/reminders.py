@@ -10,15 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.clock import Clock
 from db.engine import Database
 from db.retry import retry_transaction
-from db.tables import (
-    Entitlement,
-    EntitlementGrant,
-    OutboxMessage,
-    StripeEvent,
-    Subscription,
-    SubscriptionState,
-    User,
-)
+from db.states import SubscriptionState
+from db.tables import Entitlement, EntitlementGrant, OutboxMessage, StripeEvent, Subscription, User
 from entitlements.fold import SLACK
 from payments.methods import charge_of
 from payments.notices import Notice, owe

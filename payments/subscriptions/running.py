@@ -10,7 +10,8 @@ from typing import Final
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import EntitlementGrant, Renewal, StripeEvent, Subscription, User
+from db.states import Renewal
+from db.tables import EntitlementGrant, StripeEvent, Subscription, User
 from payments.audit import subscription_changes
 from payments.methods import STARS
 from payments.subscriptions.chain import Chain, Charge, charge_order

@@ -9,7 +9,8 @@ from sqlalchemy import inspect, text
 from db.engine import Database
 from db.errors import WrongDatabaseError
 from db.migrate import migrate
-from db.tables import ORIGIN, StripeEvent, User
+from db.states import ORIGIN
+from db.tables import StripeEvent, User
 from tests.support.document import ALEMBIC, ROWS, USERS, events_table, run
 
 pytestmark = pytest.mark.engines("sqlite", "postgresql")

@@ -12,7 +12,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from db.engine import Database
 from db.errors import is_away, is_held_up, is_refusal
 from db.lock.proof import is_pooler_error, pooler_error
-from db.tables import ORIGIN, StripeEvent, User
+from db.states import ORIGIN
+from db.tables import StripeEvent, User
 from db.timings import Timings
 from tests.support.obstacles import refusing
 from tests.support.rows import INCOMPRESSIBLE, add_user

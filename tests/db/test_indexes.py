@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bot.sending.outbox import Outbox
 from bot.sending.pace import Pace
 from db.engine import Database
-from db.tables import ORIGIN, Checkout, EntitlementGrant, OutboxMessage, StripeEvent, User
+from db.states import ORIGIN
+from db.tables import Checkout, EntitlementGrant, OutboxMessage, StripeEvent, User
 from entitlements import EntitlementService
 from payments import waiting
 from payments.audit import events, history, subscription_changes

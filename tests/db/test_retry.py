@@ -9,8 +9,8 @@ from sqlalchemy.exc import DBAPIError
 
 from db.engine import Database
 from db.retry import TRIES_MAX, retry_transaction
-from db.states import CheckoutVerdict
-from db.tables import Checkout, Renewal, StripeEvent, User
+from db.states import CheckoutVerdict, Renewal
+from db.tables import Checkout, StripeEvent, User
 from payments.checkout import CheckoutDesk
 from payments.notices import Admins
 from payments.pause import Pause

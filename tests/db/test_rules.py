@@ -12,7 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.engine import Database
-from db.tables import ORIGIN, EntitlementGrant, StripeEvent
+from db.states import ORIGIN
+from db.tables import EntitlementGrant, StripeEvent
 from payments.audit.erasure import erase
 from tests.support.document import run
 from tests.support.rows import add_user

@@ -15,8 +15,8 @@ from sqlalchemy.exc import OperationalError
 from db.clock import utc_now
 from db.engine import Database
 from db.migrate import migrate
-from db.states import CheckoutVerdict
-from db.tables import Checkout, EntitlementGrant, EventStatus, StripeEvent
+from db.states import CheckoutVerdict, EventStatus
+from db.tables import Checkout, EntitlementGrant, StripeEvent
 from db.timings import Timings
 from payments.audit.facts import ChargeFact, Person
 from payments.checkout import CheckoutDesk

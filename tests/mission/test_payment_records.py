@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import func, select
 
 from db.engine import Database
-from db.tables import EntitlementGrant, EventOutcome, EventStatus, StripeEvent
+from db.states import EventOutcome, EventStatus
+from db.tables import EntitlementGrant, StripeEvent
 from payments.audit.history import EntryState, read_page
 from payments.notices import Notice
 from payments.recording.recorder import Recorder

@@ -7,7 +7,8 @@ from typing import Final
 import pytest
 from sqlalchemy import select
 
-from db.tables import Checkout, EntitlementGrant, EventOutcome, EventStatus, StripeEvent
+from db.states import EventOutcome, EventStatus
+from db.tables import Checkout, EntitlementGrant, StripeEvent
 from entitlements import EntitlementService
 from payments.settlement.worker import Worker
 from payments.telegram import TelegramPaymentHandler

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from db.states import CheckoutVerdict
-from db.tables import EventOutcome, EventStatus
+from db.states import CheckoutVerdict, EventOutcome, EventStatus
 from payments.channel import by_name
 from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery
 from payments.errors import UnreadableMoneyError

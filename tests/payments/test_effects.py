@@ -3,7 +3,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from db.tables import EventOutcome, EventStatus, StripeEvent
+from db.states import EventOutcome, EventStatus
+from db.tables import StripeEvent
 from payments.audit.facts import ChargeFact
 from payments.effects import SILENT, Effects, OutwardEffects
 from payments.notices import Notice

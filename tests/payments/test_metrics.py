@@ -1,6 +1,6 @@
 import pytest
 
-from db.tables import STARS_CURRENCY
+from db.states import STARS_CURRENCY
 from payments.settlement.worker import Worker
 from payments.telegram import TelegramPaymentHandler
 from sandbox.client import SandboxClient

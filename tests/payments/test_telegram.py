@@ -5,8 +5,7 @@ from typing import Any, Final
 import pytest
 from aiogram import Bot
 
-from db.states import CheckoutVerdict
-from db.tables import STARS_CURRENCY, EventOutcome
+from db.states import STARS_CURRENCY, CheckoutVerdict, EventOutcome
 from payments.audit.facts import ChargeFact, RefundFact
 from payments.checkout import CheckoutQuery
 from payments.errors import AnotherServicesRowError

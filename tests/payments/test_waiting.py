@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from db.tables import EventOutcome, EventStatus, QuarantinedUpdate, Renewal, StripeEvent
+from db.states import EventOutcome, EventStatus, Renewal
+from db.tables import QuarantinedUpdate, StripeEvent
 from payments import waiting
 from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact

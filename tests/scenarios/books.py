@@ -8,16 +8,8 @@ from typing import Self
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import (
-    TELEGRAM_STARS,
-    Entitlement,
-    EntitlementGrant,
-    EventOutcome,
-    EventStatus,
-    OutboxMessage,
-    StripeEvent,
-    Subscription,
-)
+from db.states import TELEGRAM_STARS, EventOutcome, EventStatus
+from db.tables import Entitlement, EntitlementGrant, OutboxMessage, StripeEvent, Subscription
 from entitlements import fold
 from payments.methods import METHODS, delay_source, grace_source
 from payments.notices import Notice

@@ -6,7 +6,8 @@ from datetime import datetime
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
-from db.tables import STRIPE, EventOutcome, EventStatus, StripeEvent
+from db.states import STRIPE, EventOutcome, EventStatus
+from db.tables import StripeEvent
 from payments import waiting
 from payments.errors import RefundRefusedError
 from payments.methods import CARDS

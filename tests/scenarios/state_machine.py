@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from db.tables import Renewal
+from db.states import Renewal
 from sandbox.faults import FaultKind
 from sandbox.shapes import Json
 from tests.conftest import Databases

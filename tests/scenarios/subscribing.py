@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 from aiogram.types import LabeledPrice
 from sqlalchemy import select
 
-from db.tables import STARS_CURRENCY, Renewal, User
+from db.states import STARS_CURRENCY, Renewal
 from db.tables import Subscription as Row
+from db.tables import User
 from payments.subscriptions import listing
 from payments.subscriptions.chain import PERIOD
 from payments.telegram import order_of

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final
 
-from db.tables import STARS_CURRENCY
+from db.states import STARS_CURRENCY
 from payments.audit.facts import ChargeFact, Person, RefundFact
 from payments.checkout import CheckoutQuery
 from payments.notices import Admins

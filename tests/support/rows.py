@@ -5,7 +5,8 @@ from typing import Final
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import EventStatus, StripeEvent, User, new_id
+from db.states import EventStatus
+from db.tables import StripeEvent, User, new_id
 from tests.support.clock import START
 
 INCOMPRESSIBLE: Final = "".join(chr(0x4E00 + number * 7919 % 20_000) for number in range(1024))

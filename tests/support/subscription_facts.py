@@ -6,7 +6,8 @@ from typing import Final
 
 from sqlalchemy import select
 
-from db.tables import Renewal, Subscription, SubscriptionState, User
+from db.states import Renewal, SubscriptionState
+from db.tables import Subscription, User
 from db.users import lock_users
 from payments.audit.facts import ChargeFact, Person, SubscriptionFact
 from payments.renewals import RenewalReason, record_wanted_renewal

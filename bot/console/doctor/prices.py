@@ -9,7 +9,7 @@ from aiogram.types import LabeledPrice
 
 from bot.chat.storefront import is_invoice_refused
 from bot.console.doctor.checks import Check, failure, warning
-from db.tables import STARS_CURRENCY
+from db.states import STARS_CURRENCY
 from payments.sale.catalog import Catalog, Plan
 from payments.subscriptions.chain import PERIOD
 

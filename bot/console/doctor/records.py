@@ -16,7 +16,8 @@ from db.clock import utc_now
 from db.engine import Database
 from db.errors import UnfitServerError, WrongDatabaseError, is_away
 from db.migrate import read_schema
-from db.tables import ORIGIN, EventOutcome, MovedChat, StripeEvent, StripeReading
+from db.states import ORIGIN, EventOutcome
+from db.tables import MovedChat, StripeEvent, StripeReading
 from entitlements.unexplained import find_unexplained
 from payments.ledger.drift import read_drift
 from payments.payment_desk import PaymentDesk

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from bot.chat.words import PLAIN, for_language, load_locales
-from db.states import CheckoutVerdict
-from db.tables import Renewal
+from db.states import CheckoutVerdict, Renewal
 from payments.audit.history import EntryState
 from payments.errors import RefundRefusal
 from payments.sale.eligibility import PurchaseObstacle

@@ -12,7 +12,8 @@ from sqlalchemy import select, text
 
 from db.engine import Database
 from db.lock import desk_lock
-from db.tables import EventStatus, StripeEvent
+from db.states import EventStatus
+from db.tables import StripeEvent
 from db.timings import Timings
 from payments.audit import fact_rows
 from payments.audit.facts import ChargeFact, Person

@@ -13,7 +13,7 @@ import stamina
 from bot.desk.ledger_watch import PAGES_MAX, LedgerWatch, mark_if_lost, open_ledger
 from db.clock import utc_now
 from db.engine import Database
-from db.tables import EventOutcome
+from db.states import EventOutcome
 from db.timings import Timings
 from payments.ledger import progress
 from payments.notices import Notice

@@ -4,7 +4,8 @@ from loguru import logger
 from sqlalchemy import select
 
 from bot.calls.retry_calls import ANSWER
-from db.tables import STARS_CURRENCY, EventStatus, StripeEvent
+from db.states import STARS_CURRENCY, EventStatus
+from db.tables import StripeEvent
 from payments.audit import fact_rows
 from payments.audit.facts import ChargeFact, Person
 from payments.audit.history import PAGE_SIZE

@@ -12,7 +12,7 @@ from aiogram.types import Message
 
 from bot.sending.notices import NoticeRenderer
 from db.limits import ERROR_LENGTH_MAX
-from db.tables import Renewal
+from db.states import Renewal
 from payments.ledger.findings import Finding, Unexplained
 from payments.notices import Notice
 from payments.renewals import RenewalReason

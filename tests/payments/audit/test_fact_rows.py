@@ -4,7 +4,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, text
 
-from db.tables import ORIGIN, EventOutcome, EventStatus, StripeEvent, User
+from db.states import ORIGIN, EventOutcome, EventStatus
+from db.tables import StripeEvent, User
 from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact, MoneyFact, Person
 from payments.errors import AnotherServicesRowError, ContradictionError

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from bot.sending.notices import NoticeRenderer
-from db.tables import EventOutcome
+from db.states import EventOutcome
 from payments.audit.facts import refund_id
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.notices import Notice, is_typable

@@ -3,7 +3,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from db.engine import Database
-from db.tables import EventOutcome, StripeEvent, User, new_id
+from db.states import EventOutcome
+from db.tables import StripeEvent, User, new_id
 from payments.audit import events, fact_rows, transitions
 from payments.audit.facts import ChargeFact, Person
 from payments.audit.history import PAGE_SIZE, EntryState, find_namesakes, find_user, read_page

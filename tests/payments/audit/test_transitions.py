@@ -1,6 +1,6 @@
 import pytest
 
-from db.tables import EventOutcome, EventStatus
+from db.states import EventOutcome, EventStatus
 from payments.audit import events, transitions
 from payments.loop import backoff
 from tests.support.clock import START

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from db.tables import EventOutcome
+from db.states import EventOutcome
 from payments.audit import events
 from payments.audit.facts import MoneyFact
 from payments.ledger.findings import Finding

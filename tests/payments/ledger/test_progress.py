@@ -3,7 +3,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from db.tables import EventStatus, LedgerReading, Renewal, Subscription
+from db.states import EventStatus, Renewal
+from db.tables import LedgerReading, Subscription
 from payments.ledger import progress
 from payments.loop import Gate
 from payments.renewals import RenewalReason, record_wanted_renewal

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from db.engine import Database
-from db.tables import EntitlementGrant, EventOutcome, User
+from db.states import EventOutcome
+from db.tables import EntitlementGrant, User
 from db.users import lock_users
 from entitlements.fold import SLACK
 from entitlements.service import EntitlementService

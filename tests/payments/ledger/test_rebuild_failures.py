@@ -8,7 +8,8 @@ import stamina
 from aiogram.exceptions import ClientDecodeError, TelegramNetworkError, TelegramRetryAfter, TelegramUnauthorizedError
 from sqlalchemy import select, update
 
-from db.tables import EntitlementGrant, EventOutcome, EventStatus, LedgerReading, StripeEvent
+from db.states import EventOutcome, EventStatus
+from db.tables import EntitlementGrant, LedgerReading, StripeEvent
 from payments.errors import LedgerError
 from payments.ledger.fetching import ATTEMPTS_MAX, GetRawStarTransactions, _retry_after_seconds
 from payments.settlement.worker import Worker

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from db.tables import EventOutcome
+from db.states import EventOutcome
 from payments.sale.eligibility import PurchaseObstacle
 from payments.sale.payload import PayloadSigner
 from payments.settlement.judgement import ChargeProblem

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from db.tables import EventOutcome
+from db.states import EventOutcome
 from sandbox.client import SandboxClient
 from tests.support.clock import START
 from tests.support.ledger import Books, row

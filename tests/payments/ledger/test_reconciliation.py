@@ -7,7 +7,7 @@ import stamina
 from aiogram import Bot
 from aiogram.exceptions import TelegramNetworkError
 
-from db.tables import EventOutcome, EventStatus
+from db.states import EventOutcome, EventStatus
 from payments.ledger.fetching import TelegramLedger
 from payments.ledger.findings import ALERTS_MAX, Finding
 from payments.ledger.scan import OVERLAP_ROWS

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.tables import SubscriptionState
+from db.states import SubscriptionState
 from payments.audit.facts import ChargeFact, Person, RefundFact, SubscriptionFact
 from payments.errors import UnreadableMoneyError
 from payments.recording.updates import must_be_recorded, read_fact

@@ -6,7 +6,8 @@ from typing import Final
 
 import pytest
 
-from db.tables import EventStatus, StripeEvent
+from db.states import EventStatus
+from db.tables import StripeEvent
 from payments.channel import MadeRefund
 from payments.refunds.at_provider import part_of
 from tests.support.clock import START

@@ -6,7 +6,8 @@ from typing import Final
 import pytest
 from sqlalchemy import select
 
-from db.tables import EventOutcome, EventStatus, QuarantinedUpdate
+from db.states import EventOutcome, EventStatus
+from db.tables import QuarantinedUpdate
 from payments.audit.facts import RefundFact
 from payments.notices import Notice
 from payments.recording.quarantine import QUARANTINE_PREFIX

@@ -6,7 +6,8 @@ from typing import Final
 
 import pytest
 
-from db.tables import EventOutcome, EventStatus, StripeEvent
+from db.states import EventOutcome, EventStatus
+from db.tables import StripeEvent
 from payments.audit import events
 from payments.audit.facts import MoneyFact, RefundFact, ReturnFact, refund_id
 from payments.audit.history import EntryState, read_page

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from db.tables import EventStatus, StripeEvent
+from db.states import EventStatus
+from db.tables import StripeEvent
 from payments.audit import events
 from payments.audit.history import asked_before
 from payments.errors import RefundRefusal, RefundRefusedError

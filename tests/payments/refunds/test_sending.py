@@ -11,7 +11,7 @@ from aiogram import Bot
 from sqlalchemy import text
 
 from db.engine import Database
-from db.tables import EventOutcome, EventStatus
+from db.states import EventOutcome, EventStatus
 from payments.audit.facts import Person
 from payments.channel import LEASE_SECONDS, by_name
 from payments.loop import AWAY_ATTEMPTS_MAX, BACKOFF_SECONDS_MAX

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.tables import ORIGIN, StripeEvent, Subscription, new_id
+from db.states import ORIGIN
+from db.tables import StripeEvent, Subscription, new_id
 from payments.reports.figures import Figures, Source
 from tests.support.rows import add_user
 

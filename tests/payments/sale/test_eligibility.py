@@ -7,8 +7,7 @@ from typing import Final
 
 import pytest
 
-from db.states import CheckoutVerdict
-from db.tables import EventOutcome
+from db.states import CheckoutVerdict, EventOutcome
 from payments.audit.facts import ChargeFact
 from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery
 from payments.sale.catalog import Catalog, Plan

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db.tables import EventOutcome, User
+from db.states import EventOutcome
+from db.tables import User
 from payments.effects import SILENT, OutwardEffects
 from payments.ledger.plain import settle_plain_payments
 from payments.notices import Notice

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import func, select
 
 from db.engine import POOL_SIZE, Database
-from db.tables import EntitlementGrant, EventOutcome, EventStatus, StripeEvent
+from db.states import EventOutcome, EventStatus
+from db.tables import EntitlementGrant, StripeEvent
 from payments.audit.facts import ChargeFact, Person
 from tests.support.clock import START
 from tests.support.desk import Desk, counts

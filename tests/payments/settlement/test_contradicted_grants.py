@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import insert, select
 
-from db.tables import EntitlementGrant, EventOutcome, User, new_id
+from db.states import EventOutcome
+from db.tables import EntitlementGrant, User, new_id
 from entitlements.by_hand import revoke_by_hand
 from entitlements.service import DaysGranted, EntitlementService
 from payments.ledger.plain import settle_plain_payments

@@ -8,8 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from db.engine import POOL_SIZE, Database
-from db.states import CheckoutVerdict
-from db.tables import EventOutcome, EventStatus, Renewal
+from db.states import CheckoutVerdict, EventOutcome, EventStatus, Renewal
 from db.timings import Timings
 from payments.audit.facts import Person
 from payments.checkout import CheckoutDesk

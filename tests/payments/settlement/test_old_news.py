@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from db.tables import EventOutcome, StripeEvent
+from db.states import EventOutcome
+from db.tables import StripeEvent
 from payments.audit.facts import MoneyFact
 from payments.notices import TOLD_DAYS_MAX, Notice
 from tests.support.cards import card_charge

@@ -9,7 +9,8 @@ from sqlalchemy import insert, text
 
 from db.engine import Database
 from db.migrate import _config, migrate
-from db.tables import ORIGIN, Base, EventOutcome, EventStatus, StripeEvent, User, new_id
+from db.states import ORIGIN, EventOutcome, EventStatus
+from db.tables import Base, StripeEvent, User, new_id
 from payments.notices import Notice
 from payments.waiting import RetryResult
 from tests.support.clock import START, FakeClock

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from db.tables import EventOutcome, StripeEvent
+from db.states import EventOutcome
+from db.tables import StripeEvent
 from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact
 from payments.effects import SILENT, OutwardEffects

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from db.tables import EventOutcome, EventStatus, StripeEvent
+from db.states import EventOutcome, EventStatus
+from db.tables import StripeEvent
 from payments.audit import events, transitions
 from payments.audit.history import EntryState, read_page
 from payments.notices import Notice

@@ -6,7 +6,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from db.engine import Database
-from db.tables import EntitlementGrant, EventOutcome, EventStatus
+from db.states import EventOutcome, EventStatus
+from db.tables import EntitlementGrant
 from entitlements.fold import SLACK
 from payments.audit.facts import ChargeFact, RefundFact
 from payments.effects import OutwardEffects

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from db.tables import EventOutcome, EventStatus
+from db.states import EventOutcome, EventStatus
 from payments.audit import events, transitions
 from payments.audit.facts import ChargeFact, RefundFact
 from payments.effects import OutwardEffects

@@ -6,7 +6,7 @@ from sqlalchemy.exc import DBAPIError
 
 from db.engine import POOL_SIZE
 from db.errors import is_away
-from db.tables import EventOutcome, EventStatus
+from db.states import EventOutcome, EventStatus
 from payments.audit import transitions
 from payments.audit.facts import Person
 from payments.effects import OutwardEffects

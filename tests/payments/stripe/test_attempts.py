@@ -2,7 +2,7 @@
 
 import pytest
 
-from db.tables import EventOutcome
+from db.states import EventOutcome
 from payments.audit import transitions
 from payments.channel import by_name
 from payments.notices import Notice

@@ -2,7 +2,7 @@
 
 import pytest
 
-from db.tables import EventOutcome, EventStatus
+from db.states import EventOutcome, EventStatus
 from payments.errors import RefundRefusal, RefundRefusedError
 from payments.notices import Notice
 from payments.settlement.worker import Worker

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from db.tables import EventOutcome, EventStatus, StripeEvent
+from db.states import EventOutcome, EventStatus
+from db.tables import StripeEvent
 from payments.audit import events, transitions
 from payments.audit.facts import Person
 from payments.channel import by_name

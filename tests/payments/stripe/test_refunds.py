@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from db.tables import EventOutcome, EventStatus
+from db.states import EventOutcome, EventStatus
 from payments.audit import transitions
 from payments.channel import by_name
 from payments.notices import Notice

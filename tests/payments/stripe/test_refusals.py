@@ -2,7 +2,7 @@
 
 import pytest
 
-from db.tables import EventOutcome, EventStatus
+from db.states import EventOutcome, EventStatus
 from payments.channel import by_name
 from payments.pause import Pause
 from payments.refunds.sending import RefundSender

@@ -8,7 +8,8 @@ from typing import Final
 import pytest
 from sqlalchemy import select
 
-from db.tables import EntitlementGrant, EventOutcome, StripeEvent, StripeReading
+from db.states import EventOutcome
+from db.tables import EntitlementGrant, StripeEvent, StripeReading
 from payments.audit import events
 from payments.audit.balance import remainder
 from payments.audit.history import EntryState, read_page

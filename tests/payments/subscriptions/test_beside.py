@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from db.states import CheckoutVerdict
-from db.tables import EntitlementGrant, EventOutcome, Renewal, Subscription, User
+from db.states import CheckoutVerdict, EventOutcome, Renewal
+from db.tables import EntitlementGrant, Subscription, User
 from db.users import lock_users
 from entitlements.by_hand import revoke_by_hand
 from payments.audit import events

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from db.tables import EntitlementGrant, EventOutcome, StripeEvent
+from db.states import EventOutcome
+from db.tables import EntitlementGrant, StripeEvent
 from payments.audit.facts import ChargeFact, Person, SubscriptionFact
 from tests.support.clock import START
 from tests.support.desk import Desk

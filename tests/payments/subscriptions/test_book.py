@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from db.tables import EntitlementGrant, EventOutcome, EventStatus, Renewal, Subscription
+from db.states import EventOutcome, EventStatus, Renewal
+from db.tables import EntitlementGrant, Subscription
 from entitlements.fold import SLACK
 from payments.audit.facts import Person
 from payments.effects import SILENT

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.tables import SubscriptionState
+from db.states import SubscriptionState
 from entitlements.fold import SLACK
 from payments.audit.facts import Change
 from payments.subscriptions.chain import UNHEARD, Charge, Terms, failed_periods, subscription_status

@@ -6,7 +6,8 @@ import pytest
 from loguru import logger
 from sqlalchemy import update
 
-from db.tables import OutboxMessage, Renewal, StripeEvent, Subscription
+from db.states import Renewal
+from db.tables import OutboxMessage, StripeEvent, Subscription
 from payments.loop import AHEAD_MAX, COOLDOWN_SECONDS, LEASE_SECONDS_MAX, Cooldown
 from payments.settlement.worker import Worker
 from payments.subscriptions import listing

@@ -8,7 +8,8 @@ from aiogram.exceptions import TelegramNetworkError
 from aiogram.methods import EditUserStarSubscription
 from sqlalchemy import update
 
-from db.tables import Renewal, Subscription
+from db.states import Renewal
+from db.tables import Subscription
 from payments.notices import Notice
 from payments.renewals import RenewalReason, record_wanted_renewal
 from payments.subscriptions import listing

@@ -7,7 +7,8 @@ from aiogram import Bot
 from sqlalchemy import update
 
 from db.insert import insert_into
-from db.tables import EventOutcome, EventStatus, LedgerReading, Renewal, SubscriptionChange
+from db.states import EventOutcome, EventStatus, Renewal
+from db.tables import LedgerReading, SubscriptionChange
 from payments.audit import events, transitions
 from payments.audit.facts import Person
 from payments.effects import SILENT

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from db.tables import EventOutcome, EventStatus, Renewal
+from db.states import EventOutcome, EventStatus, Renewal
 from entitlements.fold import SLACK
 from payments.audit import events
 from payments.effects import OutwardEffects

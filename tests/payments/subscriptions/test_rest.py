@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from db.tables import Renewal, Subscription
+from db.states import Renewal
+from db.tables import Subscription
 from payments.renewals import RenewalReason
 from payments.subscriptions import listing
 from payments.waiting import RetryResult

@@ -9,7 +9,8 @@ from aiogram import Bot
 from sqlalchemy import select
 
 from db.engine import Database
-from db.tables import EventOutcome, EventStatus, StripeEvent
+from db.states import EventOutcome, EventStatus
+from db.tables import StripeEvent
 from payments.ledger import progress
 from payments.notices import Notice
 from payments.sale.payload import PayloadSigner
