@@ -214,7 +214,10 @@ def _stop_if_answered(withdrawn: asyncio.Event) -> None:
 
 
 class OldCheckouts:
-    """Deletes old pre-checkouts in batches, so that no buyer waits behind the deletion."""
+    """Deletes old pre-checkouts in batches, so that no buyer waits behind the deletion.
+
+    The class stands here, because this module alone writes the table `checkouts`.
+    """
 
     def __init__(self, database: Database, clock: Clock, telegram_now: Clock | None = None) -> None:
         """Prepare; `telegram_now` gives Telegram's present (None: the clock is Telegram's).

@@ -113,7 +113,9 @@ class Cooldown:
 class Gate:
     """The gate before settling and sending: closed while the desk owes a whole pass over the ledger.
 
-    An open gate stays open, because a pass begins before its desk, under the same lock.
+    An open gate stays open, because a pass begins before its desk, under the same lock. Its class stands
+    beside the loops, because two of them ask it, and both are below the ledger's room (payments/ledger/progress.py),
+    which closes it.
     """
 
     def __init__(self) -> None:
