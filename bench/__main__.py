@@ -52,6 +52,7 @@ def compare_purchases(
     against: Annotated[
         Path | None, typer.Option(help="Another checkout, whose desk takes turns too.", resolve_path=True)
     ] = None,
+    desks_only: Annotated[bool, typer.Option("--desks-only", help="Leave the shop and the bare bot out.")] = False,
     profile: Annotated[
         Path | None, typer.Option(help="Profile the desk alone, into this file.", resolve_path=True)
     ] = None,
@@ -63,7 +64,9 @@ def compare_purchases(
     if profile is not None:
         asyncio.run(profile_desk(engines[0], count, profile))
         return
-    comparisons = asyncio.run(purchases.compare(engines, turns=turns, purchases=count, against=against))
+    comparisons = asyncio.run(
+        purchases.compare(engines, turns=turns, purchases=count, against=against, desks_only=desks_only)
+    )
     purchases.print_comparisons(Console(width=WIDTH), comparisons)
 
 

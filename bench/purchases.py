@@ -78,16 +78,22 @@ class Comparison:
 
 
 async def compare(
-    engines: Sequence[str] = ENGINES, *, turns: int, purchases: int, against: Path | None = None
+    engines: Sequence[str] = ENGINES,
+    *,
+    turns: int,
+    purchases: int,
+    against: Path | None = None,
+    desks_only: bool = False,
 ) -> list[Comparison]:
     """Compare the desk with the tutorial shop and the bare bot, so many turns of so many purchases, on each engine.
 
-    `against` is the absolute path of another checkout, whose desk takes part in each turn.
+    `against` is the absolute path of another checkout, whose desk takes part in each turn. `desks_only` leaves the two
+    others out.
     """
     comparisons = []
     for engine in engines:
         async with AsyncExitStack() as stack:
-            programs = await stack.enter_async_context(_programs(engine, against))
+            programs = await stack.enter_async_context(_programs(engine, against, desks_only=desks_only))
             bots = [await stack.enter_async_context(running_bot(each)) for each in programs]
             comparisons.append(await _take_turns(engine, bots, turns, purchases))
     return comparisons
@@ -109,15 +115,16 @@ async def desk_program(
 
 
 @asynccontextmanager
-async def _programs(engine: str, against: Path | None) -> AsyncIterator[list[Program]]:
+async def _programs(engine: str, against: Path | None, *, desks_only: bool) -> AsyncIterator[list[Program]]:
     async with AsyncExitStack() as stack:
         cluster = stack.enter_context(fresh_cluster()) if engine == "postgresql" else None
         programs = [await stack.enter_async_context(desk_program(engine, cluster))]
         if against is not None:
             programs.append(await stack.enter_async_context(desk_program(engine, cluster, against)))
-        url = await stack.enter_async_context(_database_url(engine, cluster))
-        programs.append(Program(TUTORIAL, ["-m", "bench.tutorial_shop"], {"DATABASE_URL": url}))
-        programs.append(Program(BARE, ["-m", "bench.bare_bot"]))
+        if not desks_only:
+            url = await stack.enter_async_context(_database_url(engine, cluster))
+            programs.append(Program(TUTORIAL, ["-m", "bench.tutorial_shop"], {"DATABASE_URL": url}))
+            programs.append(Program(BARE, ["-m", "bench.bare_bot"]))
         yield programs
 
 

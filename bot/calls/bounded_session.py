@@ -4,8 +4,9 @@ A gateway between the desk and Telegram may answer anything: a page without an e
 gigabytes, a redirect. aiohttp follows a redirect and makes a GET of the POST, and its body is lost on the way.
 """
 
+from functools import cache
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from aiogram import Bot
@@ -91,6 +92,7 @@ class BoundedSession(AiohttpSession):
         API, Making requests), a gateway may not.
         """
         no_words = f"{status_code}, and no word of Telegram's"
+        _hold_model(method.__returning__)
         try:
             checked = super().check_response(bot, method, status_code, content)
         except TelegramRetryAfter as error:
@@ -106,6 +108,17 @@ class BoundedSession(AiohttpSession):
         if checked.result is None:
             raise ClientDecodeError("No result", ValueError("null"), {"ok": True})
         return checked
+
+
+@cache
+def _hold_model(returning: Any) -> type[Response[Any]]:
+    """Return aiogram's model of the answers that hold a result of one type, the same for the life of the process.
+
+    The cache keeps the model, because pydantic holds a parametrized class by a weak reference (`_GENERIC_TYPES_CACHE`
+    in pydantic/_internal/_generics.py): the garbage collector takes it after the answer, and the next call makes it
+    anew, which takes one to two milliseconds. The methods of the Bot API bound the cache.
+    """
+    return Response[returning]
 
 
 async def _read(response: ClientResponse, bytes_max: int) -> str:

@@ -1,6 +1,8 @@
 """Bounded answers of Telegram, packed or not, each from the address that was asked."""
 
+import gc
 import gzip
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -8,9 +10,10 @@ from typing import Final
 import pytest
 from aiogram import Bot
 from aiogram.exceptions import ClientDecodeError, TelegramNetworkError
+from aiogram.methods import TelegramMethod
 from aiohttp import web
 
-from bot.calls.bounded_session import ANSWER_BYTES_MAX, UPDATES_BYTES_MAX, AnswerTooLargeError
+from bot.calls.bounded_session import ANSWER_BYTES_MAX, UPDATES_BYTES_MAX, AnswerTooLargeError, BoundedSession
 from bot.poll.intake import GetRawUpdates
 from tests.support.bots import talking_bot
 from tests.support.money import TOKEN
@@ -102,3 +105,21 @@ async def test_a_redirect_is_refused_in_words_without_the_token(status: int, pla
     assert asked == ["POST"]
     assert words in raised.value.message
     assert TOKEN not in str(raised.value)
+
+
+class _CountStars(TelegramMethod[dict[str, int]]):
+    """A method whose type of result is that of no other, so that nothing else holds the model of its answers."""
+
+    __returning__ = dict[str, int]
+    __api_method__ = "countStars"
+
+
+async def test_the_model_of_an_answer_outlives_the_garbage_collector() -> None:
+    def model_of_an_answer() -> weakref.ref[type[object]]:
+        answer = BoundedSession().check_response(Bot(TOKEN), _CountStars(), 200, '{"ok":true,"result":{"stars":5}}')
+        return weakref.ref(type(answer))
+
+    first = model_of_an_answer()
+    gc.collect()
+    assert first() is not None
+    assert model_of_an_answer()() is first()
