@@ -6,7 +6,6 @@ STAMP := $(VENV)/.installed
 TEXTS := $(patsubst %.po,%.mo,$(wildcard bot/locales/*/LC_MESSAGES/starledger.po))
 READY := $(STAMP) $(TEXTS)
 WORKERS ?= 2
-COVERAGE_MIN := 88
 SOAK_MINUTES ?= 10
 SOAK_SEED ?=
 
@@ -41,9 +40,7 @@ uninstall: ## remove it again (as root); settings and data stay
 	@deploy/uninstall.sh
 
 test: $(READY) ## run the whole test suite, on SQLite and on a PostgreSQL that it starts by itself
-	$(PY) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=
-	@for package in bot payments entitlements db; do \
-		$(PY) -m coverage report --include="$$package/*" --fail-under=$(COVERAGE_MIN) || exit 1; done
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal -p tests.support.covered
 
 soak: $(READY) ## run payments, refunds, faults and deaths in any order, for SOAK_MINUTES (10) an engine, from SOAK_SEED
 	SOAK_MINUTES=$(SOAK_MINUTES) SOAK_SEED=$(SOAK_SEED) $(PY) -m pytest -q -n0 tests/scenarios/test_machine.py -k soak

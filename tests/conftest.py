@@ -10,7 +10,7 @@ The folder's README lists what there is for a test, fixtures and helpers, and wh
 
 import shutil
 import signal
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -29,7 +29,6 @@ from db.migrate import migrate
 from db.timings import PRODUCTION, Timings
 from tests.support.clock import FakeClock
 from tests.support.postgresql import Cluster, cluster_directory, remove_cluster
-from tests.support.tracing import follow_greenlets, is_repeat
 
 BOT_ID: Final = 1000001
 """The bot that owns the migrated databases: the number before the colon of the tests' bot token."""
@@ -63,7 +62,6 @@ _compile_texts()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    follow_greenlets()
     if hasattr(config, "workerinput"):
         config.stash[_CLUSTER_DIRECTORY] = Path(config.workerinput["cluster_directory"])
     else:
@@ -80,21 +78,6 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         remove_cluster(config.stash[_CLUSTER_DIRECTORY])
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let coverage pass over the tests from which it learns nothing, because it doubles their time."""
-    for item in filter(is_repeat, items):
-        item.add_marker("no_cover")
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_call() -> Generator[None, object, object]:
-    """Follow the greenlets again after coverage was paused, for it begins anew then."""
-    try:
-        return (yield)
-    finally:
-        follow_greenlets()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -2,7 +2,10 @@
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,10 +24,6 @@ DOCUMENTS: Final = (
     "deploy/*",
     "tests/mutants/*.toml",
     "tests/support/*.toml",
-    "tests/mutants/*.toml",
-    "tests/support/*.toml",
-    "tests/mutants/*.toml",
-    "tests/support/*.toml",
     ".ci/*",
     "pyproject.toml",
 )
@@ -38,6 +37,7 @@ MODULES: Final = {
 CONSTANT: Final = re.compile(r"_?[A-Z][A-Z0-9_]*")
 PYPROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MAKEFILE: Final = (ROOT / "Makefile").read_text(encoding="utf-8")
+COVERED: Final = (ROOT / "tests" / "support" / "covered.py").read_text(encoding="utf-8")
 WORKFLOW: Final = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
 
 UNFINISHED: Final = re.compile(r"\b(TODO|FIXME|XXX|HACK|NotImplementedError|[Ll]orem ipsum|[Pp]laceholder)\b")
@@ -57,16 +57,28 @@ def _recipe(target: str) -> str:
 
 @pytest.mark.criterion("Q1")
 def test_coverage_is_gated_for_each_package() -> None:
-    floor = re.search(r"^COVERAGE_MIN := (\d+)$", MAKEFILE, re.MULTILINE)
-    assert floor is not None
-    assert int(floor[1]) >= 88
-    recipe = _recipe("test")
-    assert "--cov" in recipe
-    gated = re.search(r"for package in ([a-z ]+); do", recipe)
-    assert gated is not None
-    assert set(gated[1].split()) == set(PACKAGES) - {"sandbox"}
-    assert '--include="$$package/*" --fail-under=$(COVERAGE_MIN) || exit 1' in recipe
-    assert PYPROJECT["tool"]["coverage"]["run"]["branch"] is True
+    floors = re.search(r"^FLOORS: Final = dict\.fromkeys\(\((.+)\), (\d+)\)$", COVERED, re.MULTILINE)
+    assert floors is not None
+    assert {name.strip(' "') for name in floors[1].split(",")} == set(PACKAGES) - {"sandbox"}
+    assert int(floors[2]) >= 88
+    assert "-p tests.support.covered" in _recipe("test")
+
+
+@pytest.mark.criterion("Q1")
+@pytest.mark.parametrize(("called", "status"), [(("one", "two"), 0), (("one",), 1)])
+def test_run_that_covers_less_than_the_floor_fails(tmp_path: Path, called: Sequence[str], status: int) -> None:
+    plugin = re.sub(r"^(PACKAGES: Final) = .+$", r"\1 = ('small',)", COVERED, flags=re.MULTILINE)
+    plugin = re.sub(r"^(FLOORS: Final) = .+$", r"\1 = {'small': 88}", plugin, flags=re.MULTILINE)
+    (tmp_path / "covered.py").write_text(plugin, encoding="utf-8")
+    (tmp_path / "small").mkdir()
+    branches = "".join(f"def {name}(a):\n    if a:\n        a = 2\n    return a\n" for name in ("one", "two"))
+    (tmp_path / "small" / "__init__.py").write_text(branches, encoding="utf-8")
+    tests = "".join(f"def test_{name}(): assert small.{name}(1) and not small.{name}(0)\n" for name in called)
+    (tmp_path / "test_small.py").write_text(f"import small\n{tests}", encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-n", "2", "-p", "covered", "-p", "no:cacheprovider"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    assert ended.returncode == status, ended.stdout
+    assert ("covered of small: 100.0 per cent" in ended.stdout) is (status == 0)
 
 
 @pytest.mark.criterion("Q3")

@@ -17,6 +17,7 @@ from typing import Final
 from bot.monitoring.call_meter import CLOCK_OFFSET_SECONDS
 from db.clock import Clock
 
+HALF_HOUR_SECONDS: Final = 1_800
 SKEW_MAX: Final = timedelta(minutes=1)
 """With a larger skew the machine's clock is wrong, and the admins hear of it."""
 SKEW_AT_START_MAX: Final = timedelta(days=1)
@@ -113,6 +114,9 @@ class TelegramTime:
 def skew_in_words(skew: timedelta) -> str:
     """Return in words how far the machine's clock is off Telegram's time."""
     seconds = round(abs(skew).total_seconds())
+    if seconds > HALF_HOUR_SECONDS:
+        # A slow answer of Telegram hides some seconds, and 2 h 59 min 58 s means 3 h.
+        seconds = 60 * round(seconds / 60)
     units = ((seconds // 86_400, "d"), (seconds // 3_600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s"))
     length = " ".join([f"{count} {unit}" for count, unit in units if count][:2]) or "0 s"
     return f"this machine's clock is {length} {'ahead of' if skew > timedelta() else 'behind'} Telegram's"

@@ -10,15 +10,11 @@ one before the next step. Steps are counted from outside; production code knows 
 import asyncio
 import os
 import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerProcess
 from typing import Any
 
-from coverage.multiproc import original_bootstrap
 from loguru import logger
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
@@ -106,18 +102,7 @@ def brings_refund_command(answer: Any) -> bool:
     )
 
 
-class _Life(ForkServerProcess):
-    """A process that coverage does not watch, though it watches the one that it is forked from.
-
-    Other tests cover the code of a life, and tracing it takes twice as long as living it.
-    """
-
-    _bootstrap = original_bootstrap
-
-
 def _live(environment: dict[str, str], kill_at: int, names: Any, arms: Callable[[Any], bool]) -> None:
-    sys.settrace(None)
-    threading.settrace(None)
     steps = _Steps(kill_at, names)
     _hook_database(steps)
     _hook_telegram(steps, arms)
@@ -164,7 +149,7 @@ def living(
 ) -> Iterator[Victim]:
     """Run the daemon beside the block; it dies by SIGKILL at the given step after it was armed."""
     names = FORKSERVER.SimpleQueue()
-    process = _Life(target=_live, args=(environment, kill_at, names, arms))
+    process = FORKSERVER.Process(target=_live, args=(environment, kill_at, names, arms))
     process.start()
     victim = Victim(process, names)
     try:

@@ -36,7 +36,6 @@ LONG: Final = settings(
 
 
 @pytest.mark.criterion("C3", "R1", "R4", "S8", "E1", "E5")
-@pytest.mark.no_cover  # others run through each of its lines; to trace it takes as long as to run it
 def test_whatever_happens_it_settles(databases: Databases) -> None:
     ShopMachine.databases = staticmethod(databases)
     run_state_machine_as_test(ShopMachine, settings=SHORT)

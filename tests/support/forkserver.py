@@ -5,8 +5,11 @@ signatures) takes as long again as all else in a short life.
 """
 
 import multiprocessing
+import sys
 from multiprocessing.context import ForkServerContext
 from typing import Final
 
 FORKSERVER: Final[ForkServerContext] = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["tests.support.rehearsal", "asyncpg"])
+# Before any of our packages is imported there, in a run that wants to know what it covers (covered.py).
+_COVERED: Final = [name for name in ("tests.support.covered",) if name in sys.modules]
+FORKSERVER.set_forkserver_preload([*_COVERED, "tests.support.rehearsal", "asyncpg"])

@@ -143,6 +143,8 @@ def test_a_poll_that_was_not_held_dates_nothing() -> None:
     [
         (timedelta(seconds=61), "1 min 1 s ahead of"),
         (timedelta(hours=-3), "3 h behind"),
+        (timedelta(seconds=2 - 3 * 3600), "3 h behind"),
+        (timedelta(minutes=45, seconds=40), "46 min ahead of"),
         (timedelta(days=400, hours=1, minutes=5), "400 d 1 h ahead of"),
         (timedelta(), "0 s behind"),
     ],

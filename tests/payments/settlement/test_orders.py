@@ -98,7 +98,6 @@ def _expected(kind: str, *, is_charged: bool, is_refunded: bool) -> tuple[dict[s
 
 
 @pytest.mark.criterion("C3", "R1", "R4", "R8")
-@pytest.mark.no_cover  # others run through each of its lines; to trace it takes as long as to run it
 @pytest.mark.parametrize(
     ("kind", "changes", "orders"),
     [

@@ -93,7 +93,6 @@ def _open_days(paid_on: dict[int, int], refunded: set[int], day_max: int) -> lis
     return days
 
 
-@pytest.mark.no_cover  # others run through each of its lines; to trace it takes as long as to run it
 @pytest.mark.criterion("C3", "R4", "I2", "I4")
 def test_every_order_opens_the_days_that_are_paid_for_and_no_other() -> None:
     count = 0

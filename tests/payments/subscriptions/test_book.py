@@ -59,7 +59,6 @@ async def _state(desk: Desk, person: Person) -> dict[str, Any]:
         }
 
 
-@pytest.mark.no_cover  # others run through each of its lines; to trace it takes as long as to run it
 @pytest.mark.criterion("N3", "C3")
 @pytest.mark.parametrize("known", ["update", "ledger", "ledger, then update"])
 async def test_any_order_of_three_charges_and_a_refund_ends_in_the_same_state(desk: Desk, known: str) -> None:

@@ -90,7 +90,6 @@ async def test_refunds_that_support_made_while_the_desk_was_down_take_the_access
     assert (await life.compare()).counts.unexplained == 0
 
 
-@pytest.mark.no_cover  # others run through each of its lines; to trace it takes as long as to run it
 async def test_a_lost_database_is_made_anew_as_it_was_and_nobody_is_told(
     life: Life, server: SandboxServer, bot: Bot, empty_database: Database
 ) -> None:

@@ -13,7 +13,6 @@ from sandbox.server import SandboxServer
 from tests.support.life import BUYERS, Life, natural
 
 
-@pytest.mark.no_cover  # others run through each of its lines; to trace it takes as long as to run it
 @pytest.mark.parametrize("seed", range(3))
 async def test_in_bulk_and_one_by_one_are_the_same(
     life: Life,
