@@ -16,9 +16,9 @@ from db.clock import Clock
 from db.engine import Database, Priority
 from db.states import STARS_CURRENCY
 from db.tables import StripeEvent
+from db.users import find_user
 from payments.audit import events, fact_rows
 from payments.audit.facts import ChargeFact, MoneyFact, RefundFact, SubscriptionFact
-from payments.audit.history import find_user
 from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, find_obstacle_on_record
 from payments.methods import STARS, method_of
 from payments.metrics import INVOICES_SENT, PRE_CHECKOUTS

@@ -19,7 +19,7 @@ from db.clock import Clock
 from db.engine import Database
 from db.errors import is_away
 from db.tables import User
-from payments.audit.history import find_namesakes, find_user
+from db.users import find_namesakes, find_user
 from payments.telegram_errors import TELEGRAM_ERRORS, in_words
 
 REMEMBERED_MAX: Final = 10_000

@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.states import ORIGIN, EventOutcome, EventStatus
 from db.tables import EntitlementGrant, StripeEvent, User
+from db.users import find_namesakes, find_user
 from entitlements.service import EntitlementService, Holding
 from payments.audit.balance import completing_refund, contradiction, refunded_amount
 from payments.methods import METHODS, REFUND_ENDINGS, RETURN_ENDING
 
 PAGE_SIZE: Final = 5
 """Entries on a history page: even with charge ids of 500 characters it fits into a chat message of 4096."""
-NAMESAKES_MAX: Final = 5
 
 
 class EntryState(enum.StrEnum):
@@ -150,21 +150,6 @@ async def read_page(session: AsyncSession, user_id: str, number: int = 1) -> Pag
     events = (await session.scalars(query.limit(PAGE_SIZE).offset(PAGE_SIZE * (number - 1)))).all()
     related = await _read_related(session, events)
     return Page(number, -(-entry_count // PAGE_SIZE), tuple(_make_entry(event, related) for event in events))
-
-
-async def find_user(session: AsyncSession, telegram_id: int) -> User | None:
-    """Find the user with this Telegram id; None: the user is unknown."""
-    return await session.scalar(select(User).where(User.telegram_id == telegram_id))
-
-
-async def find_namesakes(session: AsyncSession, username: str) -> Sequence[User]:
-    """Find the users last seen under a @username (without the @, in any case), at most 5.
-
-    Several users have it after the name has passed from one account to another, because our name of a user is the one
-    that came with a payment.
-    """
-    query = select(User).where(func.lower(User.username) == username.lower(), User.telegram_id.is_not(None))
-    return (await session.scalars(query.order_by(User.telegram_id).limit(NAMESAKES_MAX))).all()
 
 
 def _select_newest_first(user_id: str) -> Select[StripeEvent]:

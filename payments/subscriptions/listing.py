@@ -9,9 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.states import Renewal, SubscriptionState
 from db.tables import StripeEvent, Subscription, User
-from db.users import lock_users
+from db.users import find_user, lock_users
 from entitlements.service import EntitlementService, Holding
-from payments.audit.history import find_user
 from payments.renewals import RenewalReason, is_over, record_wanted_renewal, where_may_take_more
 from payments.subscriptions.precedence import is_left_to_renew
 from payments.subscriptions.running import read_rivals

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.sending.outbox import Outbox
 from bot.sending.pace import Pace
+from db import users
 from db.engine import Database
 from db.states import ORIGIN
 from db.tables import Checkout, EntitlementGrant, OutboxMessage, StripeEvent, User
@@ -172,8 +173,8 @@ QUERIES: dict[str, tuple[Ask, set[str]]] = {
         lambda _, session: history.read_page(session, "7"),
         {"ix_stripe_events_customer_id", "event_id", "ix_stripe_events_refund_of"},
     ),
-    "a user by Telegram's id": (lambda _, session: history.find_user(session, 7), {"ux_users_telegram_id"}),
-    "users by name": (lambda _, session: history.find_namesakes(session, "USER_7"), {"ix_users_username_lower"}),
+    "a user by Telegram's id": (lambda _, session: users.find_user(session, 7), {"ux_users_telegram_id"}),
+    "users by name": (lambda _, session: users.find_namesakes(session, "USER_7"), {"ix_users_username_lower"}),
     "what other subscriptions open": (
         lambda _, session: running.opened(session, User.telegram_id == 7, NOON),
         {"ux_users_telegram_id", "ix_entitlement_grants_user_type", "event_id"},

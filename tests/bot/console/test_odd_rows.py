@@ -21,8 +21,8 @@ from bot.console.files import no_formula
 from bot.console.printing import money, shown
 from bot.handlers.pending import _that_fit
 from db.tables import StripeEvent, User, new_id
+from db.users import find_user
 from payments.audit.export import read_rows
-from payments.audit.history import find_user
 from payments.audit.shown import cut
 from payments.payment_desk import PaymentDesk
 from payments.reports.reader import read_report

@@ -4,10 +4,11 @@ import pytest
 
 from db.engine import Database
 from db.states import EventOutcome
-from db.tables import StripeEvent, User, new_id
+from db.tables import StripeEvent, new_id
+from db.users import find_user
 from payments.audit import events, fact_rows, transitions
 from payments.audit.facts import ChargeFact, Person
-from payments.audit.history import PAGE_SIZE, EntryState, find_namesakes, find_user, read_page
+from payments.audit.history import PAGE_SIZE, EntryState, read_page
 from payments.refunds import requests
 from tests.support.clock import START
 from tests.support.rows import add_user
@@ -131,27 +132,9 @@ async def test_rows_of_another_service_are_part_of_the_history(database: Databas
     ]
 
 
-async def test_a_user_is_found_by_name_in_any_case(database: Database) -> None:
-    await _record(database, _charge("charge"))
-    async with database.reading() as session:
-        found = await find_namesakes(session, "bUYER_oNE")
-        assert [user.telegram_id for user in found] == [BUYER.telegram_id]
-        assert await find_namesakes(session, "buyer%one") == []
-
-
-async def test_a_name_that_passed_on_finds_both_accounts(database: Database) -> None:
-    await _record(database, _charge("charge"), _charge("later", person=Person(5002, "buyer_one")))
-    async with database.transaction() as session:
-        session.add(User(id=new_id(), username="buyer_one"))
-    async with database.reading() as session:
-        found = await find_namesakes(session, "buyer_one")
-    assert [user.telegram_id for user in found] == [5001, 5002]
-
-
 async def test_a_user_without_payments_has_no_pages(database: Database) -> None:
     async with database.transaction() as session:
         user_id = await add_user(session, 7000)
-        assert await find_user(session, 7001) is None
     async with database.reading() as session:
         page = await read_page(session, user_id)
     assert (page.page_count, page.entries) == (0, ())
