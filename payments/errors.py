@@ -12,7 +12,7 @@ PaymentError
 │   ├── ChannelPauseError     operational: the provider names the pause
 │   └── RefusedByChannelError final: a person decides
 ├── LedgerError               Telegram's ledger lacks rows that the desk read before: a person decides
-├── CatalogError              no catalog to sell from: the process ends with its text, for the seller (catalog.py)
+├── CatalogError              no catalog to sell from: the process ends with its text, for the seller (catalog_file.py)
 └── PayloadError              an order that no payload can carry: a bug, or a wrong setting (payload.py)
 
 SQLAlchemy and aiogram raise the operational failures (the database or Telegram is away): the loops count them and try

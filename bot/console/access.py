@@ -16,7 +16,7 @@ from payments.audit.fact_rows import lock_people
 from payments.audit.facts import Person
 from payments.methods import charge_of
 from payments.payment_desk import REASON_LENGTH_MAX
-from payments.sale.catalog import load_catalog
+from payments.sale.catalog_file import load_catalog
 from payments.subscriptions.listing import renewed_by
 
 

@@ -35,7 +35,8 @@ from db.timings import Timings
 from payments.audit.facts import Fact
 from payments.checkout import OldCheckouts
 from payments.pause import Pause
-from payments.sale.catalog import Catalog, load_catalog
+from payments.sale.catalog import Catalog
+from payments.sale.catalog_file import load_catalog
 from payments.sale.offered_terms import record_offered_terms
 from payments.telegram_errors import TELEGRAM_ERRORS
 

@@ -16,7 +16,8 @@ from db.states import EventOutcome
 from db.tables import StripeEvent
 from db.timings import PRODUCTION
 from payments.notices import Admins
-from payments.sale.catalog import Catalog, load_catalog
+from payments.sale.catalog import Catalog
+from payments.sale.catalog_file import load_catalog
 from payments.sale.payload import PayloadSigner
 from payments.settlement.worker import Worker
 

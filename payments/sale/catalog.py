@@ -1,19 +1,10 @@
-"""The catalog of plans, which the desk reads from a TOML file and checks whole before it starts."""
+"""The catalog of plans: each plan with its access and its prices, and the terms of an order for it."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import MappingProxyType
 
 from db.states import STARS_CURRENCY
-from payments.errors import PaymentError
-from payments.sale.catalog_file import PlanTable, check_document
 from payments.sale.payload import Order
-
-
-class CatalogError(PaymentError):
-    """The desk cannot use the catalog; the text lists every mistake for the seller, one a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,47 +49,3 @@ class Catalog:
     def get(self, code: str) -> Plan | None:
         """Return the plan with a code, retired or not; None: the catalog has no such code."""
         return self.plans.get(code)
-
-
-def load_catalog(path: Path) -> Catalog:
-    """Read the catalog file; raises CatalogError with every mistake in it."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError as error:
-        raise CatalogError(
-            f"{path}: there is no such file; copy catalog.example.toml to it and write your plans"
-        ) from error
-    except OSError as error:
-        raise CatalogError(f"{path}: the catalog cannot be read: {error.strerror}") from error
-    try:
-        text = raw.decode("utf-8-sig")  # editors on Windows put a byte order mark first
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise CatalogError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8") from error
-    return parse_catalog(text, str(path))
-
-
-def parse_catalog(text: str, name: str) -> Catalog:
-    """Read the text of a catalog file called `name`; raises one CatalogError with every mistake in it."""
-    try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # beside bad syntax: endless digits, endless nesting
-        raise CatalogError(f"{name}: this is not TOML: {error}") from error
-    tables, mistakes = check_document(document)
-    if mistakes:
-        raise CatalogError("\n  ".join([f"{name}: to be corrected ({len(mistakes)}):", *mistakes]))
-    return Catalog(MappingProxyType({code: _plan(code, table) for code, table in tables.items()}))
-
-
-def _plan(code: str, table: PlanTable) -> Plan:
-    return Plan(
-        code=code,
-        title=table.title,
-        description=table.description,
-        entitlements=tuple(table.entitlement or [code]),
-        price_stars=table.stars,
-        days=table.days,
-        prices=MappingProxyType(table.prices),
-        retired=table.retired,
-        subscription=table.subscription,
-    )

@@ -1,4 +1,4 @@
-"""Checks the shape of the catalog file, and explains each mistake in it to the seller.
+"""Loads the catalog from its TOML file, checks it whole, and explains each mistake in it to the seller.
 
 The sentences are for a shopkeeper, who need not be a programmer: each names the key as the file writes it, and the
 value that the key needs.
@@ -6,7 +6,10 @@ value that the key needs.
 
 import json
 import re
+import tomllib
 import unicodedata
+from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 from babel.numbers import list_currencies
@@ -14,6 +17,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from db.limits import AMOUNT_MAX
+from payments.errors import PaymentError
+from payments.sale.catalog import Catalog, Plan
 from payments.sale.payload import CODE_PATTERN, DAYS_MAX
 
 PRICE_STARS_MAX: Final = 100_000
@@ -31,6 +36,10 @@ ENTITLEMENTS_MAX: Final = 10
 _CODE_RULE: Final = "1 to 20 characters out of a-z, 0-9 and _"
 _HEADING_RULE: Final = "a plan begins with its heading, such as [plans.premium_monthly]"
 _LINE_RULE: Final = "must be one line of 1 to {} characters (an emoji counts as two or more) with no space at its ends"
+
+
+class CatalogError(PaymentError):
+    """The desk cannot use the catalog; the text lists every mistake for the seller, one a line."""
 
 
 def _check_line(value: str, info: ValidationInfo) -> str:
@@ -119,6 +128,50 @@ class PlanTable(_Table):
 
 class _Document(_Table):
     plans: Annotated[dict[_Code, PlanTable], Field(min_length=1)]
+
+
+def load_catalog(path: Path) -> Catalog:
+    """Read the catalog file; raises CatalogError with every mistake in it."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise CatalogError(
+            f"{path}: there is no such file; copy catalog.example.toml to it and write your plans"
+        ) from error
+    except OSError as error:
+        raise CatalogError(f"{path}: the catalog cannot be read: {error.strerror}") from error
+    try:
+        text = raw.decode("utf-8-sig")  # editors on Windows put a byte order mark first
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise CatalogError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8") from error
+    return parse_catalog(text, str(path))
+
+
+def parse_catalog(text: str, name: str) -> Catalog:
+    """Read the text of a catalog file called `name`; raises one CatalogError with every mistake in it."""
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # beside bad syntax: endless digits, endless nesting
+        raise CatalogError(f"{name}: this is not TOML: {error}") from error
+    tables, mistakes = check_document(document)
+    if mistakes:
+        raise CatalogError("\n  ".join([f"{name}: to be corrected ({len(mistakes)}):", *mistakes]))
+    return Catalog(MappingProxyType({code: _plan(code, table) for code, table in tables.items()}))
+
+
+def _plan(code: str, table: PlanTable) -> Plan:
+    return Plan(
+        code=code,
+        title=table.title,
+        description=table.description,
+        entitlements=tuple(table.entitlement or [code]),
+        price_stars=table.stars,
+        days=table.days,
+        prices=MappingProxyType(table.prices),
+        retired=table.retired,
+        subscription=table.subscription,
+    )
 
 
 def check_document(document: dict[str, Any]) -> tuple[dict[str, PlanTable], list[str]]:

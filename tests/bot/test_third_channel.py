@@ -25,7 +25,7 @@ from payments.audit.facts import ChargeFact, Person
 from payments.channel import RefundOrder
 from payments.methods import Method
 from payments.pause import Pause
-from payments.sale.catalog import load_catalog
+from payments.sale.catalog_file import load_catalog
 from payments.sale.payload import Order, PayloadSigner
 from payments.stars import StarsChannel
 from sandbox.server import SandboxServer, running_sandbox

@@ -22,7 +22,7 @@ from payments.audit.facts import ChargeFact, Person
 from payments.checkout import CheckoutDesk
 from payments.notices import Admins
 from payments.recording.recorder import Recorder
-from payments.sale.catalog import load_catalog
+from payments.sale.catalog_file import load_catalog
 from payments.sale.payload import Order, PayloadSigner
 from sandbox.checkout import PaymentState
 from sandbox.client import SandboxClient

@@ -7,7 +7,8 @@ from db.states import STARS_CURRENCY
 from payments.audit.facts import ChargeFact, Person, RefundFact
 from payments.checkout import CheckoutQuery
 from payments.notices import Admins
-from payments.sale.catalog import Plan, parse_catalog
+from payments.sale.catalog import Plan
+from payments.sale.catalog_file import parse_catalog
 from payments.sale.payload import Order, PayloadSigner
 from tests.support.clock import START
 

@@ -14,7 +14,7 @@ from bot.monitoring.logs import is_journal, prioritised
 from bot.settings import Settings, SettingsError
 from db.errors import AnotherDeskError, UnfitServerError, WrongDatabaseError, is_away
 from db.lock.proof import is_pooler_error, pooler_error
-from payments.sale.catalog import CatalogError
+from payments.sale.catalog_file import CatalogError
 
 EXIT_FAILED: Final = 1
 EXIT_WRONG_SETTING: Final = 78

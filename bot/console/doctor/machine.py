@@ -12,7 +12,8 @@ from bot.console.doctor.checks import Check, failure, ok, warning
 from bot.monitoring.health import WELL
 from bot.settings import Settings, SettingsError
 from db.address import SqliteAddress, parse_database_url
-from payments.sale.catalog import Catalog, CatalogError, load_catalog
+from payments.sale.catalog import Catalog
+from payments.sale.catalog_file import CatalogError, load_catalog
 
 FREE_BYTES_LOW: Final = 1_000_000_000
 FREE_BYTES_MIN: Final = 100_000_000

@@ -21,7 +21,7 @@ from db.errors import AnotherDeskError
 from db.lock import desk_lock
 from db.tables import OutboxMessage, StripeEvent
 from payments.ledger import progress
-from payments.sale.catalog import load_catalog
+from payments.sale.catalog_file import load_catalog
 from payments.sale.payload import Order, PayloadSigner
 from sandbox.history import PastPayment
 from sandbox.ledger import OtherRow

@@ -8,7 +8,7 @@ from payments.effects import OutwardEffects
 from payments.notices import Admins
 from payments.recording.quarantine import quarantine_update
 from payments.refunds.requests import REASON_LENGTH_MAX
-from payments.sale.catalog import load_catalog
+from payments.sale.catalog_file import load_catalog
 from payments.sale.payload import Order, PayloadSigner
 from payments.settlement.settlement import Settlement
 from payments.subscriptions.chain import Terms

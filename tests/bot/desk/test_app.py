@@ -17,7 +17,7 @@ from db.tables import StripeEvent
 from db.timings import Timings
 from payments.audit import fact_rows
 from payments.audit.facts import ChargeFact, Person
-from payments.sale.catalog import load_catalog
+from payments.sale.catalog_file import load_catalog
 from payments.sale.payload import Order, PayloadSigner
 from sandbox.checkout import PaymentState
 from sandbox.faults import FaultKind

@@ -17,7 +17,7 @@ from db.states import EventOutcome
 from db.timings import Timings
 from payments.ledger import progress
 from payments.notices import Notice
-from payments.sale.catalog import load_catalog
+from payments.sale.catalog_file import load_catalog
 from payments.sale.payload import Order, PayloadSigner
 from sandbox.client import SandboxClient
 from sandbox.faults import FaultKind

@@ -2,7 +2,7 @@ import pytest
 from sqlalchemy import text
 
 from db.engine import Database
-from payments.sale.catalog import parse_catalog
+from payments.sale.catalog_file import parse_catalog
 from sandbox.checkout import PaymentState
 from sandbox.messages import ChatMessage
 from tests.support.chats import Chats, running_chats

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from payments.sale.catalog import CatalogError, Plan, load_catalog, parse_catalog
+from payments.sale.catalog import Plan
+from payments.sale.catalog_file import CatalogError, load_catalog, parse_catalog
 
 EXAMPLE = Path(__file__).parents[3] / "catalog.example.toml"
 
