@@ -23,7 +23,7 @@ from payments.checkout import CheckoutAnswer, CheckoutDesk, CheckoutQuery, find_
 from payments.methods import STARS, method_of
 from payments.metrics import INVOICES_SENT, PRE_CHECKOUTS
 from payments.payment_desk import PaymentDesk
-from payments.sale.catalog import Plan
+from payments.sale.catalog import Plan, order_of
 from payments.sale.eligibility import PurchaseObstacle, Sale
 from payments.sale.payload import Order, PayloadSigner
 from payments.settlement.worker import Worker
@@ -35,7 +35,6 @@ __all__ = [
     "CheckoutQuery",
     "TelegramPaymentHandler",
     "invoice_of",
-    "order_of",
 ]
 
 START_BUY: Final = "buy_"
@@ -43,21 +42,6 @@ START_BUY: Final = "buy_"
 
 UNTRIED_MAX: Final = 10
 """Charges of one buyer that one answer waits for."""
-
-
-def order_of(plan: Plan, buyer_telegram_id: int, currency: str = STARS_CURRENCY) -> Order:
-    """Return a buyer's order of a plan. Raises ValueError when the plan has no price in the currency."""
-    amount = plan.price(currency)
-    if amount is None:
-        raise ValueError(f"the plan {plan.code} has no price in {currency}")
-    return Order(
-        plan=plan.code,
-        days=plan.days,
-        subscription=plan.subscription,
-        amount=amount,
-        currency=currency,
-        buyer_telegram_id=buyer_telegram_id,
-    )
 
 
 def invoice_of(plan: Plan, chat_id: int, order: Order, signer: PayloadSigner, provider_token: str) -> SendInvoice:

@@ -49,3 +49,18 @@ class Catalog:
     def get(self, code: str) -> Plan | None:
         """Return the plan with a code, retired or not; None: the catalog has no such code."""
         return self.plans.get(code)
+
+
+def order_of(plan: Plan, buyer_telegram_id: int, currency: str = STARS_CURRENCY) -> Order:
+    """Return a buyer's order of a plan. Raises ValueError when the plan has no price in the currency."""
+    amount = plan.price(currency)
+    if amount is None:
+        raise ValueError(f"the plan {plan.code} has no price in {currency}")
+    return Order(
+        plan=plan.code,
+        days=plan.days,
+        subscription=plan.subscription,
+        amount=amount,
+        currency=currency,
+        buyer_telegram_id=buyer_telegram_id,
+    )

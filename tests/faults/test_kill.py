@@ -17,9 +17,10 @@ from sqlalchemy import select
 from db.engine import Database
 from db.tables import Entitlement, EntitlementGrant, OutboxMessage, StripeEvent
 from payments.notices import Notice
+from payments.sale.catalog import order_of
 from payments.sale.catalog_file import load_catalog
 from payments.sale.payload import PayloadSigner
-from payments.telegram import invoice_of, order_of
+from payments.telegram import invoice_of
 from sandbox.server import SandboxServer, running_sandbox
 from sandbox.settings import Settings
 from tests.conftest import BOT_ID, Databases

@@ -12,7 +12,8 @@ from payments import waiting
 from payments.errors import RefundRefusedError
 from payments.methods import CARDS
 from payments.refunds import requests
-from payments.telegram import invoice_of, order_of
+from payments.sale.catalog import order_of
+from payments.telegram import invoice_of
 from sandbox.checkout import PaymentState
 from sandbox.settings import PROVIDER_TOKEN
 from sandbox.stripe.account import Account

@@ -19,9 +19,10 @@ from db.errors import is_away
 from payments.errors import RefundRefusedError
 from payments.recording.updates import must_be_recorded
 from payments.refunds import requests
+from payments.sale.catalog import order_of
 from payments.stripe.api import StripeApi
 from payments.stripe.watch import StripeWatch
-from payments.telegram import invoice_of, order_of
+from payments.telegram import invoice_of
 from sandbox.checkout import PaymentState
 from sandbox.faults import FaultKind
 from sandbox.server import SandboxServer, running_sandbox

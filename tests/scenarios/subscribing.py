@@ -10,9 +10,9 @@ from sqlalchemy import select
 from db.states import STARS_CURRENCY, Renewal
 from db.tables import Subscription as Row
 from db.tables import User
+from payments.sale.catalog import order_of
 from payments.subscriptions import listing
 from payments.subscriptions.chain import PERIOD
-from payments.telegram import order_of
 from sandbox.checkout import PaymentState
 from sandbox.remote.transport import SandboxError
 from sandbox.subscriptions import Subscription, SubscriptionState
