@@ -20,8 +20,9 @@ from payments.audit import transitions
 from payments.methods import METHODS
 from payments.sale.catalog import Catalog
 from payments.sale.eligibility import Payer
+from payments.sale.offered_terms import needs_no_proof_of_offer
 from payments.sale.payload import PayloadSigner
-from payments.settlement.judgement import Granted, Payment, judge, needs_no_proof_of_offer
+from payments.settlement.judgement import Granted, Payment, judge
 
 
 @dataclass(frozen=True, slots=True)

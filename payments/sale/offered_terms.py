@@ -13,7 +13,7 @@ from db.insert import insert_into
 from db.states import STARS_CURRENCY
 from db.tables import OfferedTerms
 from payments.sale.catalog import Catalog
-from payments.sale.payload import Order, term_of
+from payments.sale.payload import Order, PayloadVerdict, ReadPayload, term_of
 
 
 async def record_offered_terms(session: AsyncSession, catalog: Catalog, now: datetime) -> None:
@@ -31,6 +31,19 @@ async def record_offered_terms(session: AsyncSession, catalog: Catalog, now: dat
     ]
     if rows:
         await session.execute(insert_into(session, OfferedTerms).on_conflict_do_nothing(), rows)
+
+
+def needs_no_proof_of_offer(reading: ReadPayload, catalog: Catalog) -> bool:
+    """Tell whether an order needs no proof that the catalog ever offered its terms.
+
+    An order under the token in use needs none. An order under a former token needs terms that its plan has, retired or
+    not, because somebody else may have had that token.
+    """
+    order = reading.order
+    if order is None or reading.verdict is not PayloadVerdict.OLD or reading.is_vouched:
+        return True
+    plan = catalog.get(order.plan)
+    return plan is None or plan.offers(order)
 
 
 async def was_offered(session: AsyncSession, order: Order) -> bool:

@@ -21,7 +21,7 @@ from payments.notices import Notice
 from payments.renewals import RenewalReason
 from payments.sale.catalog import Catalog
 from payments.sale.eligibility import Payer, PurchaseObstacle
-from payments.sale.offered_terms import was_offered
+from payments.sale.offered_terms import needs_no_proof_of_offer, was_offered
 from payments.sale.payload import PayloadSigner, PayloadVerdict, ReadPayload
 from payments.settlement.judgement import (
     ChargeJudgement,
@@ -31,7 +31,6 @@ from payments.settlement.judgement import (
     Parked,
     Payment,
     judge,
-    needs_no_proof_of_offer,
 )
 from payments.settlement.lateness import compensate
 from payments.settlement.parking import Parking

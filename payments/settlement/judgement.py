@@ -98,19 +98,6 @@ def judge(
     return Granted(order, plan) if obstacle is None else GivenBack(obstacle)
 
 
-def needs_no_proof_of_offer(reading: ReadPayload, catalog: Catalog) -> bool:
-    """Tell whether an order needs no proof that the catalog ever offered its terms.
-
-    An order under the token in use needs none. An order under a former token needs terms that its plan has, retired or
-    not, because somebody else may have had that token.
-    """
-    order = reading.order
-    if order is None or reading.verdict is not PayloadVerdict.OLD or reading.is_vouched:
-        return True
-    plan = catalog.get(order.plan)
-    return plan is None or plan.offers(order)
-
-
 def _parked(payment: Payment, order: Order, *, is_offered: bool) -> Parked | None:
     if not is_offered:
         return Parked(ChargeProblem.NEVER_OFFERED)
