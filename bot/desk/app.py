@@ -75,6 +75,7 @@ class Daemon:
             support_contact=settings.support_contact,
             telegram_now=telegram_time,
             pause=pause,
+            messages_per_second=settings.messages_per_second,
             ensure_active=lock.ensure,
             timings=timings,
         )

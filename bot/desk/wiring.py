@@ -10,6 +10,7 @@ from bot.handlers import make_dispatcher
 from bot.sending.notices import NoticeRenderer
 from bot.sending.outbox import Outbox
 from bot.sending.pace import Pace
+from bot.settings import MESSAGES_PER_SECOND
 from db.clock import Clock
 from db.engine import Database
 from db.timings import PRODUCTION, Timings
@@ -70,6 +71,7 @@ def make_desk(  # noqa: PLR0913 - all that a desk is made of, named in one place
     support_contact: str | None = None,
     telegram_now: Clock | None = None,
     pause: Pause | None = None,
+    messages_per_second: int = MESSAGES_PER_SECOND,
     ensure_active: Callable[[], Awaitable[None]] | None = None,
     timings: Timings = PRODUCTION,
 ) -> Desk:
@@ -83,7 +85,7 @@ def make_desk(  # noqa: PLR0913 - all that a desk is made of, named in one place
     effects = OutwardEffects(clock, admins)
     settlement = Settlement(catalog, signer, clock, effects, terms, telegram_now=telegram_now)
     notices = NoticeRenderer(clock)
-    pace, idle_seconds = Pace(clock, pause, timings), timings.loop_idle_seconds
+    pace, idle_seconds = Pace(clock, pause, timings, messages_per_second), timings.loop_idle_seconds
     outbox = Outbox(bot, database, notices.render, clock, notices.keyboard, admins, pace, idle_seconds)
     on_owed = outbox.loop.wake
     sender = RefundSender(database, channels, clock)

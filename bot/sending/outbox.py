@@ -14,7 +14,6 @@ from aiogram import Bot
 from aiogram.exceptions import ClientDecodeError, TelegramForbiddenError, TelegramMigrateToChat, TelegramRetryAfter
 from aiogram.methods import SendMessage
 from aiogram.types import InlineKeyboardMarkup
-from aiolimiter import AsyncLimiter
 from loguru import logger
 from sqlalchemy import Update, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from loguru import Logger
 
 BATCH_MAX: Final = 50
-MESSAGES_PER_SECOND: Final = 25
-"""Telegram allows about 30 a second in all (core.telegram.org/bots/faq); some are left for answers in chats."""
 UNRENDERED_MAX: Final = 1_000
 
 Render = Callable[[Notice, dict[str, Any], str | None], str]
@@ -90,7 +87,6 @@ class Outbox:
         # The new ids of groups that became supergroups and have messages due.
         self._moved: dict[int, int] = {}
         self._pace = pace
-        self._limiter = AsyncLimiter(MESSAGES_PER_SECOND, 1)
         # Messages that Telegram took while the database could not note it: this process does not send them again.
         self._sent_unnoted: set[tuple[int, datetime | None]] = set()
         # Messages that a bug kept from being rendered: they are retried, and newer ones of their chats do not wait.
@@ -157,7 +153,7 @@ class Outbox:
     async def _send(self, message: _DueMessage, text: str, keyboard: InlineKeyboardMarkup | None) -> None:
         async def send(topic_id: int | None) -> None:
             call = SendMessage(chat_id=message.chat_id, text=text, reply_markup=keyboard, message_thread_id=topic_id)
-            async with self._limiter:
+            async with self._pace.limiter:
                 try:
                     await self._bot(call)
                 except ClientDecodeError as error:

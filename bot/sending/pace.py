@@ -1,20 +1,35 @@
-"""The pace of messages: a chat rests after each message, and all rest in a pause that Telegram asks for."""
+"""The pace of messages: so many a second, a rest of each chat after its message, the pauses that Telegram asks for."""
 
 from datetime import datetime, timedelta
+from typing import Final
 
+from aiolimiter import AsyncLimiter
+
+from bot.settings import MESSAGES_PER_SECOND
 from db.clock import Clock
 from db.timings import PRODUCTION, Timings
 from payments.pause import Pause
+
+_BURST_SECONDS: Final = 0.2
+"""After a rest the messages of so long go at once: with 25 a second no second has more than Telegram's 30."""
 
 
 class Pace:
     """The pace of messages, by the given clock.
 
-    All that send to Telegram share `pause`.
+    All that send to Telegram share `pause`; a message goes inside of `limiter`.
     """
 
-    def __init__(self, clock: Clock, pause: Pause, timings: Timings = PRODUCTION) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        pause: Pause,
+        timings: Timings = PRODUCTION,
+        messages_per_second: int = MESSAGES_PER_SECOND,
+    ) -> None:
         self.pause = pause
+        burst = max(1.0, messages_per_second * _BURST_SECONDS)
+        self.limiter = AsyncLimiter(burst, burst / messages_per_second)
         self._clock = clock
         self._timings = timings
         # The chats of the latest messages; `left_seconds` forgets those past the longest rest.

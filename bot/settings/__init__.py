@@ -2,6 +2,6 @@
 
 from bot.settings.mistakes import SettingsError
 from bot.settings.settings import Settings
-from bot.settings.values import TELEGRAM_API_URL, TELEGRAM_TEST_URL
+from bot.settings.values import MESSAGES_PER_SECOND, TELEGRAM_API_URL, TELEGRAM_TEST_URL
 
-__all__ = ["TELEGRAM_API_URL", "TELEGRAM_TEST_URL", "Settings", "SettingsError"]
+__all__ = ["MESSAGES_PER_SECOND", "TELEGRAM_API_URL", "TELEGRAM_TEST_URL", "Settings", "SettingsError"]

@@ -17,6 +17,8 @@ from bot.settings.mistakes import InWordsError, SettingsError, describe_mistakes
 from bot.settings.proxies import PROXY_FORMS, passwords_of_environment, read_proxy
 from bot.settings.values import (
     CONTACT_LENGTH_MAX,
+    MESSAGES_PER_SECOND,
+    MESSAGES_PER_SECOND_MAX,
     NOT_IN_A_LINE,
     PAYMENT_TOKEN,
     STRIPE_API_URL,
@@ -85,6 +87,10 @@ class Settings(BaseSettings):
     )
     remind_days: Annotated[int, Field(ge=0, le=28)] = Field(
         default=3, description="how many days before an end or a renewal buyers are told, a number from 0 (never) to 28"
+    )
+    messages_per_second: Annotated[int, Field(ge=1, le=MESSAGES_PER_SECOND_MAX)] = Field(
+        default=MESSAGES_PER_SECOND,
+        description=f"how many messages the desk sends a second, a number from 1 to {MESSAGES_PER_SECOND_MAX}",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL"

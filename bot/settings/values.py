@@ -12,6 +12,10 @@ TELEGRAM_TEST_URL: Final = "https://api.telegram.org/test"
 """Telegram's test environment: accounts and bots of its own (core.telegram.org/bots/features)."""
 STRIPE_API_URL: Final = "https://api.stripe.com"
 CONTACT_LENGTH_MAX: Final = 200
+MESSAGES_PER_SECOND: Final = 25
+"""Telegram allows about 30 a second in all (core.telegram.org/bots/faq); some are left for answers in chats."""
+MESSAGES_PER_SECOND_MAX: Final = 1_000
+"""The most that Telegram lets a bot send whose owner pays for broadcasts (core.telegram.org/bots/faq)."""
 TOPIC_ID_MAX: Final = 2**31 - 1
 """The highest id of a message. A topic has the id of its first message (Telegram API, forumTopic)."""
 

@@ -42,6 +42,7 @@ def test_without_a_variable_its_default_stands(tmp_path: Path) -> None:
         "reconcile_minutes": 15,
         "grace_days": 1,
         "remind_days": 3,
+        "messages_per_second": 25,
         "sandbox_clock_url": None,
     }
     assert settings.database_url.get_secret_value().startswith("sqlite+aiosqlite:///data/")
@@ -67,6 +68,7 @@ def test_every_value_is_read(tmp_path: Path) -> None:
         "RECONCILE_MINUTES=0",
         "GRACE_DAYS=0",
         "REMIND_DAYS=28",
+        "MESSAGES_PER_SECOND=1000",
         "SANDBOX_CLOCK_URL=http://127.0.0.1:8081/clock",
     )
     assert [old.get_secret_value() for old in settings.telegram_bot_tokens_old] == [OLD_TOKEN, TOKEN]
@@ -85,6 +87,7 @@ def test_every_value_is_read(tmp_path: Path) -> None:
     assert settings.stripe_api_url == "http://127.0.0.1:8420"
     assert settings.reconcile_minutes == 0
     assert settings.terms == Terms(grace_days=0, remind_days=28)
+    assert settings.messages_per_second == 1000
     assert settings.sandbox_clock_url == "http://127.0.0.1:8081/clock"
 
 
@@ -167,6 +170,8 @@ def test_a_missing_token_is_named_with_the_mend(tmp_path: Path) -> None:
         ("GRACE_DAYS", "4"),
         ("GRACE_DAYS", "-1"),
         ("REMIND_DAYS", "29"),
+        ("MESSAGES_PER_SECOND", "0"),
+        ("MESSAGES_PER_SECOND", "1001"),
         ("SANDBOX_CLOCK_URL", "http://127.0.0.1:8081/clock"),
     ],
 )
