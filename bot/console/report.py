@@ -4,7 +4,6 @@ import csv
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from datetime import date
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -21,7 +20,7 @@ from bot.settings import Settings
 from payments.ledger.nanostars import NANOSTARS, stars
 from payments.reports.figures import Figures, Report
 from payments.reports.reader import read_report
-from payments.reports.spans import USUAL_COUNT, Span, SpanError, Step, latest
+from payments.reports.spans import Span, SpanError, Step
 
 _SVG: Final = ".svg"
 _PNG: Final = ".png"
@@ -59,20 +58,6 @@ CSV_FIELDS: Final = (
 """Documented in docs/operating.md."""
 
 Row = Sequence[str]
-
-
-def asked_span(step: Step, since: date | None, until: date | None, today: date) -> Span:
-    """Return the days of a report, both included; without `since` the latest steps up to `until` or `today`, in UTC.
-
-    Raises typer.BadParameter when there are no such days.
-    """
-    last = until or today
-    try:
-        return Span(since, last) if since else latest(step, USUAL_COUNT[step], last)
-    except OverflowError:
-        raise typer.BadParameter(f"{last} is too far off") from None
-    except SpanError as error:
-        raise typer.BadParameter(f"{error}") from None
 
 
 async def make_report(

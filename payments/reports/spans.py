@@ -83,6 +83,18 @@ def latest(step: Step, count: int, last: date) -> Span:
     return Span(first, last)
 
 
+def asked_span(step: Step, since: date | None, until: date | None, today: date) -> Span:
+    """Return the days of a report, both included; without `since` the latest steps up to `until` or `today`, in UTC.
+
+    Raises SpanError when there are no such days.
+    """
+    last = until or today
+    try:
+        return Span(since, last) if since else latest(step, USUAL_COUNT[step], last)
+    except OverflowError:
+        raise SpanError(f"{last} is too far off") from None
+
+
 def divide(span: Span, step: Step) -> tuple[Span, ...]:
     """Divide a report's span into its steps, in order; the first and last step keep to days of the span.
 

@@ -11,9 +11,9 @@ from bot.console.closing import asked_month, close_month
 from bot.console.command_line.exit_status import EXIT_FAILED, errors_in_words, load_settings
 from bot.console.export import Format, export_events
 from bot.console.printing import CONSOLE
-from bot.console.report import asked_span, make_report
+from bot.console.report import make_report
 from db.clock import utc_now
-from payments.reports.spans import Step
+from payments.reports.spans import SpanError, Step, asked_span
 
 _DATE: Final = ["%Y-%m-%d"]
 _DATE_SHOWN: Final = "YYYY-MM-DD"
@@ -59,5 +59,8 @@ def report(
             )
         raise typer.Exit(0 if is_closed else EXIT_FAILED)
     with errors_in_words():
-        span = asked_span(step, since.date() if since else None, until.date() if until else None, utc_now().date())
+        try:
+            span = asked_span(step, since.date() if since else None, until.date() if until else None, utc_now().date())
+        except SpanError as error:
+            raise typer.BadParameter(f"{error}") from None
         asyncio.run(make_report(load_settings(), span, step, csv_file, chart_file, CONSOLE))

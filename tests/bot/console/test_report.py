@@ -1,7 +1,7 @@
 import csv
 import io
 import re
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -9,10 +9,9 @@ import pytest
 from sqlalchemy import text, update
 
 from bot.charts.png import has_font
-from bot.console.report import CSV_FIELDS, asked_span
+from bot.console.report import CSV_FIELDS
 from db.clock import utc_now
 from db.tables import StripeEvent
-from payments.reports.spans import Span, Step
 from tests.support.cards import card_charge
 from tests.support.clock import START
 from tests.support.commands import Commands
@@ -110,16 +109,6 @@ async def test_report_without_an_end_goes_up_to_today(commands: Commands) -> Non
     told = "Nothing was paid or given back from 2026-02-09 to {}, UTC.\n"
     # Midnight may pass while the command runs.
     assert said in {told.format(day) for day in (before, utc_now().date())}
-
-
-@pytest.mark.parametrize(
-    ("step", "first"),
-    [(Step.DAY, date(2026, 2, 3)), (Step.WEEK, date(2025, 12, 15)), (Step.MONTH, date(2025, 4, 1))],
-)
-def test_report_without_a_start_has_the_latest_steps(step: Step, first: date) -> None:
-    today = date(2026, 3, 4)
-    assert asked_span(step, None, None, today) == Span(first, today)
-    assert asked_span(step, None, today, date(2026, 5, 6)) == Span(first, today)
 
 
 @pytest.mark.engines("sqlite")

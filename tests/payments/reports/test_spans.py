@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payments.reports.spans import STEPS_MAX, Span, SpanError, Step, divide, latest
+from payments.reports.spans import STEPS_MAX, Span, SpanError, Step, asked_span, divide, latest
 
 _days = st.dates(date(2000, 1, 1), date(2100, 1, 1))
 
@@ -50,3 +50,13 @@ def test_steps_have_a_bound() -> None:
     assert len(divide(Span(first, first + timedelta(days=STEPS_MAX - 1)), Step.DAY)) == STEPS_MAX
     with pytest.raises(SpanError, match="more than 400 steps of a day"):
         divide(Span(first, first + timedelta(days=STEPS_MAX)), Step.DAY)
+
+
+@pytest.mark.parametrize(
+    ("step", "first"),
+    [(Step.DAY, date(2026, 2, 3)), (Step.WEEK, date(2025, 12, 15)), (Step.MONTH, date(2025, 4, 1))],
+)
+def test_report_without_a_start_has_the_latest_steps(step: Step, first: date) -> None:
+    today = date(2026, 3, 4)
+    assert asked_span(step, None, None, today) == Span(first, today)
+    assert asked_span(step, None, today, date(2026, 5, 6)) == Span(first, today)
