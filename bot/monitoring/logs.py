@@ -17,9 +17,10 @@ from urllib.parse import quote
 
 from loguru import logger
 
+from bot.monitoring.systemd import is_journal, prioritised
+
 if TYPE_CHECKING:
     from loguru import Message, Record
-import os
 
 HIDDEN: Final = "***"
 _AFTER_COLON: Final = r"(?<=\d:)[A-Za-z0-9_-]{30,}"
@@ -121,25 +122,3 @@ def _as_json(record: "Record", traceback: str, hide: Hide) -> str:
 
 def _plain(value: object, hide: Hide) -> object:
     return value if value is None or isinstance(value, bool | int | float) else hide(str(value))
-
-
-_BY_LEVEL: Final = ((50, 2), (40, 3), (30, 4), (20, 6), (0, 7))
-"""From a level's number in Python's logging to syslog's: critical, error, warning, info, debug."""
-
-
-def is_journal(stream: TextIO) -> bool:
-    """Tell whether the log's stream leads to systemd's journal (systemd.exec(5), JOURNAL_STREAM)."""
-    named = os.environ.get("JOURNAL_STREAM", "")
-    if not named:
-        return False
-    try:
-        status = os.fstat(stream.fileno())
-    except OSError:  # a stream of no file, as in a test
-        return False
-    return named == f"{status.st_dev}:{status.st_ino}"
-
-
-def prioritised(text: str, level_number: int) -> str:
-    """Put a level's priority before each line of the log, because each is an entry of its own in the journal."""
-    priority = next(priority for level, priority in _BY_LEVEL if level_number >= level)
-    return "\n".join(f"<{priority}>{line}" for line in text.splitlines())

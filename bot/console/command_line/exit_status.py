@@ -10,7 +10,7 @@ import typer
 from loguru import logger
 
 from bot.monitoring import logs
-from bot.monitoring.logs import is_journal, prioritised
+from bot.monitoring.systemd import is_journal, prioritised
 from bot.settings import Settings, SettingsError
 from db.errors import AnotherDeskError, UnfitServerError, WrongDatabaseError, is_away
 from db.lock.proof import is_pooler_error, pooler_error

@@ -11,7 +11,7 @@ import pytest
 from loguru import logger
 
 from bot.monitoring import logs
-from bot.monitoring.logs import is_journal, prioritised
+from bot.monitoring.systemd import is_journal, prioritised
 
 
 @pytest.fixture
