@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from aiogram import Bot, Dispatcher
 
 from bot.chat.moved_chats import AdminChat
-from bot.handlers import make_dispatcher
+from bot.handlers.dispatcher import make_dispatcher
 from bot.sending.notices import NoticeRenderer
 from bot.sending.outbox import Outbox
 from bot.sending.pace import Pace
