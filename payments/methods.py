@@ -92,13 +92,3 @@ def charge_of(source: str) -> str | None:
         if source.startswith(method.source(method.event_id(""))):
             return source.removeprefix(method.source_prefix)
     return None
-
-
-def delay_source(charge_id: str) -> str:
-    """Return the source of the grants that give back the time lost by a charge's late settlement."""
-    return f"delay:{charge_id}"
-
-
-def grace_source(charge_id: str) -> str:
-    """Return the source of the grace grants that follow a failed renewal; `charge_id` is the last paid charge."""
-    return f"grace:{charge_id}"

@@ -16,7 +16,7 @@ from entitlements.service import EntitlementService
 from payments.audit import events, transitions
 from payments.audit.balance import contradiction, refunded_at
 from payments.effects import Effects
-from payments.methods import METHODS, delay_source
+from payments.methods import METHODS
 from payments.notices import Notice
 from payments.renewals import RenewalReason
 from payments.sale.catalog import Catalog
@@ -32,7 +32,7 @@ from payments.settlement.judgement import (
     Payment,
     judge,
 )
-from payments.settlement.lateness import compensate
+from payments.settlement.lateness import compensate, delay_source
 from payments.settlement.parking import Parking
 from payments.settlement.refund_settlement import RefundSettlement
 from payments.settlement.subscription_link import SubscriptionLink

@@ -43,3 +43,8 @@ def delay_days(order: Order, paid_at: datetime, parked_at: datetime | None, now:
     if order.days is not None and before <= timedelta(days=DELAY_DAYS_MAX):
         lost += before
     return -(-lost // timedelta(days=1)) if lost > timedelta(hours=LATE_HOURS) else 0
+
+
+def delay_source(charge_id: str) -> str:
+    """Return the source of the grants that give back the time lost by a charge's late settlement."""
+    return f"delay:{charge_id}"

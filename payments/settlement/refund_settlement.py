@@ -15,11 +15,13 @@ from payments.audit.balance import (
     refunded_at,
 )
 from payments.effects import Effects
-from payments.methods import METHODS, delay_source, grace_source
+from payments.methods import METHODS
 from payments.notices import Notice
 from payments.refunds.contradicting import record_from_quarantine, replace_contradicting
+from payments.settlement.lateness import delay_source
 from payments.settlement.parking import Parking
 from payments.settlement.subscription_link import SubscriptionLink
+from payments.subscriptions.grants import grace_source
 
 
 class RefundSettlement:

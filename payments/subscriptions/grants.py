@@ -10,9 +10,14 @@ from entitlements import EntitlementService
 from entitlements.contradictions import WantedGrant, find_contradictions
 from payments.audit import events
 from payments.effects import Effects
-from payments.methods import STARS, grace_source
+from payments.methods import STARS
 from payments.notices import Notice
 from payments.subscriptions.chain import Chain, Charge, Terms, failed_periods
+
+
+def grace_source(charge_id: str) -> str:
+    """Return the source of the grace grants that follow a failed renewal; `charge_id` is the last paid charge."""
+    return f"grace:{charge_id}"
 
 
 class SubscriptionGrants:

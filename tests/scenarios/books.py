@@ -11,8 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.states import TELEGRAM_STARS, EventOutcome, EventStatus
 from db.tables import Entitlement, EntitlementGrant, OutboxMessage, StripeEvent, Subscription
 from entitlements import fold
-from payments.methods import METHODS, delay_source, grace_source
+from payments.methods import METHODS
 from payments.notices import Notice
+from payments.settlement.lateness import delay_source
+from payments.subscriptions.grants import grace_source
 from sandbox.charges import Charge
 from sandbox.shapes import Json
 
