@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from bot import __version__
-from bot.console.command_line.exit_status import errors_in_words, load_settings
+from bot.console.command_line.exit_status import errors_in_words
 from bot.console.command_line.figures_commands import export, report
 from bot.console.command_line.people_commands import erase, grant, history, revoke
+from bot.console.command_line.settings_and_log import load_settings
 from bot.console.command_line.upkeep_commands import backup, doctor, migrate, rebuild, reconcile
 from bot.console.command_line.waiting_commands import pending, refund, retry
 from db.timings import PRODUCTION, Timings

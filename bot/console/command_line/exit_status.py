@@ -11,7 +11,7 @@ from loguru import logger
 
 from bot.monitoring import logs
 from bot.monitoring.systemd import is_journal, prioritised
-from bot.settings import Settings, SettingsError
+from bot.settings import SettingsError
 from db.errors import AnotherDeskError, UnfitServerError, WrongDatabaseError, is_away
 from db.lock.proof import is_pooler_error, pooler_error
 from payments.sale.catalog_file import CatalogError
@@ -19,13 +19,6 @@ from payments.sale.catalog_file import CatalogError
 EXIT_FAILED: Final = 1
 EXIT_WRONG_SETTING: Final = 78
 """EX_CONFIG of sysexits.h."""
-
-
-def load_settings() -> Settings:
-    """Load the settings, and configure the log by them. Raises SettingsError."""
-    settings = Settings.load()
-    logs.configure(settings.log_level, settings.log_format, settings.secrets())
-    return settings
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from typing import Annotated, Final
 import typer
 
 from bot.console.closing import asked_month, close_month
-from bot.console.command_line.exit_status import EXIT_FAILED, errors_in_words, load_settings
+from bot.console.command_line.exit_status import EXIT_FAILED, errors_in_words
+from bot.console.command_line.settings_and_log import load_settings
 from bot.console.export import Format, export_events
 from bot.console.printing import CONSOLE
 from bot.console.report import make_report

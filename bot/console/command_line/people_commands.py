@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from bot.console.access import grant_access, revoke_access
-from bot.console.command_line.exit_status import EXIT_FAILED, errors_in_words, load_settings
+from bot.console.command_line.exit_status import EXIT_FAILED, errors_in_words
+from bot.console.command_line.settings_and_log import load_settings
 from bot.console.erase import erase_person
 from bot.console.history import print_history
 from bot.console.printing import CONSOLE

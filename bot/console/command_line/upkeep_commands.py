@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from bot.console.backup import make_backup
-from bot.console.command_line.exit_status import EXIT_FAILED, errors_in_words, load_settings
+from bot.console.command_line.exit_status import EXIT_FAILED, errors_in_words
+from bot.console.command_line.settings_and_log import load_settings
 from bot.console.database import open_database
 from bot.console.printing import CONSOLE
 from bot.settings import Settings

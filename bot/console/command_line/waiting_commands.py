@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bot.console.command_line.exit_status import EXIT_FAILED, errors_in_words, load_settings
+from bot.console.command_line.exit_status import EXIT_FAILED, errors_in_words
+from bot.console.command_line.settings_and_log import load_settings
 from bot.console.printing import CONSOLE
 from bot.console.refund import refund_one
 from bot.console.waiting import print_pending, retry_one
