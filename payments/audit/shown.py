@@ -4,7 +4,7 @@ import unicodedata
 from typing import Final
 
 _BAD: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
-AMOUNT_MAX: Final = 10**24
+SHOWN_AMOUNT_MAX: Final = 10**24
 """The largest amount shown: it is beyond any real amount, and the most that all formats take."""
 
 
@@ -18,8 +18,8 @@ def cut(text: str, length_max: int) -> str:
 
 
 def bounded(amount: int) -> int:
-    """Return an amount as a whole number fit to show, at most AMOUNT_MAX either way.
+    """Return an amount as a whole number fit to show, at most SHOWN_AMOUNT_MAX either way.
 
     SQLite gives a float where a row holds more than 64 bits.
     """
-    return int(max(-AMOUNT_MAX, min(AMOUNT_MAX, amount)))
+    return int(max(-SHOWN_AMOUNT_MAX, min(SHOWN_AMOUNT_MAX, amount)))
