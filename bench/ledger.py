@@ -106,7 +106,10 @@ async def measure_comparison(engine: str, database: Database, row_count: int) ->
 
 
 async def _have_read(database: Database, old: Row, row_count: int) -> None:
-    """Set the ledger's reading position behind so many rows, because reading them takes a call for each hundred."""
+    """Set the ledger's reading position behind so many rows.
+
+    The benchmark does not read them, because that takes a call for each hundred.
+    """
     last = range(row_count - OVERLAP_ROWS, row_count)
     async with database.transaction() as session:
         stand = await progress.lock(session)

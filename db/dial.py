@@ -172,7 +172,10 @@ class Dialer:
                 raise UnfitServerError(f"the server does not take the {name} in DATABASE_URL: {error}") from error
 
     def _log_server_message(self, _connection: Any, message: Any) -> None:
-        """Log a warning that the server sends, once for each text, because nobody else sees it."""
+        """Log a warning that the server sends, once for each text.
+
+        The log has it because nobody else sees it.
+        """
         severity, said = getattr(message, "severity_en", None) or "", str(message).partition("\n")[0]
         if severity in _WARNINGS and said not in self._logged:
             self._logged.append(said)

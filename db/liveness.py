@@ -72,7 +72,10 @@ class Liveness:
 
     @staticmethod
     def _treat_read_only_as_lost(context: ExceptionContext) -> None:
-        """Treat a server that takes no writes any more as lost, because another one has taken over."""
+        """Treat a server that takes no writes any more as lost.
+
+        Its connections are of no use, because another server has taken over.
+        """
         if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
             context.is_disconnect = True
 

@@ -122,7 +122,10 @@ class Gate:
         self._is_open = False
 
     async def is_open(self, session: AsyncSession) -> bool:
-        """Tell whether loops may work because the desk owes no ledger pass; ask the database until it says so once."""
+        """Tell whether loops may work: the desk owes no ledger pass.
+
+        The gate asks the database until the answer is yes, and then no more, because an open gate stays open.
+        """
         if not self._is_open:
             wanted = select(LedgerReading.id).where(LedgerReading.pass_wanted_at.is_not(None))
             self._is_open = await session.scalar(wanted) is None
@@ -149,11 +152,17 @@ class DueLoop:
         self.trouble: str | None = None
 
     def wake(self) -> None:
-        """End the loop's sleep, because something has become due in this process."""
+        """End the loop's sleep.
+
+        A caller does so because something has become due in this process.
+        """
         self._wakened.set()
 
     def rest_at_most(self, seconds: float) -> None:
-        """Shorten the loop's sleep after this piece to `seconds`, because something becomes due by then."""
+        """Shorten the loop's sleep after this piece to `seconds`.
+
+        A piece does so because something becomes due by then.
+        """
         self._rest_seconds = min(self._rest_seconds, seconds)
 
     def stop(self) -> None:

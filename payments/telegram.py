@@ -83,7 +83,10 @@ class TelegramPaymentHandler(PaymentDesk):
         self._provider_token = provider_token
 
     def wake(self) -> None:
-        """Wake the worker and the loop over subscriptions, because something has become due."""
+        """Wake the worker and the loop over subscriptions.
+
+        A caller does so because something has become due.
+        """
         self._worker.loop.wake()
         self._keeper.loop.wake()
 

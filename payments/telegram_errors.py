@@ -106,6 +106,9 @@ def is_outage(error: TelegramError) -> bool:
 
 
 def in_words(error: TelegramError) -> str:
-    """Return Telegram's error in one line, without an unreadable answer, which may hold people's messages."""
+    """Return Telegram's error in one line; for an unreadable answer, the names of the error classes alone.
+
+    The answer stays out, because it may hold people's messages.
+    """
     said = type(error.original).__name__ if isinstance(error, ClientDecodeError) else error.message
     return f"{type(error).__name__}: {said}"

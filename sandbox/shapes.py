@@ -13,5 +13,8 @@ ANONYMOUS_ADMIN: Json = {
 
 
 def without_none(**fields: object) -> Json:
-    """Return a JSON object without the fields that are None, because Telegram leaves absent ones out."""
+    """Return a JSON object without the fields that are None.
+
+    They go because Telegram leaves absent fields out.
+    """
     return {name: value for name, value in fields.items() if value is not None}

@@ -20,5 +20,8 @@ def to_png(svg: str) -> bytes:
 
 @cache
 def has_font(fonts: str = FONTS) -> bool:
-    """Tell whether this machine has a font for PNG charts, because without one resvg silently leaves the words out."""
+    """Tell whether this machine has a font for PNG charts.
+
+    A caller has to say so if it has none, because resvg then leaves the words out in silence.
+    """
     return to_png(_PROBE.format(fonts, '<text y="15">0</text>')) != to_png(_PROBE.format(fonts, ""))

@@ -132,7 +132,10 @@ def _title(currency: str, whole: Figures) -> Iterator[str]:
 
 
 def _net_after_costs(figures: Figures) -> int:
-    """Return the net after costs in whole minor units, because a chart cannot show a smaller part."""
+    """Return the net after costs, in whole minor units.
+
+    The rest falls away because a chart cannot show a smaller part.
+    """
     return round(figures.left_nanostars / NANOSTARS)
 
 

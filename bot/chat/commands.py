@@ -49,7 +49,10 @@ _PATIENT: Final = stamina.AsyncRetryingCaller(
 
 
 async def register_patiently(bot: Bot, admin_ids: Iterable[int], admin_chat_id: int | None) -> None:
-    """Register the menus of commands with a few retries; it raises nothing, because nobody waits for a menu."""
+    """Register the menus of commands, with a few retries; never raise.
+
+    A failure ends in the log, because nobody waits for a menu.
+    """
     try:
         await _PATIENT(register_commands, bot, admin_ids, admin_chat_id)
     except Exception as error:  # noqa: BLE001 - a desk sells without a menu

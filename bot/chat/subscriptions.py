@@ -103,7 +103,10 @@ class SubscriptionPages:
         )
 
     def until(self, holding: Holding, rows: Sequence[Subscription]) -> datetime | None:
-        """Return the end of a subscription's access, without the slack behind it, because nobody bought the slack."""
+        """Return the end of a subscription's access, without the slack behind it.
+
+        The slack stays out because nobody bought it.
+        """
         grace = self._payments.grace
         ends = {row.paid_until + more for row in rows if row.paid_until is not None for more in (timedelta(), grace)}
         without_slack = holding.expires_at - SLACK if holding.expires_at is not None else None

@@ -67,7 +67,10 @@ class Words:
         return Markup(self._template(key, count)).format(count=count, **shown)  # noqa: S704 - our own text
 
     def _shown(self, value: object) -> object:
-        """Cut a value that is too long to read; leave Markup whole, because its values are cut already."""
+        """Cut a value that is too long to read; leave Markup whole.
+
+        Markup needs no cut, because its values are cut already.
+        """
         return cut(value, VALUE_LENGTH_MAX) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     def plain(self, key: str, /, *, count: int | None = None, **values: object) -> str:

@@ -52,7 +52,10 @@ class Desk:
     dispatcher: Dispatcher
 
     def wake(self) -> None:
-        """Wake the loops, because something is on record to settle or to tell."""
+        """Wake the loops of the desk.
+
+        A caller does so because something is on record to settle or to tell.
+        """
         for loop in (self.worker.loop, self.keeper.loop, self.outbox.loop):
             loop.wake()
 

@@ -53,7 +53,10 @@ async def on_help(message: Message, words: Words) -> None:
 async def on_refund_command(
     message: Message, command: CommandObject, words: Words, payments: TelegramPaymentHandler
 ) -> None:
-    """Record an admin's /refund and confirm it at once; the outbox tells the result, because Telegram may be slow."""
+    """Record an admin's /refund, and confirm it at once.
+
+    The outbox tells the result later, because Telegram may be slow.
+    """
     charge_id, reason = _split(command.args or "")
     if not charge_id.isprintable() or not 0 < len(charge_id) <= CHARGE_ID_LENGTH_MAX:
         await answer(message, words.say("refund.usage"))

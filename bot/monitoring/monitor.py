@@ -44,7 +44,10 @@ class Monitor:
         self._pulses = {"poll": self.meter.pulse}
 
     def watch_desk(self, parts: Mapping[str, Part], pulses: Mapping[str, Pulse]) -> None:
-        """Monitor the running parts and the pulses of the loops from now on, because the start is over."""
+        """Monitor the running parts and the pulses of the loops from now on.
+
+        Health begins to count with it, because the start is over.
+        """
         for name, part in parts.items():
             self._watch(name, part)
         self._pulses |= pulses

@@ -46,6 +46,9 @@ def is_journal(stream: TextIO) -> bool:
 
 
 def prioritised(text: str, level_number: int) -> str:
-    """Put a level's priority before each line of the log, because each is an entry of its own in the journal."""
+    """Put a level's priority before each line of the log.
+
+    Each line needs its own, because each is an entry of its own in systemd's journal.
+    """
     priority = next(priority for level, priority in _BY_LEVEL if level_number >= level)
     return "\n".join(f"<{priority}>{line}" for line in text.splitlines())

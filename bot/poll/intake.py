@@ -229,7 +229,10 @@ class Intake:
 
 
 def _check(batch: object) -> None:
-    """Check the answer to a poll. Raises ClientDecodeError for one that is no list, because it is not Telegram's."""
+    """Check the answer to a poll. Raises ClientDecodeError for one that is no list.
+
+    Such an answer counts as unreadable, because it is not Telegram's.
+    """
     if not isinstance(batch, list):
         raise ClientDecodeError("no list of updates", TypeError(type(batch).__name__), None)
 

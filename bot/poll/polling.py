@@ -36,7 +36,10 @@ class Outage:
         self._backoff = Backoff(BackoffConfig(first, longest, _FACTOR, _JITTER_SHARE * first))
 
     def over(self) -> None:
-        """End the outage, because Telegram has answered."""
+        """End the outage.
+
+        The caller does so because Telegram has answered.
+        """
         self._answered_at = time.monotonic()
         if self._said_at is not None:
             logger.info("Telegram answers again")
@@ -80,9 +83,10 @@ def _trouble(error: TelegramAPIError | ClientDecodeError, pause_seconds_max: flo
 
 
 async def poll_forever(intake: Intake, conflicts: ConflictAlert, timings: Timings = PRODUCTION) -> None:
-    """Poll until cancelled; log every error and wait, because even a bug is no reason to stop selling.
+    """Poll until cancelled; log every error and wait.
 
-    Raises AnotherDeskError when another desk has taken over.
+    Nothing else ends the polling, because even a bug is no reason to stop selling. Raises AnotherDeskError when another
+    desk has taken over.
     """
     # Telegram has answered the start, which asks whose the token is (bot/desk/start.py).
     outage = Outage(timings, answered_at=time.monotonic())

@@ -30,7 +30,7 @@ _CLOSED: Final = ("ServerDisconnectedError", "ClientOSError", "ClientPayloadErro
 
 
 def was_cut_while_idle(error: TelegramError, waited_seconds: float, asked_seconds: int) -> bool:
-    """Tell whether a gateway ended a poll because it was silent."""
+    """Tell whether a gateway has ended a poll for its silence."""
     if not IDLE_SECONDS_MIN <= waited_seconds <= max(asked_seconds, _HELD_SECONDS) + _GRACE_SECONDS:
         return False
     if isinstance(error, TelegramNetworkError):

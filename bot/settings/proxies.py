@@ -39,7 +39,10 @@ class Proxy:
         return f"{self.scheme}://{host}:{self.port} ({self.named_by})"
 
     def __repr__(self) -> str:
-        """Return the same text, because a traceback must not show the password."""
+        """Return the same text as `__str__`.
+
+        A dataclass's own text would not do, because a traceback must not show the password.
+        """
         return str(self)
 
     @property
@@ -86,7 +89,10 @@ def proxy_of_environment(url: str, environment: Mapping[str, str] = os.environ) 
 
 
 def passwords_of_environment(environment: Mapping[str, str] = os.environ) -> frozenset[str]:
-    """Return the passwords of the environment's proxies, because they must stand in no log line."""
+    """Return the passwords of the environment's proxies.
+
+    The log needs to know them, because they must stand in none of its lines.
+    """
     found = set()
     for name in _PROXIES:
         try:

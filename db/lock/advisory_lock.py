@@ -105,7 +105,10 @@ class AdvisoryLock:
                     raise
 
     def _report_stranger(self) -> None:
-        """Log an error when a session that is no desk holds the lock for long, because nothing ends that by itself."""
+        """Log an error when a session that is no desk holds the lock for long.
+
+        Somebody has to hear of it, because nothing ends that by itself.
+        """
         now = asyncio.get_running_loop().time()
         if self.holder is None or self.holder.may_be_desk:
             self.trouble = self._stranger_since = None
@@ -121,7 +124,9 @@ class AdvisoryLock:
             )
 
     async def _is_alive(self) -> bool:
-        """Query the connection that holds the lock, because a half-open one looks whole until its next use.
+        """Query the connection that holds the lock.
+
+        Only a query tells, because a half-open connection looks whole until its next use.
 
         Raises TimeoutError while there is no answer, because a server that only hangs still keeps the lock for us. The
         desk gives the connection up after `lock_patience_seconds` without an answer, and at once where the server takes

@@ -42,7 +42,10 @@ class FileLock:
         self._file = file
 
     async def ensure(self) -> None:
-        """Do nothing, because the kernel keeps the lock file locked for as long as the process lives."""
+        """Do nothing for a lock file.
+
+        The lock needs no care, because the kernel keeps the file locked for as long as the process lives.
+        """
 
     async def release(self) -> None:
         """Unlock the lock file."""

@@ -97,7 +97,10 @@ async def prove_session_keeps_lock(dialer: Dialer) -> None:
 
 
 async def _release_everywhere(connections: list[Any], key: int, pid: int) -> None:
-    """Release the desk's lock on every connection, because a pooler keeps its connections, and the lock, for ever."""
+    """Release the desk's lock on every connection.
+
+    One is not enough, because a pooler keeps its connections, and the lock, for ever.
+    """
     for _ in range(_RELEASES_MAX):
         for connection in connections:
             # Each in one message: a pooler would run a prepared statement on another connection.

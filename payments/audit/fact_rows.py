@@ -147,7 +147,10 @@ async def _may_stand_apart(session: AsyncSession, row: Mapping[str, Any]) -> boo
 
 
 def is_in_the_way(holder: StripeEvent, charge: StripeEvent) -> bool:
-    """Tell whether an audit row only takes the key of a charge's refund, because it is another event."""
+    """Tell whether an audit row is another event with the key of a charge's refund.
+
+    The refund then gets a row apart, because two rows cannot share a key.
+    """
     if holder.origin != ORIGIN or holder.refund_of != charge.event_id:
         return True
     return contradiction(holder, charge) is not None

@@ -74,9 +74,9 @@ def finish_news(event: StripeEvent) -> None:
 
 
 def replace(refund: StripeEvent, reason: str) -> None:
-    """Mark a refund row as replaced, at status 2, because its provider will never make it.
+    """Mark a refund row as replaced, at status 2.
 
-    The remainder has a row of its own.
+    It waits for nobody, because its provider will never make it. The remainder has a row of its own.
     """
     refund.status = EventStatus.FAILED
     refund.outcome = EventOutcome.REPLACED

@@ -157,7 +157,10 @@ def _takes_key_of(holder: "_OurEvent | MoneyFact", fact: RefundFact) -> bool:
 
 
 def _fits_charge(fact: RefundFact, known: Mapping[str, _OurEvent], missing: Mapping[str, MoneyFact]) -> bool:
-    """Tell whether a refund in the ledger fits its charge, on record or on the page: Telegram refunds Stars whole."""
+    """Tell whether a refund on a ledger page has the amount and payer of its charge, on record or on the page.
+
+    The amounts must be equal, because Telegram refunds Stars whole.
+    """
     charge = known.get(fact.charge_id) or missing.get(fact.charge_id)
     if isinstance(charge, _OurEvent):
         is_charge, whose = charge.origin == ORIGIN and charge.refund_of is None, charge.telegram_id

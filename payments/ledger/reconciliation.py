@@ -194,10 +194,10 @@ class Reconciliation:
         return _Balance(await self._ledger.balance_nanostars(), await scan.nanostars())
 
     async def _refresh_withdrawals(self, row_count: int) -> None:
-        """Read ledger pages with a pending withdrawal again, because Telegram changes its state in place.
+        """Read ledger pages with a pending withdrawal again.
 
-        Each run reads at most REFRESHED_PAGES_MAX pages, in turn, so that every withdrawal gets its turn, however long
-        others stay pending.
+        The rows on record grow old, because Telegram changes a withdrawal's state in place. Each run reads at most
+        REFRESHED_PAGES_MAX pages, in turn, so that every withdrawal gets its turn, however long others stay pending.
         """
         async with self._database.reading() as session:
             places = await find_pending_withdrawals(session, row_count - OVERLAP_ROWS)

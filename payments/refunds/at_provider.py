@@ -112,9 +112,9 @@ def part_of(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent
 
 
 def _apart(refund: MadeRefund, charge: StripeEvent, known: Sequence[StripeEvent]) -> str | None:
-    """Return the part of a provider's refund whose row stands apart, because another row has its key.
+    """Return the part of a provider's refund whose row stands apart; None: no row of it does.
 
-    `fact_rows.record` makes such rows.
+    `fact_rows.record` makes such rows, because another row has the refund's key.
     """
     for row in known:
         is_apart = row.event_id == refund_id(charge.event_id, row.id)

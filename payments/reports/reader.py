@@ -112,7 +112,10 @@ def _count_payers(rows: CTE) -> ColumnElement[int]:
 
 
 def _sum_of_steps(whole: ReportData, steps: tuple[ReportData, ...]) -> ReportData:
-    """Replace the lines of a report's whole by the sums of its steps, because a payment may come between two reads."""
+    """Replace the lines of a report's whole by the sums of its steps.
+
+    The two could differ otherwise, because a payment may come between two reads.
+    """
     sums: defaultdict[Source, Figures] = defaultdict(Figures)
     for step in steps:
         for line in step.lines:

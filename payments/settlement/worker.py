@@ -98,7 +98,10 @@ class Worker:
             return await events.due(session, self._clock(), BATCH_MAX, but=self._cooldown.current())
 
     async def _process_all(self, event_ids: Sequence[str]) -> int:
-        """Process audit rows; return how many made progress, because the loop sleeps if none did."""
+        """Process audit rows, and return how many made progress.
+
+        The loop needs the count, because it sleeps if none did.
+        """
         moved = 0
         for event_id in event_ids:
             if self.loop.is_stopping:
@@ -115,7 +118,10 @@ class Worker:
         return moved
 
     def _is_still_due(self, event: StripeEvent) -> bool:
-        """Tell whether the loop would find a row again at once, because processing it changed nothing."""
+        """Tell whether the loop would find a row again at once.
+
+        Such a row made no progress, because its processing changed nothing.
+        """
         is_free = event.claimed_until is None or event.claimed_until <= self._clock()
         return event.due_at is not None and event.due_at <= self._clock() and is_free
 
@@ -203,7 +209,10 @@ class Worker:
 
     @retry_transaction
     async def _end_attempt(self, event_id: str) -> None:
-        """End an attempt that the provider has refused: drop its idempotency key, because the next needs another."""
+        """End an attempt that the provider has refused, and drop its idempotency key.
+
+        The key goes, because the next attempt needs another.
+        """
         async with self._database.transaction() as session:
             refund = await events.lock(session, event_id)
             if refund is not None and transitions.is_open(refund):

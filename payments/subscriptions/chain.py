@@ -141,7 +141,10 @@ class SubscriptionStatus:
 
 
 def charge_order(charge: Charge) -> tuple[datetime, str]:
-    """Return a charge's sort key in a chain: date, then id, because Telegram's dates are whole seconds (Bot API)."""
+    """Return a charge's sort key in a chain: date, then id.
+
+    The date alone is no order, because Telegram's dates are whole seconds (Bot API).
+    """
     return charge.paid_at, charge.id
 
 

@@ -198,7 +198,10 @@ class Account:
 
 
 def _fingerprint(number: str) -> str:
-    """Return a card's fingerprint, which tells cards apart, because Stripe does not show their numbers."""
+    """Return a card's fingerprint, which tells cards apart.
+
+    Sellers need it because Stripe does not show the numbers.
+    """
     return sha256(number.encode()).hexdigest()[:16]
 
 

@@ -28,7 +28,8 @@ def migrate() -> None:
 def backup(file: Annotated[Path, typer.Argument(help="A new file to write.")]) -> None:
     """Copy the database in use; for PostgreSQL, print the pg_dump line that does so.
 
-    A desk on a restored copy reads Telegram's ledger first, and so fills the gap. Exit status 1: it made no backup.
+    A desk on a restored copy reads Telegram's ledger first, and so fills the gap since the backup. Exit status 1: the
+    command made no backup.
     """
     with errors_in_words():
         done = make_backup(load_settings(), file, CONSOLE)

@@ -61,7 +61,10 @@ async def examine(console: Console, env_file: Path, *, removes_webhook: bool, ca
 
 
 def _safe(line: str, hide: Hide) -> str:
-    """Hide every secret in a line, and all that looks like one, because a value may be in the wrong setting."""
+    """Hide every secret in a line, and all that looks like one.
+
+    The settings alone do not name all secrets, because a value may be in the wrong setting.
+    """
     return escaped(_COULD_BE_A_SECRET.sub(HIDDEN, hide(line)))
 
 
