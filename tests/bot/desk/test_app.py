@@ -264,6 +264,31 @@ async def test_the_poll_does_not_wait_for_the_menus_of_commands(
         assert await daemon.stop() == 0
 
 
+async def test_pre_checkout_is_answered_while_all_else_that_a_start_begins_hangs(
+    server: SandboxServer, tmp_path: Path, database_url: str, database: Database
+) -> None:
+    client = server.client
+    with running_daemon(tmp_path, server.url, database_url) as daemon:
+        await client.send_text(BUYER.telegram_id, "/buy day_pass")
+        invoice = await client.wait_for(BUYER.telegram_id, lambda found: "invoice" in found.message)
+        assert await daemon.stop() == 0
+    await _record(database, "charge-1")
+    begun = ("sendMessage", "setMyCommands", "getStarTransactions")
+    for method in begun:
+        await client.add_fault(FaultKind.HOLD, method, count=100)
+    with running_daemon(tmp_path, server.url, database_url) as daemon:
+
+        async def all_hang() -> bool:
+            return (await client.faults()).held >= len(begun)
+
+        await until(all_hang)
+        paid = await client.pay(BUYER.telegram_id, message_id=invoice.message_id)
+        assert paid.state is PaymentState.PAID
+        assert (await client.faults()).held >= len(begun)
+        await client.clear_faults()
+        assert await daemon.stop() == 0
+
+
 # Faults that the daemon survives.
 
 
