@@ -45,7 +45,7 @@ test: $(READY) ## run the whole test suite, on SQLite and on a PostgreSQL that i
 soak: $(READY) ## run payments, refunds, faults and deaths in any order, for SOAK_MINUTES (10) an engine, from SOAK_SEED
 	SOAK_MINUTES=$(SOAK_MINUTES) SOAK_SEED=$(SOAK_SEED) $(PY) -m pytest -q -n0 tests/scenarios/test_machine.py -k soak
 
-bench: $(READY) ## measure a payment, a refund, a rebuild, a comparison and a report, on both engines (takes some minutes)
+bench: $(READY) ## measure purchases beside other bots, backlogs, growth, a rebuild, on both engines; write docs/benchmarks.md
 	$(PY) -m bench
 
 acceptance: $(READY) ## print each line of the specification, with its tests and their results

@@ -1,4 +1,4 @@
-"""`python -m bench [--rows N] [--history N]`: measure all bench figures, print the table, exit 1 at a missed floor.
+"""`python -m bench [--rows N] [--history N]`: measure all bench figures, and exit 1 at a missed bound.
 
 `python -m bench purchases [--quick]` compares whole purchases alone, in less than a minute.
 """
@@ -13,12 +13,15 @@ import typer
 from loguru import logger
 from rich.console import Console
 
-from bench import commands, ledger, money, purchases, reports
+from bench import backlog, commands, growth, ledger, messages, money, purchases, reports, starts
+from bench.document import write_document
 from bench.engines import ENGINES, fresh_database
 from bench.measurements import Figure, print_figures
 from bench.profiling import profile_desk
 
 WIDTH: Final = 140
+TURNS: Final = 5
+PURCHASES: Final = 300
 QUICK_TURNS: Final = 3
 QUICK_PURCHASES: Final = 100
 
@@ -28,8 +31,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.callback(invoke_without_command=True)
 def main(
     context: typer.Context,
-    rows: Annotated[int, typer.Option(help="Payments in the ledger that is rebuilt.")] = 100_000,
-    history: Annotated[int, typer.Option(help="Rows that were read before, in the comparison.")] = 1_000_000,
+    rows: Annotated[int, typer.Option(help="Payments in the ledger that is rebuilt; 0: no rebuild.")] = 100_000,
+    history: Annotated[int, typer.Option(help="Events on record, and rows read before the comparison.")] = 1_000_000,
+    turns: Annotated[int, typer.Option(help="Turns of the comparison of purchases.")] = TURNS,
+    count: Annotated[int, typer.Option(help="Purchases of a bot in a turn.")] = PURCHASES,
 ) -> None:
     """Measure the desk on both engines, and print the figures."""
     logger.remove()
@@ -38,7 +43,7 @@ def main(
         return
     # Wide enough for one line for each figure, also without a terminal.
     console = Console(width=WIDTH)
-    is_met = print_figures(console, asyncio.run(_measure(console, rows, history)))
+    is_met = print_figures(console, asyncio.run(_measure(console, rows, history, turns, count)))
     raise typer.Exit(0 if is_met else 1)
 
 
@@ -47,8 +52,8 @@ def compare_purchases(
     *,
     engine: Annotated[list[str] | None, typer.Option(help="An engine; without one, both.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Three turns of 100 purchases.")] = False,
-    turns: Annotated[int, typer.Option(help="Turns of each bot.")] = 5,
-    count: Annotated[int, typer.Option(help="Purchases of a bot in a turn.")] = 300,
+    turns: Annotated[int, typer.Option(help="Turns of each bot.")] = TURNS,
+    count: Annotated[int, typer.Option(help="Purchases of a bot in a turn.")] = PURCHASES,
     against: Annotated[
         Path | None, typer.Option(help="Another checkout, whose desk takes turns too.", resolve_path=True)
     ] = None,
@@ -70,7 +75,7 @@ def compare_purchases(
     purchases.print_comparisons(Console(width=WIDTH), comparisons)
 
 
-async def _measure(console: Console, rows: int, history: int) -> list[Figure]:
+async def _measure(console: Console, rows: int, history: int, turns: int, count: int) -> list[Figure]:
     figures: list[Figure] = []
 
     def note(measured: Sequence[Figure]) -> None:
@@ -78,16 +83,32 @@ async def _measure(console: Console, rows: int, history: int) -> list[Figure]:
         for each in measured:
             console.print(f"{each.engine}: {each.what}: {each.shown}")
 
-    note(await commands.measure())
+    comparisons = await purchases.compare(turns=turns, purchases=count)
+    for comparison in comparisons:
+        note(purchases.figures_of(comparison))
     for engine in ENGINES:
+        note(await backlog.measure(engine))
+        note(await messages.measure(engine))
+        note(await growth.measure(engine, history))
         async with fresh_database(engine) as database:
             note(await money.measure(engine, database))
-        async with fresh_database(engine) as database:
-            for read_before in (1_000, history):
-                note(await ledger.measure_comparison(engine, database, read_before))
-            note(await ledger.measure_rebuild(engine, database, rows))
-            note(await reports.measure(engine, database))
+        note(await starts.measure(engine))
+    note(await commands.measure())
+    if rows:
+        for engine in ENGINES:
+            note(await _measure_ledger(engine, rows, history))
+    write_document(comparisons, figures)
     return figures
+
+
+async def _measure_ledger(engine: str, rows: int, history: int) -> list[Figure]:
+    async with fresh_database(engine) as database:
+        return [
+            *await ledger.measure_comparison(engine, database, 1_000),
+            *await ledger.measure_comparison(engine, database, history),
+            *await ledger.measure_rebuild(engine, database, rows),
+            *await reports.measure(engine, database),
+        ]
 
 
 if __name__ == "__main__":

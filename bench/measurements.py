@@ -1,5 +1,6 @@
 """Figures of the benchmarks with their floors, and the table of all."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,19 @@ class Figure:
     unit: str
     floor: float | None = None
     note: str = ""
+    least: float | None = None
+
+    @property
+    def wanted(self) -> str:
+        """The bound of the bench figure in words; empty without one."""
+        if self.least is not None:
+            return f"at least {self.least:g} {self.unit}".rstrip()
+        return "" if self.floor is None else f"at most {self.floor:g} {self.unit}".rstrip()
+
+    @property
+    def mark(self) -> str:
+        """The verdict on the bench figure; empty without a bound."""
+        return "" if not self.wanted else "ok" if self.is_met else "MISSED"
 
     @property
     def shown(self) -> str:
@@ -38,3 +52,8 @@ def print_figures(console: Console, figures: Sequence[Figure]) -> bool:
         table.add_row(each.what, each.engine, each.shown, floor, mark, each.note)
     console.print(table)
     return all(each.is_met for each in figures)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Write a median with the range around it."""
+    return f"{statistics.median(values):.2f} x ({min(values):.2f} to {max(values):.2f})"

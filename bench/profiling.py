@@ -2,14 +2,13 @@
 
 import pstats
 import signal
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
-from bench.engines import fresh_cluster
+from bench.desks import PACE_UNLIMITED, desk_program, fresh_urls
 from bench.programs import running_bot
 from bench.purchase_loop import Buyers
-from bench.purchases import WARM_UP, desk_program
+from bench.purchases import WARM_UP
 
 LINES: Final = 40
 
@@ -20,10 +19,8 @@ async def profile_desk(engine: str, purchases: int, path: Path) -> None:
     `path` is absolute. cProfile makes calls of Python functions look dearer than they are, and sees no thread but the
     loop's.
     """
-    async with AsyncExitStack() as stack:
-        cluster = stack.enter_context(fresh_cluster()) if engine == "postgresql" else None
-        program = await stack.enter_async_context(desk_program(engine, cluster, BENCH_PROFILE=str(path)))
-        bot = await stack.enter_async_context(running_bot(program))
+    settings = {**PACE_UNLIMITED, "BENCH_PROFILE": str(path)}
+    async with fresh_urls(engine, 1) as (url,), desk_program(url, settings) as program, running_bot(program) as bot:
         buyers = Buyers(bot.client)
         await buyers.purchase(WARM_UP)
         bot.process.send_signal(signal.SIGUSR1)

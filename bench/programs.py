@@ -35,11 +35,12 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class RunningBot:
-    """A running bot: the client of its sandbox, and its process."""
+    """A running bot: the client of its sandbox, its process, and the file of its output."""
 
     name: str
     client: SandboxClient
     process: psutil.Process
+    log: Path
 
     def cpu_seconds(self) -> float:
         """Return the processor time of the bot until now, of all its threads, in user and kernel."""
@@ -54,19 +55,25 @@ class RunningBot:
 
 
 @asynccontextmanager
-async def running_bot(program: Program, *, latency_ms: int = 0) -> AsyncIterator[RunningBot]:
-    """Run a bot beside the block, at a sandbox of its own; the block begins when the bot polls."""
+async def open_sandbox(latency_ms: int = 0) -> AsyncIterator[SandboxClient]:
+    """Run a sandbox in a process of its own; each call of a bot takes `latency_ms` longer there."""
     options = ["--port", "0", "--page-port", "-1", "--token", TOKEN, "--latency-ms", str(latency_ms)]
     with running("sandbox", options, until="Control API") as sandbox:
-        url = sandbox.address("Bot API")
-        async with SandboxClient(url) as client, started(program, url) as process:
-            await client.wait_until_polling(timeout_seconds=START_SECONDS)
-            yield RunningBot(program.name, client, process)
+        async with SandboxClient(sandbox.address("Bot API")) as client:
+            yield client
 
 
 @asynccontextmanager
-async def started(program: Program, url: str) -> AsyncIterator[psutil.Process]:
-    """Start a bot at the Bot API server at `url`, and stop it at the end of the block.
+async def running_bot(program: Program) -> AsyncIterator[RunningBot]:
+    """Run a bot beside the block, at a sandbox of its own; the block begins when the bot polls."""
+    async with open_sandbox() as client, started(program, client) as bot:
+        await client.wait_until_polling(timeout_seconds=START_SECONDS)
+        yield bot
+
+
+@asynccontextmanager
+async def started(program: Program, client: SandboxClient) -> AsyncIterator[RunningBot]:
+    """Start a bot at a sandbox, and stop it at the end of the block.
 
     Raises RuntimeError with the bot's last words when it fails.
     """
@@ -74,7 +81,7 @@ async def started(program: Program, url: str) -> AsyncIterator[psutil.Process]:
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
         "TELEGRAM_BOT_TOKEN": TOKEN,
-        "TELEGRAM_API_URL": url,
+        "TELEGRAM_API_URL": client.url,
     }
     with TemporaryDirectory(prefix="starledger-bench-") as directory:
         log = Path(directory) / "log"
@@ -87,7 +94,7 @@ async def started(program: Program, url: str) -> AsyncIterator[psutil.Process]:
                 stderr=output,
             )
         try:
-            yield psutil.Process(process.pid)
+            yield RunningBot(program.name, client, psutil.Process(process.pid), log)
         finally:
             status = await _stop(process)
             if status:

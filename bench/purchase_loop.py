@@ -22,14 +22,20 @@ _FEED_PAUSE_SECONDS: Final = 0.01
 
 
 class Buyers:
-    """The buyers at one sandbox; each buys once, so that no limit of the bot's on one person's messages counts."""
+    """The buyers at one sandbox; each buys once, so that no limit of the bot's on one person's messages counts.
 
-    def __init__(self, client: SandboxClient) -> None:
+    `payment_seconds` are the times from the pressed Pay to the payment, which the pre-checkout takes.
+    """
+
+    def __init__(self, client: SandboxClient, *, is_confirmation_awaited: bool = True) -> None:
+        """Make the buyers; without `is_confirmation_awaited` a purchase ends with its payment."""
         self._client = client
+        self._is_confirmation_awaited = is_confirmation_awaited
         self._inboxes: dict[int, asyncio.Queue[int]] = {}
+        self.payment_seconds: list[float] = []
 
-    async def purchase(self, count: int) -> float:
-        """Make so many purchases, AT_ONCE at a time; return their seconds. Raises ValueError for a wrong ending."""
+    async def purchase(self, count: int, at_once: int = AT_ONCE) -> float:
+        """Make so many purchases, `at_once` at a time; return their seconds. Raises ValueError for a wrong ending."""
         buyers = [
             (await self._client.add_person("Ann", balance_stars=_BALANCE_STARS, started=True)).id for _ in range(count)
         ]
@@ -41,9 +47,10 @@ class Buyers:
 
         async with self._following():
             began = perf_counter()
-            await asyncio.gather(*(buy_on() for _ in range(AT_ONCE)))
+            await asyncio.gather(*(buy_on() for _ in range(at_once)))
             seconds = perf_counter() - began
-        await self._check(buyers[0])
+        if self._is_confirmation_awaited:
+            await self._check(buyers[0])
         return seconds
 
     async def _buy(self, buyer_id: int) -> None:
@@ -52,9 +59,12 @@ class Buyers:
         plans = await _next(inbox, wish.message_id)
         await self._client.press(buyer_id, plans)
         invoice = await _next(inbox, plans)
+        began = perf_counter()
         await self._client.start_payment(buyer_id, message_id=invoice)
         payment = await _next(inbox, invoice)
-        await _next(inbox, payment)
+        self.payment_seconds.append(perf_counter() - began)
+        if self._is_confirmation_awaited:
+            await _next(inbox, payment)
         del self._inboxes[buyer_id]
 
     async def _check(self, buyer_id: int) -> None:

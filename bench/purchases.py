@@ -15,31 +15,24 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.engines import ENGINES, fresh_cluster
+from bench.desks import DESK, PACE_UNLIMITED, desk_program, fresh_urls
+from bench.engines import ENGINES
+from bench.measurements import Figure, spread
 from bench.programs import ROOT, Program, RunningBot, running_bot
 from bench.purchase_loop import Buyers
-from tests.support.postgresql import Cluster
 
 WARM_UP: Final = 50
 """Purchases before the first turn: what is imported, compiled or prepared once does not count."""
-DESK: Final = "desk"
 TUTORIAL: Final = "tutorial shop"
 BARE: Final = "bare bot"
-AGAINST: Final = "desk of the other checkout"
-_CATALOG: Final = """
-[plans.premium_monthly]
-title = "Premium, 30 days"
-description = "Everything, for 30 days"
-entitlement = "premium"
-stars = 200
-days = 30
-"""
+CPU_OF_TUTORIAL_MAX: Final = 1.3
+CPU_OF_BARE_MAX: Final = {"sqlite": 2.8, "postgresql": 2.2}
+PACE_OF_TUTORIAL_MIN: Final = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,42 +93,18 @@ async def compare(
 
 
 @asynccontextmanager
-async def desk_program(
-    engine: str, cluster: Cluster | None, checkout: Path = ROOT, **more: str
-) -> AsyncIterator[Program]:
-    """Give the desk's program on a fresh database, of any checkout; `more` are settings."""
-    async with _database_url(engine, cluster) as url:
-        with TemporaryDirectory(prefix="starledger-bench-") as directory:
-            catalog = Path(directory) / "catalog.toml"
-            catalog.write_text(_CATALOG)
-            settings = {"DATABASE_URL": url, "CATALOG_FILE": str(catalog), "PYTHONPATH": str(checkout), **more}
-            # -P keeps the bench's own folder out of the path: its modules have the names of others.
-            command = ["-P", str(ROOT / "bench" / "desk_program.py")]
-            yield Program(DESK if checkout == ROOT else AGAINST, command, settings)
-
-
-@asynccontextmanager
 async def _programs(engine: str, against: Path | None, *, desks_only: bool) -> AsyncIterator[list[Program]]:
+    checkouts = [ROOT] if against is None else [ROOT, against]
     async with AsyncExitStack() as stack:
-        cluster = stack.enter_context(fresh_cluster()) if engine == "postgresql" else None
-        programs = [await stack.enter_async_context(desk_program(engine, cluster))]
-        if against is not None:
-            programs.append(await stack.enter_async_context(desk_program(engine, cluster, against)))
+        *urls, shop_url = await stack.enter_async_context(fresh_urls(engine, len(checkouts) + 1))
+        programs = [
+            await stack.enter_async_context(desk_program(url, PACE_UNLIMITED, checkout=checkout))
+            for url, checkout in zip(urls, checkouts, strict=True)
+        ]
         if not desks_only:
-            url = await stack.enter_async_context(_database_url(engine, cluster))
-            programs.append(Program(TUTORIAL, ["-m", "bench.tutorial_shop"], {"DATABASE_URL": url}))
+            programs.append(Program(TUTORIAL, ["-m", "bench.tutorial_shop"], {"DATABASE_URL": shop_url}))
             programs.append(Program(BARE, ["-m", "bench.bare_bot"]))
         yield programs
-
-
-@asynccontextmanager
-async def _database_url(engine: str, cluster: Cluster | None) -> AsyncIterator[str]:
-    if cluster is not None:
-        async with cluster.database() as url:
-            yield url
-        return
-    with TemporaryDirectory(prefix="starledger-bench-") as directory:
-        yield f"sqlite+aiosqlite:///{Path(directory) / f'{engine}.db'}"
 
 
 async def _take_turns(engine: str, bots: Sequence[RunningBot], turns: int, purchases: int) -> Comparison:
@@ -162,6 +131,24 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
     console.print(table)
 
 
-def spread(values: Sequence[float]) -> str:
-    """Write a median with the range around it."""
-    return f"{statistics.median(values):.2f} x ({min(values):.2f} to {max(values):.2f})"
+def figures_of(comparison: Comparison) -> list[Figure]:
+    """Return the ratios of a comparison as bench figures, with their spread."""
+    engine = comparison.engine
+    shop, bare, pace = (
+        comparison.cpu_ratios(TUTORIAL),
+        comparison.cpu_ratios(BARE),
+        comparison.pace_ratios(TUTORIAL),
+    )
+    what = "processor time of a purchase against the"
+    return [
+        Figure(f"{what} {TUTORIAL}", engine, statistics.median(shop), "x", CPU_OF_TUTORIAL_MAX, spread(shop)),
+        Figure(f"{what} {BARE}", engine, statistics.median(bare), "x", CPU_OF_BARE_MAX[engine], spread(bare)),
+        Figure(
+            f"purchases a second against the {TUTORIAL}",
+            engine,
+            statistics.median(pace),
+            "x",
+            note=spread(pace),
+            least=PACE_OF_TUTORIAL_MIN,
+        ),
+    ]
