@@ -17,7 +17,7 @@ from payments.audit.facts import Person
 from payments.methods import charge_of
 from payments.payment_desk import REASON_LENGTH_MAX
 from payments.sale.catalog_file import load_catalog
-from payments.subscriptions.listing import renewed_by
+from payments.subscriptions.listing import list_renewing
 
 
 @retry_transaction
@@ -63,7 +63,7 @@ async def revoke_access(
                 session, users[0].id, entitlement, source=source, actor=actor(), reason=reason, now=now
             )
             charge_ids = {charge_id for each in sources if (charge_id := charge_of(each))}
-            renewing = tuple(await renewed_by(session, charge_ids))
+            renewing = tuple(await list_renewing(session, charge_ids))
     if not sources:
         console.print(f"Nothing is revoked: {telegram_id} has no {entitlement}{f' of {source}' if source else ''}.")
         return False

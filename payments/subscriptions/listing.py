@@ -1,4 +1,4 @@
-"""Lists a user's subscriptions for the subscriber, and records the wish to cancel or resume a renewal."""
+"""Lists a user's subscriptions for subscriber and seller, and records the wish to cancel or resume a renewal."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ async def of_user(session: AsyncSession, user_id: str) -> Sequence[Subscription]
     return (await session.scalars(query.order_by(Subscription.current_period_end, Subscription.first_charge_id))).all()
 
 
-async def renewed_by(session: AsyncSession, charge_ids: Collection[str]) -> Sequence[Subscription]:
+async def list_renewing(session: AsyncSession, charge_ids: Collection[str]) -> Sequence[Subscription]:
     """List the subscriptions of these charges that Telegram may renew, without those that the desk is cancelling."""
     is_being_ended = and_(Subscription.due_at.is_not(None), Subscription.renewal_wanted == Renewal.CANCELED)
     charged = exists().where(
