@@ -84,20 +84,23 @@ async def _measure(console: Console, rows: int, history: int, turns: int, count:
             console.print(f"{each.engine}: {each.what}: {each.shown}")
 
     comparisons = await purchases.compare(turns=turns, purchases=count)
-    for comparison in comparisons:
-        note(purchases.figures_of(comparison))
-    for engine in ENGINES:
-        note(await backlog.measure(engine))
-        note(await messages.measure(engine))
-        note(await growth.measure(engine, history))
-        async with fresh_database(engine) as database:
-            note(await money.measure(engine, database))
-        note(await starts.measure(engine))
-    note(await commands.measure())
-    if rows:
+    try:
+        for comparison in comparisons:
+            note(purchases.figures_of(comparison))
         for engine in ENGINES:
-            note(await _measure_ledger(engine, rows, history))
-    write_document(comparisons, figures)
+            note(await backlog.measure(engine))
+            note(await messages.measure(engine))
+            note(await growth.measure(engine, history))
+            async with fresh_database(engine) as database:
+                note(await money.measure(engine, database))
+            note(await starts.measure(engine))
+        note(await commands.measure())
+        if rows:
+            for engine in ENGINES:
+                note(await _measure_ledger(engine, rows, history))
+    finally:
+        # A run takes long, and one failure must not lose its other figures.
+        write_document(comparisons, figures)
     return figures
 
 
