@@ -7,6 +7,7 @@ run the code of another checkout (PYTHONPATH), so it imports nothing of the benc
 import cProfile
 import os
 import signal
+import time
 
 from bot.__main__ import app
 
@@ -14,7 +15,8 @@ from bot.__main__ import app
 def main() -> None:
     """Run the daemon of the environment until a signal."""
     path = os.environ.get("BENCH_PROFILE")
-    profile = cProfile.Profile()
+    # The processor time of the loop's thread: the wait for the next event is none.
+    profile = cProfile.Profile(time.thread_time)
     signal.signal(signal.SIGUSR1, lambda _number, _frame: profile.enable())
     try:
         app(args=["run"], prog_name="python -m bot")

@@ -10,7 +10,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure; `floor` is the most that it may be (None: the table only shows it)."""
+    """One figure; `floor` is the most that it may be, or `least` the least (both None: the table only shows it)."""
 
     what: str
     engine: str
@@ -22,14 +22,14 @@ class Figure:
 
     @property
     def wanted(self) -> str:
-        """The bound of the bench figure in words; empty without one."""
+        """The bound of the figure in words; empty without one."""
         if self.least is not None:
             return f"at least {self.least:g} {self.unit}".rstrip()
         return "" if self.floor is None else f"at most {self.floor:g} {self.unit}".rstrip()
 
     @property
     def mark(self) -> str:
-        """The verdict on the bench figure; empty without a bound."""
+        """The verdict on the figure; empty without a bound."""
         return "" if not self.wanted else "ok" if self.is_met else "MISSED"
 
     @property
@@ -39,17 +39,17 @@ class Figure:
 
     @property
     def is_met(self) -> bool:
-        """Tell whether the figure keeps its floor."""
+        """Tell whether the figure keeps its bound."""
+        if self.least is not None:
+            return self.value >= self.least
         return self.floor is None or self.value <= self.floor
 
 
 def print_figures(console: Console, figures: Sequence[Figure]) -> bool:
-    """Print the table of figures; False: one misses its floor."""
-    table = Table("what", "engine", "figure", "at most", "", "note")
+    """Print the table of figures; False: one misses its bound."""
+    table = Table("what", "engine", "figure", "wanted", "", "note")
     for each in figures:
-        floor = "" if each.floor is None else f"{each.floor:g} {each.unit}"
-        mark = "" if each.floor is None else "ok" if each.is_met else "MISSED"
-        table.add_row(each.what, each.engine, each.shown, floor, mark, each.note)
+        table.add_row(each.what, each.engine, each.shown, each.wanted, each.mark, each.note)
     console.print(table)
     return all(each.is_met for each in figures)
 

@@ -21,7 +21,7 @@ ROOT: Final = Path(__file__).parents[1]
 START_SECONDS: Final = 120.0
 """A start takes three seconds; a machine that others use as well may take many times that."""
 STOP_SECONDS: Final = 30.0
-_WORDS: Final = 2_000
+WORDS_MAX: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,10 @@ class RunningBot:
         """Return the processor time of the bot until now, of all its threads, in user and kernel."""
         times = self.process.cpu_times()
         return float(times.user + times.system)
+
+    def last_words(self) -> str:
+        """Return the end of the bot's output."""
+        return self.log.read_text()[-WORDS_MAX:]
 
     def peak_mib(self) -> float:
         """Return the highest resident memory of the bot until now (proc(5), VmHWM)."""
@@ -93,12 +97,13 @@ async def started(program: Program, client: SandboxClient) -> AsyncIterator[Runn
                 stdout=output,
                 stderr=output,
             )
+        bot = RunningBot(program.name, client, psutil.Process(process.pid), log)
         try:
-            yield RunningBot(program.name, client, psutil.Process(process.pid), log)
+            yield bot
         finally:
             status = await _stop(process)
             if status:
-                raise RuntimeError(f"{program.name} ended with status {status}: {log.read_text()[-_WORDS:]}")
+                raise RuntimeError(f"{program.name} ended with status {status}: {bot.last_words()}")
 
 
 async def _stop(process: asyncio.subprocess.Process) -> int:

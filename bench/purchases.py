@@ -109,16 +109,24 @@ async def _programs(engine: str, against: Path | None, *, desks_only: bool) -> A
 
 async def _take_turns(engine: str, bots: Sequence[RunningBot], turns: int, purchases: int) -> Comparison:
     buyers = {bot.name: Buyers(bot.client) for bot in bots}
-    for each in buyers.values():
-        await each.purchase(WARM_UP)
     comparison = Comparison(engine, {bot.name: [] for bot in bots})
+    for bot in bots:
+        await _take_turn(bot, buyers[bot.name], WARM_UP)
     for _ in range(turns):
         for bot in bots:
-            began = bot.cpu_seconds()
-            seconds = await buyers[bot.name].purchase(purchases)
-            cpu_ms = (bot.cpu_seconds() - began) * 1000 / purchases
-            comparison.turns[bot.name].append(Turn(cpu_ms, purchases / seconds))
+            comparison.turns[bot.name].append(await _take_turn(bot, buyers[bot.name], purchases))
     return comparison
+
+
+async def _take_turn(bot: RunningBot, buyers: Buyers, purchases: int) -> Turn:
+    """Have a bot sell to so many buyers. Raises RuntimeError with its last words when it is silent."""
+    began = bot.cpu_seconds()
+    try:
+        seconds = await buyers.purchase(purchases)
+    except TimeoutError:
+        raise RuntimeError(f"{bot.name} is silent: {bot.last_words()}") from None
+    cpu_ms = (bot.cpu_seconds() - began) * 1000 / purchases
+    return Turn(cpu_ms, purchases / seconds)
 
 
 def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> None:
