@@ -1,19 +1,23 @@
 """Finds users' rows, and locks them: the first lock of every transaction that changes a user's money or access."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import User
 
 NAMESAKES_MAX: Final = 5
 
+_LOCKED: Final = "starledger.locked"
+"""The key in a session's `info` of the users that its transaction has locked."""
+_USER: Final = select(User).where(User.telegram_id == bindparam("telegram_id"))
+
 
 async def find_user(session: AsyncSession, telegram_id: int) -> User | None:
     """Find the user with this Telegram id; None: the user is unknown."""
-    return await session.scalar(select(User).where(User.telegram_id == telegram_id))
+    return await session.scalar(_USER, {"telegram_id": telegram_id})
 
 
 async def find_namesakes(session: AsyncSession, username: str) -> Sequence[User]:
@@ -31,5 +35,23 @@ async def lock_users(session: AsyncSession, which: ColumnElement[bool]) -> Seque
 
     FOR NO KEY UPDATE, so that inserts of rows that refer to a user go on. SQLite has one writer and needs no lock.
     """
-    query = select(User).where(which).order_by(User.id).with_for_update(key_share=True)
-    return (await session.scalars(query, execution_options={"populate_existing": True})).all()
+    return await lock_selected_users(session, select_users_to_lock(which), {})
+
+
+def select_users_to_lock(which: ColumnElement[bool]) -> Select[User]:
+    """Return the SELECT that locks users, as a constant for `lock_selected_users`."""
+    locking = select(User).where(which).order_by(User.id).with_for_update(key_share=True)
+    return locking.execution_options(populate_existing=True)
+
+
+async def lock_selected_users(
+    session: AsyncSession, selected: Select[User], values: Mapping[str, Any]
+) -> Sequence[User]:
+    """Lock users' rows by a constant SELECT with the `values` of its parameters, as `lock_users` does.
+
+    The session keeps the users in its `info`, because its own references are weak: `session.get` then returns a locked
+    user without another statement.
+    """
+    users = (await session.scalars(selected, values)).all()
+    session.info.setdefault(_LOCKED, []).extend(users)
+    return users

@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, literal, select, true, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.dml import ReturningInsert
 
-from db.insert import insert_into
+from db.insert import Insert, InsertConstant
 from db.tables import EntitlementGrant, User, new_id
 from entitlements import fold
 from entitlements.contradictions import WantedGrant, find_contradictions, refuse_contradictions
@@ -23,6 +24,50 @@ from entitlements.errors import InvalidEntitlementTypeError, UnknownUserError
 from entitlements.standings import read_grants, write_standing
 
 _TYPE: Final = re.compile(r"[a-z0-9_]{1,20}")
+
+_LIFETIME_GRANTS: Final = select(
+    EntitlementGrant.entitlement_type, EntitlementGrant.granted_at, EntitlementGrant.source
+).where(
+    EntitlementGrant.duration_days.is_(None),
+    EntitlementGrant.ends_at.is_(None),
+    EntitlementGrant.revoked_at.is_(None),
+)
+_LIFETIME_GRANTS_OF_USER: Final = _LIFETIME_GRANTS.where(EntitlementGrant.user_id == bindparam("user_id"))
+_LIFETIME_GRANTS_OF_BUYER: Final = _LIFETIME_GRANTS.where(
+    EntitlementGrant.user_id == select(User.id).where(User.telegram_id == bindparam("telegram_id")).scalar_subquery()
+)
+_GRANT_KEY: Final = ("source", "entitlement_type")
+_GRANTED_COLUMNS: Final = tuple(
+    EntitlementGrant.__table__.c[name]
+    for name in (
+        "id",
+        "user_id",
+        *_GRANT_KEY,
+        "granted_at",
+        "duration_days",
+        "ends_at",
+        "revoked_at",
+        "revoke_reason",
+        "opened_at",
+    )
+)
+
+
+def _grant_to_known_user(insert: Insert) -> ReturningInsert[str]:
+    """Insert one grant, unless its source granted the type before, or its user is unknown; return its id.
+
+    The insert selects from the user's row, because a foreign key that fails would abort the transaction.
+    """
+    values = select(*(bindparam(column.name, type_=column.type) for column in _GRANTED_COLUMNS))
+    row = values.where(User.id == bindparam("user_id"))
+    insert = insert.from_select(_GRANTED_COLUMNS, row).on_conflict_do_nothing(index_elements=_GRANT_KEY)
+    return insert.returning(EntitlementGrant.__table__.c.id)
+
+
+_NEW_GRANT: Final = InsertConstant(EntitlementGrant, _grant_to_known_user)
+_NEW_GRANTS: Final = InsertConstant(
+    EntitlementGrant, lambda insert: insert.on_conflict_do_nothing(index_elements=_GRANT_KEY)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +136,13 @@ class EntitlementService:
         user_id, entitlement_type = wanted.user_id, wanted.entitlement_type
         if _TYPE.fullmatch(entitlement_type) is None:
             raise InvalidEntitlementTypeError(f"not an entitlement type: {entitlement_type!r}")
-        grant = {
-            EntitlementGrant.id: new_id(),
-            EntitlementGrant.user_id: user_id,
-            EntitlementGrant.entitlement_type: entitlement_type,
-            EntitlementGrant.source: wanted.source,
-            EntitlementGrant.granted_at: wanted.granted_at,
-            EntitlementGrant.duration_days: wanted.duration_days,
-            EntitlementGrant.ends_at: wanted.ends_at,
-            EntitlementGrant.revoked_at: revoked_at,
-            EntitlementGrant.revoke_reason: revoke_reason,
-            EntitlementGrant.opened_at: now if now is not None and now < wanted.granted_at else None,
+        grant = asdict(wanted) | {
+            "id": new_id(),
+            "revoked_at": revoked_at,
+            "revoke_reason": revoke_reason,
+            "opened_at": now if now is not None and now < wanted.granted_at else None,
         }
-        # The insert selects from the user's row, so that an unknown user inserts none: a foreign key that fails would
-        # abort the transaction.
-        row = select(*(literal(value, column.type) for column, value in grant.items())).where(User.id == user_id)
-        insert = insert_into(self._session, EntitlementGrant).from_select(list(grant), row)
-        insert = insert.on_conflict_do_nothing(index_elements=["source", "entitlement_type"])
-        if await self._session.scalar(insert.returning(EntitlementGrant.id)) is None:
+        if await self._session.scalar(_NEW_GRANT.on(self._session), grant) is None:
             if await self._session.get(User, user_id) is None:
                 raise UnknownUserError(f"no user has the id {user_id}")
             return False
@@ -151,9 +185,9 @@ class EntitlementService:
         grants = [grant for grant in grants if grant.source not in contradicted]
         if not grants:
             return contradicted
-        insert = insert_into(self._session, EntitlementGrant)
-        insert = insert.on_conflict_do_nothing(index_elements=["source", "entitlement_type"])
-        await self._session.execute(insert, [{"id": new_id()} | asdict(grant) for grant in grants])
+        await self._session.execute(
+            _NEW_GRANTS.on(self._session), [{"id": new_id()} | asdict(grant) for grant in grants]
+        )
         for user_id, entitlement_type in sorted({(grant.user_id, grant.entitlement_type) for grant in grants}):
             await write_standing(self._session, user_id, entitlement_type)
         return contradicted
@@ -241,26 +275,19 @@ class EntitlementService:
         beside = await read_grants(self._session, [user_id], which=EntitlementGrant.source.not_in(sources))
         return any(fold.opens(grants, beside[of], at) for of, grants in of_sources.items())
 
-    async def held_for_life(
-        self, user: ColumnElement[bool], at: datetime | None, but: str | None = None
-    ) -> frozenset[str]:
+    async def held_for_life(self, user_id: str, at: datetime | None, but: str | None = None) -> frozenset[str]:
         """Return the types that a user holds for life, without the grants of the source `but`.
 
-        Grants up to `at` count (None: all). `user` is a condition on `users`.
+        Grants up to `at` count (None: all).
         """
-        held = (
-            select(EntitlementGrant.entitlement_type)
-            .join(User, User.id == EntitlementGrant.user_id)
-            .where(
-                user,
-                EntitlementGrant.duration_days.is_(None),
-                EntitlementGrant.ends_at.is_(None),
-                EntitlementGrant.revoked_at.is_(None),
-                EntitlementGrant.granted_at <= at if at is not None else true(),
-                EntitlementGrant.source != but if but is not None else true(),
-            )
+        grants = await self._session.execute(_LIFETIME_GRANTS_OF_USER, {"user_id": user_id})
+        return frozenset(
+            grant.entitlement_type for grant in grants if (at is None or grant.granted_at <= at) and grant.source != but
         )
-        return frozenset(await self._session.scalars(held))
+
+    async def buyer_holds_for_life(self, telegram_id: int) -> frozenset[str]:
+        """Return the types that a buyer holds for life, by grants of any date; an unknown buyer holds none."""
+        return frozenset(await self._session.scalars(_LIFETIME_GRANTS_OF_BUYER, {"telegram_id": telegram_id}))
 
 
 def _as_wanted(grant: DaysGranted) -> WantedGrant:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.clock import Clock
 from db.engine import Database, Priority
 from db.errors import is_away
-from db.insert import insert_into
+from db.insert import InsertConstant
 from db.retry import retry_transaction
 from db.states import STARS_CURRENCY, CheckoutVerdict
 from db.tables import Checkout, User
@@ -41,6 +41,7 @@ SWEEP_AGAIN: Final = timedelta(hours=1)
 SWEEP_PAUSE_SECONDS: Final = 5.0
 """Pause between two batches, and between two looks at the clock."""
 
+_NEW_CHECKOUT: Final = InsertConstant(Checkout, lambda insert: insert.on_conflict_do_nothing())
 
 CheckoutAnswer = CheckoutVerdict | PurchaseObstacle
 """The answer to a pre-checkout query, stored in its row. All but ACCEPTED decline the query."""
@@ -182,7 +183,7 @@ class CheckoutDesk:
         }
         # The row exists already if Telegram sent the query twice, or the desk declined this payload before on the same
         # day.
-        await session.execute(insert_into(session, Checkout).on_conflict_do_nothing(), row)
+        await session.execute(_NEW_CHECKOUT.on(session), row)
 
     @retry_transaction
     async def _mark_late(self, query: CheckoutQuery) -> None:
@@ -198,12 +199,13 @@ async def find_obstacle_on_record(session: AsyncSession, sale: Sale, now: dateti
     The shop asks before it sends an invoice, and the pre-checkout before the payment. It reads the subscriptions only
     for a plan that is one, and only if nothing else stands in the way, because a buyer waits for each statement.
     """
-    user = User.telegram_id == sale.buyer_telegram_id
     # Grants of any date count, because a clock that is behind has not reached a payment of a moment ago.
-    payer = Payer(sale.buyer_telegram_id, await EntitlementService(session).held_for_life(user, None))
+    held_for_life = await EntitlementService(session).buyer_holds_for_life(sale.buyer_telegram_id)
+    payer = Payer(sale.buyer_telegram_id, held_for_life)
     obstacle = find_obstacle(sale, payer, is_paid=False)
     if obstacle is None and sale.is_subscription:
-        payer = replace(payer, subscribed=await running.opened(session, user, now))
+        buyer = User.telegram_id == sale.buyer_telegram_id
+        payer = replace(payer, subscribed=await running.opened(session, buyer, now))
         obstacle = find_obstacle(sale, payer, is_paid=False)
     return obstacle
 

@@ -6,15 +6,16 @@ of it before.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
 from db.states import BY_ITSELF, Renewal
-from db.tables import Entitlement, StripeEvent, Subscription, User
+from db.tables import StripeEvent, Subscription, User
 from entitlements.fold import SLACK
+from entitlements.standings import read_ends
 from payments.notices import Admins, Notice, handle, is_old_news, money_facts, owe, release
 from payments.refunds import requests
 from payments.renewals import RenewalReason, record_wanted_renewal
@@ -103,17 +104,8 @@ class OutwardEffects(Effects):
         """Owe the buyer the notice of the access that a charge has opened, unless it is old news."""
         if is_old_news(charge):
             return
-        query = select(Entitlement).where(
-            Entitlement.user_id == user.id, Entitlement.entitlement_type.in_(plan.entitlements)
-        )
-        access = []
-        for each in await session.scalars(query, execution_options={"populate_existing": True}):
-            until = each.expires_at
-            ends_at = charge.subscription_expires_at
-            if until is not None and ends_at is not None and until == ends_at + SLACK:
-                # The slack bridges a renewal that comes a little late; the desk does not sell it.
-                until = ends_at
-            access.append((each.entitlement_type, until.isoformat() if until else None))
+        ends = await read_ends(session, user.id, plan.entitlements)
+        access = [(each, _sold_until(charge, until)) for each, until in sorted(ends.items())]
         is_renewal = bool(charge.is_recurring and not charge.is_first_recurring)
         await self.tell_buyer(
             session, Notice.GRANTED, charge, user, title=plan.title, access=access, is_renewal=is_renewal
@@ -178,3 +170,12 @@ class OutwardEffects(Effects):
         if user.telegram_id is not None:
             chat_id, now = user.telegram_id, self._clock()
             await owe(session, notice, event_id=key, chat_id=chat_id, facts=dict(facts), now=now)
+
+
+def _sold_until(charge: StripeEvent, until: datetime | None) -> str | None:
+    """Return the end of access that a charge has sold, in ISO 8601, from the end as it stands; None: for life."""
+    if until is None:
+        return None
+    ends_at = charge.subscription_expires_at
+    # The slack bridges a renewal that comes a little late; the desk does not sell it.
+    return (ends_at if ends_at is not None and until == ends_at + SLACK else until).isoformat()

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.insert import insert_into
+from db.insert import Insert, InsertConstant
 from db.tables import OutboxMessage, StripeEvent
 
 TOLD_DAYS_MAX: Final = 7
@@ -158,6 +158,20 @@ REPLIES: Final = frozenset({Notice.REFUND_DONE, Notice.PART_DONE, Notice.NOTHING
 """Notices that answer an admin's /refund, in the chat and the topic of the command."""
 
 
+_KEY: Final = ("event_id", "kind", "chat_id")
+
+
+def _owed_again(insert: Insert) -> Insert:
+    """Let a notice that is on record become due once more, with its new facts."""
+    new = insert.excluded
+    anew = {"facts": new.facts, "due_at": new.created_at, "attempts": 0, "sent_at": None, "error": None}
+    return insert.on_conflict_do_update(index_elements=_KEY, set_=anew)
+
+
+_OWED: Final = InsertConstant(OutboxMessage, lambda insert: insert.on_conflict_do_nothing(index_elements=_KEY))
+_OWED_AGAIN: Final = InsertConstant(OutboxMessage, _owed_again)
+
+
 async def owe(  # noqa: PLR0913 - all that a row of the outbox has
     session: AsyncSession,
     notice: Notice,
@@ -174,13 +188,6 @@ async def owe(  # noqa: PLR0913 - all that a row of the outbox has
 
     A notice on record stays as it is; with `again` it becomes due once more, with these facts.
     """
-    key = ["event_id", "kind", "chat_id"]
-    insert = insert_into(session, OutboxMessage)
-    if again:
-        anew = {"facts": insert.excluded.facts, "due_at": now, "attempts": 0, "sent_at": None, "error": None}
-        insert = insert.on_conflict_do_update(index_elements=key, set_=anew)
-    else:
-        insert = insert.on_conflict_do_nothing(index_elements=key)
     row = {
         "event_id": event_id,
         "kind": notice.value,
@@ -190,7 +197,7 @@ async def owe(  # noqa: PLR0913 - all that a row of the outbox has
         "created_at": now,
         "due_at": None if held else now,
     }
-    await session.execute(insert, row)
+    await session.execute((_OWED_AGAIN if again else _OWED).on(session), row)
 
 
 @dataclass(frozen=True, slots=True)

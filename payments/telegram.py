@@ -154,12 +154,15 @@ class TelegramPaymentHandler(PaymentDesk):
         PRE_CHECKOUTS.labels(answer.value).inc()
         return answer
 
-    async def handle_successful_payment(self, charge: ChargeFact) -> StripeEvent | None:
+    async def handle_successful_payment(self, charge: ChargeFact, *, is_recorded: bool = False) -> StripeEvent | None:
         """Settle a charge, on record already or not; return its event. None: another process works on it.
 
-        Raises SQLAlchemy's errors when the database is away, and UnrecordableError when the charge contradicts its row.
+        `is_recorded`: the caller has recorded this very charge, as the intake does, so the settlement need not compare
+        it with its row first. Raises SQLAlchemy's errors when the database is away, and UnrecordableError when the
+        charge contradicts its row.
         """
-        return await self._handle(charge)
+        settled = await self._worker.process(charge.event_id) if is_recorded else None
+        return settled or await self._handle(charge)
 
     async def handle_refund(self, refund: RefundFact) -> StripeEvent | None:
         """Settle a refund that Telegram reports, made by anybody, as handle_successful_payment settles a charge."""

@@ -62,8 +62,8 @@ async def _answer(query: PreCheckoutQuery, why_not: str | None) -> bool:
 
 
 async def on_charge(_: object, fact: ChargeFact, payments: TelegramPaymentHandler) -> None:
-    """Settle a charge; the outbox sends the notice to the buyer."""
-    await payments.handle_successful_payment(fact)
+    """Settle a charge that the intake has recorded; the outbox sends the notice to the buyer."""
+    await payments.handle_successful_payment(fact, is_recorded=True)
 
 
 async def on_refunded_payment(_: object, fact: RefundFact, payments: TelegramPaymentHandler) -> None:

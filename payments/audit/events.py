@@ -6,19 +6,32 @@ payments/audit/transitions.py moves them from status to status.
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.states import ORIGIN, EventStatus
 from db.tables import StripeEvent, User
-from db.users import lock_users
+from db.users import lock_selected_users, lock_users, select_users_to_lock
 from payments.loop import where_due, where_free
+
+_EVENT: Final = select(StripeEvent).where(StripeEvent.event_id == bindparam("event_id"))
+_EVENT_TO_LOCK: Final = _EVENT.with_for_update(key_share=True).execution_options(populate_existing=True)
+_PAYER_TO_LOCK: Final = select_users_to_lock(
+    User.id == select(StripeEvent.customer_id).where(StripeEvent.event_id == bindparam("event_id")).scalar_subquery()
+)
+_REFUNDS: Final = (
+    select(StripeEvent)
+    .where(StripeEvent.refund_of == bindparam("charge_event_id"), StripeEvent.origin == ORIGIN)
+    .order_by(StripeEvent.webhook_timestamp.nulls_last(), StripeEvent.event_id)
+    .execution_options(populate_existing=True)
+)
 
 
 async def find(session: AsyncSession, event_id: str) -> StripeEvent | None:
     """Read the audit row of an event, without a lock; None: the table lacks it."""
-    return await session.scalar(select(StripeEvent).where(StripeEvent.event_id == event_id))
+    return await session.scalar(_EVENT, {"event_id": event_id})
 
 
 async def find_charge(session: AsyncSession, charge_id: str | None) -> StripeEvent | None:
@@ -29,23 +42,19 @@ async def find_charge(session: AsyncSession, charge_id: str | None) -> StripeEve
 
 async def find_named(session: AsyncSession, name: str) -> StripeEvent | None:
     """Read the audit row that a command names by event id or row id; None: the table lacks it."""
-    by_id = await session.scalar(select(StripeEvent).where(StripeEvent.event_id == name))
-    return by_id or await session.scalar(select(StripeEvent).where(StripeEvent.id == name))
+    return await find(session, name) or await session.scalar(select(StripeEvent).where(StripeEvent.id == name))
 
 
 async def lock(session: AsyncSession, event_id: str) -> StripeEvent | None:
     """Lock the user of an event, then its audit row, and read the row; None: the table lacks it."""
-    user_id = await session.scalar(select(StripeEvent.customer_id).where(StripeEvent.event_id == event_id))
-    if user_id is None:
+    if not await lock_selected_users(session, _PAYER_TO_LOCK, {"event_id": event_id}):
         return None
-    await lock_users(session, User.id == user_id)
     return await lock_row(session, event_id)
 
 
 async def lock_row(session: AsyncSession, event_id: str) -> StripeEvent | None:
     """Lock the audit row of an event, and read it under the lock. The caller holds the user's lock."""
-    query = select(StripeEvent).where(StripeEvent.event_id == event_id).with_for_update(key_share=True)
-    return await session.scalar(query, execution_options={"populate_existing": True})
+    return await session.scalar(_EVENT_TO_LOCK, {"event_id": event_id})
 
 
 async def lock_users_of(session: AsyncSession, event_ids: Collection[str]) -> Sequence[User]:
@@ -56,9 +65,7 @@ async def lock_users_of(session: AsyncSession, event_ids: Collection[str]) -> Se
 
 async def refunds_of(session: AsyncSession, charge_event_id: str) -> Sequence[StripeEvent]:
     """Read the audit rows of a charge's refunds, returned ones included, by date. The caller holds the user's lock."""
-    query = select(StripeEvent).where(StripeEvent.refund_of == charge_event_id, StripeEvent.origin == ORIGIN)
-    query = query.order_by(StripeEvent.webhook_timestamp.nulls_last(), StripeEvent.event_id)
-    return (await session.scalars(query, execution_options={"populate_existing": True})).all()
+    return (await session.scalars(_REFUNDS, {"charge_event_id": charge_event_id})).all()
 
 
 async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[str]) -> Sequence[str]:

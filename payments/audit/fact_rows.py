@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.insert import insert_into
+from db.insert import InsertConstant
 from db.states import ORIGIN, EventStatus
 from db.tables import StripeEvent, User, new_id
-from db.users import lock_users
+from db.users import lock_selected_users, select_users_to_lock
 from payments.audit import events, subscription_changes
 from payments.audit.balance import contradiction
 from payments.audit.facts import (
@@ -39,6 +39,19 @@ _FILLED_IN_COLUMNS: Final = (
     "update_id",
 )
 
+_PEOPLE_TO_LOCK: Final = select_users_to_lock(User.telegram_id.in_(bindparam("telegram_ids", expanding=True)))
+_NEW_PEOPLE: Final = InsertConstant(
+    User,
+    lambda insert: insert.on_conflict_do_nothing(index_elements=["telegram_id"]).returning(User),
+    returns_objects=True,
+)
+_NEW_EVENTS: Final = InsertConstant(
+    StripeEvent,
+    lambda insert: insert.on_conflict_do_nothing(index_elements=["event_id"]).returning(
+        StripeEvent.__table__.c.event_id
+    ),
+)
+
 
 async def lock_people(session: AsyncSession, people: Iterable[Person], now: datetime) -> dict[int, User]:
     """Lock the users of these people, insert the new ones, and return all by Telegram id.
@@ -59,8 +72,10 @@ async def lock_people(session: AsyncSession, people: Iterable[Person], now: date
             }
             for person in missing
         ]
-        await session.execute(insert_into(session, User).on_conflict_do_nothing(index_elements=["telegram_id"]), rows)
-        users |= await _lock_known_people(session, [person.telegram_id for person in missing])
+        # A new row is its inserter's alone until the commit, so it needs no lock.
+        users |= _by_telegram_id((await session.scalars(_NEW_PEOPLE.on(session), rows)).all())
+        if inserted_meanwhile := by_id.keys() - users.keys():
+            users |= await _lock_known_people(session, inserted_meanwhile)
     for telegram_id, person in by_id.items():
         user = users[telegram_id]
         if user.erased_at is not None:
@@ -72,8 +87,11 @@ async def lock_people(session: AsyncSession, people: Iterable[Person], now: date
 
 async def _lock_known_people(session: AsyncSession, telegram_ids: Iterable[int]) -> dict[int, User]:
     """Lock the users on record with these Telegram ids, and return them by Telegram id."""
-    found = await lock_users(session, User.telegram_id.in_(list(telegram_ids)))
-    return {user.telegram_id: user for user in found if user.telegram_id is not None}
+    return _by_telegram_id(await lock_selected_users(session, _PEOPLE_TO_LOCK, {"telegram_ids": list(telegram_ids)}))
+
+
+def _by_telegram_id(users: Iterable[User]) -> dict[int, User]:
+    return {user.telegram_id: user for user in users if user.telegram_id is not None}
 
 
 async def record(
@@ -120,10 +138,7 @@ async def _record_rows(
     barred: dict[str, UnrecordableError] = {}
     wanted = {row["event_id"]: row for row in reversed(rows)}
     in_order = sorted(wanted.values(), key=lambda row: (row["customer_id"], row["event_id"]))
-    insert = insert_into(session, StripeEvent).on_conflict_do_nothing(index_elements=["event_id"])
-    # Without the option, SQLAlchemy would send a statement for each change between charges and refunds.
-    options = {"render_nulls": True}
-    recorded = set(await session.scalars(insert.returning(StripeEvent.event_id), in_order, execution_options=options))
+    recorded = set(await session.scalars(_NEW_EVENTS.on(session), in_order))
     again = [row for row in rows if row["event_id"] not in recorded or row is not wanted[row["event_id"]]]
     if again:
         query = select(StripeEvent).where(StripeEvent.event_id.in_({row["event_id"] for row in again}))

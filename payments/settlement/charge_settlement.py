@@ -137,7 +137,7 @@ class ChargeSettlement:
         by_all = is_for_life and not self._effects.settles_past
         until = None if by_all else event.webhook_timestamp or self._rules.clock()
         own = METHODS[event.payment_method].source(event.event_id)
-        held_for_life = await EntitlementService(session).held_for_life(User.id == event.customer_id, until, but=own)
+        held_for_life = await EntitlementService(session).held_for_life(event.customer_id, until, but=own)
         subscribed: frozenset[str] = frozenset()
         if is_subscription:
             subscribed = await running.beside(session, event, by_what_is_paid=self._effects.settles_past)

@@ -57,7 +57,6 @@ class Settlement:
         """
         event = None
         ids = [event_id, *await fact_rows.find_refunds_apart(session, event_id)]
-        # The variable keeps the users, so that the session does not read them anew.
         users = await events.lock_users_of(session, ids)
         for each in ids if users else ():
             locked = await events.lock_row(session, each)

@@ -131,7 +131,7 @@ class SubscriptionBook:
     async def end_lifetime_renewals(self, session: AsyncSession, user: User) -> None:
         """Have Telegram end the renewals that open only entitlements that the user holds for life."""
         # A lifetime charge may have a date that our clock has yet to reach.
-        held = await EntitlementService(session).held_for_life(User.id == user.id, self._clock() + CLOCKS_APART_MAX)
+        held = await EntitlementService(session).held_for_life(user.id, self._clock() + CLOCKS_APART_MAX)
         for row in await self._read_renewing_rows(session, user) if held else ():
             plan = self._catalog.get(row.plan)
             if plan is not None and held.issuperset(plan.entitlements):

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import event, select
 
 from db.engine import Database
-from db.tables import Entitlement, EntitlementGrant, User
+from db.tables import Entitlement, EntitlementGrant
 from entitlements import EntitlementService
 from entitlements.errors import InvalidEntitlementTypeError, UnknownUserError
 from entitlements.service import Holding
@@ -141,9 +141,9 @@ async def test_held_for_life_is_what_has_no_end_and_was_granted_until_then(datab
         await service.grant_entitlement(user_id, "taken", "test:3", granted_at=START, revoked_at=START)
         await service.grant_entitlement(user_id, "archive", "test:4", granted_at=START)
         await service.grant_entitlement(user_id, "later", "test:5", granted_at=START + DAY)
-        assert await service.held_for_life(User.id == user_id, START) == {"archive"}
-        assert await service.held_for_life(User.id == user_id, START + DAY) == {"archive", "later"}
-        assert await service.held_for_life(User.telegram_id == 1, START) == frozenset()
+        assert await service.held_for_life(user_id, START) == {"archive"}
+        assert await service.held_for_life(user_id, START + DAY) == {"archive", "later"}
+        assert await service.buyer_holds_for_life(1) == frozenset()
 
 
 async def test_a_grant_takes_three_statements(database: Database, user_id: str) -> None:
