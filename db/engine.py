@@ -2,7 +2,7 @@
 
 SQLite has one writer, so writers queue for its one connection in the order of their `Priority`, with readers apart on
 connections that cannot write. PostgreSQL has a pool, and its own locks; db/address/database_url.py says where it is,
-and db/dial.py makes the connections.
+and db/dial.py makes its connections; db/sqlite_driver.py makes SQLite's.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Connection, NullPool, event
+from sqlalchemy import NullPool, event
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
@@ -23,6 +23,7 @@ from db.address import Server, SqliteAddress, parse_database_url
 from db.dial import Dialer, Pin
 from db.liveness import Liveness
 from db.private_files import make_private
+from db.sqlite_driver import use_one_visit_each
 from db.timings import PRODUCTION, Timings
 
 SQLITE_READERS: Final = 4
@@ -201,6 +202,8 @@ def _sqlite_engine(address: SqliteAddress, timings: Timings, *, connections: int
     engine = create_async_engine(
         address.url, pool_size=connections, max_overflow=0, pool_timeout=timings.statement_seconds, hide_parameters=True
     )
+    # A writer that reads before it takes the lock may be refused it then (sqlite.org/rescode, SQLITE_BUSY_SNAPSHOT).
+    use_one_visit_each(engine, "BEGIN IMMEDIATE" if can_write else "BEGIN")
 
     @event.listens_for(engine.sync_engine, "connect")
     def _prepare(connection: Any, _entry: ConnectionPoolEntry) -> None:
@@ -219,9 +222,5 @@ def _sqlite_engine(address: SqliteAddress, timings: Timings, *, connections: int
         else:
             cursor.execute("PRAGMA query_only = ON")
         cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if can_write else "BEGIN")
 
     return engine

@@ -27,7 +27,7 @@ from db.timings import Timings
 from tests.support.forkserver import FORKSERVER
 
 NEVER = 0
-CHANGES_NOTHING = ("SELECT", "BEGIN", "PRAGMA")
+CHANGES_NOTHING = ("SELECT", "PRAGMA")
 STOP_SECONDS = 10
 """The daemon promises to end within ten seconds of a SIGTERM (bot/__main__.py, run)."""
 

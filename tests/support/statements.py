@@ -15,8 +15,7 @@ def statements(database: Database) -> Iterator[list[str]]:
     said: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement.split(maxsplit=1)[0] != "BEGIN":
-            said.append(statement)
+        said.append(statement)
 
     with _listening(database, "before_cursor_execute", note):
         yield said
