@@ -30,17 +30,18 @@ async def find_namesakes(session: AsyncSession, username: str) -> Sequence[User]
     return (await session.scalars(query.order_by(User.telegram_id).limit(NAMESAKES_MAX))).all()
 
 
-async def lock_users(session: AsyncSession, which: ColumnElement[bool]) -> Sequence[User]:
+async def lock_users(session: AsyncSession, which: ColumnElement[bool], *, skip_locked: bool = False) -> Sequence[User]:
     """Lock users' rows until the transaction ends, before events, grants or refunds change; return them by id.
 
     FOR NO KEY UPDATE, so that inserts of rows that refer to a user go on. SQLite has one writer and needs no lock.
+    With `skip_locked` it waits for nobody, and leaves out the users that another transaction has locked.
     """
-    return await lock_selected_users(session, select_users_to_lock(which), {})
+    return await lock_selected_users(session, select_users_to_lock(which, skip_locked=skip_locked), {})
 
 
-def select_users_to_lock(which: ColumnElement[bool]) -> Select[User]:
+def select_users_to_lock(which: ColumnElement[bool], *, skip_locked: bool = False) -> Select[User]:
     """Return the SELECT that locks users, as a constant for `lock_selected_users`."""
-    locking = select(User).where(which).order_by(User.id).with_for_update(key_share=True)
+    locking = select(User).where(which).order_by(User.id).with_for_update(key_share=True, skip_locked=skip_locked)
     return locking.execution_options(populate_existing=True)
 
 

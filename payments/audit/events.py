@@ -57,10 +57,30 @@ async def lock_row(session: AsyncSession, event_id: str) -> StripeEvent | None:
     return await session.scalar(_EVENT_TO_LOCK, {"event_id": event_id})
 
 
-async def lock_users_of(session: AsyncSession, event_ids: Collection[str]) -> Sequence[User]:
-    """Lock the users of these audit rows, sorted by id, and return them."""
+async def lock_users_of(
+    session: AsyncSession, event_ids: Collection[str], *, skip_locked: bool = False
+) -> Sequence[User]:
+    """Lock the users of these audit rows, sorted by id, and return them, as `lock_users` does."""
     payers = select(StripeEvent.customer_id).where(StripeEvent.event_id.in_(event_ids))
-    return await lock_users(session, User.id.in_(payers))
+    return await lock_users(session, User.id.in_(payers), skip_locked=skip_locked)
+
+
+async def lock_rows_of(
+    session: AsyncSession, users: Collection[User], event_ids: Sequence[str]
+) -> Sequence[StripeEvent]:
+    """Lock those of our audit rows that belong to these users, and read them in this order.
+
+    The caller holds the users' locks. It waits for nobody, and leaves out the rows that another transaction has locked.
+    """
+    query = (
+        select(StripeEvent)
+        .where(StripeEvent.event_id.in_(event_ids), StripeEvent.origin == ORIGIN)
+        .where(StripeEvent.customer_id.in_([user.id for user in users]))
+        .order_by(StripeEvent.event_id)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    found = {event.event_id: event for event in await session.scalars(query)}
+    return [found[event_id] for event_id in event_ids if event_id in found]
 
 
 async def refunds_of(session: AsyncSession, charge_event_id: str) -> Sequence[StripeEvent]:
@@ -79,6 +99,12 @@ async def due(session: AsyncSession, now: datetime, limit: int, but: Collection[
         .limit(limit)
     )
     return (await session.scalars(query)).all()
+
+
+async def users_of(session: AsyncSession, event_ids: Collection[str]) -> dict[str, str]:
+    """Return the `users.id` of each of these audit rows, by its event id."""
+    query = select(StripeEvent.event_id, StripeEvent.customer_id).where(StripeEvent.event_id.in_(event_ids))
+    return {row.event_id: row.customer_id for row in await session.execute(query)}
 
 
 async def untried(session: AsyncSession, user_id: str, limit: int) -> Sequence[str]:

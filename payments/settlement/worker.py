@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from loguru import logger
 
@@ -21,14 +21,13 @@ from payments.audit.facts import REFUND_PREFIX
 from payments.channel import MadeRefund
 from payments.errors import ChannelAwayError, ChannelPauseError, PaymentError, RefusedByChannelError
 from payments.loop import AWAY_ATTEMPTS_MAX, Cooldown, DueLoop, Gate
-from payments.metrics import GIVING_BACK, count_failed_attempt, count_processed
+from payments.metrics import count_failed_attempt, count_processed
 from payments.pause import Pause
 from payments.refunds.sending import RefundSender
+from payments.settlement.batch import BatchSettlement, SettledRow, divide
+from payments.settlement.log_lines import bound, log_settled
 from payments.settlement.refused_refunds import resolve_refusal
 from payments.settlement.settlement import Settlement
-
-if TYPE_CHECKING:
-    from loguru import Logger
 
 BATCH_MAX: Final = 50
 
@@ -73,6 +72,7 @@ class Worker:
         # One for each provider; Telegram's is shared.
         self._pauses = {TELEGRAM_STARS: pause}
         self._gate = Gate()
+        self._batches = BatchSettlement(database, settlement)
 
     async def catch_up(self) -> None:
         """Free the rows that the last active desk claimed, and settle the oldest batch of due charges.
@@ -101,21 +101,62 @@ class Worker:
         """Process audit rows, and return how many made progress.
 
         The loop needs the count, because it sleeps if none did.
+
+        1. Divide the rows into batches of different users (payments/settlement/batch.py).
+        2. Settle each batch in one transaction, as far as it needs no provider and waits for no lock.
+        3. Process the rest of the batch one by one; all of it, if any settlement in it failed.
         """
+        if not event_ids:
+            return 0
+        async with self._database.reading() as session:
+            user_ids = await events.users_of(session, event_ids)
         moved = 0
-        for event_id in event_ids:
+        for batch in divide(event_ids, user_ids):
             if self.loop.is_stopping:
                 break
-            self.loop.beat()
-            try:
-                event = await self.process(event_id)
-            except Exception as error:
-                if is_away(error) and not is_held_up(error):
-                    raise
-                self._cooldown.add(event_id, "an event", error, logger.bind(event_id=event_id))
-            else:
-                moved += event is None or not self._is_still_due(event)
+            settled = await self._settle_batch(batch)
+            moved += sum(not self._is_still_due(event) for event in settled.values())
+            for event_id in batch:
+                if event_id not in settled:
+                    moved += await self._process_in_loop(event_id)
         return moved
+
+    async def _settle_batch(self, event_ids: Sequence[str]) -> dict[str, StripeEvent]:
+        """Settle a batch of rows in one transaction; return the settled ones by event id, none of a batch that fails.
+
+        Raises SQLAlchemy's errors when the database is away.
+        """
+        if len(event_ids) == 1:
+            return {}
+        self.loop.beat()
+        try:
+            settled = await self._batches.settle(event_ids)
+        except Exception as error:
+            if is_away(error) and not is_held_up(error):
+                raise
+            logger.info("a batch of {} events failed, each is settled alone: {}", len(event_ids), type(error).__name__)
+            return {}
+        for each in settled:
+            self._report(each)
+        return {each.event.event_id: each.event for each in settled}
+
+    async def _process_in_loop(self, event_id: str) -> bool:
+        """Process one audit row of the loop, unless it is stopping; True: the row made progress.
+
+        A row that fails, even to note its failure, goes into cooldown. Raises SQLAlchemy's errors when the database is
+        away.
+        """
+        if self.loop.is_stopping:
+            return False
+        self.loop.beat()
+        try:
+            event = await self.process(event_id)
+        except Exception as error:
+            if is_away(error) and not is_held_up(error):
+                raise
+            self._cooldown.add(event_id, "an event", error, logger.bind(event_id=event_id))
+            return False
+        return event is None or not self._is_still_due(event)
 
     def _is_still_due(self, event: StripeEvent) -> bool:
         """Tell whether the loop would find a row again at once.
@@ -148,12 +189,17 @@ class Worker:
             if is_away(error):
                 raise
             return await self._note_failure(event_id, error)
-        if event is not None and not transitions.is_open(event):
-            _log(event)
-            if not first.was_settled:
-                count_processed(event)
-            self._on_progress()
+        if event is not None:
+            self._report(SettledRow(event, first.was_settled))
         return event
+
+    def _report(self, settled: SettledRow) -> None:
+        """Log and count an audit row that has come to its end, and call `on_progress`."""
+        if not transitions.is_open(settled.event):
+            log_settled(settled.event)
+            if not settled.was_settled:
+                count_processed(settled.event)
+            self._on_progress()
 
     @retry_transaction
     async def _settle_without_provider(self, event_id: str) -> _FirstStep:
@@ -226,7 +272,7 @@ class Worker:
             if event is not None and transitions.is_open(event):
                 transitions.postpone(event, until)
         if event is not None:
-            _bound(event).warning("the provider asks for a pause: the refund waits until {:%H:%M:%S} UTC", until)
+            bound(event).warning("the provider asks for a pause: the refund waits until {:%H:%M:%S} UTC", until)
         return event
 
     @retry_transaction
@@ -241,14 +287,14 @@ class Worker:
             count_failed_attempt(event)
             if isinstance(error, PaymentError) and error.ends_attempt:
                 event.attempt_key = None
-            bound = _bound(event)
+            to_log = bound(event)
             if isinstance(error, RefusedByChannelError):
-                bound.error("the provider refuses the refund: {}", words)
+                to_log.error("the provider refuses the refund: {}", words)
                 await self._settlement.parking.park(session, event, words)
             elif self._note_failed_attempt(event, words, attempts_max):
-                bound.opt(exception=error).error("attempt {} failed, the event waits", event.attempts)
+                to_log.opt(exception=error).error("attempt {} failed, the event waits", event.attempts)
             else:
-                bound.opt(exception=error).error("the last attempt failed, the event is parked")
+                to_log.opt(exception=error).error("the last attempt failed, the event is parked")
                 await self._settlement.parking.tell(session, event, words)
         self._on_progress()
         return event
@@ -257,26 +303,3 @@ class Worker:
         """Note a failed attempt on its row; False: it was the last one, and the row is parked."""
         parked_at, jitter = self._settlement.telegram_now(), random.random()  # noqa: S311 - jitter
         return transitions.fail(event, words, self._clock(), jitter, attempts_max, parked_at=parked_at)
-
-
-def _bound(event: StripeEvent) -> "Logger":
-    """Return a logger whose lines name the charge, for the row of the charge or of a refund."""
-    return logger.bind(
-        event_id=event.event_id,
-        charge_id=event.refund_of or event.event_id,
-        event_type=event.event_type,
-        user_id=event.customer_id,
-    )
-
-
-def _log(event: StripeEvent) -> None:
-    _bound(event).bind(
-        payment_method=event.payment_method,
-        amount=event.amount_cents,
-        currency=event.currency,
-        status=event.status,
-        outcome=event.outcome,
-        reason=event.error or event.reason,
-        requested_by=event.requested_by,
-        happened_at=event.webhook_timestamp.isoformat() if event.webhook_timestamp else None,
-    ).info("{}: {}", event.event_type, event.outcome or GIVING_BACK)
