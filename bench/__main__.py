@@ -6,6 +6,7 @@
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -25,6 +26,18 @@ PURCHASES: Final = 300
 QUICK_TURNS: Final = 3
 QUICK_PURCHASES: Final = 100
 
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The sizes of one run of the bench, as its options set them."""
+
+    rows: int
+    history: int
+    waiting: int
+    turns: int
+    purchases: int
+
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -33,6 +46,7 @@ def main(
     context: typer.Context,
     rows: Annotated[int, typer.Option(help="Payments in the ledger that is rebuilt; 0: no rebuild.")] = 100_000,
     history: Annotated[int, typer.Option(help="Events on record, and rows read before the comparison.")] = 1_000_000,
+    waiting: Annotated[int, typer.Option(help="Payments that wait while others are made.")] = backlog.WAITING,
     turns: Annotated[int, typer.Option(help="Turns of the comparison of purchases.")] = TURNS,
     count: Annotated[int, typer.Option(help="Purchases of a bot in a turn.")] = PURCHASES,
 ) -> None:
@@ -43,7 +57,8 @@ def main(
         return
     # Wide enough for one line for each figure, also without a terminal.
     console = Console(width=WIDTH)
-    is_met = print_figures(console, asyncio.run(_measure(console, rows, history, turns, count)))
+    sizes = Sizes(rows, history, waiting, turns, count)
+    is_met = print_figures(console, asyncio.run(_measure(console, sizes)))
     raise typer.Exit(0 if is_met else 1)
 
 
@@ -75,7 +90,7 @@ def compare_purchases(
     purchases.print_comparisons(Console(width=WIDTH), comparisons)
 
 
-async def _measure(console: Console, rows: int, history: int, turns: int, count: int) -> list[Figure]:
+async def _measure(console: Console, sizes: Sizes) -> list[Figure]:
     figures: list[Figure] = []
 
     def note(measured: Sequence[Figure]) -> None:
@@ -83,33 +98,33 @@ async def _measure(console: Console, rows: int, history: int, turns: int, count:
         for each in measured:
             console.print(f"{each.engine}: {each.what}: {each.shown}")
 
-    comparisons = await purchases.compare(turns=turns, purchases=count)
+    comparisons = await purchases.compare(turns=sizes.turns, purchases=sizes.purchases)
     try:
         for comparison in comparisons:
             note(purchases.figures_of(comparison))
         for engine in ENGINES:
-            note(await backlog.measure(engine))
+            note(await backlog.measure(engine, sizes.waiting))
             note(await messages.measure(engine))
-            note(await growth.measure(engine, history))
+            note(await growth.measure(engine, sizes.history))
             async with fresh_database(engine) as database:
                 note(await money.measure(engine, database))
             note(await starts.measure(engine))
         note(await commands.measure())
-        if rows:
+        if sizes.rows:
             for engine in ENGINES:
-                note(await _measure_ledger(engine, rows, history))
+                note(await _measure_ledger(engine, sizes))
     finally:
         # A run takes long, and one failure must not lose its other figures.
         write_document(comparisons, figures)
     return figures
 
 
-async def _measure_ledger(engine: str, rows: int, history: int) -> list[Figure]:
+async def _measure_ledger(engine: str, sizes: Sizes) -> list[Figure]:
     async with fresh_database(engine) as database:
         return [
             *await ledger.measure_comparison(engine, database, 1_000),
-            *await ledger.measure_comparison(engine, database, history),
-            *await ledger.measure_rebuild(engine, database, rows),
+            *await ledger.measure_comparison(engine, database, sizes.history),
+            *await ledger.measure_rebuild(engine, database, sizes.rows),
             *await reports.measure(engine, database),
         ]
 

@@ -33,7 +33,7 @@ CALL_MS: Final = 80
 """The time of a call to Telegram's servers from a European data centre."""
 SETTLED: Final = 2_000
 TOLD: Final = 400
-SOLD_BESIDE: Final = 10_000
+WAITING: Final = 10_000
 SETTLED_PER_SECOND_MIN: Final = {"sqlite": 200.0, "postgresql": 330.0}
 ALL_HAVE_ACCESS_SECONDS: Final = {"sqlite": 10.0, "postgresql": 6.0}
 TOLD_PER_SECOND_MIN: Final = 25.0
@@ -47,9 +47,9 @@ _CHUNK: Final = 1_000
 _ADDED_AT_ONCE: Final = 20
 
 
-async def measure(engine: str) -> list[Figure]:
-    """Measure the bench figures of a backlog on one engine."""
-    return [*await _measure_settling(engine), *await _measure_telling(engine), *await _measure_sales(engine)]
+async def measure(engine: str, waiting: int = WAITING) -> list[Figure]:
+    """Measure the bench figures of a backlog on one engine; `waiting` payments wait while others are made."""
+    return [*await _measure_settling(engine), *await _measure_telling(engine), *await _measure_sales(engine, waiting)]
 
 
 async def _measure_settling(engine: str) -> list[Figure]:
@@ -82,10 +82,10 @@ async def _measure_telling(engine: str) -> list[Figure]:
     return [Figure("messages told a second, at the limit of 25", engine, pace, "", least=TOLD_PER_SECOND_MIN)]
 
 
-async def _measure_sales(engine: str) -> list[Figure]:
+async def _measure_sales(engine: str, waiting: int) -> list[Figure]:
     """Measure the pre-checkouts beside a long backlog, and the memory that it takes."""
     usual_mib = await _usual_mib(engine)
-    async with _backlog(engine, SOLD_BESIDE) as backlog, started(backlog.program, backlog.client) as bot:
+    async with _backlog(engine, waiting) as backlog, started(backlog.program, backlog.client) as bot:
         await backlog.client.wait_until_polling(timeout_seconds=START_SECONDS)
         buyers = Buyers(backlog.client, is_confirmation_awaited=False)
         working = asyncio.create_task(backlog.all_have_access(bot))
@@ -94,7 +94,7 @@ async def _measure_sales(engine: str) -> list[Figure]:
         await working
         grown_mib = bot.peak_mib() - usual_mib
     times = buyers.payment_seconds
-    what = f"while {SOLD_BESIDE:,} wait"
+    what = f"while {waiting:,} wait"
     p99 = statistics.quantiles(times, n=100)[-1]
     return [
         Figure(f"pre-checkout p99 {what}", engine, p99, "s", PRE_CHECKOUT_SECONDS_MAX, f"of {len(times)}"),

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from aiogram import Bot, Dispatcher, F
 from aiogram.client.session.aiohttp import AiohttpSession
@@ -26,6 +27,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from bench.bare_bot import PLAN, STARS, TITLE
+
+SQLITE_BUSY_SECONDS: Final = 60
 
 
 class Base(DeclarativeBase):
@@ -98,7 +101,9 @@ async def open_access(message: Message, sessions: async_sessionmaker[AsyncSessio
 async def run() -> None:
     """Make the tables, and poll the Bot API server of the environment until a signal."""
     logging.basicConfig(level=logging.INFO)
-    engine = create_async_engine(os.environ["DATABASE_URL"])
+    # By its own default SQLite gives up a locked file after five seconds, and a buyer of a busy machine gets no answer.
+    patience = {"timeout": SQLITE_BUSY_SECONDS} if os.environ["DATABASE_URL"].startswith("sqlite") else {}
+    engine = create_async_engine(os.environ["DATABASE_URL"], connect_args=patience)
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     server = TelegramAPIServer.from_base(os.environ["TELEGRAM_API_URL"])
