@@ -70,7 +70,10 @@ class Timings:
     ledger_retry_seconds: float = 60.0
     """The pause after a reading of Telegram's ledger that failed."""
     ledger_breath_seconds: float = 1.0
-    """The pause within a long reading of the ledger, so that others get at the database."""
+    """The pause between two runs of a long comparison with the ledger, and the longest rest after one of its pages."""
+    ledger_rests_per_page: float = 4
+    """The rest after a page of a comparison, by the time that the page took: a comparison is at work a fifth of its
+    time, so that it leaves the processor and the database to buyers."""
     stripe_poll_seconds: float = 60
     """The pause between two readings of Stripe's events."""
 

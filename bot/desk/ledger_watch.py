@@ -81,6 +81,7 @@ class LedgerWatch:
         on_complete: Callable[[], None],
         timings: Timings = PRODUCTION,
         pages_max: int = PAGES_MAX,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._database = database
         self._whole_pass = whole_pass
@@ -89,6 +90,7 @@ class LedgerWatch:
         self._on_complete = on_complete
         self._timings = timings
         self._pages_max = pages_max
+        self._sleep = sleep
         self.trouble: str | None = None
         """The obstacle to reading the ledger, in words; None: there is none."""
 
@@ -97,10 +99,10 @@ class LedgerWatch:
         while True:
             if await self._tried(self._pass_if_wanted):
                 break
-            await asyncio.sleep(self._timings.ledger_retry_seconds)
+            await self._sleep(self._timings.ledger_retry_seconds)
         while self._pause_minutes:
             is_done = await self._tried(self._compare)
-            await asyncio.sleep(self._pause_minutes * 60 if is_done else self._timings.ledger_retry_seconds)
+            await self._sleep(self._pause_minutes * 60 if is_done else self._timings.ledger_retry_seconds)
         await asyncio.Event().wait()
 
     async def _pass_if_wanted(self) -> None:
@@ -113,9 +115,17 @@ class LedgerWatch:
     async def _compare(self) -> None:
         is_finished = False
         while not is_finished:
-            report = await self._reconciliation.run(self._pages_max)
+            report = await self._reconciliation.run(self._pages_max, rest=self._rest)
             is_finished = report.is_finished
-            await asyncio.sleep(self._timings.ledger_breath_seconds)
+            await self._sleep(self._timings.ledger_breath_seconds)
+
+    async def _rest(self, page_seconds: float) -> None:
+        """Rest after a page of a comparison in proportion to the time that it took, for at most a breath.
+
+        A clock that somebody sets meanwhile makes a page take less than no time, or very long.
+        """
+        seconds = self._timings.ledger_rests_per_page * page_seconds
+        await self._sleep(min(max(seconds, 0), self._timings.ledger_breath_seconds))
 
     async def _tried(self, work: Callable[[], Awaitable[None]]) -> bool:
         try:

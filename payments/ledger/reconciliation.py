@@ -4,7 +4,7 @@ The events that it records fall due, and the worker settles them. A run reads on
 ended, so that its cost grows with the new rows alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -69,6 +69,10 @@ class _Balance:
         return [Unexplained(Finding.BALANCE_OFF, str(self.difference_nanostars), here=here, there=there)]
 
 
+async def _go_on_at_once(_: float) -> None:
+    """Rest for no time after a page."""
+
+
 class PassUnfinishedError(Exception):
     """A whole pass over the ledger comes first, and it alone may read the ledger and settle now."""
 
@@ -102,6 +106,7 @@ class Reconciliation:
         from_start: bool = False,
         is_dry: bool = False,
         on_step: Callable[[PageStep], None] = lambda _: None,
+        rest: Callable[[float], Awaitable[None]] = _go_on_at_once,
     ) -> Comparison:
         """Run a reconciliation: compare the new ledger pages with our rows, then the totals; return the comparison.
 
@@ -112,7 +117,8 @@ class Reconciliation:
         5. List our events that the ledger lacks.
         6. Owe the admins an alert of every difference, and log the drift.
 
-        `is_dry` writes nothing and leaves out 4 to 6. Raises PassUnfinishedError, and the errors of Scan.step.
+        Between two pages it awaits `rest` with the seconds that the page took, by the desk's clock. `is_dry` writes
+        nothing and leaves out 4 to 6. Raises PassUnfinishedError, and the errors of Scan.step.
         """
         scan = Scan(
             *(self._database, self._ledger, self._signer, self._clock, self._admins),
@@ -122,7 +128,9 @@ class Reconciliation:
         comparison = Comparison()
         pages = 0
         while pages_max is None or pages < pages_max:
+            began_at = self._clock()
             step = await self._read_page(scan, comparison)
+            page_seconds = (self._clock() - began_at).total_seconds()
             on_step(step)
             pages += 1
             if step.is_broken:
@@ -133,6 +141,7 @@ class Reconciliation:
             if step.is_end:
                 await self._compare_totals(scan, comparison, is_dry=is_dry)
                 break
+            await rest(page_seconds)
         return comparison
 
     async def _read_page(self, scan: Scan, comparison: Comparison) -> PageStep:

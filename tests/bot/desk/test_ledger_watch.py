@@ -1,11 +1,11 @@
 """The daemon beside Telegram's ledger: a lost database, comparisons, and errors on the way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import stamina
@@ -26,11 +26,11 @@ from sandbox.server import running_sandbox
 from sandbox.settings import Settings
 from tests.support import daemon as daemons
 from tests.support.desk import counts
-from tests.support.ledger import Books, row
+from tests.support.ledger import Books, other_row, row
 from tests.support.logs import logged
 from tests.support.money import BUYER, charge
 from tests.support.obstacles import refusing
-from tests.support.waiting import until
+from tests.support.waiting import WAIT_SECONDS, until
 
 pytestmark = pytest.mark.engines("sqlite", "postgresql")
 
@@ -197,6 +197,68 @@ async def test_a_bug_is_logged_with_its_trace_and_the_watch_goes_on(books: Books
             return (await counts(books.desk.database))["stripe_events"] == 1
 
         await until(is_compared)
+
+
+class Sleeps:
+    """Stands in for asyncio.sleep: notes each sleep, and never wakes from the first of `for_ever_seconds`."""
+
+    def __init__(self, for_ever_seconds: float) -> None:
+        self.seconds: list[float] = []
+        self.is_over = asyncio.Event()
+        self._for_ever_seconds = for_ever_seconds
+
+    async def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+        if seconds == self._for_ever_seconds:
+            self.is_over.set()
+            await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def _resting(
+    books: Books, monkeypatch: pytest.MonkeyPatch, page_seconds: Sequence[float], for_ever_seconds: float
+) -> AsyncIterator[Sleeps]:
+    """Run the watch on pages of the ledger that take so long, until it sleeps for so long."""
+    sleeps, left, fetch = Sleeps(for_ever_seconds), iter(page_seconds), books.ledger.page
+
+    async def page(offset: int) -> list[Any]:
+        books.desk.clock.advance(seconds=next(left))
+        return await fetch(offset)
+
+    monkeypatch.setattr(books.ledger, "page", page)
+    watch = LedgerWatch(books.desk.database, books.whole_pass(), books.reconciliation, 1, lambda: None, sleep=sleeps)
+    async with _running(watch):
+        await asyncio.wait_for(sleeps.is_over.wait(), WAIT_SECONDS)
+        yield sleeps
+
+
+@pytest.mark.engines("sqlite")
+async def test_comparison_rests_by_what_each_page_took_and_at_most_a_breath(
+    books: Books, telegram: SandboxClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await telegram.add_rows([other_row(number) for number in range(350)])
+    # Somebody sets the clock back during the second page.
+    async with _resting(books, monkeypatch, [0.05, -5, 2, 0.1], for_ever_seconds=60) as sleeps:
+        assert sleeps.seconds == [pytest.approx(0.2), 0, 1, 1, 60]
+
+
+@pytest.mark.engines("sqlite")
+async def test_stop_ends_the_rest_of_a_comparison_at_once(
+    books: Books, telegram: SandboxClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await telegram.add_rows([other_row(number) for number in range(350)])
+    async with _resting(books, monkeypatch, [2], for_ever_seconds=1):
+        pass
+    assert (await books.stand()).row_count == 100
+
+
+@pytest.mark.engines("sqlite")
+async def test_rebuild_does_not_rest(books: Books, telegram: SandboxClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    books.desk.clock.advance(days=1)
+    await telegram.add_rows([other_row(number) for number in range(350)])
+    await books.mark()
+    async with _resting(books, monkeypatch, [2, 2, 2, 2, 0], for_ever_seconds=60) as sleeps:
+        assert sleeps.seconds == [1, 60]
 
 
 async def test_a_daemon_that_starts_on_an_empty_database_rebuilds_in_silence_and_sells_on(
