@@ -56,7 +56,7 @@ class SqliteConnection(AsyncAdapt_aiosqlite_connection):
         self._may_be_open = False
 
     def begin_with_next(self, begin: str) -> None:
-        """Keep the statement `begin` for the visit of the next statement."""
+        """Keep the statement `begin` for the visit of the next statement, until one has succeeded."""
         self._begin = begin
 
     def visit(self, method: str, statement: str, parameters: Any) -> _Result:
@@ -64,15 +64,16 @@ class SqliteConnection(AsyncAdapt_aiosqlite_connection):
 
         Raises sqlite3.Error.
         """
-        begin, self._begin = self._begin, None
         # It stays so after an error, and after a cancelled wait: the thread then still runs the statement.
         self._may_be_open = True
         driver: Any = self._connection
         execute = driver._execute  # noqa: SLF001 - aiosqlite has no public way to run a function on the thread
         try:
-            result: _Result = await_(execute(_run, driver, begin, method, statement, parameters))
+            result: _Result = await_(execute(_run, driver, self._begin, method, statement, parameters))
         except Exception as error:  # noqa: BLE001 - SQLAlchemy's handler raises it, or a better one
             self._handle_exception(error)
+        # After an error the next statement brings BEGIN again, because behind a refused one it would commit alone.
+        self._begin = None
         self._may_be_open = result.in_transaction
         return result
 
@@ -142,7 +143,7 @@ def _run(driver: Any, begin: str | None, method: str, statement: str, parameters
     """Run a statement on the connection's thread."""
     connection = driver._conn  # noqa: SLF001 - sqlite3's connection, on the one thread that uses it
     with closing(connection.cursor()) as cursor:
-        if begin is not None:
+        if begin is not None and not connection.in_transaction:
             cursor.execute(begin)
         getattr(cursor, method)(statement, parameters)
         rows = cursor.fetchall() if cursor.description and method == "execute" else ()

@@ -158,6 +158,25 @@ async def test_transaction_that_finds_the_file_locked_leaves_nothing_open(
     assert await _count(impatient) == 1
 
 
+async def test_a_statement_after_a_refused_begin_does_not_commit_alone(
+    sqlite_database: Database, sqlite_url: str, open_database: Callable[..., Database]
+) -> None:
+    impatient = open_database(sqlite_url, Timings(sqlite_busy_seconds=0))
+
+    async def begin_twice_and_fail() -> None:
+        async with impatient.transaction() as late:
+            async with sqlite_database.transaction() as session:
+                await add_user(session)
+                with pytest.raises(OperationalError, match="database is locked"):
+                    await late.execute(insert(User), {"id": "u1"})
+            await late.execute(insert(User), {"id": "u2"})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await begin_twice_and_fail()
+    assert await _count(sqlite_database) == 1
+
+
 async def _count(database: Database) -> int:
     async with database.transaction() as session:
         return (await session.execute(select(func.count()).select_from(User))).scalar_one()
