@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import and_, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningInsert
 
@@ -36,6 +36,14 @@ _LIFETIME_GRANTS_OF_USER: Final = _LIFETIME_GRANTS.where(EntitlementGrant.user_i
 _LIFETIME_GRANTS_OF_BUYER: Final = _LIFETIME_GRANTS.where(
     EntitlementGrant.user_id == select(User.id).where(User.telegram_id == bindparam("telegram_id")).scalar_subquery()
 )
+_OF_SOURCES: Final = and_(
+    EntitlementGrant.source.in_(bindparam("sources", expanding=True)),
+    EntitlementGrant.user_id == bindparam("user_id"),
+)
+_UNREVOKED: Final = select(EntitlementGrant.source, EntitlementGrant.entitlement_type).where(
+    _OF_SOURCES, EntitlementGrant.revoked_at.is_(None)
+)
+_DATED_GRANTS: Final = select(EntitlementGrant).where(_OF_SOURCES, EntitlementGrant.ends_at.is_not(None))
 _GRANT_KEY: Final = ("source", "entitlement_type")
 _GRANTED_COLUMNS: Final = tuple(
     EntitlementGrant.__table__.c[name]
@@ -221,30 +229,18 @@ class EntitlementService:
             await write_standing(self._session, whose, of_type)
         return revoked
 
-    async def unrevoked(self, sources: Collection[str], user_id: str | None = None) -> dict[str, frozenset[str]]:
-        """Return, by source, the entitlement types of the grants that nobody has revoked.
-
-        With `user_id` only the types of that user's grants.
-        """
-        query = select(EntitlementGrant.source, EntitlementGrant.entitlement_type).where(
-            EntitlementGrant.source.in_(sources), EntitlementGrant.revoked_at.is_(None)
-        )
-        if user_id is not None:
-            query = query.where(EntitlementGrant.user_id == user_id)
+    async def unrevoked(self, sources: Collection[str], user_id: str) -> dict[str, frozenset[str]]:
+        """Return, by source, the entitlement types of a user's grants that nobody has revoked."""
         types: defaultdict[str, set[str]] = defaultdict(set)
-        for source, entitlement_type in await self._session.execute(query):
+        found = await self._session.execute(_UNREVOKED, {"sources": list(sources), "user_id": user_id})
+        for source, entitlement_type in found:
             types[source].add(entitlement_type)
         return {source: frozenset(each) for source, each in types.items()}
 
-    async def move_ends(self, ends: Mapping[str, datetime], user_id: str | None = None) -> None:
-        """Move the ends of these sources' dated grants: a better known end replaces an estimate.
-
-        With `user_id` only the grants of that user.
-        """
-        query = select(EntitlementGrant).where(EntitlementGrant.source.in_(ends), EntitlementGrant.ends_at.is_not(None))
-        if user_id is not None:
-            query = query.where(EntitlementGrant.user_id == user_id)
-        moved = [grant for grant in await self._session.scalars(query) if grant.ends_at != ends[grant.source]]
+    async def move_ends(self, ends: Mapping[str, datetime], user_id: str) -> None:
+        """Move the ends of a user's dated grants of these sources: a better known end replaces an estimate."""
+        dated = await self._session.scalars(_DATED_GRANTS, {"sources": list(ends), "user_id": user_id})
+        moved = [grant for grant in dated if grant.ends_at != ends[grant.source]]
         for grant in moved:
             grant.ends_at = ends[grant.source]
         await self._session.flush()

@@ -21,7 +21,7 @@ from db.errors import is_away
 from db.insert import InsertConstant
 from db.retry import retry_transaction
 from db.states import STARS_CURRENCY, CheckoutVerdict
-from db.tables import Checkout, User
+from db.tables import Checkout
 from db.timings import PRODUCTION
 from entitlements import EntitlementService
 from payments.sale.catalog import Catalog
@@ -204,8 +204,7 @@ async def find_obstacle_on_record(session: AsyncSession, sale: Sale, now: dateti
     payer = Payer(sale.buyer_telegram_id, held_for_life)
     obstacle = find_obstacle(sale, payer, is_paid=False)
     if obstacle is None and sale.is_subscription:
-        buyer = User.telegram_id == sale.buyer_telegram_id
-        payer = replace(payer, subscribed=await running.opened(session, buyer, now))
+        payer = replace(payer, subscribed=await running.opened(session, sale.buyer_telegram_id, now))
         obstacle = find_obstacle(sale, payer, is_paid=False)
     return obstacle
 

@@ -2,14 +2,24 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.insert import insert_into
+from db.insert import InsertConstant
 from db.states import SubscriptionState
 from db.tables import Subscription, SubscriptionChange
 from payments.audit.facts import Change, SubscriptionFact
+
+_CHANGES: Final = select(SubscriptionChange).where(
+    SubscriptionChange.user_id == bindparam("user_id"),
+    SubscriptionChange.payload.in_(bindparam("payloads", expanding=True)),
+)
+_NEW_CHANGES: Final = InsertConstant(
+    SubscriptionChange,
+    lambda insert: insert.on_conflict_do_nothing(index_elements=["update_id", "user_id", "payload", "state"]),
+)
 
 
 async def record(session: AsyncSession, told: Sequence[tuple[SubscriptionFact, str]], now: datetime) -> None:
@@ -27,9 +37,7 @@ async def record(session: AsyncSession, told: Sequence[tuple[SubscriptionFact, s
         }
         for fact, user_id in told
     ]
-    insert = insert_into(session, SubscriptionChange)
-    key = ["update_id", "user_id", "payload", "state"]
-    await session.execute(insert.on_conflict_do_nothing(index_elements=key), rows)
+    await session.execute(_NEW_CHANGES.on(session), rows)
 
 
 def note_own(session: AsyncSession, row: Subscription, state: SubscriptionState, now: datetime) -> None:
@@ -50,11 +58,8 @@ def note_own(session: AsyncSession, row: Subscription, state: SubscriptionState,
 
 async def read(session: AsyncSession, user_id: str, payloads: Collection[str]) -> dict[str, list[Change]]:
     """Read the recorded subscription changes of a user on each of these payloads, settled or not."""
-    query = select(SubscriptionChange).where(
-        SubscriptionChange.user_id == user_id, SubscriptionChange.payload.in_(payloads)
-    )
     found: dict[str, list[Change]] = {payload: [] for payload in payloads}
-    for row in await session.scalars(query):
+    for row in await session.scalars(_CHANGES, {"user_id": user_id, "payloads": list(payloads)}):
         change = Change(
             id=row.id,
             state=SubscriptionState(row.state),

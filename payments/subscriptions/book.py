@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import and_, not_, select
+from sqlalchemy import and_, bindparam, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.clock import Clock
@@ -35,6 +35,20 @@ from payments.subscriptions.running import read_rivals
 
 CLOCKS_APART_MAX: Final = timedelta(days=1)
 """Telegram's clock may be so far ahead of ours; a lifetime grant from so near a future counts already."""
+
+_ROWS: Final = (
+    select(Subscription)
+    .where(Subscription.user_id == bindparam("user_id"), Subscription.payload == bindparam("payload"))
+    .order_by(Subscription.first_charge_id)
+)
+_END_IS_REFUSED: Final = and_(
+    Subscription.renewal_wanted == Renewal.CANCELED, Subscription.due_at.is_(None), Subscription.error.is_not(None)
+)
+_RENEWING_ROWS: Final = (
+    select(Subscription)
+    .where(Subscription.user_id == bindparam("user_id"), where_may_take_more(), not_(_END_IS_REFUSED))
+    .order_by(Subscription.id)
+)
 
 _ACCESS_GOES_ON: Final = frozenset({RenewalReason.FOR_LIFE, RenewalReason.REPLACED})
 """Reasons for ending a renewal while access goes on; the subscriber gets no notice of such an end."""
@@ -98,7 +112,7 @@ class SubscriptionBook:
         charge for each again.
         """
         await session.flush()
-        rivals = await read_rivals(session, User.id == user.id)
+        rivals = await read_rivals(session, user.id)
         ended = []
         for each in rivals:
             if each.row is None:
@@ -139,13 +153,7 @@ class SubscriptionBook:
 
     async def _read_renewing_rows(self, session: AsyncSession, user: User) -> Sequence[Subscription]:
         """Read a user's subscriptions that Telegram may charge for, without those whose end Telegram has refused."""
-        is_refused = and_(
-            Subscription.renewal_wanted == Renewal.CANCELED,
-            Subscription.due_at.is_(None),
-            Subscription.error.is_not(None),
-        )
-        query = select(Subscription).where(Subscription.user_id == user.id, where_may_take_more(), not_(is_refused))
-        return (await session.scalars(query.order_by(Subscription.id))).all()
+        return (await session.scalars(_RENEWING_ROWS, {"user_id": user.id})).all()
 
     def _withdraw_replacement(self, row: Subscription, rival: Rival, rivals: Sequence[Rival]) -> None:
         """Let a replaced subscription renew if the desk refunds its replacement before Telegram ends the renewal."""
@@ -287,5 +295,4 @@ def _new_row(
 
 async def _read_rows(session: AsyncSession, user_id: str, payload: str) -> Sequence[Subscription]:
     """Read the rows of a user's subscriptions on one payload, by first charge."""
-    query = select(Subscription).where(Subscription.user_id == user_id, Subscription.payload == payload)
-    return (await session.scalars(query.order_by(Subscription.first_charge_id))).all()
+    return (await session.scalars(_ROWS, {"user_id": user_id, "payload": payload})).all()

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.states import BY_ITSELF, ORIGIN
@@ -15,6 +16,18 @@ from payments.methods import STARS
 from payments.subscriptions.chain import Chain, Charge
 from payments.subscriptions.division import divide_into_chains
 
+_CHARGES: Final = select(StripeEvent).where(
+    StripeEvent.customer_id == bindparam("user_id"),
+    StripeEvent.payload.in_(bindparam("payloads", expanding=True)),
+    StripeEvent.refund_of.is_(None),
+    StripeEvent.origin == ORIGIN,
+)
+_MADE_REFUNDS: Final = select(StripeEvent).where(
+    StripeEvent.refund_of.in_(bindparam("charge_ids", expanding=True)),
+    StripeEvent.origin == ORIGIN,
+    or_(where_at_provider(), StripeEvent.requested_by == BY_ITSELF),
+)
+
 
 async def read_charges(session: AsyncSession, user_id: str, payload: str) -> list[Charge]:
     """Read a user's subscription charges on one payload, settled or not."""
@@ -25,13 +38,7 @@ async def read_charges_by_payload(
     session: AsyncSession, user_id: str, payloads: Collection[str]
 ) -> dict[str, list[Charge]]:
     """Read a user's subscription charges on each of these payloads, settled or not."""
-    query = select(StripeEvent).where(
-        StripeEvent.customer_id == user_id,
-        StripeEvent.payload.in_(payloads),
-        StripeEvent.refund_of.is_(None),
-        StripeEvent.origin == ORIGIN,
-    )
-    events = (await session.scalars(query)).all()
+    events = (await session.scalars(_CHARGES, {"user_id": user_id, "payloads": list(payloads)})).all()
     granted = await EntitlementService(session).unrevoked([STARS.source(event.event_id) for event in events], user_id)
     refunds = await _read_made_refunds(session, events)
     found: dict[str, list[Charge]] = {payload: [] for payload in payloads}
@@ -73,10 +80,8 @@ async def read_chain_of_event(session: AsyncSession, event: StripeEvent) -> Chai
 async def _read_made_refunds(session: AsyncSession, charges: Sequence[StripeEvent]) -> dict[str, list[StripeEvent]]:
     """Read, by charge, the refunds that the provider has made or that the desk itself has asked for."""
     by_id = {charge.event_id: charge for charge in charges}
-    is_back = or_(where_at_provider(), StripeEvent.requested_by == BY_ITSELF)
-    query = select(StripeEvent).where(StripeEvent.refund_of.in_(by_id), StripeEvent.origin == ORIGIN, is_back)
     found: dict[str, list[StripeEvent]] = {}
-    for refund in await session.scalars(query):
+    for refund in await session.scalars(_MADE_REFUNDS, {"charge_ids": list(by_id)}):
         charge = by_id[refund.refund_of or ""]
         if contradiction(refund, charge) is None:
             found.setdefault(charge.event_id, []).append(refund)

@@ -83,6 +83,6 @@ async def record_wish(
 
 async def _has_renewing_rival(session: AsyncSession, row: Subscription, now: datetime) -> bool:
     """Tell whether Telegram is going to renew another subscription of the user with the same entitlement."""
-    rivals = await read_rivals(session, User.id == row.user_id)
+    rivals = await read_rivals(session, row.user_id)
     own = next((each for each in rivals if row.first_charge_id in each.ids), None)
     return own is not None and any(each.opens_same(own) and is_left_to_renew(each, now) for each in rivals)

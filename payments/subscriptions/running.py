@@ -3,11 +3,11 @@
 One rule (payments/subscriptions/precedence.py) decides which payments checkout declines and which the desk refunds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.states import Renewal
@@ -20,17 +20,29 @@ from payments.subscriptions.division import divide_into_chains
 from payments.subscriptions.precedence import Rival, runs
 
 _BEFORE_ID: Final = len(STARS.source(""))
+_GRANTS: Final = (
+    select(EntitlementGrant.user_id, StripeEvent.payload, StripeEvent.event_id, EntitlementGrant.entitlement_type)
+    .join(StripeEvent, StripeEvent.event_id == func.substr(EntitlementGrant.source, _BEFORE_ID + 1))
+    .where(
+        EntitlementGrant.source == STARS.source("") + StripeEvent.event_id,
+        EntitlementGrant.ends_at.is_not(None),
+        StripeEvent.customer_id == EntitlementGrant.user_id,
+        StripeEvent.payload.is_not(None),
+    )
+)
+_GRANTS_OF_USER: Final = _GRANTS.where(EntitlementGrant.user_id == bindparam("user_id"))
+_GRANTS_OF_BUYER: Final = _GRANTS.where(
+    EntitlementGrant.user_id == select(User.id).where(User.telegram_id == bindparam("telegram_id")).scalar_subquery()
+)
+_ROWS: Final = select(Subscription).where(Subscription.user_id == bindparam("user_id"))
 
 
-async def opened(
-    session: AsyncSession, user: ColumnElement[bool], at: datetime, but: frozenset[str] = frozenset()
-) -> frozenset[str]:
-    """Return the entitlement types that a user's running subscriptions open at a moment.
+async def opened(session: AsyncSession, telegram_id: int, at: datetime) -> frozenset[str]:
+    """Return the entitlement types that a buyer's running subscriptions open at a moment.
 
-    `user` is a condition on `users`. The result leaves out subscriptions with a charge in `but`, and those whose
-    renewal has failed, because the buyer may buy them again.
+    The result leaves out subscriptions whose renewal has failed, because the buyer may buy them again.
     """
-    found = [each for each in await read_rivals(session, user) if each.ids.isdisjoint(but)]
+    found = await _read_rivals(session, _GRANTS_OF_BUYER, {"telegram_id": telegram_id})
     return frozenset().union(*(each.opens for each in found if runs(each, at)))
 
 
@@ -45,7 +57,7 @@ async def beside(session: AsyncSession, event: StripeEvent, *, by_what_is_paid: 
     # The first charge on record may be a renewal, if the true first charge is unknown.
     if start is None or start.id != event.event_id or start.is_first is False:
         return frozenset()
-    found = await read_rivals(session, User.id == event.customer_id)
+    found = await read_rivals(session, event.customer_id)
     others = [each for each in found if start.id not in each.ids]
     return frozenset().union(
         *(each.opens for each in others if runs(each, start.paid_at, start, by_what_is_paid=by_what_is_paid))
@@ -58,7 +70,7 @@ async def starts_beside(session: AsyncSession, event: StripeEvent) -> Sequence[s
     The list has only charges from this one on, because its news bears on nothing before it. The caller holds the user's
     lock.
     """
-    found = await read_rivals(session, User.id == event.customer_id)
+    found = await read_rivals(session, event.customer_id)
     later = [
         each.chain.first
         for each in found
@@ -71,29 +83,23 @@ async def starts_beside(session: AsyncSession, event: StripeEvent) -> Sequence[s
     ]
 
 
-async def read_rivals(session: AsyncSession, user: ColumnElement[bool]) -> Sequence[Rival]:
-    """Read a user's subscriptions that have opened an entitlement; `user` is a condition on `users`."""
-    charge_id = func.substr(EntitlementGrant.source, _BEFORE_ID + 1)
-    granted = (
-        select(EntitlementGrant.user_id, StripeEvent.payload, StripeEvent.event_id, EntitlementGrant.entitlement_type)
-        .join(User, User.id == EntitlementGrant.user_id)
-        .join(StripeEvent, StripeEvent.event_id == charge_id)
-        .where(
-            user,
-            EntitlementGrant.source == STARS.source("") + StripeEvent.event_id,
-            EntitlementGrant.ends_at.is_not(None),
-            StripeEvent.customer_id == EntitlementGrant.user_id,
-            StripeEvent.payload.is_not(None),
-        )
-    )
-    grants = (await session.execute(granted)).all()
+async def read_rivals(session: AsyncSession, user_id: str) -> Sequence[Rival]:
+    """Read a user's subscriptions that have opened an entitlement."""
+    return await _read_rivals(session, _GRANTS_OF_USER, {"user_id": user_id})
+
+
+async def _read_rivals(
+    session: AsyncSession, granted: Select[str, str | None, str, str], whose: Mapping[str, Any]
+) -> Sequence[Rival]:
+    """Read the subscriptions of the one user whose grants the SELECT `granted` finds."""
+    grants = (await session.execute(granted, whose)).all()
     if not grants:
         return ()
     user_id = grants[0].user_id
     payloads = sorted({grant.payload for grant in grants})
     charges = await read_charges_by_payload(session, user_id, payloads)
     told = await subscription_changes.read(session, user_id, payloads)
-    rows = (await session.scalars(select(Subscription).where(Subscription.user_id == user_id))).all()
+    rows = (await session.scalars(_ROWS, {"user_id": user_id})).all()
     chains = [chain for payload in payloads for chain in divide_into_chains(charges[payload], told[payload])]
     opens: dict[str, set[str]] = {}
     for grant in grants:

@@ -173,10 +173,15 @@ QUERIES: dict[str, tuple[Ask, set[str]]] = {
         lambda _, session: history.read_page(session, "7"),
         {"ix_stripe_events_customer_id", "event_id", "ix_stripe_events_refund_of"},
     ),
+    "an event under its payer's lock": (lambda _, session: events.lock(session, "charge-7"), {"event_id"}),
+    "what a buyer holds for life": (
+        lambda _, session: EntitlementService(session).buyer_holds_for_life(7),
+        {"ux_users_telegram_id", "ix_entitlement_grants_user_type"},
+    ),
     "a user by Telegram's id": (lambda _, session: users.find_user(session, 7), {"ux_users_telegram_id"}),
     "users by name": (lambda _, session: users.find_namesakes(session, "USER_7"), {"ix_users_username_lower"}),
     "what other subscriptions open": (
-        lambda _, session: running.opened(session, User.telegram_id == 7, NOON),
+        lambda _, session: running.opened(session, 7, NOON),
         {"ux_users_telegram_id", "ix_entitlement_grants_user_type", "event_id"},
     ),
     "charges of a subscription": (
