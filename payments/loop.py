@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from loguru import logger
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import BindParameter, ColumnElement, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -40,6 +40,8 @@ AHEAD_MAX: Final = timedelta(hours=2)
 
 _BEFORE_ALL: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _Moment = InstrumentedAttribute[datetime | None]
+_Column = _Moment | ColumnElement[datetime | None]
+_Time = datetime | BindParameter[datetime]
 
 
 def where_free(claimed_until: _Moment, now: datetime) -> ColumnElement[bool]:
@@ -53,7 +55,15 @@ def where_free(claimed_until: _Moment, now: datetime) -> ColumnElement[bool]:
 
 def where_due(due_at: _Moment, now: datetime) -> ColumnElement[bool]:
     """Return the condition of rows due by `now`, or put off by a clock that was ahead; an index serves it."""
-    return and_(due_at > _BEFORE_ALL, or_(due_at <= now, due_at > now + AHEAD_MAX))
+    return where_due_at(due_at, now, now + AHEAD_MAX)
+
+
+def where_due_at(due_at: _Column, now: _Time, latest: _Time) -> ColumnElement[bool]:
+    """Return the condition of `where_due` with its two times, for a statement that has them as parameters.
+
+    `latest` is AHEAD_MAX after `now`.
+    """
+    return and_(due_at > _BEFORE_ALL, or_(due_at <= now, due_at > latest))
 
 
 def backoff(attempts: int, jitter: float) -> timedelta:

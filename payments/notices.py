@@ -157,6 +157,29 @@ class Notice(enum.StrEnum):
 REPLIES: Final = frozenset({Notice.REFUND_DONE, Notice.PART_DONE, Notice.NOTHING_LEFT})
 """Notices that answer an admin's /refund, in the chat and the topic of the command."""
 
+_AFTER_A_BUTTON: Final = frozenset(
+    {Notice.RENEWAL_DONE, Notice.RENEWAL_REFUSED, Notice.SUBSCRIPTION_CANCELED, Notice.SUBSCRIPTION_ACTIVE}
+)
+_REMINDERS: Final = frozenset({Notice.RENEWAL_SOON, Notice.ACCESS_ENDS_SOON})
+
+
+class Urgency(enum.IntEnum):
+    """The order of chats in which the outbox sends, the lowest first; a chat has that of its most urgent message."""
+
+    REPLY = 0
+    """A person has just asked for it, by a command or a button."""
+    NEWS = 1
+    """A payment, a refund, an alert."""
+    REMINDER = 2
+    """Something that ends or renews in some days."""
+
+
+def urgency_of(notice: Notice) -> Urgency:
+    """Return the urgency of a kind of notices."""
+    if notice in REPLIES or notice in _AFTER_A_BUTTON:
+        return Urgency.REPLY
+    return Urgency.REMINDER if notice in _REMINDERS else Urgency.NEWS
+
 
 _KEY: Final = ("event_id", "kind", "chat_id")
 

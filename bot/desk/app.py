@@ -97,6 +97,7 @@ class Daemon:
             *(watch.run for watch in watches.values()),
         ]
         self._loops = [desk.worker.loop, desk.outbox.loop, desk.keeper.loop]
+        self._runs = [desk.worker.loop.run, desk.outbox.run, desk.keeper.loop.run]
 
         self.parts: dict[str, Part] = {
             "payments": desk.recorder,
@@ -126,7 +127,7 @@ class Daemon:
         async with (
             background([self._open_admin_chat()]),
             background([self._watch_lock(), *(run() for run in self._beside)]) as beside,
-            background([loop.run() for loop in self._loops]) as loops,
+            background([run() for run in self._runs]) as loops,
             background([poll_forever(self._intake, self._conflicts, self._timings)]) as (polling,),
         ):
             stopping = asyncio.create_task(stop.wait())

@@ -28,11 +28,12 @@ class Pace:
         messages_per_second: int = MESSAGES_PER_SECOND,
     ) -> None:
         self.pause = pause
+        self.messages_per_second = messages_per_second
         burst = max(1.0, messages_per_second * _BURST_SECONDS)
         self.limiter = AsyncLimiter(burst, burst / messages_per_second)
         self._clock = clock
         self._timings = timings
-        # The chats of the latest messages; `left_seconds` forgets those past the longest rest.
+        # The chats of the latest messages; `resting_count` forgets those past the longest rest.
         self._written: dict[int, datetime] = {}
 
     def wrote(self, chat_id: int) -> None:
@@ -41,13 +42,18 @@ class Pace:
 
     def left_seconds(self, chat_id: int) -> float:
         """Return the seconds for which a chat has still to rest; 0 or less: a message may go."""
+        written_at = self._written.get(chat_id)
+        rested_seconds = -1.0 if written_at is None else (self._clock() - written_at).total_seconds()
+        # A time ahead of the clock is from before somebody set the clock back.
+        rest_left = self._rest_seconds(chat_id) - rested_seconds if rested_seconds >= 0 else 0
+        return max(self.pause.chat_seconds_left(chat_id), rest_left)
+
+    def resting_count(self) -> int:
+        """Return how many chats may still rest; forget those past the longest rest."""
         now = self._clock()
         longest = timedelta(seconds=max(self._timings.chat_rest_seconds, self._timings.group_rest_seconds))
-        # A time ahead of the clock is from before somebody set the clock back.
         self._written = {chat: at for chat, at in self._written.items() if timedelta(0) <= now - at < longest}
-        written_at = self._written.get(chat_id)
-        rest_left = 0 if written_at is None else self._rest_seconds(chat_id) - (now - written_at).total_seconds()
-        return max(self.pause.chat_seconds_left(chat_id), rest_left)
+        return len(self._written)
 
     def _rest_seconds(self, chat_id: int) -> float:
         """Return the seconds for which a chat rests after a message. Groups' ids are negative (Bot API, Chat)."""

@@ -192,7 +192,7 @@ async def refund(databases: Databases, kill_at: int) -> End:
 
 
 @pytest.mark.criterion("C1", "C3", "C9", "S8")
-@pytest.mark.parametrize(("tell", "steps_min"), [(pay, 15), (refund, 35)])
+@pytest.mark.parametrize(("tell", "steps_min"), [(pay, 15), (refund, 32)])
 async def test_a_kill_at_any_step_changes_nothing(
     databases: Databases, tell: Callable[[Databases, int], Awaitable[End]], steps_min: int
 ) -> None:

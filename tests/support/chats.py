@@ -14,6 +14,7 @@ from aiogram.types import Update
 
 from bot.desk.wiring import make_desk
 from bot.poll.intake import GetRawUpdates
+from bot.settings.values import MESSAGES_PER_SECOND_MAX
 from db.clock import Clock
 from db.engine import Database
 from payments.audit import fact_rows
@@ -94,6 +95,7 @@ class Chats:
             terms=terms,
             payment_token=None if stripe is None else PROVIDER_TOKEN,
             support_contact=SUPPORT_CONTACT,
+            messages_per_second=MESSAGES_PER_SECOND_MAX,
             timings=PATIENT,
         )
         self.worker, self.keeper = self.desk.worker, self.desk.keeper

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from bot.sending.outbox import Outbox
 from bot.sending.pace import Pace
+from bot.settings.values import MESSAGES_PER_SECOND_MAX
 from db.clock import Clock
 from db.engine import Database
 from db.tables import OutboxMessage
@@ -37,7 +38,7 @@ class Owed:
 
     def next_outbox(self, bot: Bot | None = None) -> Outbox:
         """Return the outbox of the next process, one whose chats need no rest."""
-        return self.make_outbox(Pace(self.clock, Pause(self.clock), RESTLESS), bot=bot)
+        return self.make_outbox(Pace(self.clock, Pause(self.clock), RESTLESS, MESSAGES_PER_SECOND_MAX), bot=bot)
 
     def make_outbox(
         self, pace: Pace, clock: Clock | None = None, bot: Bot | None = None, *, idle_seconds: float = 10
@@ -62,13 +63,20 @@ class Owed:
         self.languages[text] = language_code
         return text
 
-    async def owe(self, chat_id: int, *texts: str, again: bool = False, event_id: str | None = None) -> None:
+    async def owe(
+        self,
+        chat_id: int,
+        *texts: str,
+        again: bool = False,
+        event_id: str | None = None,
+        notice: Notice = Notice.PARKED,
+    ) -> None:
         """Owe a chat texts, each of an event of its own; `again`: of one that it was told of before."""
         async with self.database.transaction() as session:
             for text in texts:
                 await owe(
                     session,
-                    Notice.PARKED,
+                    notice,
                     event_id=event_id or f"{chat_id}:{text.removesuffix(' anew')}",
                     chat_id=chat_id,
                     facts={"text": text},

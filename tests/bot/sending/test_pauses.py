@@ -15,9 +15,9 @@ from tests.bot.sending.owed import ANN, BOB, Owed
 @pytest.mark.criterion("E1")
 async def test_a_pause_that_telegram_asks_for_is_kept(owed: Owed) -> None:
     await owed.owe(ANN, "1", "2")
-    await owed.owe(BOB, "3")
     await owed.client.add_fault(FaultKind.RETRY_AFTER, "sendMessage", retry_after_seconds=33)
     await owed.deliver()
+    await owed.owe(BOB, "3")
     owed.clock.advance(seconds=32)
     await owed.deliver()
     assert (await owed.told(ANN), await owed.told(BOB)) == ([], [])
@@ -62,7 +62,7 @@ async def test_notice_goes_out_when_its_chats_rest_is_over(owed: Owed) -> None:
     pace = Pace(utc_now, Pause(utc_now), Timings(chat_rest_seconds=0.05))
     owed.outbox = owed.make_outbox(pace, utc_now, idle_seconds=3600)
     await owed.owe(ANN, "1", "2", "3")
-    running = asyncio.create_task(owed.outbox.loop.run())
+    running = asyncio.create_task(owed.outbox.run())
     await owed.client.wait_for_text(ANN, "3")
     owed.outbox.loop.stop()
     await running
