@@ -85,7 +85,7 @@ class Daemon:
             database, desk.whole_pass, desk.reconciliation, settings.reconcile_minutes, desk.wake, timings
         )
         watches = channels.watches(Surroundings(database, catalog, signer, clock, admins, timings, desk.wake))
-        self._lanes = Lanes(self._feed)
+        self._lanes = Lanes(self._feed, on_full=desk.worker.loop.wake)
         self._intake = Intake(bot, desk.recorder, self._lanes, timings)
         on_owed = desk.outbox.loop.wake
         self._conflicts = ConflictAlert(database, clock, admins, on_owed)

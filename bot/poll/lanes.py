@@ -17,7 +17,9 @@ from payments.audit.facts import Fact
 PRE_CHECKOUTS_MAX: Final = 300
 PRE_CHECKOUTS_PER_ACCOUNT_MAX: Final = 30
 """payments/checkout.py decides three of one account at once and declines the others; the lane is for every account."""
-MONEY_MAX: Final = 500
+MONEY_MAX: Final = 20
+"""A few payments are settled at once, each by itself; of more, the worker settles 25 in one transaction, which is
+cheaper (payments/settlement/batch.py)."""
 MONEY_HANDLERS: Final = 4
 CHATTER_MAX: Final = 1_000
 CHATTER_PER_USER_MAX: Final = 10
@@ -70,8 +72,10 @@ class _FairQueue:
 class Lanes:
     """Runs `feed` for each update, in its lane, from `start` to `close`."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, on_full: Callable[[], None]) -> None:
+        """Prepare the lanes; they call `on_full` for each payment that they leave to the worker."""
         self._feed = feed
+        self._on_full = on_full
         self._pre_checkouts: set[asyncio.Task[None]] = set()
         self._by_account: Counter[int] = Counter()
         self._money: asyncio.Queue[tuple[Update, Fact]] = asyncio.Queue(MONEY_MAX)
@@ -105,12 +109,13 @@ class Lanes:
             del self._by_account[account]
 
     def money(self, update: Update, fact: Fact) -> None:
-        """Queue an update whose money is on record, with its fact."""
+        """Queue an update whose money is on record, with its fact; leave one beyond the bound to the worker."""
         try:
             self._money.put_nowait((update, fact))
         except asyncio.QueueFull:
             bound = logger.bind(charge_id=fact.charge_id, telegram_id=fact.person.telegram_id)
-            bound.info("the payments' lane is full: the worker settles this one")
+            bound.debug("the payments' lane is full: the worker settles this one")
+            self._on_full()
 
     def chatter(self, user_id: int, update: Update) -> bool:
         """Queue a user's update without money; False: the lane is full and drops it."""

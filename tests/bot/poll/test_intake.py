@@ -14,7 +14,7 @@ from aiogram.types import Update
 from sqlalchemy import select
 
 from bot.poll.intake import ALLOWED_UPDATES, Intake
-from bot.poll.lanes import Lanes
+from bot.poll.lanes import MONEY_MAX, Lanes
 from db.engine import Database
 from db.tables import SubscriptionChange
 from db.timings import Timings
@@ -71,7 +71,7 @@ class Line:
         self.client = client
         self.served: list[str] = []
         self.facts: list[Fact] = []
-        self.lanes = Lanes(self._serve)
+        self.lanes = Lanes(self._serve, on_full=lambda: None)
         self._recorder = Recorder(database, FakeClock(), ADMINS, timings.record_seconds)
         self.intake = Intake(bot, self._recorder, self.lanes, timings)
         self._database = database
@@ -329,10 +329,10 @@ async def test_updates_that_come_again_are_one_payment(database: Database) -> No
 
 @pytest.mark.criterion("C1")
 async def test_a_full_batch_is_taken_whole(line: Line) -> None:
-    charged = [charge(f"charge-{n}", payer=(BUYER, STRANGER)[n % 2]) for n in range(30)]
-    for n in range(35):
+    charged = [charge(f"charge-{n}", payer=(BUYER, STRANGER)[n % 2]) for n in range(MONEY_MAX)]
+    for n in range(95 - 2 * MONEY_MAX):
         await line.push(_message(str(n), user_id=n + 1))
-        if n < 30:
+        if n < MONEY_MAX:
             await line.push(charge_update(charged[n]), _query(f"q{n}"))
     ids = await line.push(*(_message("rest", user_id=100 + n) for n in range(5)))
     assert len(await line.waiting()) == 100

@@ -29,7 +29,7 @@ class Taking:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.served: list[str] = []
-        self.lanes = Lanes(self._serve)
+        self.lanes = Lanes(self._serve, on_full=lambda: None)
         self.lanes.start()
         recorder = Recorder(database, FakeClock(), ADMINS, record_seconds=WAIT_SECONDS)
         self.intake = Intake(Bot(TOKEN), recorder, self.lanes, HASTY)

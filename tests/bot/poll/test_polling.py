@@ -45,7 +45,7 @@ class Poll:
         self.api = api
         self.served: asyncio.Queue[str | None] = asyncio.Queue()
         self.obstacle: Callable[[], Awaitable[None]] = _nothing
-        self.lanes = Lanes(self._serve)
+        self.lanes = Lanes(self._serve, on_full=lambda: None)
         self.clock = FakeClock()
         self.owed = asyncio.Event()
         self.conflicts = ConflictAlert(database, self.clock, ADMINS, on_owed=self.owed.set)

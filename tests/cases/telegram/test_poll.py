@@ -56,7 +56,7 @@ class Poll:
         self.database = database
         self.served: list[str | None] = []
         self.offsets: list[int | None] = []
-        self.lanes = Lanes(self._serve)
+        self.lanes = Lanes(self._serve, on_full=lambda: None)
         self.intake = Intake(api, Recorder(database, clock, ADMINS, WAIT_SECONDS), self.lanes)
         self.conflicts = ConflictAlert(database, clock, Admins(), on_owed=lambda: None)
 

@@ -219,7 +219,7 @@ async def test_an_answer_that_is_said_again_stands_in_nobody_elses_way(chats: Ch
         await chats._dispatcher.feed_update(chats.bot, update, fact=fact)
 
     chats.bot.session.middleware(stumble)
-    lanes = Lanes(feed)
+    lanes = Lanes(feed, on_full=lambda: None)
     lanes.start()
     for query in queries:
         lanes.pre_checkout(query)
