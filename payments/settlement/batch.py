@@ -13,8 +13,8 @@ from payments.audit.balance import is_at_provider
 from payments.settlement.settlement import Settlement
 
 BATCH_ROWS: Final = 25
-"""A pre-checkout waits behind one batch on SQLite, a fifth of a second on one busy core. Larger batches gain little:
-a commit costs as much as the settlement of one row."""
+"""A pre-checkout waits behind one batch on SQLite: of one-time plans less than 0.1 s of processor time, of renewals
+with years behind them 0.5 s."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,9 @@ class Worker:
         except Exception as error:
             if is_away(error) and not is_held_up(error):
                 raise
-            logger.info("a batch of {} events failed, each is settled alone: {}", len(event_ids), type(error).__name__)
+            # An event that fails alone as well is logged there; a bug of batches alone would show nowhere else.
+            bound = logger.opt(exception=None if is_away(error) else error)
+            bound.warning("a batch of {} events failed, each settles alone: {}", len(event_ids), type(error).__name__)
             return {}
         for each in settled:
             self._report(each)
