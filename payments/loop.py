@@ -53,6 +53,14 @@ def where_free(claimed_until: _Moment, now: datetime) -> ColumnElement[bool]:
     return or_(claimed_until.is_(None), claimed_until <= now, is_ahead)
 
 
+def where_claimed(due_at: _Moment, claimed_until: _Moment) -> ColumnElement[bool]:
+    """Return the condition of rows with a claim, whether or not it is over; the index of `due_at` serves it.
+
+    A claimed row has work, now or later: a step that ends the work ends the claim.
+    """
+    return and_(due_at > _BEFORE_ALL, claimed_until.is_not(None))
+
+
 def where_due(due_at: _Moment, now: datetime) -> ColumnElement[bool]:
     """Return the condition of rows due by `now`, or put off by a clock that was ahead; an index serves it."""
     return where_due_at(due_at, now, now + AHEAD_MAX)

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.states import ORIGIN, EventOutcome, EventStatus
 from db.tables import StripeEvent
-from payments.loop import backoff
+from payments.loop import backoff, where_claimed
 
 ATTEMPTS_MAX: Final = 10
 """After so many attempts, about an hour, a failing row is parked for an admin, unless the failure is an outage."""
@@ -115,5 +115,6 @@ async def release_claims(session: AsyncSession) -> None:
 
     A repeated call does no harm, because the provider knows the refund that it has made.
     """
-    claimed = update(StripeEvent).where(StripeEvent.claimed_until.is_not(None), StripeEvent.origin == ORIGIN)
+    is_claimed = where_claimed(StripeEvent.due_at, StripeEvent.claimed_until)
+    claimed = update(StripeEvent).where(is_claimed, StripeEvent.origin == ORIGIN)
     await session.execute(claimed.values(claimed_until=None))

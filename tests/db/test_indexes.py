@@ -18,6 +18,7 @@ from entitlements import EntitlementService
 from payments import waiting
 from payments.audit import events, history, subscription_changes
 from payments.checkout import select_old_checkouts
+from payments.loop import where_claimed
 from payments.methods import STARS
 from payments.reports.reader import read_report
 from payments.reports.spans import Span, Step
@@ -130,6 +131,12 @@ def _since(moment: datetime) -> Ask:
 # Each query, and the indexes that its plan must name.
 QUERIES: dict[str, tuple[Ask, set[str]]] = {
     "what is due": (lambda _, session: events.due(session, NOON, 50, but=()), {"ix_stripe_events_due_at"}),
+    "what is claimed": (
+        lambda _, session: session.execute(
+            select(StripeEvent.id).where(where_claimed(StripeEvent.due_at, StripeEvent.claimed_until))
+        ),
+        {"ix_stripe_events_due_at"},
+    ),
     "what waits": (
         lambda _, session: waiting.list_pending(session),
         {"ix_stripe_events_status", "ix_subscriptions_given_up"},
