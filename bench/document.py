@@ -54,9 +54,11 @@ def _lines(comparisons: Sequence[Comparison], figures: Sequence[Figure]) -> Iter
     yield "# Benchmarks"
     yield ""
     command = " ".join(["python -m bench", *sys.argv[1:]])
-    yield f"`{command}` wrote this page on {utc_now():%Y-%m-%d}, and `make bench` writes it anew."
-    yield f"The machine has {_machine()}; sandbox, buyers and databases shared it with the bots. Both databases had"
-    yield "production's settings (`synchronous=FULL`, `synchronous_commit=on`); PostgreSQL's files were in memory."
+    yield f"`{command}` wrote this page on {utc_now():%Y-%m-%d},"
+    yield "and `make bench` writes it anew."
+    yield f"The machine has {_machine()}, and a load of {psutil.getloadavg()[0]:.0f} at the end."
+    yield "Sandbox, buyers and databases shared it with the bots. Both databases had production's settings"
+    yield "(`synchronous=FULL`, `synchronous_commit=on`); PostgreSQL's files were in memory."
     yield "All else that a machine does makes times longer, and changes ratios of one turn the least."
     yield _PURCHASE
     yield from _purchases(comparisons)
