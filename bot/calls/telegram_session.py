@@ -1,7 +1,7 @@
 """Production's session of calls to Telegram: bounded, with proxy and authorities, without secrets in its errors."""
 
 import sys
-from typing import Any
+from typing import Any, Final
 
 from aiogram import Bot, __version__
 from aiogram.exceptions import TelegramNetworkError
@@ -15,6 +15,10 @@ from bot.calls.bounded_session import BoundedSession
 from bot.calls.network import open_session
 from bot.monitoring.logs import Hide
 from bot.settings.proxies import Proxy
+
+CONNECTIONS_MAX: Final = 200
+"""The outbox keeps up to a hundred calls under way (bot/sending/outbox.py); if all of them hang, a hundred connections
+are left for the poll, for buyers and for refunds."""
 
 
 class TelegramSession(BoundedSession):
@@ -32,6 +36,7 @@ class TelegramSession(BoundedSession):
         if self._session is None or self._session.closed:
             self._session = open_session(
                 self._way,
+                limit=CONNECTIONS_MAX,
                 headers={USER_AGENT: f"{SERVER_SOFTWARE} aiogram/{__version__}"},
                 trace_configs=self.traces,
             )

@@ -84,16 +84,22 @@ class Delivery:
             about = Notice(message.kind), message.facts, message.language_code
             text, keyboard = self._render(*about), self._keyboard(*about)
             self.unrendered.discard(message.id)
+            self._pace.wrote(message.chat_id)
             await self._send(message, text, keyboard)
         except TELEGRAM_ERRORS as error:
             return self._judge(message, error)
         except Exception as error:  # noqa: BLE001 - one notice's bug must not hold up the others
             log_of(message).opt(exception=error).error("a message cannot be rendered")
-            if len(self.unrendered) < UNRENDERED_MAX:
-                self.unrendered.add(message.id)
+            self._leave_behind(message)
             return Failed(f"{type(error).__name__}: {error}")
         log_of(message).info("sent: {}", message.kind)
         return Sent()
+
+    def _leave_behind(self, message: DueMessage) -> None:
+        """Let newer messages of the chat pass one that cannot be rendered, unless that one is given up now."""
+        self.unrendered.discard(message.id)
+        if not message.is_last_attempt and len(self.unrendered) < UNRENDERED_MAX:
+            self.unrendered.add(message.id)
 
     async def _send(self, message: DueMessage, text: str, keyboard: InlineKeyboardMarkup | None) -> None:
         async def send(topic_id: int | None) -> None:

@@ -20,7 +20,7 @@ from db.engine import Database
 from db.limits import ERROR_LENGTH_MAX
 from db.retry import retry_transaction
 from db.tables import OutboxMessage
-from payments.loop import AWAY_ATTEMPTS_MAX, backoff
+from payments.loop import backoff
 from payments.notices import Admins, Notice, owe
 
 _there = aliased(OutboxMessage)
@@ -72,7 +72,7 @@ class DeliveryNotes:
 
     async def _postpone(self, message: DueMessage, error: str) -> None:
         attempts = message.attempts + 1
-        if attempts >= AWAY_ATTEMPTS_MAX:
+        if message.is_last_attempt:
             logger.bind(chat_id=message.chat_id, notice=message.kind).error("a message is given up: {}", error)
             await self._give_up(message, error, is_wanted=True)
             return

@@ -10,7 +10,7 @@ from sqlalchemy import Select, bindparam, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import MovedChat, OutboxMessage, StripeEvent, User
-from payments.loop import AHEAD_MAX, where_due_at
+from payments.loop import AHEAD_MAX, AWAY_ATTEMPTS_MAX, where_due_at
 from payments.notices import Notice, Urgency, urgency_of
 
 
@@ -34,6 +34,11 @@ class DueMessage:
     """The user of its event, by `users.id`; None: it is about no payment."""
     moved_to: int | None
     """The new id of its chat, a group that became a supergroup; None: the chat has not moved."""
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """True: if this attempt fails, there is no other."""
+        return self.attempts + 1 >= AWAY_ATTEMPTS_MAX
 
 
 async def read_due(

@@ -68,7 +68,13 @@ class Outbox:
     async def run(self) -> None:
         """Send what is due until the loop stops, then wait for the calls under way, and note their outcomes."""
         try:
-            await self.loop.run()
+            try:
+                await self.loop.run()
+            except Exception:
+                # A bug ends the loop; the messages under way are noted all the same, lest the next start repeat them.
+                with contextlib.suppress(Exception):
+                    await self._finish()
+                raise
             await self._finish()
         except Exception as error:
             if not is_away(error):
@@ -108,8 +114,10 @@ class Outbox:
         if room <= 0:
             self._is_more_behind = True
             return 0, False
-        # Chats that are left out do not take the places of others.
-        messages_max = room + len(self._busy) + self._pace.resting_count()
+        # Chats that are left out do not take the places of others, nor do several unrendered messages of one chat.
+        messages_max = room + len(self._busy) + self._pace.resting_count() + len(self._delivery.unrendered)
+        # A message of theirs may be noted while this look goes on, which has read it before and would send it again.
+        busy = frozenset(self._busy)
         async with self._database.reading() as session:
             due = await read_due(session, self._clock(), self._delivery.unrendered, messages_max)
         begun = 0
@@ -117,6 +125,9 @@ class Outbox:
             if begun == room:
                 break
             self.loop.beat()
+            if message.chat_id in busy:
+                self._look_after_note(message.chat_id)
+                continue
             if not self._may_go(message):
                 continue
             await self._pace.limiter.acquire()
@@ -125,6 +136,13 @@ class Outbox:
                 self._begin(message)
                 begun += 1
         return begun, len(due) == messages_max or begun == room
+
+    def _look_after_note(self, chat_id: int) -> None:
+        """Let the loop look again when the message under way in a chat is noted; now, if it is noted already."""
+        if chat_id in self._busy:
+            self._is_more_behind = True
+        else:
+            self.loop.wake()
 
     def _may_go(self, message: DueMessage) -> bool:
         if message.chat_id in self._busy:
@@ -140,7 +158,6 @@ class Outbox:
     def _begin(self, message: DueMessage) -> None:
         self._is_more_behind |= not message.is_last
         self._busy.add(message.chat_id)
-        self._pace.wrote(message.chat_id)
         call = asyncio.create_task(self._deliver(message))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
@@ -164,20 +181,33 @@ class Outbox:
         async with self._noting:
             while self._outcomes:
                 self._is_note_owed = True
-                outcomes = list(self._outcomes)
-                sent = [message for message, outcome in outcomes if isinstance(outcome, Sent)]
-                if sent:
-                    await self._notes.note_sent(sent)
-                    self._forget(sent)
-                for message, outcome in outcomes:
-                    if not isinstance(outcome, Sent):
-                        await self._notes.note(message, outcome)
-                        self._is_more_behind = True
-                        self._forget([message])
+                try:
+                    await self._note_group(list(self._outcomes))
+                except Exception as error:
+                    if not is_away(error):
+                        await self._note_each(list(self._outcomes))
+                    raise
             self._is_note_owed = False
         if self._is_more_behind:
             self._is_more_behind = False
             self.loop.wake()
+
+    async def _note_group(self, outcomes: Sequence[tuple[DueMessage, Outcome]]) -> None:
+        sent = [message for message, outcome in outcomes if isinstance(outcome, Sent)]
+        if sent:
+            await self._notes.note_sent(sent)
+            self._forget(sent)
+        for message, outcome in outcomes:
+            if not isinstance(outcome, Sent):
+                await self._notes.note(message, outcome)
+                self._is_more_behind = True
+                self._forget([message])
+
+    async def _note_each(self, outcomes: Sequence[tuple[DueMessage, Outcome]]) -> None:
+        """Note what the database takes, each outcome by itself, because one that it refuses takes no others along."""
+        for each in outcomes:
+            with contextlib.suppress(Exception):
+                await self._note_group([each])
 
     def _forget(self, noted: Sequence[DueMessage]) -> None:
         ids = {message.id for message in noted}

@@ -4,8 +4,11 @@ import asyncio
 
 import pytest
 
+from bot.chat.moved_chats import note_moved
+from bot.sending.pace import Pace
 from payments.loop import AWAY_ATTEMPTS_MAX
 from payments.notices import Notice
+from payments.pause import Pause
 from sandbox.faults import FaultKind
 from sandbox.people import Reach
 from tests.bot.sending.owed import ADMIN, ANN, BOB, NOBODY, OLD_GROUP, Owed
@@ -97,6 +100,16 @@ async def test_notice_to_a_moved_group_goes_to_its_new_chat(owed: Owed) -> None:
     ((row,), (said,)) = (await owed.rows(), records)
     assert (row.chat_id, row.sent_at, row.attempts) == (group.id, owed.clock(), 0)
     assert f"the group is now {group.id}: put that into ADMIN_CHAT_ID" in said["message"]
+
+
+async def test_messages_to_a_moved_group_follow_it_without_a_rest(owed: Owed) -> None:
+    owed.outbox = owed.make_outbox(Pace(owed.clock, Pause(owed.clock)))
+    group = await owed.client.add_group("Desk", member_ids=[ANN], admin_ids=[ANN])
+    async with owed.database.transaction() as session:
+        await note_moved(session, OLD_GROUP, group.id, owed.clock)
+    await owed.owe(OLD_GROUP, "1", "2", "3")
+    await owed.deliver()
+    assert {row.chat_id for row in await owed.rows()} == {group.id}
 
 
 async def test_notice_owed_to_old_and_new_chat_of_a_group_comes_once(owed: Owed) -> None:

@@ -11,15 +11,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
 
 from bot.sending import outbox as outbox_module
+from bot.sending.due_messages import DueMessage
 from bot.sending.pace import Pace
 from db.engine import Database
 from payments.notices import Notice
 from payments.pause import Pause
 from sandbox.faults import FaultKind
 from tests.bot.sending.owed import ADMIN, ANN, BOB, Owed
-from tests.support.obstacles import locked
+from tests.support.obstacles import locked, refusing
 from tests.support.timings import RESTLESS
 from tests.support.waiting import until
 
@@ -216,3 +218,56 @@ async def test_no_more_calls_are_under_way_than_the_bound(owed: Owed, monkeypatc
         await owed.client.release_holds()
         for chat_id in CHATS:
             await owed.client.wait_for_text(chat_id, "1")
+
+
+async def test_message_noted_while_a_look_waits_for_its_turn_is_not_sent_again(owed: Owed) -> None:
+    pace = Pace(owed.clock, Pause(owed.clock), RESTLESS, messages_per_second=2)
+    owed.outbox = owed.make_outbox(pace)
+    await owed.owe(ANN, "1")
+    await owed.client.add_fault(FaultKind.HOLD, "sendMessage")
+    async with _running(owed):
+        await owed.client.wait_until_held()
+        # Read beside Ann's message, and ahead of it.
+        await owed.owe(BOB, "2", notice=Notice.REFUND_DONE)
+        await pace.limiter.acquire()
+        owed.outbox.loop.wake()
+        await until(partial(_waits_for_its_turn, owed))
+        await owed.client.release_holds()
+        await owed.client.wait_for_text(BOB, "2")
+        await owed.owe(ADMIN, "3")
+        owed.outbox.loop.wake()
+        await owed.client.wait_for_text(ADMIN, "3")
+    assert await owed.told(ANN) == ["1"]
+
+
+async def test_note_that_the_database_refuses_takes_no_others_along(owed: Owed) -> None:
+    await owed.client.add_fault(FaultKind.HOLD, "sendMessage", count=len(CHATS))
+    for chat_id in CHATS:
+        await owed.owe(chat_id, "1")
+    async with refusing(owed.database, "UPDATE", "outbox", when=f"NEW.chat_id = {BOB}"):
+        delivering = asyncio.create_task(owed.outbox.deliver_once())
+        await _until_held(owed, len(CHATS))
+        await owed.client.release_holds()
+        with pytest.raises(DBAPIError, match="no"):
+            await delivering
+    assert {row.chat_id for row in await owed.rows() if row.sent_at is None} == {BOB}
+
+
+async def test_bug_that_ends_the_loop_leaves_no_message_unnoted(owed: Owed, monkeypatch: pytest.MonkeyPatch) -> None:
+    await owed.client.add_fault(FaultKind.HOLD, "sendMessage")
+    await owed.owe(ANN, "1")
+    running = asyncio.create_task(owed.outbox.run())
+    await owed.client.wait_until_held()
+    is_broken = asyncio.Event()
+
+    async def break_off(*_: object) -> Sequence[DueMessage]:
+        is_broken.set()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(outbox_module, "read_due", break_off)
+    owed.outbox.loop.wake()
+    await is_broken.wait()
+    await owed.client.release_holds()
+    with pytest.raises(ZeroDivisionError):
+        await running
+    assert [row.sent_at is not None for row in await owed.rows()] == [True]
