@@ -28,6 +28,10 @@ UNDER_WAY_MAX: Final = 100
 NOTE_SECONDS: Final = 0.05
 """The longest wait of an outcome for those of other calls under way: one commit then notes them all."""
 
+FINISH_TRIES_MAX: Final = 3
+"""Tries of a stop to note what is sent; with lock waits of 1.5 s they fit into the stop's 8 s (db/timings.py)."""
+FINISH_PAUSE_SECONDS: Final = 0.5
+
 
 class Outbox:
     """The due messages, and the loop that sends them.
@@ -75,7 +79,7 @@ class Outbox:
                 with contextlib.suppress(Exception):
                     await self._finish()
                 raise
-            await self._finish()
+            await self._finish_patiently()
         except Exception as error:
             if not is_away(error):
                 raise
@@ -213,6 +217,23 @@ class Outbox:
         ids = {message.id for message in noted}
         self._outcomes = [each for each in self._outcomes if each[0].id not in ids]
         self._busy -= {message.chat_id for message in noted}
+
+    async def _finish_patiently(self) -> None:
+        """Finish, and try again when the database is away for a moment, because else the next start repeats messages.
+
+        Raises as deliver_once.
+        """
+        for _ in range(FINISH_TRIES_MAX - 1):
+            try:
+                await self._finish()
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                logger.info("stopping: the notes of {} messages are tried again", len(self._outcomes))
+                await asyncio.sleep(FINISH_PAUSE_SECONDS)
+            else:
+                return
+        await self._finish()
 
     async def _finish(self) -> None:
         """Wait for the calls under way and note their outcomes; raises as deliver_once."""

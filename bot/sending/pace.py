@@ -49,11 +49,12 @@ class Pace:
         return max(self.pause.chat_seconds_left(chat_id), rest_left)
 
     def resting_count(self) -> int:
-        """Return how many chats may still rest; forget those past the longest rest."""
+        """Return how many chats may still rest or pause alone; forget those past the longest rest."""
         now = self._clock()
         longest = timedelta(seconds=max(self._timings.chat_rest_seconds, self._timings.group_rest_seconds))
         self._written = {chat: at for chat, at in self._written.items() if timedelta(0) <= now - at < longest}
-        return len(self._written)
+        # One chat may pause alone (payments/pause.py).
+        return len(self._written) + 1
 
     def _rest_seconds(self, chat_id: int) -> float:
         """Return the seconds for which a chat rests after a message. Groups' ids are negative (Bot API, Chat)."""

@@ -10,6 +10,7 @@ from db.timings import Timings
 from payments.pause import Pause
 from sandbox.faults import FaultKind
 from tests.bot.sending.owed import ANN, BOB, Owed
+from tests.support.timings import RESTLESS
 
 
 @pytest.mark.criterion("E1")
@@ -56,6 +57,16 @@ async def test_a_chat_is_written_to_once_a_second_and_a_group_every_three(owed: 
     owed.clock.advance(seconds=-2)
     await owed.deliver()
     assert len(await owed.told(ANN)) == 6
+
+
+async def test_chat_that_pauses_alone_does_not_take_the_only_place_of_others(owed: Owed) -> None:
+    pause = Pause(owed.clock)
+    owed.outbox = owed.make_outbox(Pace(owed.clock, pause, RESTLESS, messages_per_second=1))
+    pause.ask_of_chat(ANN, 30)
+    await owed.owe(ANN, "1")
+    await owed.owe(BOB, "2")
+    assert await owed.outbox.deliver_once() == 1
+    assert await owed.told(BOB) == ["2"]
 
 
 async def test_notice_goes_out_when_its_chats_rest_is_over(owed: Owed) -> None:

@@ -21,6 +21,7 @@ from payments.notices import Notice
 from payments.pause import Pause
 from sandbox.faults import FaultKind
 from tests.bot.sending.owed import ADMIN, ANN, BOB, Owed
+from tests.support.logs import logged
 from tests.support.obstacles import locked, refusing
 from tests.support.timings import RESTLESS
 from tests.support.waiting import until
@@ -287,3 +288,22 @@ async def test_bug_that_ends_the_loop_leaves_no_message_unnoted(owed: Owed, monk
     with pytest.raises(ZeroDivisionError):
         await running
     assert [row.sent_at is not None for row in await owed.rows()] == [True]
+
+
+async def test_stop_notes_what_is_sent_when_the_database_is_back_in_a_moment(owed: Owed, database_url: str) -> None:
+    await owed.client.add_fault(FaultKind.HOLD, "sendMessage", count=len(CHATS))
+    for chat_id in CHATS:
+        await owed.owe(chat_id, "1")
+    async with _running(owed) as running:
+        await _until_held(owed, len(CHATS))
+        with logged("INFO") as records:
+
+            async def is_tried_again() -> bool:
+                return any("tried again" in record["message"] for record in records)
+
+            async with locked(owed.database, database_url, "outbox"):
+                owed.outbox.loop.stop()
+                await owed.client.release_holds()
+                await until(is_tried_again)
+        await running
+    assert [row.sent_at is not None for row in await owed.rows()] == 3 * [True]
