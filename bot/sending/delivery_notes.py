@@ -62,9 +62,9 @@ class DeliveryNotes:
         """Note the outcome of a message that was not sent; raises as note_sent."""
         match outcome:
             case Failed(error):
-                await self._postpone(message, error)
+                await self._postpone(message, _storable(error))
             case Refused(error, is_wanted):
-                await self._give_up(message, error, is_wanted=is_wanted)
+                await self._give_up(message, _storable(error), is_wanted=is_wanted)
             case Moved(chat_id):
                 await self._move(message, chat_id)
             case Paused() | Sent():
@@ -125,6 +125,11 @@ class DeliveryNotes:
             if message.chat_id in self._admins.chat_ids:
                 await owe_moved(session, message.chat_id, chat_id, self._clock)
             await _write(session, _CLOSE_LEFT, [_row(message) | {"old_chat_id": message.chat_id} | closed])
+
+
+def _storable(error: str) -> str:
+    """Return an error's text with NUL and lone surrogates escaped, because a refused note would end the loop."""
+    return error.encode(errors="backslashreplace").decode().replace("\x00", "\\x00")
 
 
 def _row(message: DueMessage) -> dict[str, Any]:

@@ -48,3 +48,15 @@ async def test_unrendered_message_that_is_given_up_is_forgotten(owed: Owed) -> N
     await owed.deliver()
     assert [row.due_at for row in await owed.rows()] == 2 * [None]
     assert owed.outbox._delivery.unrendered == set()
+
+
+async def test_error_text_that_no_database_takes_is_noted_in_escapes(
+    owed: Owed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(*_: object) -> str:
+        raise ValueError("a\x00b\ud800")
+
+    monkeypatch.setattr(owed.outbox._delivery, "_render", break_off)
+    await owed.owe(ANN, "1")
+    await owed.deliver()
+    assert [row.error for row in await owed.rows()] == [r"ValueError: a\x00b\ud800"]
