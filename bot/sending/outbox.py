@@ -41,7 +41,7 @@ class Outbox:
     holds up its own chat alone.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all parts of a delivery, wired in one place
         self,
         bot: Bot,
         database: Database,
@@ -51,8 +51,13 @@ class Outbox:
         admins: Admins,
         pace: Pace,
         idle_seconds: float = PRODUCTION.loop_idle_seconds,
+        *,
+        under_way_max: int = UNDER_WAY_MAX,
+        note_seconds: float = NOTE_SECONDS,
     ) -> None:
         """Make the outbox; the admins hear of undeliverable messages."""
+        self._under_way_max = under_way_max
+        self._note_seconds = note_seconds
         self._database = database
         self._clock = clock
         self._pace = pace
@@ -76,8 +81,10 @@ class Outbox:
                 await self.loop.run()
             except Exception:
                 # A bug ends the loop; the messages under way are noted all the same, lest the next start repeat them.
-                with contextlib.suppress(Exception):
+                try:
                     await self._finish()
+                except Exception as error:  # noqa: BLE001 - the bug that ended the loop is the one to raise
+                    logger.opt(exception=error).error("the messages under way were not all noted")
                 raise
             await self._finish_patiently()
         except Exception as error:
@@ -114,7 +121,7 @@ class Outbox:
         if self._is_note_owed:
             await self._note_outcomes()
         # A second's messages, because a more urgent one waits for the next look.
-        room = min(self._pace.messages_per_second, UNDER_WAY_MAX - len(self._busy))
+        room = min(self._pace.messages_per_second, self._under_way_max - len(self._busy))
         if room <= 0:
             self._is_more_behind = True
             return 0, False
@@ -175,7 +182,7 @@ class Outbox:
     async def _note_together(self) -> None:
         """Note the outcomes of all calls that end within NOTE_SECONDS; without other calls, at once."""
         if self._calls:
-            await asyncio.wait(self._calls, timeout=NOTE_SECONDS)
+            await asyncio.wait(self._calls, timeout=self._note_seconds)
         # The loop's next look notes them again, and raises the error.
         with contextlib.suppress(Exception):
             await self._note_outcomes()

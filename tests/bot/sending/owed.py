@@ -5,7 +5,7 @@ from typing import Any, Final
 from aiogram import Bot
 from sqlalchemy import select
 
-from bot.sending.outbox import Outbox
+from bot.sending.outbox import NOTE_SECONDS, UNDER_WAY_MAX, Outbox
 from bot.sending.pace import Pace
 from bot.settings.values import MESSAGES_PER_SECOND_MAX
 from db.clock import Clock
@@ -41,7 +41,14 @@ class Owed:
         return self.make_outbox(Pace(self.clock, Pause(self.clock), RESTLESS, MESSAGES_PER_SECOND_MAX), bot=bot)
 
     def make_outbox(
-        self, pace: Pace, clock: Clock | None = None, bot: Bot | None = None, *, idle_seconds: float = 10
+        self,
+        pace: Pace,
+        clock: Clock | None = None,
+        bot: Bot | None = None,
+        *,
+        idle_seconds: float = 10,
+        under_way_max: int = UNDER_WAY_MAX,
+        note_seconds: float = NOTE_SECONDS,
     ) -> Outbox:
         return Outbox(
             bot or self._bot,
@@ -52,6 +59,8 @@ class Owed:
             Admins((ADMIN, BOB), group_id=ADMIN),
             pace,
             idle_seconds,
+            under_way_max=under_way_max,
+            note_seconds=note_seconds,
         )
 
     def _render(self, notice: Notice, facts: dict[str, Any], language_code: str | None) -> str:

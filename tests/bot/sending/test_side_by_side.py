@@ -121,11 +121,9 @@ async def test_next_message_of_a_chat_goes_after_the_note_of_the_one_before(owed
         await owed.client.wait_for_text(ANN, "3")
 
 
-async def test_messages_that_end_beside_one_another_are_noted_by_one_update(
-    owed: Owed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_messages_that_end_beside_one_another_are_noted_by_one_update(owed: Owed) -> None:
     # So long that the note waits for the end of the calls alone.
-    monkeypatch.setattr(outbox_module, "NOTE_SECONDS", 3600)
+    owed.outbox = owed.make_outbox(Pace(owed.clock, Pause(owed.clock), RESTLESS), note_seconds=3600)
     await owed.client.add_fault(FaultKind.HOLD, "sendMessage")
     for chat_id in CHATS:
         await owed.owe(chat_id, "1")
@@ -223,8 +221,8 @@ async def test_messages_that_wait_for_their_turn_are_held(owed: Owed, event_mean
     assert await owed.client.calls("sendMessage") == []
 
 
-async def test_no_more_calls_are_under_way_than_the_bound(owed: Owed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox_module, "UNDER_WAY_MAX", 2)
+async def test_no_more_calls_are_under_way_than_the_bound(owed: Owed) -> None:
+    owed.outbox = owed.make_outbox(Pace(owed.clock, Pause(owed.clock), RESTLESS), under_way_max=2)
     await owed.client.add_fault(FaultKind.HOLD, "sendMessage", count=3)
     for chat_id in CHATS:
         await owed.owe(chat_id, "1")
