@@ -38,7 +38,7 @@ metrics. It also locks and checks its database. Pre-checkouts do not wait for it
 that poll the desk settles one batch of at most 50 due charges, and all others beside it.
 """
 _AIMS: Final = """
-## What must hold
+## Wanted and measured
 
 "at most" and "at least" are the wanted values; a figure without one is shown to be compared with the next run's.
 """
