@@ -137,15 +137,15 @@ class CardSales:
             done = _done(books, charge)
             out = self._account.refunded(sold.provider_id) + self._lost(sold.provider_id)
             assert sum(map(_signed, done)) == out <= sold.amount
-            by_stripe = _peak(done, lambda row: row.webhook_timestamp or row.processed_at)
             if charge.outcome == EventOutcome.GRANTED and not any(
                 each.revoked_at for each in books.grants_of(charge.event_id)
             ):
-                assert by_stripe < sold.amount
+                # Stripe's times are whole seconds: a refund may have returned in the second of the next one.
+                assert _peak(done, _at_stripe, returns_first=True) < sold.amount
             else:
-                # Stripe's times are whole seconds, and the desk may hear of a return after the next refund: in the
-                # order of our rows more than the charge can then seem to be out, never less.
-                assert max(by_stripe, _peak(done, lambda row: row.processed_at)) >= sold.amount
+                # The desk may hear of a return after the next refund: in the order of our rows more than the charge can
+                # then seem to be out, never less.
+                assert max(_peak(done, _at_stripe), _peak(done, lambda row: row.processed_at)) >= sold.amount
 
     def _lost(self, charge_id: str) -> int:
         lost = (each for each in self._account.disputes(charge_id) if each["status"] == "lost")
@@ -161,7 +161,16 @@ def _signed(row: StripeEvent) -> int:
     return -row.amount_cents if row.event_type == CARDS.refund_failed_type else row.amount_cents
 
 
-def _peak(rows: Sequence[StripeEvent], at: Callable[[StripeEvent], datetime | None]) -> int:
-    """Return how much of a charge was out at most, as our rows tell it in an order of time."""
-    in_order = sorted(rows, key=lambda row: (str(at(row)), _signed(row) < 0))
+def _at_stripe(row: StripeEvent) -> datetime | None:
+    return row.webhook_timestamp or row.processed_at
+
+
+def _peak(
+    rows: Sequence[StripeEvent], at: Callable[[StripeEvent], datetime | None], *, returns_first: bool = False
+) -> int:
+    """Return how much of a charge was out at most, as our rows tell it in an order of time.
+
+    `returns_first`: of one moment, a refund that returned comes before the others.
+    """
+    in_order = sorted(rows, key=lambda row: (str(at(row)), (_signed(row) < 0) is not returns_first))
     return max(accumulate(map(_signed, in_order), initial=0))

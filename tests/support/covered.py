@@ -61,8 +61,8 @@ class _Probes:
                 self.cover.newly_seen[name] |= {tuple(each) if isinstance(each, list) else each for each in seen}
 
 
-_IS_WORKER: Final = _DIRECTORY in os.environ
-if not _IS_WORKER:
+_IS_NAMED: Final = _DIRECTORY in os.environ
+if not _IS_NAMED:
     os.environ[_DIRECTORY] = mkdtemp(prefix="starledger-covered-")
 _PROBES: Final = _Probes()
 
@@ -91,9 +91,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"covered of {package}: {per_cent:.1f} per cent{floor}", red=package in missed)
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the directory."""
-    if not hasattr(config, "workerinput"):
+def pytest_unconfigure() -> None:
+    """Remove the directory, in the process that has made it."""
+    if not _IS_NAMED:
         shutil.rmtree(os.environ[_DIRECTORY], ignore_errors=True)
 
 
