@@ -63,10 +63,9 @@ PURCHASE: Final[dict[str, tuple[int, tuple[Asked, ...]]]] = {
         ),
     ),
     "the notice": (
-        3,
+        2,
         (
-            Asked("SELECT outbox", "the messages that are due"),
-            Asked("SELECT moved_chats", "a group's messages follow it to its new id"),
+            Asked("SELECT outbox", "the messages that are due, and where a group that moved gets them"),
             Asked("UPDATE outbox", "a message that was sent is not sent again"),
         ),
     ),
