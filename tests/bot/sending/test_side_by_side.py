@@ -229,6 +229,7 @@ async def test_no_more_calls_are_under_way_than_the_bound(owed: Owed) -> None:
     async with _running(owed):
         await _until_held(owed, 2)
         assert await owed.outbox._begin_due() == (0, False)
+        assert len(owed.outbox._busy) == 2
         await owed.client.clear_faults()
         await owed.client.release_holds()
         for chat_id in CHATS:
